@@ -1,0 +1,13 @@
+"""Runs models and returns tensors.
+
+The only package that touches transformer_lens, and that only inside `hooks.models.build`: what
+needs no live model (weights by name, examples, losses) never pays for its import.
+"""
+
+from hooks.edit import Edit
+from hooks.examples import Examples
+from hooks.models import ModelConfig, Sizes, build
+from hooks.series import Series
+from hooks.snapshot import Snapshot
+
+__all__ = ["Edit", "Examples", "ModelConfig", "Series", "Sizes", "Snapshot", "build"]

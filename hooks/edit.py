@@ -1,0 +1,142 @@
+"""A model changed for the length of a `with`.
+
+An `Edit` is a value: parameters replaced, hooks added. `edited` applies edits to a live model and
+takes every one back, also when the body raises. Parts are removed by zeroing what they add to the
+residual stream: a head its `z`, a neuron its activation.
+"""
+
+import difflib
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from jaxtyping import Float, Shaped
+from torch import Tensor
+
+from hooks.models.base import HookedModel
+
+Hook = Callable[..., Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Edit:
+    """A change to a model.
+
+    Attributes:
+        parameters: By name, a function from the parameter to what replaces it.
+        hooks: By hook name, a function `(activation, hook)` that returns what replaces it.
+    """
+
+    parameters: Mapping[str, Callable[[Tensor], Tensor]] = field(default_factory=dict)
+    hooks: Mapping[str, Hook] = field(default_factory=dict)
+
+
+def without_heads(layer: int, heads: Collection[int]) -> Edit:
+    """Heads of a layer write nothing: their `z` is zero."""
+    return Edit(hooks={f"blocks.{layer}.attn.hook_z": _zeroing(heads, axis=2)})
+
+
+def without_neurons(layer: int, neurons: Collection[int]) -> Edit:
+    """Neurons of a layer write nothing: their activations are zero."""
+    return Edit(hooks={f"blocks.{layer}.mlp.hook_post": _zeroing(neurons, axis=2)})
+
+
+def without_directions(hook_name: str, directions: Float[Tensor, "direction d_model"]) -> Edit:
+    """The span of some directions is projected out of an activation.
+
+    Args:
+        hook_name: A hook point whose last axis has the directions' size.
+        directions: Rows that span the subspace; they need not be orthogonal.
+    """
+    basis = torch.linalg.qr(directions.T)[0]
+
+    def project_out(activation: Tensor, hook: Any) -> Tensor:
+        axes = basis.to(activation)
+        return activation - (activation @ axes) @ axes.T
+
+    return Edit(hooks={hook_name: project_out})
+
+
+def with_weights(weights: Mapping[str, Tensor]) -> Edit:
+    """Parameters take the given values, of the parameters' own shapes."""
+
+    def constant(value: Tensor) -> Callable[[Tensor], Tensor]:
+        return lambda parameter: value.to(parameter)
+
+    return Edit(parameters={name: constant(value) for name, value in weights.items()})
+
+
+def masked_weights(masks: Mapping[str, Shaped[Tensor, "..."]]) -> Edit:
+    """Parameters are multiplied by masks: 1 or True keeps a weight, 0 or False removes it."""
+
+    def times(mask: Tensor) -> Callable[[Tensor], Tensor]:
+        return lambda parameter: parameter * mask.to(parameter)
+
+    return Edit(parameters={name: times(mask) for name, mask in masks.items()})
+
+
+@contextmanager
+def edited(model: HookedModel, edits: Sequence[Edit]) -> Iterator[None]:
+    """Applies edits to a live model, in order, and restores it bit for bit on leaving.
+
+    Raises:
+        ValueError: An edit names a parameter or hook point the model does not have, gives a
+            parameter another shape, or removes a head or neuron beyond its last.
+    """
+    for edit in edits:
+        check_names(edit.hooks, model.hook_dict, "hook point")
+        check_names(edit.parameters, dict(model.named_parameters()), "parameter")
+    parameters = dict(model.named_parameters())
+    touched = {name for edit in edits for name in edit.parameters}
+    saved = {name: parameters[name].detach().clone() for name in touched}
+    with ExitStack() as stack:
+        stack.callback(_write, parameters, saved)
+        for edit in edits:
+            _write(parameters, replaced(parameters, edit))
+            stack.enter_context(model.hooks(fwd_hooks=list(edit.hooks.items())))
+        yield
+
+
+def replaced(parameters: Mapping[str, Tensor], edit: Edit) -> dict[str, Tensor]:
+    """The parameters that an edit changes, with their new values.
+
+    Raises:
+        ValueError: A new value has another shape than its parameter.
+    """
+    values = {name: change(parameters[name].detach()) for name, change in edit.parameters.items()}
+    for name, value in values.items():
+        wanted, came = list(parameters[name].shape), list(value.shape)
+        if came != wanted:
+            raise ValueError(f"parameter {name} has shape {wanted}, its edit gives {came}")
+    return values
+
+
+def check_names(names: Collection[str], known: Collection[str], what: str) -> None:
+    """Refuses names that are not known, with near matches.
+
+    Raises:
+        ValueError: A name is not among the known ones.
+    """
+    for name in names:
+        if name not in known:
+            near = difflib.get_close_matches(name, list(known), n=3, cutoff=0.4) or sorted(known)
+            raise ValueError(f"no {what} '{name}'; did you mean {', '.join(near[:3])}?")
+
+
+def _zeroing(indices: Collection[int], axis: int) -> Hook:
+    def zero(activation: Tensor, hook: Any) -> Tensor:
+        size = activation.shape[axis]
+        if not all(0 <= index < size for index in indices):
+            raise ValueError(f"{hook.name}: indices {sorted(indices)} are not all below {size}")
+        where = torch.tensor(sorted(indices), dtype=torch.long, device=activation.device)
+        return activation.index_fill(axis, where, 0.0)
+
+    return zero
+
+
+def _write(parameters: Mapping[str, Tensor], values: Mapping[str, Tensor]) -> None:
+    with torch.no_grad():
+        for name, value in values.items():
+            parameters[name].copy_(value)

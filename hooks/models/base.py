@@ -1,0 +1,71 @@
+"""What every kind of model shares: the sizes a task gives it and the calls it answers."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
+
+
+class Sizes(BaseModel):
+    """The sizes that a task decides and a model config therefore leaves out.
+
+    `d_vocab` counts input tokens, `d_in` the components of a real-valued input (one of the two),
+    `d_vocab_out` the classes, `n_ctx` the positions.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    d_vocab: int | None = Field(default=None, ge=1)
+    d_in: int | None = Field(default=None, ge=1)
+    d_vocab_out: int = Field(ge=1)
+    n_ctx: int = Field(ge=1)
+
+
+@runtime_checkable
+class HookedModel(Protocol):
+    """The calls of transformer_lens' HookedRootModule that the toolkit uses."""
+
+    cfg: Any
+    training: bool
+
+    @property
+    def hook_dict(self) -> Mapping[str, torch.nn.Module]:
+        """Hook points by name."""
+        ...
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Logits of inputs."""
+        ...
+
+    def hooks(self, fwd_hooks: Any = ...) -> AbstractContextManager[Any]:
+        """A context in which hooks run."""
+        ...
+
+    def modules(self) -> Iterator[torch.nn.Module]:
+        """The model and every module in it."""
+        ...
+
+    def named_parameters(self) -> Iterator[tuple[str, torch.nn.Parameter]]:
+        """Parameters with their names."""
+        ...
+
+    def train(self, mode: bool = True) -> Any:
+        """Sets training or evaluation mode."""
+        ...
+
+
+def move(model: HookedModel, device: torch.device) -> None:
+    """Moves a model to a device, in place.
+
+    TransformerLens sends tokens to `cfg.device`, which plain `Module.to` would leave behind.
+    """
+    torch.nn.Module.to(model, device)  # pyright: ignore[reportArgumentType,reportCallIssue]  # the protocol's models are modules
+    model.cfg.device = device.type
+
+
+def parameters_of(model: HookedModel) -> dict[str, Tensor]:
+    """The parameters by name, detached; they share memory with the model."""
+    return {name: parameter.detach() for name, parameter in model.named_parameters()}

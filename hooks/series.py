@@ -1,0 +1,151 @@
+"""A whole run as analyses see it: a frozen value that reads on demand."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from hooks.examples import Examples
+from hooks.models import HookedModel, ModelConfig, Sizes, config_of, restore
+from hooks.snapshot import Live, Snapshot
+from hooks.weights import weight
+
+
+@dataclass(frozen=True, eq=False)
+class Series:
+    """A model's parameters at every kept step, with what is known of its training.
+
+    Attributes:
+        steps: The kept steps, ascending.
+        config: The model's config.
+        sizes: The sizes its task gave it.
+        parameters: From a step to its parameters by name; may read lazily.
+        make_examples: From (split, count, seed) to examples. None stands for the task's own
+            split, for all examples, and for the run's data seed.
+        constants: Facts about the task, `chance` among them.
+        recorded: Metrics by step (columns `step`, `<split>.<metric>`), or None.
+        saved_scalars: From an analysis' name to its saved summaries by step.
+    """
+
+    steps: tuple[int, ...]
+    config: ModelConfig
+    sizes: Sizes
+    parameters: Callable[[int], Mapping[str, Tensor]] = field(repr=False)
+    make_examples: Callable[[str | None, int | None, int | None], Examples] = field(repr=False)
+    constants: Mapping[str, Any] = field(default_factory=dict)
+    recorded: pd.DataFrame | None = field(default=None, repr=False)
+    saved_scalars: Callable[[str], pd.DataFrame] | None = field(default=None, repr=False)
+
+    @classmethod
+    def of(
+        cls, model: HookedModel, checkpoints: Mapping[int, Mapping[str, Tensor]], examples: Examples
+    ) -> "Series":
+        """A series from other people's checkpoints.
+
+        Args:
+            model: A live model of the checkpoints' shape; its weights are not used.
+            checkpoints: Parameters by name, by step.
+            examples: What snapshots of this series are looked at with.
+        """
+        cfg = model.cfg
+        return cls(
+            steps=tuple(sorted(checkpoints)),
+            config=config_of(model),
+            sizes=Sizes(d_vocab=cfg.d_vocab, d_vocab_out=cfg.d_vocab_out, n_ctx=cfg.n_ctx),
+            parameters=lambda step: checkpoints[step],
+            make_examples=lambda split, count, seed: (
+                examples if count is None else examples.head(count)
+            ),
+            constants=examples.constants,
+        )
+
+    @property
+    def metrics(self) -> pd.DataFrame:
+        """Metrics by step.
+
+        Raises:
+            ValueError: None were recorded.
+        """
+        if self.recorded is None:
+            raise ValueError("this series has no metrics: it was imported or made without training")
+        return self.recorded
+
+    def examples(
+        self, split: str | None = None, count: int | None = None, seed: int | None = None
+    ) -> Examples:
+        """Examples of a split; by default all of the task's own."""
+        return self.make_examples(split, count, seed)
+
+    def weights(self, name: str) -> Tensor:
+        """A parameter or view at every step, steps first.
+
+        Raises:
+            ValueError: No such weight, no step was kept, or a step's parameters do not fit.
+        """
+        if not self.steps:
+            raise ValueError("this series has no steps: no checkpoint was kept")
+        return weight(self.config, _Stacked(self), name)
+
+    def snapshot(self, step: int, examples: Examples) -> Snapshot:
+        """The model at a step, with a live model of its own.
+
+        Raises:
+            ValueError: The step was not kept, or its parameters do not fit the config.
+        """
+        if step not in self.steps:
+            kept = ", ".join(map(str, self.steps))
+            raise ValueError(f"step {step} was not kept; there are {kept}")
+        parameters = self.parameters(step)
+        try:
+            model = restore(self.config, self.sizes, parameters)
+        except ValueError as error:
+            raise ValueError(f"checkpoint of step {step}: {error}") from None
+        return Snapshot(Live(model, self.config), examples, step)
+
+    def snapshots(self, examples: Examples | str | None = None) -> Iterator[Snapshot]:
+        """One snapshot a step, one at a time, on a split or on given examples."""
+        if not isinstance(examples, Examples):
+            examples = self.examples(examples)
+        return (self.snapshot(step, examples) for step in self.steps)
+
+    def scalars(self, analysis: str) -> pd.DataFrame:
+        """Saved summaries of an analysis by step.
+
+        Raises:
+            ValueError: Nothing of that analysis is saved.
+        """
+        frame = None if self.saved_scalars is None else self.saved_scalars(analysis)
+        if frame is None or frame.empty:
+            raise ValueError(f"no saved results of {analysis}: run `interp analyze` first")
+        return frame
+
+
+class _Stacked(Mapping[str, Tensor]):
+    """Parameters by name with the steps stacked first, read one name at a time."""
+
+    def __init__(self, series: Series) -> None:
+        self._series = series
+        self._first = series.parameters(series.steps[0])
+
+    def __getitem__(self, name: str) -> Tensor:
+        wanted = self._first[name].shape
+        steps = []
+        for step in self._series.steps:
+            value = self._series.parameters(step).get(name)
+            if value is None or value.shape != wanted:
+                came = "is missing" if value is None else f"has shape {list(value.shape)}"
+                raise ValueError(
+                    f"checkpoint of step {step}: parameter {name} {came}, at the first step it "
+                    f"has shape {list(wanted)}; is this the checkpoint of another experiment?"
+                )
+            steps.append(value)
+        return torch.stack(steps)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._first)
+
+    def __len__(self) -> int:
+        return len(self._first)

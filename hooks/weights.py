@@ -1,0 +1,52 @@
+"""Weights by name, for one model, a series or a stack of models alike.
+
+A name is a parameter (`blocks.0.mlp.W_in`) or a view that every kind of model answers where it
+can: `W_E`, `W_U`, `neuron_in [operand, input, d_mlp]` (what neurons read from each input),
+`neuron_out [d_mlp, class]` (what they add to each logit). Parameters may carry leading axes (steps,
+models); a view then carries them too.
+"""
+
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from hooks.models import VIEWS, ModelConfig
+
+
+def weight(config: ModelConfig, parameters: Mapping[str, Tensor], name: str) -> Tensor:
+    """A parameter or a view.
+
+    Args:
+        config: The model's config; its kind decides what a view is made of.
+        parameters: Parameters by name, with any leading axes; only those needed are read.
+        name: A parameter's name or a view's.
+
+    Raises:
+        ValueError: No such weight; the message lists those there are.
+    """
+    if name in parameters:
+        return parameters[name]
+    views = VIEWS[config.kind]
+    if name in views:
+        try:
+            return views[name](config, parameters)
+        except KeyError as missing:
+            needed = f"view '{name}' needs {missing}, which this model lacks"
+            raise ValueError(f"{needed}; there are {_present(config, parameters)}") from None
+    raise ValueError(f"no weight '{name}'; there are {_present(config, parameters)}")
+
+
+def has_weight(config: ModelConfig, parameters: Mapping[str, Tensor], name: str) -> bool:
+    """Whether `weight` would answer to this name."""
+    if name in parameters:
+        return True
+    try:
+        VIEWS[config.kind][name](config, parameters)
+    except KeyError:
+        return False
+    return True
+
+
+def _present(config: ModelConfig, parameters: Mapping[str, Tensor]) -> str:
+    views = [name for name in VIEWS[config.kind] if has_weight(config, parameters, name)]
+    return ", ".join([*views, *parameters])

@@ -1,0 +1,46 @@
+"""Shape checks on every annotation, one thread, and the fixtures that several files share."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from jaxtyping import install_import_hook
+
+import tests.typecheck  # noqa: F401  # the hook finds the checker by name
+
+install_import_hook(["hooks", "analyses", "interp"], "tests.typecheck.check")
+
+# Everything below is imported under the hook.
+from hooks import Snapshot  # noqa: E402
+from interp.experiment import Experiment  # noqa: E402
+from interp.run import Run  # noqa: E402
+from interp.train import train  # noqa: E402
+from tests.planted import random_model, tiny_experiment, tokens_as_examples  # noqa: E402
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def experiment() -> Experiment:
+    return tiny_experiment()
+
+
+@pytest.fixture(scope="session")
+def run(experiment: Experiment, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A finished run of 40 updates; tests that change a run copy it first."""
+    return train(experiment, tmp_path_factory.mktemp("runs") / "tiny", device="cpu")
+
+
+@pytest.fixture
+def snapshot() -> Snapshot:
+    """An untrained one-layer model on all 49 pairs of numbers below 7."""
+    tokens = torch.cartesian_prod(torch.arange(7), torch.arange(7), torch.tensor([7]))
+    return Snapshot.of(random_model(), tokens_as_examples(tokens))
+
+
+@pytest.fixture
+def folder(run: Run, tmp_path: Path) -> Path:
+    """A copy of the finished run, to be damaged."""
+    import shutil
+
+    return shutil.copytree(run.path, tmp_path / "copy")

@@ -1,0 +1,104 @@
+import pandas as pd
+import pytest
+import torch
+
+from hooks import Series
+from hooks.models import parameters_of
+from tests.planted import SIZES, random_model, tiny_config, tokens_as_examples
+
+EXAMPLES = tokens_as_examples(torch.tensor([[1, 2, 7], [3, 5, 7], [6, 6, 7]]))
+CHECKPOINTS = {step: parameters_of(random_model(seed=step)) for step in (0, 10, 20)}
+SERIES = Series.of(random_model(), CHECKPOINTS, EXAMPLES)
+
+
+def series_with(checkpoints, **facts) -> Series:
+    return Series(
+        steps=tuple(sorted(checkpoints)),
+        config=tiny_config(),
+        sizes=SIZES,
+        parameters=lambda step: checkpoints[step],
+        make_examples=lambda split, count, seed: EXAMPLES,
+        **facts,
+    )
+
+
+def test_steps_ascend():
+    backwards = dict(reversed(CHECKPOINTS.items()))
+    assert Series.of(random_model(), backwards, EXAMPLES).steps == (0, 10, 20)
+
+
+@pytest.mark.parametrize("name", ["W_E", "blocks.0.mlp.W_in", "neuron_in"])
+def test_weights_have_the_steps_first(name):
+    expected = torch.stack([snapshot.weights(name) for snapshot in SERIES.snapshots()])
+    torch.testing.assert_close(SERIES.weights(name), expected)
+
+
+def test_a_snapshot_holds_the_parameters_of_its_step():
+    snapshot = SERIES.snapshot(10, EXAMPLES)
+    assert torch.equal(snapshot.weights("W_U"), CHECKPOINTS[10]["unembed.W_U"])
+
+
+def test_snapshots_do_not_share_a_live_model():
+    assert SERIES.snapshot(10, EXAMPLES).live.model is not SERIES.snapshot(10, EXAMPLES).live.model
+
+
+def test_snapshots_come_in_order_of_steps():
+    assert [snapshot.step for snapshot in SERIES.snapshots()] == [0, 10, 20]
+
+
+def test_snapshots_are_on_the_examples_given():
+    few = EXAMPLES.head(1)
+    assert next(SERIES.snapshots(few)).examples is few
+
+
+def test_an_imported_series_gives_as_many_examples_as_asked_for():
+    assert len(SERIES.examples(count=2)) == 2
+
+
+def test_constants_come_from_the_examples():
+    assert SERIES.constants["p"] == 7
+
+
+def test_saved_scalars_are_read_by_the_analysis_name():
+    frame = pd.DataFrame({"step": [0], "norm": [1.0]})
+    series = series_with(CHECKPOINTS, saved_scalars={"WeightNorms": frame}.__getitem__)
+    assert series.scalars("WeightNorms") is frame
+
+
+def test_scalars_that_were_not_saved_are_refused_with_the_command():
+    with pytest.raises(ValueError, match="no saved results of WeightNorms: run `interp analyze`"):
+        SERIES.scalars("WeightNorms")
+
+
+def test_metrics_that_were_not_recorded_are_refused():
+    with pytest.raises(ValueError, match="this series has no metrics"):
+        _ = SERIES.metrics
+
+
+def test_a_step_that_was_not_kept_is_refused_with_those_that_were():
+    with pytest.raises(ValueError, match="step 15 was not kept; there are 0, 10, 20"):
+        SERIES.snapshot(15, EXAMPLES)
+
+
+def test_a_snapshot_of_other_shapes_is_refused_with_its_step():
+    other = parameters_of(random_model(d_mlp=4))
+    series = series_with(CHECKPOINTS | {20: other})
+    with pytest.raises(ValueError, match=r"checkpoint of step 20: parameter blocks\.0\.mlp\.W_in"):
+        series.snapshot(20, EXAMPLES)
+
+
+def test_weights_of_a_step_of_other_shapes_are_refused_with_its_step():
+    series = series_with(CHECKPOINTS | {20: parameters_of(random_model(d_mlp=4))})
+    with pytest.raises(ValueError, match=r"step 20: parameter blocks\.0\.mlp\.W_in has shape"):
+        series.weights("neuron_in")
+
+
+def test_weights_of_a_step_that_lacks_them_are_refused_with_its_step():
+    series = series_with(CHECKPOINTS | {20: {"embed.W_E": torch.zeros(8, 8)}})
+    with pytest.raises(ValueError, match=r"step 20: parameter unembed\.W_U is missing"):
+        series.weights("W_U")
+
+
+def test_weights_of_a_series_without_steps_are_refused():
+    with pytest.raises(ValueError, match="this series has no steps"):
+        series_with({}).weights("W_E")

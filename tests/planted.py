@@ -1,0 +1,95 @@
+"""Models and tensors whose answer is known."""
+
+import math
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from hooks import Examples, ModelConfig, Sizes, build
+from hooks.models import HookedModel
+from interp.experiment import Experiment
+
+SIZES = Sizes(d_vocab=8, d_vocab_out=7, n_ctx=3)
+
+
+def tiny_config(**options: Any) -> ModelConfig:
+    return ModelConfig.model_validate({"d_model": 8, "n_heads": 2, "d_mlp": 16} | options)
+
+
+def random_model(
+    sizes: Sizes = SIZES,
+    *,
+    seed: int = 0,
+    dtype: Literal["float32", "float64"] = "float64",
+    **options: Any,
+) -> HookedModel:
+    """A tiny model, all of whose parameters are random: biases and layer norms too."""
+    model = build(tiny_config(**options), sizes, seed=seed, dtype=dtype)
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for _, parameter in model.named_parameters():
+            parameter += 0.3 * torch.randn(parameter.shape, generator=generator)
+    return model
+
+
+def uniform_attention_model(sizes: Sizes = SIZES, **options: Any) -> HookedModel:
+    """A model without queries: every head attends alike to every key it sees."""
+    model = random_model(sizes, **options)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if name.endswith(("W_Q", "b_Q")):
+                parameter.zero_()
+    return model
+
+
+def tokens_as_examples(tokens: Int[Tensor, "batch pos"], p: int = 7) -> Examples:
+    """Examples made by hand: the answer, at the last position, is the sum of the others mod p."""
+    targets, scored = torch.zeros_like(tokens), torch.zeros_like(tokens, dtype=torch.bool)
+    targets[:, -1], scored[:, -1] = tokens[:, :-1].sum(1) % p, True
+    return Examples(
+        targets=targets,
+        scored=scored,
+        tokens=tokens,
+        labels={"a": tokens[:, 0], "b": tokens[:, 1]},
+        constants={"p": p, "chance": 1 / p},
+    )
+
+
+def tiny_experiment(**training: Any) -> Experiment:
+    """a + b mod 7, trained for 40 updates."""
+    table = {
+        "steps": 40,
+        "lr": 1e-2,
+        "weight_decay": 0.1,
+        "warmup_steps": 4,
+        "frozen": ("*.b_*",),
+        "evaluate": {"every": 5},
+        "checkpoints": {"every": 10},
+    }
+    return Experiment.model_validate(
+        {
+            "name": "tiny",
+            "task": {"name": "modular_arithmetic", "p": 7, "train_fraction": 0.5},
+            "model": tiny_config().model_dump(exclude_none=True),
+            "training": table | training,
+        }
+    )
+
+
+def waves(n: int, amplitudes: dict[int, float]) -> Float[Tensor, "n n n"]:
+    """Logits that are sums of cos 2 pi f (a + b - c) / n with given amplitudes."""
+    a, b, c = torch.meshgrid(*(torch.arange(n).double(),) * 3, indexing="ij")
+    parts = (
+        amplitude * torch.cos(2 * math.pi * frequency * (a + b - c) / n)
+        for frequency, amplitude in amplitudes.items()
+    )
+    return sum(parts, torch.zeros(n, n, n, dtype=torch.float64))
+
+
+def circle_embedding(n: int, frequencies: Sequence[int]) -> Float[Tensor, "n d"]:
+    """Two columns a frequency: its cosine and its sine over the residues."""
+    angles = 2 * math.pi * torch.arange(n).double()[:, None] * torch.tensor(frequencies) / n
+    return torch.cat([angles.cos(), angles.sin()], dim=1)
