@@ -1,0 +1,156 @@
+"""How sparse is attention? Entropy of attention patterns, by layer and head.
+
+The entropy of a query's weights over the keys it sees is 0 where one key takes all and log k where
+k keys share alike. The headline is minus its mean over all patterns: higher is sparser.
+
+Source: Murty et al. 2023 (arXiv:2305.18741), section 4: minus the mean entropy of all attention
+distributions. Their released code differs (heads averaged first, sum over positions, one layer's
+input for all); this follows the paper.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from analyses import plots
+from analyses.result import Drawing, Result, check_needs
+from hooks import Snapshot
+
+
+@dataclass(frozen=True, eq=False)
+class AttentionSparsity(Result):
+    """Sparsity of attention by layer and head, averaged over examples and query positions.
+
+    Attributes:
+        entropy: Mean entropy in nats.
+        effective_keys: Mean of exp(entropy): the number of keys that would share alike.
+        largest_weight: Mean of the largest weight.
+        key_weight: Mean weight on each key position from the last query position.
+        counts_single_key_rows: Whether rows that see one key, whose entropy is 0, are counted.
+    """
+
+    needs: ClassVar = ("attention",)
+    sliding: ClassVar = ("entropy", "last_query")
+
+    entropy: Float[np.ndarray, "layer head"]
+    effective_keys: Float[np.ndarray, "layer head"]
+    largest_weight: Float[np.ndarray, "layer head"]
+    key_weight: Float[np.ndarray, "layer head key"]
+    counts_single_key_rows: bool
+
+    @classmethod
+    def measure(
+        cls,
+        snapshot: Snapshot,
+        *,
+        reference: "AttentionSparsity | None" = None,
+        single_key_rows: bool = True,
+    ) -> "AttentionSparsity":
+        """Measures one snapshot on its examples.
+
+        Args:
+            snapshot: Any model with attention.
+            reference: Not used.
+            single_key_rows: Count rows that see a single key, as the paper does.
+        """
+        check_needs(cls, snapshot)
+        is_causal = snapshot.config.attention_dir == "causal"
+        rows = counted_rows(snapshot.examples.visible, is_causal, single_key_rows)
+        names = [f"blocks.{layer}.attn.hook_pattern" for layer in range(snapshot.config.n_layers)]
+        patterns = [pattern.double().cpu() for pattern in snapshot.cache(names).values()]
+        entropies = [pattern_entropy(pattern) for pattern in patterns]
+        last = snapshot.examples.visible.sum(1) - 1
+        return cls(
+            entropy=_stacked([row_mean(each, rows) for each in entropies]),
+            effective_keys=_stacked([row_mean(each.exp(), rows) for each in entropies]),
+            largest_weight=_stacked([row_mean(each.amax(-1), rows) for each in patterns]),
+            key_weight=_stacked([last_query(each, last) for each in patterns]),
+            counts_single_key_rows=single_key_rows,
+        )
+
+    @property
+    def sparsity(self) -> float:
+        """Minus the mean entropy over all layers and heads, in nats."""
+        return -float(self.entropy.mean())
+
+    def summary(self) -> dict[str, float | str]:
+        """The headline, and the effective number of keys and largest weight over all heads."""
+        return {
+            "mean_negative_entropy": self.sparsity,
+            "mean_effective_keys": float(self.effective_keys.mean()),
+            "mean_largest_weight": float(self.largest_weight.mean()),
+            "single_key_rows": "counted" if self.counts_single_key_rows else "left out",
+        }
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row a head: `layer`, `head`, `entropy`, `effective_keys`, `largest_weight`."""
+        layers, heads = np.indices(self.entropy.shape)
+        return pd.DataFrame(
+            {
+                "layer": layers.ravel(),
+                "head": heads.ravel(),
+                "entropy": self.entropy.ravel(),
+                "effective_keys": self.effective_keys.ravel(),
+                "largest_weight": self.largest_weight.ravel(),
+            }
+        )
+
+    def figures(self) -> Mapping[str, Drawing]:
+        """Entropy of each head, and where the last position looks."""
+        n_layers, n_heads = self.entropy.shape
+        heads = [f"head {head}" for head in range(n_heads)]
+        every = [f"{layer}.{head}" for layer in range(n_layers) for head in range(n_heads)]
+        keys = [str(key) for key in range(self.key_weight.shape[-1])]
+        rows = "counted" if self.counts_single_key_rows else "left out"
+        return {
+            "entropy": plots.bars(
+                heads, {f"layer {layer}": self.entropy[layer] for layer in range(n_layers)},
+                title=f"Attention entropy {-self.sparsity:.2f} nats on average "
+                f"(rows with a single key {rows})",
+                axes=("", "mean entropy (nats)"),
+            ),
+            "last_query": plots.heatmap(
+                self.key_weight.reshape(len(every), -1), limits=(0, 1), ticks=(keys, every),
+                title="Where the last position looks",
+                axes=("key position", "layer.head"), unit="mean attention weight",
+            ),
+        }  # fmt: skip
+
+
+def pattern_entropy(
+    pattern: Float[Tensor, "*rows key"],
+) -> Float[Tensor, "*rows"]:
+    """Entropy of each row of attention weights, in nats; weights of 0 add nothing."""
+    return -torch.special.xlogy(pattern, pattern).sum(-1)
+
+
+def counted_rows(
+    visible: Bool[Tensor, "batch pos"], is_causal: bool, single_key_rows: bool
+) -> Bool[Tensor, "batch pos"]:
+    """Which query positions count: real ones, and by choice only those that see several keys."""
+    keys = visible.cumsum(1) if is_causal else visible.sum(1, keepdim=True).expand_as(visible)
+    return visible & (keys >= (1 if single_key_rows else 2))
+
+
+def row_mean(
+    values: Float[Tensor, "batch head query"], rows: Bool[Tensor, "batch query"]
+) -> Float[Tensor, " head"]:
+    """Mean over the counted rows of all examples; NaN where none counts."""
+    return (values * rows[:, None]).sum((0, 2)) / rows.sum()
+
+
+def last_query(
+    pattern: Float[Tensor, "batch head query key"], last: Tensor
+) -> Float[Tensor, "head key"]:
+    """Mean weights of each example's last real position."""
+    return pattern[torch.arange(len(pattern)), :, last].mean(0)
+
+
+def _stacked(layers: list[Tensor]) -> np.ndarray:
+    return torch.stack(layers).numpy()

@@ -1,0 +1,181 @@
+"""Fourier analysis over Z_n: basis, power by frequency, and which frequencies are key.
+
+Functions on Z_n are expanded in the orthonormal real basis 1/sqrt(n), sqrt(2/n) cos(2 pi f x / n),
+sqrt(2/n) sin(2 pi f x / n), f = 1..n/2; for even n the last sine vanishes and its cosine has norm
+1/sqrt(n) (Nanda et al. 2023, arXiv:2301.05217, use the same). Everything is float64.
+
+Modular multiplication is addition of discrete logarithms; `residue_order` puts residues into the
+order in which the operation is addition, and everything else is about addition.
+"""
+
+import math
+from collections.abc import Sequence
+from functools import lru_cache
+
+import torch
+from einops import rearrange
+from jaxtyping import Float, Int
+from torch import Tensor
+
+CHUNK = 2**20  # numbers transformed at a time: more would leave the processor's cache
+
+
+def fourier_basis(n: int) -> Float[Tensor, "n n"]:
+    """The orthonormal real Fourier basis of Z_n, one function a row.
+
+    Rows are the constant, then cos and sin of frequency 1, 2, ...; for even n the last row is the
+    cosine of frequency n/2.
+
+    Raises:
+        ValueError: n is below 2.
+    """
+    if n < 2:
+        raise ValueError(f"n = {n}: a Fourier basis needs at least two residues")
+    angles = 2 * math.pi * torch.arange(n).outer(torch.arange(n)).remainder(n).double() / n
+    rows = torch.empty(n, n, dtype=torch.float64)
+    rows[0] = 1 / math.sqrt(n)
+    rows[1::2] = math.sqrt(2 / n) * angles.cos()[1 : n // 2 + 1]
+    rows[2::2] = math.sqrt(2 / n) * angles.sin()[1 : (n - 1) // 2 + 1]
+    if n % 2 == 0:
+        rows[-1] /= math.sqrt(2)
+    return rows
+
+
+def frequencies_of_rows(n: int) -> Int[Tensor, " n"]:
+    """The frequency of each row of `fourier_basis`: 0, 1, 1, 2, 2, ..."""
+    return (torch.arange(n) + 1) // 2
+
+
+def frequency_power(weights: Float[Tensor, "*series n d"]) -> Float[Tensor, "*series frequency"]:
+    """Squared norm that each frequency carries, frequencies 0..n//2, in the weights' dtype.
+
+    Args:
+        weights: One row per residue, in the order in which the operation is addition; any leading
+            axes.
+
+    Returns:
+        Powers; they sum to the squared norm of the weights. Entry 0 is the constant.
+    Source:
+        Nanda et al. 2023, section 4.1; they plot norms, these are squared norms.
+    """
+    n = weights.shape[-2]
+    basis = fourier_basis(n).to(weights)
+    stacked = weights.flatten(0, -3) if weights.ndim > 2 else weights[None]
+    chunk = max(1, CHUNK // stacked[0].numel())
+    components = torch.cat([(basis @ part).square().sum(-1) for part in stacked.split(chunk)])
+    power = components.new_zeros(len(stacked), n // 2 + 1)
+    power.index_add_(1, frequencies_of_rows(n).to(power.device), components)
+    return power.reshape(*weights.shape[:-2], n // 2 + 1)
+
+
+def frequency_shares(power: Float[Tensor, "*series frequency"]) -> Float[Tensor, "*series rest"]:
+    """Share of the power of frequencies 1, 2, ... (the constant excluded); NaN where all are 0."""
+    rest = power[..., 1:]
+    return rest / rest.sum(-1, keepdim=True)
+
+
+def keys_by_share(shares: Float[Tensor, " rest"], share: float = 0.9) -> tuple[int, ...]:
+    """The fewest frequencies whose shares reach `share` together, strongest first."""
+    order = shares.argsort(descending=True, stable=True)
+    reached = shares[order].cumsum(0) >= share - 1e-12
+    count = int(reached.int().argmax()) + 1 if bool(reached.any()) else 0
+    return tuple((order[:count] + 1).tolist())
+
+
+def keys_by_median(power: Float[Tensor, " frequency"], factor: float = 10) -> tuple[int, ...]:
+    """Frequencies with more than `factor` times the median power, strongest first."""
+    rest = power[1:]
+    strong = (rest > factor * rest.quantile(0.5)).nonzero()[:, 0]
+    return tuple((strong[rest[strong].argsort(descending=True, stable=True)] + 1).tolist())
+
+
+def keys_by_vote(best: Int[Tensor, " neuron"]) -> tuple[int, ...]:
+    """Every frequency that is some neuron's best, the most often named first.
+
+    Nanda et al.'s released code; without a threshold it lists noise for untrained models. Their
+    scan leaves out the last frequency; this one does not.
+    """
+    named, votes = best.unique(return_counts=True)
+    return tuple(named[votes.argsort(descending=True, stable=True)].tolist())
+
+
+def gini(values: Float[Tensor, "*series entry"]) -> Float[Tensor, "*series"]:
+    """Gini coefficient of nonnegative values: 0 where all are equal, 1 - 1/n for a single one.
+
+    Source:
+        Hurley and Rickard 2009 (arXiv:0811.4706), table I. Of powers here, where Nanda et al.
+        take norms; powers give the higher figure.
+    """
+    n = values.shape[-1]
+    ranks = 2 * torch.arange(1, n + 1, dtype=values.dtype, device=values.device) - n - 1
+    return (values.sort(-1).values * ranks).sum(-1) / (n * values.sum(-1))
+
+
+def residue_order(operation: str, p: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Orders of a, b and c in which an operation modulo p is addition modulo their length.
+
+    Entry i of an order is the residue that stands for i: with x = a_i, y = b_j, the answer is c_k
+    for k = i + j. Addition keeps the natural order, subtraction runs b backwards, multiplication
+    lists powers of a primitive root and leaves out 0.
+
+    Returns:
+        Orders of a, b and c; p long, or p - 1 for multiplication.
+
+    Raises:
+        ValueError: The operation is no group: sums of squares, or products for composite p.
+    """
+    numbers = torch.arange(p)
+    if operation == "add":
+        return numbers, numbers, numbers
+    if operation == "subtract":
+        return numbers, -numbers % p, numbers
+    if operation == "multiply":
+        powers = torch.tensor(_powers_of_primitive_root(p))
+        return powers, powers, powers
+    raise ValueError(f"no wave fits operation '{operation}': it is no group operation modulo {p}")
+
+
+@lru_cache
+def _powers_of_primitive_root(p: int) -> tuple[int, ...]:
+    for root in range(1, p):
+        powers = [pow(root, exponent, p) for exponent in range(p - 1)]
+        if sorted(powers) == list(range(1, p)):
+            return tuple(powers)
+    raise ValueError(f"no wave fits multiplication modulo {p}: products need a prime modulus")
+
+
+def keep_frequencies(
+    weights: Float[Tensor, "residue d"], frequencies: Sequence[int], *, order: Int[Tensor, " n"]
+) -> Float[Tensor, "residue d"]:
+    """Weights with every frequency removed but the given ones and the constant.
+
+    Args:
+        weights: One row per token; rows that `order` does not name stay as they are.
+        frequencies: What to keep, each 1..n//2.
+        order: Residues in the order in which the operation is addition.
+    """
+    kept = torch.isin(frequencies_of_rows(len(order)), torch.tensor([0, *frequencies]))
+    rows = fourier_basis(len(order))[kept]
+    result = weights.clone()
+    result[order] = (rows.T @ (rows @ weights[order].double())).to(weights)
+    return result
+
+
+def drop_frequencies(
+    weights: Float[Tensor, "residue d"], frequencies: Sequence[int], *, order: Int[Tensor, " n"]
+) -> Float[Tensor, "residue d"]:
+    """Weights with the given frequencies removed and everything else kept."""
+    others = set(range(1, len(order) // 2 + 1)) - set(frequencies)
+    return keep_frequencies(weights, sorted(others), order=order)
+
+
+def transform_2d(grid: Float[Tensor, "n n *rest"]) -> Float[Tensor, "n n *rest"]:
+    """Coefficients of functions of two residues in products of basis functions.
+
+    Cost is two products with an n x n matrix: 4 n^3 operations a function.
+    """
+    n = grid.shape[0]
+    basis = fourier_basis(n).to(grid)
+    flat = grid.reshape(n, n, -1)
+    half = rearrange(basis @ flat.reshape(n, -1), "i (b z) -> i b z", b=n)
+    return (basis @ half).reshape(grid.shape)

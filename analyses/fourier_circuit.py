@@ -1,0 +1,280 @@
+"""Does the network compute the answer with waves of a few frequencies?
+
+On all n x n pairs, ordered so that the operation is addition: the share of the logits that
+cos w(a + b - c) explains, the share of each neuron that one frequency explains, whether the MLP's
+readout directions carry cos w(a + b) and sin w(a + b), and the loss with only those waves kept
+(restricted) or only those removed (excluded).
+
+Source: Nanda et al. 2023 (arXiv:2301.05217), sections 4 and 5 and released code. Key frequencies
+are those of the last snapshot, reused at every step, as there.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from analyses import fourier, plots
+from analyses.result import Drawing, Result, check_needs
+from analyses.waves import (
+    Grid,
+    excluded,
+    logit_waves,
+    neuron_waves,
+    readout_waves,
+    restricted,
+)
+from hooks import Snapshot
+from hooks.loss import token_losses
+
+
+@dataclass(frozen=True, eq=False)
+class FourierCircuit(Result):
+    """How much of a model's computation a few waves explain.
+
+    For multiplication, pairs and classes without 0.
+
+    Attributes:
+        modulus: n, the number of residues in play.
+        wave: The wave that fits the operation.
+        keys: Key frequencies, strongest in W_E first; the reference's where there is one.
+        logit_fve: Share of the logits' variance that cos w(a + b - c) explains, by frequency
+            1..n//2; shares add up.
+        logit_amplitude: The factor of each such cosine in the logits.
+        neuron_frequency: The frequency that explains most of each neuron.
+        neuron_fve: Share of the neuron's variance that it explains, by cosines and sines of it
+            in a and in b and their products.
+        neuron_map: Norm over neurons of their 2-D Fourier coefficients.
+        logit_map: Norm over classes of the logits' 2-D Fourier coefficients.
+        readout_fve: By key frequency, the share of the MLP's projections on the readout
+            directions u and v that cos w(a + b) and sin w(a + b) explain.
+        readout_slope: By key frequency, the factors of those two waves; equal if the network uses
+            the trigonometric identity.
+        loss: Cross-entropy over all, train and test pairs, in nats.
+        restricted_loss: The same with only the waves of key frequencies kept in the logits.
+        excluded_loss: The same with only those waves removed.
+        excluded_by_frequency: Loss over train pairs with one key frequency's waves removed.
+        restricted_accuracy: Over all pairs.
+        accuracy: Over all pairs.
+    """
+
+    needs: ClassVar = ("constants.p", "constants.operation", "constants.wave", "labels.a",
+                       "labels.b", "labels.c", "labels.train", "weights.neuron_out")  # fmt: skip
+    reference: ClassVar = "last"
+    sliding: ClassVar = ("logits", "neurons", "neuron_map")
+
+    modulus: int
+    wave: str
+    keys: tuple[int, ...]
+    logit_fve: Float[np.ndarray, " frequency"]
+    logit_amplitude: Float[np.ndarray, " frequency"]
+    neuron_frequency: Int[np.ndarray, " d_mlp"]
+    neuron_fve: Float[np.ndarray, " d_mlp"]
+    neuron_map: Float[np.ndarray, "n n"]
+    logit_map: Float[np.ndarray, "n n"]
+    readout_fve: Float[np.ndarray, "key 2"]
+    readout_slope: Float[np.ndarray, "key 2"]
+    loss: tuple[float, float, float]
+    restricted_loss: tuple[float, float, float]
+    excluded_loss: tuple[float, float, float]
+    excluded_by_frequency: tuple[float, ...]
+    restricted_accuracy: float
+    accuracy: float
+
+    @classmethod
+    def measure(
+        cls, snapshot: Snapshot, *, reference: "FourierCircuit | None" = None, share: float = 0.9,
+        least_fve: float = 0.02,
+    ) -> "FourierCircuit":  # fmt: skip
+        """Measures one snapshot on all pairs.
+
+        Args:
+            snapshot: A model of modular arithmetic with all its ordered pairs.
+            reference: Whose key frequencies to use; without it the snapshot's own.
+            share: Key frequencies carry this share of W_E's power together ...
+            least_fve: ... and each explains at least this share of the logits.
+        """
+        check_needs(cls, snapshot)
+        logits, neurons, train = _grids(snapshot)
+        fve, amplitude = logit_waves(logits)
+        keys = reference.keys if reference else _own_keys(snapshot, fve, share, least_fve)
+        best, neuron_fve = neuron_waves(neurons)
+        return cls(
+            modulus=len(logits),
+            wave=snapshot.examples.constants["wave"],
+            keys=keys,
+            logit_fve=fve.numpy(),
+            logit_amplitude=amplitude.numpy(),
+            neuron_frequency=best.numpy(),
+            neuron_fve=neuron_fve.numpy(),
+            neuron_map=_norm_map(neurons),
+            logit_map=_norm_map(logits),
+            **_readout(snapshot, neurons, keys),
+            **_ablations(logits, train, keys),
+        )
+
+    @property
+    def key_fve(self) -> float:
+        """Share of the logits that key frequencies explain together."""
+        return float(sum(self.logit_fve[key - 1] for key in self.keys))
+
+    @property
+    def top_5_fve(self) -> float:
+        """Share of the logits that the five best frequencies explain, key or not."""
+        return float(np.sort(self.logit_fve)[-5:].sum())
+
+    def single_frequency_neurons(self, threshold: float = 0.85) -> float:
+        """Share of neurons of which one frequency explains more than a threshold."""
+        return float((self.neuron_fve > threshold).mean())
+
+    def summary(self) -> dict[str, float | str]:
+        """Explained shares, and losses with the waves kept and removed. NaN without keys."""
+        slopes = np.abs(self.readout_slope)
+        equal = np.nanmean(slopes.min(1) / slopes.max(1)) if len(slopes) else math.nan
+        return {
+            "logit_fve_key": self.key_fve,
+            "logit_fve_top_5": self.top_5_fve,
+            "mean_neuron_fve": float(np.nanmean(self.neuron_fve)),
+            "single_frequency_neurons": self.single_frequency_neurons(),
+            "readout_fve": float(self.readout_fve.mean()) if len(slopes) else math.nan,
+            "readout_slope_ratio": float(equal),
+            "accuracy": self.accuracy,
+            "restricted_accuracy": self.restricted_accuracy,
+            "loss_all": self.loss[0],
+            "restricted_loss_all": self.restricted_loss[0],
+            "restricted_loss_test": self.restricted_loss[2],
+            "excluded_loss_train": self.excluded_loss[1],
+            "key_frequencies": " ".join(map(str, self.keys)),
+        }
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row a frequency: `logit_fve`, `logit_amplitude`, `neurons`, `is_key`."""
+        frequencies = np.arange(1, len(self.logit_fve) + 1)
+        return pd.DataFrame(
+            {
+                "frequency": frequencies,
+                "logit_fve": self.logit_fve,
+                "logit_amplitude": self.logit_amplitude,
+                "neurons": [(self.neuron_frequency == each).sum() for each in frequencies],
+                "is_key": np.isin(frequencies, self.keys),
+            }
+        )
+
+    def figures(self) -> Mapping[str, Drawing]:
+        """Logits by frequency, neurons by frequency, 2-D spectra, and the ablations."""
+        frequencies = np.arange(1, len(self.logit_fve) + 1)
+        counts = self.to_frame()["neurons"].to_numpy()
+        losses = {"full model": self.loss, "only key waves kept": self.restricted_loss,
+                  "key waves removed": self.excluded_loss}  # fmt: skip
+        rows = _row_names(self.modulus)
+        return {
+            "logits": plots.bars(
+                frequencies, {"logits": self.logit_fve}, strong=self.keys,
+                title=f"{self.wave} at {len(self.keys)} key frequencies explains "
+                f"{self.key_fve:.1%} of the logits",
+                axes=("frequency (cycles per modulus)", "share of logit variance explained"),
+            ),
+            "neurons": plots.bars(
+                frequencies, {"neurons": counts}, strong=self.keys,
+                title=f"One frequency explains over 85 % of {self.single_frequency_neurons():.0%} "
+                "of neurons",
+                axes=("best frequency of the neuron", "neurons"),
+            ),
+            "ablations": plots.bars(
+                ["all pairs", "train", "test"], losses,
+                title="Loss with only the key waves, and without them",
+                axes=("pairs", "cross-entropy (nats)"),
+            ).update_yaxes(type="log", exponentformat="power"),
+            "neuron_map": plots.heatmap(
+                self.neuron_map, title="Neurons in two dimensions: few frequencies in a and in b",
+                axes=("component in b", "component in a"), unit="norm over neurons",
+                ticks=(rows, rows),
+            ),
+            "logit_map": plots.heatmap(
+                self.logit_map, title="Logits in two dimensions: blocks on the diagonal",
+                axes=("component in b", "component in a"), unit="norm over classes",
+                ticks=(rows, rows),
+            ),
+        }  # fmt: skip
+
+
+def _grids(snapshot: Snapshot) -> tuple[Float[Tensor, "n n n"], Grid, Bool[Tensor, "n n"]]:
+    """Logits [a, b, class], last neurons [a, b, neuron] and train [a, b], in wave order."""
+    examples, layer = snapshot.examples, snapshot.config.n_layers - 1
+    constants = examples.constants
+    p, orders = constants["p"], fourier.residue_order(constants["operation"], constants["p"])
+    index = torch.full((p, p), -1)
+    index[examples.label("a"), examples.label("b")] = torch.arange(len(examples))
+    if bool((index < 0).any()):
+        raise ValueError(
+            f"FourierCircuit needs all {p * p} pairs, these examples have {len(examples)}: "
+            "use split 'all' and no count"
+        )
+    rows = index[orders[0]][:, orders[1]]
+    name = f"blocks.{layer}.mlp.hook_post"
+    neurons = snapshot.cache([name])[name][:, -1].double().cpu()
+    logits = snapshot.logits()[:, -1].double().cpu()[:, orders[2]]
+    return logits[rows], neurons[rows], examples.label("train")[rows]
+
+
+def _own_keys(snapshot: Snapshot, fve: Tensor, share: float, least_fve: float) -> tuple[int, ...]:
+    constants = snapshot.examples.constants
+    order = fourier.residue_order(constants["operation"], constants["p"])[0]
+    power = fourier.frequency_power(snapshot.weights("W_E").double().cpu()[order])
+    strong = fourier.keys_by_share(fourier.frequency_shares(power), share)
+    return tuple(key for key in strong if fve[key - 1] >= least_fve)
+
+
+def _readout(snapshot: Snapshot, neurons: Grid, keys: Sequence[int]) -> dict[str, Any]:
+    constants = snapshot.examples.constants
+    order = fourier.residue_order(constants["operation"], constants["p"])[2]
+    W_L = snapshot.weights("neuron_out").double().cpu()[:, order]
+    found = [readout_waves(neurons, W_L, key) for key in keys]
+    return {
+        "readout_fve": np.array([shares for shares, _ in found]).reshape(-1, 2),
+        "readout_slope": np.array([slopes for _, slopes in found]).reshape(-1, 2),
+    }
+
+
+def _ablations(logits: Grid, train: Tensor, keys: Sequence[int]) -> dict[str, Any]:
+    kept, removed = restricted(logits, keys), excluded(logits, keys)
+    single = [_losses(excluded(logits, [key]), train)[1] for key in keys]
+    return {
+        "loss": _losses(logits, train),
+        "restricted_loss": _losses(kept, train),
+        "excluded_loss": _losses(removed, train),
+        "excluded_by_frequency": tuple(single),
+        "restricted_accuracy": _accuracy(kept),
+        "accuracy": _accuracy(logits),
+    }
+
+
+def _answers(n: int) -> Int[Tensor, "n n"]:
+    return (torch.arange(n)[:, None] + torch.arange(n)) % n
+
+
+def _losses(logits: Grid, train: Bool[Tensor, "n n"]) -> tuple[float, float, float]:
+    """Mean cross-entropy over all, train and test pairs."""
+    losses = token_losses(logits, _answers(len(logits)))
+    return float(losses.mean()), float(losses[train].mean()), float(losses[~train].mean())
+
+
+def _accuracy(logits: Grid) -> float:
+    return float((logits.argmax(-1) == _answers(len(logits))).double().mean())
+
+
+def _norm_map(grid: Grid) -> Float[np.ndarray, "n n"]:
+    """Norms over z of the 2-D coefficients, each z centred over pairs first."""
+    centred = grid - grid.mean((0, 1))
+    return fourier.transform_2d(centred).norm(dim=-1).float().numpy()
+
+
+def _row_names(n: int) -> list[str]:
+    waves = [f"{wave} {f}" for f in range(1, n // 2 + 1) for wave in ("cos", "sin")]
+    return ["1", *waves][:n]

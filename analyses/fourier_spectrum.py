@@ -1,0 +1,183 @@
+"""Which frequencies do the weights of a modular-arithmetic model hold?
+
+Power by frequency of three matrices: the embedding W_E, what neurons read from it (through each
+head's OV circuit for a transformer), and the neuron-logit map W_L over its classes; shares,
+key frequencies by three rules, Gini coefficient, and how pure each neuron's frequency is.
+
+Source: Nanda et al. 2023 (arXiv:2301.05217), sections 4.1 and 4.2 and released code.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import pandas as pd
+import torch
+from einops import rearrange
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from analyses import fourier, plots
+from analyses.result import Drawing, Result, check_needs
+from hooks import Snapshot
+
+MATRICES = ("W_E", "neuron_in", "W_L")
+
+
+@dataclass(frozen=True, eq=False)
+class FourierSpectrum(Result):
+    """Power by frequency of a model's weights.
+
+    Attributes:
+        modulus: Residues in play: p, or p - 1 for multiplication, whose order is that of
+            discrete logarithms.
+        operation: The task's operation.
+        power: Squared norm by matrix (W_E, neuron_in, W_L) and frequency 0..modulus//2.
+        neuron_frequency: The strongest frequency in what each neuron reads.
+        neuron_purity: Share of that frequency in what the neuron reads, the constant excluded.
+        share: How much of the power key frequencies by share carry.
+    """
+
+    needs: ClassVar = ("constants.p", "constants.operation", "weights.W_E", "weights.neuron_in",
+                       "weights.neuron_out")  # fmt: skip
+    sliding: ClassVar = ("embedding", "matrices")
+
+    modulus: int
+    operation: str
+    power: Float[np.ndarray, "matrix frequency"]
+    neuron_frequency: Int[np.ndarray, " d_mlp"]
+    neuron_purity: Float[np.ndarray, " d_mlp"]
+    share: float
+
+    @classmethod
+    def measure(
+        cls, snapshot: Snapshot, *, reference: "FourierSpectrum | None" = None, share: float = 0.9
+    ) -> "FourierSpectrum":
+        """Measures one snapshot's weights.
+
+        Args:
+            snapshot: A model of modular arithmetic.
+            reference: Not used.
+            share: Share of the power that key frequencies must carry together.
+        """
+        check_needs(cls, snapshot)
+        constants = snapshot.examples.constants
+        orders = orders_of(constants)
+        reads = snapshot.weights("neuron_in").double()[:, orders[0]]
+        matrices = (
+            snapshot.weights("W_E").double()[orders[0]],
+            rearrange(reads, "operand residue neuron -> residue (operand neuron)"),
+            snapshot.weights("neuron_out").double()[:, orders[2]].T,
+        )
+        best, purity = neuron_frequencies(reads)
+        return cls(
+            modulus=len(orders[0]),
+            operation=constants["operation"],
+            power=torch.stack([fourier.frequency_power(matrix) for matrix in matrices]).numpy(),
+            neuron_frequency=best.numpy(),
+            neuron_purity=purity.numpy(),
+            share=share,
+        )
+
+    @property
+    def shares(self) -> Float[np.ndarray, "matrix rest"]:
+        """Share of each frequency 1, 2, ... by matrix, the constant excluded."""
+        return fourier.frequency_shares(torch.from_numpy(self.power)).numpy()
+
+    @property
+    def key_frequencies(self) -> tuple[int, ...]:
+        """The fewest frequencies that carry `share` of W_E's power, strongest first."""
+        return self.keys(0)["share"]
+
+    def keys(self, matrix: int = 0) -> dict[str, tuple[int, ...]]:
+        """Key frequencies of a matrix by each rule.
+
+        `vote` names every frequency that some neuron reads most of, whatever the matrix. For the
+        rule on logits see FourierCircuit.
+        """
+        power = torch.from_numpy(self.power[matrix])
+        return {
+            "share": fourier.keys_by_share(fourier.frequency_shares(power), self.share),
+            "median": fourier.keys_by_median(power),
+            "vote": fourier.keys_by_vote(torch.from_numpy(self.neuron_frequency)),
+        }
+
+    def summary(self) -> dict[str, float | str]:
+        """Key frequencies, how few they are, and how concentrated the power is."""
+        gini = fourier.gini(torch.from_numpy(self.power[:, 1:])).tolist()
+        top = np.sort(self.shares, axis=1)[:, ::-1][:, :5].sum(1)
+        return {
+            "key_frequencies": " ".join(map(str, self.key_frequencies)),
+            "key_count": len(self.key_frequencies),
+            "key_count_median_rule": len(self.keys()["median"]),
+            "key_count_vote_rule": len(self.keys()["vote"]),
+            "gini_W_E": gini[0],
+            "gini_neuron_in": gini[1],
+            "gini_W_L": gini[2],
+            "top_5_share_W_E": float(top[0]),
+            "top_5_share_W_L": float(top[2]),
+            "constant_share_W_E": float(self.power[0, 0] / self.power[0].sum()),
+            "mean_neuron_purity": float(self.neuron_purity.mean()),
+        }
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row a matrix and frequency: `matrix`, `frequency`, `power`, `share`."""
+        frequencies = np.arange(self.power.shape[1])
+        constant = np.full((len(MATRICES), 1), np.nan)
+        return pd.DataFrame(
+            {
+                "matrix": np.repeat(MATRICES, len(frequencies)),
+                "frequency": np.tile(frequencies, len(MATRICES)),
+                "power": self.power.ravel(),
+                "share": np.concatenate([constant, self.shares], axis=1).ravel(),
+            }
+        )
+
+    def figures(self) -> Mapping[str, Drawing]:
+        """Shares of W_E, of all three matrices, and the purity of neurons."""
+        keys = self.key_frequencies
+        named = ", ".join(map(str, sorted(keys)))
+        count = f"{len(keys)} of {self.modulus // 2} frequencies carry"
+        frequencies = np.arange(1, self.modulus // 2 + 1)
+        axes = ("frequency (cycles per modulus)", "share of power")
+        return {
+            "embedding": plots.bars(
+                frequencies, {"W_E": self.shares[0]}, axes=axes, strong=keys,
+                title=f"Embedding: {count} {self.share:.0%} of W_E"
+                + (f": {named}" if len(keys) <= 8 else ""),
+            ),
+            "matrices": plots.bars(
+                frequencies,
+                dict(zip(("embedding W_E", "read by neurons", "written to logits W_L"),
+                         self.shares, strict=True)),
+                title="The same frequencies through the network", axes=axes,
+            ),
+            "purity": plots.histogram(
+                self.neuron_purity, limits=(0, 1), axes=("share of best frequency", "neurons"),
+                title=f"Neurons read {self.neuron_purity.mean():.0%} from one frequency on average",
+            ),
+        }  # fmt: skip
+
+
+def orders_of(constants: Mapping[str, Any]) -> tuple[Tensor, Tensor, Tensor]:
+    """Orders of a, b and c by `fourier.residue_order`; the natural one where no wave fits."""
+    operation, p = constants["operation"], constants["p"]
+    if "wave" not in constants:
+        numbers = torch.arange(p)
+        return numbers, numbers, numbers
+    return fourier.residue_order(operation, p)
+
+
+def neuron_frequencies(
+    reads: Float[Tensor, "operand residue d_mlp"],
+) -> tuple[Int[Tensor, " d_mlp"], Float[Tensor, " d_mlp"]]:
+    """Each neuron's strongest frequency over all it reads, and that frequency's share.
+
+    Source:
+        Grokking spectra of single neurons as max_f P_f / sum_f P_f, the constant excluded.
+    """
+    power = fourier.frequency_power(rearrange(reads, "o residue neuron -> neuron residue o"))
+    shares = fourier.frequency_shares(power)
+    purity, best = shares.max(-1)
+    return best + 1, purity

@@ -1,0 +1,241 @@
+"""When did the model fit its training data, when did it generalise, and what is that called?
+
+From recorded metrics alone. Crossings are sustained: the first of several successive evaluations
+at or above the level, since accuracy spikes and dips at the learning rates that grok fast. Two
+rules name the outcome: by accuracy (delay between the crossings), and by losses (extremes over the
+whole run).
+
+Source: crossings after Power et al. 2022 (arXiv:2201.02177); the rule on losses from the article
+"Do Machine Learning Models Memorize or Generalize?" (PAIR 2023); phases after Nanda et al. 2023
+(arXiv:2301.05217), who read them by eye: the boundaries here are ours.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float, Int
+
+from analyses import plots
+from analyses.result import Drawing, SeriesResult
+from hooks import Series
+
+
+@dataclass(frozen=True, eq=False)
+class GrokkingPhases(SeriesResult):
+    """Crossings, category and phases of one run. Steps are NaN where a thing never happened.
+
+    Attributes:
+        steps: Steps of the evaluations.
+        accuracy: Train and test accuracy.
+        loss: Train and test loss in nats, times `loss_scale`.
+        chance: Accuracy of guessing.
+        level: Accuracy that counts as crossed.
+        evaluations: Successive evaluations that make a crossing.
+        ratio: t_test / t_train from which a generalising run has grokked.
+        tau: Loss that counts as low, for the rule on losses.
+        rho: Ratio of test to train loss that counts as apart, for the rule on losses.
+        loss_scale: What losses were multiplied by (1/67 for the article's mean over classes too).
+    """
+
+    needs: ClassVar = ("metrics",)
+
+    steps: Int[np.ndarray, " evaluation"]
+    accuracy: Float[np.ndarray, "2 evaluation"]
+    loss: Float[np.ndarray, "2 evaluation"]
+    chance: float
+    level: float
+    evaluations: int
+    ratio: float
+    tau: float
+    rho: float
+    loss_scale: float
+
+    @classmethod
+    def measure(
+        cls,
+        series: Series,
+        *,
+        level: float = 0.99,
+        evaluations: int = 3,
+        ratio: float = 2.0,
+        tau: float = 1e-5,
+        rho: float = 5e4,
+        loss_scale: float = 1.0,
+    ) -> "GrokkingPhases":
+        """Reads a run's metrics.
+
+        Args:
+            series: A run with train and test loss and accuracy.
+            level: Accuracy that counts as crossed.
+            evaluations: Successive evaluations that make a crossing.
+            ratio: t_test / t_train from which a generalising run has grokked.
+            tau: Low loss, on the scaled losses.
+            rho: Test to train loss ratio.
+            loss_scale: Multiplies losses before the rule on losses.
+
+        Raises:
+            ValueError: There are no metrics, or none of these columns.
+        """
+        metrics = series.metrics
+        columns = [
+            f"{split}.{what}" for what in ("accuracy", "loss") for split in ("train", "test")
+        ]
+        absent = [column for column in columns if column not in metrics]
+        if absent:
+            raise ValueError(f"GrokkingPhases needs {absent[0]}; metrics has {list(metrics)}")
+        values = metrics[columns].to_numpy(dtype=np.float64).T
+        return cls(
+            steps=metrics["step"].to_numpy(dtype=np.int64),
+            accuracy=values[:2],
+            loss=values[2:] * loss_scale,
+            chance=float(series.constants.get("chance", math.nan)),
+            level=level,
+            evaluations=evaluations,
+            ratio=ratio,
+            tau=tau,
+            rho=rho,
+            loss_scale=loss_scale,
+        )
+
+    @property
+    def t_train(self) -> float:
+        """Step at which train accuracy crosses the level for good enough."""
+        return crossing(self.steps, self.accuracy[0], self.level, self.evaluations)
+
+    @property
+    def t_test(self) -> float:
+        """Step at which test accuracy does."""
+        return crossing(self.steps, self.accuracy[1], self.level, self.evaluations)
+
+    @property
+    def test_at_train(self) -> float:
+        """Test accuracy at t_train."""
+        found = self.accuracy[1][self.steps == self.t_train]
+        return float(found[0]) if len(found) else math.nan
+
+    @property
+    def category(self) -> str:
+        """fails, memorises, partial, generalises or groks, by accuracy.
+
+        A run that crosses on training data alone is `partial` where its best test accuracy is more
+        than halfway from chance to 1. One that crosses on both groks where test comes at least
+        `ratio` times as late as train, and generalises otherwise.
+        """
+        halfway = self.chance + 0.5 * (1 - self.chance)
+        if math.isnan(self.t_train):
+            return "fails"
+        if math.isnan(self.t_test):
+            return "partial" if self.accuracy[1].max() > halfway else "memorises"
+        is_late = self.t_test > self.t_train and self.t_test >= self.ratio * self.t_train
+        return "groks" if is_late else "generalises"
+
+    @property
+    def loss_category(self) -> str:
+        """High train loss, high test loss, drop together or grokking, by extremes of the losses."""
+        train, test = self.loss
+        if train.min() > self.tau:
+            return "high train loss"
+        if test.min() > self.tau:
+            return "high test loss"
+        return "drop together" if (test / train).max() < self.rho else "grokking"
+
+    @property
+    def forgets(self) -> float:
+        """First step after t_test at which test accuracy falls below 0.9 for good enough."""
+        later = self.steps > self.t_test
+        return crossing(self.steps[later], -self.accuracy[1][later], -0.9, self.evaluations)
+
+    @property
+    def phases(self) -> tuple[float, float, float]:
+        """End of memorisation, start of cleanup, end of cleanup; NaN unless the run generalises.
+
+        Cleanup starts where the slope of log test loss, walked back from its steepest fall, has
+        sunk to a tenth of it, and ends where test loss is within twice its last value.
+        """
+        if math.isnan(self.t_test):
+            return (self.t_train, math.nan, math.nan)
+        fall = -np.gradient(np.log(np.maximum(self.loss[1], 1e-300)), self.steps)
+        fall[self.steps < self.t_train] = -math.inf
+        steepest = int(fall.argmax())
+        gentle = np.flatnonzero(fall[:steepest] <= 0.1 * fall[steepest])
+        start = int(gentle[-1]) + 1 if len(gentle) else 0
+        settled = np.flatnonzero(self.loss[1][steepest:] <= 2 * self.loss[1][-1])[0] + steepest
+        return (self.t_train, float(self.steps[start]), float(self.steps[settled]))
+
+    def marks(self) -> dict[str, float]:
+        """Crossings and the phases' boundaries that happened."""
+        _, cleanup, settled = self.phases
+        marks = {
+            f"train ≥ {self.level:.0%}": self.t_train,
+            "cleanup starts": cleanup,
+            f"test ≥ {self.level:.0%}": self.t_test,
+            "cleanup ends": settled,
+            "forgets": self.forgets,
+        }
+        return {label: step for label, step in marks.items() if not math.isnan(step)}
+
+    def summary(self) -> dict[str, float | str]:
+        """Category by both rules, crossings, delay and ratio, phases."""
+        _, cleanup, settled = self.phases
+        with np.errstate(divide="ignore", invalid="ignore"):
+            ratio = float(np.divide(self.t_test, self.t_train)) if self.t_train else math.nan
+        return {
+            "category": self.category,
+            "loss_category": self.loss_category,
+            "t_train": self.t_train,
+            "t_test": self.t_test,
+            "delay": self.t_test - self.t_train,
+            "delay_ratio": ratio,
+            "test_accuracy_at_t_train": self.test_at_train,
+            "cleanup_starts": cleanup,
+            "cleanup_ends": settled,
+            "forgets": self.forgets,
+        }
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row an evaluation: `step`, accuracies and losses, `phase`."""
+        names = np.array(["memorisation", "circuit formation", "cleanup", "after"])
+        bounds = [bound for bound in self.phases if not math.isnan(bound)]
+        return pd.DataFrame(
+            {
+                "step": self.steps,
+                "train_accuracy": self.accuracy[0],
+                "test_accuracy": self.accuracy[1],
+                "train_loss": self.loss[0],
+                "test_loss": self.loss[1],
+                "phase": names[np.searchsorted(bounds, self.steps, side="right")],
+            }
+        )
+
+    def figures(self) -> Mapping[str, Drawing]:
+        """Accuracy and loss with the crossings and phases marked."""
+        delay = "" if math.isnan(self.t_test) else (
+            f": train {self.level:.0%} at step {self.t_train:.0f}, test at {self.t_test:.0f}"
+        )  # fmt: skip
+        accuracy = plots.lines(
+            self.steps, dict(zip(("train", "test"), self.accuracy, strict=True)),
+            title=f"The run {self.category}{delay}", axes=("step (updates)", "accuracy"),
+        )  # fmt: skip
+        loss = plots.lines(
+            self.steps, dict(zip(("train", "test"), self.loss, strict=True)), log_y=True,
+            title="Loss, with memorisation, circuit formation and cleanup",
+            axes=("step (updates)", "loss (nats)"),
+        )  # fmt: skip
+        return {
+            "accuracy": plots.mark_steps(accuracy, self.marks()),
+            "loss": plots.mark_steps(loss, self.marks()),
+        }
+
+
+def crossing(steps: np.ndarray, values: np.ndarray, level: float, evaluations: int) -> float:
+    """The first of `evaluations` successive steps whose values reach a level; NaN if none."""
+    if len(values) < evaluations:
+        return math.nan
+    held = np.convolve(values >= level, np.ones(evaluations), mode="valid") == evaluations
+    if not held.any():
+        return math.nan
+    return float(steps[held.argmax()])

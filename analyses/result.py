@@ -1,0 +1,172 @@
+"""The three kinds of result, and what they share.
+
+A result is a frozen dataclass named for the finding: arrays, numbers and strings. It is measured
+once, summarised in scalars, laid out as a frame and drawn from what it holds. A `Result` is of one
+snapshot, a `SeriesResult` of a whole run, a `SweepResult` of many runs; they are measured in that
+order, so that a later kind may read an earlier one's saved scalars.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import pandas as pd
+
+from analyses.plots import Figure
+from analyses.views import View
+from hooks import Series, Snapshot
+
+Drawing = Figure | View
+
+
+@dataclass(frozen=True, eq=False)
+class Finding(ABC):
+    """What the three kinds share: how a result is summarised, tabulated and drawn.
+
+    Attributes:
+        needs: What must be there: `tokens`, `attention`, `metrics`, `trees`, `labels.<name>`,
+            `constants.<name>`, `weights.<name>`.
+    """
+
+    needs: ClassVar[tuple[str, ...]] = ()
+
+    @abstractmethod
+    def summary(self) -> dict[str, float | str]:
+        """The scalars worth a line in a table; never infinite."""
+
+    @abstractmethod
+    def to_frame(self) -> pd.DataFrame:
+        """The result as a tidy table."""
+
+    @abstractmethod
+    def figures(self) -> Mapping[str, Drawing]:
+        """Figures by slug, drawn from stored numbers; their titles say what is seen."""
+
+    def plot(self) -> Drawing:
+        """The first of the figures."""
+        return next(iter(self.figures().values()))
+
+
+@dataclass(frozen=True, eq=False)
+class Result(Finding):
+    """A finding about one snapshot.
+
+    Attributes:
+        splits: Splits of the task it is measured on; none stands for the task's own.
+        count: How many examples it takes; None for all.
+        reference: The step whose result every other step is measured against.
+        sliding: Figures that get a slider over steps.
+    """
+
+    splits: ClassVar[tuple[str | None, ...]] = (None,)
+    count: ClassVar[int | None] = None
+    reference: ClassVar[Literal["first", "last"] | None] = None
+    sliding: ClassVar[tuple[str, ...]] = ()
+
+    @classmethod
+    @abstractmethod
+    def measure(cls, snapshot: Snapshot, *, reference: Any = None) -> "Result":
+        """Measures one snapshot.
+
+        Args:
+            snapshot: A model at a step and its examples.
+            reference: This class' result at the reference step; None where the snapshot is it.
+
+        Raises:
+            ValueError: The snapshot lacks something the analysis needs.
+        """
+
+
+@dataclass(frozen=True, eq=False)
+class SeriesResult(Finding):
+    """A finding about a whole run."""
+
+    @classmethod
+    @abstractmethod
+    def measure(cls, series: Series) -> "SeriesResult":
+        """Measures a run."""
+
+    def marks(self) -> dict[str, float]:
+        """Steps worth a line across every curve of the run, by label."""
+        return {}
+
+
+@dataclass(frozen=True, eq=False)
+class SweepResult(Finding):
+    """A finding about many runs."""
+
+    @classmethod
+    @abstractmethod
+    def measure(
+        cls, table: pd.DataFrame, series: Mapping[str, Series], *, axes: Sequence[str]
+    ) -> "SweepResult":
+        """Measures a sweep.
+
+        Args:
+            table: One row a run: columns `experiment.<field>` and `<Analysis>.<scalar>`.
+            series: The runs by name, read when asked for.
+            axes: The fields that vary.
+        """
+
+
+Analysis = type[Result] | type[SeriesResult] | type[SweepResult]
+
+
+def missing(cls: Analysis, snapshot: Snapshot) -> list[str]:
+    """What an analysis needs and a snapshot does not have."""
+    examples = snapshot.examples
+    has = {
+        "tokens": examples.tokens is not None,
+        "trees": examples.trees is not None,
+        "attention": "blocks.0.attn.hook_pattern" in snapshot.live.model.hook_dict,
+        "metrics": True,  # a matter of the run, not of a snapshot
+    }
+    has |= {f"labels.{name}": True for name in examples.labels}
+    has |= {f"constants.{name}": True for name in examples.constants}
+    return [
+        need
+        for need in cls.needs
+        if not has.get(need, False)
+        and not (need.startswith("weights.") and snapshot.has_weights(need.split(".", 1)[1]))
+    ]
+
+
+def check_needs(cls: Analysis, snapshot: Snapshot) -> None:
+    """Refuses a snapshot that lacks something an analysis needs.
+
+    Raises:
+        ValueError: Something is missing; the message names it and what there is.
+    """
+    lacking = missing(cls, snapshot)
+    if lacking:
+        examples = snapshot.examples
+        labels = ", ".join(sorted(examples.labels)) or "none"
+        constants = ", ".join(sorted(examples.constants)) or "none"
+        raise ValueError(
+            f"{cls.__name__} does not apply: {', '.join(lacking)} missing "
+            f"(labels here: {labels}; constants: {constants})"
+        )
+
+
+def reference_step(cls: type[Result], steps: Sequence[int]) -> int | None:
+    """The step that a class measures every other against, or None."""
+    return {"first": steps[0], "last": steps[-1], None: None}[cls.reference]
+
+
+def trace(series: Series, cls: type[Result], **options: Any) -> pd.DataFrame:
+    """An analysis' scalars at every step of a series, measured in memory.
+
+    Returns:
+        One row a step: `step`, then the summary's columns.
+    """
+    examples = series.examples(cls.splits[0], cls.count)
+    against, reference = reference_step(cls, series.steps), None
+    if against is not None:
+        reference = cls.measure(series.snapshot(against, examples), **options)
+    rows = []
+    for snapshot in series.snapshots(examples):
+        other = None if snapshot.step == against else reference
+        result = cls.measure(snapshot, reference=other, **options)
+        rows.append({"step": snapshot.step} | result.summary())
+    return pd.DataFrame(rows)

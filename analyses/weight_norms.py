@@ -1,0 +1,139 @@
+"""How large are the weights, and how have they grown?
+
+L2 norm by matrix, by layer and in total, root mean square a parameter, and growth since the first
+snapshot. Murty et al. 2023 (arXiv:2305.18741) divide the total by the number of layers, which by
+itself puts shallow models above deep ones before any training; that is an option here, and growth
+and root mean square stand beside it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float, Int
+
+from analyses import plots
+from analyses.result import Drawing, Result
+from hooks import Snapshot
+
+EMBEDDINGS = ("embed.", "pos_embed.", "unembed.")
+
+
+@dataclass(frozen=True, eq=False)
+class WeightNorms(Result):
+    """L2 norms of a model's parameters.
+
+    Attributes:
+        names: Parameters, in the model's order.
+        norms: L2 norm of each.
+        sizes: Number of weights of each.
+        first_norms: L2 norms at the first snapshot.
+        n_layers: Number of layers.
+        is_per_layer: Whether totals are divided by `n_layers`.
+    """
+
+    reference: ClassVar = "first"
+    sliding: ClassVar = ("matrices",)
+
+    names: tuple[str, ...]
+    norms: Float[np.ndarray, " parameter"]
+    sizes: Int[np.ndarray, " parameter"]
+    first_norms: Float[np.ndarray, " parameter"]
+    n_layers: int
+    is_per_layer: bool
+
+    @classmethod
+    def measure(
+        cls,
+        snapshot: Snapshot,
+        *,
+        reference: "WeightNorms | None" = None,
+        per_layer: bool = False,
+    ) -> "WeightNorms":
+        """Measures one snapshot's parameters.
+
+        Args:
+            snapshot: Any model.
+            reference: The first snapshot's norms, for growth; without it growth is 1.
+            per_layer: Divide totals by the number of layers.
+        """
+        parameters = snapshot.parameters()
+        norms = np.array([float(each.double().norm()) for each in parameters.values()])
+        return cls(
+            names=tuple(parameters),
+            norms=norms,
+            sizes=np.array([each.numel() for each in parameters.values()]),
+            first_norms=reference.norms if reference else norms,
+            n_layers=snapshot.config.n_layers,
+            is_per_layer=per_layer,
+        )
+
+    @property
+    def is_embedding(self) -> np.ndarray:
+        """Which parameters embed, place or unembed."""
+        return np.array([name.startswith(EMBEDDINGS) for name in self.names])
+
+    def total(self, *, embeddings: bool = True, first: bool = False) -> float:
+        """L2 norm of all parameters together.
+
+        Args:
+            embeddings: Whether embedding and unembedding count.
+            first: Of the first snapshot instead.
+        """
+        norms = self.first_norms if first else self.norms
+        chosen = norms if embeddings else norms[~self.is_embedding]
+        return float(np.linalg.norm(chosen)) / (self.n_layers if self.is_per_layer else 1)
+
+    def layer_norms(self) -> Float[np.ndarray, " layer"]:
+        """L2 norm of each layer's parameters."""
+        return np.array(
+            [
+                np.linalg.norm(self.norms[[name.startswith(f"blocks.{i}.") for name in self.names]])
+                for i in range(self.n_layers)
+            ]
+        )
+
+    def summary(self) -> dict[str, float | str]:
+        """Totals with and without embeddings, root mean square, growth since the first step."""
+        count = self.sizes.sum()
+        return {
+            "total": self.total(),
+            "total_without_embeddings": self.total(embeddings=False),
+            "rms": float(np.sqrt((self.norms**2).sum() / count)),
+            "growth": self.total() / self.total(first=True),
+            "growth_without_embeddings": self.total(embeddings=False)
+            / self.total(embeddings=False, first=True),
+            "divided_by_layers": "yes" if self.is_per_layer else "no",
+        }
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row a parameter: `name`, `norm`, `rms`, `growth` (NaN where it started at 0)."""
+        started = np.where(self.first_norms > 0, self.first_norms, np.nan)
+        return pd.DataFrame(
+            {
+                "name": self.names,
+                "norm": self.norms,
+                "rms": self.norms / np.sqrt(self.sizes),
+                "growth": self.norms / started,
+            }
+        )
+
+    def figures(self) -> Mapping[str, Drawing]:
+        """Norm of each matrix beside what it was at the first step; norm of each layer."""
+        shown = (self.norms > 0) | (self.first_norms > 0)
+        names = [name for name, is_shown in zip(self.names, shown, strict=True) if is_shown]
+        growth = self.total() / self.total(first=True)
+        return {
+            "matrices": plots.bars(
+                names, {"first step": self.first_norms[shown], "this step": self.norms[shown]},
+                title=f"Weights: norm {self.total():.1f}, {growth:.2f} times the first step's",
+                axes=("", "L2 norm"),
+            ),
+            "layers": plots.bars(
+                [f"layer {layer}" for layer in range(self.n_layers)],
+                {"norm": self.layer_norms()},
+                title="Norm of each layer, embeddings left out", axes=("", "L2 norm"),
+            ),
+        }  # fmt: skip

@@ -1,0 +1,73 @@
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from analyses import FourierSpectrum
+from hooks import Snapshot
+from hooks.edit import with_weights
+from interp.analyze import trace
+from interp.tasks.modular_arithmetic import ModularArithmetic
+from tests.planted import circle_embedding, random_model
+
+
+def planted(frequencies, operation: Any = "add"):
+    """A model whose numbers are embedded as cosines and sines of some frequencies."""
+    task = ModularArithmetic(p=13, operation=operation, train_fraction=0.5)
+    model = random_model(task.sizes)
+    W_E = torch.zeros(14, 8).double()
+    W_E[:13, : 2 * len(frequencies)] = circle_embedding(13, frequencies)
+    return Snapshot.of(model, task.examples("all", None, 0)).edited(
+        with_weights({"embed.W_E": W_E})
+    )
+
+
+def test_planted_frequencies_are_the_key_ones_by_every_rule():
+    spectrum = FourierSpectrum.measure(planted([2, 5]))
+    assert {rule: set(keys) for rule, keys in spectrum.keys().items()} == {
+        "share": {2, 5},
+        "median": {2, 5},
+        "vote": {2, 5},
+    }
+
+
+def test_what_neurons_read_holds_the_planted_frequencies_alone():
+    shares = FourierSpectrum.measure(planted([2, 5])).shares[1]
+    assert shares[[1, 4]].sum() == pytest.approx(1)
+
+
+def test_a_single_planted_frequency_makes_every_neuron_pure():
+    spectrum = FourierSpectrum.measure(planted([3]))
+    assert set(spectrum.neuron_frequency) == {3}
+    np.testing.assert_allclose(spectrum.neuron_purity, 1)
+
+
+def test_multiplication_is_read_in_the_order_of_discrete_logarithms():
+    spectrum = FourierSpectrum.measure(planted([2, 5], "multiply"))
+    assert (spectrum.modulus, len(spectrum.shares[0])) == (12, 6)
+
+
+def test_an_operation_without_a_wave_is_read_in_natural_order():
+    assert FourierSpectrum.measure(planted([2, 5], "sum_of_squares")).modulus == 13
+
+
+def test_a_larger_share_asks_for_more_frequencies(grokked):
+    snapshot = grokked.snapshot()
+    few = FourierSpectrum.measure(snapshot, share=0.5).key_frequencies
+    many = FourierSpectrum.measure(snapshot, share=0.99).key_frequencies
+    assert len(few) < len(many)
+
+
+def test_training_concentrates_the_embedding_on_few_frequencies(grokked):
+    frame = trace(grokked, FourierSpectrum)
+    untrained, trained = frame.iloc[0], frame.iloc[-1]
+    assert untrained["gini_W_E"] < 0.2
+    assert trained["gini_W_E"] > 0.75
+    assert trained["key_count"] <= 5
+    assert untrained["key_count"] >= 15
+
+
+def test_other_examples_are_refused_with_what_is_missing(snapshot):
+    with pytest.raises(ValueError, match=r"FourierSpectrum does not apply: constants\.operation"):
+        FourierSpectrum.measure(snapshot)

@@ -1,0 +1,126 @@
+import dataclasses
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from analyses import GrokkingPhases
+from analyses.grokking_phases import crossing
+
+STEPS = 10 * np.arange(20)
+
+
+def curve(start: float, crossed: int, end: float) -> np.ndarray:
+    """One value, and from an index on another."""
+    return np.where(np.arange(20) < crossed, start, end)
+
+
+def phases_of(grokked, train, test, *, loss=None, **options):
+    """Phases of a run with given accuracies, and losses that follow them."""
+    loss = (1.01 - train, 1.01 - test) if loss is None else loss
+    frame = pd.DataFrame(
+        {
+            "step": STEPS,
+            "train.accuracy": train,
+            "test.accuracy": test,
+            "train.loss": loss[0],
+            "test.loss": loss[1],
+        }
+    )
+    series = dataclasses.replace(grokked.series(), recorded=frame, constants={"chance": 0.02})
+    return GrokkingPhases.measure(series, **options)
+
+
+def test_a_crossing_is_the_first_of_several_that_hold():
+    values = np.array([0, 1, 0, 1, 1, 1, 0])
+    assert crossing(STEPS[:7], values, 1, 3) == 30
+
+
+def test_a_spike_is_no_crossing():
+    assert math.isnan(crossing(STEPS, curve(0, 18, 1), 1, 3))
+
+
+def test_fewer_evaluations_than_asked_for_are_no_crossing():
+    assert math.isnan(crossing(STEPS[:2], np.ones(2), 1, 3))
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "category"),
+    [
+        (curve(0.1, 20, 1), curve(0.02, 20, 1), "fails"),
+        (curve(0.1, 2, 1), curve(0.02, 20, 1), "memorises"),
+        (curve(0.1, 2, 1), curve(0.02, 5, 0.8), "partial"),
+        (curve(0.1, 4, 1), curve(0.1, 5, 1), "generalises"),
+        (curve(0.1, 4, 1), curve(0.02, 8, 1), "groks"),
+    ],
+)
+def test_accuracies_name_the_outcome(grokked, train, test, category):
+    assert phases_of(grokked, train, test).category == category
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "category"),
+    [
+        (curve(1, 5, 1e-3), curve(1, 20, 0), "high train loss"),
+        (curve(1, 5, 1e-6), curve(1, 20, 0), "high test loss"),
+        (curve(1, 5, 1e-6), curve(1, 5, 1e-6), "drop together"),
+        (curve(1, 5, 1e-6), curve(1, 9, 1e-6), "grokking"),
+    ],
+)
+def test_losses_name_the_outcome(grokked, train, test, category):
+    accuracy = curve(0, 5, 1)
+    assert phases_of(grokked, accuracy, accuracy, loss=(train, test)).loss_category == category
+
+
+def test_the_scale_of_losses_can_turn_the_rule_on_losses(grokked):
+    accuracy, loss = curve(0, 5, 1), curve(1, 5, 5e-5)
+    low = phases_of(grokked, accuracy, accuracy, loss=(loss, loss), loss_scale=1 / 67)
+    high = phases_of(grokked, accuracy, accuracy, loss=(loss, loss))
+    assert (low.loss_category, high.loss_category) == ("drop together", "high train loss")
+
+
+def test_delay_and_ratio_come_from_the_crossings(grokked):
+    summary = phases_of(grokked, curve(0.1, 4, 1), curve(0.02, 10, 1)).summary()
+    assert (summary["t_train"], summary["t_test"]) == (40, 100)
+    assert (summary["delay"], summary["delay_ratio"]) == (60, 2.5)
+    assert summary["test_accuracy_at_t_train"] == 0.02
+
+
+def test_a_sustained_fall_after_generalising_is_forgetting(grokked):
+    test = np.where(np.arange(20) < 15, curve(0.02, 8, 1), 0.5)
+    assert phases_of(grokked, curve(0.1, 2, 1), test).forgets == 150
+
+
+def test_a_single_dip_is_not_forgetting(grokked):
+    test = np.where(np.arange(20) == 15, 0.5, curve(0.02, 8, 1))
+    assert math.isnan(phases_of(grokked, curve(0.1, 2, 1), test).forgets)
+
+
+def test_cleanup_starts_where_test_loss_begins_to_fall_and_ends_where_it_settles(grokked):
+    falling = np.interp(np.arange(20), [0, 10, 14, 19], [0.0, 0, -8, -8])
+    loss = (curve(1, 2, 1e-3), np.exp(falling))
+    phases = phases_of(grokked, curve(0.1, 2, 1), curve(0.02, 13, 1), loss=loss).phases
+    assert phases == (20, 100, 140)
+
+
+def test_a_run_that_never_generalises_has_no_cleanup(grokked):
+    phases = phases_of(grokked, curve(0.1, 2, 1), curve(0.02, 20, 1)).phases
+    assert np.isnan(phases[1:]).all()
+
+
+def test_only_what_happened_is_marked(grokked):
+    assert phases_of(grokked, curve(0.1, 2, 1), curve(0.02, 20, 1)).marks() == {"train ≥ 99%": 20}
+
+
+def test_the_fixture_groks(grokked):
+    found = GrokkingPhases.measure(grokked.series())
+    assert found.category == "groks"
+    assert found.test_at_train < 0.2
+
+
+def test_metrics_without_test_accuracy_are_refused_by_name(grokked):
+    frame = pd.DataFrame({"step": [0], "train.accuracy": [1.0]})
+    series = dataclasses.replace(grokked.series(), recorded=frame)
+    with pytest.raises(ValueError, match=r"needs test\.accuracy; metrics has"):
+        GrokkingPhases.measure(series)
