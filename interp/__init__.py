@@ -1,0 +1,55 @@
+"""Train small transformers on tasks whose answer is known, keep every stage, measure.
+
+    run = interp.load("fixtures/modular-addition")
+    snapshot = run.snapshot()
+    FourierSpectrum.measure(snapshot).plot()
+    interp.trace(run, FourierSpectrum)
+    interp.show(snapshot)
+    interp.report([run], "report")
+
+Names are looked up when first used, so that `import interp` costs nothing.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from interp.analyze import analyze, trace
+    from interp.experiment import Experiment, load_experiment
+    from interp.report import write_report as report
+    from interp.run import Run, load
+    from interp.show import show
+    from interp.train import train
+
+_PLACES = {
+    "Experiment": ("interp.experiment", "Experiment"),
+    "Run": ("interp.run", "Run"),
+    "analyze": ("interp.analyze", "analyze"),
+    "load": ("interp.run", "load"),
+    "load_experiment": ("interp.experiment", "load_experiment"),
+    "report": ("interp.report", "write_report"),
+    "show": ("interp.show", "show"),
+    "trace": ("interp.analyze", "trace"),
+    "train": ("interp.train", "train"),
+}
+
+__all__ = [
+    "Experiment",
+    "Run",
+    "analyze",
+    "load",
+    "load_experiment",
+    "report",
+    "show",
+    "trace",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PLACES:
+        raise AttributeError(f"module 'interp' has no attribute '{name}'")
+    module, attribute = _PLACES[name]
+    value = getattr(import_module(module), attribute)
+    globals()[name] = value
+    return value

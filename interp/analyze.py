@@ -1,0 +1,258 @@
+"""Measure a run with every analysis that applies, and save what is not saved yet.
+
+Steps are taken one at a time, those that others are measured against first; one live model serves
+all analyses of a step. A file whose header still agrees is kept, so that the same command after a
+kill does what was left and no more.
+"""
+
+import hashlib
+import inspect
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from analyses import ANALYSES
+from analyses.result import Analysis, Finding, Result, SeriesResult, missing, reference_step
+from hooks import Examples, Series, Snapshot
+from interp.results import (
+    Header,
+    is_current,
+    make_header,
+    read_result,
+    result_folder,
+    write_result,
+)
+from interp.run import Run
+
+
+@dataclass(frozen=True)
+class Job:
+    """One analysis with its options on one split of one run."""
+
+    run: Run
+    cls: type[Result]
+    name: str
+    split: str | None
+    options: Mapping[str, Any] = field(hash=False)
+
+    @property
+    def key(self) -> Header:
+        """What names the folder: options, count and seed."""
+        seed = self.run.experiment.seeds.data
+        return {"options": dict(self.options), "count": self.cls.count, "seed": seed}
+
+    @property
+    def against(self) -> int | None:
+        """The step that every other is measured against."""
+        return reference_step(self.cls, self.run.steps)
+
+    @property
+    def split_name(self) -> str:
+        """The split, or the task's own."""
+        return self.split or self.run.experiment.task.splits[0]
+
+    def path(self, step: int) -> Path:
+        """The file of a step's result."""
+        return result_folder(self.run, self.name, self.split_name, self.key) / f"{step}.npz"
+
+    def header(self, step: int) -> Header:
+        """What that file should say of itself now."""
+        facts: Header = {"split": self.split_name, "checkpoint": self.run.checkpoint_hash(step)}
+        if self.against is not None:
+            against = self.run.checkpoint_hash(self.against)
+            facts |= {"reference": self.against, "against": against}
+        return make_header(self.cls, self.name, **self.key, **facts)
+
+    def is_ready(self, step: int, references: Mapping["Job", Mapping[int, Finding]]) -> bool:
+        """Whether the result that a step is measured against is at hand."""
+        return self.against in (None, step) or self.against in references[self]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one analysis: results measured, results kept, or why it does not apply."""
+
+    name: str
+    measured: int = 0
+    kept: int = 0
+    reason: str = ""
+
+
+def analyze(
+    run: Run,
+    names: Sequence[str] | None = None,
+    *,
+    on_step: Callable[[int], None] = lambda step: None,
+) -> list[Outcome]:
+    """Measures and saves what is not saved yet.
+
+    Args:
+        run: The run; its experiment's `analyses` table gives options.
+        names: Analyses by name; by default all.
+        on_step: Called with each step when it is done.
+
+    Returns:
+        What became of each analysis.
+
+    Raises:
+        ValueError: An unknown analysis or option, or a damaged checkpoint.
+    """
+    names = list(ANALYSES) if names is None else names
+    chosen = {name: find_analysis(name) for name in names}
+    series = run.series()
+    lacking = {name: _lacking(run, series, cls) for name, cls in chosen.items()}
+    jobs = [
+        job
+        for name, cls in chosen.items()
+        if not lacking[name] and issubclass(cls, Result)
+        for job in jobs_of(run, cls, name)
+    ]
+    counts = {name: [0, 0] for name in names}
+    for step, done in _measure_all(series, jobs):
+        for job, is_new in done:
+            counts[job.name][not is_new] += 1
+        on_step(step)
+    for name, cls in chosen.items():
+        if not lacking[name] and issubclass(cls, SeriesResult):
+            is_new = _measure_series(run, run.series(), cls, name)
+            counts[name][not is_new] += 1
+    return [Outcome(name, *counts[name], reason=lacking[name]) for name in names]
+
+
+def trace(run: Run, analysis: Analysis | str, **options: Any) -> pd.DataFrame:
+    """An analysis' scalars at every step of a run.
+
+    Saved results whose header agrees are read, the rest is measured in memory; nothing is written.
+
+    Args:
+        run: A run.
+        analysis: A result class, or its name.
+        options: Options of its `measure`.
+
+    Returns:
+        One row a step: `step`, then the summary's columns.
+    """
+    cls = find_analysis(analysis) if isinstance(analysis, str) else analysis
+    if not issubclass(cls, Result):
+        raise ValueError(f"{cls.__name__} describes a whole run: call its measure(run.series())")
+    name = next((name for name, known in ANALYSES.items() if known is cls), cls.__name__)
+    job, series = Job(run, cls, name, cls.splits[0], options), run.series()
+    _check_options(cls, options)
+    examples = series.examples(job.split, cls.count)
+    measured: dict[int, Finding] = {}
+    for step in sorted(series.steps, key=lambda step: step != job.against):
+        measured[step] = _read(job, step) or _measure(
+            job, series.snapshot(step, examples), measured
+        )
+    rows = [{"step": step} | measured[step].summary() for step in series.steps]
+    return pd.DataFrame(rows)
+
+
+def find_analysis(name: str) -> Analysis:
+    """A result class by name.
+
+    Raises:
+        ValueError: There is none; the message lists those there are.
+    """
+    if name not in ANALYSES:
+        raise ValueError(f"no analysis '{name}'; there are {', '.join(ANALYSES)}")
+    return ANALYSES[name]
+
+
+def jobs_of(run: Run, cls: type[Result], name: str) -> list[Job]:
+    """An analysis' jobs on a run: one a split, with the experiment's options."""
+    options = run.experiment.analyses.get(name, {})
+    _check_options(cls, options)
+    return [Job(run, cls, name, split, options) for split in cls.splits]
+
+
+def _check_options(cls: Analysis, options: Mapping[str, Any]) -> None:
+    parameters = inspect.signature(cls.measure).parameters
+    known = [name for name in parameters if name not in ("snapshot", "series", "reference")]
+    for name in options:
+        if name not in known:
+            listed = ", ".join(known) or "none"
+            raise ValueError(f"analyses.{cls.__name__}: no option '{name}'; it takes: {listed}")
+
+
+def _lacking(run: Run, series: Series, cls: Analysis) -> str:
+    """Why an analysis does not apply to a run, or nothing."""
+    if "metrics" in cls.needs and series.recorded is None:
+        return f"{run.path / 'metrics.jsonl'} has no rows; train the run to have metrics"
+    if issubclass(cls, SeriesResult) and not set(cls.needs) - {"metrics"}:
+        return ""
+    absent = missing(cls, run.snapshot(count=1))
+    return f"this run has no {', '.join(absent)}" if absent else ""
+
+
+def _measure_all(
+    series: Series, jobs: Sequence[Job]
+) -> Iterator[tuple[int, list[tuple[Job, bool]]]]:
+    """Each step, and for each job done at it whether its result is new."""
+    places = {(job.split, job.cls.count) for job in jobs}
+    examples = {place: series.examples(*place) for place in places}
+    references: dict[Job, dict[int, Finding]] = {job: {} for job in jobs}
+    pending = {(job, step) for job in jobs for step in series.steps}
+    for step in _visits(series.steps):
+        ready = [job for job in jobs if (job, step) in pending and job.is_ready(step, references)]
+        stale = [job for job in ready if not is_current(job.path(step), job.header(step))]
+        snapshots = _snapshots(series, step, examples) if stale else {}
+        for job in stale:
+            result = _measure(job, snapshots[job.split, job.cls.count], references[job])
+            write_result(job.path(step), result, job.header(step))
+        for job in ready:
+            pending.remove((job, step))
+            if step == job.against:
+                references[job][step] = read_result(job.path(step), job.cls)[0]
+        yield step, [(job, job in stale) for job in ready]
+
+
+def _visits(steps: Sequence[int]) -> list[int]:
+    """The steps in an order in which every reference comes before what is measured against it.
+
+    The first step is visited again after the last, for what is measured against the last.
+    """
+    return [steps[0], steps[-1], *steps[:-1]] if len(steps) > 1 else list(steps)
+
+
+def _snapshots(
+    series: Series, step: int, examples: Mapping[tuple[str | None, int | None], Examples]
+) -> dict[tuple[str | None, int | None], Snapshot]:
+    """One live model of a step, on each set of examples."""
+    first = series.snapshot(step, next(iter(examples.values())))
+    return {place: first.on(each) for place, each in examples.items()}
+
+
+def _measure(job: Job, snapshot: Snapshot, measured: Mapping[int, Finding]) -> Result:
+    reference = None if job.against in (None, snapshot.step) else measured[job.against]
+    return job.cls.measure(snapshot, reference=reference, **job.options)
+
+
+def _measure_series(run: Run, series: Series, cls: type[SeriesResult], name: str) -> bool:
+    """Measures a result of the whole run; whether it had to."""
+    options = run.experiment.analyses.get(name, {})
+    _check_options(cls, options)
+    path = result_folder(run, name, "series", {"options": options}) / "series.npz"
+    facts = {"split": "series", "options": options, "run": _run_hash(run)}
+    header = make_header(cls, name, **facts)
+    if is_current(path, header):
+        return False
+    write_result(path, cls.measure(series, **options), header)
+    return True
+
+
+def _run_hash(run: Run) -> str:
+    """A hash of all that a series result may read: metrics and checkpoints."""
+    metrics = run.path / "metrics.jsonl"
+    facts: list[Any] = [run.checkpoint_hash(step) for step in run.steps]
+    facts.append(metrics.read_text("utf-8") if metrics.is_file() else "")
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
+
+
+def _read(job: Job, step: int) -> Finding | None:
+    path = job.path(step)
+    return read_result(path, job.cls)[0] if is_current(path, job.header(step)) else None

@@ -1,0 +1,210 @@
+"""The command line: parse, call one function, say what was written.
+
+Nothing heavy is imported before a command runs, so that `interp --help` answers at once.
+"""
+
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+app = typer.Typer(
+    help="Train small transformers on tasks whose answer is known; measure when structure appears.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+Device = Annotated[
+    Literal["auto", "cpu", "cuda"], typer.Option(help="auto takes CUDA where there is one.")
+]
+Threads = Annotated[
+    int, typer.Option(min=1, help="CPU threads; another number changes the last digits.")
+]
+Paths = Annotated[list[Path], typer.Argument(help="Run folders, or folders that hold run folders.")]
+
+
+@app.command(epilog="Example: interp demo --out runs/demo")
+def demo(
+    out: Annotated[Path, typer.Option(help="Run folder.")] = Path("runs/demo"),
+    report: Annotated[Path, typer.Option(help="Report folder.")] = Path("report"),
+    device: Device = "auto",
+    threads: Threads = 1,
+) -> None:
+    """Train on a+b mod 53 until it groks, analyse every checkpoint, write a report."""
+    _set_threads(threads)
+    from interp.demo import run_demo
+
+    with _training_bar() as on_evaluate:
+        found = run_demo(out, report, device=device, on_evaluate=on_evaluate, on_stage=typer.echo)
+    typer.echo("\n".join(found))
+
+
+@app.command(epilog="Example: interp train modular-addition --out runs/addition --seed 1")
+def train(
+    experiment: Annotated[str, typer.Argument(help="A TOML file or the name of a preset.")],
+    out: Annotated[
+        Path | None, typer.Option(help="Run folder; runs/NAME-sSEED by default.")
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="Sets the seeds of model, data and order.")
+    ] = None,
+    device: Device = "auto",
+    threads: Threads = 1,
+) -> None:
+    """Train an experiment into a run folder, or carry on where it was stopped."""
+    _set_threads(threads)
+    from interp.experiment import load_experiment
+    from interp.train import train as train_run
+
+    what = load_experiment(experiment)
+    what = what if seed is None else what.with_seed(seed)
+    out = out or Path("runs") / f"{what.name}-s{what.seeds.model}"
+    with _training_bar() as on_evaluate:
+        run = train_run(what, out, device=device, on_evaluate=on_evaluate)
+    typer.echo(f"trained {run.path}: {len(run.steps)} checkpoints, the last at {run.steps[-1]}")
+
+
+@app.command(epilog="Example: interp analyze runs/demo --only FourierSpectrum")
+def analyze(
+    paths: Paths,
+    only: Annotated[
+        list[str] | None, typer.Option(help="An analysis by name; may be given several times.")
+    ] = None,
+    threads: Threads = 1,
+) -> None:
+    """Measure runs with every analysis that applies, and save what is not saved yet."""
+    _set_threads(threads)
+    from interp.analyze import analyze as analyze_run
+    from interp.run import find_runs
+
+    for run in find_runs(paths):
+        with _bar(f"{run.name}: step {{step}}") as on_step:
+            outcomes = analyze_run(run, only or None, on_step=lambda step: on_step(step=step))
+        for each in outcomes:
+            what = each.reason or f"{each.measured} measured, {each.kept} kept"
+            typer.echo(f"{run.path}  {each.name}: {what}")
+
+
+@app.command(epilog="Example: interp report runs/ --out report")
+def report(
+    paths: Paths,
+    out: Annotated[Path, typer.Option(help="Report folder.")] = Path("report"),
+) -> None:
+    """Write pages about runs from their saved results; they open without a network."""
+    from interp.report import write_report
+    from interp.run import find_runs
+
+    typer.echo(f"wrote {write_report(find_runs(paths), out)}")
+
+
+@app.command(epilog="Example: interp show runs/demo --step 0 --out attention.html")
+def show(
+    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    step: Annotated[int | None, typer.Option(help="A kept step; the last by default.")] = None,
+    split: Annotated[str | None, typer.Option(help="A split of the task.")] = None,
+    out: Annotated[Path, typer.Option(help="HTML file.")] = Path("attention.html"),
+) -> None:
+    """Write attention and tokens of a snapshot's first examples to one offline page."""
+    from interp.run import load
+    from interp.show import show as show_snapshot
+
+    typer.echo(f"wrote {show_snapshot(load(run).snapshot(step, split, 8)).save(out)}")
+
+
+@app.command(epilog="Example: interp tasks")
+def tasks() -> None:
+    """List the tasks."""
+    from interp.tasks import TASKS
+
+    _list({name: task.__doc__ for name, task in TASKS.items()})
+
+
+@app.command(epilog="Example: interp analyses")
+def analyses() -> None:
+    """List the analyses."""
+    from analyses import ANALYSES
+
+    _list({name: cls.__doc__ for name, cls in ANALYSES.items()})
+
+
+@app.command(epilog="Example: interp presets modular-addition > my-experiment.toml")
+def presets(
+    name: Annotated[str | None, typer.Argument(help="A preset to print in full.")] = None,
+) -> None:
+    """List the presets, or print one as TOML with every default, to start an experiment from."""
+    from interp.experiment import load_experiment, preset_names, preset_summary
+
+    if name:
+        typer.echo(load_experiment(name).to_toml(), nl=False)
+    else:
+        _list({each: preset_summary(each) for each in preset_names()})
+
+
+def main() -> None:
+    """Runs the command line; a user's error is one line and exit code 2."""
+    warnings.showwarning = _say_warning
+    try:
+        sys.exit(app(standalone_mode=False))
+    except (ValueError, OSError) as error:
+        _fail(str(error))
+    except KeyboardInterrupt:
+        typer.echo("interp: stopped; the same command carries on", err=True)
+        sys.exit(130)
+    except Exception as error:
+        # Usage errors come from the parser, whose own exceptions say how to print themselves.
+        if not hasattr(error, "format_message"):
+            raise
+        _fail(error.format_message())  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def _fail(message: str) -> None:
+    typer.echo("interp: " + " ".join(message.split()), err=True)
+    sys.exit(2)
+
+
+def _say_warning(message: Any, *_: Any, **__: Any) -> None:
+    typer.echo(f"interp: {message}", err=True)
+
+
+def _list(rows: dict[str, str | None]) -> None:
+    width = max(map(len, rows)) + 2
+    for name, text in rows.items():
+        typer.echo(f"{name:<{width}}{(text or '').strip().splitlines()[0]}")
+
+
+def _set_threads(threads: int) -> None:
+    import torch
+
+    torch.set_num_threads(threads)
+
+
+@contextmanager
+def _training_bar() -> Iterator[Callable[[dict[str, float], int], None]]:
+    """A bar over steps that shows each row of metrics."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("training"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
+               TextColumn("{task.fields[metrics]}"))  # fmt: skip
+    with Progress(*columns) as progress:
+        bar = progress.add_task("training", metrics="")
+
+        def on_evaluate(row: dict[str, float], end: int) -> None:
+            shown = "  ".join(f"{name} {row[name]:.3g}" for name in row if name != "step")
+            progress.update(bar, completed=row["step"], total=end, metrics=shown)
+
+        yield on_evaluate
+
+
+@contextmanager
+def _bar(text: str) -> Iterator[Callable[..., None]]:
+    """A spinner with a text that is filled in at every call."""
+    from rich.console import Console
+
+    with Console(stderr=True).status("") as status:
+        yield lambda **facts: status.update(text.format(**facts))

@@ -1,0 +1,57 @@
+"""The whole line once, on a + b mod 53: train, analyse, report, and say what was found."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from analyses import FourierCircuit, FourierSpectrum, GrokkingPhases
+from interp.analyze import analyze, trace
+from interp.experiment import load_experiment
+from interp.report import write_report
+from interp.run import Run
+from interp.train import Device, Row, train
+
+
+def run_demo(
+    path: Path,
+    pages: Path,
+    *,
+    device: Device = "auto",
+    on_evaluate: Callable[[Row, int], None] = lambda row, end: None,
+    on_stage: Callable[[str], None] = lambda stage: None,
+) -> list[str]:
+    """Trains the preset `modular-addition`, analyses every checkpoint and writes a report.
+
+    Args:
+        path: The run folder; a run that was stopped carries on.
+        pages: The report's folder.
+        device: Where to train.
+        on_evaluate: Called with each row of metrics and the step at which training will end.
+        on_stage: Called with what is done next.
+
+    Returns:
+        What was found, one line each.
+    """
+    run = train(load_experiment("modular-addition"), path, device=device, on_evaluate=on_evaluate)
+    on_stage(f"analysing {len(run.steps)} checkpoints")
+    analyze(run)
+    on_stage("writing the report")
+    index = write_report([run], pages)
+    return [*findings(run), f"run     {run.path}", f"report  {index}"]
+
+
+def findings(run: Run) -> list[str]:
+    """The headline of a modular-arithmetic run, each figure beside the untrained model's."""
+    phases = GrokkingPhases.measure(run.series()).summary()
+    spectrum, circuit = trace(run, FourierSpectrum), trace(run, FourierCircuit)
+    first, last = circuit.iloc[0], circuit.iloc[-1]
+    untrained, trained = spectrum.iloc[0], spectrum.iloc[-1]
+    return [
+        f"train accuracy reached 99 % at step {phases['t_train']:.0f}, "
+        f"test accuracy at step {phases['t_test']:.0f}: the run {phases['category']}",
+        f"{trained['key_count']} frequencies carry 90 % of the embedding: "
+        f"{trained['key_frequencies']} (untrained: {untrained['key_count']})",
+        f"cos w(a+b-c) at {len(last['key_frequencies'].split())} key frequencies explains "
+        f"{last['logit_fve_key']:.1%} of the logits (untrained: {first['logit_fve_key']:.1%})",
+        f"accuracy with only those waves kept in the logits: {last['restricted_accuracy']:.1%} "
+        f"(untrained: {first['restricted_accuracy']:.1%})",
+    ]

@@ -1,0 +1,101 @@
+"""Drawings as cards: a heading in the page, and data that a script draws below it.
+
+Headings are taken out of plotly's figures, where they could neither wrap nor be read aloud.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from markupsafe import Markup
+
+from analyses import plots
+from analyses.result import Drawing
+from analyses.views import View, script_json, view_data
+
+NARROW_TOKENS = 12  # more than that need the whole width
+
+
+@dataclass(frozen=True)
+class Card:
+    """One drawing.
+
+    Attributes:
+        slug: Id of its element.
+        kind: What draws it.
+        title: What is seen.
+        caption: How to read it.
+        data: JSON that may stand inside a script element.
+        height: Of the drawing, in pixels.
+        is_wide: Whether it takes the whole width of the page.
+    """
+
+    slug: str
+    kind: Literal["figure", "view"]
+    title: str
+    caption: str
+    data: Markup
+    height: int
+    is_wide: bool = False
+
+
+def card(drawing: Drawing, slug: str, *, is_wide: bool = False) -> Card:
+    """A drawing as it is.
+
+    Raises:
+        ValueError: A view has an unknown component or a number that is not finite.
+    """
+    if isinstance(drawing, View):
+        return _view_card(drawing, slug)
+    figure = plots.as_data(drawing)
+    title = _take_title(figure["layout"])
+    return _figure_card(figure, slug, title, is_wide=is_wide)
+
+
+def sliding_card(drawings: Mapping[int, Drawing], slug: str) -> Card:
+    """One figure at several steps, with a slider that also changes the heading."""
+    figures = {step: each for step, each in drawings.items() if isinstance(each, plots.Figure)}
+    figure = plots.as_data(plots.slider(list(figures.values()), list(figures)))
+    title = _take_title(figure["layout"])
+    titles = []
+    for choice in figure["layout"]["sliders"][0]["steps"]:
+        titles.append(_plain(choice["args"][1].pop("title.text", None) or title))
+    return _figure_card(figure | {"titles": titles}, slug, title, is_wide=False)
+
+
+def arranged(cards: Sequence[Card]) -> tuple[Card, ...]:
+    """The cards, two a row where two narrow ones follow each other, else one."""
+    placed: list[Card] = []
+    half = False
+    for index, each in enumerate(cards):
+        follows = index + 1 < len(cards) and not cards[index + 1].is_wide
+        is_wide = each.is_wide or not (half or follows)
+        half = not is_wide and not half
+        placed.append(replace(each, is_wide=is_wide))
+    return tuple(placed)
+
+
+def _view_card(view: View, slug: str) -> Card:
+    data = Markup(script_json(view_data(view)))
+    height = 420 if "attention" in view.props else 48  # so that little moves when it is drawn
+    is_wide = len(view.props.get("tokens", ())) > NARROW_TOKENS
+    return Card(slug, "view", view.title, view.caption, data, height, is_wide)
+
+
+def _figure_card(figure: dict[str, Any], slug: str, title: str, *, is_wide: bool) -> Card:
+    layout = figure["layout"]
+    layout["margin"] = layout.get("margin", {}) | {"t": 36}
+    layout["legend"] = layout.get("legend", {}) | {"x": 0, "xanchor": "left"}  # buttons are right
+    drawn = {name: figure[name] for name in ("data", "layout", "titles") if name in figure}
+    data = Markup(script_json(drawn))
+    return Card(slug, "figure", title, "", data, layout.get("height", plots.HEIGHT), is_wide)
+
+
+def _take_title(layout: dict[str, Any]) -> str:
+    return _plain(layout.pop("title", {}).get("text") or "Figure")
+
+
+def _plain(title: str) -> str:
+    """A title without plotly's line breaks."""
+    return re.sub(r"\s*<br\s*/?>\s*", " ", title)

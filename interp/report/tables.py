@@ -1,0 +1,130 @@
+"""What a report says in words and numbers: settings, sizes, last metrics."""
+
+import json
+import math
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from interp.run import Run
+
+UNDEFINED = "–"  # noqa: RUF001  # an en dash
+SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+@dataclass(frozen=True)
+class Overview:
+    """A run in one line of the index.
+
+    Attributes:
+        name: The run's name.
+        page: The file name of its page.
+        task: The task's name.
+        settings: The task's other fields, readable.
+        kind: What kind of model.
+        parameters: How many numbers a checkpoint holds; None without checkpoints.
+        steps: The last step known of, or None.
+        metrics: The last row of metrics, `step` left out.
+    """
+
+    name: str
+    page: str
+    task: str
+    settings: str
+    kind: str
+    parameters: int | None
+    steps: int | None
+    metrics: dict[str, float] = field(hash=False)
+
+
+def overview(run: Run, page: str) -> Overview:
+    """A run in one line.
+
+    Raises:
+        ValueError: The experiment, the metrics or the last checkpoint is damaged.
+    """
+    experiment, kept = run.experiment, run.steps
+    fields = settings(experiment.task)
+    task = fields.pop("name")
+    recorded = run.metrics()
+    last = {} if recorded is None else recorded.iloc[-1].to_dict()
+    known = [int(last.pop("step"))] if last else []
+    return Overview(
+        name=run.name,
+        page=page,
+        task=shown(task),
+        settings=" · ".join(f"{name} {shown(value)}" for name, value in fields.items()),
+        kind=shown(settings(experiment.model).get("kind", "")),
+        parameters=_size(run, kept[-1]) if kept else None,
+        steps=max(known + list(kept[-1:]), default=None),
+        metrics=last,
+    )
+
+
+def settings(table: Any) -> dict[str, Any]:
+    """The fields of a table of the experiment that hold something, names made readable."""
+    if table is None:
+        return {}
+    dumped = table.model_dump(mode="json", exclude_none=True)
+    return {
+        name.replace("_", " "): value
+        for name, value in dumped.items()
+        if value not in ([], {}, "")
+    }  # fmt: skip
+
+
+def environment(run: Run) -> dict[str, Any]:
+    """What a run was made with; nothing where it does not say.
+
+    Raises:
+        ValueError: environment.json is not a JSON table.
+    """
+    file = run.path / "environment.json"
+    if not file.is_file():
+        return {}
+    try:
+        return dict(json.loads(file.read_text("utf-8")))
+    except (ValueError, TypeError):
+        raise ValueError(f"{file} is not a JSON table; remove it and report again") from None
+
+
+def commands(run: Run) -> str:
+    """The commands that make a run and its report again, from its experiment.toml."""
+    place = shlex.quote(f"runs/{run.name}")
+    trained = [] if run.experiment.training is None else ["interp train experiment.toml --out"]
+    lines = [f"{command} {place}" for command in [*trained, "interp analyze", "interp report"]]
+    return "\n".join(lines)
+
+
+def shown(value: Any) -> str:
+    """A setting or a number in one line for people to read.
+
+    Numbers have their thousands grouped and four digits that count; what is undefined is an en
+    dash.
+    """
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int | float):
+        return _number(value)
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {shown(each)}" for name, each in value.items()).replace("_", " ")
+    if isinstance(value, list | tuple):
+        return ", ".join(map(shown, value))
+    return UNDEFINED if value is None else str(value)
+
+
+def _number(value: float) -> str:
+    if math.isnan(value):
+        return UNDEFINED
+    if math.isinf(value):
+        return "∞" if value > 0 else "−∞"  # noqa: RUF001  # a minus sign
+    is_whole = float(value).is_integer() and abs(value) < 1e9
+    digits, _, exponent = (f"{value:,.0f}" if is_whole else f"{value:.4g}").partition("e")
+    if exponent:
+        digits += "\u00a0×\u00a010" + str(int(exponent)).translate(SUPERSCRIPTS)  # noqa: RUF001  # times
+    return digits.replace("-", "−")  # noqa: RUF001  # a minus sign
+
+
+def _size(run: Run, step: int) -> int:
+    return sum(value.numel() for value in run.parameters(step).values())

@@ -1,0 +1,85 @@
+"""What a task is: examples whose answer is known, for training and for looking."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
+
+import torch
+from jaxtyping import Float
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor
+
+from hooks import Examples, Sizes, Snapshot
+from hooks.loss import token_losses
+
+Batch = Mapping[str, Tensor]
+
+
+class Task(BaseModel):
+    """A synthetic task.
+
+    A subclass gives `name`, `sizes`, `constants`, `train_count`, `data` and `examples`; the loss
+    and the score of answers among classes are here.
+
+    Attributes:
+        splits: Names that `examples` takes; the first is the task's own, for looking.
+        evaluated: Splits that training scores.
+        positions: Positions whose logits the loss reads.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    splits: ClassVar[tuple[str, ...]]
+    evaluated: ClassVar[tuple[str, ...]]
+    positions: ClassVar[Literal["last", "all"]]
+
+    name: str
+
+    @property
+    def sizes(self) -> Sizes:
+        """The sizes this task gives a model."""
+        raise NotImplementedError
+
+    @property
+    def constants(self) -> dict[str, Any]:
+        """Facts that analyses need; `chance` is the accuracy of guessing."""
+        raise NotImplementedError
+
+    @property
+    def train_count(self) -> int | None:
+        """Size of the fixed training set, or None where training data are drawn without end."""
+        raise NotImplementedError
+
+    def data(self, count: int | None, generator: torch.Generator) -> Batch:
+        """Training data: `tokens` or `inputs`, and `targets` and `scored` at `positions`.
+
+        Args:
+            count: Number of examples; None for the whole fixed training set.
+            generator: Decides everything that is random.
+        """
+        raise NotImplementedError
+
+    def examples(self, split: str, count: int | None, seed: int) -> Examples:
+        """Examples for looking, with labels and words.
+
+        Args:
+            split: One of `splits`.
+            count: At most so many, drawn at random; None for all.
+            seed: The run's data seed, which also decides the split.
+        """
+        raise NotImplementedError
+
+    def loss(self, logits: Float[Tensor, "batch position d_vocab_out"], batch: Batch) -> Tensor:
+        """Mean cross-entropy of the scored answers, in nats. Pure, without indexing by masks."""
+        scored = batch["scored"].to(logits.dtype)
+        return (token_losses(logits, batch["targets"]) * scored).sum() / scored.sum()
+
+    def score(self, snapshot: Snapshot) -> dict[str, float]:
+        """Loss in nats (in float64) and accuracy over the scored answers of a snapshot."""
+        examples = snapshot.examples
+        logits = snapshot.logits().double().cpu()
+        batch = {"targets": examples.targets, "scored": examples.scored}
+        right = (logits.argmax(-1) == examples.targets) & examples.scored
+        return {
+            "loss": float(self.loss(logits, batch)),
+            "accuracy": float(right.sum() / examples.scored.sum()),
+        }

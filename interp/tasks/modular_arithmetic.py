@@ -1,0 +1,146 @@
+"""Arithmetic modulo p: which class is a + b, a - b, a b or a^2 + b^2?
+
+Tokens are a, b and, as in Nanda et al. 2023 (arXiv:2301.05217), a trailing "=" at which the answer
+is read. A random share of all pairs is for training, the rest for testing, after Power et al. 2022
+(arXiv:2201.02177).
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any, ClassVar, Literal
+
+import torch
+from jaxtyping import Bool, Int
+from pydantic import Field, model_validator
+from torch import Tensor
+
+from hooks import Examples, Sizes
+from interp.randomness import generator
+from interp.tasks.base import Batch, Task
+
+OPERATIONS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "add": lambda a, b: a + b,
+    "subtract": lambda a, b: a - b,
+    "multiply": lambda a, b: a * b,
+    "sum_of_squares": lambda a, b: a * a + b * b,
+}
+WAVES = {
+    "add": "cos w(a + b - c)",
+    "subtract": "cos w(a - b - c)",
+    "multiply": "cos w(log a + log b - log c)",
+}
+
+
+class ModularArithmetic(Task):
+    """c = a op b mod p.
+
+    Attributes:
+        p: The modulus.
+        operation: add, subtract, multiply, or sum_of_squares (a^2 + b^2).
+        train_fraction: Share of all pairs that is trained on, strictly between 0 and 1.
+        ordered: All p^2 pairs; otherwise only those with a <= b.
+        equals: Whether "=" follows the two numbers, as token p.
+    """
+
+    splits: ClassVar = ("all", "train", "test")
+    evaluated: ClassVar = ("train", "test")
+    positions: ClassVar = "last"
+
+    name: Literal["modular_arithmetic"] = "modular_arithmetic"  # pyright: ignore[reportIncompatibleVariableOverride]  # frozen: may narrow
+    p: int = Field(default=113, ge=2)
+    operation: Literal["add", "subtract", "multiply", "sum_of_squares"] = "add"
+    train_fraction: float = Field(default=0.3, gt=0, lt=1)
+    ordered: bool = True
+    equals: bool = True
+
+    @model_validator(mode="after")
+    def _both_splits_have_pairs(self) -> "ModularArithmetic":
+        total = len(self._pairs())
+        if not 0 < int(self.train_fraction * total) < total:
+            raise ValueError(
+                f"train_fraction {self.train_fraction} of {total} pairs leaves a split empty"
+            )
+        return self
+
+    @property
+    def sizes(self) -> Sizes:
+        """P numbers and "=" in, p classes out."""
+        return Sizes(d_vocab=self.p + self.equals, d_vocab_out=self.p, n_ctx=2 + self.equals)
+
+    @property
+    def constants(self) -> dict[str, Any]:
+        """`p`, `operation`, the accuracy of guessing, and the `wave` that computes the answer.
+
+        There is a wave where the operation is a group and all ordered pairs are there: see
+        `analyses.fourier.residue_order`.
+        """
+        facts = {"p": self.p, "operation": self.operation, "chance": 1 / self.p}
+        is_prime = all(self.p % divisor for divisor in range(2, math.isqrt(self.p) + 1))
+        has_wave = self.ordered and (self.operation != "multiply" or is_prime)
+        return facts | (
+            {"wave": WAVES[self.operation]} if has_wave and self.operation in WAVES else {}
+        )
+
+    @property
+    def train_count(self) -> int:
+        """Number of training pairs, rounded down."""
+        return int(self.train_fraction * len(self._pairs()))
+
+    def data(self, count: int | None, generator: torch.Generator) -> Batch:
+        """The first `count` training pairs in their random order."""
+        pairs = self._pairs()[self._order(generator)][: self.train_count][:count]
+        targets = self._answers(pairs)[:, None]
+        scored = torch.ones_like(targets, dtype=torch.bool)
+        return {"tokens": self._tokens(pairs), "targets": targets, "scored": scored}
+
+    def examples(self, split: str, count: int | None, seed: int) -> Examples:
+        """Pairs in order of a, then b; labels `a`, `b`, `c` and `train`."""
+        if split not in self.splits:
+            raise ValueError(f"split '{split}' is none of {', '.join(self.splits)}")
+        train = self._is_train(seed)
+        chosen = {"all": train | True, "train": train, "test": ~train}[split].nonzero()[:, 0]
+        if count is not None and count < len(chosen):
+            drawn = torch.randperm(len(chosen), generator=generator(seed, 1))[:count]
+            chosen = chosen[drawn.sort().values]
+        return self._examples(self._pairs()[chosen], train[chosen])
+
+    def _examples(self, pairs: Int[Tensor, "n 2"], train: Bool[Tensor, " n"]) -> Examples:
+        tokens, answers = self._tokens(pairs), self._answers(pairs)
+        targets, scored = torch.zeros_like(tokens), torch.zeros_like(tokens, dtype=torch.bool)
+        targets[:, -1], scored[:, -1] = answers, True
+        return Examples(
+            targets=targets,
+            scored=scored,
+            tokens=tokens,
+            labels={"a": pairs[:, 0], "b": pairs[:, 1], "c": answers, "train": train},
+            constants=self.constants,
+            words=tuple(tuple(self._word(token) for token in row) for row in tokens.tolist()),
+        )
+
+    def _pairs(self) -> Int[Tensor, "n 2"]:
+        numbers = torch.arange(self.p)
+        return (
+            torch.combinations(numbers, with_replacement=True)
+            if not self.ordered
+            else (torch.cartesian_prod(numbers, numbers))
+        )
+
+    def _order(self, generator: torch.Generator) -> Int[Tensor, " n"]:
+        return torch.randperm(len(self._pairs()), generator=generator)
+
+    def _is_train(self, seed: int) -> Bool[Tensor, " n"]:
+        order = self._order(generator(seed, 0))
+        return torch.zeros(len(order), dtype=torch.bool).index_fill(
+            0, order[: self.train_count], True
+        )
+
+    def _answers(self, pairs: Int[Tensor, "n 2"]) -> Int[Tensor, " n"]:
+        return OPERATIONS[self.operation](pairs[:, 0], pairs[:, 1]) % self.p
+
+    def _tokens(self, pairs: Int[Tensor, "n 2"]) -> Int[Tensor, "n pos"]:
+        if not self.equals:
+            return pairs
+        return torch.cat([pairs, torch.full_like(pairs[:, :1], self.p)], dim=1)
+
+    def _word(self, token: int) -> str:
+        return "=" if token == self.p else str(token)

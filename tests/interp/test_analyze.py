@@ -1,0 +1,136 @@
+import shutil
+
+import pandas as pd
+import pytest
+
+from analyses import ANALYSES, FourierCircuit, FourierSpectrum, GrokkingPhases, WeightNorms
+from interp import experiment as experiments
+from interp.analyze import analyze, trace
+from interp.results import saved
+from interp.run import Run
+from interp.train import train
+from tests.planted import tiny_experiment
+
+
+def by_name(outcomes):
+    return {each.name: each for each in outcomes}
+
+
+def test_every_analysis_is_measured_at_every_step(folder):
+    outcomes = by_name(analyze(Run(folder)))
+    assert set(outcomes) == set(ANALYSES)
+    assert outcomes["FourierCircuit"].measured == len(Run(folder).steps)
+    assert outcomes["GrokkingPhases"].measured == 1
+
+
+def test_what_is_saved_is_kept(folder):
+    analyze(Run(folder))
+    again = analyze(Run(folder))
+    assert sum(each.measured for each in again) == 0
+    assert by_name(again)["FourierCircuit"].kept == len(Run(folder).steps)
+
+
+def test_a_missing_result_alone_is_measured_again(folder):
+    run = Run(folder)
+    analyze(run, ["FourierSpectrum"])
+    (saved(run)[0].path / "20.npz").unlink()
+    outcome = analyze(run, ["FourierSpectrum"])[0]
+    assert (outcome.measured, outcome.kept) == (1, len(run.steps) - 1)
+
+
+def test_a_changed_checkpoint_is_measured_again(folder):
+    run = Run(folder)
+    analyze(run, ["FourierSpectrum"])
+    shutil.copy(run.checkpoint(10), run.checkpoint(20))
+    assert analyze(run, ["FourierSpectrum"])[0].measured == 1
+
+
+def test_a_changed_reference_is_measured_against_again(folder):
+    run = Run(folder)
+    analyze(run, ["WeightNorms"])
+    shutil.copy(run.checkpoint(10), run.checkpoint(0))
+    assert analyze(run, ["WeightNorms"])[0].measured == len(run.steps)
+
+
+def test_key_frequencies_are_those_of_the_last_step(folder):
+    run = Run(folder)
+    analyze(run, ["FourierCircuit"])
+    last = FourierCircuit.measure(run.snapshot()).keys
+    assert {saved(run)[0].load(step).keys for step in run.steps} == {last}
+
+
+def test_growth_is_since_the_first_step(folder):
+    run = Run(folder)
+    analyze(run, ["WeightNorms"])
+    first = WeightNorms.measure(run.snapshot(0)).total()
+    last = saved(run)[0].load()
+    assert last.summary()["growth"] == pytest.approx(last.total() / first)
+
+
+def test_an_analysis_that_does_not_apply_says_what_is_missing(tmp_path):
+    experiment = tiny_experiment(steps=2)
+    task = experiment.task.model_copy(update={"operation": "sum_of_squares"})
+    run = train(experiment.model_copy(update={"task": task}), tmp_path / "run")
+    outcomes = by_name(analyze(run))
+    assert outcomes["FourierCircuit"].reason == "this run has no constants.wave"
+    assert outcomes["FourierSpectrum"].measured == 2
+
+
+def test_without_metrics_weights_are_measured_and_what_needs_metrics_says_so(folder):
+    (folder / "metrics.jsonl").unlink()
+    outcomes = by_name(analyze(Run(folder)))
+    assert outcomes["FourierSpectrum"].measured == len(Run(folder).steps)
+    assert "metrics.jsonl has no rows" in outcomes["GrokkingPhases"].reason
+
+
+def test_an_unknown_analysis_is_refused_with_those_there_are(folder):
+    with pytest.raises(ValueError, match="no analysis 'Fourier'; there are GrokkingPhases"):
+        analyze(Run(folder), ["Fourier"])
+
+
+def test_options_of_the_experiment_are_used_and_kept_apart(folder):
+    run = Run(folder)
+    text = (folder / "experiment.toml").read_text().replace("[analyses]", "")
+    (folder / "experiment.toml").write_text(text + "\n[analyses.FourierSpectrum]\nshare = 0.5\n")
+    analyze(run, ["FourierSpectrum"])
+    assert saved(Run(folder))[0].options == {"share": 0.5}
+    assert saved(Run(folder))[0].load().share == 0.5
+
+
+def test_an_unknown_option_is_refused_with_those_there_are(run):
+    with pytest.raises(ValueError, match="FourierSpectrum: no option 'shar'; it takes: share"):
+        trace(run, FourierSpectrum, shar=0.5)
+
+
+def test_a_damaged_checkpoint_is_named_and_nothing_saved_is_lost(folder):
+    run = Run(folder)
+    analyze(run, ["FourierSpectrum"])
+    before = saved(run)[0].steps
+    run.checkpoint(20).write_bytes(run.checkpoint(20).read_bytes()[:200])
+    with pytest.raises(ValueError, match=r"20\.safetensors is damaged"):
+        analyze(run, ["FourierSpectrum"])
+    assert saved(run)[0].steps == before
+
+
+def test_a_trace_from_saved_results_equals_one_measured_in_memory(folder, run):
+    analyze(Run(folder), ["FourierCircuit"])
+    pd.testing.assert_frame_equal(trace(Run(folder), FourierCircuit), trace(run, FourierCircuit))
+
+
+def test_a_trace_writes_nothing(folder):
+    before = sorted(folder.rglob("*"))
+    trace(Run(folder), FourierCircuit)
+    assert sorted(folder.rglob("*")) == before
+
+
+def test_a_trace_takes_an_analysis_by_name(run):
+    pd.testing.assert_frame_equal(trace(run, "WeightNorms"), trace(run, WeightNorms))
+
+
+def test_a_result_of_a_whole_run_has_no_trace(run):
+    with pytest.raises(ValueError, match="GrokkingPhases describes a whole run"):
+        trace(run, GrokkingPhases)
+
+
+def test_presets_are_read_with_every_default(monkeypatch):
+    assert experiments.load_experiment("modular-addition").seeds.model == 0

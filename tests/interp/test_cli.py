@@ -1,0 +1,128 @@
+import subprocess
+import sys
+
+import pytest
+
+from interp import cli
+from interp.run import load
+
+HEAVY = "{'torch', 'transformer_lens', 'plotly', 'pandas'} & set(sys.modules)"
+
+
+def python(code: str) -> str:
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout
+
+
+def call(monkeypatch, capsys, *arguments):
+    """Runs the command line in this process: exit code, output, errors."""
+    monkeypatch.setattr(sys, "argv", ["interp", *map(str, arguments)])
+    with pytest.raises(SystemExit) as stopped:
+        cli.main()
+    printed = capsys.readouterr()
+    return stopped.value.code or 0, printed.out, printed.err
+
+
+@pytest.fixture
+def interp(monkeypatch, capsys):
+    return lambda *arguments: call(monkeypatch, capsys, *arguments)
+
+
+def test_help_imports_nothing_heavy():
+    code = f"""
+import sys
+from interp import cli
+sys.argv = ["interp", "--help"]
+try:
+    cli.main()
+except SystemExit:
+    print("imported:", {HEAVY})
+"""
+    assert "imported: set()" in python(code)
+
+
+def test_results_load_without_transformer_lens(folder):
+    from interp.analyze import analyze
+
+    analyze(load(folder), ["FourierSpectrum"])
+    code = f"""
+import sys, interp
+from interp.results import saved
+[each.load() for each in saved(interp.load({str(folder)!r}))]
+print("transformer_lens" in sys.modules)
+"""
+    assert python(code).strip() == "False"
+
+
+@pytest.mark.parametrize(
+    "command", ["demo", "train", "analyze", "report", "show", "tasks", "analyses", "presets"]
+)
+def test_the_help_of_every_command_has_an_example(interp, command):
+    code, out, _ = interp(command, "--help")
+    assert code == 0
+    assert f"Example: interp {command}" in out
+
+
+def test_lists_name_what_there_is(interp):
+    assert "modular_arithmetic" in interp("tasks")[1]
+    assert "FourierSpectrum" in interp("analyses")[1]
+    assert "modular-addition-113" in interp("presets")[1]
+
+
+def test_a_printed_preset_is_an_experiment(interp, tmp_path):
+    from interp.experiment import load_experiment
+
+    file = tmp_path / "modular-addition.toml"
+    file.write_text(interp("presets", "modular-addition")[1])
+    assert load_experiment(file) == load_experiment("modular-addition")
+
+
+def test_train_analyze_show_and_report_work_one_after_the_other(interp, experiment, tmp_path):
+    toml, run, pages = tmp_path / "tiny.toml", tmp_path / "run", tmp_path / "pages"
+    toml.write_text(experiment.to_toml())
+    assert "5 checkpoints" in interp("train", toml, "--out", run, "--seed", 3)[1]
+    assert load(run).experiment.seeds.data == 3
+    assert "FourierSpectrum: 5 measured" in interp("analyze", run)[1]
+    assert interp("show", run, "--out", tmp_path / "show.html")[0] == 0
+    assert interp("report", run, "--out", pages)[0] == 0
+    assert (pages / "index.html").is_file()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("train", "nonsense"), "nonsense is neither a TOML file nor a preset"),
+        (("report", "{tmp}"), "{tmp} holds no run"),
+        (("analyze", "{tmp}/none"), "{tmp}/none holds no run"),
+        (("show", "{tmp}"), "{tmp} is not a run folder"),
+        (("analyze", "{run}", "--only", "Fourier"), "no analysis 'Fourier'"),
+        (("show", "{run}", "--step", "7"), "step 7 was not kept; there are 0, 10, 20"),
+        (("show", "{run}", "--split", "dev"), "split 'dev' is none of all, train, test"),
+        (("nonsense",), "No such command 'nonsense'"),
+        (("train",), "Missing argument"),
+        (("train", "modular-addition", "--seed", "-1"), "--seed"),
+    ],
+)
+def test_an_error_is_one_line_and_code_2(interp, folder, tmp_path, arguments, message):
+    (tmp_path / "empty").mkdir()
+    places = {"tmp": tmp_path / "empty", "run": folder}
+    code, out, err = interp(*(each.format(**places) for each in arguments))
+    assert (code, out) == (2, "")
+    assert err.count("\n") == 1
+    assert message.format(**places) in err
+
+
+def test_a_report_on_an_empty_folder_writes_nothing(interp, tmp_path):
+    (tmp_path / "empty").mkdir()
+    interp("report", tmp_path / "empty", "--out", tmp_path / "pages")
+    assert not (tmp_path / "pages").exists()
+
+
+def test_a_half_written_last_line_of_metrics_is_a_warning_in_one_line(folder):
+    with (folder / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 4')
+    command = [sys.executable, "-m", "interp", "analyze", folder, "--only", "GrokkingPhases"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    warning = f"interp: {folder}/metrics.jsonl: half-written last line passed over"
+    assert done.stderr.splitlines() == [warning]
