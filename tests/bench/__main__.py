@@ -1,0 +1,27 @@
+"""Prints the table of docs/benchmarks.md."""
+
+import platform
+from pathlib import Path
+
+import torch
+
+from tests.bench import fourier_powers, training_step
+
+
+def processor() -> str:
+    """The processor's name."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.is_file() else []
+    names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    print(f"{processor()}, torch {torch.__version__}, one thread, processor time\n")
+    print("| benchmark | plain, ms | ours, ms | ratio | goal |")
+    print("| --- | --- | --- | --- | --- |")
+    for benchmark in (training_step, fourier_powers):
+        found = benchmark.compare()
+        plain, ours = 1000 * found.plain, 1000 * found.ours
+        print(f"| {found.name} | {plain:.1f} | {ours:.1f} | {found.ratio:.1f} | {found.goal} |")
