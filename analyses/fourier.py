@@ -46,6 +46,12 @@ def frequencies_of_rows(n: int) -> Int[Tensor, " n"]:
     return (torch.arange(n) + 1) // 2
 
 
+def basis_names(n: int) -> list[str]:
+    """Names of the rows of `fourier_basis`: 1, cos 1, sin 1, cos 2, ..."""
+    waves = [f"{wave} {f}" for f in range(1, n // 2 + 1) for wave in ("cos", "sin")]
+    return ["1", *waves][:n]
+
+
 def frequency_power(weights: Float[Tensor, "*series n d"]) -> Float[Tensor, "*series frequency"]:
     """Squared norm that each frequency carries, frequencies 0..n//2, in the weights' dtype.
 

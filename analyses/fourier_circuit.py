@@ -27,11 +27,12 @@ from analyses.waves import (
     excluded,
     logit_waves,
     neuron_waves,
+    pair_accuracy,
+    pair_losses,
     readout_waves,
     restricted,
 )
 from hooks import Snapshot
-from hooks.loss import token_losses
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,17 +134,30 @@ class FourierCircuit(Result):
         """Share of neurons of which one frequency explains more than a threshold."""
         return float((self.neuron_fve > threshold).mean())
 
+    def keys_by_rule(self, least_fve: float = 0.02) -> dict[str, tuple[int, ...]]:
+        """Key frequencies by the rules on activations, whatever `keys` are.
+
+        `vote` names every frequency that explains most of some neuron (Nanda et al.'s released
+        code); `logits` those whose wave explains at least `least_fve` of the logits.
+        """
+        order = np.argsort(-self.logit_fve, kind="stable")
+        strong = [int(i) + 1 for i in order if self.logit_fve[i] >= least_fve]
+        voted = fourier.keys_by_vote(torch.from_numpy(self.neuron_frequency))
+        return {"vote": voted, "logits": tuple(strong)}
+
     def summary(self) -> dict[str, float | str]:
         """Explained shares, and losses with the waves kept and removed. NaN without keys."""
         slopes = np.abs(self.readout_slope)
-        equal = np.nanmean(slopes.min(1) / slopes.max(1)) if len(slopes) else math.nan
+        equal = slopes.min(1) / slopes.max(1) if len(slopes) else slopes[:, 0]
         return {
             "logit_fve_key": self.key_fve,
             "logit_fve_top_5": self.top_5_fve,
-            "mean_neuron_fve": float(np.nanmean(self.neuron_fve)),
+            "key_count_vote_rule": len(self.keys_by_rule()["vote"]),
+            "key_count_logit_rule": len(self.keys_by_rule()["logits"]),
+            "mean_neuron_fve": _mean(self.neuron_fve),
             "single_frequency_neurons": self.single_frequency_neurons(),
-            "readout_fve": float(self.readout_fve.mean()) if len(slopes) else math.nan,
-            "readout_slope_ratio": float(equal),
+            "readout_fve": _mean(self.readout_fve),
+            "readout_slope_ratio": _mean(equal),
             "accuracy": self.accuracy,
             "restricted_accuracy": self.restricted_accuracy,
             "loss_all": self.loss[0],
@@ -172,7 +186,7 @@ class FourierCircuit(Result):
         counts = self.to_frame()["neurons"].to_numpy()
         losses = {"full model": self.loss, "only key waves kept": self.restricted_loss,
                   "key waves removed": self.excluded_loss}  # fmt: skip
-        rows = _row_names(self.modulus)
+        rows = fourier.basis_names(self.modulus)
         return {
             "logits": plots.bars(
                 frequencies, {"logits": self.logit_fve}, strong=self.keys,
@@ -244,37 +258,24 @@ def _readout(snapshot: Snapshot, neurons: Grid, keys: Sequence[int]) -> dict[str
 
 def _ablations(logits: Grid, train: Tensor, keys: Sequence[int]) -> dict[str, Any]:
     kept, removed = restricted(logits, keys), excluded(logits, keys)
-    single = [_losses(excluded(logits, [key]), train)[1] for key in keys]
+    single = [pair_losses(excluded(logits, [key]), train)[1] for key in keys]
     return {
-        "loss": _losses(logits, train),
-        "restricted_loss": _losses(kept, train),
-        "excluded_loss": _losses(removed, train),
+        "loss": pair_losses(logits, train),
+        "restricted_loss": pair_losses(kept, train),
+        "excluded_loss": pair_losses(removed, train),
         "excluded_by_frequency": tuple(single),
-        "restricted_accuracy": _accuracy(kept),
-        "accuracy": _accuracy(logits),
+        "restricted_accuracy": pair_accuracy(kept),
+        "accuracy": pair_accuracy(logits),
     }
 
 
-def _answers(n: int) -> Int[Tensor, "n n"]:
-    return (torch.arange(n)[:, None] + torch.arange(n)) % n
-
-
-def _losses(logits: Grid, train: Bool[Tensor, "n n"]) -> tuple[float, float, float]:
-    """Mean cross-entropy over all, train and test pairs."""
-    losses = token_losses(logits, _answers(len(logits)))
-    return float(losses.mean()), float(losses[train].mean()), float(losses[~train].mean())
-
-
-def _accuracy(logits: Grid) -> float:
-    return float((logits.argmax(-1) == _answers(len(logits))).double().mean())
+def _mean(values: np.ndarray) -> float:
+    """The mean of those that are defined, NaN where none is."""
+    defined = values[~np.isnan(values)]
+    return float(defined.mean()) if len(defined) else math.nan
 
 
 def _norm_map(grid: Grid) -> Float[np.ndarray, "n n"]:
     """Norms over z of the 2-D coefficients, each z centred over pairs first."""
     centred = grid - grid.mean((0, 1))
     return fourier.transform_2d(centred).norm(dim=-1).float().numpy()
-
-
-def _row_names(n: int) -> list[str]:
-    waves = [f"{wave} {f}" for f in range(1, n // 2 + 1) for wave in ("cos", "sin")]
-    return ["1", *waves][:n]

@@ -64,11 +64,11 @@ class FourierSpectrum(Result):
         check_needs(cls, snapshot)
         constants = snapshot.examples.constants
         orders = orders_of(constants)
-        reads = snapshot.weights("neuron_in").double()[:, orders[0]]
+        reads = snapshot.weights("neuron_in").double().cpu()[:, orders[0]]
         matrices = (
-            snapshot.weights("W_E").double()[orders[0]],
+            snapshot.weights("W_E").double().cpu()[orders[0]],
             rearrange(reads, "operand residue neuron -> residue (operand neuron)"),
-            snapshot.weights("neuron_out").double()[:, orders[2]].T,
+            snapshot.weights("neuron_out").double().cpu()[:, orders[2]].T,
         )
         best, purity = neuron_frequencies(reads)
         return cls(
@@ -94,7 +94,7 @@ class FourierSpectrum(Result):
         """Key frequencies of a matrix by each rule.
 
         `vote` names every frequency that some neuron reads most of, whatever the matrix. For the
-        rule on logits see FourierCircuit.
+        rules on activations see FourierCircuit.
         """
         power = torch.from_numpy(self.power[matrix])
         return {

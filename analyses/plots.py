@@ -5,6 +5,7 @@ as well. Axis titles carry units.
 """
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -129,7 +130,7 @@ def small_multiples(frame: pd.DataFrame, *, x: str, title: str, x_title: str) ->
     columns = min(3, len(names))
     rows = -(-len(names) // columns)
     figure = make_subplots(
-        rows, columns, subplot_titles=[name.replace("_", " ") for name in names],
+        rows, columns, subplot_titles=[words(name) for name in names],
         vertical_spacing=0.32 / rows, horizontal_spacing=0.08, figure=_figure(),
     )  # fmt: skip
     for index, name in enumerate(names):
@@ -185,6 +186,11 @@ def empty(title: str, reason: str) -> Figure:
     figure = _finished(_figure(), title, None, height=160)
     figure.update_xaxes(visible=False).update_yaxes(visible=False)
     return figure.add_annotation(text=reason, showarrow=False, font={"size": 14})
+
+
+def words(name: str) -> str:
+    """A field's name to be read, matrices such as W_E kept whole."""
+    return re.sub(r"(?<!\bW)(?<!_W)_", " ", name)
 
 
 def as_data(figure: Figure) -> dict[str, Any]:

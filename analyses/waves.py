@@ -11,10 +11,11 @@ from collections.abc import Sequence
 
 import torch
 from einops import einsum
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from analyses import fourier
+from hooks.loss import token_losses
 
 Grid = Float[Tensor, "n n z"]
 
@@ -122,3 +123,18 @@ def readout_waves(
         slopes.append(float(inner * math.sqrt(2) / n))
     shares, slopes = shares * (3 - len(rows)), slopes * (3 - len(rows))
     return (shares[0], shares[1]), (slopes[0], slopes[1])
+
+
+def _answers(n: int) -> Int[Tensor, "n n"]:
+    return (torch.arange(n)[:, None] + torch.arange(n)) % n
+
+
+def pair_losses(logits: Grid, train: Bool[Tensor, "n n"]) -> tuple[float, float, float]:
+    """Mean cross-entropy over all, train and test pairs, in nats; the answer is a + b mod n."""
+    losses = token_losses(logits, _answers(len(logits)))
+    return float(losses.mean()), float(losses[train].mean()), float(losses[~train].mean())
+
+
+def pair_accuracy(logits: Grid) -> float:
+    """Share of all pairs whose answer has the largest logit."""
+    return float((logits.argmax(-1) == _answers(len(logits))).double().mean())

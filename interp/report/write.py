@@ -13,7 +13,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from analyses.plots import plotly_script
+from analyses.plots import plotly_script, words
 from analyses.views import bundle
 from interp.report.page import run_page
 from interp.report.tables import overview, shown
@@ -90,7 +90,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters.update(shown=shown)
+    environment.filters.update(shown=shown, words=words)
     environment.globals["generator"] = Markup(MARK)
     return environment
 

@@ -38,6 +38,14 @@ def test_keys_of_the_reference_are_used_at_every_step(trained, untrained):
     assert untrained.keys == trained.keys
 
 
+def test_the_rule_on_logits_finds_the_key_frequencies(trained):
+    assert set(trained.keys_by_rule()["logits"]) == set(trained.keys)
+
+
+def test_the_vote_of_neurons_names_the_key_frequencies(trained):
+    assert set(trained.keys) <= set(trained.keys_by_rule()["vote"])
+
+
 def test_the_loss_is_that_of_the_metrics(grokked, trained):
     last = grokked.metrics().iloc[-1]
     assert trained.loss[1:] == (pytest.approx(last["train.loss"]), pytest.approx(last["test.loss"]))

@@ -306,6 +306,10 @@ def test_values_are_shown_for_people(value, text):
     assert shown(value) == text
 
 
+def test_matrices_keep_their_names_in_scalars(page):
+    assert '<th scope="row">gini W_E</th>' in page
+
+
 def test_a_class_name_is_read_as_words():
     assert readable("FourierSpectrumOfMLP") == "Fourier spectrum of MLP"
 
