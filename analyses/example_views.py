@@ -4,6 +4,7 @@ The first examples of a snapshot, kept with everything CircuitsVis needs to draw
 page is drawn from a saved result and never runs a model.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
@@ -33,6 +34,8 @@ class ExampleViews(Result):
         loss: Cross-entropy in nats at scored positions, NaN elsewhere.
         answers: What the model answers at its last scored position, as a class number.
         targets: The right class there.
+        guess_loss: Loss of guessing all classes alike, in nats.
+        is_causal: Whether positions attend only to themselves and earlier ones.
     """
 
     needs: ClassVar = ("tokens", "attention")
@@ -43,6 +46,8 @@ class ExampleViews(Result):
     loss: Float[np.ndarray, "example pos"]
     answers: tuple[int, ...]
     targets: tuple[int, ...]
+    guess_loss: float
+    is_causal: bool
 
     @classmethod
     def measure(
@@ -68,6 +73,8 @@ class ExampleViews(Result):
             loss=torch.where(examples.scored, losses, torch.nan).numpy(),
             answers=tuple(logits[rows, last].argmax(-1).tolist()),
             targets=tuple(examples.targets[rows, last].tolist()),
+            guess_loss=math.log(logits.shape[-1]),
+            is_causal=snapshot.config.attention_dir == "causal",
         )
 
     def summary(self) -> dict[str, float | str]:
@@ -98,8 +105,14 @@ class ExampleViews(Result):
             values += [float(losses[len(sentence) - 1]), 0.0]
         return View(
             "ColoredTokens",
-            {"tokens": [f"{word} " for word in lines], "values": values},
+            {
+                "tokens": [f"{word} " for word in lines],
+                "values": values,
+                "minValue": 0,
+                "maxValue": self.guess_loss,
+            },
             title="Answers given, coloured by loss",
+            caption=f"White: no loss. Full blue: {self.guess_loss:.2f} nats, as bad as guessing.",
         )
 
     def _attention(self, example: int) -> Drawing:
@@ -120,6 +133,7 @@ class ExampleViews(Result):
                 "tokens": list(sentence),
                 "attention": patterns.reshape(-1, size, size).tolist(),
                 "attentionHeadNames": names,
+                "maskUpperTri": self.is_causal,
             },
             title=title,
             caption="One matrix a head (layer.head): a row is a query, a column a key.",

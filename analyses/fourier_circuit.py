@@ -196,8 +196,8 @@ class FourierCircuit(Result):
             ),
             "neurons": plots.bars(
                 frequencies, {"neurons": counts}, strong=self.keys,
-                title=f"One frequency explains over 85 % of {self.single_frequency_neurons():.0%} "
-                "of neurons",
+                title=f"{self.single_frequency_neurons():.0%} of neurons follow one frequency "
+                "(over 85% of their variance)",
                 axes=("best frequency of the neuron", "neurons"),
             ),
             "ablations": plots.bars(

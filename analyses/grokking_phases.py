@@ -134,6 +134,11 @@ class GrokkingPhases(SeriesResult):
         return "groks" if is_late else "generalises"
 
     @property
+    def loss_ratio(self) -> Float[np.ndarray, " evaluation"]:
+        """Test loss over train loss; a train loss of 0 counts as the smallest positive number."""
+        return self.loss[1] / np.maximum(self.loss[0], np.finfo(np.float64).smallest_normal)
+
+    @property
     def loss_category(self) -> str:
         """High train loss, high test loss, drop together or grokking, by extremes of the losses."""
         train, test = self.loss
@@ -141,7 +146,7 @@ class GrokkingPhases(SeriesResult):
             return "high train loss"
         if test.min() > self.tau:
             return "high test loss"
-        return "drop together" if (test / train).max() < self.rho else "grokking"
+        return "drop together" if self.loss_ratio.max() < self.rho else "grokking"
 
     @property
     def forgets(self) -> float:
@@ -212,7 +217,7 @@ class GrokkingPhases(SeriesResult):
         )
 
     def figures(self) -> Mapping[str, Drawing]:
-        """Accuracy and loss with the crossings and phases marked."""
+        """Accuracy, and the ratio of test to train loss, with crossings and phases marked."""
         delay = "" if math.isnan(self.t_test) else (
             f": train {self.level:.0%} at step {self.t_train:.0f}, test at {self.t_test:.0f}"
         )  # fmt: skip
@@ -220,14 +225,15 @@ class GrokkingPhases(SeriesResult):
             self.steps, dict(zip(("train", "test"), self.accuracy, strict=True)),
             title=f"The run {self.category}{delay}", axes=("step (updates)", "accuracy"),
         )  # fmt: skip
-        loss = plots.lines(
-            self.steps, dict(zip(("train", "test"), self.loss, strict=True)), log_y=True,
-            title="Loss, with memorisation, circuit formation and cleanup",
-            axes=("step (updates)", "loss (nats)"),
+        apart = plots.lines(
+            self.steps,
+            {"test / train": self.loss_ratio, "rho": np.full(len(self.steps), self.rho)},
+            title=f"Losses apart: {self.loss_category} by the rule on losses", log_y=True,
+            axes=("step (updates)", "test loss / train loss"),
         )  # fmt: skip
         return {
             "accuracy": plots.mark_steps(accuracy, self.marks()),
-            "loss": plots.mark_steps(loss, self.marks()),
+            "loss_ratio": plots.mark_steps(apart, self.marks()),
         }
 
 

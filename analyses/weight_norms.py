@@ -121,19 +121,22 @@ class WeightNorms(Result):
         )
 
     def figures(self) -> Mapping[str, Drawing]:
-        """Norm of each matrix beside what it was at the first step; norm of each layer."""
+        """Norm of each matrix beside that at the first step; of each of several layers."""
         shown = (self.norms > 0) | (self.first_norms > 0)
-        names = [name for name, is_shown in zip(self.names, shown, strict=True) if is_shown]
+        names = [name.removeprefix("blocks.") for name in np.array(self.names)[shown]]
         growth = self.total() / self.total(first=True)
-        return {
-            "matrices": plots.bars(
-                names, {"first step": self.first_norms[shown], "this step": self.norms[shown]},
-                title=f"Weights: norm {self.total():.1f}, {growth:.2f} times the first step's",
-                axes=("", "L2 norm"),
-            ),
-            "layers": plots.bars(
-                [f"layer {layer}" for layer in range(self.n_layers)],
-                {"norm": self.layer_norms()},
-                title="Norm of each layer, embeddings left out", axes=("", "L2 norm"),
-            ),
-        }  # fmt: skip
+        matrices = plots.bars(
+            names,
+            {"first step": self.first_norms[shown], "this step": self.norms[shown]},
+            title=f"Weights: norm {self.total():.1f}, {growth:.2f} times the first step's",
+            axes=("", "L2 norm"),
+        )
+        if self.n_layers == 1:
+            return {"matrices": matrices}
+        layers = plots.bars(
+            [f"layer {layer}" for layer in range(self.n_layers)],
+            {"norm": self.layer_norms()},
+            title="Norm of each layer, embeddings left out",
+            axes=("", "L2 norm"),
+        )
+        return {"matrices": matrices, "layers": layers}

@@ -41,6 +41,21 @@ def test_tokens_and_values_are_equally_many(snapshot):
     assert len(view.props["tokens"]) == len(view.props["values"])
 
 
+def test_the_colour_scale_ends_at_the_loss_of_guessing(snapshot):
+    view = ExampleViews.measure(snapshot).plot()
+    assert isinstance(view, View)
+    assert (view.props["minValue"], view.props["maxValue"]) == (0, np.log(7))
+
+
+@pytest.mark.parametrize(("direction", "masked"), [("causal", True), ("bidirectional", False)])
+def test_the_upper_triangle_is_greyed_for_causal_models_alone(direction, masked):
+    model = random_model(attention_dir=direction)
+    snapshot = Snapshot.of(model, tokens_as_examples(torch.tensor([[1, 2, 7]])))
+    view = ExampleViews.measure(snapshot).figures()["attention_0"]
+    assert isinstance(view, View)
+    assert view.props["maskUpperTri"] is masked
+
+
 def test_a_long_sequence_is_drawn_as_a_heat_map():
     tokens = torch.arange(70)[None] % 8
     model = random_model(Sizes(d_vocab=8, d_vocab_out=7, n_ctx=70))

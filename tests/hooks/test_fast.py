@@ -63,6 +63,13 @@ def test_an_update_takes_under_six_tenths_of_the_models_operations(n_rows):
     assert operations_of_an_update(fast, n_rows) < 0.6 * whole
 
 
+def test_looking_up_takes_fewer_operations_an_example_than_computing():
+    model = build(MOD_113, Sizes(d_vocab=114, d_vocab_out=113, n_ctx=3), seed=0)
+    fast = training_logits(model, MOD_113, "last")
+    looked_up, computed = (operations_of_an_update(fast, n_rows) / n_rows for n_rows in (500, 100))
+    assert looked_up < 0.8 * computed
+
+
 def test_only_the_last_position_comes_back():
     model = random_model()
     logits = training_logits(model, tiny_config(), "last")(torch.zeros(4, 3, dtype=torch.long))

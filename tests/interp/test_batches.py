@@ -94,6 +94,14 @@ def test_a_schedule_changes_the_data_at_its_steps():
     assert torch.equal((after["tokens"][:, 0] + after["tokens"][:, 1]) % 7, answers(after))
 
 
+def test_a_later_stretch_of_the_schedule_starts_with_a_whole_epoch():
+    add = {"name": "modular_arithmetic", "p": 7, "train_fraction": 0.5}
+    phases = [{"steps": 29, "tasks": [add]}, {"steps": 11, "tasks": [add]}]
+    source = batch_source(tiny_experiment(schedule=phases, batch_size=8), CPU)
+    counts = Counter(row for step in range(29, 32) for row in rows(source(step)))
+    assert (len(counts), max(counts.values())) == (24, 1)
+
+
 def test_endless_data_depend_on_the_step_alone():
     forwards, backwards = (batch_source(endless(), CPU) for _ in range(2))
     expected = [rows(forwards(step)) for step in range(8)]

@@ -94,6 +94,13 @@ def test_the_scale_of_the_loss_does_not_reach_the_metrics(run, tmp_path):
     assert lines_of(scaled)[0] == lines_of(run)[0]
 
 
+def test_the_loss_and_adams_epsilon_scale_together(tmp_path):
+    plain = tiny_experiment(dtype="float64", steps=10, eps=1e-2)
+    half = tiny_experiment(dtype="float64", steps=10, eps=5e-3, loss_scale=0.5)
+    runs = [train(plain, tmp_path / "plain"), train(half, tmp_path / "half")]
+    assert_close(runs[1].weights("W_E"), runs[0].weights("W_E"), rtol=1e-10, atol=1e-12)
+
+
 def test_adam_is_not_adamw(run, tmp_path):
     adam = train(tiny_experiment(optimizer="adam"), tmp_path, device="cpu")
     assert not torch.equal(adam.weights("W_E")[-1], run.weights("W_E")[-1])
