@@ -105,18 +105,6 @@ def keys_by_vote(best: Int[Tensor, " neuron"]) -> tuple[int, ...]:
     return tuple(named[votes.argsort(descending=True, stable=True)].tolist())
 
 
-def gini(values: Float[Tensor, "*series entry"]) -> Float[Tensor, "*series"]:
-    """Gini coefficient of nonnegative values: 0 where all are equal, 1 - 1/n for a single one.
-
-    Source:
-        Hurley and Rickard 2009 (arXiv:0811.4706), table I. Of powers here, where Nanda et al.
-        take norms; powers give the higher figure.
-    """
-    n = values.shape[-1]
-    ranks = 2 * torch.arange(1, n + 1, dtype=values.dtype, device=values.device) - n - 1
-    return (values.sort(-1).values * ranks).sum(-1) / (n * values.sum(-1))
-
-
 def residue_order(operation: str, p: int) -> tuple[Tensor, Tensor, Tensor]:
     """Orders of a, b and c in which an operation modulo p is addition modulo their length.
 

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from analyses import fourier, plots
 from analyses.result import Drawing, Result, check_needs
+from analyses.sparsity import gini
 from hooks import Snapshot
 
 MATRICES = ("W_E", "neuron_in", "W_L")
@@ -105,16 +106,16 @@ class FourierSpectrum(Result):
 
     def summary(self) -> dict[str, float | str]:
         """Key frequencies, how few they are, and how concentrated the power is."""
-        gini = fourier.gini(torch.from_numpy(self.power[:, 1:])).tolist()
+        concentration = gini(torch.from_numpy(self.power[:, 1:])).tolist()
         top = np.sort(self.shares, axis=1)[:, ::-1][:, :5].sum(1)
         return {
             "key_frequencies": " ".join(map(str, self.key_frequencies)),
             "key_count": len(self.key_frequencies),
             "key_count_median_rule": len(self.keys()["median"]),
             "key_count_vote_rule": len(self.keys()["vote"]),
-            "gini_W_E": gini[0],
-            "gini_neuron_in": gini[1],
-            "gini_W_L": gini[2],
+            "gini_W_E": concentration[0],
+            "gini_neuron_in": concentration[1],
+            "gini_W_L": concentration[2],
             "top_5_share_W_E": float(top[0]),
             "top_5_share_W_L": float(top[2]),
             "constant_share_W_E": float(self.power[0, 0] / self.power[0].sum()),

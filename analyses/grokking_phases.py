@@ -23,6 +23,8 @@ from analyses import plots
 from analyses.result import Drawing, SeriesResult
 from hooks import Series
 
+COLUMNS = ("train.accuracy", "test.accuracy", "train.loss", "test.loss")
+
 
 @dataclass(frozen=True, eq=False)
 class GrokkingPhases(SeriesResult):
@@ -41,7 +43,7 @@ class GrokkingPhases(SeriesResult):
         loss_scale: What losses were multiplied by (1/67 for the article's mean over classes too).
     """
 
-    needs: ClassVar = ("metrics",)
+    needs: ClassVar = tuple(f"metrics.{column}" for column in COLUMNS)
 
     steps: Int[np.ndarray, " evaluation"]
     accuracy: Float[np.ndarray, "2 evaluation"]
@@ -81,13 +83,10 @@ class GrokkingPhases(SeriesResult):
             ValueError: There are no metrics, or none of these columns.
         """
         metrics = series.metrics
-        columns = [
-            f"{split}.{what}" for what in ("accuracy", "loss") for split in ("train", "test")
-        ]
-        absent = [column for column in columns if column not in metrics]
+        absent = [column for column in COLUMNS if column not in metrics]
         if absent:
             raise ValueError(f"GrokkingPhases needs {absent[0]}; metrics has {list(metrics)}")
-        values = metrics[columns].to_numpy(dtype=np.float64).T
+        values = metrics[list(COLUMNS)].to_numpy(dtype=np.float64).T
         return cls(
             steps=metrics["step"].to_numpy(dtype=np.int64),
             accuracy=values[:2],

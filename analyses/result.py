@@ -25,8 +25,8 @@ class Finding(ABC):
     """What the three kinds share: how a result is summarised, tabulated and drawn.
 
     Attributes:
-        needs: What must be there: `tokens`, `attention`, `metrics`, `trees`, `labels.<name>`,
-            `constants.<name>`, `weights.<name>`.
+        needs: What must be there: `tokens`, `attention`, `trees`, `labels.<name>`,
+            `constants.<name>`, `weights.<name>`, `metrics.<column>`.
     """
 
     needs: ClassVar[tuple[str, ...]] = ()
@@ -114,20 +114,19 @@ Analysis = type[Result] | type[SeriesResult] | type[SweepResult]
 
 
 def missing(cls: Analysis, snapshot: Snapshot) -> list[str]:
-    """What an analysis needs and a snapshot does not have."""
+    """What an analysis needs and a snapshot does not have; metrics are a matter of the run."""
     examples = snapshot.examples
     has = {
         "tokens": examples.tokens is not None,
         "trees": examples.trees is not None,
         "attention": "blocks.0.attn.hook_pattern" in snapshot.live.model.hook_dict,
-        "metrics": True,  # a matter of the run, not of a snapshot
     }
     has |= {f"labels.{name}": True for name in examples.labels}
     has |= {f"constants.{name}": True for name in examples.constants}
     return [
         need
         for need in cls.needs
-        if not has.get(need, False)
+        if not has.get(need, need.startswith("metrics."))
         and not (need.startswith("weights.") and snapshot.has_weights(need.split(".", 1)[1]))
     ]
 

@@ -101,6 +101,7 @@ class Snapshot:
     def logits(self) -> Float[Tensor, "batch pos d_vocab_out"]:
         """Logits at every position."""
         if "logits" not in self._memory:
+            self._check_edits()
             with self.running() as model, torch.no_grad():
                 self._memory["logits"] = torch.cat([model(batch) for batch in self._batches()])
         return self._memory["logits"]
@@ -115,6 +116,7 @@ class Snapshot:
         check_names(names, self.live.model.hook_dict, "hook point")
         missing = [name for name in names if name not in self._memory]
         if missing:
+            self._check_edits()
             self._check_memory(missing)
             parts = [self._run(batch, missing) for batch in self._batches()]
             self._memory.update(
@@ -176,6 +178,12 @@ class Snapshot:
         if silent:
             raise ValueError(f"hook point {silent[0]} exists but does not fire in this model")
         return found
+
+    def _check_edits(self) -> None:
+        """Refuses edits at hook points that never fire, since those would do nothing unsaid."""
+        hooked = sorted({name for edit in self.edits for name in edit.hooks})
+        if hooked:
+            self._run(next(self._batches())[:1], hooked)
 
     def _check_memory(self, names: Sequence[str]) -> None:
         one = next(self._batches())[:1]

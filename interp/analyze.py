@@ -181,11 +181,12 @@ def _check_options(cls: Analysis, options: Mapping[str, Any]) -> None:
 
 def _lacking(run: Run, series: Series, cls: Analysis) -> str:
     """Why an analysis does not apply to a run, or nothing."""
-    if "metrics" in cls.needs and series.recorded is None:
+    columns = [need.partition(".")[2] for need in cls.needs if need.startswith("metrics.")]
+    if columns and series.recorded is None:
         return f"{run.path / 'metrics.jsonl'} has no rows; train the run to have metrics"
-    if issubclass(cls, SeriesResult) and not set(cls.needs) - {"metrics"}:
-        return ""
-    absent = missing(cls, run.snapshot(count=1))
+    absent = [f"metrics.{name}" for name in columns if name not in series.metrics]
+    if len(columns) < len(cls.needs):
+        absent += missing(cls, run.snapshot(count=1))
     return f"this run has no {', '.join(absent)}" if absent else ""
 
 

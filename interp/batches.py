@@ -2,7 +2,7 @@
 
 A fixed training set is staged on the device once and indexed by a permutation an epoch, from
 (order seed, phase, epoch). Endless data are drawn a chunk of batches at a time, chunk c from
-(data seed, c). So a resumed run, a run alone and a member of a stack see the same batches.
+(data seed, phase, c). So a resumed run, a run alone and a member of a stack see the same batches.
 """
 
 from collections.abc import Callable, Mapping
@@ -40,7 +40,9 @@ def _task_source(
     training, seeds = experiment.training, experiment.seeds
     assert training is not None
     if task.train_count is None:
-        return _chunks(task, training.batch_size or 1, training.chunk, seeds.data, device)
+        assert training.batch_size is not None  # endless data without it are refused
+        key = (seeds.data, phase)
+        return _chunks(task, training.batch_size, training.chunk, key, device)
     table = _to(task.data(None, generator(seeds.data, 0)), device)
     if training.batch_size is None or training.batch_size >= task.train_count:
         return lambda step: table
@@ -63,14 +65,16 @@ def _epochs(table: Batch, count: int, size: int, key: tuple[int, int]) -> BatchS
     return batch_at
 
 
-def _chunks(task: Task, size: int, chunk: int, seed: int, device: torch.device) -> BatchSource:
+def _chunks(
+    task: Task, size: int, chunk: int, key: tuple[int, int], device: torch.device
+) -> BatchSource:
     memory: dict[int, Mapping[str, Tensor]] = {}
 
     def batch_at(step: int) -> Batch:
         which, place = divmod(step, chunk)
         if which not in memory:
             memory.clear()
-            memory[which] = _to(task.data(size * chunk, generator(seed, which)), device)
+            memory[which] = _to(task.data(size * chunk, generator(*key, which)), device)
         return {
             name: values[place * size : (place + 1) * size]
             for name, values in memory[which].items()

@@ -52,6 +52,8 @@ def findings(run: Run) -> list[str]:
         f"{trained['key_frequencies']} (untrained: {untrained['key_count']})",
         f"cos w(a+b-c) at {len(last['key_frequencies'].split())} key frequencies explains "
         f"{last['logit_fve_key']:.1%} of the logits (untrained: {first['logit_fve_key']:.1%})",
-        f"accuracy with only those waves kept in the logits: {last['restricted_accuracy']:.1%} "
-        f"(untrained: {first['restricted_accuracy']:.1%})",
+        "without those waves the loss on training pairs is "
+        f"{last['excluded_loss_train']:.2f} nats, "
+        f"with only them {last['restricted_loss_all']:.1e} on all pairs "
+        f"(untrained: {first['excluded_loss_train']:.2f} and {first['restricted_loss_all']:.2f})",
     ]

@@ -83,11 +83,14 @@ class Stop(Frozen):
 
 
 class Phase(Frozen):
-    """A stretch of training on other data than the evaluated task's."""
+    """A stretch of training on other data than the evaluated task's: one task, for so many steps.
+
+    `weights`, the shares of several tasks in a mixture, must be left out while there is but one.
+    """
 
     steps: int = Field(ge=1)
     tasks: tuple[AnyTask, ...] = Field(min_length=1, max_length=1)
-    weights: tuple[float, ...] | None = None
+    weights: tuple[float, ...] | None = Field(default=None, max_length=0)
 
 
 class Seeds(Frozen):
@@ -159,10 +162,19 @@ class Experiment(Frozen):
     analyses: dict[str, dict[str, Any]] = Field(default_factory=dict)
 
     @model_validator(mode="after")
-    def _tasks_share_sizes(self) -> "Experiment":
-        for phase in self.training.schedule if self.training else ():
-            if any(task.sizes != self.task.sizes for task in phase.tasks):
-                raise ValueError("every task of the schedule must share the evaluated task's sizes")
+    def _fits_together(self) -> "Experiment":
+        training = self.training
+        if training is None:
+            return self
+        tasks = [task for phase in training.schedule for task in phase.tasks] or [self.task]
+        if any(task.sizes != self.task.sizes for task in tasks):
+            raise ValueError("every task of the schedule must share the evaluated task's sizes")
+        if training.batch_size is None and any(task.train_count is None for task in tasks):
+            raise ValueError("this task's data are endless: give training.batch_size")
+        split = training.stop.metric.partition(".")[0] if training.stop else None
+        if split not in (None, *self.task.evaluated):
+            known = ", ".join(self.task.evaluated)
+            raise ValueError(f"training.stop.metric: split '{split}' is not evaluated; {known} are")
         return self
 
     @property

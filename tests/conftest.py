@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import settings
 from jaxtyping import install_import_hook
 
 import tests.typecheck  # noqa: F401  # the hook finds the checker by name
@@ -18,6 +19,8 @@ from interp.train import train  # noqa: E402
 from tests.planted import random_model, tiny_experiment, tokens_as_examples  # noqa: E402
 
 torch.set_num_threads(1)
+settings.register_profile("untimed", deadline=None)  # a busy machine is not a wrong answer
+settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session")

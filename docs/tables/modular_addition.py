@@ -22,8 +22,8 @@ HEAD = (
 )  # fmt: skip
 
 
-def row(seed: int, run: Run) -> tuple[str, ...]:
-    """One line of the table."""
+def column(seed: int, run: Run) -> tuple[str, ...]:
+    """One column of the table."""
     phases = GrokkingPhases.measure(run.series()).summary()
     spectrum, circuit = trace(run, FourierSpectrum).iloc[-1], trace(run, FourierCircuit)
     last, first = circuit.iloc[-1], circuit.iloc[0]
@@ -47,11 +47,13 @@ def main() -> None:
     """Trains, measures, prints."""
     torch.set_num_threads(1)
     folder = Path(sys.argv[1] if len(sys.argv) > 1 else "runs/seeds")
-    print(f"| {' | '.join(HEAD)} |\n|{'---|' * len(HEAD)}")
+    columns = [HEAD]
     for seed in SEEDS:
         experiment = load_experiment("modular-addition").with_seed(seed)
-        run = train(experiment, folder / f"modular-addition-s{seed}")
-        print(f"| {' | '.join(row(seed, run))} |", flush=True)
+        columns.append(column(seed, train(experiment, folder / f"modular-addition-s{seed}")))
+    first, *rest = zip(*columns, strict=True)
+    print(f"| {' | '.join(first)} |\n|{'---|' * len(first)}")
+    print("\n".join(f"| {' | '.join(line)} |" for line in rest))
 
 
 if __name__ == "__main__":

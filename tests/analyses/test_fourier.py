@@ -89,20 +89,6 @@ def test_keys_by_vote_are_every_neurons_best():
     assert fourier.keys_by_vote(torch.tensor([7, 2, 7, 7, 2, 5])) == (7, 2, 5)
 
 
-def test_gini_of_equal_values_is_zero():
-    assert fourier.gini(torch.ones(8)).item() == 0
-
-
-def test_gini_of_a_single_value_is_one_less_a_share():
-    assert fourier.gini(torch.tensor([0.0, 0, 5, 0])).item() == 0.75
-
-
-@given(st.lists(st.floats(0.1, 10), min_size=2, max_size=20), st.floats(0.1, 10))
-def test_gini_does_not_change_with_scale(values, scale):
-    values = torch.tensor(values, dtype=torch.float64)
-    assert_close(fourier.gini(values * scale), fourier.gini(values))
-
-
 @pytest.mark.parametrize(
     ("operation", "answer"),
     [

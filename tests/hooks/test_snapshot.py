@@ -174,3 +174,9 @@ def test_positions_beyond_an_examples_length_are_not_visible():
 
 def test_parameters_have_no_gradient(snapshot):
     assert not any(value.requires_grad for value in parameters_of(snapshot.live.model).values())
+
+
+def test_an_edit_at_a_hook_point_that_never_fires_is_refused(snapshot):
+    edit = Edit(hooks={"blocks.0.attn.hook_result": lambda activation, hook: activation})
+    with pytest.raises(ValueError, match="hook_result exists but does not fire"):
+        snapshot.edited(edit).logits()

@@ -134,3 +134,10 @@ def test_a_result_of_a_whole_run_has_no_trace(run):
 
 def test_presets_are_read_with_every_default(monkeypatch):
     assert experiments.load_experiment("modular-addition").seeds.model == 0
+
+
+def test_a_run_without_the_metrics_an_analysis_reads_says_which(folder):
+    rows = (folder / "metrics.jsonl").read_text().replace("test.accuracy", "test.f1")
+    (folder / "metrics.jsonl").write_text(rows)
+    outcome = analyze(Run(folder), ["GrokkingPhases"])[0]
+    assert outcome.reason == "this run has no metrics.test.accuracy"

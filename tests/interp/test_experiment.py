@@ -127,3 +127,23 @@ def test_an_experiment_without_training_is_allowed():
 )
 def test_grids_of_steps_hold_the_first_and_the_last(steps, last, expected):
     assert steps.up_to(last) == expected
+
+
+def test_a_stop_metric_of_a_split_that_is_not_evaluated_is_refused():
+    stop = {"metric": "dev.accuracy"}
+    with pytest.raises(ValidationError, match="split 'dev' is not evaluated; train, test are"):
+        tiny_experiment(stop=stop)
+
+
+def test_weights_of_a_single_task_are_refused():
+    phase = {"steps": 40, "tasks": [{"name": "modular_arithmetic", "p": 7}], "weights": [1.0]}
+    with pytest.raises(ValidationError, match="weights"):
+        tiny_experiment(schedule=[phase])
+
+
+def test_endless_data_without_a_batch_size_are_refused(monkeypatch):
+    from interp.tasks.modular_arithmetic import ModularArithmetic
+
+    monkeypatch.setattr(ModularArithmetic, "train_count", None)
+    with pytest.raises(ValidationError, match=r"endless: give training\.batch_size"):
+        tiny_experiment()
