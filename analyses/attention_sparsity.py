@@ -8,19 +8,20 @@ distributions. Their released code differs (heads averaged first, sum over posit
 input for all); this follows the paper.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from analyses import plots
 from analyses.result import Drawing, Result, check_needs
 from hooks import Snapshot
+from hooks.stream import stream
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,17 +61,22 @@ class AttentionSparsity(Result):
             single_key_rows: Count rows that see a single key, as the paper does.
         """
         check_needs(cls, snapshot)
-        is_causal = snapshot.config.attention_dir == "causal"
-        rows = counted_rows(snapshot.examples.visible, is_causal, single_key_rows)
+        visible = snapshot.examples.visible
+        rows = counted_rows(visible, snapshot.config.attention_dir == "causal", single_key_rows)
+        last = visible.sum(1) - 1
+
+        def sums(pattern: Tensor, batch: slice) -> dict[str, Tensor]:
+            there = pattern.device
+            return pattern_sums(pattern.double(), rows[batch].to(there), last[batch].to(there))
+
         names = [f"blocks.{layer}.attn.hook_pattern" for layer in range(snapshot.config.n_layers)]
-        patterns = [pattern.double().cpu() for pattern in snapshot.cache(names).values()]
-        entropies = [pattern_entropy(pattern) for pattern in patterns]
-        last = snapshot.examples.visible.sum(1) - 1
+        layers = list(stream(snapshot, dict.fromkeys(names, sums)).values())
+        n_rows = int(rows.sum())
         return cls(
-            entropy=_stacked([row_mean(each, rows) for each in entropies]),
-            effective_keys=_stacked([row_mean(each.exp(), rows) for each in entropies]),
-            largest_weight=_stacked([row_mean(each.amax(-1), rows) for each in patterns]),
-            key_weight=_stacked([last_query(each, last) for each in patterns]),
+            entropy=_mean(layers, "entropy", n_rows),
+            effective_keys=_mean(layers, "effective_keys", n_rows),
+            largest_weight=_mean(layers, "largest_weight", n_rows),
+            key_weight=_mean(layers, "key_weight", len(rows)),
             counts_single_key_rows=single_key_rows,
         )
 
@@ -127,7 +133,7 @@ def pattern_entropy(
     pattern: Float[Tensor, "*rows key"],
 ) -> Float[Tensor, "*rows"]:
     """Entropy of each row of attention weights, in nats; weights of 0 add nothing."""
-    return -torch.special.xlogy(pattern, pattern).sum(-1)
+    return torch.special.entr(pattern).sum(-1)
 
 
 def counted_rows(
@@ -138,19 +144,28 @@ def counted_rows(
     return visible & (keys >= (1 if single_key_rows else 2))
 
 
-def row_mean(
-    values: Float[Tensor, "batch head query"], rows: Bool[Tensor, "batch query"]
-) -> Float[Tensor, " head"]:
-    """Mean over the counted rows of all examples; NaN where none counts."""
-    return (values * rows[:, None]).sum((0, 2)) / rows.sum()
+def pattern_sums(
+    pattern: Float[Tensor, "batch head query key"],
+    rows: Bool[Tensor, "batch query"],
+    last: Int[Tensor, " batch"],
+) -> dict[str, Tensor]:
+    """Sums over a batch, by head: over counted rows, and of the last position's weights.
+
+    Args:
+        pattern: Attention weights.
+        rows: Which query positions count.
+        last: Each example's last real position.
+    """
+    entropy = pattern_entropy(pattern)
+    counted = rows[:, None]
+    return {
+        "entropy": (entropy * counted).sum((0, 2)),
+        "effective_keys": (entropy.exp() * counted).sum((0, 2)),
+        "largest_weight": (pattern.amax(-1) * counted).sum((0, 2)),
+        "key_weight": pattern[torch.arange(len(pattern)), :, last].sum(0),
+    }
 
 
-def last_query(
-    pattern: Float[Tensor, "batch head query key"], last: Tensor
-) -> Float[Tensor, "head key"]:
-    """Mean weights of each example's last real position."""
-    return pattern[torch.arange(len(pattern)), :, last].mean(0)
-
-
-def _stacked(layers: list[Tensor]) -> np.ndarray:
-    return torch.stack(layers).numpy()
+def _mean(layers: Sequence[Mapping[str, Tensor]], name: str, count: int) -> np.ndarray:
+    """Layers stacked; NaN where nothing was counted."""
+    return (torch.stack([sums[name] for sums in layers]) / count).cpu().numpy()

@@ -9,8 +9,9 @@ order in which the operation is addition, and everything else is about addition.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from typing import Any
 
 import torch
 from einops import rearrange
@@ -127,6 +128,15 @@ def residue_order(operation: str, p: int) -> tuple[Tensor, Tensor, Tensor]:
         powers = torch.tensor(_powers_of_primitive_root(p))
         return powers, powers, powers
     raise ValueError(f"no wave fits operation '{operation}': it is no group operation modulo {p}")
+
+
+def orders_of(constants: Mapping[str, Any]) -> tuple[Tensor, Tensor, Tensor]:
+    """Orders of a, b and c by `residue_order`; the natural one where no wave fits."""
+    operation, p = constants["operation"], constants["p"]
+    if "wave" not in constants:
+        numbers = torch.arange(p)
+        return numbers, numbers, numbers
+    return residue_order(operation, p)
 
 
 @lru_cache

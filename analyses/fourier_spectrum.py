@@ -9,7 +9,7 @@ Source: Nanda et al. 2023 (arXiv:2301.05217), sections 4.1 and 4.2 and released 
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
@@ -64,7 +64,7 @@ class FourierSpectrum(Result):
         """
         check_needs(cls, snapshot)
         constants = snapshot.examples.constants
-        orders = orders_of(constants)
+        orders = fourier.orders_of(constants)
         reads = snapshot.weights("neuron_in").double().cpu()[:, orders[0]]
         matrices = (
             snapshot.weights("W_E").double().cpu()[orders[0]],
@@ -159,15 +159,6 @@ class FourierSpectrum(Result):
                 title=f"Neurons read {self.neuron_purity.mean():.0%} from one frequency on average",
             ),
         }  # fmt: skip
-
-
-def orders_of(constants: Mapping[str, Any]) -> tuple[Tensor, Tensor, Tensor]:
-    """Orders of a, b and c by `fourier.residue_order`; the natural one where no wave fits."""
-    operation, p = constants["operation"], constants["p"]
-    if "wave" not in constants:
-        numbers = torch.arange(p)
-        return numbers, numbers, numbers
-    return fourier.residue_order(operation, p)
 
 
 def neuron_frequencies(

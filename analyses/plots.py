@@ -1,11 +1,12 @@
 """Figures, drawn from stored numbers: the only place that knows plotly.
 
 One palette, in an order whose lightness also tells the colours apart in grey; lines differ in dash
-as well. Axis titles carry units.
+as well. Axis titles carry units. A figure is laid out as plain tables (`analyses.layout`) and
+handed to plotly once: each later change of a plotly figure costs more than making it.
 """
 
-import json
-import re
+import math
+from base64 import b64decode
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,19 +14,44 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
-from plotly.subplots import make_subplots
+
+from analyses.layout import (
+    AXIS,
+    DASHES,
+    HEIGHT,
+    MUTED,
+    PALETTE,
+    bar,
+    colour,
+    heading,
+    layout_of,
+    line,
+    panel,
+    plain,
+    powers_of_ten,
+    vertical,
+    words,
+)
+
+__all__ = [
+    "HEIGHT",
+    "MUTED",
+    "PALETTE",
+    "Figure",
+    "as_data",
+    "bars",
+    "bundles",
+    "empty",
+    "heatmap",
+    "histogram",
+    "lines",
+    "mark_steps",
+    "plotly_script",
+    "small_multiples",
+    "words",
+]
 
 Figure = go.Figure
-
-PALETTE = ("#0b3c5d", "#d95f02", "#4fa3d1", "#7a1f5c", "#8fbf4d", "#e6b800", "#767676")
-DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "solid", "dash")
-MUTED = "#b8c4cc"
-HEIGHT = 380
-GRID = "#e0e6eb"
-# A few lines of our own: plotly's templates are large, and each figure pays for a copy.
-_AXIS = {"automargin": True, "gridcolor": GRID, "linecolor": GRID, "zerolinecolor": GRID}
-_WHITE = {"paper_bgcolor": "white", "plot_bgcolor": "white", "font": {"color": "#24313c"}}
-TEMPLATE = {"layout": _WHITE | {"hovermode": "closest", "xaxis": _AXIS, "yaxis": _AXIS}}
 
 
 def lines(
@@ -45,11 +71,11 @@ def lines(
         axes: Titles of x and y, with units.
         log_y: Logarithmic ordinate.
     """
-    figure = _figure()
+    traces = []
     for index, (name, y) in enumerate(curves.items()):
-        style = {"color": _colour(index), "dash": DASHES[index % len(DASHES)], "width": 2}
-        figure.add_trace(go.Scatter(x=_list(x), y=_list(y), name=name, mode="lines", line=style))
-    return _finished(figure, title, axes, log_y=log_y)
+        style = {"color": colour(index), "dash": DASHES[index % len(DASHES)], "width": 2}
+        traces.append(line(x, y, str(name), style))
+    return _figure(traces, title, axes, yaxis=powers_of_ten(curves) if log_y else {})
 
 
 def bars(
@@ -61,13 +87,37 @@ def bars(
     strong: Sequence[Any] = (),
 ) -> Figure:
     """Bars side by side; where one set is given, all but the `strong` x are muted."""
-    figure = _figure()
+    traces = []
     for index, (name, y) in enumerate(heights.items()):
-        colour: Any = _colour(index)
+        fill: Any = colour(index)
         if len(heights) == 1 and len(strong):
-            colour = [PALETTE[1] if each in strong else MUTED for each in _list(x)]
-        figure.add_trace(go.Bar(x=_list(x), y=_list(y), name=name, marker={"color": colour}))
-    return _finished(figure, title, axes)
+            fill = [PALETTE[1] if each in strong else MUTED for each in plain(x)]
+        traces.append(bar(x, y, fill) | {"name": str(name)})
+    return _figure(traces, title, axes)
+
+
+def bundles(
+    x: Sequence[float] | np.ndarray,
+    groups: Mapping[str, np.ndarray],
+    *,
+    title: str,
+    axes: tuple[str, str],
+) -> Figure:
+    """Many thin curves over one x axis, coloured by group; the first group is drawn on top.
+
+    Args:
+        x: Shared abscissa.
+        groups: By name, one row a curve.
+        title: What is seen.
+        axes: Titles of x and y, with units.
+    """
+    traces = []
+    for index, (name, curves) in reversed(list(enumerate(groups.items()))):
+        y = np.hstack([curves, np.full((len(curves), 1), np.nan)]).ravel()
+        abscissa = np.tile([*plain(x), np.nan], len(curves))
+        style = {"color": MUTED if index else PALETTE[1], "width": 1 if index else 2}
+        traces.append(line(abscissa, y, str(name), style))
+    return _figure(traces, title, axes)
 
 
 def heatmap(
@@ -91,18 +141,13 @@ def heatmap(
     """
     low, high = limits or (None, None)
     names = {} if ticks is None else {"x": list(ticks[0]), "y": list(ticks[1])}
-    trace = go.Heatmap(
-        z=np.asarray(z).tolist(),
-        zmin=low,
-        zmax=high,
-        colorscale="Cividis",
-        colorbar={"title": {"text": unit, "side": "right"}},
-        **names,
-    )
-    figure = _finished(_figure(trace), title, axes, height=HEIGHT + 60)
-    if ticks is not None:  # names such as "0.1" are no numbers
-        figure.update_xaxes(type="category").update_yaxes(type="category")
-    return figure.update_yaxes(autorange="reversed")
+    kind = {} if ticks is None else {"type": "category"}  # names such as "0.1" are no numbers
+    scale = {"colorscale": "Cividis", "colorbar": {"title": {"text": unit, "side": "right"}}}
+    trace = {"type": "heatmap", "z": np.asarray(z), "zmin": low, "zmax": high}
+    return _figure(
+        [trace | scale | names], title, axes,
+        height=HEIGHT + 60, xaxis=kind, yaxis=kind | {"autorange": "reversed"},
+    )  # fmt: skip
 
 
 def histogram(
@@ -110,9 +155,8 @@ def histogram(
 ) -> Figure:
     """How many values fall into each of forty equal bins between the limits."""
     counts, edges = np.histogram(values, bins=40, range=limits)
-    trace = go.Bar(x=_list((edges[1:] + edges[:-1]) / 2), y=_list(counts), marker_color=PALETTE[0])
-    figure = _finished(_figure(trace), title, axes)
-    return figure.update_layout(bargap=0.05).update_xaxes(range=list(limits))
+    trace = bar((edges[1:] + edges[:-1]) / 2, counts, PALETTE[0])
+    return _figure([trace], title, axes, bargap=0.05, xaxis={"range": plain(limits)})
 
 
 def small_multiples(frame: pd.DataFrame, *, x: str, title: str, x_title: str) -> Figure:
@@ -129,73 +173,40 @@ def small_multiples(frame: pd.DataFrame, *, x: str, title: str, x_title: str) ->
         return empty(title, "no numbers to draw")
     columns = min(3, len(names))
     rows = -(-len(names) // columns)
-    figure = make_subplots(
-        rows, columns, subplot_titles=[words(name) for name in names],
-        vertical_spacing=0.32 / rows, horizontal_spacing=0.08, figure=_figure(),
-    )  # fmt: skip
+    panels: dict[str, Any] = {"annotations": []}
+    traces = []
     for index, name in enumerate(names):
-        line = go.Scatter(x=_list(frame[x]), y=_list(frame[name]), name=name, line_color=PALETTE[0])
-        figure.add_trace(line, index // columns + 1, index % columns + 1)
-    figure.update_xaxes(title_text=x_title, row=rows)
-    figure.update_annotations(font_size=12)
-    return _finished(figure, title, None, height=110 + 190 * rows).update_layout(showlegend=False)
+        number, place = str(index + 1) if index else "", panel(index, rows, columns)
+        curve = line(frame[x], frame[name], str(name), {"color": PALETTE[0]})
+        traces.append(curve | {"xaxis": f"x{number}", "yaxis": f"y{number}"})
+        is_lowest = index + columns >= len(names)
+        below = {"title": {"text": x_title}} if is_lowest else {}
+        panels[f"xaxis{number}"] = AXIS | below | {"domain": place[0], "anchor": f"y{number}"}
+        panels[f"yaxis{number}"] = AXIS | {"domain": place[1], "anchor": f"x{number}"}
+        panels["annotations"].append(heading(words(str(name)), place))
+    return _figure(traces, title, None, height=110 + 190 * rows, **panels, has_legend=False)
 
 
 def mark_steps(figure: Figure, marks: Mapping[str, float]) -> Figure:
     """The figure with labelled vertical lines; labels step down so that none overlap."""
-    marked = go.Figure(figure)
-    for index, (label, x) in enumerate(sorted(marks.items(), key=lambda mark: mark[1])):
-        marked.add_vline(x=x, line={"color": "#555", "dash": "dot", "width": 1})
-        marked.add_annotation(
-            x=x, y=0.9 - 0.09 * index, yref="paper", text=label, showarrow=False, xanchor="left",
-            font={"size": 11, "color": "#333"}, bgcolor="rgba(255,255,255,0.8)",
-        )  # fmt: skip
-    return marked
-
-
-def slider(figures: Sequence[Figure], steps: Sequence[int]) -> Figure:
-    """One figure with a slider over steps, opening at the last.
-
-    Each step's own traces are kept, since their number may change from step to step, and so is its
-    title. Axes stay as wide as the widest step needs.
-    """
-    joined = go.Figure(layout=figures[-1].layout)
-    owners = []
-    for figure, step in zip(figures, steps, strict=True):
-        joined.add_traces(figure.data)
-        owners += [step] * len(figure.data)
-    choices = []
-    for figure, step in zip(figures, steps, strict=True):
-        visible = [owner == step for owner in owners]
-        update = [{"visible": visible}, {"title.text": figure["layout"]["title"]["text"]}]
-        choices.append({"label": str(step), "method": "update", "args": update})
-    for trace, owner in zip(joined.data, owners, strict=True):
-        trace.visible = owner == steps[-1]
-    bar = {
-        "active": len(steps) - 1,
-        "steps": choices,
-        "currentvalue": {"prefix": "step "},
-        "pad": {"t": 70},
-    }
-    height = joined.to_plotly_json()["layout"].get("height", HEIGHT) + 110
-    return joined.update_layout(sliders=[bar], height=height, margin_b=130)
+    drawn = as_data(figure)
+    ordered = sorted(marks.items(), key=lambda mark: mark[1])
+    marked = [vertical(x, label, index) for index, (label, x) in enumerate(ordered)]
+    for name, added in zip(("shapes", "annotations"), zip(*marked, strict=True), strict=False):
+        drawn["layout"][name] = [*drawn["layout"].get(name, ()), *added]
+    return go.Figure(drawn)
 
 
 def empty(title: str, reason: str) -> Figure:
     """A figure that says why there is nothing to see."""
-    figure = _finished(_figure(), title, None, height=160)
-    figure.update_xaxes(visible=False).update_yaxes(visible=False)
-    return figure.add_annotation(text=reason, showarrow=False, font={"size": 14})
-
-
-def words(name: str) -> str:
-    """A field's name to be read, matrices such as W_E kept whole."""
-    return re.sub(r"(?<!\bW)(?<!_W)_", " ", name)
+    hidden = {"visible": False}
+    note = {"text": reason, "showarrow": False, "font": {"size": 14}}
+    return _figure([], title, None, height=160, xaxis=hidden, yaxis=hidden, annotations=[note])
 
 
 def as_data(figure: Figure) -> dict[str, Any]:
-    """A figure as plain lists and tables for a page, its numbers to six significant digits."""
-    return _rounded(json.loads(str(figure.to_json())))
+    """A figure as plain lists and tables, what is not finite as None."""
+    return _plain(figure.to_plotly_json())
 
 
 def plotly_script() -> str:
@@ -203,46 +214,30 @@ def plotly_script() -> str:
     return get_plotlyjs()
 
 
-def _figure(*traces: Any) -> Figure:
-    return go.Figure(traces, layout={"template": TEMPLATE})
-
-
-def _finished(
-    figure: Figure,
+def _figure(
+    traces: Sequence[dict[str, Any]],
     title: str,
     axes: tuple[str, str] | None,
-    *,
-    height: int = HEIGHT,
-    log_y: bool = False,
+    **layout: Any,
 ) -> Figure:
-    figure.update_layout(
-        title={"text": title, "font": {"size": 16}, "x": 0, "xref": "paper"},
-        height=height,
-        margin={"l": 70, "r": 20, "t": 60, "b": 50},
-        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 1, "xanchor": "right"},
-        showlegend=len(figure.data) > 1,
-    )
-    if axes is not None:
-        figure.update_xaxes(title_text=axes[0]).update_yaxes(title_text=axes[1])
-    if log_y:
-        figure.update_yaxes(type="log", exponentformat="power")
-    return figure
+    """A figure of plain traces; the rest as `layout_of` takes it."""
+    described = layout_of(title, axes, **{"has_legend": len(traces) > 1} | layout)
+    return go.Figure({"data": list(traces), "layout": described})
 
 
-def _colour(index: int) -> str:
-    return PALETTE[index % len(PALETTE)]
-
-
-def _list(values: Any) -> list[Any]:
-    """Plain lists, so that a figure's JSON is text one can read and the same on every machine."""
-    return np.asarray(values).tolist()
-
-
-def _rounded(value: Any) -> Any:
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict) and "bdata" in value:
+        value = _decoded(**value)
     if isinstance(value, float):
-        return float(f"{value:.6g}")
-    if isinstance(value, list):
-        return [_rounded(each) for each in value]
+        return value if math.isfinite(value) else None
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
     if isinstance(value, dict):
-        return {name: _rounded(each) for name, each in value.items()}
+        return {name: _plain(each) for name, each in value.items()}
     return value
+
+
+def _decoded(dtype: str, bdata: str, shape: str = "-1") -> list[Any]:
+    """An array as plotly writes it into JSON."""
+    values = np.frombuffer(b64decode(bdata), dtype)
+    return values.reshape([int(size) for size in shape.split(",")]).tolist()

@@ -25,8 +25,9 @@ class Finding(ABC):
     """What the three kinds share: how a result is summarised, tabulated and drawn.
 
     Attributes:
-        needs: What must be there: `tokens`, `attention`, `trees`, `labels.<name>`,
-            `constants.<name>`, `weights.<name>`, `metrics.<column>`.
+        needs: What must be there: `tokens`, `classes` (integer targets), `attention`, `trees`,
+            `layers.<least>`, `labels` (any), `labels.<name>`, `constants.<name>`,
+            `weights.<name>`, `metrics.<column>`.
     """
 
     needs: ClassVar[tuple[str, ...]] = ()
@@ -119,10 +120,13 @@ def missing(cls: Analysis, snapshot: Snapshot) -> list[str]:
     has = {
         "tokens": examples.tokens is not None,
         "trees": examples.trees is not None,
+        "labels": any(values.ndim == 1 for values in examples.labels.values()),
+        "classes": not examples.targets.is_floating_point(),
         "attention": "blocks.0.attn.hook_pattern" in snapshot.live.model.hook_dict,
     }
     has |= {f"labels.{name}": True for name in examples.labels}
     has |= {f"constants.{name}": True for name in examples.constants}
+    has |= {f"layers.{count}": True for count in range(1, snapshot.config.n_layers + 1)}
     return [
         need
         for need in cls.needs
@@ -144,7 +148,7 @@ def check_needs(cls: Analysis, snapshot: Snapshot) -> None:
         constants = ", ".join(sorted(examples.constants)) or "none"
         raise ValueError(
             f"{cls.__name__} does not apply: {', '.join(lacking)} missing "
-            f"(labels here: {labels}; constants: {constants})"
+            f"(labels here: {labels}; constants: {constants}; layers: {snapshot.config.n_layers})"
         )
 
 

@@ -19,6 +19,7 @@ RAW_HTML = (
     "TokenLogProbs", "TopkSamples", "TopkTokens",
 )  # fmt: skip
 CANVAS = ("AttentionHeads", "AttentionPattern")
+PICTURE = "Picture"  # ours: an image, for what CircuitsVis would draw too slowly
 TOKENS = ("tokens", "prompt", "topKTokens")
 VISIBLE = str.maketrans({"\n": "↵", "\r": "␍", "\t": "⇥"})
 DIGITS = 4
@@ -43,16 +44,20 @@ PAGE = """<!doctype html>
 """
 SECTION = """<section>
 <h2>{title}</h2>
-<div class="view" id="{identifier}"></div>
+{element}
 <p>{caption}</p>
 </section>"""
+# White in a dark notebook too: CircuitsVis writes black text on what is behind it.
 STYLE = """
+html { color-scheme: light; background: white; }
 body { font: 15px/1.5 system-ui, sans-serif; color: #1b2630; margin: 0 auto; max-width: 60rem;
   padding: 0.5rem 1rem; }
 section { margin-bottom: 2rem; }
 h2 { font-size: 1.1rem; margin: 0 0 0.75rem; }
 p { color: #56636e; margin: 0.75rem 0 0; max-width: 44rem; }
 .view { position: relative; overflow-x: auto; max-width: 46rem; }
+.picture { width: 100%; height: auto; max-width: 60rem; image-rendering: pixelated; }
+@media print { section { break-inside: avoid; } }
 """
 # Inside a notebook the page is a frame, which is as high as it is told to be.
 RESIZE = """new ResizeObserver(function () {
@@ -67,7 +72,8 @@ class View:
     """One CircuitsVis component and its props.
 
     Attributes:
-        component: Its name in the CircuitsVis bundle (1.43): `AttentionHeads`, `ColoredTokens`.
+        component: Its name in the CircuitsVis bundle (1.43): `AttentionHeads`, `ColoredTokens`; or
+            `Picture`, an image.
         props: What it draws, camelCase, plain lists, numbers and strings; tokens unescaped.
         title: What is seen.
         caption: How to read it.
@@ -102,7 +108,9 @@ class Page:
         placed = {f"view-{index}": view for index, view in enumerate(self.views, start=1)}
         sections = [
             SECTION.format(
-                title=html.escape(view.title), identifier=name, caption=html.escape(view.caption)
+                title=html.escape(view.title),
+                element=element(view, name),
+                caption=html.escape(view.caption),
             )
             for name, view in placed.items()
         ]
@@ -110,8 +118,8 @@ class Page:
             title=html.escape(self.views[0].title if self.views else "No views"),
             style=STYLE,
             sections="\n".join(sections),
-            bundle=bundle(),
-            mounts="\n".join(mount(view, name) for name, view in placed.items()),
+            bundle=bundle() if any(view.component != PICTURE for view in self.views) else "",
+            mounts="\n".join(filter(None, (mount(view, name) for name, view in placed.items()))),
             resize=RESIZE,
         )
 
@@ -146,9 +154,25 @@ def bundle() -> str:
     return script.replace("</script", "<\\/script")
 
 
+def element(view: View, identifier: str) -> str:
+    """What stands in a page where a view is drawn: a closed element of its own, or its picture."""
+    name = html.escape(identifier)
+    if view.component != PICTURE:
+        return f'<div class="view" id="{name}"></div>'
+    props = view_data(view)["props"]
+    size = f'width="{int(props["width"])}" height="{int(props["height"])}"'
+    source, alt = html.escape(str(props["source"])), html.escape(view.title)
+    return f'<img class="picture" id="{name}" src="{source}" {size} alt="{alt}">'
+
+
 def mount(view: View, identifier: str) -> str:
-    """The script line that draws a view into the element with an id; the bundle comes before."""
+    """The script line that draws a view into the element with an id; the bundle comes before.
+
+    A picture needs none.
+    """
     drawing = view_data(view)
+    if view.component == PICTURE:
+        return ""
     component, props = drawing["component"], script_json(drawing["props"])
     return f"CircuitsVis.render({script_json(identifier)}, CircuitsVis.{component}, {props});"
 
@@ -163,7 +187,7 @@ def view_data(view: View) -> dict[str, Any]:
         ValueError: The component is unknown, or a number is not finite.
         TypeError: Something in the props is no number, text, list or table.
     """
-    if view.component not in RAW_HTML + CANVAS:
+    if view.component not in (*RAW_HTML, *CANVAS, PICTURE):
         known = ", ".join(sorted(RAW_HTML + CANVAS))
         raise ValueError(f"component: CircuitsVis has no '{view.component}'; it has {known}")
     is_raw = view.component in RAW_HTML

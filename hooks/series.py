@@ -47,15 +47,17 @@ class Series:
 
         Args:
             model: A live model of the checkpoints' shape; its weights are not used.
-            checkpoints: Parameters by name, by step.
+            checkpoints: Parameters by name, by step. A whole `state_dict()` will do: the model's
+                buffers in it are passed over.
             examples: What snapshots of this series are looked at with.
         """
         cfg = model.cfg
+        buffers = dict(torch.nn.Module.named_buffers(model))  # pyright: ignore[reportArgumentType]  # the protocol's models are modules
         return cls(
             steps=tuple(sorted(checkpoints)),
             config=config_of(model),
             sizes=Sizes(d_vocab=cfg.d_vocab, d_vocab_out=cfg.d_vocab_out, n_ctx=cfg.n_ctx),
-            parameters=lambda step: checkpoints[step],
+            parameters=lambda step: _without(checkpoints[step], buffers),
             make_examples=lambda split, count, seed: (
                 examples if count is None else examples.head(count)
             ),
@@ -123,6 +125,14 @@ class Series:
         return frame
 
 
+def _without(
+    parameters: Mapping[str, Tensor], buffers: Mapping[str, Tensor]
+) -> Mapping[str, Tensor]:
+    if not parameters.keys() & buffers.keys():
+        return parameters  # a file's tensors stay unread
+    return {name: value for name, value in parameters.items() if name not in buffers}
+
+
 class _Stacked(Mapping[str, Tensor]):
     """Parameters by name with the steps stacked first, read one name at a time."""
 
@@ -131,18 +141,21 @@ class _Stacked(Mapping[str, Tensor]):
         self._first = series.parameters(series.steps[0])
 
     def __getitem__(self, name: str) -> Tensor:
-        wanted = self._first[name].shape
-        steps = []
-        for step in self._series.steps:
+        first = self._first[name]
+        stacked = first.new_empty(len(self._series.steps), *first.shape)
+        for place, step in zip(stacked, self._series.steps, strict=True):
             value = self._series.parameters(step).get(name)
-            if value is None or value.shape != wanted:
+            if value is None or value.shape != first.shape:
                 came = "is missing" if value is None else f"has shape {list(value.shape)}"
                 raise ValueError(
                     f"checkpoint of step {step}: parameter {name} {came}, at the first step it "
-                    f"has shape {list(wanted)}; is this the checkpoint of another experiment?"
+                    f"has shape {list(first.shape)}; is this the checkpoint of another experiment?"
                 )
-            steps.append(value)
-        return torch.stack(steps)
+            place.copy_(value)
+        return stacked
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._first  # the mixin's would read every step to find out
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._first)

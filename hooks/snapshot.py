@@ -194,5 +194,5 @@ class Snapshot:
             raise ValueError(
                 f"caching {len(names)} activations of {len(self.examples)} examples takes "
                 f"{needed / 1e6:.3g} MB, over memory_limit {self.memory_limit / 1e6:.3g} MB: "
-                "ask for fewer names or examples, or reduce them batch by batch"
+                "ask for fewer names or examples, or reduce them batch by batch (hooks.stream)"
             )

@@ -16,7 +16,7 @@ from hooks import Snapshot  # noqa: E402
 from interp.experiment import Experiment  # noqa: E402
 from interp.run import Run  # noqa: E402
 from interp.train import train  # noqa: E402
-from tests.planted import random_model, tiny_experiment, tokens_as_examples  # noqa: E402
+from tests.planted import random_model, tiny_config, tiny_experiment, tokens_as_examples  # noqa: E402
 
 torch.set_num_threads(1)
 settings.register_profile("untimed", deadline=None)  # a busy machine is not a wrong answer
@@ -32,6 +32,13 @@ def experiment() -> Experiment:
 def run(experiment: Experiment, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A finished run of 40 updates; tests that change a run copy it first."""
     return train(experiment, tmp_path_factory.mktemp("runs") / "tiny", device="cpu")
+
+
+@pytest.fixture(scope="session")
+def two_layer_run(experiment: Experiment, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """The same with two layers, for what a single layer cannot have."""
+    deeper = experiment.model_copy(update={"model": tiny_config(n_layers=2)})
+    return train(deeper, tmp_path_factory.mktemp("runs") / "two-layers", device="cpu")
 
 
 @pytest.fixture

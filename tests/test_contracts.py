@@ -10,7 +10,7 @@ import torch
 
 from analyses import ANALYSES, Result, SeriesResult, trace
 from analyses.plots import Figure
-from analyses.result import Drawing
+from analyses.result import Drawing, missing
 from analyses.views import View
 from hooks import Snapshot, build
 from interp.randomness import generator
@@ -42,6 +42,13 @@ def as_plain(result):
 @pytest.fixture(params=ANALYSES)
 def name(request):
     return request.param
+
+
+@pytest.fixture
+def run(name, run, request):
+    """The tiny run, or where an analysis does not apply to a single layer that of two."""
+    does_apply = not missing(ANALYSES[name], run.snapshot(count=1))
+    return run if does_apply else request.getfixturevalue("two_layer_run")
 
 
 @pytest.fixture

@@ -1,0 +1,247 @@
+"""Does a network that adds modulo n multiply waves (clock) or average embeddings (pizza)?
+
+Both place residues on circles. A clock's right logit does not depend on the distance a - b, and
+gradients by the two embeddings differ; a pizza's fades with the distance, and its logits depend on
+E_a + E_b, so that the gradients agree. Three measures: gradient symmetricity, distance
+irrelevance, and the circularity of the embedding, beside those of the first snapshot: untrained
+networks have the first two near 1.
+
+Source: Zhong et al. 2023 (arXiv:2306.17844), and released code (circularity).
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from analyses import fourier, plots
+from analyses.result import Drawing, Result, check_needs
+from hooks import Snapshot
+from hooks.gradients import logit_gradients
+
+SCORES: tuple[str, ...] = ("gradient_symmetricity", "distance_irrelevance", "circularity")
+
+
+@dataclass(frozen=True, eq=False)
+class ClockPizza(Result):
+    """Whether logits follow the operands' sum whatever their distance, and how symmetrically.
+
+    Sum s and difference d are those of the operands in an order in which the operation is
+    addition modulo n (`fourier.residue_order`): logarithms for multiplication, a and -b for
+    subtraction.
+
+    Attributes:
+        wave: The wave that fits the operation.
+        scores: Gradient symmetricity, distance irrelevance and circularity, by name.
+        first_scores: The same at the first snapshot; this one's own without a reference.
+        correct_logits: The right answer's logit by s and d. For even n half the sums do not occur
+            at a difference (NaN), and the others are the mean of two pairs.
+        cosines: Cosine between a wrong logit's gradients by the two embeddings, by random triple
+            (a, b, wrong class); NaN where one of them vanishes.
+        component_shares: By principal component of the embedding (four at most), the share of
+            each frequency 1..n//2.
+    """
+
+    needs: ClassVar = ("tokens", "constants.p", "constants.operation", "constants.wave",
+                       "labels.a", "labels.b", "labels.c", "weights.W_E")  # fmt: skip
+    reference: ClassVar = "first"
+    sliding: ClassVar = ("scores", "correct_logits")
+
+    wave: str
+    scores: dict[str, float]
+    first_scores: dict[str, float]
+    correct_logits: Float[np.ndarray, "sum difference"]
+    cosines: Float[np.ndarray, " triple"]
+    component_shares: Float[np.ndarray, "component frequency"]
+
+    @classmethod
+    def measure(
+        cls, snapshot: Snapshot, *, reference: "ClockPizza | None" = None, triples: int = 1000,
+        seed: int = 0,
+    ) -> "ClockPizza":  # fmt: skip
+        """Measures one snapshot on all pairs.
+
+        Args:
+            snapshot: A model of modular arithmetic with all its ordered pairs, a and b its first
+                two tokens.
+            reference: The first snapshot's result, for its scores.
+            triples: Of how many (a, b, wrong class) gradients are taken.
+            seed: Of the triples, which are the same at every step.
+        """
+        check_needs(cls, snapshot)
+        constants = snapshot.examples.constants
+        grid = _correct_grid(snapshot)
+        cosines = _cosines(snapshot, triples, seed)
+        order = fourier.residue_order(constants["operation"], constants["p"])[0]
+        shares = component_shares(snapshot.weights("W_E").double().cpu()[order])
+        means = float(cosines.nanmean()), float(shares.amax(1).mean())
+        scores = dict(zip(SCORES, (means[0], distance_irrelevance(grid), means[1]), strict=True))
+        return cls(
+            wave=constants["wave"],
+            scores=scores,
+            first_scores=reference.scores if reference else scores,
+            correct_logits=by_sum_and_difference(grid).float().numpy(),
+            cosines=cosines.numpy(),
+            component_shares=shares.numpy(),
+        )
+
+    @property
+    def symmetricity_error(self) -> float:
+        """Standard error of gradient symmetricity over the random triples."""
+        defined = self.cosines[~np.isnan(self.cosines)]
+        count = len(defined)
+        return float(defined.std(ddof=1)) / math.sqrt(count) if count > 1 else math.nan
+
+    def summary(self) -> dict[str, float | str]:
+        """The three scores, the first snapshot's, and the standard error of symmetricity.
+
+        NaN where no gradient is left, all right logits are equal, or the embedding is constant.
+        """
+        return {
+            **{name: self.scores[name] for name in SCORES},
+            **{f"first_{name}": self.first_scores[name] for name in SCORES},
+            "gradient_symmetricity_error": self.symmetricity_error,
+        }
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row a score: `score`, `value`, `first`."""
+        rows = [(name, self.scores[name], self.first_scores[name]) for name in SCORES]
+        return pd.DataFrame(rows, columns=pd.Index(["score", "value", "first"]))
+
+    def figures(self) -> Mapping[str, Drawing]:
+        """The scores, the right logit by sum and difference, cosines, and components."""
+        symmetricity, irrelevance, circularity = (self.scores[name] for name in SCORES)
+        n = len(self.correct_logits)
+        return {
+            "scores": plots.bars(
+                [plots.words(name) for name in SCORES],
+                {name: [scores[each] for each in SCORES] for name, scores in
+                 (("first step", self.first_scores), ("this step", self.scores))},
+                title=f"Gradient symmetricity {symmetricity:.2f}, "
+                f"distance irrelevance {irrelevance:.2f}",
+                axes=("", "score (1 at most)"),
+            ),
+            "correct_logits": plots.heatmap(
+                self.correct_logits, unit="logit of the right answer",
+                title="The right answer's logit by sum and difference: "
+                f"distance irrelevance {irrelevance:.2f}",
+                axes=(f"difference d of the operands (mod {n})", f"their sum s (mod {n})"),
+            ),
+            "cosines": plots.histogram(
+                self.cosines[~np.isnan(self.cosines)], limits=(-1, 1),
+                title=f"Gradients by the two embeddings have cosine {symmetricity:.2f} on average",
+                axes=("cosine", "triples (a, b, wrong class)"),
+            ),
+            "components": plots.bars(
+                np.arange(1, n // 2 + 1),
+                {f"component {i}": share for i, share in enumerate(self.component_shares, 1)},
+                title=f"Principal components of the embedding: {circularity:.0%} in one frequency "
+                "on average",
+                axes=("frequency (cycles per modulus)", "share of the component"),
+            ),
+        }  # fmt: skip
+
+
+def gradient_cosines(
+    gradients: Float[Tensor, "triple operand d_model"],
+) -> Float[Tensor, " triple"]:
+    """Cosine between the gradients by the first and second operand; NaN where one is 0.
+
+    Source:
+        Zhong et al. 2023: gradient symmetricity is their mean over triples.
+    """
+    first, second = gradients[:, 0], gradients[:, 1]
+    return (first * second).sum(1) / (first.norm(dim=1) * second.norm(dim=1))
+
+
+def by_sum_and_difference(grid: Float[Tensor, "n n"]) -> Float[Tensor, "n n"]:
+    """A function of two residues by their sum (rows) and difference (columns) modulo n.
+
+    For odd n every cell is one pair. For even n sum and difference have the same parity: a cell is
+    the mean of two pairs, or NaN.
+    """
+    n = len(grid)
+    i, j = torch.cartesian_prod(torch.arange(n), torch.arange(n)).T
+    place = ((i + j) % n, (i - j) % n)
+    total, count = torch.zeros_like(grid), torch.zeros_like(grid)
+    total.index_put_(place, grid.flatten(), accumulate=True)
+    return total / count.index_put_(place, torch.ones_like(total[0, 0]), accumulate=True)
+
+
+def distance_irrelevance(grid: Float[Tensor, "n n"]) -> float:
+    """How much of a function's spread is left among pairs of the same difference, in [0, 1].
+
+    The standard deviation over the n pairs of each difference, averaged over differences, over
+    that of all pairs (both divide by the number of pairs): 0 for a function of the difference, 1
+    for one of the sum if n is odd; NaN for a constant.
+
+    Source:
+        Zhong et al. 2023, of raw logits.
+    """
+    n = len(grid)
+    j, d = torch.arange(n)[:, None], torch.arange(n)
+    return float(grid[(j + d) % n, j].std(0, correction=0).mean() / grid.std(correction=0))
+
+
+def component_shares(
+    embedding: Float[Tensor, "n d_model"], count: int = 4
+) -> Float[Tensor, "component frequency"]:
+    """Share of each frequency 1, 2, ... in the embedding's first principal components.
+
+    A component is one number a residue. There are fewer than `count` where the embedding has less
+    rank: a component below a millionth of its norm is rounding. Components of equal variance are
+    mixed arbitrarily: within one frequency that changes nothing, across frequencies it lowers the
+    largest share.
+
+    Source:
+        Zhong et al. 2023, released code: circularity is the mean of the components' largest shares.
+    """
+    U, S, _ = torch.linalg.svd(embedding - embedding.mean(0), full_matrices=False)
+    rank = int((S / embedding.norm() > 1e-6).sum())
+    if rank == 0:
+        return embedding.new_zeros(0, len(embedding) // 2)
+    components = U.T[: min(count, rank), :, None]
+    return fourier.frequency_shares(fourier.frequency_power(components))
+
+
+def random_triples(
+    answers: Int[Tensor, " pair"], n_classes: int, count: int, seed: int
+) -> tuple[Int[Tensor, " triple"], Int[Tensor, " triple"]]:
+    """Random pairs, and for each a class drawn from all but its answer, all alike likely."""
+    generator = torch.Generator().manual_seed(seed)
+    rows = torch.randint(len(answers), (count,), generator=generator)
+    steps = torch.randint(1, n_classes, (count,), generator=generator)
+    return rows, (answers[rows] + steps) % n_classes
+
+
+def _cosines(snapshot: Snapshot, triples: int, seed: int) -> Float[Tensor, " triple"]:
+    examples = snapshot.examples
+    operands = torch.stack([examples.label("a"), examples.label("b")], dim=1)
+    if examples.tokens is None or not torch.equal(examples.tokens[:, :2], operands):
+        raise ValueError("ClockPizza reads a and b at the first two positions: tokens differ there")
+    answers = examples.label("c").cpu()
+    rows, classes = random_triples(answers, examples.constants["p"], triples, seed)
+    return gradient_cosines(logit_gradients(snapshot, rows, classes)[:, :2].double().cpu())
+
+
+def _correct_grid(snapshot: Snapshot) -> Float[Tensor, "n n"]:
+    """The right answer's logit by a and b, in wave order."""
+    examples = snapshot.examples
+    p, operation = (examples.constants[name] for name in ("p", "operation"))
+    a, b, c = (examples.label(name).cpu() for name in "abc")
+    index = torch.full((p, p), -1)
+    index[a, b] = torch.arange(len(examples))
+    if bool((index < 0).any()):
+        raise ValueError(
+            f"ClockPizza needs all {p * p} pairs, these examples have {len(examples)}: "
+            "use split 'all' and no count"
+        )
+    right = snapshot.logits()[:, -1].double().cpu().gather(1, c[:, None])[:, 0]
+    orders = fourier.residue_order(operation, p)
+    return right[index[orders[0]][:, orders[1]]]

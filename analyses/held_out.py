@@ -1,0 +1,176 @@
+"""What is held out, and how is an answer to it scored?
+
+Rows are split by group into three: to fit on, to choose a penalty on, to test on. Scores are
+accuracy for classes and R^2 for real values, with 95 % intervals that count groups, since rows of
+a group may go right and wrong together.
+
+Source: interval of a share after Wilson 1927 (JASA 22:209), with a group counted as one trial.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int, Shaped
+from sklearn.model_selection import GroupShuffleSplit
+from torch import Tensor
+
+HELD_OUT = 0.25  # of the groups to test on; of the others, as much to choose the penalty on
+Z = 1.959963984540054  # of a 95 % interval
+DRAWS = 500  # of a bootstrap
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Rows to fit on, to choose on and to test on; a group lies in one of them.
+
+    Attributes:
+        fit: Rows that candidate penalties are fitted on.
+        validation: Rows that choose among them.
+        test: Rows that nothing but the score sees.
+        groups: Each row's group.
+    """
+
+    fit: Bool[Tensor, " row"]
+    validation: Bool[Tensor, " row"]
+    test: Bool[Tensor, " row"]
+    groups: Int[Tensor, " row"]
+
+    @property
+    def train(self) -> Bool[Tensor, " row"]:
+        """Rows that the scored probe is fitted on: those to fit and those to choose on."""
+        return self.fit | self.validation
+
+    def at(self, rows: Bool[Tensor, " row"]) -> "Split":
+        """The split of some of the rows."""
+        return Split(self.fit[rows], self.validation[rows], self.test[rows], self.groups[rows])
+
+
+@dataclass(frozen=True, eq=False)
+class Target:
+    """What probes are to read, one value a row.
+
+    Attributes:
+        values: Classes as 0, 1, ..., or real values.
+        n_classes: Number of classes; 0 for real values.
+    """
+
+    values: Shaped[Tensor, " row"]
+    n_classes: int
+
+    @classmethod
+    def of(cls, values: Shaped[Tensor, " row"]) -> "Target":
+        """Integers and booleans are classes, floats are real values."""
+        if values.is_floating_point():
+            return cls(values.double(), 0)
+        found, codes = torch.unique(values, return_inverse=True)
+        return cls(codes, len(found))
+
+    @property
+    def columns(self) -> Float[Tensor, "row output"]:
+        """What ridge fits: a column a class, 1 where it is the row's; or the value itself."""
+        if not self.n_classes:
+            return self.values[:, None]
+        return torch.nn.functional.one_hot(self.values, self.n_classes).double()
+
+    def at(self, rows: Bool[Tensor, " row"]) -> "Target":
+        """The target of some of the rows, with all of its classes."""
+        return Target(self.values[rows], self.n_classes)
+
+    def shuffled(self, split: Split, generator: torch.Generator) -> "Target":
+        """The same values in a random order within each part of a split."""
+        values = self.values.clone()
+        for part in (split.fit, split.validation, split.test):
+            rows = part.nonzero()[:, 0]
+            values[rows] = self.values[rows[torch.randperm(len(rows), generator=generator)]]
+        return Target(values, self.n_classes)
+
+    def score(self, outputs: Float[Tensor, "row output"]) -> float:
+        """Share of rows whose largest output is the right one; R^2 for real values."""
+        if self.n_classes:
+            return float((outputs.argmax(-1) == self.values).double().mean())
+        spread = (self.values - self.values.mean()).square().sum()
+        return float(1 - (self.values - outputs[:, 0]).square().sum() / spread)
+
+    def interval(
+        self, outputs: Float[Tensor, "row output"], groups: Int[Tensor, " row"]
+    ) -> tuple[float, float]:
+        """95 % interval of the score: Wilson's for accuracy, a bootstrap for R^2."""
+        if self.n_classes:
+            return wilson_interval(self.score(outputs), len(groups.unique()))
+        return r2_interval(self.values, outputs[:, 0], groups)
+
+
+def split_by_group(groups: Int[Tensor, " row"], *, seed: int) -> Split:
+    """A quarter of the groups to test on, a quarter of the others to choose the penalty on.
+
+    Raises:
+        ValueError: There are fewer than three groups, so that a part would be empty.
+    """
+    if (n_groups := len(groups.unique())) < 3:
+        raise ValueError(
+            f"{n_groups} groups cannot be split into rows to fit, to choose and to test on: "
+            "take more examples, or group by a label with more values"
+        )
+    rows, of_rows = np.arange(len(groups)), groups.numpy()
+    halve = GroupShuffleSplit(n_splits=1, test_size=HELD_OUT, random_state=seed)
+    train, test = next(halve.split(rows, groups=of_rows))
+    fit, validation = next(halve.split(train, groups=of_rows[train]))
+    parts = (train[fit], train[validation], test)
+    return Split(*(torch.from_numpy(np.isin(rows, part)) for part in parts), groups=groups)
+
+
+def baseline_score(target: Target, split: Split) -> float:
+    """Score of guessing the training rows' commonest class or mean on the test rows."""
+    guess = target.columns[split.train].mean(0)
+    asked = target.at(split.test)
+    return asked.score(guess.expand(len(asked.values), -1))
+
+
+def objection(target: Target, split: Split) -> str:
+    """Why a target cannot be probed on a split, or nothing."""
+    if not all(part.any() for part in (split.fit, split.validation, split.test)):
+        return f"{len(target.values)} examples are too few to split into three"
+    parts = [target.at(part).values for part in (split.fit, split.validation, split.test)]
+    if not target.n_classes:
+        if not target.values.isfinite().all():
+            return "its values hold NaN or infinity"
+        is_flat = any(part.min() == part.max() for part in parts)
+        return "its values do not vary within a part of the split" if is_flat else ""
+    if target.n_classes < 2:
+        return "it is constant"
+    lacking = target.n_classes - len(parts[0].unique())
+    return (
+        f"{lacking} of its {target.n_classes} classes have no example among the {len(parts[0])} "
+        f"that probes are fitted on (of {len(target.values)}, split by group)"
+        if lacking
+        else ""
+    )
+
+
+def wilson_interval(share: float, count: int) -> tuple[float, float]:
+    """95 % interval of a share seen in `count` independent trials."""
+    middle = (share + Z**2 / (2 * count)) / (1 + Z**2 / count)
+    half = math.sqrt(share * (1 - share) / count + (Z / (2 * count)) ** 2) * Z / (1 + Z**2 / count)
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def r2_interval(
+    values: Float[Tensor, " row"], outputs: Float[Tensor, " row"], groups: Int[Tensor, " row"]
+) -> tuple[float, float]:
+    """95 % interval of R^2 by drawing groups anew; NaN where one group is all there is."""
+    codes = torch.unique(groups, return_inverse=True)[1]
+    n_groups = int(codes.max()) + 1
+    if n_groups < 2:
+        return math.nan, math.nan
+    facts = torch.stack([torch.ones_like(values), values, values**2, (values - outputs) ** 2], 1)
+    by_group = torch.zeros(n_groups, 4, dtype=torch.float64).index_add(0, codes, facts)
+    generator = torch.Generator().manual_seed(0)
+    drawn = torch.randint(n_groups, (DRAWS, n_groups), generator=generator)
+    count, total, squares, errors = by_group[drawn].sum(1).T
+    r2 = 1 - errors / (squares - total**2 / count)
+    low, high = (
+        r2[r2.isfinite()].quantile(torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
+    )
+    return low, high

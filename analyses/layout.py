@@ -1,0 +1,115 @@
+"""Plain tables that figures are laid out with: colours, axes, traces, places of panels.
+
+Nothing here knows plotly's objects, only the names that its JSON has.
+"""
+
+import math
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+PALETTE = ("#0b3c5d", "#d95f02", "#4fa3d1", "#7a1f5c", "#8fbf4d", "#e6b800", "#767676")
+DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "solid", "dash")
+MUTED = "#b8c4cc"
+HEIGHT = 380
+PAPER, INK, GRID = "white", "#24313c", "#e0e6eb"
+MARK, MARK_PAPER = "#555", "rgba(255,255,255,0.8)"
+# What each of these colours is where the page is dark.
+DARK = {
+    PAPER: "#1a232c", INK: "#dbe3ea", GRID: "#323f4b", MUTED: "#55636f",
+    MARK: "#a9b5bf", MARK_PAPER: "rgba(26,35,44,0.8)",
+    "#0b3c5d": "#8cc8f0", "#d95f02": "#f28e3c", "#4fa3d1": "#3f88b5", "#7a1f5c": "#d68ac0",
+    "#8fbf4d": "#8fbf4d", "#e6b800": "#e6c84a", "#767676": "#a0a0a0",
+}  # fmt: skip
+AXIS = {"automargin": True, "gridcolor": GRID, "linecolor": GRID, "zerolinecolor": GRID}
+_COLOURS = {"paper_bgcolor": PAPER, "plot_bgcolor": PAPER, "font": {"color": INK}}
+# A few lines of our own: plotly's templates are large, and each figure pays for a copy.
+TEMPLATE = {"layout": _COLOURS | {"hovermode": "closest", "xaxis": AXIS, "yaxis": AXIS}}
+
+
+def layout_of(
+    title: str,
+    axes: tuple[str, str] | None,
+    *,
+    height: int = HEIGHT,
+    has_legend: bool = False,
+    **more: Any,
+) -> dict[str, Any]:
+    """A figure's layout; `more` is added to it, and to what it says of an axis."""
+    for axis, name in zip(("xaxis", "yaxis"), axes or (), strict=False):
+        more[axis] = {"title": {"text": name}} | more.get(axis, {})
+    return {
+        "template": TEMPLATE,
+        "title": {"text": title, "font": {"size": 16}, "x": 0, "xref": "paper"},
+        "height": height,
+        "margin": {"l": 70, "r": 20, "t": 60, "b": 50},
+        "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 1, "xanchor": "right"},
+        "showlegend": has_legend,
+    } | more
+
+
+def powers_of_ten(curves: Mapping[str, Any]) -> dict[str, Any]:
+    """A logarithmic axis that names every power of ten, or fewer where there are many."""
+    values = np.concatenate([np.ravel(np.asarray(each, dtype=float)) for each in curves.values()])
+    powers = np.log10(values[np.isfinite(values) & (values > 0)])
+    decades = np.ptp(powers) if len(powers) else 0
+    axis = {"type": "log", "exponentformat": "power"}
+    return axis | ({"dtick": math.ceil(decades / 8)} if decades > 2 else {})
+
+
+def line(x: Any, y: Any, name: str, style: dict[str, Any]) -> dict[str, Any]:
+    """A curve."""
+    places = {"x": plain(x), "y": plain(y)}
+    return {"type": "scatter", "mode": "lines", "name": name, "line": style} | places
+
+
+def bar(x: Any, y: Any, colour: Any) -> dict[str, Any]:
+    """A set of bars."""
+    return {"type": "bar", "x": plain(x), "y": plain(y), "marker": {"color": colour}}
+
+
+def panel(index: int, rows: int, columns: int) -> tuple[list[float], list[float]]:
+    """Where a panel lies in a figure, from left to right and from bottom to top."""
+    across, down = 0.08, 0.32 / rows
+    width, height = (1 - across * (columns - 1)) / columns, (1 - down * (rows - 1)) / rows
+    left, top = index % columns * (width + across), 1 - index // columns * (height + down)
+    return [left, min(left + width, 1)], [max(top - height, 0), top]
+
+
+def heading(text: str, place: tuple[list[float], list[float]]) -> dict[str, Any]:
+    """A panel's name, above its middle."""
+    (left, right), (_, top) = place
+    return {
+        "text": text, "x": (left + right) / 2, "y": top, "xref": "paper", "yref": "paper",
+        "xanchor": "center", "yanchor": "bottom", "showarrow": False, "font": {"size": 12},
+    }  # fmt: skip
+
+
+def vertical(x: float, label: str, index: int) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A line across a figure and its label; the higher the index, the lower the label."""
+    shape = {
+        "type": "line", "x0": x, "x1": x, "y0": 0, "y1": 1, "xref": "x", "yref": "y domain",
+        "line": {"color": MARK, "dash": "dot", "width": 1},
+    }  # fmt: skip
+    note = {
+        "text": label, "x": x, "y": 0.9 - 0.09 * index, "yref": "paper", "showarrow": False,
+        "xanchor": "left", "font": {"size": 11, "color": INK}, "bgcolor": MARK_PAPER,
+    }  # fmt: skip
+    return shape, note
+
+
+def colour(index: int) -> str:
+    """The palette's colours, again from the first where there are no more."""
+    return PALETTE[index % len(PALETTE)]
+
+
+def plain(values: Any) -> list[Any]:
+    """Plain lists, so that a figure's JSON is text one can read and the same on every machine."""
+    return np.asarray(values).tolist()
+
+
+def words(name: str) -> str:
+    """A field's name to be read, matrices such as W_E kept whole."""
+    return re.sub(r"(?<!\bW)(?<!_W)_", " ", name)

@@ -1,0 +1,39 @@
+"""Answers with some of the last layer's neurons silenced, without running the layers before again.
+
+Everything up to the last neurons is cached once; each choice of neurons then costs one product
+with W_out and the unembedding. Exact; tested against the same model with an edit.
+"""
+
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from hooks.snapshot import Snapshot
+
+Readout = Callable[[Bool[Tensor, " d_mlp"]], Float[Tensor, "answer d_vocab_out"]]
+
+
+def neuron_readout(snapshot: Snapshot) -> Readout:
+    """From which neurons of the last layer speak to the logits at scored positions.
+
+    Args:
+        snapshot: A HookedTransformer with MLPs.
+
+    Returns:
+        A function of a mask, True where a neuron is kept; answers are in the order of
+        `examples.scored`, row by row.
+    """
+    n_layers, scored = snapshot.config.n_layers, snapshot.examples.scored
+    last = f"blocks.{n_layers - 1}"
+    names = [f"{last}.hook_resid_mid", f"{last}.mlp.hook_post"]
+    residual, neurons = (each[scored] for each in snapshot.cache(names).values())
+    W_out, b_out = (snapshot.weights(f"{last}.mlp.{name}") for name in ("W_out", "b_out"))
+
+    def logits(is_kept: Bool[Tensor, " d_mlp"]) -> Float[Tensor, "answer d_vocab_out"]:
+        written = (neurons * is_kept.to(neurons)) @ W_out + b_out
+        with snapshot.running() as model, torch.no_grad():
+            return model((residual + written)[:, None], start_at_layer=n_layers)[:, 0]
+
+    return logits

@@ -1,0 +1,235 @@
+import numpy as np
+import pytest
+import torch
+from scipy.stats import binom
+
+from analyses import ProbeAccuracy
+from hooks import Edit, Examples, Snapshot
+from hooks.edit import with_weights
+from tests.planted import SIZES, random_model, tokens_as_examples
+
+EMBED, MID, POST = "hook_embed", "blocks.0.hook_resid_mid", "blocks.0.hook_resid_post"
+PAIRS = torch.cartesian_prod(torch.arange(7), torch.arange(7), torch.tensor([7]))
+PRECISE = (1e-8,)
+
+
+def direction(seed=0):
+    return torch.randn(8, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+@pytest.fixture(scope="module")
+def untrained(grokked):
+    return ProbeAccuracy.measure(grokked.snapshot(0))
+
+
+@pytest.fixture(scope="module")
+def trained(grokked, untrained):
+    return ProbeAccuracy.measure(grokked.snapshot(), reference=untrained)
+
+
+@pytest.fixture
+def padded():
+    """Pairs of which every other lacks its last position."""
+    full = tokens_as_examples(PAIRS)
+    lengths = torch.tensor([3, 2]).repeat(25)[:49]
+    return Examples(
+        full.targets, full.scored, full.tokens, lengths=lengths, labels=dict(full.labels)
+    )
+
+
+@pytest.fixture
+def triples():
+    """An untrained model on all triples of numbers below 7."""
+    tokens = torch.cartesian_prod(*(torch.arange(7),) * 3)
+    return Snapshot.of(random_model(), tokens_as_examples(tokens))
+
+
+def test_the_answer_is_readable_after_grokking(trained):
+    cell = trained.labels.index("c"), trained.sites.index(POST), 0
+    assert trained.low[cell] > 0.95
+    assert trained.summary()["c_site"] == "0.resid_post[-1]"
+
+
+def test_the_answer_is_not_readable_before_training(untrained):
+    cell = untrained.labels.index("c"), untrained.sites.index(POST), 0
+    assert untrained.score[cell] < 0.05
+
+
+def test_shuffled_labels_are_read_at_chance(trained):
+    examples = trained.held_out[0]
+    low, high = binom.interval(0.999, examples, 1 / 53)
+    answers = trained.shuffled[:3].ravel() * examples
+    assert (answers >= low).all()
+    assert (answers <= high).all()
+
+
+def test_the_numbers_are_in_the_input_and_their_sum_is_not_linearly(trained):
+    raw = dict(zip(trained.labels, trained.raw[:, 0], strict=True))
+    assert raw["a"] == raw["b"] == 1
+    assert raw["c"] < 0.05
+
+
+def test_the_untrained_models_scores_stand_beside(trained, untrained):
+    np.testing.assert_array_equal(trained.untrained, untrained.score)
+
+
+def test_which_pairs_were_trained_on_does_not_decide_the_split(grokked, trained):
+    examples = grokked.snapshot().examples
+    there = examples.labels | {"train": ~examples.labels["train"]}
+    changed = Examples(examples.targets, examples.scored, examples.tokens, labels=there)
+    again = ProbeAccuracy.measure(grokked.snapshot().on(changed), labels="c")
+    np.testing.assert_array_equal(again.score[0], trained.score[trained.labels.index("c")])
+
+
+def test_a_value_is_found_at_the_site_where_it_is_linear(snapshot):
+    planted = snapshot.cache([POST])[POST][:, -1] @ direction()
+    found = ProbeAccuracy.measure(snapshot, labels={"planted": planted}, penalties=PRECISE)
+    embed, mid, post = found.score[0, :, 0]
+    assert post == pytest.approx(1, abs=1e-6)
+    assert mid < 0.99
+    assert embed <= 0
+    assert found.summary()["planted_site"] == "0.resid_post[-1]"
+
+
+@pytest.mark.parametrize("method", ["ridge", "logistic"])
+def test_a_planted_class_is_read_and_shuffled_it_is_not(triples, method):
+    planted = triples.cache([POST])[POST][:, -1] @ direction()
+    labels = {"planted": planted > planted.median()}
+    found = ProbeAccuracy.measure(triples, labels=labels, sites=POST, method=method)
+    examples = found.held_out[0]
+    low, high = binom.interval(0.999, examples, 0.5)
+    assert found.score[0, 0, 0] > 0.9
+    assert low <= found.shuffled[0, 0, 0] * examples <= high
+
+
+def test_a_constant_activation_is_read_at_the_baseline(snapshot):
+    found = ProbeAccuracy.measure(snapshot, sites=EMBED)
+    np.testing.assert_array_equal(found.score[:, 0], found.baseline)
+
+
+def test_a_token_is_read_at_its_own_position_only(snapshot):
+    found = ProbeAccuracy.measure(snapshot, sites=[EMBED], position="all", group="b")
+    assert found.labels == ("a",)
+    assert found.score[0, 0, 0] == 1
+    np.testing.assert_array_equal(found.score[0, 0, 1:], found.baseline[0, 1:])
+
+
+def test_a_label_with_a_value_a_position_is_read_at_each():
+    tokens = torch.cartesian_prod(*(torch.arange(5),) * 3)
+    snapshot = Snapshot.of(random_model(), tokens_as_examples(tokens))
+    found = ProbeAccuracy.measure(
+        snapshot, labels={"token": tokens}, sites=EMBED, position="all", penalties=PRECISE
+    )
+    np.testing.assert_array_equal(found.score, 1)
+
+
+def test_negative_positions_count_from_each_examples_end(padded):
+    last = padded.tokens[torch.arange(49), padded.lengths - 1]
+    found = ProbeAccuracy.measure(
+        Snapshot.of(random_model(), padded), labels={"last": last == 7}, sites=EMBED
+    )
+    assert found.score[0, 0, 0] == 1
+
+
+def test_a_position_that_few_examples_reach_is_unknown(padded):
+    lengths = torch.full((49,), 2)
+    lengths[0] = 3
+    examples = Examples(padded.targets, padded.scored, padded.tokens, lengths=lengths,
+                        labels=padded.labels)  # fmt: skip
+    found = ProbeAccuracy.measure(Snapshot.of(random_model(), examples), position="all")
+    assert np.isnan(found.score[:, :, 2]).all()
+    assert not np.isnan(found.score[:, :, :2]).any()
+
+
+def test_held_out_groups_are_counted(snapshot):
+    assert ProbeAccuracy.measure(snapshot, labels="b", group="a").held_out == (14, 2)
+
+
+def test_the_group_itself_is_left_out_with_the_reason(snapshot):
+    found = ProbeAccuracy.measure(snapshot, group="a")
+    assert found.labels == ("b",)
+    assert "of its 7 classes have no example" in found.left_out["a"]
+
+
+def test_a_constant_label_is_left_out(snapshot):
+    examples = snapshot.examples
+    labels = examples.labels | {"same": torch.ones(49, dtype=torch.long)}
+    with_same = Examples(examples.targets, examples.scored, examples.tokens, labels=labels)
+    found = ProbeAccuracy.measure(snapshot.on(with_same))
+    assert found.left_out == {"same": "it is constant"}
+
+
+def test_words_are_classes(snapshot):
+    names = np.array(["even", "odd"])[snapshot.examples.label("a") % 2]
+    found = ProbeAccuracy.measure(snapshot, labels={"parity": names, "a": names == "odd"})
+    np.testing.assert_array_equal(found.score[0], found.score[1])
+
+
+def test_edits_are_seen():
+    model = random_model(SIZES)
+    snapshot = Snapshot.of(model, tokens_as_examples(PAIRS))
+    silent = snapshot.edited(with_weights({"embed.W_E": torch.zeros(8, 8)}))
+    found = ProbeAccuracy.measure(silent, labels="a", sites=POST)
+    np.testing.assert_array_equal(found.score[:, 0], found.baseline)
+
+
+def test_without_a_reference_only_step_0_is_its_own_untrained_model(grokked, untrained):
+    np.testing.assert_array_equal(untrained.untrained, untrained.score)
+    assert np.isnan(ProbeAccuracy.measure(grokked.snapshot(), labels="c").untrained).all()
+
+
+def test_a_frame_has_a_row_a_label_site_and_position(snapshot):
+    frame = ProbeAccuracy.measure(snapshot, position="all").to_frame()
+    assert len(frame) == 2 * 3 * 3
+    assert frame.set_index(["label", "site", "position"]).index.is_unique
+
+
+def test_a_reference_with_other_options_is_refused(snapshot):
+    other = ProbeAccuracy.measure(snapshot, labels="a")
+    with pytest.raises(ValueError, match="measure it with the same options"):
+        ProbeAccuracy.measure(snapshot, reference=other, labels="b")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"labels": "depth"}, "no 'depth'; this task provides: a, b"),
+        ({"group": "depth"}, "no 'depth'; this task provides: a, b"),
+        ({"sites": ["blocks.0.hook_resid_pots"]}, "did you mean blocks.0.hook_resid_post"),
+        ({"sites": ["blocks.0.attn.hook_result"]}, "does not fire"),
+        ({"sites": ["blocks.0.attn.hook_pattern"]}, "a probe reads"),
+        ({"labels": {"x": np.arange(10)}}, r"label 'x' has shape \[10\]; .* 49 examples"),
+        ({"labels": {"x": np.full(49, np.nan)}}, "label 'x': its values hold NaN"),
+        ({"labels": {"x": np.arange(49)}}, "of its 49 classes have no example"),
+        ({"labels": {"x": np.zeros(49, int)}}, "label 'x': it is constant"),
+        ({"labels": {"x": np.linspace(0, 1, 49)}, "method": "logistic"}, "use method='ridge'"),
+        ({"labels": []}, "none to probe"),
+        ({"position": 3}, "position 3: no example has it; the longest has 3 positions"),
+        ({"penalties": (-1.0,)}, "each above 0"),
+        ({"method": "lasso"}, "there are ridge, logistic"),
+    ],
+)
+def test_what_does_not_fit_is_refused(snapshot, options, message):
+    with pytest.raises(ValueError, match=message):
+        ProbeAccuracy.measure(snapshot, **options)
+
+
+def test_groups_with_a_value_a_position_are_refused(snapshot):
+    examples = snapshot.examples
+    labels = {"token": PAIRS}
+    there = Examples(examples.targets, examples.scored, examples.tokens, labels=labels)
+    with pytest.raises(ValueError, match="a value a position; groups need one an example"):
+        ProbeAccuracy.measure(snapshot.on(there), labels={"a": PAIRS[:, 0]}, group="token")
+
+
+def test_examples_without_labels_are_refused(snapshot):
+    examples = snapshot.examples
+    bare = Examples(examples.targets, examples.scored, examples.tokens)
+    with pytest.raises(ValueError, match="ProbeAccuracy does not apply: labels missing"):
+        ProbeAccuracy.measure(snapshot.on(bare))
+
+
+def test_activations_that_are_not_finite_are_refused(snapshot):
+    broken = snapshot.edited(Edit(hooks={MID: lambda activation, hook: activation * torch.nan}))
+    with pytest.raises(ValueError, match=f"{MID} hold NaN or infinity at step 0: the model"):
+        ProbeAccuracy.measure(broken, labels="a")

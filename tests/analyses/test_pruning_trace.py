@@ -1,0 +1,167 @@
+import dataclasses
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from analyses import FourierSpectrum, PruningTrace, fourier
+from analyses.member_sizes import head_sizes, member_sizes
+from hooks import Series
+from hooks.edit import with_weights
+from hooks.models import parameters_of
+from interp.tasks.modular_arithmetic import ModularArithmetic
+from tests.planted import random_model, tokens_as_examples
+
+STEPS = (0, 10, 20, 30, 40, 50)
+# Three members: one grows, one peaks at step 10 and dies by 30, one stays small.
+SIZES = np.array(
+    [[1.0, 2, 0.01], [1, 4, 0.01], [2, 1.9, 0.01], [3, 0.1, 0.01], [4, 0.1, 0.01], [4, 0.1, 0.01]]
+)
+
+
+def planted(test_accuracy=(0, 0, 0, 1, 1, 1), train_loss=(1, 0.1, 0.1, 0.4, 0.1, 0.1)):
+    return PruningTrace(
+        by="neuron",
+        steps=np.array(STEPS),
+        sizes=SIZES,
+        is_key=np.array([True, False, False]),
+        threshold=0.05,
+        metric_steps=np.array(STEPS),
+        train_loss=np.array(train_loss, dtype=float),
+        test_accuracy=np.array(test_accuracy, dtype=float),
+    )
+
+
+@pytest.fixture
+def series():
+    models = {step: random_model(seed=step, n_layers=2) for step in (0, 1)}
+    checkpoints = {step: parameters_of(model) for step, model in models.items()}
+    tokens = torch.cartesian_prod(torch.arange(7), torch.arange(7), torch.tensor([7]))
+    return Series.of(models[0], checkpoints, tokens_as_examples(tokens))
+
+
+def test_norms_are_those_of_the_groups():
+    norms = planted().norms
+    assert norms[0, 1] == 1
+    assert norms[1, 1] == pytest.approx(math.hypot(4, 0.01))
+
+
+def test_members_above_the_threshold_are_counted_by_group():
+    assert planted().counts[:, 0].tolist() == [1, 1]
+    assert planted().counts[:, -1].tolist() == [1, 0]
+
+
+def test_pruning_peaks_halves_and_ends():
+    trace = planted()
+    assert (trace.t_peak, trace.t_half, trace.t_pruned) == (10, 20, 30)
+
+
+def test_pruning_that_comes_back_has_not_ended():
+    sizes = SIZES.copy()
+    sizes[-1, 1] = 1
+    assert math.isnan(dataclasses.replace(planted(), sizes=sizes).t_pruned)
+
+
+def test_the_lag_is_from_the_accuracy_crossing_to_the_end_of_pruning():
+    assert planted(test_accuracy=(0, 0, 1, 1, 1, 1)).summary()["lag"] == 10
+
+
+def test_without_others_there_is_nothing_to_prune():
+    trace = dataclasses.replace(planted(), is_key=np.ones(3, dtype=bool))
+    assert all(math.isnan(each) for each in (trace.t_peak, trace.t_half, trace.t_pruned))
+
+
+def test_the_bump_is_how_far_train_loss_rises_on_the_way():
+    assert planted().train_loss_bump == pytest.approx(4)
+
+
+def test_train_loss_that_only_falls_has_no_bump():
+    assert planted(train_loss=(1, 0.5, 0.4, 0.3, 0.2, 0.1)).train_loss_bump == 1
+
+
+def test_sizes_of_heads_are_norms_of_the_whole_ov_matrix(series):
+    dense = [
+        (series.weights(f"blocks.{layer}.attn.W_V") @ series.weights(f"blocks.{layer}.attn.W_O"))
+        .flatten(2)
+        .norm(dim=-1)
+        for layer in (0, 1)
+    ]
+    torch.testing.assert_close(head_sizes(series), torch.cat(dense, dim=1))
+
+
+@pytest.mark.parametrize("kind", ["neuron", "input"])
+def test_sizes_do_not_change_when_weights_are_rescaled_across_the_relu(kind):
+    model = random_model()
+    own = parameters_of(model)
+    scaled = {name: value.clone() for name, value in own.items()}
+    scaled["blocks.0.mlp.W_in"] *= 3
+    scaled["blocks.0.mlp.W_out"] /= 3
+    tokens = tokens_as_examples(torch.tensor([[1, 2, 7]]))
+    sizes = member_sizes(Series.of(model, {0: own, 1: scaled}, tokens), kind)[1]
+    torch.testing.assert_close(sizes[0], sizes[1])
+
+
+def test_sizes_of_frequencies_square_to_their_power(grokked):
+    power = FourierSpectrum.measure(grokked.snapshot()).power[0, 1:]
+    sizes = PruningTrace.measure(grokked.series(), by="frequency").sizes[-1]
+    np.testing.assert_allclose(sizes**2, power)
+
+
+def test_at_the_end_three_of_26_frequencies_hold_nine_tenths_of_the_embedding(grokked):
+    trace = PruningTrace.measure(grokked.series())
+    assert (trace.by, trace.is_key.sum(), len(trace.is_key)) == ("frequency", 3, 26)
+    power = trace.sizes[-1] ** 2
+    assert power[trace.is_key].sum() >= 0.9 * power.sum()
+
+
+def test_the_same_frequencies_hold_a_ninth_of_the_untrained_embedding(grokked):
+    trace = PruningTrace.measure(grokked.series())
+    power = trace.sizes[0] ** 2
+    assert power[trace.is_key].sum() < 0.2 * power.sum()
+
+
+def test_dropping_the_other_frequencies_leaves_accuracy(grokked):
+    trace, snapshot = PruningTrace.measure(grokked.series(), share=0.95), grokked.snapshot()
+    keys = (np.flatnonzero(trace.is_key) + 1).tolist()
+    W_E = fourier.keep_frequencies(snapshot.weights("W_E"), keys, order=torch.arange(53))
+    kept = snapshot.edited(with_weights({"embed.W_E": W_E}))
+    assert ModularArithmetic(p=53).score(kept)["accuracy"] > 0.95
+
+
+def test_the_others_peak_before_accuracy_arrives_and_halve_later(grokked):
+    trace = PruningTrace.measure(grokked.series())
+    assert trace.t_peak < trace.t_accuracy <= trace.t_half
+
+
+def test_named_members_are_the_key_group(grokked):
+    trace = PruningTrace.measure(grokked.series(), by="head", key=[1, 3])
+    assert trace.is_key.tolist() == [False, True, False, True]
+
+
+def test_without_metrics_sizes_are_traced_and_times_of_accuracy_are_undefined(grokked):
+    bare = dataclasses.replace(grokked.series(), recorded=None)
+    trace = PruningTrace.measure(bare)
+    assert math.isnan(trace.t_accuracy)
+    assert math.isnan(trace.train_loss_bump)
+    assert trace.t_peak == PruningTrace.measure(grokked.series()).t_peak
+
+
+def test_metrics_without_accuracy_leave_it_undefined(grokked):
+    frame = pd.DataFrame({"step": [0, 975], "train.loss": [4.0, 0.1]})
+    trace = PruningTrace.measure(dataclasses.replace(grokked.series(), recorded=frame))
+    assert math.isnan(trace.t_accuracy)
+
+
+def test_an_unknown_kind_is_refused_with_those_there_are(grokked):
+    with pytest.raises(ValueError, match="by: no kind 'layer'; there are frequency, neuron"):
+        PruningTrace.measure(grokked.series(), by="layer")
+
+
+def test_a_kind_the_model_lacks_is_refused():
+    model = random_model(attn_only=True)
+    tokens = tokens_as_examples(torch.tensor([[1, 2, 7]]))
+    series = Series.of(model, {0: parameters_of(model)}, tokens)
+    with pytest.raises(ValueError, match="neuron_out"):
+        PruningTrace.measure(series, by="neuron")
