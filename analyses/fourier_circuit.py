@@ -65,7 +65,8 @@ class FourierCircuit(Result):
         accuracy: Over all pairs.
     """
 
-    needs: ClassVar = ("constants.p", "constants.operation", "constants.wave", "labels.a",
+    needs: ClassVar = ("constants.p", "constants.operation", "constants.wave",
+                       "constants.ordered_pairs", "labels.a",
                        "labels.b", "labels.c", "labels.train", "weights.neuron_out")  # fmt: skip
     reference: ClassVar = "last"
     sliding: ClassVar = ("logits", "neurons", "neuron_map")
@@ -130,6 +131,15 @@ class FourierCircuit(Result):
         """Share of the logits that the five best frequencies explain, key or not."""
         return float(np.sort(self.logit_fve)[-5:].sum())
 
+    @property
+    def slope_ratio(self) -> Float[np.ndarray, " key"]:
+        """The smaller of the two readout slopes over the larger, by key frequency.
+
+        1 where the network uses the trigonometric identity; negative where the signs differ.
+        """
+        least, most = (pick(np.abs(self.readout_slope), axis=1) for pick in (np.min, np.max))
+        return np.sign(self.readout_slope).prod(1) * least / most
+
     def single_frequency_neurons(self, threshold: float = 0.85) -> float:
         """Share of neurons of which one frequency explains more than a threshold."""
         return float((self.neuron_fve > threshold).mean())
@@ -147,8 +157,6 @@ class FourierCircuit(Result):
 
     def summary(self) -> dict[str, float | str]:
         """Explained shares, and losses with the waves kept and removed. NaN without keys."""
-        slopes = np.abs(self.readout_slope)
-        equal = slopes.min(1) / slopes.max(1) if len(slopes) else slopes[:, 0]
         return {
             "logit_fve_key": self.key_fve,
             "logit_fve_top_5": self.top_5_fve,
@@ -157,7 +165,7 @@ class FourierCircuit(Result):
             "mean_neuron_fve": _mean(self.neuron_fve),
             "single_frequency_neurons": self.single_frequency_neurons(),
             "readout_fve": _mean(self.readout_fve),
-            "readout_slope_ratio": _mean(equal),
+            "readout_slope_ratio": _mean(self.slope_ratio),
             "accuracy": self.accuracy,
             "restricted_accuracy": self.restricted_accuracy,
             "loss_all": self.loss[0],

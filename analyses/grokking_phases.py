@@ -82,6 +82,8 @@ class GrokkingPhases(SeriesResult):
         Raises:
             ValueError: There are no metrics, or none of these columns.
         """
+        if evaluations < 1:
+            raise ValueError(f"evaluations = {evaluations}: a crossing takes at least one")
         metrics = series.metrics
         absent = [column for column in COLUMNS if column not in metrics]
         if absent:
@@ -149,7 +151,7 @@ class GrokkingPhases(SeriesResult):
 
     @property
     def forgets(self) -> float:
-        """First step after t_test at which test accuracy falls below 0.9 for good enough."""
+        """First step after t_test of several with test accuracy at or below 0.9; NaN if none."""
         later = self.steps > self.t_test
         return crossing(self.steps[later], -self.accuracy[1][later], -0.9, self.evaluations)
 
@@ -160,7 +162,7 @@ class GrokkingPhases(SeriesResult):
         Cleanup starts where the slope of log test loss, walked back from its steepest fall, has
         sunk to a tenth of it, and ends where test loss is within twice its last value.
         """
-        if math.isnan(self.t_test):
+        if math.isnan(self.t_test) or len(self.steps) < 2:
             return (self.t_train, math.nan, math.nan)
         fall = -np.gradient(np.log(np.maximum(self.loss[1], 1e-300)), self.steps)
         fall[self.steps < self.t_train] = -math.inf
@@ -227,8 +229,8 @@ class GrokkingPhases(SeriesResult):
         apart = plots.lines(
             self.steps,
             {"test / train": self.loss_ratio, "rho": np.full(len(self.steps), self.rho)},
-            title=f"Losses apart: {self.loss_category} by the rule on losses", log_y=True,
-            axes=("step (updates)", "test loss / train loss"),
+            title=f"Test loss over train loss (rule on losses: {self.loss_category})",
+            log_y=True, axes=("step (updates)", "test loss / train loss"),
         )  # fmt: skip
         return {
             "accuracy": plots.mark_steps(accuracy, self.marks()),

@@ -126,6 +126,7 @@ class Page:
     def save(self, path: str | Path) -> Path:
         """Writes the page to a file that opens without a network."""
         path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(self.html().encode())
         return path
 

@@ -10,7 +10,9 @@
 Names are looked up when first used, so that `import interp` costs nothing.
 """
 
+import sys
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -44,6 +46,17 @@ __all__ = [
     "trace",
     "train",
 ]
+
+
+class _Package(ModuleType):
+    """This package: the import system may not put submodule `train` in the place of `train`."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not (name in _PLACES and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package
 
 
 def __getattr__(name: str) -> Any:

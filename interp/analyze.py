@@ -6,70 +6,23 @@ kill does what was left and no more.
 """
 
 import hashlib
-import inspect
 import json
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
 
 from analyses import ANALYSES
-from analyses.result import Analysis, Finding, Result, SeriesResult, missing, reference_step
+from analyses.options import check_options
+from analyses.result import Analysis, Finding, Result, SeriesResult, missing
 from hooks import Examples, Series, Snapshot
-from interp.results import (
-    Header,
-    is_current,
-    make_header,
-    read_result,
-    result_folder,
-    write_result,
-)
+from interp.jobs import Job, hashes_of, jobs_of, options_of
+from interp.lock import alone
+from interp.results import is_current, make_header, read_result, result_folder, write_result
 from interp.run import Run
-
-
-@dataclass(frozen=True)
-class Job:
-    """One analysis with its options on one split of one run."""
-
-    run: Run
-    cls: type[Result]
-    name: str
-    split: str | None
-    options: Mapping[str, Any] = field(hash=False)
-
-    @property
-    def key(self) -> Header:
-        """What names the folder: options, count and seed."""
-        seed = self.run.experiment.seeds.data
-        return {"options": dict(self.options), "count": self.cls.count, "seed": seed}
-
-    @property
-    def against(self) -> int | None:
-        """The step that every other is measured against."""
-        return reference_step(self.cls, self.run.steps)
-
-    @property
-    def split_name(self) -> str:
-        """The split, or the task's own."""
-        return self.split or self.run.experiment.task.splits[0]
-
-    def path(self, step: int) -> Path:
-        """The file of a step's result."""
-        return result_folder(self.run, self.name, self.split_name, self.key) / f"{step}.npz"
-
-    def header(self, step: int) -> Header:
-        """What that file should say of itself now."""
-        facts: Header = {"split": self.split_name, "checkpoint": self.run.checkpoint_hash(step)}
-        if self.against is not None:
-            against = self.run.checkpoint_hash(self.against)
-            facts |= {"reference": self.against, "against": against}
-        return make_header(self.cls, self.name, **self.key, **facts)
-
-    def is_ready(self, step: int, references: Mapping["Job", Mapping[int, Finding]]) -> bool:
-        """Whether the result that a step is measured against is at hand."""
-        return self.against in (None, step) or self.against in references[self]
 
 
 @dataclass(frozen=True)
@@ -99,28 +52,32 @@ def analyze(
         What became of each analysis.
 
     Raises:
-        ValueError: An unknown analysis or option, or a damaged checkpoint.
+        ValueError: An unknown analysis or option, another process is writing to the run, or a
+            checkpoint that others are measured against is damaged (all else is measured first).
     """
-    names = list(ANALYSES) if names is None else names
-    chosen = {name: find_analysis(name) for name in names}
-    series = run.series()
-    lacking = {name: _lacking(run, series, cls) for name, cls in chosen.items()}
-    jobs = [
-        job
-        for name, cls in chosen.items()
-        if not lacking[name] and issubclass(cls, Result)
-        for job in jobs_of(run, cls, name)
-    ]
-    counts = {name: [0, 0] for name in names}
-    for step, done in _measure_all(series, jobs):
-        for job, is_new in done:
-            counts[job.name][not is_new] += 1
-        on_step(step)
-    for name, cls in chosen.items():
-        if not lacking[name] and issubclass(cls, SeriesResult):
-            is_new = _measure_series(run, run.series(), cls, name)
-            counts[name][not is_new] += 1
-    return [Outcome(name, *counts[name], reason=lacking[name]) for name in names]
+    chosen = {name: find_analysis(name) for name in (ANALYSES if names is None else names)}
+    with alone(run.path), _named(run):
+        hashes = hashes_of(run)
+        series = replace(run.series(), steps=_intact(run, tuple(hashes)))
+        lacking = {name: _lacking(run, series, cls) for name, cls in chosen.items()}
+        jobs = [
+            job
+            for name, cls in chosen.items()
+            if not lacking[name] and issubclass(cls, Result)
+            for job in jobs_of(run, cls, name, hashes)
+        ]
+        counts = {name: [0, 0] for name in chosen}
+        for step, done in _measure_all(series, jobs):
+            for job, is_new in done:
+                counts[job.name][not is_new] += 1
+            on_step(step)
+        digest = _digest(run, [hashes[step] for step in series.steps])
+        for name, cls in chosen.items():
+            if not lacking[name] and issubclass(cls, SeriesResult):
+                is_new = _measure_series(run, series, cls, name, digest)
+                counts[name][not is_new] += 1
+        _check_references(jobs, series.steps)
+    return [Outcome(name, *counts[name], reason=lacking[name]) for name in chosen]
 
 
 def trace(run: Run, analysis: Analysis | str, **options: Any) -> pd.DataFrame:
@@ -140,8 +97,8 @@ def trace(run: Run, analysis: Analysis | str, **options: Any) -> pd.DataFrame:
     if not issubclass(cls, Result):
         raise ValueError(f"{cls.__name__} describes a whole run: call its measure(run.series())")
     name = next((name for name, known in ANALYSES.items() if known is cls), cls.__name__)
-    job, series = Job(run, cls, name, cls.splits[0], options), run.series()
-    _check_options(cls, options)
+    job, series = Job(run, cls, name, cls.splits[0], options, hashes_of(run)), run.series()
+    check_options(cls, options)
     examples = series.examples(job.split, cls.count)
     measured: dict[int, Finding] = {}
     for step in sorted(series.steps, key=lambda step: step != job.against):
@@ -163,20 +120,46 @@ def find_analysis(name: str) -> Analysis:
     return ANALYSES[name]
 
 
-def jobs_of(run: Run, cls: type[Result], name: str) -> list[Job]:
-    """An analysis' jobs on a run: one a split, with the experiment's options."""
-    options = run.experiment.analyses.get(name, {})
-    _check_options(cls, options)
-    return [Job(run, cls, name, split, options) for split in cls.splits]
+@contextmanager
+def _named(run: Run) -> Iterator[None]:
+    """Errors inside name the run, since one command may take several."""
+    try:
+        yield
+    except ValueError as error:
+        if str(run.path) in str(error):
+            raise
+        raise ValueError(f"{run.path}: {error}") from error
 
 
-def _check_options(cls: Analysis, options: Mapping[str, Any]) -> None:
-    parameters = inspect.signature(cls.measure).parameters
-    known = [name for name in parameters if name not in ("snapshot", "series", "reference")]
-    for name in options:
-        if name not in known:
-            listed = ", ".join(known) or "none"
-            raise ValueError(f"analyses.{cls.__name__}: no option '{name}'; it takes: {listed}")
+def _intact(run: Run, steps: Sequence[int]) -> tuple[int, ...]:
+    """Steps whose checkpoint can be read; of each other a warning names the file.
+
+    Raises:
+        ValueError: There are none.
+    """
+    intact = []
+    for step in steps:
+        try:
+            dict(run.parameters(step))
+            intact.append(step)
+        except ValueError as error:
+            warnings.warn(f"step {step} is skipped: {error}", stacklevel=3)
+    if not intact:
+        why = "every checkpoint is damaged" if steps else "no checkpoints"
+        raise ValueError(f"{run.path}: {why}; train it with `interp train`")
+    return tuple(intact)
+
+
+def _check_references(jobs: Sequence[Job], intact: Sequence[int]) -> None:
+    """Refuses to call it done where the checkpoint that others are measured against is damaged."""
+    lost = {job.name: job.against for job in jobs if job.against not in (None, *intact)}
+    if lost:
+        step = next(iter(lost.values()))
+        names = ", ".join(name for name, against in lost.items() if against == step)
+        raise ValueError(
+            f"the checkpoint of step {step} is damaged, and {names} measure every step against "
+            "it; all else is measured; put the file back, or leave these out with --only"
+        )
 
 
 def _lacking(run: Run, series: Series, cls: Analysis) -> str:
@@ -186,7 +169,7 @@ def _lacking(run: Run, series: Series, cls: Analysis) -> str:
         return f"{run.path / 'metrics.jsonl'} has no rows; train the run to have metrics"
     absent = [f"metrics.{name}" for name in columns if name not in series.metrics]
     if len(columns) < len(cls.needs):
-        absent += missing(cls, run.snapshot(count=1))
+        absent += missing(cls, series.snapshot(series.steps[-1], series.examples(count=1)))
     return f"this run has no {', '.join(absent)}" if absent else ""
 
 
@@ -194,6 +177,7 @@ def _measure_all(
     series: Series, jobs: Sequence[Job]
 ) -> Iterator[tuple[int, list[tuple[Job, bool]]]]:
     """Each step, and for each job done at it whether its result is new."""
+    jobs = [job for job in jobs if job.against in (None, *series.steps)]
     places = {(job.split, job.cls.count) for job in jobs}
     examples = {place: series.examples(*place) for place in places}
     references: dict[Job, dict[int, Finding]] = {job: {} for job in jobs}
@@ -233,12 +217,13 @@ def _measure(job: Job, snapshot: Snapshot, measured: Mapping[int, Finding]) -> R
     return job.cls.measure(snapshot, reference=reference, **job.options)
 
 
-def _measure_series(run: Run, series: Series, cls: type[SeriesResult], name: str) -> bool:
+def _measure_series(
+    run: Run, series: Series, cls: type[SeriesResult], name: str, digest: str
+) -> bool:
     """Measures a result of the whole run; whether it had to."""
-    options = run.experiment.analyses.get(name, {})
-    _check_options(cls, options)
+    options = options_of(run, cls, name)
     path = result_folder(run, name, "series", {"options": options}) / "series.npz"
-    facts = {"split": "series", "options": options, "run": _run_hash(run)}
+    facts = {"split": "series", "options": options, "run": digest}
     header = make_header(cls, name, **facts)
     if is_current(path, header):
         return False
@@ -246,11 +231,10 @@ def _measure_series(run: Run, series: Series, cls: type[SeriesResult], name: str
     return True
 
 
-def _run_hash(run: Run) -> str:
-    """A hash of all that a series result may read: metrics and checkpoints."""
+def _digest(run: Run, hashes: Sequence[str]) -> str:
+    """A hash of all that a series result may read: checkpoints, by their hashes, and metrics."""
     metrics = run.path / "metrics.jsonl"
-    facts: list[Any] = [run.checkpoint_hash(step) for step in run.steps]
-    facts.append(metrics.read_text("utf-8") if metrics.is_file() else "")
+    facts = [*hashes, metrics.read_text("utf-8") if metrics.is_file() else ""]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
 
 

@@ -83,24 +83,59 @@ def analyze(
     from interp.analyze import analyze as analyze_run
     from interp.run import find_runs
 
+    failed = []
     for run in find_runs(paths):
-        with _bar(f"{run.name}: step {{step}}") as on_step:
-            outcomes = analyze_run(run, only or None, on_step=lambda step: on_step(step=step))
+        try:
+            with _bar(f"{run.name}: step {{step}}") as on_step:
+                outcomes = analyze_run(run, only or None, on_step=lambda step: on_step(step=step))
+        except ValueError as error:  # the other runs are still measured
+            failed.append(str(error))
+            continue
         for each in outcomes:
             what = each.reason or f"{each.measured} measured, {each.kept} kept"
             typer.echo(f"{run.path}  {each.name}: {what}")
+    if failed:
+        raise ValueError("; ".join(failed))
 
 
 @app.command(epilog="Example: interp report runs/ --out report")
 def report(
     paths: Paths,
-    out: Annotated[Path, typer.Option(help="Report folder.")] = Path("report"),
+    out: Annotated[
+        Path | None, typer.Option(help="Folder, or file; report or RUN.html by default.")
+    ] = None,
+    single_file: Annotated[
+        bool, typer.Option("--single-file", help="One page about one run, to be sent.")
+    ] = False,
 ) -> None:
     """Write pages about runs from their saved results; they open without a network."""
     from interp.report import write_report
     from interp.run import find_runs
 
-    typer.echo(f"wrote {write_report(find_runs(paths), out)}")
+    runs = find_runs(paths)
+    place = out or Path(f"{runs[0].name}.html" if single_file else "report")
+    typer.echo(f"wrote {write_report(runs, place, single_file=single_file)}")
+
+
+@app.command("import", epilog="Example: interp import grok.pth --out runs/g --task task.toml")
+def import_(
+    source: Annotated[Path, typer.Argument(help="A .pt, .pth or .safetensors file, or a folder.")],
+    out: Annotated[Path, typer.Option(help="Run folder; missing or empty.")],
+    task: Annotated[
+        str | None, typer.Option(help="What it was trained on: a TOML file or a preset's name.")
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="Options of HookedTransformerConfig: JSON, TOML or .pt.")
+    ] = None,
+    act_fn: Annotated[str | None, typer.Option(help="The MLP's activation, such as relu.")] = None,
+    normalization_type: Annotated[str | None, typer.Option(help="none, LNPre or LN.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Data seed: decides the labels train.")] = 0,
+) -> None:
+    """Turn checkpoints of other code into a run folder, reading nothing that could run."""
+    from interp.importers import describe, import_run, user_options
+
+    options = user_options(config, act_fn=act_fn, normalization_type=normalization_type)
+    typer.echo(describe(import_run(source, out, task, options, seed)))
 
 
 @app.command(epilog="Example: interp show runs/demo --step 0 --out attention.html")
@@ -149,6 +184,8 @@ def presets(
 def main() -> None:
     """Runs the command line; a user's error is one line and exit code 2."""
     warnings.showwarning = _say_warning
+    if len(sys.argv) == 1:
+        sys.argv.append("--help")
     try:
         sys.exit(app(standalone_mode=False))
     except (ValueError, OSError) as error:
@@ -189,16 +226,27 @@ def _training_bar() -> Iterator[Callable[[dict[str, float], int], None]]:
     """A bar over steps that shows each row of metrics."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-    columns = (TextColumn("training"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
-               TextColumn("{task.fields[metrics]}"))  # fmt: skip
+    columns = (BarColumn(bar_width=16), MofNCompleteColumn(), TimeElapsedColumn(),
+               TextColumn("{task.description}"))  # fmt: skip
     with Progress(*columns) as progress:
-        bar = progress.add_task("training", metrics="")
+        bar = progress.add_task("", start=False, visible=False)
 
         def on_evaluate(row: dict[str, float], end: int) -> None:
-            shown = "  ".join(f"{name} {row[name]:.3g}" for name in row if name != "step")
-            progress.update(bar, completed=row["step"], total=end, metrics=shown)
+            progress.start_task(bar)
+            step, shown = row["step"], _metrics_line(row)
+            progress.update(bar, completed=step, total=end, description=shown, visible=True)
 
         yield on_evaluate
+
+
+def _metrics_line(row: dict[str, float]) -> str:
+    """Metrics in few characters, each with its splits in order: `loss 0.01/7.5  acc 1.00/0.34`."""
+    values: dict[str, list[str]] = {}
+    for name, value in row.items():
+        if name != "step":
+            shown = f"{value:.2f}" if "accuracy" in name else f"{value:.2g}"
+            values.setdefault(name.partition(".")[2].replace("accuracy", "acc"), []).append(shown)
+    return "  ".join(f"{metric} {'/'.join(shown)}" for metric, shown in values.items())
 
 
 @contextmanager

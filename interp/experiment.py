@@ -4,12 +4,14 @@ Frozen, read from TOML, written back to TOML. Unknown keys are refused; errors n
 """
 
 import hashlib
+import re
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tomli_w
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -24,17 +26,31 @@ from hooks import ModelConfig
 from interp.tasks import TASKS, Task
 
 PRESETS = Path(__file__).parent / "presets"
+NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,79}")
 
 
 def _task(value: Any) -> Any:
     if not isinstance(value, dict):
         return value
     name = value.get("name")
+    if name is None:
+        raise ValueError(f"name is missing; there are {', '.join(TASKS)}")
     if name not in TASKS:
         raise ValueError(f"no task '{name}'; there are {', '.join(TASKS)}")
     return TASKS[name].model_validate(value)
 
 
+def _name(value: str) -> str:
+    # It names the run folder, so it must not be a way to somewhere else.
+    if not NAME.fullmatch(value):
+        raise ValueError(
+            "1 to 80 letters, digits, dots, dashes and underscores, the first not a dot"
+        )
+    return value
+
+
+Name = Annotated[str, AfterValidator(_name)]
+Beta = Annotated[float, Field(ge=0, lt=1)]
 AnyTask = Annotated[SerializeAsAny[Task], BeforeValidator(_task)]
 
 
@@ -123,7 +139,7 @@ class Training(Frozen):
     steps: int = Field(ge=1)
     optimizer: Literal["adamw", "adam"] = "adamw"
     lr: float = Field(default=1e-3, gt=0)
-    betas: tuple[float, float] = (0.9, 0.999)
+    betas: tuple[Beta, Beta] = (0.9, 0.999)
     eps: float = Field(default=1e-8, gt=0)
     weight_decay: float = Field(default=0.0, ge=0)
     warmup_steps: int = Field(default=0, ge=0)
@@ -150,11 +166,12 @@ class Experiment(Frozen):
     """A task, a model, how it is trained, and options for its analyses.
 
     Attributes:
+        name: Names the run folder, so it holds no more than letters, digits, `.`, `-` and `_`.
         training: Left out for imported and constructed models.
         analyses: Options by analysis name, where they differ from the defaults.
     """
 
-    name: str
+    name: Name
     task: AnyTask
     model: ModelConfig = ModelConfig()
     training: Training | None = None
@@ -175,6 +192,18 @@ class Experiment(Frozen):
         if split not in (None, *self.task.evaluated):
             known = ", ".join(self.task.evaluated)
             raise ValueError(f"training.stop.metric: split '{split}' is not evaluated; {known} are")
+        return self
+
+    @model_validator(mode="after")
+    def _analyses_take_their_options(self) -> "Experiment":
+        if self.analyses:
+            from analyses import ANALYSES  # heavy, and needed by few experiments
+            from analyses.options import check_options
+
+            for name, options in self.analyses.items():
+                if name not in ANALYSES:
+                    raise ValueError(f"analyses: no '{name}'; there are {', '.join(ANALYSES)}")
+                check_options(ANALYSES[name], options)
         return self
 
     @property
@@ -210,9 +239,14 @@ def load_experiment(source: str | Path) -> Experiment:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: not TOML: {error}") from None
     try:
-        return Experiment.model_validate({"name": path.stem} | table)
+        return Experiment.model_validate({"name": safe_name(path.stem)} | table)
     except ValidationError as error:
         raise ValueError(f"{path}: {readable(error)}") from None
+
+
+def safe_name(text: str) -> str:
+    """A text as the name of an experiment: what may not stand in one becomes dashes."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", text).lstrip(".")[:80] or "experiment"
 
 
 def preset_names() -> list[str]:

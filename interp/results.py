@@ -10,6 +10,7 @@ import dataclasses
 import hashlib
 import io
 import json
+import re
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -23,6 +24,7 @@ from analyses.result import Analysis, Finding
 from interp.run import Run, write_whole
 
 Header = dict[str, Any]
+PLAIN = re.compile(r"[A-Za-z0-9_-]{1,80}")
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,14 @@ def scalars(each: Saved) -> pd.DataFrame:
 
 
 def result_folder(run: Run, name: str, split: str, key: Header) -> Path:
-    """The folder of results with certain options, count and seed."""
+    """The folder of results with certain options, count and seed.
+
+    Raises:
+        ValueError: A name would lead to another folder.
+    """
+    for part in (name, split):
+        if not PLAIN.fullmatch(part):
+            raise ValueError(f"'{part}' cannot name a folder of results: letters, digits, _ and -")
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:8]
     return run.path / "results" / name / f"{split}-{digest}"
 

@@ -4,24 +4,29 @@
     checkpoints/<step>.safetensors  results/<analysis>/<split>-<hash>/<step>.npz
 
 Every file but `metrics.jsonl` is written under a temporary name and renamed, so that a reader, or
-a process killed at any moment, finds it whole or not at all.
+a process killed at any moment, finds it whole or not at all. A full disk is an error that names
+the file and leaves no half of it behind.
 """
 
 import hashlib
 import json
+import os
+import re
 import warnings
-from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 import pandas as pd
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from hooks import Series, Snapshot
 from hooks.models import HookedModel
+from interp.checkpoints import Checkpoint
 from interp.experiment import Experiment, load_experiment
+
+STEP = re.compile(r"0|[1-9][0-9]*")
 
 
 @dataclass(frozen=True)
@@ -52,7 +57,7 @@ class Run:
     def steps(self) -> tuple[int, ...]:
         """Steps whose checkpoint was kept, ascending."""
         files = (self.path / "checkpoints").glob("*.safetensors")
-        return tuple(sorted(int(file.stem) for file in files if file.stem.isdigit()))
+        return tuple(sorted(int(file.stem) for file in files if STEP.fullmatch(file.stem)))
 
     def checkpoint(self, step: int) -> Path:
         """The file of a step's parameters.
@@ -60,17 +65,18 @@ class Run:
         Raises:
             ValueError: The step was not kept; the message lists those that were.
         """
-        if step not in self.steps:
+        file = self.path.joinpath("checkpoints", f"{step}.safetensors")
+        if not file.is_file():
             kept = ", ".join(map(str, self.steps)) or "none"
             raise ValueError(f"{self.path}: no checkpoint of step {step}; kept steps: {kept}")
-        return self.path / "checkpoints" / f"{step}.safetensors"
+        return file
 
     def checkpoint_hash(self, step: int) -> str:
         """SHA-256 of a checkpoint's bytes, shortened."""
         return hashlib.sha256(self.checkpoint(step).read_bytes()).hexdigest()[:16]
 
-    def parameters(self, step: int) -> "Checkpoint":
-        """Parameters of a step by name, each read when asked for."""
+    def parameters(self, step: int) -> Checkpoint:
+        """Parameters of a step by name, each read, and checked, when asked for."""
         return Checkpoint(self.checkpoint(step))
 
     def weights(self, name: str) -> Tensor:
@@ -130,39 +136,6 @@ class Run:
         return saved_scalars(self, analysis)
 
 
-class Checkpoint(Mapping[str, Tensor]):
-    """A checkpoint file as parameters by name; each is read when asked for.
-
-    Raises:
-        ValueError: The file is damaged.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._names = self._opened(lambda file: tuple(sorted(file.keys())))
-
-    def __getitem__(self, name: str) -> Tensor:
-        if name not in self._names:
-            raise KeyError(name)
-        return self._opened(lambda file: file.get_tensor(name))
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._names)
-
-    def __len__(self) -> int:
-        return len(self._names)
-
-    def _opened(self, read):
-        try:
-            with safe_open(self._path, framework="pt") as file:
-                return read(file)
-        except (SafetensorError, OSError) as error:
-            raise ValueError(
-                f"{self._path} is damaged ({error}); move it away and go on without that step, or "
-                "train the experiment again in a new folder"
-            ) from None
-
-
 def load(path: str | Path) -> Run:
     """A run folder.
 
@@ -197,7 +170,7 @@ def read_metrics(path: Path) -> list[dict[str, float]]:
     """The rows of a metrics.jsonl; none where the file is missing.
 
     Raises:
-        ValueError: A line before the last is not JSON.
+        ValueError: A line before the last is not a row of metrics.
     """
     if not path.is_file():
         return []
@@ -207,17 +180,53 @@ def read_metrics(path: Path) -> list[dict[str, float]]:
     rows = []
     for number, line in enumerate(lines, start=1):
         try:
-            rows.append(json.loads(line))
+            row = json.loads(line)
         except json.JSONDecodeError:
+            row = None
+        if not (isinstance(row, dict) and "step" in row):
             raise ValueError(
-                f"{path}, line {number} is not JSON; delete the line and try again"
-            ) from None
+                f"{path}, line {number} is not a row of metrics in JSON; delete it and try again"
+            )
+        rows.append(row)
     return rows
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Writes a file under a temporary name and renames it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Writes a file under a temporary name and renames it.
+
+    Raises:
+        OSError: The disk is full or cannot be written to; what was there before is there still.
+    """
     temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_bytes(content)
-    temporary.replace(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_bytes(content)
+        temporary.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            temporary.unlink()
+        raise _unwritten(path, error) from None
+
+
+def append_whole(path: Path, content: bytes) -> None:
+    """Writes at the end of a file; what a full disk cuts short is taken back.
+
+    Raises:
+        OSError: The disk is full or cannot be written to; the file is as it was before.
+    """
+    size = path.stat().st_size
+    try:
+        with path.open("ab") as file:
+            file.write(content)
+    except OSError as error:
+        os.truncate(path, size)
+        raise _unwritten(path, error) from None
+
+
+def _unwritten(path: Path, error: OSError) -> OSError:
+    """An error that names the file, which errors of `write` do not."""
+    reason = error.strerror or str(error)
+    return OSError(
+        f"{path} could not be written ({reason}); nothing is half written, and the same command "
+        "goes on once it can be"
+    )

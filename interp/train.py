@@ -8,37 +8,23 @@ a run that was killed continues from its last checkpoint bit for bit (on the CPU
 import json
 import math
 import platform
-from collections.abc import Callable
-from dataclasses import dataclass
-from fnmatch import fnmatch
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 
-from hooks import Snapshot, build
+from hooks import Snapshot
 from hooks.fast import training_logits
-from hooks.models import HookedModel, move, parameters_of, restore
 from interp.batches import batch_source
 from interp.experiment import Experiment, Training
-from interp.run import Run, read_metrics, write_whole
+from interp.lock import alone
+from interp.run import Run, write_whole
+from interp.state import Row, Trainee, append_metrics, fresh, keep, resumed, rewrite_metrics
 
 Device = Literal["auto", "cpu", "cuda"]
-Row = dict[str, float]
-MOMENTS = ("exp_avg", "exp_avg_sq")
-
-
-@dataclass(eq=False)
-class Trainee:
-    """What changes while training: the model, its optimiser, the number of updates, the metrics."""
-
-    model: HookedModel
-    optimizer: torch.optim.Optimizer
-    step: int
-    rows: list[Row]
 
 
 def train(
@@ -66,28 +52,29 @@ def train(
     training = experiment.training
     if training is None:
         raise ValueError(f"experiment {experiment.name} has no [training] table to train by")
-    run, place = open_run(experiment, Path(path)), pick_device(device)
-    trainee = _resumed(run, training, place) or _fresh(experiment, place)
-    updates = _updates(experiment, trainee, place)
-    scores = _scores(experiment, trainee)
-    evaluate, keep = (
-        steps.up_to(training.steps) for steps in (training.evaluate, training.checkpoints)
-    )
-    _rewrite_metrics(run, trainee.rows)
-    end = end_of(training, trainee.rows)
-    while True:
-        step = trainee.step
-        if step in evaluate or step == end:
-            trainee.rows.append(scores())
-            _append_metrics(run, trainee.rows[-1])
-            end = end_of(training, trainee.rows)
-            on_evaluate(trainee.rows[-1], end)
-        if step in keep or step == end:
-            _keep(run, trainee)
-        if step == end:
-            return run
-        updates()
-        trainee.step += 1
+    place = pick_device(device)
+    with writing(experiment, Path(path)) as run:
+        trainee = resumed(run, training, place) or fresh(experiment, place)
+        rewrite_metrics(run, trainee.rows)
+        updates = _updates(experiment, trainee, place)
+        scores = _scores(experiment, trainee)
+        evaluated, kept = (
+            steps.up_to(training.steps) for steps in (training.evaluate, training.checkpoints)
+        )
+        end = end_of(training, trainee.rows)
+        while True:
+            step = trainee.step
+            if step in evaluated or step == end:
+                trainee.rows.append(scores())
+                append_metrics(run, trainee.rows[-1])
+                end = end_of(training, trainee.rows)
+                on_evaluate(trainee.rows[-1], end)
+            if step in kept or step == end:
+                keep(run, trainee)
+            if step == end:
+                return run
+            updates()
+            trainee.step += 1
 
 
 def end_of(training: Training, rows: list[Row]) -> int:
@@ -127,58 +114,43 @@ def pick_device(device: Device) -> torch.device:
     return torch.device(device)
 
 
-def open_run(experiment: Experiment, path: Path) -> Run:
-    """The run folder of an experiment, made where missing.
+@contextmanager
+def writing(experiment: Experiment, path: Path) -> Iterator[Run]:
+    """The run folder of an experiment, made where missing, and held against other writers.
 
     Raises:
-        ValueError: The folder belongs to another experiment.
+        ValueError: The folder belongs to another experiment, or another process writes to it.
+        OSError: It cannot be made.
     """
-    run, text = Run(path), experiment.to_toml()
+    _check_folder(experiment, path)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise OSError(f"{path} cannot be made ({reason}); choose another place") from None
+    with alone(path):
+        _check_folder(experiment, path)  # again, since another process may have begun it
+        if not Run(path).steps:
+            write_whole(path / "experiment.toml", experiment.to_toml().encode())
+        if not (path / "environment.json").is_file():
+            write_whole(path / "environment.json", _environment().encode())
+        yield Run(path)
+
+
+def _check_folder(experiment: Experiment, path: Path) -> None:
     file = path / "experiment.toml"
-    if file.is_file() and run.experiment != experiment:
-        raise ValueError(f"{file} is another experiment; choose a new folder with --out")
-    if not file.is_file():
-        if path.is_dir() and any(not each.name.startswith(".") for each in path.iterdir()):
-            raise ValueError(f"{path} is not empty and holds no experiment.toml; choose another")
-        write_whole(file, text.encode())
-    if not (path / "environment.json").is_file():
-        write_whole(path / "environment.json", _environment().encode())
-    return run
+    if file.is_file():
+        # A folder without checkpoints is a training refused at its start: it takes the corrected.
+        if Run(path).steps and Run(path).experiment != experiment:
+            raise ValueError(f"{file} is another experiment; choose a new folder with --out")
+    elif path.is_dir() and any(not each.name.startswith(".") for each in path.iterdir()):
+        raise ValueError(f"{path} is not empty and holds no experiment.toml; choose another")
 
 
 def _environment() -> str:
     versions = {name: version(name) for name in ("interp", "torch", "transformer-lens")}
     facts = versions | {"python": platform.python_version(), "threads": torch.get_num_threads()}
     return json.dumps(facts, indent=1) + "\n"
-
-
-def _fresh(experiment: Experiment, device: torch.device) -> Trainee:
-    training = experiment.training
-    assert training is not None
-    seed, sizes = experiment.seeds.model, experiment.task.sizes
-    model = build(experiment.model, sizes, seed=seed, dtype=training.dtype)
-    return Trainee(model, _optimizer(model, training, device), step=0, rows=[])
-
-
-def _optimizer(model: Any, training: Training, device: torch.device) -> torch.optim.Optimizer:
-    move(model, device)
-    names = [name for name, _ in model.named_parameters()]
-    for pattern in training.frozen:
-        if not any(fnmatch(name, pattern) for name in names):
-            raise ValueError(
-                f"training.frozen: '{pattern}' matches no parameter; there are {', '.join(names)}"
-            )
-    for name, parameter in model.named_parameters():
-        parameter.requires_grad_(not any(fnmatch(name, each) for each in training.frozen))
-    kinds = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}
-    return kinds[training.optimizer](
-        [parameter for parameter in model.parameters() if parameter.requires_grad],
-        lr=training.lr,
-        betas=training.betas,
-        eps=training.eps,
-        weight_decay=training.weight_decay,
-        fused=True,
-    )
 
 
 def _updates(experiment: Experiment, trainee: Trainee, device: torch.device) -> Callable[[], None]:
@@ -219,76 +191,3 @@ def _scores(experiment: Experiment, trainee: Trainee) -> Callable[[], Row]:
         return row
 
     return scores
-
-
-def _keep(run: Run, trainee: Trainee) -> None:
-    """Writes the checkpoint, then the state that training resumes from."""
-    parameters = {
-        name: value.cpu().contiguous() for name, value in parameters_of(trainee.model).items()
-    }
-    checkpoint = run.path / "checkpoints" / f"{trainee.step}.safetensors"
-    # One entry of metadata at most: safetensors writes several in random order, and other bytes
-    # would be another checkpoint to whoever compares hashes.
-    write_whole(checkpoint, save(parameters, metadata={"format": "pt"}))
-    names = [name for name, value in trainee.model.named_parameters() if value.requires_grad]
-    states = trainee.optimizer.state_dict()["state"]
-    moments = {
-        f"{moment}/{name}": states[index][moment].cpu()
-        for index, name in enumerate(names)
-        for moment in (MOMENTS if states else ())
-    }
-    write_whole(
-        run.path / "state.safetensors",
-        save(parameters | moments, metadata={"step": str(trainee.step)}),
-    )
-
-
-def _resumed(run: Run, training: Training, device: torch.device) -> Trainee | None:
-    """The state that an earlier call left behind, or None where that kept nothing yet.
-
-    Raises:
-        ValueError: The state is damaged, or missing beside checkpoints of later steps than 0.
-    """
-    file = run.path / "state.safetensors"
-    if not file.is_file():
-        if run.steps and run.steps[-1] > 0:
-            raise ValueError(
-                f"{run.path} has checkpoints but no {file.name} to go on from; "
-                "train in a new folder"
-            )
-        return None
-    try:
-        with safe_open(file, framework="pt") as opened:
-            step = int(opened.metadata()["step"])
-            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
-    except SafetensorError as error:
-        raise ValueError(
-            f"{file} is damaged ({error}), so training cannot go on from it; use a new folder"
-        ) from None
-    parameters = {name: value for name, value in tensors.items() if "/" not in name}
-    model = restore(run.experiment.model, run.experiment.task.sizes, parameters)
-    optimizer = _optimizer(model, training, device)
-    names = [name for name, value in model.named_parameters() if value.requires_grad]
-    if len(tensors) > len(parameters):
-        optimizer.load_state_dict(
-            optimizer.state_dict()
-            | {
-                "state": {
-                    index: {moment: tensors[f"{moment}/{name}"] for moment in MOMENTS}
-                    | {"step": torch.tensor(float(step))}
-                    for index, name in enumerate(names)
-                }
-            }
-        )
-    rows = [row for row in read_metrics(run.path / "metrics.jsonl") if row["step"] < step]
-    return Trainee(model, optimizer, step, rows)
-
-
-def _rewrite_metrics(run: Run, rows: list[Row]) -> None:
-    lines = "".join(json.dumps(row) + "\n" for row in rows)
-    write_whole(run.path / "metrics.jsonl", lines.encode())
-
-
-def _append_metrics(run: Run, row: Row) -> None:
-    with (run.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
-        file.write(json.dumps(row) + "\n")

@@ -63,6 +63,7 @@ def tiny_experiment(**training: Any) -> Experiment:
     table = {
         "steps": 40,
         "lr": 1e-2,
+        "betas": (0.9, 0.98),  # not torch's own
         "weight_decay": 0.1,
         "warmup_steps": 4,
         "frozen": ("*.b_*",),

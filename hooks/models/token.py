@@ -98,7 +98,8 @@ def neurons_read(
     """What each neuron of the first block receives from each token through each head.
 
     The weights W_E W_V W_O W_in, one operand a head: a neuron at the last position meets another
-    position's token only through a head's OV circuit. Biases and layer norm are left out.
+    position's token only through a head's OV circuit. Biases and layer norm are left out, and so
+    is the direct path W_E W_in of the last position's own token (which is "=" where there is one).
     """
     embedding, values = parameters["embed.W_E"], parameters["blocks.0.attn.W_V"]
     output, reads = parameters["blocks.0.attn.W_O"], parameters["blocks.0.mlp.W_in"]

@@ -12,9 +12,11 @@ from markupsafe import Markup
 
 from analyses import plots
 from analyses.result import Drawing
-from analyses.views import View, script_json, view_data
+from analyses.slides import slides
+from analyses.views import PICTURE, View, element, script_json, view_data
 
 NARROW_TOKENS = 12  # more than that need the whole width
+HEIGHTS = {"AttentionHeads": 420, "TextNeuronActivations": 380}  # so that little moves when drawn
 
 
 @dataclass(frozen=True)
@@ -26,13 +28,13 @@ class Card:
         kind: What draws it.
         title: What is seen.
         caption: How to read it.
-        data: JSON that may stand inside a script element.
+        data: JSON that may stand inside a script element; of a picture, the image itself.
         height: Of the drawing, in pixels.
         is_wide: Whether it takes the whole width of the page.
     """
 
     slug: str
-    kind: Literal["figure", "view"]
+    kind: Literal["figure", "view", "picture"]
     title: str
     caption: str
     data: Markup
@@ -55,8 +57,12 @@ def card(drawing: Drawing, slug: str, *, is_wide: bool = False) -> Card:
 
 def sliding_card(drawings: Mapping[int, Drawing], slug: str) -> Card:
     """One figure at several steps, with a slider that also changes the heading."""
-    figures = {step: each for step, each in drawings.items() if isinstance(each, plots.Figure)}
-    figure = plots.as_data(plots.slider(list(figures.values()), list(figures)))
+    figures = {
+        step: plots.as_data(each)
+        for step, each in drawings.items()
+        if isinstance(each, plots.Figure)
+    }
+    figure = slides(list(figures.values()), list(figures))
     title = _take_title(figure["layout"])
     titles = []
     for choice in figure["layout"]["sliders"][0]["steps"]:
@@ -77,8 +83,11 @@ def arranged(cards: Sequence[Card]) -> tuple[Card, ...]:
 
 
 def _view_card(view: View, slug: str) -> Card:
+    if view.component == PICTURE:
+        image, wide = Markup(element(view, slug)), view.props["width"] > view.props["height"]
+        return Card(slug, "picture", view.title, view.caption, image, 0, bool(wide))
     data = Markup(script_json(view_data(view)))
-    height = 420 if "attention" in view.props else 48  # so that little moves when it is drawn
+    height = HEIGHTS.get(view.component, 48)
     is_wide = len(view.props.get("tokens", ())) > NARROW_TOKENS
     return Card(slug, "view", view.title, view.caption, data, height, is_wide)
 
@@ -87,7 +96,9 @@ def _figure_card(figure: dict[str, Any], slug: str, title: str, *, is_wide: bool
     layout = figure["layout"]
     layout["margin"] = layout.get("margin", {}) | {"t": 36}
     layout["legend"] = layout.get("legend", {}) | {"x": 0, "xanchor": "left"}  # buttons are right
-    drawn = {name: figure[name] for name in ("data", "layout", "titles") if name in figure}
+    drawn = {
+        name: _rounded(figure[name]) for name in ("data", "layout", "titles") if name in figure
+    }
     data = Markup(script_json(drawn))
     return Card(slug, "figure", title, "", data, layout.get("height", plots.HEIGHT), is_wide)
 
@@ -99,3 +110,14 @@ def _take_title(layout: dict[str, Any]) -> str:
 def _plain(title: str) -> str:
     """A title without plotly's line breaks."""
     return re.sub(r"\s*<br\s*/?>\s*", " ", title)
+
+
+def _rounded(value: Any) -> Any:
+    """Numbers to six significant digits: more than a screen shows, and half the bytes."""
+    if isinstance(value, float):
+        return float(f"{value:.6g}")
+    if isinstance(value, list):
+        return [_rounded(each) for each in value]
+    if isinstance(value, dict):
+        return {name: _rounded(each) for name, each in value.items()}
+    return value

@@ -12,8 +12,9 @@ import pandas as pd
 from analyses import plots
 from analyses.result import SeriesResult
 from interp.report.cards import Card, arranged, card
+from interp.report.recipe import Recipe, json_table, recipe
 from interp.report.sections import Section, section
-from interp.report.tables import Overview, commands, environment, settings
+from interp.report.tables import Overview, settings
 from interp.results import Saved, saved
 from interp.run import Run
 
@@ -30,7 +31,7 @@ class RunPage:
         curves: Metrics over training, phases marked.
         sections: One a saved result.
         versions: What the run was made with.
-        commands: How to make it again.
+        recipe: How to make it again.
         toml: The experiment.
     """
 
@@ -39,7 +40,7 @@ class RunPage:
     curves: tuple[Card, ...]
     sections: tuple[Section, ...]
     versions: dict[str, Any]
-    commands: str
+    recipe: Recipe
     toml: str
 
     @property
@@ -65,8 +66,8 @@ def run_page(run: Run, overview: Overview) -> RunPage:
         },
         curves=curves(run.metrics(), phase_marks(found)),
         sections=tuple(section(each, f"result-{i}") for i, each in enumerate(found, start=1)),
-        versions=environment(run),
-        commands=commands(run),
+        versions=json_table(run, "environment.json"),
+        recipe=recipe(run),
         toml=experiment.to_toml(),
     )
 

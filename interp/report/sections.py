@@ -90,17 +90,20 @@ def spread(steps: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _history(each: Saved) -> History:
-    if not each.steps:
+    *earlier, last_step = each.steps or (None,)
+    if last_step is None:
         return History([], {}, each.load())
     sliding = issubclass(each.cls, Result) and each.cls.sliding
     chosen = spread(each.steps) if sliding and len(each.steps) > 1 else ()
     rows, slides = [], {}
-    for step in each.steps:
+    for step in earlier:
         result = each.load(step)
         rows.append({"step": step} | result.summary())
         if step in chosen:
             slides[step] = result.figures()
-    return History(rows, slides, each.load())
+    last = each.load()
+    rows.append({"step": last_step} | last.summary())
+    return History(rows, slides, last)
 
 
 def _drawings(each: Saved, history: History, slug: str) -> Iterator[Card]:
@@ -109,16 +112,17 @@ def _drawings(each: Saved, history: History, slug: str) -> Iterator[Card]:
     for index, (name, drawing) in enumerate(history.last.figures().items(), start=1):
         place = f"{slug}-{index}"
         steps = {step: drawn[name] for step, drawn in history.slides.items() if name in drawn}
-        if name in sliding and len(steps) > 1 and isinstance(drawing, plots.Figure):
-            yield sliding_card(steps, place)
+        if name in sliding and steps and isinstance(drawing, plots.Figure):
+            yield sliding_card(steps | {each.steps[-1]: drawing}, place)
         else:
             yield card(drawing, place)
 
 
 def _trace(title: str, rows: list[dict[str, Any]], slug: str) -> Iterator[Card]:
-    """The summary's numbers over steps."""
+    """The summary's numbers over steps; what never changes stands in the table of numbers."""
     frame = pd.DataFrame(rows)
     numbers = frame.select_dtypes("number").dropna(axis="columns", how="all")
+    numbers = numbers.loc[:, numbers.nunique(dropna=False) > 1]
     if len(rows) > 1 and len(numbers.columns) > 1:
         figure = plots.small_multiples(
             numbers, x="step", title=f"{title} over training", x_title="step"

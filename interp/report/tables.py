@@ -1,12 +1,11 @@
 """What a report says in words and numbers: settings, sizes, last metrics."""
 
-import json
 import math
-import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from interp.report.curve import Curve, held_out_accuracy
 from interp.run import Run
 
 UNDEFINED = "–"  # noqa: RUF001  # an en dash
@@ -26,6 +25,7 @@ class Overview:
         parameters: How many numbers a checkpoint holds; None without checkpoints.
         steps: The last step known of, or None.
         metrics: The last row of metrics, `step` left out.
+        curve: Accuracy on data that was not trained on, by step.
     """
 
     name: str
@@ -36,6 +36,7 @@ class Overview:
     parameters: int | None
     steps: int | None
     metrics: dict[str, float] = field(hash=False)
+    curve: Curve
 
 
 def overview(run: Run, page: str) -> Overview:
@@ -59,6 +60,7 @@ def overview(run: Run, page: str) -> Overview:
         parameters=_size(run, kept[-1]) if kept else None,
         steps=max(known + list(kept[-1:]), default=None),
         metrics=last,
+        curve=held_out_accuracy(recorded),
     )
 
 
@@ -72,29 +74,6 @@ def settings(table: Any) -> dict[str, Any]:
         for name, value in dumped.items()
         if value not in ([], {}, "")
     }  # fmt: skip
-
-
-def environment(run: Run) -> dict[str, Any]:
-    """What a run was made with; nothing where it does not say.
-
-    Raises:
-        ValueError: environment.json is not a JSON table.
-    """
-    file = run.path / "environment.json"
-    if not file.is_file():
-        return {}
-    try:
-        return dict(json.loads(file.read_text("utf-8")))
-    except (ValueError, TypeError):
-        raise ValueError(f"{file} is not a JSON table; remove it and report again") from None
-
-
-def commands(run: Run) -> str:
-    """The commands that make a run and its report again, from its experiment.toml."""
-    place = shlex.quote(f"runs/{run.name}")
-    trained = [] if run.experiment.training is None else ["interp train experiment.toml --out"]
-    lines = [f"{command} {place}" for command in [*trained, "interp analyze", "interp report"]]
-    return "\n".join(lines)
 
 
 def shown(value: Any) -> str:

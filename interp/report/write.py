@@ -1,57 +1,125 @@
-"""Write a report: a folder of pages that open from disk with no network.
+"""Write a report: a folder of pages that open from disk with no network, or one page to send.
 
-    index.html  runs/<run>.html  assets/{plotly.min.js,circuitsvis.js,style.css,report.js}
+    index.html  runs/<run>.html  assets/{plotly.min.js,circuitsvis.js,report.js,index.js,style.css}
 
-The same runs give the same bytes. Nothing here knows what an analysis is about.
+The same runs give the same bytes, and a page whose run has not changed is not made again. Nothing
+here knows what an analysis is about.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from analyses.layout import DARK
 from analyses.plots import plotly_script, words
-from analyses.views import bundle
+from analyses.views import bundle, script_json
+from interp.report.curve import sparkline
+from interp.report.differences import differences, told
 from interp.report.page import run_page
-from interp.report.tables import overview, shown
+from interp.report.stamp import is_current, page_hash, program_hash, stamp
+from interp.report.tables import Overview, overview, shown
 from interp.run import Run, write_whole
 
 HERE = Path(__file__).parent
 MARK = '<meta name="generator" content="interp report">'
+# Each script and stylesheet with what reads it.
+ASSETS: dict[str, Callable[[], str]] = {
+    "plotly.min.js": plotly_script,
+    "circuitsvis.js": bundle,
+    "report.js": lambda: _own("report.js"),
+    "index.js": lambda: _own("index.js"),
+    "style.css": lambda: _own("style.css"),
+}
 
 
-def write_report(runs: Sequence[Run], out: str | Path) -> Path:
+def write_report(runs: Sequence[Run], out: str | Path, *, single_file: bool = False) -> Path:
     """Writes the report of some runs into a folder, in place of an earlier report.
 
     Args:
         runs: Runs to report, in the order of the index.
-        out: The folder; made where missing.
+        out: The folder; made where missing. With `single_file`, the HTML file.
+        single_file: Writes `write_page` instead; of one run, since a page holds its own scripts
+            and figures, and a hundred of them would open in no browser.
 
     Returns:
-        The index, `out/index.html`.
+        The index, `out/index.html`, or the file.
 
     Raises:
-        ValueError: There are no runs, a run is damaged, or `out` holds something else.
+        ValueError: There are no runs, a run is damaged, `out` holds something else, or several
+            runs are to go into a single file.
+        FileNotFoundError: The CircuitsVis bundle is not installed.
+    """
+    if not runs:
+        raise ValueError("a report needs at least one run; name run folders")
+    if single_file:
+        if len(runs) > 1:
+            raise ValueError(
+                f"a single file holds one run, {len(runs)} were named; name one of them, or write "
+                "a folder and send it as an archive"
+            )
+        return write_page(runs[0], out)
+    return _write_folder(runs, Path(out))
+
+
+def write_page(run: Run, out: str | Path) -> Path:
+    """Writes one file that holds a run's page and everything it needs, to be sent.
+
+    Args:
+        run: The run.
+        out: The HTML file; an earlier one is replaced.
+
+    Raises:
+        ValueError: The run is damaged, or `out` is something other than such a page.
         FileNotFoundError: The CircuitsVis bundle is not installed.
     """
     out = Path(out)
-    if not runs:
-        raise ValueError("a report needs at least one run; name run folders")
+    if out.exists() and not (out.is_file() and _is_ours(out)):
+        raise ValueError(f"{out} is something other than a report; choose another file")
+    _update(out, run, overview(run, out.name), program_hash(), "alone")
+    return out
+
+
+def _write_folder(runs: Sequence[Run], out: Path) -> Path:
     check_out(out)
     entries = [overview(run, page) for run, page in zip(runs, page_names(runs), strict=True)]
-    environment, scripts = _environment(), _assets()
-    index = environment.get_template("index.html").render(entries=entries, root="")
+    varied = [told(each) for each in differences([run.experiment for run in runs])]
+    rows = list(zip(entries, varied, strict=True))
+    template = _environment().get_template("index.html")
+    index = template.render(rows=rows, root="", is_alone=False, stamp="", files=("index.js",))
     _write(out / "index.html", index)
-    for name, content in scripts.items():
-        _write(out / "assets" / name, content)
+    for name, read in ASSETS.items():
+        _write(out / "assets" / name, read())
+    program = program_hash()
     for run, entry in zip(runs, entries, strict=True):
-        page = environment.get_template("run.html").render(page=run_page(run, entry), root="../")
-        _write(out / "runs" / entry.page, page)
+        _update(out / "runs" / entry.page, run, entry, program, "folder")
     _remove_others(out, {entry.page for entry in entries})
     return out / "index.html"
+
+
+def _update(page: Path, run: Run, entry: Overview, program: str, place: str) -> None:
+    """Writes a run's page, unless it stands there already."""
+    digest = page_hash(run, entry, program, place)
+    if is_current(page, digest):
+        return
+    made = run_page(run, entry)
+    views = ("circuitsvis.js",) if made.has_views else ()
+    content = (
+        _environment()
+        .get_template("run.html")
+        .render(
+            page=made,
+            root="../",
+            is_alone=place == "alone",
+            stamp=Markup(stamp(digest)),
+            files=("plotly.min.js", *views, "report.js"),
+            dark=Markup(script_json(DARK)),
+        )
+    )
+    _write(page, content)
 
 
 def check_out(out: Path) -> None:
@@ -62,7 +130,9 @@ def check_out(out: Path) -> None:
     """
     if out.exists() and not out.is_dir():
         raise ValueError(f"{out} is a file; choose a folder for the report")
-    if out.is_dir() and any(out.iterdir()) and not _is_ours(out / "index.html"):
+    begun = ".index.html.tmp"  # all that is there where the first of its files was cut short
+    others = out.is_dir() and any(each.name != begun for each in out.iterdir())
+    if others and not _is_ours(out / "index.html"):
         raise ValueError(f"{out} holds something other than a report; choose another folder")
 
 
@@ -90,18 +160,24 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters.update(shown=shown, words=words)
-    environment.globals["generator"] = Markup(MARK)
+    environment.filters.update(shown=shown, words=words, sparkline=sparkline)
+    environment.globals.update(generator=Markup(MARK), asset=_asset)
     return environment
 
 
-def _assets() -> dict[str, str]:
-    own = {name: (HERE / "assets" / name).read_text("utf-8") for name in ("report.js", "style.css")}
-    return own | {"circuitsvis.js": bundle(), "plotly.min.js": plotly_script()}
+def _asset(name: str) -> Markup:
+    """A script or stylesheet as it may stand inside a page."""
+    return Markup(ASSETS[name]().replace("</script", "<\\/script"))
+
+
+def _own(name: str) -> str:
+    return (HERE / "assets" / name).read_text("utf-8")
 
 
 def _write(path: Path, content: Any) -> None:
-    write_whole(path, content.encode("utf-8", errors="replace"))
+    data = content.encode("utf-8", errors="replace")
+    if not path.is_file() or path.read_bytes() != data:
+        write_whole(path, data)
 
 
 def _is_ours(page: Path) -> bool:

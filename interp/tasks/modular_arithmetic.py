@@ -69,17 +69,16 @@ class ModularArithmetic(Task):
 
     @property
     def constants(self) -> dict[str, Any]:
-        """`p`, `operation`, the accuracy of guessing, and the `wave` that computes the answer.
+        """`p`, `operation`, the accuracy of guessing, and two facts where they hold.
 
-        There is a wave where the operation is a group and all ordered pairs are there: see
-        `analyses.fourier.residue_order`.
+        `wave` is the wave that computes the answer: there where the operation is a group of at
+        least two (`analyses.fourier.residue_order`). `ordered_pairs` is there where all are.
         """
-        facts = {"p": self.p, "operation": self.operation, "chance": 1 / self.p}
-        is_prime = all(self.p % divisor for divisor in range(2, math.isqrt(self.p) + 1))
-        has_wave = self.ordered and (self.operation != "multiply" or is_prime)
-        return facts | (
-            {"wave": WAVES[self.operation]} if has_wave and self.operation in WAVES else {}
-        )
+        facts: dict[str, Any] = {"p": self.p, "operation": self.operation, "chance": 1 / self.p}
+        is_odd_prime = self.p > 2 and all(self.p % d for d in range(2, math.isqrt(self.p) + 1))
+        if self.operation in WAVES and (self.operation != "multiply" or is_odd_prime):
+            facts["wave"] = WAVES[self.operation]
+        return facts | ({"ordered_pairs": True} if self.ordered else {})
 
     @property
     def train_count(self) -> int:

@@ -56,8 +56,7 @@ def test_power_does_not_change_when_residues_are_shifted(n, shift):
     assert_close(fourier.frequency_power(weights.roll(shift, 0)), power)
 
 
-def test_power_of_a_series_is_that_of_each_step(monkeypatch):
-    monkeypatch.setattr(fourier, "CHUNK", 100)  # several chunks, the last one short
+def test_power_of_a_series_is_that_of_each_step():
     series = random(5, 2, 11, 3)
     each = torch.stack([fourier.frequency_power(weights) for weights in series.flatten(0, 1)])
     assert_close(fourier.frequency_power(series), each.reshape(5, 2, 6))
@@ -74,6 +73,12 @@ def test_keys_by_share_are_the_fewest_that_reach_it():
     assert fourier.keys_by_share(shares, 0.9) == (2, 4)
     assert fourier.keys_by_share(shares, 0.91) == (2, 4, 1)
     assert fourier.keys_by_share(shares, 1.0) == (2, 4, 1, 3)
+
+
+@pytest.mark.parametrize("share", [0, 2])
+def test_a_share_beyond_one_is_refused(share):
+    with pytest.raises(ValueError, match="give a share above 0 and at most 1"):
+        fourier.keys_by_share(torch.ones(4) / 4, share)
 
 
 def test_there_are_no_keys_without_power():

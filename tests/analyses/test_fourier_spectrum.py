@@ -48,6 +48,50 @@ def test_multiplication_is_read_in_the_order_of_discrete_logarithms():
     assert (spectrum.modulus, len(spectrum.shares[0])) == (12, 6)
 
 
+@pytest.fixture(scope="module")
+def multiplication():
+    """Waves of 2 and 5 in the embedding, of 3 in the unembedding, in discrete logarithms."""
+    powers_of_2 = torch.tensor([2**exponent % 13 for exponent in range(12)])
+    W_E, W_U = torch.zeros(14, 8).double(), torch.zeros(8, 13).double()
+    W_E[powers_of_2, :4] = circle_embedding(12, [2, 5])
+    W_U[:2, powers_of_2] = circle_embedding(12, [3]).T
+    edit = with_weights({"embed.W_E": W_E, "unembed.W_U": W_U})
+    return FourierSpectrum.measure(planted([], "multiply").edited(edit))
+
+
+def test_waves_of_logarithms_are_found_in_the_embedding(multiplication):
+    np.testing.assert_allclose(multiplication.shares[0], [0, 0.5, 0, 0, 0.5, 0], atol=1e-12)
+
+
+def test_waves_of_logarithms_are_found_in_what_neurons_read(multiplication):
+    np.testing.assert_allclose(multiplication.shares[1][[0, 2, 3, 5]], 0, atol=1e-12)
+    assert set(multiplication.neuron_frequency) == {2, 5}
+
+
+def test_waves_of_logarithms_are_found_in_what_neurons_write(multiplication):
+    np.testing.assert_allclose(multiplication.shares[2], [0, 0, 1, 0, 0, 0], atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("scalar", "value"), [("top_5_share_W_E", 5 / 6), ("constant_share_W_E", 1 / 4)]
+)
+def test_shares_of_the_embedding_are_those_of_its_columns(scalar, value):
+    W_E = torch.zeros(14, 8).double()
+    W_E[:13, :6] = circle_embedding(13, range(1, 7))[:, :6]  # a cosine has half a constant's power
+    W_E[:13, 6] = 1
+    snapshot = planted([2]).edited(with_weights({"embed.W_E": W_E}))
+    assert FourierSpectrum.measure(snapshot).summary()[scalar] == pytest.approx(value)
+
+
+def test_the_top_share_of_what_neurons_write_is_that_of_its_columns():
+    W_U = torch.zeros(8, 13).double()
+    W_U[:6] = circle_embedding(13, range(1, 7))[:, :6].T
+    W_out = torch.eye(16, 8).double()
+    written = with_weights({"unembed.W_U": W_U, "blocks.0.mlp.W_out": W_out})
+    summary = FourierSpectrum.measure(planted([2]).edited(written)).summary()
+    assert summary["top_5_share_W_L"] == pytest.approx(5 / 6)
+
+
 def test_an_operation_without_a_wave_is_read_in_natural_order():
     assert FourierSpectrum.measure(planted([2, 5], "sum_of_squares")).modulus == 13
 

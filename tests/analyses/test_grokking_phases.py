@@ -119,6 +119,11 @@ def test_the_fixture_groks(grokked):
     assert found.test_at_train < 0.2
 
 
+def test_a_crossing_of_no_evaluations_is_refused(grokked):
+    with pytest.raises(ValueError, match="evaluations = 0: a crossing takes at least one"):
+        GrokkingPhases.measure(grokked.series(), evaluations=0)
+
+
 def test_metrics_without_test_accuracy_are_refused_by_name(grokked):
     frame = pd.DataFrame({"step": [0], "train.accuracy": [1.0]})
     series = dataclasses.replace(grokked.series(), recorded=frame)

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from analyses.pictures import HIGH, LOW, OUTSIDE, colours, picture, png
+from analyses.views import Page
 
 
 def chunks(data):
@@ -40,3 +41,10 @@ def test_the_limits_are_white_and_blue(value, colour):
 def test_matrices_stand_side_by_side():
     view = picture(np.zeros((3, 5, 4)), title="t", caption="", limits=(0, 1))
     assert (view.props["width"], view.props["height"]) == (3 * 4 + 2 * 2, 5)
+
+
+def test_a_page_of_pictures_needs_no_script_of_circuitsvis():
+    page = Page((picture(np.zeros((1, 2, 2)), title='"t"', caption="", limits=(0, 1)),)).html()
+    assert "var CircuitsVis=" not in page
+    assert '<img class="picture" id="view-1" src="data:image/png;base64,' in page
+    assert 'alt="&quot;t&quot;"' in page

@@ -16,7 +16,7 @@ class Comparison:
     name: str
     plain: float
     ours: float
-    goal: float
+    goal: float | None
 
     @property
     def ratio(self) -> float:

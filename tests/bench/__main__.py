@@ -5,7 +5,14 @@ from pathlib import Path
 
 import torch
 
-from tests.bench import fourier_powers, training_step
+from tests.bench import (
+    checkpoint_series,
+    fourier_powers,
+    report_again,
+    ridge_probes,
+    streaming,
+    training_step,
+)
 
 
 def processor() -> str:
@@ -21,7 +28,17 @@ if __name__ == "__main__":
     print(f"{processor()}, torch {torch.__version__}, one thread, processor time\n")
     print("| benchmark | plain, ms | ours, ms | ratio | goal |")
     print("| --- | --- | --- | --- | --- |")
-    for benchmark in (training_step, fourier_powers):
-        found = benchmark.compare()
+    benchmarks = (
+        training_step.compare,
+        fourier_powers.compare,
+        fourier_powers.compare_with_products,
+        streaming.compare,
+        ridge_probes.compare,
+        checkpoint_series.compare,
+        report_again.compare,
+    )
+    for compare in benchmarks:
+        found = compare()
         plain, ours = 1000 * found.plain, 1000 * found.ours
-        print(f"| {found.name} | {plain:.1f} | {ours:.1f} | {found.ratio:.1f} | {found.goal} |")
+        goal = found.goal or "none"
+        print(f"| {found.name} | {plain:.1f} | {ours:.1f} | {found.ratio:.1f} | {goal} |")

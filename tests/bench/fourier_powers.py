@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from analyses.fourier import frequency_power
+from analyses.fourier import fourier_basis, frequencies_of_rows, frequency_power
 from tests.bench import Comparison, interleaved
 
 
@@ -23,6 +23,21 @@ def plain_powers(weights: np.ndarray) -> np.ndarray:
         for frequency, wave in enumerate(waves):
             powers[step, frequency] = sum(np.sum(np.dot(each, weights[step]) ** 2) for each in wave)
     return powers
+
+
+def compare_with_products() -> Comparison:
+    """The same against one product with the basis a checkpoint, as a careful person writes it."""
+    weights = torch.randn(500, 113, 128, generator=torch.Generator().manual_seed(0))
+    basis = fourier_basis(113).float()
+    groups = frequencies_of_rows(113)
+
+    def products() -> torch.Tensor:
+        components = torch.stack([(basis @ each).square().sum(-1) for each in weights])
+        return torch.zeros(500, 57).index_add_(1, groups, components)
+
+    torch.testing.assert_close(frequency_power(weights), products())
+    plain, ours = interleaved(products, lambda: frequency_power(weights), repeats=7)
+    return Comparison("the same against a product a checkpoint", plain, ours, goal=None)
 
 
 def compare() -> Comparison:

@@ -39,7 +39,7 @@ def plain_update(experiment: Experiment) -> tuple[Any, Callable[[], None]]:
 def our_update(experiment: Experiment) -> tuple[Any, Callable[[], None]]:
     """A model and the update of `interp.train`."""
     cpu = torch.device("cpu")
-    trainee = train._fresh(experiment, cpu)
+    trainee = train.fresh(experiment, cpu)
     return trainee.model, train._updates(experiment, trainee, cpu)
 
 

@@ -46,6 +46,12 @@ def test_parameters_have_the_dtype_asked_for(dtype):
     assert {value.dtype for value in parameters_of(model).values()} == {getattr(torch, dtype)}
 
 
+def test_scores_are_scaled_by_plain_numbers():
+    model = build(tiny_config(n_layers=2), SIZES, seed=0)
+    scales = [each.attn_scale for each in model.modules() if hasattr(each, "attn_scale")]
+    assert [type(scale) for scale in scales] == [float, float]
+
+
 def test_a_restored_model_holds_the_parameters_bit_for_bit():
     given = parameters_of(random_model())
     held = parameters_of(restore(CONFIG, SIZES, given))

@@ -6,10 +6,10 @@ import pytest
 from analyses import ANALYSES, FourierCircuit, FourierSpectrum, GrokkingPhases, WeightNorms
 from interp import experiment as experiments
 from interp.analyze import analyze, trace
-from interp.results import saved
+from interp.results import saved, scalars
 from interp.run import Run
 from interp.train import train
-from tests.planted import tiny_experiment
+from tests.planted import tiny_config, tiny_experiment
 
 
 def by_name(outcomes):
@@ -102,14 +102,75 @@ def test_an_unknown_option_is_refused_with_those_there_are(run):
         trace(run, FourierSpectrum, shar=0.5)
 
 
-def test_a_damaged_checkpoint_is_named_and_nothing_saved_is_lost(folder):
-    run = Run(folder)
-    analyze(run, ["FourierSpectrum"])
-    before = saved(run)[0].steps
-    run.checkpoint(20).write_bytes(run.checkpoint(20).read_bytes()[:200])
-    with pytest.raises(ValueError, match=r"20\.safetensors is damaged"):
-        analyze(run, ["FourierSpectrum"])
-    assert saved(run)[0].steps == before
+def change_a_byte(path):
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+
+
+def test_a_damaged_checkpoint_is_named_and_skipped(folder):
+    change_a_byte(folder / "checkpoints" / "20.safetensors")
+    with pytest.warns(UserWarning, match=r"step 20 is skipped: .*/20\.safetensors is damaged"):
+        outcomes = by_name(analyze(Run(folder)))
+    assert outcomes["FourierCircuit"].measured == 4
+    assert saved(Run(folder))[-1].steps == (0, 10, 30, 40)
+
+
+def test_other_steps_are_measured_as_they_would_be_without_the_damage(folder, run):
+    change_a_byte(folder / "checkpoints" / "20.safetensors")
+    with pytest.warns(UserWarning, match="step 20 is skipped"):
+        analyze(Run(folder), ["WeightNorms"])
+    whole = trace(run, WeightNorms).query("step != 20").reset_index(drop=True)
+    pd.testing.assert_frame_equal(scalars(saved(Run(folder))[0]), whole)
+
+
+def test_what_was_saved_before_the_damage_is_kept(folder):
+    analyze(Run(folder), ["FourierSpectrum"])
+    (folder / "checkpoints" / "20.safetensors").write_bytes(b"")
+    with pytest.warns(UserWarning, match="step 20 is skipped"):
+        outcome = analyze(Run(folder), ["FourierSpectrum"])[0]
+    assert (outcome.measured, outcome.kept) == (0, 4)
+    assert saved(Run(folder))[0].steps == (0, 10, 20, 30, 40)
+
+
+def test_a_series_is_measured_again_when_a_damaged_checkpoint_is_put_back(folder):
+    file = folder / "checkpoints" / "20.safetensors"
+    content = file.read_bytes()
+    change_a_byte(file)
+    with pytest.warns(UserWarning, match="step 20 is skipped"):
+        analyze(Run(folder), ["PruningTrace"])
+    file.write_bytes(content)
+    assert analyze(Run(folder), ["PruningTrace"])[0].measured == 1
+
+
+@pytest.mark.parametrize(("step", "name"), [(0, "WeightNorms"), (40, "FourierCircuit")])
+def test_a_damaged_reference_is_an_error_after_all_else_is_measured(folder, step, name):
+    change_a_byte(folder / "checkpoints" / f"{step}.safetensors")
+    message = rf"copy: the checkpoint of step {step} is damaged, and {name} measure every step"
+    with (
+        pytest.warns(UserWarning, match=f"step {step} is skipped"),
+        pytest.raises(ValueError, match=message),
+    ):
+        analyze(Run(folder), ["FourierSpectrum", name])
+    assert [(each.name, len(each.steps)) for each in saved(Run(folder))] == [("FourierSpectrum", 4)]
+
+
+def test_a_run_whose_checkpoints_are_all_damaged_is_refused(folder):
+    for file in (folder / "checkpoints").iterdir():
+        change_a_byte(file)
+    with (
+        pytest.warns(UserWarning, match="is skipped"),
+        pytest.raises(ValueError, match="copy: every checkpoint is damaged"),
+    ):
+        analyze(Run(folder))
+
+
+def test_an_error_of_a_series_names_the_run(folder, tmp_path):
+    narrower = tiny_experiment(steps=20).model_copy(update={"model": tiny_config(d_mlp=5)})
+    other = train(narrower, tmp_path / "other", device="cpu")
+    other.checkpoint(20).replace(folder / "checkpoints" / "20.safetensors")
+    with pytest.raises(ValueError, match=r"copy: checkpoint of step 20: .*of another experiment"):
+        analyze(Run(folder), ["FourierSpectrum"])
 
 
 def test_a_trace_from_saved_results_equals_one_measured_in_memory(folder, run):

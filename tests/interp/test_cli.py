@@ -1,3 +1,4 @@
+import shutil
 import subprocess
 import sys
 
@@ -111,6 +112,35 @@ def test_an_error_is_one_line_and_code_2(interp, folder, tmp_path, arguments, me
     assert (code, out) == (2, "")
     assert err.count("\n") == 1
     assert message.format(**places) in err
+
+
+def test_a_run_that_cannot_be_analysed_stops_no_other(interp, folder, tmp_path):
+    (tmp_path / "runs" / "empty").mkdir(parents=True)
+    shutil.copy(folder / "experiment.toml", tmp_path / "runs" / "empty")
+    shutil.copytree(folder, tmp_path / "runs" / "whole")
+    code, out, err = interp("analyze", tmp_path / "runs", "--only", "WeightNorms")
+    assert code == 2
+    assert "WeightNorms: 5 measured" in out
+    assert "no checkpoints" in err
+
+
+def test_without_arguments_the_help_is_printed(interp):
+    code, out, _ = interp()
+    assert code == 0
+    assert out.startswith("Usage: interp [OPTIONS] COMMAND")
+
+
+def test_a_single_file_is_named_for_its_run(interp, folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert interp("report", folder, "--single-file")[1] == "wrote copy.html\n"
+    assert (tmp_path / "copy.html").is_file()
+
+
+def test_a_single_file_of_two_runs_is_refused_in_one_line(interp, folder, tmp_path):
+    code, out, err = interp("report", folder, folder, "--single-file")
+    assert (code, out) == (2, "")
+    assert err.startswith("interp: a single file holds one run, 2 were named")
+    assert err.count("\n") == 1
 
 
 def test_a_report_on_an_empty_folder_writes_nothing(interp, tmp_path):

@@ -135,6 +135,23 @@ def test_a_stop_metric_of_a_split_that_is_not_evaluated_is_refused():
         tiny_experiment(stop=stop)
 
 
+@pytest.mark.parametrize(
+    ("analyses", "message"),
+    [
+        ({"Fourier": {}}, "analyses: no 'Fourier'; there are GrokkingPhases"),
+        ({"FourierSpectrum": {"shar": 0.5}}, "FourierSpectrum: no option 'shar'; it takes: share"),
+        (
+            {"FourierSpectrum": {"share": "lots"}},
+            r"analyses\.FourierSpectrum\.share: .* \(got 'lots'\)",
+        ),
+    ],
+)
+def test_options_of_analyses_are_checked_before_training(analyses, message):
+    table = tiny_experiment().model_dump(mode="json", exclude_none=True)
+    with pytest.raises(ValidationError, match=message):
+        Experiment.model_validate(table | {"analyses": analyses})
+
+
 def test_weights_of_a_single_task_are_refused():
     phase = {"steps": 40, "tasks": [{"name": "modular_arithmetic", "p": 7}], "weights": [1.0]}
     with pytest.raises(ValidationError, match="weights"):

@@ -6,27 +6,15 @@ import subprocess
 import sys
 
 import pytest
-from markupsafe import Markup
 
-from analyses import ExampleViews
-from interp.analyze import analyze
 from interp.report import write_report
-from interp.report.cards import Card, arranged
-from interp.report.sections import readable, spread
-from interp.report.tables import shown
+from interp.report.sections import readable
 from interp.report.write import page_names
-from interp.results import saved, write_result
+from interp.results import saved
 from interp.run import Run
+from tests.interp.pages import contents, drawings, only_page, rewritten
 
 HOSTILE = "<script>alert('&\"')</script>"
-
-
-@pytest.fixture(scope="session")
-def analysed(run, tmp_path_factory):
-    """The tiny run with everything measured."""
-    path = shutil.copytree(run.path, tmp_path_factory.mktemp("report") / "tiny")
-    analyze(Run(path))
-    return Run(path)
 
 
 @pytest.fixture(scope="session")
@@ -39,38 +27,14 @@ def page(folder_of_report):
     return (folder_of_report / "runs" / "tiny.html").read_text("utf-8")
 
 
-def only_page(runs, out):
-    (page,) = (write_report(runs, out).parent / "runs").glob("*.html")
-    return page.read_text("utf-8")
-
-
-def contents(folder):
-    return {file.relative_to(folder): file.read_bytes() for file in folder.rglob("*.*")}
-
-
 def own_files(folder):
     files = [*folder.rglob("*.html"), folder / "assets/style.css", folder / "assets/report.js"]
     return [file.read_text("utf-8") for file in files]
 
 
-def rewritten(folder, old, new):
-    file = folder / "experiment.toml"
-    file.write_text(file.read_text("utf-8").replace(old, new), "utf-8")
-    return Run(folder)
-
-
-def drawings(page):
-    pattern = r'<script type="application/json" id="([^"]+)-data">(.*?)</script>'
-    return {name: json.loads(data) for name, data in re.findall(pattern, page)}
-
-
-def card(is_wide):
-    return Card("slug", "figure", "title", "", Markup("{}"), 100, is_wide)
-
-
 def test_a_report_is_an_index_a_page_a_run_and_assets(folder_of_report):
     names = sorted(str(name) for name in contents(folder_of_report))
-    scripts = ["assets/circuitsvis.js", "assets/plotly.min.js", "assets/report.js"]
+    scripts = [f"assets/{name}.js" for name in ("circuitsvis", "index", "plotly.min", "report")]
     assert names == [*scripts, "assets/style.css", "index.html", "runs/tiny.html"]
 
 
@@ -98,7 +62,7 @@ def test_nothing_is_loaded_from_outside(folder_of_report):
 
 
 def test_everything_that_is_linked_is_there(folder_of_report, page):
-    links = re.findall(r'(?:src|href)="([^"#][^"]*)"', page)
+    links = re.findall(r'(?:src|href)="([^"#][^"]*)"', page.replace('href="data:,"', ""))
     assert [link for link in links if not (folder_of_report / "runs" / link).is_file()] == []
 
 
@@ -169,8 +133,7 @@ def test_a_hostile_run_name_is_no_file_name(tmp_path):
 
 
 def test_hostile_settings_are_text(folder, tmp_path):
-    name = json.dumps(HOSTILE)
-    run = rewritten(folder, 'name = "tiny"', f"name = {name}")
+    run = rewritten(folder, '"*.b_*"', json.dumps(HOSTILE))
     assert HOSTILE not in only_page([run], tmp_path / "report")
 
 
@@ -180,18 +143,8 @@ def test_hostile_versions_are_text(folder, tmp_path):
 
 
 @pytest.fixture(scope="session")
-def hostile_page(analysed, tmp_path_factory):
-    """The page of a run whose saved examples hold words that look like markup."""
-    place = tmp_path_factory.mktemp("hostile")
-    run = Run(shutil.copytree(analysed.path, place / "run"))
-    (each,) = [each for each in saved(run) if each.cls is ExampleViews]
-    last = each.load()
-    assert isinstance(last, ExampleViews)
-    words = tuple(("</script>", "<bos>", "\n") for _ in last.words)
-    fields = {name: getattr(last, name) for name in ("pattern", "loss", "answers", "targets")}
-    header = {"split": each.split, "options": {}}
-    write_result(each.path / f"{each.steps[-1]}.npz", ExampleViews(words=words, **fields), header)
-    return only_page([run], place / "report")
+def hostile_page(hostile_run, tmp_path_factory):
+    return only_page([hostile_run], tmp_path_factory.mktemp("hostile") / "report")
 
 
 def test_words_that_look_like_markup_end_no_script(hostile_page):
@@ -287,38 +240,5 @@ def test_rendering_leaves_transformer_lens_out(analysed, tmp_path):
     assert subprocess.run(command, check=False).returncode == 0
 
 
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [
-        (float("nan"), "–"),  # noqa: RUF001
-        (None, "–"),  # noqa: RUF001
-        (33413, "33,413"),
-        (0.98765, "0.9877"),
-        (1.5e-7, "1.5\u00a0×\u00a010⁻⁷"),  # noqa: RUF001
-        (-0.5, "−0.5"),  # noqa: RUF001
-        (True, "yes"),
-        ([0.9, 0.98], "0.9, 0.98"),
-        ({"every": 25}, "every 25"),
-        ("groks", "groks"),
-    ],
-)
-def test_values_are_shown_for_people(value, text):
-    assert shown(value) == text
-
-
 def test_matrices_keep_their_names_in_scalars(page):
     assert '<th scope="row">gini W_E</th>' in page
-
-
-def test_a_class_name_is_read_as_words():
-    assert readable("FourierSpectrumOfMLP") == "Fourier spectrum of MLP"
-
-
-def test_a_slider_keeps_first_and_last_of_many_steps():
-    chosen = spread(tuple(range(0, 5000, 10)))
-    assert (chosen[0], chosen[-1], len(chosen)) == (0, 4990, 24)
-
-
-def test_a_card_without_a_neighbour_takes_the_row():
-    cards = arranged([card(False), card(False), card(False), card(True)])
-    assert [each.is_wide for each in cards] == [False, False, True, True]

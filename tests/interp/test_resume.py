@@ -1,19 +1,24 @@
 import shutil
-import subprocess
-import sys
+import signal
 import warnings
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 import torch
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from interp.train import train
-from tests.interp.killed_training import PLACES
 from tests.planted import tiny_experiment
 
-ROOT = Path(__file__).parents[2]
+# Where a training is killed: an operation, which of its kind, and the part of it that is done; and
+# the updates that are left after the last state written before it (of 40).
+PLACES = {
+    "while evaluating": ("append metrics.jsonl", 3, 0.0, 30),
+    "between checkpoint and state": ("write .state.safetensors.tmp", 2, 0.0, 30),
+    "within a line of metrics": ("append metrics.jsonl", 5, 0.5, 20),
+    "within a checkpoint": ("write .30.safetensors.tmp", 0, 0.5, 20),
+    "before a checkpoint is renamed": ("30.safetensors", 0, 0.0, 20),
+}
 
 
 @contextmanager
@@ -25,21 +30,25 @@ def counted_updates():
 
 
 @pytest.fixture(scope="module")
-def killed(tmp_path_factory):
-    """One folder a place, as killed trainings left them."""
-    folder = tmp_path_factory.mktemp("killed")
-    command = [sys.executable, "-m", "tests.interp.killed_training", str(folder)]
-    subprocess.run(command, check=True, cwd=ROOT)
-    return folder
+def operations(command, tmp_path_factory):
+    """What a training does to files, one after the other."""
+    folder = tmp_path_factory.mktemp("whole")
+    (folder / "tiny.toml").write_text(tiny_experiment().to_toml())
+    return command("train", folder / "tiny.toml", "--out", folder / "run")["operations"]
 
 
-@pytest.fixture(scope="module", params=PLACES.items(), ids=lambda place: place[0].__name__)
-def resumed(request, killed):
+@pytest.fixture(scope="module", params=PLACES)
+def resumed(request, command, operations, tmp_path_factory):
     """A run that was killed and resumed, the updates it then made, and those that were left."""
-    place, left = request.param
+    folder, (name, which, part, left) = tmp_path_factory.mktemp("killed"), PLACES[request.param]
+    toml, path = folder / "tiny.toml", folder / "run"
+    toml.write_text(tiny_experiment().to_toml())
+    place = [i for i, each in enumerate(operations) if each.endswith(name)][which]
+    ended = command("train", toml, "--out", path, operation=place, part=part)
+    assert ended == {"signal": signal.SIGKILL}
     with counted_updates() as updates, warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*half-written last line")
-        run = train(tiny_experiment(), killed / place.__name__, device="cpu")
+        run = train(tiny_experiment(), path, device="cpu")
     return run, len(updates), left
 
 
@@ -86,9 +95,32 @@ def test_resuming_a_run_that_stopped_early_makes_no_update(tmp_path):
     assert updates == []
 
 
+def test_metrics_that_a_stop_rule_reads_are_not_done_without(tmp_path):
+    stop = {"at_least": 0.0, "evaluations": 2, "extra_steps": 7}
+    train(tiny_experiment(stop=stop), tmp_path / "run", device="cpu")
+    (tmp_path / "run" / "metrics.jsonl").unlink()
+    with pytest.raises(
+        ValueError, match=r"lacks 2 of 2 rows, the first of step 0, and training\.s"
+    ):
+        train(tiny_experiment(stop=stop), tmp_path / "run", device="cpu")
+
+
+def test_metrics_that_nothing_reads_are_missed_with_a_warning(folder, experiment):
+    (folder / "metrics.jsonl").unlink()
+    with pytest.warns(UserWarning, match=r"lacks 8 of 8 rows, the first of step 0; they are not"):
+        train(experiment, folder, device="cpu")
+
+
 def test_a_folder_left_before_its_experiment_was_written_is_taken(tmp_path, experiment):
     (tmp_path / ".experiment.toml.tmp").write_text("name =")
     assert train(experiment, tmp_path, device="cpu").steps[-1] == 40
+
+
+def test_a_folder_of_a_refused_training_takes_the_corrected_experiment(tmp_path, experiment):
+    wrong = tiny_experiment(frozen=("*.nonsense",))
+    with pytest.raises(ValueError, match="frozen"):
+        train(wrong, tmp_path / "run", device="cpu")
+    assert train(experiment, tmp_path / "run", device="cpu").experiment == experiment
 
 
 def test_the_folder_of_another_experiment_is_refused(folder):
@@ -106,6 +138,16 @@ def test_a_damaged_state_is_refused(folder, experiment):
     state = folder / "state.safetensors"
     state.write_bytes(state.read_bytes()[:500])
     with pytest.raises(ValueError, match=r"state\.safetensors is damaged .*use a new folder"):
+        train(experiment, folder, device="cpu")
+
+
+def test_a_state_with_one_changed_byte_is_refused(folder, experiment):
+    state = bytearray((folder / "state.safetensors").read_bytes())
+    state[-1] ^= 1
+    (folder / "state.safetensors").write_bytes(state)
+    with pytest.raises(
+        ValueError, match=r"state\.safetensors is damaged .*is not as it was written"
+    ):
         train(experiment, folder, device="cpu")
 
 

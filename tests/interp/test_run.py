@@ -1,9 +1,10 @@
 import json
+import resource
 
 import pytest
 import torch
 
-from interp.run import Run, find_runs, load, read_metrics, write_whole
+from interp.run import Run, append_whole, find_runs, load, read_metrics, write_whole
 from interp.train import train
 from tests.planted import tiny_config, tiny_experiment
 
@@ -54,6 +55,43 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path):
     assert [file.name for file in (tmp_path / "new").iterdir()] == ["file"]
 
 
+@pytest.fixture
+def full_disk():
+    """No file may grow beyond 100 bytes."""
+    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+
+
+@pytest.mark.usefixtures("full_disk")
+def test_a_file_that_does_not_fit_leaves_the_earlier_one(tmp_path):
+    write_whole(tmp_path / "file", b"earlier")
+    with pytest.raises(OSError, match=r"/file could not be written \(File too large\); nothing is"):
+        write_whole(tmp_path / "file", bytes(101))
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"earlier"]
+
+
+@pytest.mark.usefixtures("full_disk")
+def test_a_line_that_does_not_fit_is_taken_back(tmp_path):
+    (tmp_path / "file").write_bytes(b"earlier")
+    with pytest.raises(OSError, match=r"/file could not be written \(File too large\); nothing is"):
+        append_whole(tmp_path / "file", bytes(101))
+    assert (tmp_path / "file").read_bytes() == b"earlier"
+
+
+def test_a_line_is_added_at_the_end(tmp_path):
+    (tmp_path / "file").write_bytes(b"earlier\n")
+    append_whole(tmp_path / "file", b"later\n")
+    assert (tmp_path / "file").read_bytes() == b"earlier\nlater\n"
+
+
+@pytest.mark.parametrize("name", ["007", "1e3", "-1", "\u0663", "\u00b2", "last", ""])
+def test_a_file_whose_name_is_no_step_is_passed_over(folder, name):
+    (folder / "checkpoints" / f"{name}.safetensors").write_bytes(b"")
+    assert Run(folder).steps == (0, 10, 20, 30, 40)
+
+
 def test_a_folder_that_is_no_run_is_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"is not a run folder: it has no experiment\.toml"):
         load(tmp_path)
@@ -97,6 +135,16 @@ def test_a_run_without_checkpoints_is_refused(tmp_path, experiment):
 def test_a_truncated_checkpoint_is_refused_by_its_file(folder, size):
     truncate(folder / "checkpoints" / "20.safetensors", size)
     with pytest.raises(ValueError, match=r"20\.safetensors is damaged .*move it away"):
+        Run(folder).snapshot(20)
+
+
+def test_a_snapshot_of_a_checkpoint_with_one_changed_byte_is_refused(folder):
+    content = bytearray((folder / "checkpoints" / "20.safetensors").read_bytes())
+    content[-1] ^= 1
+    (folder / "checkpoints" / "20.safetensors").write_bytes(content)
+    with pytest.raises(
+        ValueError, match=r"20\.safetensors is damaged \(.* is not as it was written"
+    ):
         Run(folder).snapshot(20)
 
 
@@ -153,7 +201,7 @@ def test_a_broken_line_in_the_middle_is_named(folder, line):
     lines = (folder / "metrics.jsonl").read_text().splitlines()
     lines[2] = line
     (folder / "metrics.jsonl").write_text("\n".join(lines) + "\n")
-    with pytest.raises(ValueError, match=r"metrics\.jsonl, line 3 is not JSON; delete the line"):
+    with pytest.raises(ValueError, match=r"metrics\.jsonl, line 3 is not a row of metrics"):
         Run(folder).metrics()
 
 
@@ -161,7 +209,7 @@ def test_a_broken_line_in_the_middle_survives_the_refusal_to_train_on(folder, ex
     lines = (folder / "metrics.jsonl").read_text().splitlines()
     lines[2] = "{"
     (folder / "metrics.jsonl").write_text("\n".join(lines) + "\n")
-    with pytest.raises(ValueError, match="line 3 is not JSON"):
+    with pytest.raises(ValueError, match="line 3 is not a row"):
         train(experiment, folder, device="cpu")
     assert len((folder / "metrics.jsonl").read_text().splitlines()) == 9
 

@@ -1,54 +1,111 @@
-// Draws each figure when it is about to be seen, all of them before printing.
+// Draws each figure when it is about to be seen, the others while nothing else happens, and again
+// where the page turns dark or goes to paper.
 (function () {
   "use strict";
 
   const NEAR = "600px";
-  const PAPER = 640; // pixels: what fits between the margins of A4 and US letter
+  // Pixels between the margins of A4 and US letter, and the share of a screen's height that puts
+  // two figures on a page.
+  const PAPER = { width: 640, height: 860, share: 0.85 };
   const nodes = Array.from(document.querySelectorAll(".drawing"));
+  const darkColours = JSON.parse(document.getElementById("dark-colours").textContent);
+  const darkness = matchMedia("(prefers-color-scheme: dark)");
+
+  function dataOf(node) {
+    return JSON.parse(document.getElementById(node.id + "-data").textContent);
+  }
 
   function draw(node) {
     if (node.dataset.drawn) return;
     node.dataset.drawn = "yes";
-    const drawing = JSON.parse(document.getElementById(node.id + "-data").textContent);
+    near.unobserve(node);
     if (node.classList.contains("view")) {
+      const drawing = dataOf(node);
       CircuitsVis.render(node.id, CircuitsVis[drawing.component], drawing.props);
     } else {
-      plot(node, drawing);
+      plot(node, darkness.matches, false);
     }
   }
 
-  function plot(node, drawing) {
-    const buttons = [["toImage", "resetScale2d"]];
+  // The same colours by their dark names, wherever they stand in a drawing.
+  function darkened(value) {
+    if (typeof value === "string") return darkColours[value] || value;
+    if (Array.isArray(value)) return value.map(darkened);
+    if (value === null || typeof value !== "object") return value;
+    return Object.fromEntries(Object.entries(value).map(function (pair) {
+      return [pair[0], darkened(pair[1])];
+    }));
+  }
+
+  // The step that a reader chose, kept when a figure is drawn again.
+  function choose(drawing, chosen) {
+    const slider = drawing.layout.sliders[0];
+    slider.active = chosen;
+    const visible = slider.steps[chosen].args[0].visible;
+    drawing.data.forEach(function (trace, index) { trace.visible = visible[index]; });
+  }
+
+  function forPaper(layout) {
+    if (layout.sliders) {
+      delete layout.sliders;
+      layout.height -= layout.meta.slider;
+      layout.margin.b -= layout.meta.slider;
+    }
+    layout.width = PAPER.width;
+    layout.height = Math.min(PAPER.share * layout.height, PAPER.height);
+  }
+
+  function plot(node, isDark, isPaper) {
+    const drawing = isDark ? darkened(dataOf(node)) : dataOf(node);
+    if (node.dataset.chosen) choose(drawing, Number(node.dataset.chosen));
+    if (isPaper) forPaper(drawing.layout);
     const canHover = matchMedia("(hover: hover)").matches;
     const config = {
-      responsive: true,
+      responsive: !isPaper,
       displaylogo: false,
-      displayModeBar: canHover ? "hover" : false,
-      modeBarButtons: buttons,
+      displayModeBar: canHover && !isPaper ? "hover" : false,
+      modeBarButtons: [["toImage", "resetScale2d"]],
     };
-    drawing.layout.font = { family: getComputedStyle(document.body).fontFamily };
+    drawing.layout.font = Object.assign(
+      {}, drawing.layout.template.layout.font,
+      { family: getComputedStyle(document.body).fontFamily }
+    );
     Plotly.newPlot(node, drawing.data, drawing.layout, config);
-    if (!drawing.titles) return;
+    if (drawing.titles) followSlider(node, drawing.titles);
+  }
+
+  function followSlider(node, titles) {
     const heading = document.getElementById(node.id + "-title");
     node.on("plotly_sliderchange", function (event) {
-      heading.textContent = drawing.titles[event.slider.active];
+      node.dataset.chosen = event.slider.active;
+      heading.textContent = titles[event.slider.active];
     });
   }
 
-  function widen(layout) {
+  function redraw(isDark, isPaper) {
     for (const node of nodes) {
-      if (!node.classList.contains("figure")) continue;
-      Plotly.relayout(node, layout);
-      Plotly.redraw(node); // or a legend that needs fewer rows than before stays too low
+      if (node.classList.contains("figure") && node.dataset.drawn) plot(node, isDark, isPaper);
     }
   }
 
-  function onceNear(entries, observer) {
-    for (const entry of entries) {
-      if (!entry.isIntersecting) continue;
-      observer.unobserve(entry.target);
-      draw(entry.target);
+  function onceNear(entries) {
+    for (const entry of entries) if (entry.isIntersecting) draw(entry.target);
+  }
+
+  // One figure at a time, so that the page answers between them.
+  function drawWhenIdle() {
+    const next = nodes.find(function (node) { return !node.dataset.drawn; });
+    if (!next) {
+      document.documentElement.dataset.drawn = "yes";
+      return;
     }
+    draw(next);
+    whenIdle(drawWhenIdle);
+  }
+
+  function whenIdle(call) {
+    if (window.requestIdleCallback) requestIdleCallback(call, { timeout: 500 });
+    else setTimeout(call, 50);
   }
 
   function followScroll() {
@@ -68,10 +125,12 @@
 
   const near = new IntersectionObserver(onceNear, { rootMargin: NEAR });
   for (const node of nodes) near.observe(node);
+  darkness.addEventListener("change", function () { redraw(darkness.matches, false); });
   window.addEventListener("beforeprint", function () {
     nodes.forEach(draw);
-    widen({ width: PAPER });
+    redraw(false, true);
   });
-  window.addEventListener("afterprint", function () { widen({ width: null, autosize: true }); });
+  window.addEventListener("afterprint", function () { redraw(darkness.matches, false); });
   followScroll();
+  whenIdle(drawWhenIdle);
 })();

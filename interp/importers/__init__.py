@@ -1,0 +1,11 @@
+"""Other people's checkpoints become run folders: `import_run`, and `interp import`.
+
+Three layouts are known: a HookedTransformer's state_dict, alone or one file a step; an archive
+with `config`, `checkpoints` and `checkpoint_epochs`, as the public grokking demo writes it; the
+state_dicts of the progress-measures code. Files are read without running anything they hold.
+"""
+
+from interp.importers.configs import user_options
+from interp.importers.importing import describe, import_run
+
+__all__ = ["describe", "import_run", "user_options"]

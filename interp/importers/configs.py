@@ -1,0 +1,207 @@
+"""The model's config: from the shapes of its parameters, and what is stated beside them.
+
+Shapes decide sizes; what they cannot tell (activation function, layer norm without parameters) is
+taken from the archive's config or the user, and asked for by name where neither says it. What is
+stated must agree with the shapes, and must not ask for what the token model does not compute.
+"""
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from torch import Tensor
+
+from hooks import Sizes
+from hooks.models.token import TokenConfig
+from interp.experiment import readable
+from interp.importers.layouts import n_blocks
+from interp.importers.reading import read_table
+
+Options = Mapping[str, Any]
+
+SYNONYMS = {"num_layers": "n_layers", "num_heads": "n_heads", "act_type": "act_fn"}
+ABSENT = (None, -1)  # HookedTransformerConfig's ways to leave something to its default
+
+# Options of HookedTransformerConfig that change logits, at the values the token model computes.
+# rotary_base and eps are 3.9's defaults.
+COMPUTED: dict[str, Any] = {
+    "use_attn_scale": True, "gated_mlp": False, "parallel_attn_mlp": False,
+    "uses_rms_norm": False, "final_rms": False, "use_local_attn": False, "num_experts": None,
+    "scale_attn_by_inverse_layer_idx": False, "post_embedding_ln": False,
+    "use_normalization_before_and_after": False, "attn_scores_soft_cap": -1.0,
+    "output_logits_soft_cap": -1.0, "use_qk_norm": False, "clip_qkv": None,
+    "use_logn_attn": False, "use_attention_sinks": False, "eps": 1e-5,
+    "rotary_base": 10000, "rotary_scaling_factor": 1.0, "rotary_adjacent_pairs": False,
+    "use_NTK_by_parts_rope": False, "use_dynamic_ntk_rope": False, "use_yarn_rope": False,
+    "use_hook_tokens": False,
+}  # fmt: skip
+
+
+def user_options(config: Path | None, **flags: str | None) -> dict[str, Any]:
+    """What a user states in a config file and by flags.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: The file is no table, or a flag contradicts it.
+    """
+    given = {name: value for name, value in flags.items() if value is not None}
+    return stated_options(None if config is None else read_table(config), given)
+
+
+def stated_options(archive: Options | None, user: Options) -> dict[str, Any]:
+    """What is stated about a model, under HookedTransformerConfig's names.
+
+    Raises:
+        ValueError: The config and the user disagree.
+    """
+    stated, user = _known_names(archive or {}), _known_names(user)
+    for name, value in user.items():
+        if name in stated and stated[name] != value:
+            raise ValueError(
+                f"{name}: the config says {stated[name]!r}, you say {value!r}; "
+                "leave it out, or change the config"
+            )
+    return stated | user
+
+
+def _known_names(options: Options) -> dict[str, Any]:
+    """Options under HookedTransformerConfig's names; TOML, which has no null, says "none"."""
+    known = {SYNONYMS.get(name, name): value for name, value in options.items()}
+    if known.get("act_fn") in ("ReLU", "GeLU"):  # as the progress-measures code writes them
+        known["act_fn"] = known["act_fn"].lower()
+    return {name: None if value == "none" else value for name, value in known.items()}
+
+
+def sizes_of(parameters: Mapping[str, Tensor], n_ctx: int) -> Sizes:
+    """Vocabulary, classes and positions; `n_ctx` counts where positions have no parameters."""
+    positions = parameters.get("pos_embed.W_pos")
+    return Sizes(
+        d_vocab=_shape(parameters, "embed.W_E", 2)[0],
+        d_vocab_out=_shape(parameters, "unembed.W_U", 2)[1],
+        n_ctx=n_ctx if positions is None else len(positions),
+    )
+
+
+def config_of_shapes(parameters: Mapping[str, Tensor], stated: Options, layout: str) -> TokenConfig:
+    """The config of parameters in HookedTransformer's names and shapes.
+
+    Args:
+        parameters: The parameters of one checkpoint.
+        stated: What is stated about the model.
+        layout: Which layout they came in; progress_measures is ReLU and without layer norm.
+
+    Raises:
+        ValueError: A shape contradicts what is stated, an option is not one the token model has,
+            or something is known from neither; the message names it.
+    """
+    found = _from_shapes(parameters)
+    if layout == "progress_measures":
+        stated = {"act_fn": "relu"} | dict(stated) | {"normalization_type": None}
+    _check_agreement(found | dict(sizes_of(parameters, n_ctx=1)), stated, parameters)
+    _check_computed(stated, found["n_heads"], found["d_head"])
+    options = found | {
+        "act_fn": _activation(stated, attn_only=found["attn_only"]),
+        "normalization_type": _normalization(parameters, stated),
+        "positional_embedding_type": _positions(parameters, stated),
+    }
+    if "attention_dir" in stated:
+        options["attention_dir"] = stated["attention_dir"]
+    try:
+        return TokenConfig.model_validate(options)
+    except ValidationError as error:
+        raise ValueError(f"config: {readable(error)}") from None
+
+
+def _from_shapes(parameters: Mapping[str, Tensor]) -> dict[str, Any]:
+    heads, d_model, d_head = _shape(parameters, "blocks.0.attn.W_Q", 3)
+    has_mlp = "blocks.0.mlp.W_in" in parameters
+    return {
+        "n_layers": n_blocks(parameters),
+        "d_model": d_model,
+        "n_heads": heads,
+        "d_head": d_head,
+        "attn_only": not has_mlp,
+        "d_mlp": _shape(parameters, "blocks.0.mlp.W_in", 2)[1] if has_mlp else None,
+    }
+
+
+def _shape(parameters: Mapping[str, Tensor], name: str, axes: int) -> list[int]:
+    if name not in parameters:
+        raise ValueError(f"lacks {name}")
+    shape = list(parameters[name].shape)
+    if len(shape) != axes:
+        raise ValueError(f"{name} is {shape}; {axes} axes are wanted")
+    return shape
+
+
+def _check_agreement(found: Options, stated: Options, parameters: Mapping[str, Tensor]) -> None:
+    for name, value in found.items():
+        says = stated.get(name)
+        if name == "n_ctx" and "pos_embed.W_pos" not in parameters:
+            continue
+        if value is not None and says not in ABSENT and says != value:
+            raise ValueError(f"{name}: the config says {says}, the parameters' shapes say {value}")
+
+
+def _check_computed(stated: Options, n_heads: int, d_head: int) -> None:
+    wanted = COMPUTED | {
+        "n_key_value_heads": n_heads,
+        "rotary_dim": d_head,
+        "attn_scale": math.sqrt(d_head),
+    }
+    for name, value in wanted.items():
+        says = stated.get(name, value)
+        agrees = says == value or says in ABSENT
+        if isinstance(says, float) and isinstance(value, float):
+            agrees = agrees or math.isclose(says, value, rel_tol=1e-6)
+        if not agrees:
+            raise ValueError(
+                f"{name} is {says!r} in the config; the token model computes {value!r} only"
+            )
+
+
+def _activation(stated: Options, *, attn_only: bool) -> str:
+    if attn_only:
+        return "relu"  # applies to nothing
+    if stated.get("act_fn") is None:
+        raise ValueError(
+            "nothing says the MLP's activation function: give --act-fn relu (or gelu, gelu_new, "
+            "silu, gelu_fast), or a --config with act_fn"
+        )
+    return stated["act_fn"]
+
+
+def _normalization(parameters: Mapping[str, Tensor], stated: Options) -> str | None:
+    says = stated.get("normalization_type", "nothing")
+    if "blocks.0.ln1.w" in parameters:
+        if "blocks.0.ln1.b" not in parameters:
+            raise ValueError("blocks.0.ln1 has a scale and no bias: RMS norm is not known here")
+        if says not in ("nothing", "LN"):
+            raise ValueError(f"normalization_type is {says!r} in the config, but ln1.w is there")
+        return "LN"
+    if says == "nothing":
+        raise ValueError(
+            "parameters without ln1.w fit no layer norm as well as LNPre: give "
+            "--normalization-type none (or LNPre), or a --config with normalization_type"
+        )
+    if says == "LN":
+        raise ValueError("normalization_type is 'LN' in the config, but blocks.0.ln1.w is missing")
+    return says
+
+
+def _positions(parameters: Mapping[str, Tensor], stated: Options) -> str:
+    learned = "pos_embed.W_pos" in parameters
+    says = stated.get("positional_embedding_type")
+    if says is None and not learned:
+        raise ValueError(
+            "lacks pos_embed.W_pos: where positions are rotary, give a --config with "
+            'positional_embedding_type = "rotary"'
+        )
+    if (says == "standard" and not learned) or (says == "rotary" and learned):
+        has = "there" if learned else "missing"
+        raise ValueError(
+            f"positional_embedding_type is {says!r} in the config, but pos_embed.W_pos is {has}"
+        )
+    return says or "standard"

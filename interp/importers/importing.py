@@ -1,0 +1,147 @@
+"""Writes a run folder from other people's checkpoints.
+
+The folder is made beside its place under a hidden name, checkpoint by checkpoint, and moved there
+when it is whole, so that no error leaves half a run.
+"""
+
+import json
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from interp.checkpoints import pack
+from interp.experiment import Experiment, Seeds, safe_name
+from interp.importers.archives import Archive, archives, folder_config
+from interp.importers.configs import stated_options
+from interp.importers.plan import Plan, make_plan, read_task
+from interp.importers.splits import split_note
+from interp.run import Run, write_whole
+from interp.tasks import Task
+
+LOOKED_AT = 2000  # examples on which an imported model's accuracy is told
+
+
+def import_run(
+    source: str | Path,
+    out: str | Path,
+    task: Task | str | Path | None,
+    options: Mapping[str, Any] | None = None,
+    seed: int = 0,
+) -> Run:
+    """Turns checkpoints of other code into a run folder; what is not kept or known is warned of.
+
+    Args:
+        source: A file, or a folder of files, one a step.
+        out: The run folder; missing or empty.
+        task: What the model was trained on: a task, a TOML file of one (or of an experiment), or
+            a preset's name.
+        options: What neither shapes nor the archive's config tell, under HookedTransformerConfig's
+            names (`act_fn`, `normalization_type`, ...).
+        seed: The data seed, which decides the labels `train`.
+
+    Raises:
+        FileNotFoundError: There is nothing to import, or the task is neither a file nor a preset.
+        ValueError: A file is refused, something is unknown or contradictory, or `out` is taken.
+    """
+    source, out = Path(source), Path(out)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ValueError(f"{out} is not an empty folder; choose a new one with --out")
+    if not source.exists():
+        raise FileNotFoundError(f"{source}: no such file or folder")
+    known_task, path = read_task(task), out.resolve()
+    near = next(parent for parent in path.parents if parent.is_dir())
+    with TemporaryDirectory(prefix=".interp-import-", dir=near) as scratch:
+        folder = Path(scratch) / "run"
+        plan, read = _write_checkpoints(source, folder, known_task, options or {})
+        assert known_task is not None  # make_plan refuses a missing one
+        notes = [*_notes(plan, read), *_split_notes(known_task, seed, read)]
+        _write_metrics(folder, read)
+        about = {"source": source.name, "layout": plan.layout, "notes": notes}
+        write_whole(folder / "imported.json", (json.dumps(about, indent=1) + "\n").encode())
+        experiment = Experiment(
+            name=safe_name(path.name), task=known_task, model=plan.config, seeds=Seeds(data=seed)
+        )
+        write_whole(folder / "experiment.toml", experiment.to_toml().encode())
+        path.parent.mkdir(parents=True, exist_ok=True)
+        folder.replace(path)
+    for note in notes:
+        warnings.warn(f"{out}: {note}", stacklevel=2)
+    return Run(out)
+
+
+def describe(run: Run) -> str:
+    """What was imported, and how well it does its task: a wrong option shows there."""
+    snapshot = run.snapshot(count=LOOKED_AT)
+    score = run.experiment.task.score(snapshot)
+    scores = ", ".join(f"{name} {value:.4g}" for name, value in score.items())
+    return (
+        f"imported {run.path}: {len(run.steps)} checkpoints, the last at {run.steps[-1]}; there, "
+        f"over {len(snapshot.examples)} examples: {scores} (not what is known of this model? then "
+        "the task, --act-fn or --normalization-type is another)"
+    )
+
+
+def _write_checkpoints(
+    source: Path, folder: Path, task: Task | None, options: Mapping[str, Any]
+) -> tuple[Plan, list[Archive]]:
+    """Writes every checkpoint; what the files say beside them, without parameters."""
+    beside = folder_config(source) if source.is_dir() else None
+    plan, read = None, []
+    for archive in archives(source):
+        for step, state in archive.checkpoints.items():
+            with _named(f"{archive.path}, step {step}"):
+                if plan is None:
+                    stated = stated_options(archive.config or beside, options)
+                    plan = make_plan(state, stated, task)
+                content = pack(plan.parameters(state))
+                file = folder / "checkpoints" / f"{step}.safetensors"
+                if file.exists():
+                    raise ValueError("another file holds this step too")
+            write_whole(file, content)
+        read.append(replace(archive, checkpoints={}))
+    assert plan is not None  # an archive without a checkpoint is refused
+    return plan, read
+
+
+@contextmanager
+def _named(place: str) -> Iterator[None]:
+    """Errors inside say where."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{place}: {error}") from None
+
+
+def _write_metrics(folder: Path, read: Sequence[Archive]) -> None:
+    """One line a step that has a metric; no file where there is none."""
+    rows: dict[int, dict[str, float]] = {}
+    for archive in read:
+        for column, values in archive.metrics.items():
+            for step, value in values.items():
+                rows.setdefault(step, {"step": step})[column] = value
+    if rows:
+        lines = "".join(json.dumps(rows[step]) + "\n" for step in sorted(rows))
+        write_whole(folder / "metrics.jsonl", lines.encode())
+
+
+def _notes(plan: Plan, read: Sequence[Archive]) -> Iterator[str]:
+    if plan.n_dropped:
+        yield (
+            f"the checkpoints answer with {plan.n_classes} classes, the task has "
+            f"{plan.n_classes - plan.n_dropped}: the last {plan.n_dropped} left out, so losses "
+            "measured here do not count what the softmax gave them"
+        )
+    for archive in read:
+        for name in archive.unplaced:
+            yield f"{name} of {archive.path.name} left out: its entries' steps cannot be told"
+
+
+def _split_notes(task: Task, seed: int, read: Sequence[Archive]) -> Iterator[str]:
+    stored = (each.trained_on for each in read if each.trained_on is not None)
+    note = split_note(task, seed, next(stored, None))
+    if note:
+        yield note

@@ -1,0 +1,152 @@
+"""The layouts that parameters come in, turned into HookedTransformer's names and shapes.
+
+- `hooked_transformer`: TransformerLens' own; W_O is [head, d_head, d_model].
+- `progress_measures`: the code of Nanda et al. 2023 (arXiv:2301.05217), which applies most
+  matrices from the left: embed.W_E [d_model, d_vocab], attn.W_Q, W_K, W_V [head, d_head, d_model],
+  attn.W_O [d_model, head * d_head], mlp.W_in [d_mlp, d_model], mlp.W_out [d_model, d_mlp], while
+  pos_embed.W_pos and unembed.W_U are as in TransformerLens. No bias but the MLP's, no layer norm.
+
+Both divide scores by sqrt(d_head) and let a position attend to itself and those before it. The
+progress-measures code subtracts 1e10 from later scores, whose weights are then exactly 0 too.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+
+import torch
+from einops import rearrange
+from torch import Tensor
+
+State = Mapping[str, Tensor]
+
+# What HookedTransformer keeps in its state_dict beside the parameters.
+BUFFERS = re.compile(r"blocks\.\d+\.attn\.(mask|IGNORE|rotary_sin|rotary_cos)")
+BLOCK = re.compile(r"blocks\.(\d+)\.")
+
+
+def layout_of(state: State) -> str:
+    """The layout of a state_dict, told by the shape of the first block's W_O.
+
+    Raises:
+        ValueError: It is none that is known.
+    """
+    output = state.get("blocks.0.attn.W_O")
+    if output is None or output.ndim not in (2, 3):
+        raise ValueError(
+            "neither a HookedTransformer nor a model of the progress-measures code: "
+            f"no blocks.0.attn.W_O of two or three axes; its tensors are {some(state)}"
+        )
+    return {2: "progress_measures", 3: "hooked_transformer"}[output.ndim]
+
+
+def hooked_transformer(state: State) -> dict[str, Tensor]:
+    """TransformerLens' own layout without its buffers."""
+    return {name: value for name, value in state.items() if not BUFFERS.fullmatch(name)}
+
+
+def progress_measures(state: State) -> dict[str, Tensor]:
+    """The progress-measures layout, transposed; biases that it lacks are zeros.
+
+    Raises:
+        ValueError: A tensor is missing or unknown, or W_O does not fit the heads.
+    """
+    blocks = range(n_blocks(state))
+    known = ["embed.W_E", "pos_embed.W_pos", "unembed.W_U"]
+    known += [f"blocks.{block}.{name}" for block in blocks for name in IN_BLOCK]
+    extra = [name for name in state if name not in known and not BUFFERS.fullmatch(name)]
+    check_names([name for name in known if name not in state], extra)
+    unembed = state["unembed.W_U"]
+    turned = {
+        "embed.W_E": turn(state["embed.W_E"], "d_model d_vocab -> d_vocab d_model", "embed.W_E"),
+        "pos_embed.W_pos": state["pos_embed.W_pos"],
+        "unembed.W_U": unembed,
+        "unembed.b_U": unembed.new_zeros(unembed.shape[-1]),
+    }
+    for block in blocks:
+        turned |= _block(state, f"blocks.{block}.")
+    return turned
+
+
+IN_BLOCK = ("attn.W_Q", "attn.W_K", "attn.W_V", "attn.W_O",
+            "mlp.W_in", "mlp.b_in", "mlp.W_out", "mlp.b_out")  # fmt: skip
+
+LAYOUTS: dict[str, Callable[[State], dict[str, Tensor]]] = {
+    "hooked_transformer": hooked_transformer,
+    "progress_measures": progress_measures,
+}
+
+
+def _block(state: State, block: str) -> dict[str, Tensor]:
+    turned = {
+        block + name: turn(state[block + name], pattern, block + name)
+        for name, pattern in {
+            "attn.W_Q": "head d_head d_model -> head d_model d_head",
+            "attn.W_K": "head d_head d_model -> head d_model d_head",
+            "attn.W_V": "head d_head d_model -> head d_model d_head",
+            "mlp.W_in": "d_mlp d_model -> d_model d_mlp",
+            "mlp.b_in": "d_mlp -> d_mlp",
+            "mlp.W_out": "d_model d_mlp -> d_mlp d_model",
+            "mlp.b_out": "d_model -> d_model",
+        }.items()
+    }
+    heads, d_model, d_head = turned[block + "attn.W_Q"].shape
+    output, name = state[block + "attn.W_O"], block + "attn.W_O"
+    if output.ndim != 2 or output.shape[1] != heads * d_head:
+        raise ValueError(
+            f"{name} is {list(output.shape)}; {heads} heads of {d_head} want "
+            f"{[d_model, heads * d_head]}"
+        )
+    pattern = "d_model (head d_head) -> head d_head d_model"
+    turned[name] = rearrange(output, pattern, head=heads)
+    zeros = {f"attn.b_{letter}": output.new_zeros(heads, d_head) for letter in "QKV"}
+    zeros |= {"attn.b_O": output.new_zeros(d_model)}
+    return turned | {block + bias: value for bias, value in zeros.items()}
+
+
+def turn(tensor: Tensor, pattern: str, name: str) -> Tensor:
+    """A tensor rearranged, or an error that names it.
+
+    Raises:
+        ValueError: It has another number of axes than the pattern.
+    """
+    axes = pattern.split(" -> ")[0]
+    if tensor.ndim != len(axes.split()):
+        raise ValueError(f"{name} is {list(tensor.shape)}, not [{axes.replace(' ', ', ')}]")
+    return rearrange(tensor, pattern)
+
+
+def n_blocks(state: State) -> int:
+    """How many blocks the names count to."""
+    return 1 + max(int(match[1]) for name in state if (match := BLOCK.match(name)))
+
+
+def check_masks(state: State) -> None:
+    """Refuses attention masks that are not causal; TransformerLens 3.9 keeps empty ones.
+
+    Raises:
+        ValueError: A mask lets a position see later ones, or hides earlier ones.
+    """
+    for name, mask in state.items():
+        if name.endswith("attn.mask") and mask.numel():
+            causal = torch.ones(mask.shape[0], mask.shape[0]).tril().bool() if mask.ndim else mask
+            if not torch.equal(mask.bool(), causal):
+                raise ValueError(f"{name} is not the causal mask; other attention is unknown here")
+
+
+def check_names(missing: list[str], extra: list[str]) -> None:
+    """Refuses missing and unknown tensors, by name.
+
+    Raises:
+        ValueError: There are any.
+    """
+    faults = [f"lacks {some(missing)}"] if missing else []
+    faults += [f"has unknown tensors {some(extra)}"] if extra else []
+    if faults:
+        raise ValueError(" and ".join(faults))
+
+
+def some(names: Mapping[str, Tensor] | list[str]) -> str:
+    """The first few names, and how many more there are."""
+    listed = list(names)
+    more = f" and {len(listed) - 6} more" if len(listed) > 6 else ""
+    return (", ".join(listed[:6]) or "none") + more

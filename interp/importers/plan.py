@@ -1,0 +1,137 @@
+"""How the checkpoints of an import become parameters; decided once, by the first of them."""
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+from torch import Tensor
+
+from hooks import ModelConfig, Sizes, build
+from hooks.models import parameters_of
+from interp.experiment import Experiment, load_experiment, readable
+from interp.importers.configs import config_of_shapes, sizes_of
+from interp.importers.layouts import LAYOUTS, State, check_masks, check_names, layout_of
+from interp.tasks import Task
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """How every checkpoint of an import is turned into parameters.
+
+    Attributes:
+        layout: Name of the layout.
+        config: The model's config.
+        shapes: The shape that each parameter of the run must have.
+        n_classes: How many classes the checkpoints answer with, at least the task's.
+    """
+
+    layout: str
+    config: ModelConfig
+    shapes: Mapping[str, tuple[int, ...]]
+    n_classes: int
+
+    @property
+    def n_dropped(self) -> int:
+        """How many classes the checkpoints have beyond the task's."""
+        return self.n_classes - self.shapes["unembed.b_U"][0]
+
+    def parameters(self, state: State) -> dict[str, Tensor]:
+        """A checkpoint's parameters, in one dtype, without the classes beyond the task's.
+
+        Raises:
+            ValueError: A tensor is missing, unknown, or of another shape, or holds no floats.
+        """
+        check_masks(state)
+        if layout_of(state) != self.layout:
+            raise ValueError(f"its layout is {layout_of(state)}, that of the others {self.layout}")
+        found = LAYOUTS[self.layout](state)
+        missing = [name for name in self.shapes if name not in found]
+        check_names(missing, [name for name in found if name not in self.shapes])
+        dtype = _common_dtype(found)
+        for name, shape in self.shapes.items():
+            wanted = [*shape[:-1], self.n_classes] if name.startswith("unembed.") else [*shape]
+            if list(found[name].shape) != wanted:
+                raise ValueError(f"{name} is {list(found[name].shape)}, wanted is {wanted}")
+        # Cloned, since safetensors refuses tensors that share memory.
+        return {
+            name: found[name][..., : shape[-1]].detach().to(dtype).clone().contiguous()
+            for name, shape in self.shapes.items()
+        }
+
+
+def make_plan(state: State, stated: Mapping[str, Any], task: Task | None) -> Plan:
+    """The plan that a first checkpoint decides.
+
+    Raises:
+        ValueError: The layout is unknown, something about the model is unknown or contradictory,
+            or the task is missing or of other sizes.
+    """
+    layout = layout_of(state)
+    parameters = LAYOUTS[layout](state)
+    has = sizes_of(parameters, n_ctx=1 if task is None else task.sizes.n_ctx)
+    if task is None:
+        raise ValueError(
+            f"nothing says what it was trained on (d_vocab {has.d_vocab}, d_vocab_out "
+            f"{has.d_vocab_out}, n_ctx {has.n_ctx}): give --task, a TOML file with the task's name "
+            "and fields, or a preset such as modular-addition-113"
+        )
+    _check_sizes(has, task.sizes)
+    config = config_of_shapes(parameters, stated, layout)
+    model = build(config, task.sizes, seed=0)
+    shapes = {name: tuple(value.shape) for name, value in parameters_of(model).items()}
+    return Plan(layout, config, shapes, has.d_vocab_out)
+
+
+def read_task(task: Task | str | Path | None) -> Task | None:
+    """A task, from itself, from a TOML file of it or of an experiment, or from a preset's name.
+
+    Raises:
+        FileNotFoundError: Neither a file nor a preset.
+        ValueError: The file is not TOML, or a field is unknown or wrong.
+    """
+    if task is None or isinstance(task, Task):
+        return task
+    path = Path(task)
+    if not path.is_file():
+        return load_experiment(task).task
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: not TOML: {error}") from None
+    try:
+        return Experiment.model_validate({"name": "any", "task": table.get("task", table)}).task
+    except ValidationError as error:
+        raise ValueError(f"{path}: {readable(error)}") from None
+
+
+def _check_sizes(has: Sizes, wanted: Sizes) -> None:
+    """Refuses a checkpoint of other sizes than the task's.
+
+    A model may answer with any token, as HookedTransformerConfig has it by default; where the
+    task's classes are then fewer than its tokens, they are taken to be the first.
+    """
+    answers_with_tokens = has.d_vocab_out == has.d_vocab and has.d_vocab_out > wanted.d_vocab_out
+    agree = {
+        "d_vocab": has.d_vocab == wanted.d_vocab,
+        "d_vocab_out": has.d_vocab_out == wanted.d_vocab_out or answers_with_tokens,
+        "n_ctx": has.n_ctx == wanted.n_ctx,
+    }
+    for name, agrees in agree.items():
+        if not agrees:
+            raise ValueError(
+                f"{name} is {getattr(has, name)} in the checkpoint and {getattr(wanted, name)} in "
+                "the task: change the task with --task"
+            )
+
+
+def _common_dtype(parameters: Mapping[str, Tensor]) -> torch.dtype:
+    """float64 where a parameter is; otherwise float32, which holds half precision exactly."""
+    for name, value in parameters.items():
+        if not value.is_floating_point():
+            raise ValueError(f"{name} holds {value.dtype}, not floating-point numbers")
+    dtypes = {value.dtype for value in parameters.values()}
+    return torch.float64 if torch.float64 in dtypes else torch.float32

@@ -1,0 +1,110 @@
+import json
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+from interp.checkpoints import Checkpoint, pack
+
+PARAMETERS = {
+    "embed.W_E": torch.arange(12.0).reshape(3, 4),
+    "blocks.0.mlp.b_in": torch.ones(5, dtype=torch.float64),
+    "blocks.0.mlp.b_out": torch.zeros(5, dtype=torch.float64),
+    "scale": torch.tensor(2.0),
+    "empty": torch.zeros(0, 3),
+}
+PACKED = pack(PARAMETERS, step=7)
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory):
+    path = tmp_path_factory.mktemp("checkpoints") / "7.safetensors"
+    path.write_bytes(PACKED)
+    return path
+
+
+def same(found, wanted):
+    return found.keys() == wanted.keys() and all(
+        found[name].dtype == value.dtype and torch.equal(found[name], value)
+        for name, value in wanted.items()
+    )
+
+
+def read(path):
+    """The parameters of a file, or None where it is refused as damaged."""
+    try:
+        return dict(Checkpoint(path))
+    except ValueError:
+        return None
+
+
+def test_what_is_packed_comes_back(file):
+    assert same(dict(Checkpoint(file)), PARAMETERS)
+
+
+def test_facts_come_back(file):
+    assert Checkpoint(file).facts == {"step": 7}
+
+
+def test_the_same_parameters_give_the_same_bytes():
+    turned = dict(reversed(PARAMETERS.items()))
+    assert pack(turned, step=7) == PACKED
+
+
+def test_others_read_the_file_as_any_safetensors(file):
+    assert same(load_file(file), PARAMETERS)
+
+
+def test_metadata_has_one_entry(file):
+    with safe_open(file, framework="np") as opened:
+        assert [json.loads(each)["step"] for each in opened.metadata().values()] == [7]
+
+
+@given(
+    place=st.integers(0, len(PACKED) - 1)
+    | st.integers(0, 8 + int.from_bytes(PACKED[:8], "little")),
+    flipped=st.integers(1, 255),
+)
+def test_one_changed_byte_is_found_or_changes_nothing(tmp_path_factory, place, flipped):
+    content = bytearray(PACKED)
+    content[place] ^= flipped
+    path = tmp_path_factory.getbasetemp() / "changed.safetensors"
+    path.write_bytes(content)
+    found = read(path)
+    assert found is None or same(found, PARAMETERS)
+
+
+@given(
+    place=st.integers(8 + int.from_bytes(PACKED[:8], "little"), len(PACKED) - 1),
+    flipped=st.integers(1, 255),
+)
+def test_one_changed_byte_of_a_tensor_is_always_found(tmp_path_factory, place, flipped):
+    content = bytearray(PACKED)
+    content[place] ^= flipped
+    path = tmp_path_factory.getbasetemp() / "changed.safetensors"
+    path.write_bytes(content)
+    with pytest.raises(
+        ValueError, match=r"is damaged \(.* is not as it was written\); move it away"
+    ):
+        dict(Checkpoint(path))
+
+
+def test_other_tensors_are_read_beside_a_changed_one(tmp_path):
+    content = bytearray(PACKED)
+    content[-1] ^= 1  # the last tensor, in safetensors' order, is of float32
+    (tmp_path / "7.safetensors").write_bytes(content)
+    assert Checkpoint(tmp_path / "7.safetensors")["blocks.0.mlp.b_in"].sum() == 5
+
+
+def test_a_file_without_checksums_is_read(tmp_path):
+    save_file(PARAMETERS, tmp_path / "7.safetensors", metadata={"format": "pt"})
+    assert same(dict(Checkpoint(tmp_path / "7.safetensors")), PARAMETERS)
+
+
+def test_a_type_that_numpy_lacks_is_refused(tmp_path):
+    save_file({"a": torch.ones(2, dtype=torch.bfloat16)}, tmp_path / "7.safetensors")
+    with pytest.raises(ValueError, match=r"is damaged .*bfloat16"):
+        dict(Checkpoint(tmp_path / "7.safetensors"))

@@ -1,0 +1,136 @@
+"""What an import asks for, warns of and says."""
+
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+import torch
+
+from interp import cli
+from interp.run import load
+from tests.foreign import PLAIN, TASK, demo_archive, hooked_state, progress_state, state_of
+from tests.planted import random_model
+
+# Most imports warn of the split; the tests of those warnings look for them by name.
+pytestmark = pytest.mark.filterwarnings("ignore:.*it was trained on", "ignore:.*last 1 left out")
+
+
+def test_a_split_like_the_runs_own_needs_no_warning(imported, recwarn):
+    train = TASK.examples("all", None, 3).label("train").nonzero()[:, 0]
+    imported(demo_archive(train_indices=train), seed=3)
+    assert not recwarn.list
+
+
+@pytest.mark.parametrize(
+    "trained_on",
+    [
+        {"train_indices": torch.arange(24)},
+        {"train_indices": list(range(24))},
+        {"train_data": [(pair // 7, pair % 7, 7) for pair in range(24)]},
+        {"train_data": [(pair // 7, pair % 7) for pair in range(24)]},
+    ],
+)
+def test_another_split_is_warned_of_with_what_is_shared(imported, trained_on):
+    shared = int(TASK.examples("all", None, 0).label("train")[:24].sum())
+    message = rf"trained on 24 examples, of which {shared} are among the 24 .* not its own split"
+    with pytest.warns(UserWarning, match=message):
+        imported(demo_archive(**trained_on))
+
+
+def test_a_split_that_is_not_stored_is_warned_of(imported):
+    with pytest.warns(UserWarning, match=r"it was trained on are not stored: .* need not be its"):
+        imported(demo_archive())
+
+
+def test_a_split_in_an_unknown_form_is_warned_of(imported):
+    with pytest.warns(UserWarning, match="it was trained on are stored in a form unknown here"):
+        imported(demo_archive(train_indices=torch.tensor([4000])))
+
+
+def test_classes_beyond_the_tasks_are_warned_of(imported):
+    message = "answer with 8 classes, the task has 7: the last 1 left out"
+    with pytest.warns(UserWarning, match=message):
+        imported(progress_state())
+
+
+@pytest.mark.parametrize(
+    ("options", "asked"),
+    [
+        ({}, "give --act-fn relu"),
+        ({"act_fn": "relu"}, r"give --normalization-type none \(or LNPre\)"),
+    ],
+)
+def test_what_shapes_cannot_tell_is_asked_for_by_name(imported, options, asked):
+    with pytest.raises(ValueError, match=asked):
+        imported(hooked_state(), options=options)
+
+
+def test_the_task_is_asked_for_with_the_sizes_it_must_have(imported):
+    with pytest.raises(ValueError, match=r"\(d_vocab 8, d_vocab_out 7, n_ctx 3\): give --task"):
+        imported(hooked_state(), task=None, options=PLAIN)
+
+
+def test_layer_norm_is_known_by_its_parameters(imported):
+    state = state_of(random_model(normalization_type="LN"))
+    run = imported(state, options={"act_fn": "relu"})
+    assert run.experiment.model.normalization_type == "LN"
+
+
+def test_a_model_without_mlp_needs_no_activation(imported):
+    state = state_of(random_model(attn_only=True))
+    assert imported(state, options={"normalization_type": None}).experiment.model.attn_only
+
+
+def test_the_progress_measures_code_may_have_used_gelu(imported):
+    run = imported({"model": progress_state(), "config": {"act_type": "GeLU", "num_heads": 2}})
+    assert run.experiment.model.act_fn == "gelu"
+
+
+@pytest.fixture
+def interp(monkeypatch, capsys):
+    """Runs `interp import` in this process: exit code, output, errors."""
+
+    def call(*arguments: object) -> tuple[Any, str, str]:
+        monkeypatch.setattr(sys, "argv", ["interp", "import", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stopped:
+            cli.main()
+        return (stopped.value.code or 0, *capsys.readouterr())
+
+    return call
+
+
+def test_the_help_has_an_example(interp):
+    assert "Example: interp import" in interp("--help")[1]
+
+
+def test_the_command_writes_a_run_and_says_what_it_warns_of(save, tmp_path):
+    task, config = tmp_path / "task.toml", tmp_path / "config.toml"
+    task.write_text('name = "modular_arithmetic"\np = 7\n')
+    config.write_text('normalization_type = "none"\nattention_dir = "bidirectional"\n')
+    options = ["--task", task, "--act-fn", "relu", "--config", config]
+    command = ["import", save(hooked_state()), "--out", tmp_path / "run", *options]
+    done = subprocess.run(
+        [sys.executable, "-m", "interp", *command], capture_output=True, text=True, check=True
+    )
+    assert "1 checkpoints, the last at 100" in done.stdout
+    assert done.stderr.count("\n") == 1
+    assert load(tmp_path / "run").experiment.model.attention_dir == "bidirectional"
+
+
+@pytest.mark.parametrize(
+    ("task", "message"),
+    [
+        ('name = "modular"', "no task 'modular'; there are modular_arithmetic"),
+        ('name = "modular_arithmetic"\np = 1', "p: Input should be greater than or equal to 2"),
+        ("name =", "not TOML"),
+        ("task = 3", "Input should be"),
+    ],
+)
+def test_the_command_refuses_in_one_line(interp, save, tmp_path, task, message):
+    (tmp_path / "task.toml").write_text(task)
+    options = ("--task", tmp_path / "task.toml")
+    code, out, err = interp(save(hooked_state()), "--out", tmp_path / "run", *options)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert message in err
+    assert not (tmp_path / "run").exists()
