@@ -84,3 +84,15 @@ def test_a_result_of_another_version_of_the_class_is_refused(tmp_path, analysed)
 def test_other_options_have_another_folder(analysed):
     folders = {result_folder(analysed, "A", "all", {"options": {"x": x}}) for x in (1, 2)}
     assert len(folders) == 2
+
+
+@pytest.mark.parametrize("part", ["../../out", "/tmp/out", "..", "a/b", "nul\0", "", "n" * 81])
+def test_a_name_or_split_is_no_way_out_of_the_folder(run, part):
+    for name, split in ((part, "all"), ("FourierSpectrum", part)):
+        with pytest.raises(ValueError, match="cannot name a folder of results"):
+            result_folder(run, name, split, {})
+
+
+def test_hostile_options_name_a_folder_inside_the_run(run):
+    folder = result_folder(run, "FourierSpectrum", "all", {"../../out": "/tmp/\0"})
+    assert folder.parent == run.path / "results" / "FourierSpectrum"

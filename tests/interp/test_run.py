@@ -1,5 +1,6 @@
 import json
 import resource
+from contextlib import contextmanager
 
 import pytest
 import torch
@@ -55,27 +56,33 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path):
     assert [file.name for file in (tmp_path / "new").iterdir()] == ["file"]
 
 
-@pytest.fixture
+@contextmanager
 def full_disk():
-    """No file may grow beyond 100 bytes."""
-    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    """No file may grow beyond 100 bytes: for a moment only, since pytest may print to a file."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-@pytest.mark.usefixtures("full_disk")
 def test_a_file_that_does_not_fit_leaves_the_earlier_one(tmp_path):
     write_whole(tmp_path / "file", b"earlier")
-    with pytest.raises(OSError, match=r"/file could not be written \(File too large\); nothing is"):
+    with (
+        pytest.raises(OSError, match=r"/file could not be written \(File too large\); nothing is"),
+        full_disk(),
+    ):
         write_whole(tmp_path / "file", bytes(101))
     assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"earlier"]
 
 
-@pytest.mark.usefixtures("full_disk")
 def test_a_line_that_does_not_fit_is_taken_back(tmp_path):
     (tmp_path / "file").write_bytes(b"earlier")
-    with pytest.raises(OSError, match=r"/file could not be written \(File too large\); nothing is"):
+    with (
+        pytest.raises(OSError, match=r"/file could not be written \(File too large\); nothing is"),
+        full_disk(),
+    ):
         append_whole(tmp_path / "file", bytes(101))
     assert (tmp_path / "file").read_bytes() == b"earlier"
 
