@@ -48,8 +48,9 @@ class ClockPizza(Result):
             each frequency 1..n//2.
     """
 
-    needs: ClassVar = ("tokens", "constants.p", "constants.operation", "constants.wave", "constants.ordered_pairs",
-                       "labels.a", "labels.b", "labels.c", "weights.W_E")  # fmt: skip
+    needs: ClassVar = ("tokens", "constants.p", "constants.operation", "constants.wave",
+                       "constants.ordered_pairs", "labels.a", "labels.b", "labels.c",
+                       "weights.W_E")  # fmt: skip
     reference: ClassVar = "first"
     sliding: ClassVar = ("scores", "correct_logits")
 
