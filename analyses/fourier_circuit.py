@@ -230,7 +230,7 @@ def _grids(snapshot: Snapshot) -> tuple[Float[Tensor, "n n n"], Grid, Bool[Tenso
     """Logits [a, b, class], last neurons [a, b, neuron] and train [a, b], in wave order."""
     examples, layer = snapshot.examples, snapshot.config.n_layers - 1
     constants = examples.constants
-    p, orders = constants["p"], fourier.residue_order(constants["operation"], constants["p"])
+    p, orders = constants["p"], fourier.orders_of(constants)
     index = torch.full((p, p), -1)
     index[examples.label("a"), examples.label("b")] = torch.arange(len(examples))
     if bool((index < 0).any()):
@@ -247,7 +247,7 @@ def _grids(snapshot: Snapshot) -> tuple[Float[Tensor, "n n n"], Grid, Bool[Tenso
 
 def _own_keys(snapshot: Snapshot, fve: Tensor, share: float, least_fve: float) -> tuple[int, ...]:
     constants = snapshot.examples.constants
-    order = fourier.residue_order(constants["operation"], constants["p"])[0]
+    order = fourier.orders_of(constants)[0]
     power = fourier.frequency_power(snapshot.weights("W_E").double().cpu()[order])
     strong = fourier.keys_by_share(fourier.frequency_shares(power), share)
     return tuple(key for key in strong if fve[key - 1] >= least_fve)
@@ -255,7 +255,7 @@ def _own_keys(snapshot: Snapshot, fve: Tensor, share: float, least_fve: float) -
 
 def _readout(snapshot: Snapshot, neurons: Grid, keys: Sequence[int]) -> dict[str, Any]:
     constants = snapshot.examples.constants
-    order = fourier.residue_order(constants["operation"], constants["p"])[2]
+    order = fourier.orders_of(constants)[2]
     W_L = snapshot.weights("neuron_out").double().cpu()[:, order]
     found = [readout_waves(neurons, W_L, key) for key in keys]
     return {
