@@ -1,86 +1,146 @@
 """Which batch each update sees: a pure function of the experiment and the step.
 
-A fixed training set is staged on the device once and indexed by a permutation an epoch, from
-(order seed, phase, epoch). Endless data are drawn a chunk of batches at a time, chunk c from
-(data seed, phase, c). So a resumed run, a run alone and a member of a stack see the same batches.
+Training is cut into stretches of steps, each of which reads one table of examples. A fixed
+training set is one table, read in a permutation an epoch, from (order seed, phase, epoch). Endless
+data are drawn a table of some batches at a time, table c from (data seed, phase, c). So a resumed
+run, a run alone and a member of a stack see the same batches.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import torch
+from jaxtyping import Int
 from torch import Tensor
 
-from interp.experiment import Experiment, Phase
+from interp.experiment import Experiment
 from interp.randomness import generator
 from interp.tasks import Batch, Task
+from interp.training import Phase
 
 BatchSource = Callable[[int], Batch]
 
 
+@dataclass(frozen=True, eq=False)
+class Stretch:
+    """The batches of successive steps.
+
+    Attributes:
+        start: The first of the steps.
+        steps: How many there are.
+        table: The examples, by name `[row, ...]`.
+        order: Rows in the order they are read; None stands for the table's own.
+        size: Rows a batch.
+    """
+
+    start: int
+    steps: int
+    table: Batch
+    order: Int[Tensor, " row"] | None
+    size: int
+
+    @property
+    def end(self) -> int:
+        """The first step after it."""
+        return self.start + self.steps
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every batch is the whole table."""
+        return self.order is None and self.size == len(self.table["targets"])
+
+    def batch(self, step: int) -> Batch:
+        """The batch of the update that leads from `step` to the next."""
+        if self.is_whole:
+            return self.table
+        first = (step - self.start) * self.size
+        rows = slice(first, first + self.size)
+        if self.order is None:
+            return {name: values[rows] for name, values in self.table.items()}
+        return {name: values[self.order[rows]] for name, values in self.table.items()}
+
+
+StretchSource = Callable[[int], Stretch]
+
+
 def batch_source(experiment: Experiment, device: torch.device) -> BatchSource:
     """A function from a step to its batch, on the device."""
+    stretch_at = stretch_source(experiment, device)
+    return lambda step: stretch_at(step).batch(step)
+
+
+def stretch_source(experiment: Experiment, device: torch.device) -> StretchSource:
+    """A function from a step to the stretch it lies in, on the device; the last is remembered."""
+    phases = _phases(experiment)
+    sources = [
+        _source(experiment, phase.tasks[0], start, index, device)
+        for index, (start, phase) in enumerate(phases)
+    ]
+    memory: list[Stretch] = []
+
+    def stretch_at(step: int) -> Stretch:
+        if not memory or not memory[0].start <= step < memory[0].end:
+            index = max(i for i, (start, _) in enumerate(phases) if start <= step)
+            found, end = sources[index](step), phases[index][0] + phases[index][1].steps
+            memory[:] = [replace(found, steps=min(found.steps, end - found.start))]
+        return memory[0]
+
+    return stretch_at
+
+
+def _phases(experiment: Experiment) -> list[tuple[int, Phase]]:
+    """Each phase of training with the step it begins at."""
     training = experiment.training
     assert training is not None  # checked by `train`
     schedule = training.schedule or (Phase(steps=training.steps, tasks=(experiment.task,)),)
-    starts, sources = [], []
-    for index, phase in enumerate(schedule):
-        starts.append(sum(earlier.steps for earlier in schedule[:index]))
-        sources.append(_task_source(experiment, phase.tasks[0], index, device))
-
-    def batch_at(step: int) -> Batch:
-        index = max(i for i, start in enumerate(starts) if start <= step)
-        return sources[index](step - starts[index])
-
-    return batch_at
+    return [
+        (sum(earlier.steps for earlier in schedule[:index]), phase)
+        for index, phase in enumerate(schedule)
+    ]
 
 
-def _task_source(
-    experiment: Experiment, task: Task, phase: int, device: torch.device
-) -> BatchSource:
+def _source(
+    experiment: Experiment, task: Task, start: int, phase: int, device: torch.device
+) -> StretchSource:
+    """The stretches of one phase, which begins at `start`."""
     training, seeds = experiment.training, experiment.seeds
     assert training is not None
     if task.train_count is None:
         assert training.batch_size is not None  # endless data without it are refused
         key = (seeds.data, phase)
-        return _chunks(task, training.batch_size, training.chunk, key, device)
+        return _chunks(task, (training.batch_size, training.chunk), start, key, device)
     table = _to(task.data(None, generator(seeds.data, 0)), device)
     if training.batch_size is None or training.batch_size >= task.train_count:
-        return lambda step: table
-    return _epochs(table, task.train_count, training.batch_size, (seeds.order, phase))
+        whole = Stretch(start, training.steps, table, None, task.train_count)
+        return lambda step: whole
+    return _epochs(table, training.batch_size, start, (seeds.order, phase))
 
 
-def _epochs(table: Batch, count: int, size: int, key: tuple[int, int]) -> BatchSource:
+def _epochs(table: Batch, size: int, start: int, key: tuple[int, int]) -> StretchSource:
     """Batches without replacement; what is left at the end of an epoch is not used."""
+    count, device = len(table["targets"]), table["targets"].device
     an_epoch = count // size
-    memory: dict[int, Tensor] = {}
 
-    def batch_at(step: int) -> Batch:
-        epoch, place = divmod(step, an_epoch)
-        if epoch not in memory:
-            memory.clear()
-            memory[epoch] = torch.randperm(count, generator=generator(*key, epoch))
-        rows = memory[epoch][place * size : (place + 1) * size]
-        return {name: values[rows.to(values.device)] for name, values in table.items()}
+    def stretch_at(step: int) -> Stretch:
+        epoch = (step - start) // an_epoch
+        order = torch.randperm(count, generator=generator(*key, epoch)).to(device)
+        return Stretch(start + epoch * an_epoch, an_epoch, table, order, size)
 
-    return batch_at
+    return stretch_at
 
 
 def _chunks(
-    task: Task, size: int, chunk: int, key: tuple[int, int], device: torch.device
-) -> BatchSource:
-    memory: dict[int, Mapping[str, Tensor]] = {}
+    task: Task, shape: tuple[int, int], start: int, key: tuple[int, int], device: torch.device
+) -> StretchSource:
+    """Batches of data drawn without end, so many at a time."""
+    size, chunk = shape
 
-    def batch_at(step: int) -> Batch:
-        which, place = divmod(step, chunk)
-        if which not in memory:
-            memory.clear()
-            memory[which] = _to(task.data(size * chunk, generator(*key, which)), device)
-        return {
-            name: values[place * size : (place + 1) * size]
-            for name, values in memory[which].items()
-        }
+    def stretch_at(step: int) -> Stretch:
+        which = (step - start) // chunk
+        table = _to(task.data(size * chunk, generator(*key, which)), device)
+        return Stretch(start + which * chunk, chunk, table, None, size)
 
-    return batch_at
+    return stretch_at
 
 
 def _to(batch: Batch, device: torch.device) -> Batch:

@@ -5,10 +5,12 @@ from pathlib import Path
 
 from analyses import FourierCircuit, FourierSpectrum, GrokkingPhases
 from interp.analyze import analyze, trace
+from interp.device import Device
 from interp.experiment import load_experiment
 from interp.report import write_report
 from interp.run import Run
-from interp.train import Device, Row, train
+from interp.state import Row
+from interp.train import train
 
 
 def run_demo(

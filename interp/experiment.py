@@ -7,37 +7,22 @@ import hashlib
 import re
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import tomli_w
 from pydantic import (
     AfterValidator,
     BaseModel,
-    BeforeValidator,
-    ConfigDict,
     Field,
-    NonNegativeInt,
-    SerializeAsAny,
     ValidationError,
     model_validator,
 )
 
 from hooks import ModelConfig
-from interp.tasks import TASKS, Task
+from interp.training import AnyTask, Frozen, Seeds, Training
 
 PRESETS = Path(__file__).parent / "presets"
 NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,79}")
-
-
-def _task(value: Any) -> Any:
-    if not isinstance(value, dict):
-        return value
-    name = value.get("name")
-    if name is None:
-        raise ValueError(f"name is missing; there are {', '.join(TASKS)}")
-    if name not in TASKS:
-        raise ValueError(f"no task '{name}'; there are {', '.join(TASKS)}")
-    return TASKS[name].model_validate(value)
 
 
 def _name(value: str) -> str:
@@ -50,116 +35,6 @@ def _name(value: str) -> str:
 
 
 Name = Annotated[str, AfterValidator(_name)]
-Beta = Annotated[float, Field(ge=0, lt=1)]
-AnyTask = Annotated[SerializeAsAny[Task], BeforeValidator(_task)]
-
-
-class Frozen(BaseModel):
-    """A frozen table of the TOML file; unknown keys are refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Steps(Frozen):
-    """Which steps: every so many, so many on a logarithmic grid, or a list. Step 0 is in all."""
-
-    every: int | None = Field(default=None, ge=1)
-    logarithmic: int | None = Field(default=None, ge=2)
-    listed: tuple[NonNegativeInt, ...] | None = None
-
-    @model_validator(mode="after")
-    def _one_of_three(self) -> "Steps":
-        if sum(value is not None for value in (self.every, self.logarithmic, self.listed)) != 1:
-            raise ValueError("give one of every, logarithmic and listed")
-        return self
-
-    def up_to(self, last: int) -> frozenset[int]:
-        """The steps from 0 to `last`, both included."""
-        if self.every is not None:
-            chosen = range(0, last, self.every)
-        elif self.logarithmic is not None:
-            above_zero = self.logarithmic - 1
-            chosen = (round(last ** (i / (above_zero - 1))) for i in range(above_zero - 1))
-        else:
-            chosen = (step for step in self.listed or () if step <= last)
-        return frozenset({0, *chosen, last})
-
-
-class Stop(Frozen):
-    """Train on for `extra_steps` after a metric has held its level for several evaluations.
-
-    The crossing is the first of `evaluations` successive evaluations at or above `at_least`:
-    single evaluations spike and dip at the learning rates that grok fast.
-    """
-
-    metric: str = "test.accuracy"
-    at_least: float = 0.99
-    evaluations: int = Field(default=3, ge=1)
-    extra_steps: int = Field(default=0, ge=0)
-
-
-class Phase(Frozen):
-    """A stretch of training on other data than the evaluated task's: one task, for so many steps.
-
-    `weights`, the shares of several tasks in a mixture, must be left out while there is but one.
-    """
-
-    steps: int = Field(ge=1)
-    tasks: tuple[AnyTask, ...] = Field(min_length=1, max_length=1)
-    weights: tuple[float, ...] | None = Field(default=None, max_length=0)
-
-
-class Seeds(Frozen):
-    """Separate seeds: of the initial weights, of the data and their split, of the batch order."""
-
-    model: int = Field(default=0, ge=0)
-    data: int = Field(default=0, ge=0)
-    order: int = Field(default=0, ge=0)
-
-
-class Training(Frozen):
-    """How a model is trained.
-
-    Attributes:
-        steps: Optimiser updates, at most.
-        optimizer: adamw decouples weight decay from the gradient, adam does not.
-        warmup_steps: Update t (from 0) runs at lr min(t / warmup_steps, 1), so the first is idle.
-        batch_size: Examples an update; the whole training set where left out.
-        chunk: Batches drawn at a time where a task's data are endless.
-        frozen: Parameters that stay as initialised, by name pattern (`*.b_*`).
-        dtype: Of parameters and activations.
-        loss_dtype: In which the loss is computed; float32 quantises it below 1e-7.
-        loss_scale: What the loss is multiplied by; recorded metrics are not.
-        evaluate: When metrics are recorded.
-        checkpoints: When the model is kept.
-        stop: When training may end early.
-        schedule: Training data by stretch of steps; the evaluated task's where left out.
-    """
-
-    steps: int = Field(ge=1)
-    optimizer: Literal["adamw", "adam"] = "adamw"
-    lr: float = Field(default=1e-3, gt=0)
-    betas: tuple[Beta, Beta] = (0.9, 0.999)
-    eps: float = Field(default=1e-8, gt=0)
-    weight_decay: float = Field(default=0.0, ge=0)
-    warmup_steps: int = Field(default=0, ge=0)
-    batch_size: int | None = Field(default=None, ge=1)
-    chunk: int = Field(default=64, ge=1)
-    frozen: tuple[str, ...] = ()
-    dtype: Literal["float32", "float64"] = "float32"
-    loss_dtype: Literal["float32", "float64"] = "float64"
-    loss_scale: float = Field(default=1.0, gt=0)
-    evaluate: Steps = Steps(every=100)
-    checkpoints: Steps = Steps(logarithmic=15)
-    stop: Stop | None = None
-    schedule: tuple[Phase, ...] = ()
-
-    @model_validator(mode="after")
-    def _schedule_covers_training(self) -> "Training":
-        total = sum(phase.steps for phase in self.schedule)
-        if self.schedule and total != self.steps:
-            raise ValueError(f"schedule covers {total} steps, steps says {self.steps}")
-        return self
 
 
 class Experiment(Frozen):

@@ -1,55 +1,60 @@
-"""What changes while training, and how it is kept so that a killed run goes on from it.
+"""Where training stands, and how it is kept so that a killed run goes on from it.
 
 Each step that is kept leaves a checkpoint, then `state.safetensors`, which holds the optimiser's
 moments too. A process killed between the two goes on from the state before, and writes the same
-checkpoint again.
+checkpoint again. A model trained alone and a member of a stack leave the same files.
 """
 
 import json
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatch
-from typing import Any
 
-import torch
 from torch import Tensor
 
 from hooks import build
-from hooks.models import HookedModel, move, parameters_of, restore
+from hooks.models import parameters_of
 from interp.checkpoints import Checkpoint, pack
-from interp.experiment import Experiment, Training
+from interp.experiment import Experiment
 from interp.run import Run, append_whole, read_metrics, write_whole
+from interp.training import Training
 
 Row = dict[str, float]
-MOMENTS = ("exp_avg", "exp_avg_sq")
-OPTIMIZERS = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}
 
 
-@dataclass(eq=False)
-class Trainee:
-    """What changes while training: the model, its optimiser, the number of updates, the metrics."""
+@dataclass(frozen=True, eq=False)
+class State:
+    """Where training stands: all that a later call goes on from.
 
-    model: HookedModel
-    optimizer: torch.optim.Optimizer
+    Attributes:
+        step: The number of updates made.
+        parameters: By name.
+        moments: What the optimiser remembers, by `<moment>/<parameter>` in torch's names
+            (`exp_avg/embed.W_E`); empty before the first update.
+        rows: The metrics of earlier steps.
+    """
+
     step: int
+    parameters: Mapping[str, Tensor]
+    moments: Mapping[str, Tensor]
     rows: list[Row]
 
 
-def fresh(experiment: Experiment, device: torch.device) -> Trainee:
-    """An untrained model with its optimiser.
-
-    Raises:
-        ValueError: A pattern of `training.frozen` matches no parameter.
-    """
+def fresh(experiment: Experiment) -> State:
+    """The untrained model."""
     training = experiment.training
     assert training is not None
     seed, sizes = experiment.seeds.model, experiment.task.sizes
     model = build(experiment.model, sizes, seed=seed, dtype=training.dtype)
-    return Trainee(model, _optimizer(model, training, device), step=0, rows=[])
+    scaled = {
+        name: value * training.init_scale if value.ndim > 1 else value
+        for name, value in parameters_of(model).items()
+    }
+    return State(step=0, parameters=scaled, moments={}, rows=[])
 
 
-def resumed(run: Run, training: Training, device: torch.device) -> Trainee | None:
+def resumed(run: Run, training: Training) -> State | None:
     """The state that an earlier call left behind, or None where that kept nothing yet.
 
     Raises:
@@ -68,28 +73,42 @@ def resumed(run: Run, training: Training, device: torch.device) -> Trainee | Non
     if "step" not in kept.facts:
         raise ValueError(f"{file} is of an older version, without its step; use a new folder")
     tensors, step = dict(kept), int(kept.facts["step"])
-    parameters = {name: value for name, value in tensors.items() if "/" not in name}
-    model = restore(run.experiment.model, run.experiment.task.sizes, parameters)
-    optimizer = _optimizer(model, training, device)
-    if len(tensors) > len(parameters):
-        _load_moments(model, optimizer, tensors, step)
-    return Trainee(model, optimizer, step, _rows_before(run, training, step))
+    return State(
+        step=step,
+        parameters={name: value for name, value in tensors.items() if "/" not in name},
+        moments={name: value for name, value in tensors.items() if "/" in name},
+        rows=_rows_before(run, training, step),
+    )
 
 
-def keep(run: Run, trainee: Trainee) -> None:
+def keep(run: Run, state: State) -> None:
     """Writes the checkpoint, then the state that training resumes from."""
-    parameters = {
-        name: value.cpu().contiguous() for name, value in parameters_of(trainee.model).items()
-    }
-    write_whole(run.path / "checkpoints" / f"{trainee.step}.safetensors", pack(parameters))
-    states = trainee.optimizer.state_dict()["state"]
-    moments = {
-        f"{moment}/{name}": states[index][moment].cpu()
-        for index, name in enumerate(_trained(trainee.model))
-        for moment in (MOMENTS if states else ())
-    }
-    content = pack(parameters | moments, step=trainee.step)
+    parameters = {name: value.cpu().contiguous() for name, value in state.parameters.items()}
+    moments = {name: value.cpu().contiguous() for name, value in state.moments.items()}
+    write_whole(run.path / "checkpoints" / f"{state.step}.safetensors", pack(parameters))
+    content = pack(parameters | moments, step=state.step)
     write_whole(run.path / "state.safetensors", content)
+
+
+def is_trained(name: str, training: Training) -> bool:
+    """Whether a parameter is trained rather than frozen."""
+    return not any(fnmatch(name, pattern) for pattern in training.frozen)
+
+
+def check_frozen(names: Iterable[str], training: Training) -> None:
+    """Refuses patterns of frozen parameters that match nothing.
+
+    Raises:
+        ValueError: A pattern of `training.frozen` matches no parameter, or they leave none.
+    """
+    names = list(names)
+    for pattern in training.frozen:
+        if not any(fnmatch(name, pattern) for name in names):
+            raise ValueError(
+                f"training.frozen: '{pattern}' matches no parameter; there are {', '.join(names)}"
+            )
+    if not any(is_trained(name, training) for name in names):
+        raise ValueError("training.frozen: nothing is left to train; take a pattern out")
 
 
 def rewrite_metrics(run: Run, rows: list[Row]) -> None:
@@ -121,39 +140,3 @@ def _rows_before(run: Run, training: Training, step: int) -> list[Row]:
             )
         warnings.warn(f"{text}; they are not measured again", stacklevel=2)
     return rows
-
-
-def _optimizer(model: Any, training: Training, device: torch.device) -> torch.optim.Optimizer:
-    move(model, device)
-    names = [name for name, _ in model.named_parameters()]
-    for pattern in training.frozen:
-        if not any(fnmatch(name, pattern) for name in names):
-            raise ValueError(
-                f"training.frozen: '{pattern}' matches no parameter; there are {', '.join(names)}"
-            )
-    for name, parameter in model.named_parameters():
-        parameter.requires_grad_(not any(fnmatch(name, each) for each in training.frozen))
-    return OPTIMIZERS[training.optimizer](
-        [parameter for parameter in model.parameters() if parameter.requires_grad],
-        lr=training.lr,
-        betas=training.betas,
-        eps=training.eps,
-        weight_decay=training.weight_decay,
-        fused=True,
-    )
-
-
-def _load_moments(
-    model: HookedModel, optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor], step: int
-) -> None:
-    states = {
-        index: {moment: tensors[f"{moment}/{name}"] for moment in MOMENTS}
-        | {"step": torch.tensor(float(step))}
-        for index, name in enumerate(_trained(model))
-    }
-    optimizer.load_state_dict(optimizer.state_dict() | {"state": states})
-
-
-def _trained(model: HookedModel) -> list[str]:
-    """Names of the parameters that are trained, in the optimiser's order."""
-    return [name for name, value in model.named_parameters() if value.requires_grad]

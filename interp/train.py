@@ -5,26 +5,52 @@ update. Batches are a function of the step and the stop rule is a function of th
 a run that was killed continues from its last checkpoint bit for bit (on the CPU).
 """
 
-import json
 import math
-import platform
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from importlib.metadata import version
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import torch
+from torch import Tensor
+from torch.optim import Optimizer
 
 from hooks import Snapshot
 from hooks.fast import training_logits
+from hooks.models import HookedModel, move, parameters_of, restore
 from interp.batches import batch_source
-from interp.experiment import Experiment, Training
-from interp.lock import alone
-from interp.run import Run, write_whole
-from interp.state import Row, Trainee, append_metrics, fresh, keep, resumed, rewrite_metrics
+from interp.device import Device, matmul_precision, pick_device
+from interp.experiment import Experiment
+from interp.optimizers import MOMENTS, clip_and_penalise, optimizer_of
+from interp.run import Run
+from interp.state import (
+    Row,
+    State,
+    append_metrics,
+    check_frozen,
+    fresh,
+    is_trained,
+    keep,
+    resumed,
+    rewrite_metrics,
+)
+from interp.tasks import model_inputs
+from interp.training import Training
+from interp.writing import writing
 
-Device = Literal["auto", "cpu", "cuda"]
+
+@dataclass(eq=False)
+class Trainee:
+    """What changes while training: the model, its optimiser, the number of updates, the metrics."""
+
+    model: HookedModel
+    optimizer: Optimizer
+    step: int
+    rows: list[Row]
+
+    @property
+    def trained(self) -> dict[str, Tensor]:
+        """Parameters that are not frozen, by name, in the optimiser's order."""
+        return {name: p for name, p in self.model.named_parameters() if p.requires_grad}
 
 
 def train(
@@ -49,12 +75,10 @@ def train(
         ValueError: The experiment has no training, the folder belongs to another experiment, or
             the loss is no longer a number.
     """
-    training = experiment.training
-    if training is None:
-        raise ValueError(f"experiment {experiment.name} has no [training] table to train by")
+    training = training_of(experiment)
     place = pick_device(device)
-    with writing(experiment, Path(path)) as run:
-        trainee = resumed(run, training, place) or fresh(experiment, place)
+    with writing(experiment, Path(path)) as run, matmul_precision(training):
+        trainee = trainee_of(experiment, resumed(run, training) or fresh(experiment), place)
         rewrite_metrics(run, trainee.rows)
         updates = _updates(experiment, trainee, place)
         scores = _scores(experiment, trainee)
@@ -70,11 +94,22 @@ def train(
                 end = end_of(training, trainee.rows)
                 on_evaluate(trainee.rows[-1], end)
             if step in kept or step == end:
-                keep(run, trainee)
+                keep(run, state_of(trainee, training))
             if step == end:
                 return run
             updates()
             trainee.step += 1
+
+
+def training_of(experiment: Experiment) -> Training:
+    """The experiment's training.
+
+    Raises:
+        ValueError: It has none.
+    """
+    if experiment.training is None:
+        raise ValueError(f"experiment {experiment.name} has no [training] table to train by")
+    return experiment.training
 
 
 def end_of(training: Training, rows: list[Row]) -> int:
@@ -95,79 +130,60 @@ def end_of(training: Training, rows: list[Row]) -> int:
     return training.steps
 
 
-def learning_rate(training: Training, step: int) -> float:
-    """The learning rate of the update that leads from `step` to the next."""
-    warmup = training.warmup_steps
-    return training.lr * min(step / warmup, 1.0) if warmup else training.lr
-
-
-def pick_device(device: Device) -> torch.device:
-    """The device to run on; auto takes CUDA where there is one.
+def trainee_of(experiment: Experiment, state: State, device: torch.device) -> Trainee:
+    """A live model and its optimiser, as the state has them.
 
     Raises:
-        ValueError: cuda was asked for and there is none.
+        ValueError: The state is of another model, or a pattern of frozen parameters matches none.
     """
-    if device == "cuda" and not torch.cuda.is_available():
-        raise ValueError("device cuda: torch sees no GPU here; use --device cpu or auto")
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(device)
+    training = training_of(experiment)
+    model = restore(experiment.model, experiment.task.sizes, state.parameters)
+    check_frozen(state.parameters, training)
+    move(model, device)
+    model.train()
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(is_trained(name, training))
+    trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    optimizer = optimizer_of(list(trained.values()), training)
+    if state.moments:
+        names = {moment.partition("/")[0] for moment in state.moments}
+        remembered = {
+            index: {moment: state.moments[f"{moment}/{name}"] for moment in names}
+            | {"step": torch.tensor(float(state.step))}
+            for index, name in enumerate(trained)
+        }
+        optimizer.load_state_dict(optimizer.state_dict() | {"state": remembered})
+    return Trainee(model, optimizer, state.step, list(state.rows))
 
 
-@contextmanager
-def writing(experiment: Experiment, path: Path) -> Iterator[Run]:
-    """The run folder of an experiment, made where missing, and held against other writers.
-
-    Raises:
-        ValueError: The folder belongs to another experiment, or another process writes to it.
-        OSError: It cannot be made.
-    """
-    _check_folder(experiment, path)
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise OSError(f"{path} cannot be made ({reason}); choose another place") from None
-    with alone(path):
-        _check_folder(experiment, path)  # again, since another process may have begun it
-        if not Run(path).steps:
-            write_whole(path / "experiment.toml", experiment.to_toml().encode())
-        if not (path / "environment.json").is_file():
-            write_whole(path / "environment.json", _environment().encode())
-        yield Run(path)
-
-
-def _check_folder(experiment: Experiment, path: Path) -> None:
-    file = path / "experiment.toml"
-    if file.is_file():
-        # A folder without checkpoints is a training refused at its start: it takes the corrected.
-        if Run(path).steps and Run(path).experiment != experiment:
-            raise ValueError(f"{file} is another experiment; choose a new folder with --out")
-    elif path.is_dir() and any(not each.name.startswith(".") for each in path.iterdir()):
-        raise ValueError(f"{path} is not empty and holds no experiment.toml; choose another")
-
-
-def _environment() -> str:
-    versions = {name: version(name) for name in ("interp", "torch", "transformer-lens")}
-    facts = versions | {"python": platform.python_version(), "threads": torch.get_num_threads()}
-    return json.dumps(facts, indent=1) + "\n"
+def state_of(trainee: Trainee, training: Training) -> State:
+    """What is to be kept of a trainee; tensors share memory with it."""
+    states = trainee.optimizer.state_dict()["state"]
+    moments = {
+        f"{moment}/{name}": states[index][moment]
+        for index, name in enumerate(trainee.trained)
+        for moment in MOMENTS[training.optimizer]
+        if isinstance(states.get(index, {}).get(moment), Tensor)
+    }
+    return State(trainee.step, parameters_of(trainee.model), moments, trainee.rows)
 
 
 def _updates(experiment: Experiment, trainee: Trainee, device: torch.device) -> Callable[[], None]:
     """A function that makes the next update."""
-    task, training = experiment.task, experiment.training
-    assert training is not None
+    task, training = experiment.task, training_of(experiment)
     batch_at = batch_source(experiment, device)
     logits_of = training_logits(trainee.model, experiment.model, task.positions)
     loss_dtype = getattr(torch, training.loss_dtype)
+    trained = list(trainee.trained.values())
 
     def update() -> None:
-        trainee.optimizer.param_groups[0]["lr"] = learning_rate(training, trainee.step)
+        lr = training.learning_rate(trainee.step)
+        trainee.optimizer.param_groups[0]["lr"] = lr
         batch = batch_at(trainee.step)
-        inputs = batch["tokens"] if "tokens" in batch else batch["inputs"]
-        loss = task.loss(logits_of(inputs).to(loss_dtype), batch) * training.loss_scale
+        loss = task.loss(logits_of(model_inputs(batch)).to(loss_dtype), batch)
         trainee.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        (loss * training.loss_scale).backward()
+        clip_and_penalise(trained, training, lr)
         trainee.optimizer.step()
 
     return update
@@ -185,9 +201,12 @@ def _scores(experiment: Experiment, trainee: Trainee) -> Callable[[], Row]:
             found = task.score(snapshot)
             row |= {f"{split}.{name}": value for name, value in found.items()}
         if any(math.isnan(value) for value in row.values()):
-            raise ValueError(
-                f"training.lr: a metric is not a number at step {trainee.step}; lower lr"
-            )
+            raise ValueError(diverged(trainee.step))
         return row
 
     return scores
+
+
+def diverged(step: int) -> str:
+    """What is said of a model whose metrics are no longer numbers."""
+    return f"training.lr: a metric is not a number at step {step}; lower lr"

@@ -1,10 +1,10 @@
 """The tasks: one file each, and one line here."""
 
-from interp.tasks.base import Batch, Task
+from interp.tasks.base import Batch, Task, model_inputs
 from interp.tasks.modular_arithmetic import ModularArithmetic
 
 TASKS: dict[str, type[Task]] = {
     "modular_arithmetic": ModularArithmetic,
 }
 
-__all__ = ["TASKS", "Batch", "Task"]
+__all__ = ["TASKS", "Batch", "Task", "model_inputs"]

@@ -18,7 +18,7 @@ class Task(BaseModel):
     """A synthetic task.
 
     A subclass gives `name`, `sizes`, `constants`, `train_count`, `data` and `examples`; the loss
-    and the score of answers among classes are here.
+    and the grade of answers among classes are here.
 
     Attributes:
         splits: Names that `examples` takes; the first is the task's own, for looking.
@@ -73,13 +73,25 @@ class Task(BaseModel):
         scored = batch["scored"].to(logits.dtype)
         return (token_losses(logits, batch["targets"]) * scored).sum() / scored.sum()
 
+    def grade(
+        self, logits: Float[Tensor, "batch position d_vocab_out"], batch: Batch
+    ) -> dict[str, Tensor]:
+        """Loss in nats and accuracy over the scored answers: scalars. Pure, as `loss` is."""
+        right = (logits.argmax(-1) == batch["targets"]) & batch["scored"]
+        accuracy = right.sum(dtype=logits.dtype) / batch["scored"].sum(dtype=logits.dtype)
+        return {"loss": self.loss(logits, batch), "accuracy": accuracy}
+
     def score(self, snapshot: Snapshot) -> dict[str, float]:
-        """Loss in nats (in float64) and accuracy over the scored answers of a snapshot."""
+        """The grade of a snapshot on its examples, in float64.
+
+        A task whose answers are not read off the logits in one pass overrides this.
+        """
         examples = snapshot.examples
-        logits = snapshot.logits().double().cpu()
         batch = {"targets": examples.targets, "scored": examples.scored}
-        right = (logits.argmax(-1) == examples.targets) & examples.scored
-        return {
-            "loss": float(self.loss(logits, batch)),
-            "accuracy": float(right.sum() / examples.scored.sum()),
-        }
+        found = self.grade(snapshot.logits().double().cpu(), batch)
+        return {name: float(value) for name, value in found.items()}
+
+
+def model_inputs(batch: Batch) -> Tensor:
+    """Tokens or inputs, whichever the model is fed."""
+    return batch["tokens"] if "tokens" in batch else batch["inputs"]

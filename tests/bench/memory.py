@@ -12,7 +12,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from interp.analyze import analyze
-from interp.experiment import Experiment, Steps, load_experiment
+from interp.experiment import Experiment, load_experiment
+from interp.training import Steps
 from interp.run import Run
 from interp.train import train
 

@@ -3,7 +3,8 @@ from dataclasses import dataclass
 import pytest
 from pydantic import ValidationError
 
-from interp.experiment import Experiment, Steps, load_experiment, preset_names
+from interp.experiment import Experiment, load_experiment, preset_names
+from interp.training import Steps
 from tests.planted import tiny_experiment
 
 TASK = '[task]\nname = "modular_arithmetic"\n'

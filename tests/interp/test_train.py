@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from interp.train import end_of, learning_rate, pick_device, train
+from interp.device import pick_device
+from interp.train import end_of, train
 from tests.oracles import plain_training
 from tests.planted import tiny_experiment
 
@@ -123,11 +124,11 @@ def test_the_environment_is_recorded(run):
 
 @pytest.mark.parametrize(("step", "share"), [(0, 0.0), (1, 0.25), (4, 1.0), (39, 1.0)])
 def test_the_learning_rate_warms_up(step, share):
-    assert learning_rate(training_of(lr=1e-2, warmup_steps=4), step) == share * 1e-2
+    assert training_of(lr=1e-2, warmup_steps=4).learning_rate(step) == share * 1e-2
 
 
 def test_without_warm_up_the_first_update_runs_at_the_full_rate():
-    assert learning_rate(training_of(lr=1e-2, warmup_steps=0), 0) == 1e-2
+    assert training_of(lr=1e-2, warmup_steps=0).learning_rate(0) == 1e-2
 
 
 @pytest.mark.parametrize(

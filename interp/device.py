@@ -1,0 +1,35 @@
+"""Where a model is trained, and how precisely products are taken there."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal
+
+import torch
+
+from interp.training import Training
+
+Device = Literal["auto", "cpu", "cuda"]
+
+
+def pick_device(device: Device) -> torch.device:
+    """The device to run on; auto takes CUDA where there is one.
+
+    Raises:
+        ValueError: cuda was asked for and there is none.
+    """
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ValueError("device cuda: torch sees no GPU here; use --device cpu or auto")
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(device)
+
+
+@contextmanager
+def matmul_precision(training: Training) -> Iterator[None]:
+    """Torch's precision of float32 products, as the training has it, for a while."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision(training.matmul)
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
