@@ -1,7 +1,7 @@
 """What a model is run on, and the truth about it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -17,7 +17,8 @@ class Examples:
     given.
 
     Attributes:
-        targets: The right answer at each scored position; 0 elsewhere.
+        targets: The right answer at each scored position; 0 elsewhere. Of all positions, or of
+            the last ones that a model answers at.
         scored: True where the model's answer counts.
         tokens: Token ids, padded on the right.
         inputs: Real-valued inputs instead of tokens.
@@ -28,8 +29,8 @@ class Examples:
         words: Each example's positions for people to read.
     """
 
-    targets: Shaped[Tensor, "batch pos"]
-    scored: Bool[Tensor, "batch pos"]
+    targets: Shaped[Tensor, "batch answer"]
+    scored: Bool[Tensor, "batch answer"]
     tokens: Int[Tensor, "batch pos"] | None = None
     inputs: Float[Tensor, "batch pos d_in"] | None = None
     lengths: Int[Tensor, " batch"] | None = None
@@ -53,9 +54,9 @@ class Examples:
     @property
     def visible(self) -> Bool[Tensor, "batch pos"]:
         """True at real positions, False at padding."""
-        n_pos = self.targets.shape[1]
+        n_pos = self.model_inputs.shape[1]
         if self.lengths is None:
-            return torch.ones_like(self.scored)
+            return self.scored.new_ones(len(self), n_pos)
         return torch.arange(n_pos, device=self.lengths.device) < self.lengths[:, None]
 
     def label(self, name: str) -> Tensor:
@@ -68,6 +69,21 @@ class Examples:
             known = ", ".join(sorted(self.labels)) or "none"
             raise ValueError(f"labels has no '{name}'; this task provides: {known}")
         return self.labels[name]
+
+    def answered(self, n_answers: int) -> "Examples":
+        """The same examples for a model that answers at so many last positions only.
+
+        Raises:
+            ValueError: An earlier position is scored.
+        """
+        if bool(self.scored[:, :-n_answers].any()):
+            raise ValueError(
+                f"this model answers at the last {n_answers} positions, these examples are scored "
+                "at earlier ones: take a model of kind token"
+            )
+        return replace(
+            self, targets=self.targets[:, -n_answers:], scored=self.scored[:, -n_answers:]
+        )
 
     def head(self, count: int) -> "Examples":
         """The first `count` examples."""

@@ -1,11 +1,12 @@
 """Forward passes for training that leave out what the loss never reads.
 
-Where the loss reads the last position only, the last block needs no queries, attention output, MLP
-or unembedding anywhere else. Where that block is also the first, its keys and values depend on
-nothing but token and position, so they are computed once for each pair and looked up. Both are
-exact. TransformerLens' attention refuses fewer queries than keys, so the last block's attention is
-written out here; all else is the model's own modules. Hook points of that block do not fire: this
-is for training, never for analysis.
+Where the loss of a transformer reads the last position only, the last block needs no queries,
+attention output, MLP or unembedding anywhere else. Where that block is also the first, its keys and
+values depend on nothing but token and position, so they are computed once for each pair and looked
+up. A single hidden layer on tokens runs through products of its matrices, made once a batch instead
+of once an example. All are exact. TransformerLens' attention refuses fewer queries than keys, so
+the last block's attention is written out here; all else is the model's own modules. Hook points of
+such a block do not fire: this is for training, never for analysis.
 """
 
 from collections.abc import Callable
@@ -13,11 +14,12 @@ from typing import Any, Literal
 
 import torch
 from einops import einsum, rearrange
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 from torch.nn.functional import embedding
 
 from hooks.models import HookedModel, ModelConfig
+from hooks.models.mlp import look_up, neurons_read
 
 Positions = Literal["last", "all"]
 
@@ -35,6 +37,8 @@ def training_logits(
     Returns:
         From inputs to logits `[batch, position, d_vocab_out]` at those positions.
     """
+    if config.kind in ("mlp", "constructed"):
+        return NeuronTables(model)  # it has one position, whichever are asked for
     if positions == "all":
         return model
     return LastPosition(model) if covers(config) else LastSlice(model)
@@ -55,6 +59,26 @@ class LastSlice(nn.Module):
     def forward(self, inputs: Int[Tensor, "batch pos"]) -> Float[Tensor, "batch 1 d_vocab_out"]:
         """Logits at the last position."""
         return self.model(inputs)[:, -1:]
+
+
+class NeuronTables(nn.Module):
+    """A hidden layer's logits on tokens, equal to the model's own in value and gradient."""
+
+    def __init__(self, model: HookedModel) -> None:
+        super().__init__()
+        self.model: Any = model
+
+    def forward(self, inputs: Shaped[Tensor, "batch pos ..."]) -> Float[Tensor, "batch 1 class"]:
+        """Logits of tokens `[batch, operand]` or of real inputs `[batch, operand, d_in]`."""
+        model, config = self.model, self.model.config
+        if model.cfg.d_vocab is None or len(inputs) <= model.cfg.d_vocab:
+            return model(inputs)
+        tables = neurons_read(config, dict(model.named_parameters()))
+        read = look_up(inputs, tables if len(tables) > 1 else tables[0])
+        post = model.dropout(model.activates(model.adds(read)))
+        if config.collapsed_out or config.d_mlp >= config.d_model:
+            return model.writes(post)
+        return model.biased(post @ (model.blocks[0].mlp.W_out @ model.last))
 
 
 class LastPosition(nn.Module):

@@ -7,6 +7,7 @@ the answer is read at one position; losses here are always computed from logits 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.nn.functional import softplus
 
 
 def token_losses(
@@ -16,5 +17,9 @@ def token_losses(
 
     float32 quantises losses below 1e-7; pass float64 logits where small losses matter.
     """
-    log_probabilities = torch.log_softmax(logits, dim=-1)
-    return -log_probabilities.gather(-1, targets[..., None])[..., 0]
+    own = targets[..., None]
+    if logits.shape[-1] == 2:
+        # softplus(other logit - own logit): the same, and many times cheaper for a stack of models.
+        ahead = logits.gather(-1, 1 - own) - logits.gather(-1, own)
+        return softplus(ahead, threshold=40.0).squeeze(-1)
+    return -torch.log_softmax(logits, dim=-1).gather(-1, own).squeeze(-1)

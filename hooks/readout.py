@@ -5,6 +5,7 @@ with W_out and the unembedding. Exact; tested against the same model with an edi
 """
 
 from collections.abc import Callable
+from typing import Any, cast
 
 import torch
 from jaxtyping import Bool, Float
@@ -19,7 +20,7 @@ def neuron_readout(snapshot: Snapshot) -> Readout:
     """From which neurons of the last layer speak to the logits at scored positions.
 
     Args:
-        snapshot: A HookedTransformer with MLPs.
+        snapshot: A HookedTransformer with MLPs, or a network with one hidden layer.
 
     Returns:
         A function of a mask, True where a neuron is kept; answers are in the order of
@@ -27,6 +28,8 @@ def neuron_readout(snapshot: Snapshot) -> Readout:
     """
     n_layers, scored = snapshot.config.n_layers, snapshot.examples.scored
     last = f"blocks.{n_layers - 1}"
+    if f"{last}.hook_resid_mid" not in snapshot.live.model.hook_dict:
+        return _without_residual(snapshot)
     names = [f"{last}.hook_resid_mid", f"{last}.mlp.hook_post"]
     residual, neurons = (each[scored] for each in snapshot.cache(names).values())
     W_out, b_out = (snapshot.weights(f"{last}.mlp.{name}") for name in ("W_out", "b_out"))
@@ -35,5 +38,17 @@ def neuron_readout(snapshot: Snapshot) -> Readout:
         written = (neurons * is_kept.to(neurons)) @ W_out + b_out
         with snapshot.running() as model, torch.no_grad():
             return model((residual + written)[:, None], start_at_layer=n_layers)[:, 0]
+
+    return logits
+
+
+def _without_residual(snapshot: Snapshot) -> Readout:
+    """The same for a network with one hidden layer, whose neurons alone make the logits."""
+    name = "blocks.0.mlp.hook_post"
+    neurons = snapshot.cache([name])[name][snapshot.examples.scored][:, None]
+
+    def logits(is_kept: Bool[Tensor, " d_mlp"]) -> Float[Tensor, "answer d_vocab_out"]:
+        with snapshot.running() as model, torch.no_grad():
+            return cast(Any, model).writes(neurons * is_kept.to(neurons))[:, 0]
 
     return logits

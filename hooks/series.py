@@ -56,7 +56,12 @@ class Series:
         return cls(
             steps=tuple(sorted(checkpoints)),
             config=config_of(model),
-            sizes=Sizes(d_vocab=cfg.d_vocab, d_vocab_out=cfg.d_vocab_out, n_ctx=cfg.n_ctx),
+            sizes=Sizes(
+                d_vocab=cfg.d_vocab,
+                d_in=getattr(cfg, "d_in", None),
+                d_vocab_out=cfg.d_vocab_out,
+                n_ctx=cfg.n_ctx,
+            ),
             parameters=lambda step: _without(checkpoints[step], buffers),
             make_examples=lambda split, count, seed: (
                 examples if count is None else examples.head(count)

@@ -35,18 +35,23 @@ class Snapshot:
 
     Attributes:
         live: The model; only `running` hands it out.
-        examples: What it is run on.
-        step: Optimiser updates it has had.
+        examples: What it is run on; for a model of one position the answers are cut to the last.
+        step: Optimiser updates it has had; None where that is not known.
         edits: Changes applied whenever it runs, and seen by every weight read from it.
         memory_limit: Bytes that one call of `cache` may hold.
     """
 
     live: Live = field(repr=False)
     examples: Examples = field(repr=False)
-    step: int = 0
+    step: int | None = None
     edits: tuple[Edit, ...] = field(default=(), repr=False)
     memory_limit: int = 2 * 1024**3
     _memory: dict[str, Tensor] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        n_answers = getattr(self.live.model.cfg, "n_answers", None)
+        if n_answers is not None:
+            object.__setattr__(self, "examples", self.examples.answered(n_answers))
 
     @classmethod
     def of(
@@ -54,7 +59,7 @@ class Snapshot:
         model: HookedModel,
         examples: Examples,
         *,
-        step: int = 0,
+        step: int | None = None,
         config: ModelConfig | None = None,
     ) -> "Snapshot":
         """A snapshot of any HookedTransformer. The model is held, not copied."""

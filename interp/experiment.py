@@ -6,6 +6,7 @@ Frozen, read from TOML, written back to TOML. Unknown keys are refused; errors n
 import hashlib
 import re
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,6 +20,7 @@ from pydantic import (
 )
 
 from hooks import ModelConfig
+from hooks.models import TokenConfig
 from interp.training import AnyTask, Frozen, Seeds, Training
 
 PRESETS = Path(__file__).parent / "presets"
@@ -48,7 +50,7 @@ class Experiment(Frozen):
 
     name: Name
     task: AnyTask
-    model: ModelConfig = ModelConfig()
+    model: ModelConfig = TokenConfig()
     training: Training | None = None
     seeds: Seeds = Seeds()
     analyses: dict[str, dict[str, Any]] = Field(default_factory=dict)
@@ -86,6 +88,11 @@ class Experiment(Frozen):
         """A short hash of everything in the experiment."""
         return hashlib.sha256(self.to_toml().encode()).hexdigest()[:12]
 
+    @property
+    def fields(self) -> dict[str, Any]:
+        """Every setting by its path (`training.lr`); what is left out is left out here."""
+        return _flat(self.model_dump(mode="json", exclude_none=True))
+
     def to_toml(self) -> str:
         """The whole experiment, defaults included, so that it outlives them."""
         return tomli_w.dumps(self.model_dump(mode="json", exclude_none=True))
@@ -93,6 +100,14 @@ class Experiment(Frozen):
     def with_seed(self, seed: int) -> "Experiment":
         """The same experiment with all three seeds set to one number."""
         return self.model_copy(update={"seeds": Seeds(model=seed, data=seed, order=seed)})
+
+
+def _flat(table: Mapping[str, Any], above: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in table.items():
+        is_table = isinstance(value, Mapping)
+        flat |= _flat(value, f"{above}{name}.") if is_table else {f"{above}{name}": value}
+    return flat
 
 
 def load_experiment(source: str | Path) -> Experiment:

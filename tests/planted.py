@@ -8,15 +8,20 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from hooks import Examples, ModelConfig, Sizes, build
-from hooks.models import HookedModel
+from hooks import Examples, Sizes, build
+from hooks.models import HookedModel, MLPConfig, TokenConfig
 from interp.experiment import Experiment
 
 SIZES = Sizes(d_vocab=8, d_vocab_out=7, n_ctx=3)
 
 
-def tiny_config(**options: Any) -> ModelConfig:
-    return ModelConfig.model_validate({"d_model": 8, "n_heads": 2, "d_mlp": 16} | options)
+def tiny_config(**options: Any) -> TokenConfig:
+    return TokenConfig.model_validate({"d_model": 8, "n_heads": 2, "d_mlp": 16} | options)
+
+
+def config_for(sizes: Sizes) -> TokenConfig | MLPConfig:
+    """A tiny model that fits a task: a transformer on tokens, an MLP on real inputs."""
+    return tiny_config() if sizes.d_vocab is not None else MLPConfig(d_model=8, d_mlp=16)
 
 
 def random_model(

@@ -1,26 +1,60 @@
-"""One file a kind of model, each with its frozen config, its builder and its weight views."""
+"""One file a kind of model, each with its frozen config, its builder and its weight views.
+
+`ModelConfig` is any of the configs; a table says which by its `kind`, `token` where it names none.
+"""
 
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
+from pydantic import BeforeValidator
 from torch import Tensor
 
 from hooks.models.base import HookedModel, Sizes, move, parameters_of
+from hooks.models.constructed import VIEWS as CONSTRUCTED_VIEWS
+from hooks.models.constructed import ConstructedConfig, build_constructed
+from hooks.models.mlp import VIEWS as MLP_VIEWS
+from hooks.models.mlp import MLPConfig, build_mlp
 from hooks.models.token import VIEWS as TOKEN_VIEWS
 from hooks.models.token import TokenConfig, build_token, token_config_of
 
-ModelConfig = TokenConfig  # becomes a union, discriminated by `kind`, with the second kind
-
-BUILDERS: dict[str, Callable[[Any, Sizes, torch.dtype], HookedModel]] = {"token": build_token}
+CONFIGS: dict[str, type[TokenConfig] | type[MLPConfig] | type[ConstructedConfig]] = {
+    "token": TokenConfig,
+    "mlp": MLPConfig,
+    "constructed": ConstructedConfig,
+}
+BUILDERS: dict[str, Callable[[Any, Sizes, torch.dtype], HookedModel]] = {
+    "token": build_token,
+    "mlp": build_mlp,
+    "constructed": build_constructed,
+}
 VIEWS: dict[str, Mapping[str, Callable[[Any, Mapping[str, Tensor]], Tensor]]] = {
-    "token": TOKEN_VIEWS
+    "token": TOKEN_VIEWS,
+    "mlp": MLP_VIEWS,
+    "constructed": CONSTRUCTED_VIEWS,
 }
 
+
+def _of_its_kind(value: Any) -> Any:
+    """A table as the config of its `kind`, token where it names none."""
+    if not isinstance(value, dict):
+        return value
+    kind = value.get("kind", "token")
+    if not (isinstance(kind, str) and kind in CONFIGS):
+        raise ValueError(f"no kind '{kind}'; there are {', '.join(CONFIGS)}")
+    return CONFIGS[kind].model_validate(value)
+
+
+ModelConfig = Annotated[TokenConfig | MLPConfig | ConstructedConfig, BeforeValidator(_of_its_kind)]
+
 __all__ = [
+    "CONFIGS",
+    "ConstructedConfig",
     "HookedModel",
+    "MLPConfig",
     "ModelConfig",
     "Sizes",
+    "TokenConfig",
     "build",
     "config_of",
     "move",
@@ -75,8 +109,8 @@ def restore(config: ModelConfig, sizes: Sizes, parameters: Mapping[str, Tensor])
 
 
 def config_of(model: HookedModel) -> ModelConfig:
-    """The config of a live model that came without one (a HookedTransformer from a notebook)."""
-    return token_config_of(model.cfg)
+    """The config of a live model: its own, or that of a HookedTransformer from elsewhere."""
+    return getattr(model.cfg, "config", None) or token_config_of(model.cfg)
 
 
 def _shape(shape: tuple[int, ...] | None) -> str:

@@ -61,7 +61,13 @@ class TokenConfig(BaseModel):
 
 
 def build_token(config: TokenConfig, sizes: Sizes, dtype: torch.dtype) -> HookedModel:
-    """A HookedTransformer with freshly drawn weights, from torch's global generator, on the CPU."""
+    """A HookedTransformer with freshly drawn weights, from torch's global generator, on the CPU.
+
+    Raises:
+        ValueError: The task has real inputs instead of tokens.
+    """
+    if sizes.d_vocab is None:
+        raise ValueError("model: kind token reads tokens, this task has real inputs: take kind mlp")
     from transformer_lens import HookedTransformer, HookedTransformerConfig
 
     options = config.model_dump(exclude={"kind", "d_head", "d_mlp"})

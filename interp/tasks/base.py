@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
@@ -48,6 +48,19 @@ class Task(BaseModel):
     def train_count(self) -> int | None:
         """Size of the fixed training set, or None where training data are drawn without end."""
         raise NotImplementedError
+
+    @property
+    def draws_split(self) -> bool:
+        """Whether the data seed decides which examples are for training."""
+        return self.train_count is not None
+
+    def with_train(self, train: Bool[Tensor, " n"]) -> "Task":
+        """The same task with these of all its examples for training, in place of those it draws.
+
+        Raises:
+            ValueError: It cannot name them.
+        """
+        raise ValueError(f"the task {self.name} cannot name its training examples")
 
     def data(self, count: int | None, generator: torch.Generator) -> Batch:
         """Training data: `tokens` or `inputs`, and `targets` and `scored` at `positions`.

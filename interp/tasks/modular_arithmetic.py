@@ -2,11 +2,11 @@
 
 Tokens are a, b and, as in Nanda et al. 2023 (arXiv:2301.05217), a trailing "=" at which the answer
 is read. A random share of all pairs is for training, the rest for testing, after Power et al. 2022
-(arXiv:2201.02177).
+(arXiv:2201.02177); or the training pairs are named one by one, as another code drew them.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -17,6 +17,7 @@ from torch import Tensor
 from hooks import Examples, Sizes
 from interp.randomness import generator
 from interp.tasks.base import Batch, Task
+from interp.tasks.ranges import read_ranges, write_ranges
 
 OPERATIONS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "add": lambda a, b: a + b,
@@ -37,7 +38,9 @@ class ModularArithmetic(Task):
     Attributes:
         p: The modulus.
         operation: add, subtract, multiply, or sum_of_squares (a^2 + b^2).
-        train_fraction: Share of all pairs that is trained on, strictly between 0 and 1.
+        train_fraction: Share of all pairs that is drawn for training, strictly between 0 and 1.
+        train_pairs: The training pairs themselves, in place of a share: their indices among all
+            pairs in order of a, then b, as `0-3 7 9-12` (`interp.tasks.ranges`).
         ordered: All p^2 pairs; otherwise only those with a <= b.
         equals: Whether "=" follows the two numbers, as token p.
     """
@@ -49,17 +52,30 @@ class ModularArithmetic(Task):
     name: Literal["modular_arithmetic"] = "modular_arithmetic"  # pyright: ignore[reportIncompatibleVariableOverride]  # frozen: may narrow
     p: int = Field(default=113, ge=2)
     operation: Literal["add", "subtract", "multiply", "sum_of_squares"] = "add"
-    train_fraction: float = Field(default=0.3, gt=0, lt=1)
+    train_fraction: float | None = Field(default=0.3, gt=0, lt=1)
+    train_pairs: str | None = None
     ordered: bool = True
     equals: bool = True
 
+    @model_validator(mode="before")
+    @classmethod
+    def _named_pairs_leave_no_share(cls, table: Any) -> Any:
+        # Named, they need no share, and the default must not stand beside them.
+        is_named = isinstance(table, Mapping) and table.get("train_pairs") is not None
+        return {"train_fraction": None} | dict(table) if is_named else table
+
     @model_validator(mode="after")
     def _both_splits_have_pairs(self) -> "ModularArithmetic":
-        total = len(self._pairs())
-        if not 0 < int(self.train_fraction * total) < total:
-            raise ValueError(
-                f"train_fraction {self.train_fraction} of {total} pairs leaves a split empty"
-            )
+        if (self.train_fraction is None) == (self.train_pairs is None):
+            raise ValueError("give one of train_fraction and train_pairs")
+        try:
+            count, total = self._n_trained(), len(self._pairs())
+        except ValueError as error:
+            raise ValueError(f"train_pairs: {error}") from None
+        if not 0 < count < total:
+            share = self.train_fraction
+            given = f"train_pairs names {count}" if share is None else f"train_fraction {share}"
+            raise ValueError(f"{given} of {total} pairs, which leaves a split empty")
         return self
 
     @property
@@ -82,12 +98,29 @@ class ModularArithmetic(Task):
 
     @property
     def train_count(self) -> int:
-        """Number of training pairs, rounded down."""
-        return int(self.train_fraction * len(self._pairs()))
+        """Number of training pairs; a share of all is rounded down."""
+        return self._n_trained()
+
+    @property
+    def draws_split(self) -> bool:
+        """Whether training pairs are drawn; otherwise `train_pairs` names them."""
+        return self.train_pairs is None
+
+    def with_train(self, train: Bool[Tensor, " n"]) -> "ModularArithmetic":
+        """The same task with these of all pairs for training, in order of a, then b.
+
+        Raises:
+            ValueError: They are none, or all, or not as many as there are pairs.
+        """
+        count, total = int(train.sum()), len(self._pairs())
+        if len(train) != total or not 0 < count < total:
+            raise ValueError(f"some of {total} pairs are for training, and {count} were given")
+        named = write_ranges(train.nonzero()[:, 0])
+        return self.model_copy(update={"train_fraction": None, "train_pairs": named})
 
     def data(self, count: int | None, generator: torch.Generator) -> Batch:
         """The first `count` training pairs in their random order."""
-        pairs = self._pairs()[self._order(generator)][: self.train_count][:count]
+        pairs = self._pairs()[self._trained(generator)][:count]
         targets = self._answers(pairs)[:, None]
         scored = torch.ones_like(targets, dtype=torch.bool)
         return {"tokens": self._tokens(pairs), "targets": targets, "scored": scored}
@@ -124,14 +157,23 @@ class ModularArithmetic(Task):
             else (torch.cartesian_prod(numbers, numbers))
         )
 
-    def _order(self, generator: torch.Generator) -> Int[Tensor, " n"]:
-        return torch.randperm(len(self._pairs()), generator=generator)
+    def _n_trained(self) -> int:
+        if self.train_fraction is None:
+            return len(self._named())
+        return int(self.train_fraction * len(self._pairs()))
+
+    def _named(self) -> Int[Tensor, " n"]:
+        return read_ranges(self.train_pairs or "", len(self._pairs()))
+
+    def _trained(self, generator: torch.Generator) -> Int[Tensor, " n"]:
+        """Indices of the training pairs in their random order."""
+        candidates = torch.arange(len(self._pairs())) if self.draws_split else self._named()
+        drawn = torch.randperm(len(candidates), generator=generator)[: self._n_trained()]
+        return candidates[drawn]
 
     def _is_train(self, seed: int) -> Bool[Tensor, " n"]:
-        order = self._order(generator(seed, 0))
-        return torch.zeros(len(order), dtype=torch.bool).index_fill(
-            0, order[: self.train_count], True
-        )
+        train = torch.zeros(len(self._pairs()), dtype=torch.bool)
+        return train.index_fill(0, self._trained(generator(seed, 0)), True)
 
     def _answers(self, pairs: Int[Tensor, "n 2"]) -> Int[Tensor, " n"]:
         return OPERATIONS[self.operation](pairs[:, 0], pairs[:, 1]) % self.p

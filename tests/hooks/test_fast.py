@@ -3,9 +3,10 @@ import torch
 from torch.testing import assert_close
 from torch.utils.flop_counter import FlopCounterMode
 
-from hooks import ModelConfig, Sizes, build
+from hooks import Sizes, build
 from hooks.fast import LastPosition, LastSlice, training_logits
 from hooks.loss import token_losses
+from hooks.models import TokenConfig
 from tests.planted import random_model, tiny_config
 
 KINDS = {
@@ -22,7 +23,7 @@ KINDS = {
     "rotary": {"positional_embedding_type": "rotary"},
 }
 BATCHES = {"computed": 5, "looked up": 40}  # a look-up pays where the batch exceeds 8 tokens
-MOD_113 = ModelConfig(d_model=128, n_heads=4, d_mlp=512)
+MOD_113 = TokenConfig(d_model=128, n_heads=4, d_mlp=512)
 
 
 def loss_and_gradients(model, logits_of, n_rows):

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from hooks import ModelConfig, Sizes, build
-from hooks.models import config_of, move, parameters_of, restore
+from hooks import Sizes, build
+from hooks.models import TokenConfig, config_of, move, parameters_of, restore
 from tests.planted import SIZES, random_model, tiny_config
 
 CONFIG = tiny_config()
@@ -72,7 +72,7 @@ def test_the_config_of_a_live_model_rebuilds_it():
 
 
 def test_the_head_size_follows_from_the_width():
-    assert ModelConfig(d_model=12, n_heads=3).head_size == 4
+    assert TokenConfig(d_model=12, n_heads=3).head_size == 4
 
 
 def test_moving_a_model_takes_its_tokens_along():
@@ -98,4 +98,4 @@ def test_a_missing_parameter_is_refused():
 
 def test_heads_that_do_not_divide_the_width_are_refused():
     with pytest.raises(ValueError, match="d_model 10 is not a multiple of n_heads 4"):
-        ModelConfig(d_model=10, n_heads=4)
+        TokenConfig(d_model=10, n_heads=4)

@@ -4,7 +4,7 @@ from torch.testing import assert_close
 
 from hooks import Edit, Examples, Snapshot
 from hooks.edit import with_weights, without_heads
-from hooks.models import parameters_of
+from hooks.models import TokenConfig, parameters_of
 from tests.planted import random_model, tokens_as_examples, uniform_attention_model
 
 PATTERN = "blocks.0.attn.hook_pattern"
@@ -145,7 +145,9 @@ def test_a_cache_over_the_memory_limit_is_refused_with_its_size(snapshot):
 def test_a_snapshot_can_be_made_of_a_model_without_mlps():
     model = random_model(attn_only=True)
     model.cfg.act_fn = None
-    assert Snapshot.of(model, tokens_as_examples(ALL_PAIRS)).config.attn_only
+    config = Snapshot.of(model, tokens_as_examples(ALL_PAIRS)).config
+    assert isinstance(config, TokenConfig)
+    assert config.attn_only
 
 
 def test_examples_without_tokens_and_inputs_are_refused():
