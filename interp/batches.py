@@ -61,6 +61,7 @@ class Stretch:
 
 
 StretchSource = Callable[[int], Stretch]
+Tables = dict[tuple[int, int], Batch]
 
 
 def batch_source(experiment: Experiment, device: torch.device) -> BatchSource:
@@ -69,12 +70,19 @@ def batch_source(experiment: Experiment, device: torch.device) -> BatchSource:
     return lambda step: stretch_at(step).batch(step)
 
 
-def stretch_source(experiment: Experiment, device: torch.device) -> StretchSource:
-    """A function from a step to the stretch it lies in, on the device; the last is remembered."""
-    phases = _phases(experiment)
+def stretch_source(
+    experiment: Experiment, device: torch.device, tables: Tables | None = None
+) -> StretchSource:
+    """A function from a step to the stretch it lies in, on the device; the last is remembered.
+
+    Args:
+        experiment: What is trained.
+        device: Where the tables are kept.
+        tables: Fixed training sets drawn already, by phase and data seed; added to.
+    """
+    phases, tables = _phases(experiment), {} if tables is None else tables
     sources = [
-        _source(experiment, phase.tasks[0], start, index, device)
-        for index, (start, phase) in enumerate(phases)
+        _source(experiment, index, start, device, tables) for index, (start, _) in enumerate(phases)
     ]
     memory: list[Stretch] = []
 
@@ -100,20 +108,24 @@ def _phases(experiment: Experiment) -> list[tuple[int, Phase]]:
 
 
 def _source(
-    experiment: Experiment, task: Task, start: int, phase: int, device: torch.device
+    experiment: Experiment, index: int, start: int, device: torch.device, tables: Tables
 ) -> StretchSource:
     """The stretches of one phase, which begins at `start`."""
     training, seeds = experiment.training, experiment.seeds
     assert training is not None
+    task = _phases(experiment)[index][1].tasks[0]
     if task.train_count is None:
         assert training.batch_size is not None  # endless data without it are refused
-        key = (seeds.data, phase)
+        key = (seeds.data, index)
         return _chunks(task, (training.batch_size, training.chunk), start, key, device)
-    table = _to(task.data(None, generator(seeds.data, 0)), device)
+    if (index, seeds.data) not in tables:
+        drawn = task.data(None, generator(seeds.data, 0))
+        tables[index, seeds.data] = _to(drawn, device)
+    table = tables[index, seeds.data]
     if training.batch_size is None or training.batch_size >= task.train_count:
         whole = Stretch(start, training.steps, table, None, task.train_count)
         return lambda step: whole
-    return _epochs(table, training.batch_size, start, (seeds.order, phase))
+    return _epochs(table, training.batch_size, start, (seeds.order, index))
 
 
 def _epochs(table: Batch, size: int, start: int, key: tuple[int, int]) -> StretchSource:

@@ -3,14 +3,16 @@
 Nothing heavy is imported before a command runs, so that `interp --help` answers at once.
 """
 
+import gc
 import sys
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
+
+if TYPE_CHECKING:
+    from interp.sweep import Sweep
 
 app = typer.Typer(
     help="Train small transformers on tasks whose answer is known; measure when structure appears.",
@@ -26,6 +28,12 @@ Device = Annotated[
 Threads = Annotated[
     int, typer.Option(min=1, help="CPU threads; another number changes the last digits.")
 ]
+Workers = Annotated[
+    int | None, typer.Option(min=1, help="Processes; one a core by default, one on a GPU.")
+]
+Stack = Annotated[
+    int | None, typer.Option(min=1, help="Models a stack, at most; chosen by device and model.")
+]
 Paths = Annotated[list[Path], typer.Argument(help="Run folders, or folders that hold run folders.")]
 
 
@@ -38,9 +46,10 @@ def demo(
 ) -> None:
     """Train on a+b mod 53 until it groks, analyse every checkpoint, write a report."""
     _set_threads(threads)
+    from interp.bars import training_bar
     from interp.demo import run_demo
 
-    with _training_bar() as on_evaluate:
+    with training_bar() as on_evaluate:
         found = run_demo(out, report, device=device, on_evaluate=on_evaluate, on_stage=typer.echo)
     typer.echo("\n".join(found))
 
@@ -54,20 +63,62 @@ def train(
     seed: Annotated[
         int | None, typer.Option(min=0, help="Sets the seeds of model, data and order.")
     ] = None,
+    seeds: Annotated[
+        int | None, typer.Option(min=1, help="Seeds 0 to N - 1, as a sweep in runs/NAME-seeds.")
+    ] = None,
     device: Device = "auto",
     threads: Threads = 1,
+    workers: Workers = None,
+    stack: Stack = None,
 ) -> None:
     """Train an experiment into a run folder, or carry on where it was stopped."""
     _set_threads(threads)
+    from interp.bars import training_bar
     from interp.experiment import load_experiment
+    from interp.sweep import Sweep
     from interp.train import train as train_run
 
     what = load_experiment(experiment)
+    if seeds is not None:
+        if seed is not None:
+            raise ValueError("--seed is one seed and --seeds several: give one of the two")
+        many = Sweep(name=what.name, base=what, seeds=tuple(range(seeds)))
+        _train_sweep(many, out or Path("runs") / f"{what.name}-seeds", device, workers, stack)
+        return
     what = what if seed is None else what.with_seed(seed)
     out = out or Path("runs") / f"{what.name}-s{what.seeds.model}"
-    with _training_bar() as on_evaluate:
+    with training_bar() as on_evaluate:
         run = train_run(what, out, device=device, on_evaluate=on_evaluate)
     typer.echo(f"trained {run.path}: {len(run.steps)} checkpoints, the last at {run.steps[-1]}")
+
+
+@app.command(epilog="Example: interp sweep decay.toml --out runs/decay --dry-run")
+def sweep(
+    file: Annotated[Path, typer.Argument(help="A TOML file: base, vary, mode, seeds.")],
+    out: Annotated[Path | None, typer.Option(help="Sweep folder; runs/NAME by default.")] = None,
+    device: Device = "auto",
+    workers: Workers = None,
+    stack: Stack = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be trained, and for how long.")
+    ] = False,
+) -> None:
+    """Train every member of a sweep; those that are finished are passed over."""
+    _set_threads(1)
+    from interp.groups import described, grouped
+    from interp.sweep import SweepFolder, load_sweep
+    from interp.workers import worker_count
+
+    what = load_sweep(file)
+    out = out or Path("runs") / what.name
+    if not dry_run:
+        _train_sweep(what, out, device, workers, stack)
+        return
+    left = SweepFolder(out, what).left()
+    typer.echo(f"{len(what.members())} members, {len(left)} of them to be trained into {out}")
+    workers = workers or worker_count(device)
+    for line in described(grouped(left, device, stack, workers), device):
+        typer.echo(line)
 
 
 @app.command(epilog="Example: interp analyze runs/demo --only FourierSpectrum")
@@ -81,12 +132,13 @@ def analyze(
     """Measure runs with every analysis that applies, and save what is not saved yet."""
     _set_threads(threads)
     from interp.analyze import analyze as analyze_run
+    from interp.bars import spinner
     from interp.run import find_runs
 
     failed = []
     for run in find_runs(paths):
         try:
-            with _bar(f"{run.name}: step {{step}}") as on_step:
+            with spinner(f"{run.name}: step {{step}}") as on_step:
                 outcomes = analyze_run(run, only or None, on_step=lambda step: on_step(step=step))
         except ValueError as error:  # the other runs are still measured
             failed.append(str(error))
@@ -112,6 +164,7 @@ def report(
     from interp.report import write_report
     from interp.run import find_runs
 
+    gc.freeze()  # what was imported stays: no collection need look through it again
     runs = find_runs(paths)
     place = out or Path(f"{runs[0].name}.html" if single_file else "report")
     typer.echo(f"wrote {write_report(runs, place, single_file=single_file)}")
@@ -129,7 +182,9 @@ def import_(
     ] = None,
     act_fn: Annotated[str | None, typer.Option(help="The MLP's activation, such as relu.")] = None,
     normalization_type: Annotated[str | None, typer.Option(help="none, LNPre or LN.")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Data seed: decides the labels train.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, help="Data seed: draws a split that nothing states.")
+    ] = 0,
 ) -> None:
     """Turn checkpoints of other code into a run folder, reading nothing that could run."""
     from interp.importers import describe, import_run, user_options
@@ -215,44 +270,29 @@ def _list(rows: dict[str, str | None]) -> None:
         typer.echo(f"{name:<{width}}{(text or '').strip().splitlines()[0]}")
 
 
+def _train_sweep(
+    what: "Sweep", out: Path, device: Any, workers: int | None, stack: int | None
+) -> None:
+    from interp.bars import sweep_bar
+    from interp.groups import stack_size
+    from interp.sweep import train_sweep
+    from interp.workers import worker_count
+
+    workers = workers or worker_count(device)
+    size = stack or stack_size(what.base, device)
+    how = f"in stacks of up to {size}" if size > 1 else "each alone"
+    typer.echo(f"{len(what.members())} models, {how}, {workers} at work (--stack, --workers)")
+    with sweep_bar() as show:
+        folder = train_sweep(
+            what, out, workers=workers, device=device, stack=stack,
+            on_progress=lambda now: show(now.done, now.members, now.steps),
+        )  # fmt: skip
+    failed = folder.failed()
+    told = f", {len(failed)} of them failed: {failed[0].failure}" if failed else ""
+    typer.echo(f"trained {out}: {len(what.members())} runs{told}")
+
+
 def _set_threads(threads: int) -> None:
     import torch
 
     torch.set_num_threads(threads)
-
-
-@contextmanager
-def _training_bar() -> Iterator[Callable[[dict[str, float], int], None]]:
-    """A bar over steps that shows each row of metrics."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-    columns = (BarColumn(bar_width=16), MofNCompleteColumn(), TimeElapsedColumn(),
-               TextColumn("{task.description}"))  # fmt: skip
-    with Progress(*columns) as progress:
-        bar = progress.add_task("", start=False, visible=False)
-
-        def on_evaluate(row: dict[str, float], end: int) -> None:
-            progress.start_task(bar)
-            step, shown = row["step"], _metrics_line(row)
-            progress.update(bar, completed=step, total=end, description=shown, visible=True)
-
-        yield on_evaluate
-
-
-def _metrics_line(row: dict[str, float]) -> str:
-    """Metrics in few characters, each with its splits in order: `loss 0.01/7.5  acc 1.00/0.34`."""
-    values: dict[str, list[str]] = {}
-    for name, value in row.items():
-        if name != "step":
-            shown = f"{value:.2f}" if "accuracy" in name else f"{value:.2g}"
-            values.setdefault(name.partition(".")[2].replace("accuracy", "acc"), []).append(shown)
-    return "  ".join(f"{metric} {'/'.join(shown)}" for metric, shown in values.items())
-
-
-@contextmanager
-def _bar(text: str) -> Iterator[Callable[..., None]]:
-    """A spinner with a text that is filled in at every call."""
-    from rich.console import Console
-
-    with Console(stderr=True).status("") as status:
-        yield lambda **facts: status.update(text.format(**facts))

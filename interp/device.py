@@ -25,11 +25,15 @@ def pick_device(device: Device) -> torch.device:
 
 
 @contextmanager
-def matmul_precision(training: Training) -> Iterator[None]:
-    """Torch's precision of float32 products, as the training has it, for a while."""
+def as_configured(training: Training) -> Iterator[None]:
+    """Torch's precision of float32 products as the training has it, for a while.
+
+    Its random state is left as it was before: dropout reseeds it at every update.
+    """
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision(training.matmul)
     try:
-        yield
+        with torch.random.fork_rng():
+            yield
     finally:
         torch.set_float32_matmul_precision(before)

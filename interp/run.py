@@ -1,6 +1,6 @@
 """A run: one folder that holds an experiment, its metrics, its checkpoints and its results.
 
-    experiment.toml  metrics.jsonl  environment.json  state.safetensors
+    experiment.toml  metrics.jsonl  environment.json  state.safetensors  [failure.json]
     checkpoints/<step>.safetensors  results/<analysis>/<split>-<hash>/<step>.npz
 
 Every file but `metrics.jsonl` is written under a temporary name and renamed, so that a reader, or
@@ -52,6 +52,12 @@ class Run:
             ValueError: experiment.toml is missing or wrong.
         """
         return load_experiment(self.path / "experiment.toml")
+
+    @property
+    def failure(self) -> str:
+        """Why training could not be finished, or nothing."""
+        file = self.path / "failure.json"
+        return json.loads(file.read_text("utf-8"))["reason"] if file.is_file() else ""
 
     @property
     def steps(self) -> tuple[int, ...]:

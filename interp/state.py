@@ -6,6 +6,7 @@ checkpoint again. A model trained alone and a member of a stack leave the same f
 """
 
 import json
+import math
 import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -109,6 +110,17 @@ def check_frozen(names: Iterable[str], training: Training) -> None:
             )
     if not any(is_trained(name, training) for name in names):
         raise ValueError("training.frozen: nothing is left to train; take a pattern out")
+
+
+def is_sound(row: Row) -> bool:
+    """Whether all metrics are finite numbers."""
+    return all(math.isfinite(value) for value in row.values())
+
+
+def mark_failure(run: Run, step: int, reason: str) -> None:
+    """Notes that a run cannot be finished; `Run.failure` reads it."""
+    content = json.dumps({"step": step, "reason": reason}) + "\n"
+    write_whole(run.path / "failure.json", content.encode())
 
 
 def rewrite_metrics(run: Run, rows: list[Row]) -> None:

@@ -5,7 +5,6 @@ update. Batches are a function of the step and the stop rule is a function of th
 a run that was killed continues from its last checkpoint bit for bit (on the CPU).
 """
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,18 +17,21 @@ from hooks import Snapshot
 from hooks.fast import training_logits
 from hooks.models import HookedModel, move, parameters_of, restore
 from interp.batches import batch_source
-from interp.device import Device, matmul_precision, pick_device
+from interp.device import Device, as_configured, pick_device
 from interp.experiment import Experiment
 from interp.optimizers import MOMENTS, clip_and_penalise, optimizer_of
-from interp.run import Run
+from interp.randomness import generator
+from interp.run import Run, read_metrics
 from interp.state import (
     Row,
     State,
     append_metrics,
     check_frozen,
     fresh,
+    is_sound,
     is_trained,
     keep,
+    mark_failure,
     resumed,
     rewrite_metrics,
 )
@@ -73,14 +75,18 @@ def train(
 
     Raises:
         ValueError: The experiment has no training, the folder belongs to another experiment, or
-            the loss is no longer a number.
+            the metrics are no longer numbers (the folder is marked so: `Run.failure`).
     """
     training = training_of(experiment)
     place = pick_device(device)
-    with writing(experiment, Path(path)) as run, matmul_precision(training):
+    with (
+        writing(experiment, Path(path)) as run,
+        as_configured(training),
+        torch.random.fork_rng(),
+    ):
         trainee = trainee_of(experiment, resumed(run, training) or fresh(experiment), place)
         rewrite_metrics(run, trainee.rows)
-        updates = _updates(experiment, trainee, place)
+        updates = batch_updates(experiment, trainee, place)
         scores = _scores(experiment, trainee)
         evaluated, kept = (
             steps.up_to(training.steps) for steps in (training.evaluate, training.checkpoints)
@@ -90,6 +96,9 @@ def train(
             step = trainee.step
             if step in evaluated or step == end:
                 trainee.rows.append(scores())
+                if not is_sound(trainee.rows[-1]):
+                    mark_failure(run, step, diverged(step))
+                    raise ValueError(diverged(step))
                 append_metrics(run, trainee.rows[-1])
                 end = end_of(training, trainee.rows)
                 on_evaluate(trainee.rows[-1], end)
@@ -130,6 +139,17 @@ def end_of(training: Training, rows: list[Row]) -> int:
     return training.steps
 
 
+def is_done_with(path: Path, experiment: Experiment) -> bool:
+    """Whether a folder holds the finished run of an experiment, or one marked as failed."""
+    run = Run(path)
+    if run.failure:
+        return True
+    rows = read_metrics(path / "metrics.jsonl")
+    if not rows or int(rows[-1]["step"]) not in run.steps:
+        return False
+    return end_of(training_of(experiment), rows) == int(rows[-1]["step"])
+
+
 def trainee_of(experiment: Experiment, state: State, device: torch.device) -> Trainee:
     """A live model and its optimiser, as the state has them.
 
@@ -168,16 +188,21 @@ def state_of(trainee: Trainee, training: Training) -> State:
     return State(trainee.step, parameters_of(trainee.model), moments, trainee.rows)
 
 
-def _updates(experiment: Experiment, trainee: Trainee, device: torch.device) -> Callable[[], None]:
+def batch_updates(
+    experiment: Experiment, trainee: Trainee, device: torch.device
+) -> Callable[[], None]:
     """A function that makes the next update."""
     task, training = experiment.task, training_of(experiment)
     batch_at = batch_source(experiment, device)
     logits_of = training_logits(trainee.model, experiment.model, task.positions)
     loss_dtype = getattr(torch, training.loss_dtype)
     trained = list(trainee.trained.values())
+    drops = has_dropout(trainee.model)
 
     def update() -> None:
         lr = training.learning_rate(trainee.step)
+        if drops:
+            torch.manual_seed(dropout_seed(experiment, trainee.step))
         trainee.optimizer.param_groups[0]["lr"] = lr
         batch = batch_at(trainee.step)
         loss = task.loss(logits_of(model_inputs(batch)).to(loss_dtype), batch)
@@ -187,6 +212,16 @@ def _updates(experiment: Experiment, trainee: Trainee, device: torch.device) -> 
         trainee.optimizer.step()
 
     return update
+
+
+def has_dropout(model: HookedModel) -> bool:
+    """Whether updates of a model draw what to drop."""
+    return any(isinstance(module, torch.nn.Dropout) for module in model.modules())
+
+
+def dropout_seed(experiment: Experiment, step: int) -> int:
+    """The seed of what is dropped in an update, so that a resumed run drops the same."""
+    return generator(experiment.seeds.order, 0, 0, step).initial_seed()
 
 
 def _scores(experiment: Experiment, trainee: Trainee) -> Callable[[], Row]:
@@ -200,8 +235,6 @@ def _scores(experiment: Experiment, trainee: Trainee) -> Callable[[], Row]:
             snapshot = Snapshot.of(trainee.model, examples, config=experiment.model)
             found = task.score(snapshot)
             row |= {f"{split}.{name}": value for name, value in found.items()}
-        if any(math.isnan(value) for value in row.values()):
-            raise ValueError(diverged(trainee.step))
         return row
 
     return scores
@@ -209,4 +242,4 @@ def _scores(experiment: Experiment, trainee: Trainee) -> Callable[[], Row]:
 
 def diverged(step: int) -> str:
     """What is said of a model whose metrics are no longer numbers."""
-    return f"training.lr: a metric is not a number at step {step}; lower lr"
+    return f"training.lr: the metrics are not numbers at step {step}; lower lr"

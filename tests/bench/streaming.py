@@ -4,7 +4,8 @@ import numpy as np
 import torch
 
 from analyses import AttentionSparsity
-from hooks import Examples, ModelConfig, Sizes, Snapshot, build
+from hooks import Examples, Sizes, Snapshot, build
+from hooks.models import TokenConfig
 from tests.bench import Comparison, interleaved
 
 LAYERS, POSITIONS = 4, 24
@@ -14,7 +15,7 @@ BYTES = 2000  # that the result may hold an example
 
 def untrained(count: int) -> Snapshot:
     """A model of width 128 with four heads, on random tokens."""
-    config = ModelConfig.model_validate({"n_layers": LAYERS, "d_model": 128, "n_heads": 4})
+    config = TokenConfig.model_validate({"n_layers": LAYERS, "d_model": 128, "n_heads": 4})
     model = build(config, Sizes(d_vocab=100, d_vocab_out=100, n_ctx=POSITIONS), seed=0)
     generator = torch.Generator().manual_seed(0)
     tokens = torch.randint(100, (count, POSITIONS), generator=generator)

@@ -162,7 +162,7 @@ def test_a_stop_rule_on_an_unknown_metric_is_refused_with_those_there_are():
 
 def test_a_loss_that_is_not_a_number_stops_training(tmp_path):
     with pytest.raises(
-        ValueError, match=r"training\.lr: a metric is not a number at step 5; lower"
+        ValueError, match=r"training\.lr: the metrics are not numbers at step 5; lower"
     ):
         train(tiny_experiment(lr=1e30), tmp_path, device="cpu")
 

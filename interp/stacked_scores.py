@@ -1,0 +1,100 @@
+"""The metrics of every member of a stack, in one pass over each evaluated split."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.func import vmap
+
+from hooks import Examples, Snapshot
+from hooks.models import restore
+from hooks.stacked import StackedLogits, stacked_logits
+from interp.stacked import Parts
+from interp.state import Row
+from interp.tasks import Batch, Task, model_inputs
+
+LOGITS_AT_ONCE = 2**25  # numbers, 256 MiB of float64
+
+
+def stack_scores(parts: Parts) -> Callable[[], list[Row]]:
+    """A function that scores all members as they are now, in their order.
+
+    A task that scores in its own way (by decoding, say) scores them one at a time.
+    """
+    task = parts.experiments[0].task
+    seeds = [each.seeds.data for each in parts.experiments]
+    if type(task).score is not Task.score:
+        return lambda: _one_at_a_time(parts)
+    logits = stacked_logits(parts.model, parts.experiments[0].model, task.positions)
+    device = parts.trained.device
+    splits = {split: _stacked(task, split, seeds, device) for split in task.evaluated}
+
+    def scores() -> list[Row]:
+        rows: list[Row] = [{} for _ in seeds]
+        for split, (batch, is_shared) in splits.items():
+            for name, values in _grades(parts, logits, batch, is_shared).items():
+                for row, value in zip(rows, values.tolist(), strict=True):
+                    row[f"{split}.{name}"] = value
+        return rows
+
+    return scores
+
+
+@torch.no_grad()
+def _grades(
+    parts: Parts, logits: StackedLogits, batch: Batch, is_shared: bool
+) -> dict[str, Tensor]:
+    task = parts.experiments[0].task
+    axes = (0, None if is_shared else 0)
+    targets = batch["targets"] if is_shared else batch["targets"][0]
+    classes = task.sizes.d_vocab_out
+    at_once = max(1, LOGITS_AT_ONCE // (targets.numel() * classes))
+    members = len(parts.experiments)
+    parts.model.train(False)
+    found = []
+    for first in range(0, members, at_once):
+        some = slice(first, first + at_once)
+        parameters = {name: value[some] for name, value in parts.parameters.items()}
+        here = batch if is_shared else {name: value[some] for name, value in batch.items()}
+        outputs = logits(parameters, model_inputs(here), is_shared).double()
+        found.append(vmap(task.grade, in_dims=axes)(outputs, dict(here)))
+    parts.model.train()
+    return {name: torch.cat([each[name] for each in found]) for name in found[0]}
+
+
+def _stacked(task: Task, split: str, seeds: list[int], device: torch.device) -> tuple[Batch, bool]:
+    """Examples of a split at the positions the loss reads, and whether all members share them."""
+    is_shared = len(set(seeds)) == 1
+    drawn = {seed: task.examples(split, None, seed) for seed in set(seeds)}
+    batches = {seed: _batch(each, task) for seed, each in drawn.items()}
+    if is_shared:
+        return {name: value.to(device) for name, value in batches[seeds[0]].items()}, True
+    names = batches[seeds[0]]
+    return {
+        name: torch.stack([batches[seed][name] for seed in seeds]).to(device) for name in names
+    }, False
+
+
+def _batch(examples: Examples, task: Task) -> Batch:
+    read = slice(-1, None) if task.positions == "last" else slice(None)
+    name = "inputs" if examples.tokens is None else "tokens"
+    return {
+        name: examples.model_inputs,
+        "targets": examples.targets[:, read],
+        "scored": examples.scored[:, read],
+    }
+
+
+def _one_at_a_time(parts: Parts) -> list[Row]:
+    rows = []
+    for index, experiment in enumerate(parts.experiments):
+        own = {name: value[index].detach().cpu() for name, value in parts.parameters.items()}
+        task = experiment.task
+        model = restore(experiment.model, task.sizes, own)
+        row: Row = {}
+        for split in task.evaluated:
+            examples = task.examples(split, None, experiment.seeds.data)
+            found = task.score(Snapshot.of(model, examples, config=experiment.model))
+            row |= {f"{split}.{name}": value for name, value in found.items()}
+        rows.append(row)
+    return rows

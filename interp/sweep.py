@@ -1,0 +1,248 @@
+"""A sweep: many experiments that differ in a few settings and in their seeds.
+
+    base = "modular-addition"          # a preset, or a TOML file beside this one
+    seeds = 5                          # 0 to 4; or a list
+    mode = "grid"                      # every combination; "zip" takes the lists side by side
+
+    [vary]
+    "training.weight_decay" = [0.1, 1.0]
+    "task.train_fraction" = [0.3, 0.4]
+
+Each member is an ordinary run folder inside the sweep's, named by what is its own and a hash of
+its experiment.
+"""
+
+import itertools
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tomli_w
+from pydantic import BeforeValidator, Field, NonNegativeInt, ValidationError, model_validator
+
+from interp.device import Device
+from interp.experiment import Experiment, Name, load_experiment, readable, safe_name
+from interp.groups import grouped
+from interp.run import Run, write_whole
+from interp.train import is_done_with
+from interp.training import Frozen
+from interp.workers import Watch, train_groups
+
+SEED_PATHS = ("seeds.model", "seeds.data", "seeds.order")
+
+
+def _seeds(value: Any) -> Any:
+    return tuple(range(value)) if isinstance(value, int) else value
+
+
+class Sweep(Frozen):
+    """A base experiment, lists of values by field, and seeds.
+
+    Attributes:
+        base: What all members share.
+        vary: Values by the path of a field (`training.lr`).
+        mode: grid makes every combination, zip takes the lists side by side.
+        seeds: Each sets the seeds of model, data and order; a number n stands for 0 to n - 1.
+    """
+
+    name: Name
+    base: Experiment
+    vary: dict[str, tuple[Any, ...]] = Field(default_factory=dict)
+    mode: Literal["grid", "zip"] = "grid"
+    seeds: Annotated[tuple[NonNegativeInt, ...], BeforeValidator(_seeds)] = (0,)
+
+    @model_validator(mode="after")
+    def _has_members(self) -> "Sweep":
+        for field, values in self.vary.items():
+            if not values:
+                raise ValueError(f"vary.{field}: an empty list; give at least one value")
+            if field.startswith("seeds"):
+                raise ValueError(f"vary.{field}: seeds go into 'seeds', as a number or a list")
+        lengths = {field: len(values) for field, values in self.vary.items()}
+        if self.mode == "zip" and len(set(lengths.values())) > 1:
+            told = ", ".join(f"{field} has {length}" for field, length in lengths.items())
+            raise ValueError(f"vary: zip needs lists of one length; {told}")
+        if not self.seeds:
+            raise ValueError("seeds: none; give a number of at least 1 or a list")
+        return self
+
+    @property
+    def axes(self) -> tuple[str, ...]:
+        """The fields that vary, seeds left out."""
+        return tuple(field for field, values in self.vary.items() if len(values) > 1)
+
+    def members(self) -> dict[str, Experiment]:
+        """Every experiment by the name of its folder.
+
+        Raises:
+            ValueError: A field is unknown or a value wrong, or two members are the same.
+        """
+        found: dict[str, Experiment] = {}
+        for values in self._combinations():
+            experiment = _with_values(self.base, values)
+            for seed in self.seeds:
+                slug = _slug({name: values[name] for name in self.axes}, seed)
+                member = experiment.with_seed(seed).model_copy(update={"name": slug})
+                folder = f"{slug}-{member.digest[:8]}"
+                if folder in found:
+                    raise ValueError(f"two members are the same: {slug}; take out what repeats")
+                found[folder] = member
+        return found
+
+    def to_toml(self) -> str:
+        """The whole sweep, its base written out."""
+        return tomli_w.dumps(self.model_dump(mode="json", exclude_none=True))
+
+    def _combinations(self) -> Iterator[dict[str, Any]]:
+        rows = itertools.product if self.mode == "grid" else zip
+        if not self.vary:
+            yield {}
+            return
+        for row in rows(*self.vary.values()):
+            yield dict(zip(self.vary, row, strict=True))
+
+
+@dataclass(frozen=True)
+class SweepFolder:
+    """A sweep on disk: `sweep.toml`, a run folder a member, and results of the whole.
+
+    Attributes:
+        path: The folder.
+        sweep: What is swept.
+    """
+
+    path: Path
+    sweep: Sweep
+
+    def members(self) -> dict[Path, Experiment]:
+        """Experiments by run folder."""
+        return {self.path / name: each for name, each in self.sweep.members().items()}
+
+    def failed(self) -> list[Run]:
+        """Members that could not be finished (`Run.failure`)."""
+        return [run for run in map(Run, self.members()) if run.failure]
+
+    def left(self) -> dict[Path, Experiment]:
+        """Members that are neither finished nor failed."""
+        return {path: each for path, each in self.members().items() if not is_done_with(path, each)}
+
+
+def load_sweep(path: str | Path) -> Sweep:
+    """A sweep from a TOML file.
+
+    Raises:
+        ValueError: The file is not TOML, or a field is unknown or wrong; one line names it.
+        FileNotFoundError: No such file, or its base is neither a file nor a preset.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file; a sweep is a TOML file")
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: not TOML: {error}") from None
+    base = table.get("base")
+    if isinstance(base, str):
+        beside = path.parent / base
+        table["base"] = load_experiment(beside if beside.is_file() else base)
+    try:
+        sweep = Sweep.model_validate({"name": safe_name(path.stem)} | table)
+        sweep.members()
+    except ValidationError as error:
+        raise ValueError(f"{path}: {readable(error)}") from None
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+    return sweep
+
+
+def train_sweep(
+    sweep: Sweep,
+    path: str | Path,
+    *,
+    workers: int = 1,
+    device: Device = "auto",
+    stack: int | None = None,
+    executor: Executor | None = None,
+    on_progress: Watch = lambda progress: None,
+) -> SweepFolder:
+    """Trains the members of a sweep into its folder; those that are finished are passed over.
+
+    Args:
+        sweep: What to train.
+        path: The sweep's folder; made where missing.
+        workers: Processes on this machine.
+        device: Where to train.
+        stack: Members a stack, at most; chosen by device and kind of model where left out.
+        executor: Takes the work instead of processes of this machine.
+        on_progress: Called while members train.
+
+    Raises:
+        ValueError: The folder belongs to something else, or some members could not be trained
+            (all others are).
+    """
+    folder = SweepFolder(Path(path), sweep)
+    _claim(folder)
+    groups = grouped(folder.left(), device, stack, workers)
+    train_groups(groups, workers=workers, device=device, executor=executor, on_progress=on_progress)
+    return folder
+
+
+def _claim(folder: SweepFolder) -> None:
+    """Writes `sweep.toml`, unless the folder is something else's.
+
+    Raises:
+        ValueError: It is another sweep's, or holds other things.
+    """
+    file = folder.path / "sweep.toml"
+    if file.is_file():
+        if load_sweep(file).members() != folder.sweep.members():
+            raise ValueError(f"{file} is another sweep; choose a new folder with --out")
+        return
+    if folder.path.is_dir() and any(folder.path.iterdir()):
+        raise ValueError(f"{folder.path} is not empty and holds no sweep.toml; choose another")
+    write_whole(file, folder.sweep.to_toml().encode())
+
+
+def find_sweep(path: str | Path) -> SweepFolder | None:
+    """The sweep whose folder this is, or None."""
+    file = Path(path) / "sweep.toml"
+    return SweepFolder(Path(path), load_sweep(file)) if file.is_file() else None
+
+
+def _with_values(base: Experiment, values: Mapping[str, Any]) -> Experiment:
+    """An experiment with some fields replaced.
+
+    Raises:
+        ValueError: A field is unknown, or a value wrong.
+    """
+    table = base.model_dump(mode="json", exclude_none=True)
+    for path, value in values.items():
+        *above, field = path.split(".")
+        place = table
+        for name in above:
+            place = place.setdefault(name, {})
+            if not isinstance(place, dict):
+                raise ValueError(f"vary.{path}: {name} is no table")
+        place[field] = value
+    try:
+        return Experiment.model_validate(table)
+    except ValidationError as error:
+        told = " · ".join(f"{path} = {value}" for path, value in values.items())
+        raise ValueError(f"vary: {readable(error)}, with {told}") from None
+
+
+def _slug(values: Mapping[str, Any], seed: int) -> str:
+    """A readable name of a member: its own values and its seed."""
+    parts = [f"{path.rpartition('.')[2]}-{_told(value)}" for path, value in values.items()]
+    named = re.sub(r"[^A-Za-z0-9._-]+", "-", "_".join(parts))[:60].strip("-.")
+    return f"{named}_s{seed}" if named else f"s{seed}"
+
+
+def _told(value: Any) -> str:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return str(value.get("name", "table") if isinstance(value, dict) else value)
+    return f"{value:g}"

@@ -1,0 +1,208 @@
+"""Groups of experiments over workers: processes of this machine, or any executor.
+
+The seam is `concurrent.futures.Executor`: `submit(train_group, ...)` with arguments and results of
+plain text, so that a cluster's engine can stand in for the processes. A worker that is killed
+breaks the pool; its groups, which go on from their last checkpoints, are given to a new one.
+"""
+
+import ctypes
+import multiprocessing
+import os
+import time
+import tomllib
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from interp.device import Device, pick_device
+from interp.experiment import Experiment
+from interp.groups import Group
+from interp.run import Run, read_metrics
+from interp.stack import train_stack
+from interp.train import is_done_with, train
+
+ATTEMPTS = 3  # at a group whose worker is killed
+PRELOADED = ("interp.workers", "hooks.models.hooked_mlp")  # which brings transformer_lens
+POLL = 0.5  # seconds between looks at the run folders
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far many runs have come.
+
+    Attributes:
+        done: Runs that are finished or failed.
+        members: All of them.
+        steps: Updates made by all together, as far as their metrics tell.
+    """
+
+    done: int
+    members: int
+    steps: int
+
+
+Watch = Callable[[Progress], None]
+
+
+class Watcher:
+    """Looks at run folders, which is all that tells of runs on another machine too."""
+
+    def __init__(self, members: Mapping[Path, Experiment], on_progress: Watch) -> None:
+        self._members = members
+        self._on_progress = on_progress
+        self._seen: dict[Path, tuple[int, bool, int]] = {}  # size of metrics, is done, last step
+        self._last = 0.0
+
+    def look(self, *, at_least: float = POLL) -> None:
+        """Tells how far they are, unless it did so within so many seconds."""
+        if time.monotonic() - self._last < at_least:
+            return
+        for path, experiment in self._members.items():
+            self._look_at(path, experiment)
+        self._last = time.monotonic()
+        done = sum(is_done for _, is_done, _ in self._seen.values())
+        steps = sum(step for _, _, step in self._seen.values())
+        self._on_progress(Progress(done, len(self._members), steps))
+
+    def _look_at(self, path: Path, experiment: Experiment) -> None:
+        size, is_done, step = self._seen.get(path, (-1, False, 0))
+        file = path / "metrics.jsonl"
+        now = file.stat().st_size if file.is_file() else 0
+        if is_done or (now == size and not Run(path).failure):
+            return
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a line that is being written
+            rows = read_metrics(file)
+        step = int(rows[-1]["step"]) if rows else 0
+        self._seen[path] = (now, is_done_with(path, experiment), step)
+
+
+def train_groups(
+    groups: Sequence[Group],
+    *,
+    workers: int = 1,
+    device: Device = "auto",
+    executor: Executor | None = None,
+    on_progress: Watch = lambda progress: None,
+) -> list[Run]:
+    """Trains every group; what one group runs into stops no other.
+
+    Args:
+        groups: What is to be trained.
+        workers: Processes on this machine; a single one is this process itself.
+        device: Where to train.
+        executor: Takes the groups instead of processes of this machine.
+        on_progress: Called while they train, with what their folders tell.
+
+    Returns:
+        The runs: each finished, or marked as failed (`Run.failure`).
+
+    Raises:
+        ValueError: Some groups could not be trained; all others are.
+    """
+    everyone = {path: each for group in groups for path, each in group.members.items()}
+    watcher = Watcher(everyone, on_progress)
+    if executor is not None:
+        faults = _collected(executor, groups, device, watcher)
+    elif workers == 1:
+        faults = [_fault(lambda group=group: _train(group.members, device, watcher.look))
+                  for group in groups]  # fmt: skip
+    else:
+        faults = _in_processes(groups, workers, device, watcher)
+    watcher.look(at_least=0)
+    told = [str(fault) for fault in faults if fault is not None]
+    if told:
+        raise ValueError(f"{len(told)} of {len(groups)} groups were not trained: {told[0]}")
+    return [Run(path) for path in everyone]
+
+
+def worker_count(device: Device) -> int:
+    """Processes that suit a device: one a core that this process may use, one on a GPU."""
+    if pick_device(device).type == "cuda":
+        return 1
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def train_group(members: Mapping[str, str], device: Device) -> None:
+    """Trains experiments, given as TOML by run folder: what an executor is handed."""
+    experiments = {
+        Path(path): Experiment.model_validate(tomllib.loads(text)) for path, text in members.items()
+    }
+    _train(experiments, device, lambda: None)
+
+
+def _train(members: Mapping[Path, Experiment], device: Device, look: Callable[[], None]) -> None:
+    """Trains experiments as a stack, or a single one alone; one that diverges is marked."""
+    if len(members) > 1:
+        train_stack(members, device=device, on_progress=lambda progress: look())
+        return
+    [(path, experiment)] = members.items()
+    try:
+        train(experiment, path, device=device, on_evaluate=lambda row, end: look())
+    except ValueError:
+        if not Run(path).failure:
+            raise
+
+
+def _in_processes(
+    groups: Sequence[Group], workers: int, device: Device, watcher: Watcher
+) -> list[Exception | None]:
+    """The fault of each group, or None; groups of a killed worker are tried again."""
+    faults: list[Exception | None] = [None] * len(groups)
+    left = list(range(len(groups)))
+    # Workers are forked from a process that holds all imports and has computed nothing.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(list(PRELOADED))
+    for _ in range(ATTEMPTS):
+        with ProcessPoolExecutor(workers, context, initializer=_start_worker) as pool:
+            found = _collected(pool, [groups[index] for index in left], device, watcher)
+        for index, fault in zip(left, found, strict=True):
+            faults[index] = fault
+        left = [index for index in left if isinstance(faults[index], BrokenProcessPool)]
+        if not left:
+            break
+    return faults
+
+
+def _collected(
+    executor: Executor, groups: Sequence[Group], device: Device, watcher: Watcher
+) -> list[Exception | None]:
+    """Hands groups to an executor and waits for all; the fault of each, or None."""
+    futures: list[Future[None]] = []
+    for group in groups:
+        texts = {str(path): each.to_toml() for path, each in group.members.items()}
+        try:
+            futures.append(executor.submit(train_group, texts, device))
+        except BrokenProcessPool as error:  # a worker was killed while groups were handed out
+            futures.append(Future())
+            futures[-1].set_exception(error)
+    while wait(futures, timeout=POLL).not_done:
+        watcher.look()
+    return [_fault(future.result) for future in futures]
+
+
+def _fault(call: Callable[[], object]) -> Exception | None:
+    try:
+        call()
+    except (ValueError, OSError, BrokenProcessPool) as error:
+        return error
+    return None
+
+
+def _start_worker() -> None:
+    """One thread, and memory that is kept.
+
+    glibc otherwise gives large blocks back at every step, and the system fills their pages with
+    zeros again.
+    """
+    torch.set_num_threads(1)
+    with suppress(OSError, AttributeError):
+        library = ctypes.CDLL("libc.so.6")
+        for option in (-3, -1):  # M_MMAP_THRESHOLD, M_TRIM_THRESHOLD
+            library.mallopt(option, 2**30)

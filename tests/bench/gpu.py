@@ -1,0 +1,216 @@
+"""What a GPU makes of stacks: prints the rows of docs/benchmarks.md. `python -m tests.bench.gpu`.
+
+Most valuable first, since time on such a machine is short: six layers of 512 (qf), then the
+mod-113 transformer (mod), then two layers of 64 (small). The naive loop is a HookedTransformer
+with fused AdamW and a host read of the loss a step, as anyone would write it.
+"""
+
+import argparse
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from hooks import Examples, Sizes, build
+from hooks.models import move
+from interp.experiment import Experiment
+from interp.stacked import Stepper, assembled
+from interp.state import fresh
+from interp.tasks import Batch, Task
+
+WARM, SECONDS = 20, 4.0
+CUDA = torch.device("cuda")
+
+
+class RandomTokens(Task):
+    """Random tokens to be predicted one from the next: the work of a language task, not its aim."""
+
+    splits = ("test",)
+    evaluated = ("test",)
+    positions = "all"
+
+    name: str = "random_tokens"
+    vocabulary: int = 72
+    length: int = 30
+
+    @property
+    def sizes(self) -> Sizes:
+        return Sizes(d_vocab=self.vocabulary, d_vocab_out=self.vocabulary, n_ctx=self.length)
+
+    @property
+    def constants(self) -> dict[str, Any]:
+        return {"chance": 1 / self.vocabulary}
+
+    @property
+    def train_count(self) -> int:
+        return 4096
+
+    def data(self, count: int | None, generator: torch.Generator) -> Batch:
+        tokens = self._tokens(generator)
+        return {"tokens": tokens, "targets": tokens.roll(-1, 1), "scored": tokens >= 0}
+
+    def examples(self, split: str, count: int | None, seed: int) -> Examples:
+        tokens = self._tokens(torch.Generator().manual_seed(seed))[:count]
+        return Examples(targets=tokens.roll(-1, 1), scored=tokens >= 0, tokens=tokens)
+
+    def _tokens(self, generator: torch.Generator) -> Int[Tensor, "row pos"]:
+        shape = (self.train_count, self.length)
+        return torch.randint(self.vocabulary, shape, generator=generator)
+
+
+def configurations() -> dict[str, tuple[dict[str, Any], tuple[int, ...]]]:
+    """Experiments by name, each with the sizes of stack to measure."""
+    language = {"steps": 10_000, "lr": 1e-4, "grad_clip": 1.0, "loss_dtype": "float32"}
+    modular = {"name": "modular_arithmetic", "p": 113, "train_fraction": 0.3}
+    return {
+        "qf": ({
+            "task": RandomTokens(),
+            "model": {"n_layers": 6, "d_model": 512, "n_heads": 8, "normalization_type": "LN"},
+            "training": language | {"batch_size": 8},
+        }, (1, 4, 10)),
+        "mod": ({
+            "task": modular,
+            "model": {"d_model": 128, "n_heads": 4, "d_mlp": 512},
+            "training": {"steps": 10_000, "weight_decay": 1.0},
+        }, (1, 8)),
+        "small": ({
+            "task": RandomTokens(vocabulary=64, length=32),
+            "model": {"n_layers": 2, "d_model": 64, "n_heads": 4, "normalization_type": "LN",
+                      "act_fn": "gelu"},
+            "training": language | {"batch_size": 64},
+        }, (1, 16, 64)),
+    }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table."""
+
+    name: str
+    how: str
+    matmul: str
+    members: int
+    steps_per_second: float
+    gigabytes: float
+
+    def __str__(self) -> str:
+        models = self.steps_per_second * self.members
+        return (
+            f"| {self.name} | {self.how} | {self.matmul} | {self.members} | "
+            f"{self.steps_per_second:,.0f} | {models:,.0f} | {self.gigabytes:.2f} |"
+        )
+
+
+def naive(experiment: Experiment) -> Callable[[int], None]:
+    """A loop over a HookedTransformer, one model."""
+    assert experiment.training is not None
+    model: Any = build(experiment.model, experiment.task.sizes, seed=0)
+    move(model, CUDA)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=experiment.training.lr, fused=True)
+    drawn = experiment.task.data(None, torch.Generator().manual_seed(0))
+    data = {name: values.to(CUDA) for name, values in drawn.items()}
+    size = experiment.training.batch_size or len(data["tokens"])
+
+    def run(steps: int) -> None:
+        for _ in range(steps):
+            rows = torch.randint(len(data["tokens"]), (size,), device=CUDA)
+            batch = {name: values[rows] for name, values in data.items()}
+            logits = model(batch["tokens"])[:, -batch["targets"].shape[1] :]
+            loss = experiment.task.loss(logits, batch)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            loss.item()
+
+    return run
+
+
+def stacked(experiment: Experiment, members: int) -> tuple[Callable[[int], None], Stepper]:
+    """A captured stack."""
+    seeds = [experiment.with_seed(seed) for seed in range(members)]
+    stepper = Stepper(assembled(seeds, [fresh(each) for each in seeds], CUDA))
+    return lambda steps: stepper.advance(stepper.step + steps), stepper
+
+
+def compiled(experiment: Experiment) -> Callable[[int], None]:
+    """The naive loop's model under torch.compile with graphs; compiling is not timed."""
+    assert experiment.training is not None
+    model: Any = build(experiment.model, experiment.task.sizes, seed=0)
+    move(model, CUDA)
+    run_model = torch.compile(model, mode="reduce-overhead")
+    optimizer = torch.optim.AdamW(model.parameters(), lr=experiment.training.lr, fused=True)
+    drawn = experiment.task.data(None, torch.Generator().manual_seed(0))
+    data = {name: values.to(CUDA) for name, values in drawn.items()}
+    size = experiment.training.batch_size or len(data["tokens"])
+
+    def run(steps: int) -> None:
+        for _ in range(steps):
+            rows = torch.randint(len(data["tokens"]), (size,), device=CUDA)
+            batch = {name: values[rows] for name, values in data.items()}
+            loss = experiment.task.loss(run_model(batch["tokens"]), batch)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+
+    return run
+
+
+def rate(run: Callable[[int], None]) -> float:
+    """Steps a second, after some that are not timed."""
+    run(WARM)
+    torch.cuda.synchronize()
+    done, start = 0, time.perf_counter()
+    while time.perf_counter() - start < SECONDS:
+        run(WARM)
+        torch.cuda.synchronize()
+        done += WARM
+    return done / (time.perf_counter() - start)
+
+
+def rows(name: str, table: dict[str, Any], sizes: tuple[int, ...], *, compile_too: bool):
+    """Every row of one configuration, each printed as soon as it is known."""
+    experiment = Experiment.model_validate({"name": name, **table})
+    for matmul, precision in (("fp32", "highest"), ("tf32", "high")):
+        torch.set_float32_matmul_precision(precision)
+        yield measured(name, "naive", matmul, 1, lambda: naive(experiment))
+        for size in sizes:
+            yield from _stack_row(name, matmul, experiment, size)
+        if compile_too and matmul == "fp32":
+            yield measured(name, "torch.compile", matmul, 1, lambda: compiled(experiment))
+
+
+def _stack_row(name: str, matmul: str, experiment: Experiment, size: int) -> Iterator[Row]:
+    torch.cuda.reset_peak_memory_stats()
+    run, stepper = stacked(experiment, size)
+    steps = rate(run)
+    how = "stack, graph" if stepper.is_captured else "stack, EAGER"
+    yield Row(name, how, matmul, size, steps, torch.cuda.max_memory_allocated() / 2**30)
+
+
+def measured(
+    name: str, how: str, matmul: str, members: int, make: Callable[[], Callable[[int], None]]
+) -> Row:
+    """One row."""
+    torch.cuda.reset_peak_memory_stats()
+    steps = rate(make())
+    return Row(name, how, matmul, members, steps, torch.cuda.max_memory_allocated() / 2**30)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="*", help="qf, mod, small; all where left out")
+    parser.add_argument("--compile", default="small", help="the one configuration to compile")
+    arguments = parser.parse_args()
+    if not torch.cuda.is_available():
+        parser.exit(2, "tests.bench.gpu: torch sees no GPU here; nothing was measured\n")
+    print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}\n")
+    print("| configuration | how | matmul | models | steps/s | model-steps/s | peak GB |")
+    print("| --- | --- | --- | --- | --- | --- | --- |")
+    for name, (table, sizes) in configurations().items():
+        if not arguments.names or name in arguments.names:
+            for row in rows(name, table, sizes, compile_too=name == arguments.compile):
+                print(row, flush=True)

@@ -1,0 +1,289 @@
+import json
+import math
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import torch
+from torch.testing import assert_close
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from hooks import Examples, Sizes
+from interp.batches import batch_source
+from interp.experiment import Experiment, load_experiment
+from interp.randomness import generator
+from interp.run import Run
+from interp.stack import Progress, train_stack
+from interp.stacked import Stepper, assembled
+from interp.state import fresh, keep
+from interp.tasks import Task, model_inputs
+from interp.train import train, trainee_of
+from interp.training import Seeds
+from tests.planted import tiny_experiment
+
+# What members may differ in, and batches of every kind.
+SETTINGS = {
+    "adamw": {},
+    "adam, L1 and L2": {"optimizer": "adam", "l1": 1e-4, "weight_decay": 1e-2},
+    "adamw, L1 and L2": {"l1": 0.1, "weight_decay": 0.5},
+    "sgd": {"optimizer": "sgd", "momentum": 0.9, "lr": 0.1, "l1": 1e-4},
+    "sgd without momentum": {"optimizer": "sgd", "lr": 0.1},
+    "clipped": {"grad_clip": 0.05},
+    "minibatches": {"batch_size": 10},
+    "linear decay": {"lr_decay": "linear", "lr_decay_steps": 150},
+    "cosine decay": {"lr_decay": "cosine"},
+    "scaled": {"init_scale": 2.0, "loss_scale": 0.5},
+}
+
+
+def members(count=3, **training) -> list[Experiment]:
+    """Experiments of float64 that differ in seeds, learning rate and decay."""
+    table = {"dtype": "float64", "steps": 200, "evaluate": {"every": 50},
+             "checkpoints": {"every": 100}}  # fmt: skip
+    first = tiny_experiment(**table | training)
+    assert first.training is not None
+    own = [{"lr": first.training.lr * (1 + i / 4)} for i in range(count)]
+    return [
+        first.model_copy(update={"training": first.training.model_copy(update=own[i])}).with_seed(i)
+        for i in range(count)
+    ]
+
+
+def folders(experiments, path: Path) -> dict[Path, Experiment]:
+    return {path / str(index): each for index, each in enumerate(experiments)}
+
+
+def rows_of(run: Run) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (run.path / "metrics.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.parametrize("options", SETTINGS.values(), ids=SETTINGS)
+def test_a_member_is_the_model_trained_alone(options, tmp_path):
+    experiments = members(**options)
+    together = train_stack(folders(experiments, tmp_path / "stack"), device="cpu")
+    for index, (run, experiment) in enumerate(zip(together, experiments, strict=True)):
+        alone = train(experiment, tmp_path / "alone" / str(index), device="cpu")
+        for mine, other in zip(rows_of(run), rows_of(alone), strict=True):
+            assert mine == pytest.approx(other, rel=1e-9, abs=1e-9)
+        # The sign of a weight near 0, which L1 reads, makes much of the last digit.
+        assert_close(dict(run.parameters(200)), dict(alone.parameters(200)), rtol=0, atol=1e-6)
+
+
+def test_in_float32_a_member_starts_as_the_model_alone(tmp_path):
+    options = {"dtype": "float32", "steps": 10, "evaluate": {"every": 1}}
+    experiments = members(**options)
+    together = train_stack(folders(experiments, tmp_path / "stack"), device="cpu")
+    for index, (run, experiment) in enumerate(zip(together, experiments, strict=True)):
+        alone = train(experiment, tmp_path / "alone" / str(index), device="cpu")
+        for mine, other in zip(rows_of(run), rows_of(alone), strict=True):
+            assert mine["train.loss"] == pytest.approx(other["train.loss"], rel=1e-4)
+
+
+class Endless(Task):
+    """A number below 7, to be repeated, drawn anew without end."""
+
+    splits = ("test",)
+    evaluated = ("test",)
+    positions = "last"
+    name: str = "endless"
+
+    @property
+    def sizes(self):
+        return Sizes(d_vocab=7, d_vocab_out=7, n_ctx=2)
+
+    @property
+    def constants(self):
+        return {"chance": 1 / 7}
+
+    @property
+    def train_count(self):
+        return None
+
+    def data(self, count, generator):
+        tokens = torch.randint(7, (count, 2), generator=generator)
+        return {"tokens": tokens, "targets": tokens[:, 1:], "scored": tokens[:, 1:] >= 0}
+
+    def examples(self, split, count, seed):
+        drawn = self.data(20, generator(seed, 9))
+        targets = torch.cat([torch.zeros_like(drawn["targets"]), drawn["targets"]], dim=1)
+        scored = torch.tensor([False, True]).expand(20, 2)
+        return Examples(targets=targets, scored=scored, tokens=drawn["tokens"])
+
+
+@pytest.mark.parametrize("data_seeds", [(0, 0), (0, 1)], ids=["shared data", "own data"])
+def test_members_read_endless_data_as_they_would_alone(data_seeds):
+    training = {"dtype": "float64", "batch_size": 4, "chunk": 3, "frozen": ()}
+    first = tiny_experiment(**training).model_copy(update={"task": Endless()})
+    experiments = [
+        first.model_copy(update={"seeds": Seeds(model=i, data=data, order=i)})
+        for i, data in enumerate(data_seeds)
+    ]
+    states = [fresh(each) for each in experiments]
+    stepper = Stepper(assembled(experiments, states, torch.device("cpu")))
+    stepper.advance(8)
+    for member, experiment in enumerate(experiments):
+        assert_close(stepper.losses[:8, member], losses_alone(experiment, 8), rtol=0, atol=1e-9)
+
+
+def losses_alone(experiment, steps) -> torch.Tensor:
+    """Training losses of the first updates of a model alone."""
+    source = batch_source(experiment, torch.device("cpu"))
+    trainee = trainee_of(experiment, fresh(experiment), torch.device("cpu"))
+    losses = []
+    for step in range(steps):
+        batch = source(step)
+        loss = experiment.task.loss(trainee.model(model_inputs(batch))[:, -1:].double(), batch)
+        trainee.optimizer.zero_grad()
+        loss.backward()
+        trainee.optimizer.param_groups[0]["lr"] = experiment.training.learning_rate(step)
+        trainee.optimizer.step()
+        losses.append(loss.detach())
+    return torch.stack(losses)
+
+
+class Counting(TorchDispatchMode):
+    """Counts operations on tensors by name."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.counts: Counter[str] = Counter()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.counts[str(func)] += 1
+        return func(*args, **(kwargs or {}))
+
+
+def operations_a_step(count) -> Counter[str]:
+    experiments = members(count)
+    stepper = Stepper(assembled(experiments, [fresh(e) for e in experiments], torch.device("cpu")))
+    stepper.advance(1)  # loads the data
+    with Counting() as mode:
+        stepper.advance(2)
+    return mode.counts
+
+
+def test_the_number_of_operations_does_not_grow_with_the_members():
+    two, eight = operations_a_step(2), operations_a_step(8)
+    assert (two == eight, two.total() > 50) == (True, True)
+
+
+def test_members_that_met_their_stop_rule_leave(tmp_path):
+    stop = {"metric": "train.loss", "at_least": 1.5, "evaluations": 3, "extra_steps": 3}
+    experiments = [
+        tiny_experiment(stop=stop, steps=20, lr=lr).with_seed(seed)
+        for seed, lr in enumerate((1e-6, 0.1, 1e-6))
+    ]
+    seen: list[Progress] = []
+    runs = train_stack(folders(experiments, tmp_path), device="cpu", on_progress=seen.append)
+    assert [run.steps[-1] for run in runs] == [10, 20, 10]
+    assert [(each.step, each.done) for each in seen][-3:] == [(10, 2), (15, 2), (20, 3)]
+
+
+def test_a_member_that_diverges_stops_nobody(tmp_path):
+    experiments = [
+        tiny_experiment(optimizer="sgd", lr=lr, steps=20).with_seed(seed)
+        for seed, lr in enumerate((0.1, 1e30, 0.1))
+    ]
+    first, diverged, last = train_stack(folders(experiments, tmp_path), device="cpu")
+    assert "not numbers at step 5" in diverged.failure
+    assert [first.failure, last.failure] == ["", ""]
+    assert [first.steps[-1], diverged.steps[-1], last.steps[-1]] == [20, 0, 20]
+
+
+def dropping(seed: int) -> Experiment:
+    """Parity by a network that drops half of its neurons."""
+    table = load_experiment("parity").model_dump(mode="json", exclude_none=True)
+    table["model"] |= {"dropout": 0.5}
+    table["training"] |= {"steps": 20, "checkpoints": {"every": 10}, "evaluate": {"every": 10}}
+    return Experiment.model_validate(table).with_seed(seed)
+
+
+def test_members_drop_different_neurons():
+    experiments = [dropping(0), dropping(0)]
+    stepper = Stepper(assembled(experiments, [fresh(e) for e in experiments], torch.device("cpu")))
+    stepper.advance(2)
+    first, second = stepper.losses[1]
+    assert first != second
+
+
+def test_dropout_raises_the_training_loss_in_a_stack_as_it_does_alone():
+    experiments = [dropping(seed) for seed in range(40)]
+    stepper = Stepper(assembled(experiments, [fresh(e) for e in experiments], torch.device("cpu")))
+    stepper.advance(1)
+    alone = torch.stack([losses_alone(each, 1)[0] for each in experiments])
+    gap = (stepper.losses[0] - alone).mean().abs()
+    assert gap < 4 * alone.std() / math.sqrt(len(alone) / 2)
+
+
+def test_a_resumed_run_drops_the_same_neurons(tmp_path):
+    whole = train(dropping(0), tmp_path / "whole", device="cpu")
+    broken = train(dropping(0), tmp_path / "broken", device="cpu")
+    (broken.path / "state.safetensors").write_bytes(state_at_10(tmp_path / "half"))
+    again = train(dropping(0), broken.path, device="cpu")
+    assert_close(dict(again.parameters(20)), dict(whole.parameters(20)), rtol=0, atol=0)
+
+
+def state_at_10(path: Path) -> bytes:
+    """What a run leaves that stops at step 10."""
+    table = dropping(0).model_dump(mode="json", exclude_none=True)
+    table["training"] |= {"steps": 10}
+    train(Experiment.model_validate(table), path, device="cpu")
+    return (path / "state.safetensors").read_bytes()
+
+
+class KilledError(Exception):
+    """The process ends here."""
+
+
+@pytest.mark.parametrize("writes", [3, 8, 9, 13, 14])
+def test_a_stack_killed_anywhere_goes_on_as_if_unbroken(writes, tmp_path, monkeypatch):
+    experiments = members(steps=40, evaluate={"every": 10}, checkpoints={"every": 10})
+    whole = train_stack(folders(experiments, tmp_path / "whole"), device="cpu")
+    kill_after(writes, monkeypatch)
+    broken = folders(experiments, tmp_path / "broken")
+    with pytest.raises(KilledError):
+        train_stack(broken, device="cpu")
+    monkeypatch.undo()
+    for mine, other in zip(train_stack(broken, device="cpu"), whole, strict=True):
+        assert [row["step"] for row in rows_of(mine)] == [0, 10, 20, 30, 40]
+        assert_close(dict(mine.parameters(40)), dict(other.parameters(40)), rtol=0, atol=1e-12)
+
+
+def kill_after(writes, monkeypatch) -> None:
+    """Ends the process, as it were, in the middle of writing some checkpoint."""
+    left = [writes]
+
+    def keep_or_die(run, state):
+        left[0] -= 1
+        if left[0] < 0:
+            raise KilledError
+        keep(run, state)
+
+    monkeypatch.setattr("interp.stack.keep", keep_or_die)
+
+
+def test_a_member_can_be_carried_on_alone(tmp_path):
+    experiments = members(steps=40)
+    kept = folders(experiments, tmp_path)
+    run = train_stack(kept, device="cpu")[0]
+    assert train(experiments[0], run.path, device="cpu").steps == run.steps
+
+
+REFUSED = {
+    "another width": ({"model": {"d_model": 16, "n_heads": 2}}, r"model\.d_m.*: members"),
+    "another modulus": ({"task": {"name": "modular_arithmetic", "p": 5}}, r"task\.p: .*7 and 5"),
+    "another optimizer": ({"training": {"steps": 40, "optimizer": "sgd"}}, r"training\."),
+}
+
+
+@pytest.mark.parametrize(("changed", "message"), REFUSED.values(), ids=REFUSED)
+def test_members_that_differ_in_more_are_refused(changed, message, tmp_path):
+    first = tiny_experiment()
+    other = Experiment.model_validate(first.model_dump() | changed)
+    with pytest.raises(ValueError, match=message):
+        train_stack({tmp_path / "0": first, tmp_path / "1": other})
+
+
+def test_an_empty_stack_is_refused():
+    with pytest.raises(ValueError, match="at least one experiment"):
+        train_stack({})
