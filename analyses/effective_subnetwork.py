@@ -1,60 +1,69 @@
-"""How few neurons does a network need to answer as it does?
+"""How few of its parts does a network need to answer as it does?
 
-Neurons are ranked by size and all but the largest are silenced. Accuracy and faithfulness (the
-share of examples answered as by the whole network) are measured by number of neurons kept, in three
-orders: by size now, by size at the last step (the circuit that training ends with, found earlier),
-and at random as a control.
+Parts (neurons of the last layer, or single weights) are ranked by size and all but the largest are
+removed. Accuracy and faithfulness (the share of examples answered as by the whole network) are
+measured by number of parts kept, in three orders: by size now, by size at the last step (the
+circuit that training ends with, found earlier), and at random as a control.
 
 Source: Merrill, Tsilivis and Shukla 2023 (arXiv:2303.11873), section 4: the smallest set of neurons
 by norm whose train accuracy equals the full network's. They rank by |w_in|; this ranks by
-|w_in| |w_out|, which rescaling across a ReLU does not change.
+|w_in| |w_out|, which rescaling across a ReLU does not change. Single weights are ranked by |w|
+across matrices, as in global magnitude pruning (Han et al. 2015, arXiv:1506.02626, by layer).
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
 from analyses import plots
 from analyses.result import Drawing, Result, check_needs
+from analyses.subnetworks import Parts, fewest, numbers_kept, parts_of, places, ranks
 from hooks import Examples, Snapshot
-from hooks.readout import neuron_readout
 
 ORDERS = ("size now", "size at the end", "random")
 COUNT = 1024  # examples
+TOLERANCE = 0.01  # of train accuracy
 
 
 @dataclass(frozen=True, eq=False)
 class EffectiveSubnetwork(Result):
-    """Accuracy and faithfulness with only some neurons of the last layer kept.
+    """Accuracy and faithfulness with only some neurons, or some single weights, kept.
 
     Attributes:
-        kept: Numbers of neurons kept, ascending: powers of two, and all.
+        by: What is kept: neuron (of the last layer) or weight.
+        matrices: Parameters that the weights are of; none for neurons.
+        total: Number of neurons or weights.
+        kept: How many of them are kept, ascending, from 0 to all.
         accuracy: On all examples, by order (size now, size at the end, random).
         faithfulness: Share of examples answered as by the whole network.
         train_accuracy: On the examples labelled `train`, or on all where there is no such label.
-        effective_count: The fewest neurons, by size now, whose train accuracy is the whole
-            network's, by bisection: accuracy is taken to grow with the number kept.
-        order: Neurons by size now, largest first.
+        effective_count: The fewest, by size now, whose train accuracy is the whole network's, by
+            bisection: accuracy is taken to grow with the number kept.
+        place: Of each neuron or weight, by size now, the first place in `kept` at which it is
+            kept; empty where another step is the reference.
         chance: Accuracy of guessing.
     """
 
-    needs: ClassVar = ("classes", "weights.neuron_in", "weights.neuron_out")
+    needs: ClassVar = ("classes",)
     reference: ClassVar = "last"
     count: ClassVar = COUNT
     sliding: ClassVar = ("accuracy",)
 
+    by: str
+    matrices: tuple[str, ...]
+    total: int
     kept: Int[np.ndarray, " number"]
     accuracy: Float[np.ndarray, "order number"]
     faithfulness: Float[np.ndarray, "order number"]
     train_accuracy: Float[np.ndarray, "order number"]
     effective_count: int
-    order: Int[np.ndarray, " d_mlp"]
+    place: UInt8[np.ndarray, " part"]
     chance: float
 
     @classmethod
@@ -63,46 +72,67 @@ class EffectiveSubnetwork(Result):
         snapshot: Snapshot,
         *,
         reference: "EffectiveSubnetwork | None" = None,
+        by: str | None = None,
+        matrices: Sequence[str] | None = None,
+        shares: Sequence[float] | None = None,
         seed: int = 0,
     ) -> "EffectiveSubnetwork":
-        """Measures one snapshot.
+        """Measures one snapshot. Each number of weights kept costs a pass over the examples.
 
         Args:
-            snapshot: A model with neurons whose answers are classes.
-            reference: The last step's result, for its order of neurons.
+            snapshot: A model whose answers are classes.
+            reference: The last step's result with the same options, for its order.
+            by: neuron or weight; by default weight where matrices are named or the model has no
+                neurons.
+            matrices: Parameters whose weights are ranked together; by default all that have two
+                axes or more and are no biases. What is not named is kept whole.
+            shares: Shares to keep; by default powers of two for neurons, `SHARES` for weights.
             seed: Of the random order.
+
+        Raises:
+            ValueError: An option does not fit the model, `reference` is of other options, or
+                logits are not finite.
         """
         check_needs(cls, snapshot)
-        order = neuron_sizes(snapshot).argsort(descending=True, stable=True)
-        at_end = torch.from_numpy(reference.order) if reference else order
-        shuffled = torch.randperm(len(order), generator=torch.Generator().manual_seed(seed))
-        logits, examples = neuron_readout(snapshot), snapshot.examples
-        targets, train = examples.targets[examples.scored], _train(examples)
-
-        def answers(neurons: Int[Tensor, " kept"]) -> Int[Tensor, " answer"]:
-            return logits(torch.isin(torch.arange(len(order)), neurons)).argmax(-1).cpu()
-
-        kept, whole = _numbers(len(order)), answers(order)
-        found = [[answers(each[:number]) for number in kept] for each in (order, at_end, shuffled)]
+        parts = parts_of(snapshot, by, matrices)
+        total = len(parts.sizes)
+        kept, now = numbers_kept(parts, shares), ranks(parts.sizes)
+        place = places(now, kept)
+        shuffled = torch.randperm(total, generator=torch.Generator().manual_seed(seed))
+        at_end = place if reference is None else _place_at_end(reference, kept, total)
+        train = _train(snapshot.examples)
+        targets = snapshot.examples.targets[snapshot.examples.scored].cpu()
         return cls(
-            kept=np.array(kept),
-            accuracy=_shares(found, lambda each: each == targets),
-            faithfulness=_shares(found, lambda each: each == whole),
-            train_accuracy=_shares(found, lambda each: (each == targets)[train]),
+            by=parts.by,
+            matrices=parts.matrices,
+            total=total,
+            kept=kept.numpy(),
+            **_scores(parts, (place, at_end, places(shuffled.argsort(), kept)), targets, train),
             effective_count=fewest(
-                lambda number: (answers(order[:number]) == targets)[train], len(order)
+                lambda number: (parts.answers(now < number) == targets)[train], total
             ),
-            order=order.numpy(),
-            chance=float(examples.constants.get("chance", np.nan)),
+            place=place.numpy() if reference is None else np.zeros(0, np.uint8),
+            chance=float(snapshot.examples.constants.get("chance", np.nan)),
         )
 
+    def sufficient_share(self, tolerance: float = TOLERANCE) -> float:
+        """The smallest share in `kept` from which on train accuracy stays near the whole one's.
+
+        Args:
+            tolerance: How far below, in accuracy.
+        """
+        falls_short = self.train_accuracy[0] < self.train_accuracy[0, -1] - tolerance
+        first = int(np.flatnonzero(falls_short)[-1]) + 1 if falls_short.any() else 0
+        return float(self.kept[first] / self.total)
+
     def summary(self) -> dict[str, float | str]:
-        """The effective number of neurons, and what a quarter of all neurons does."""
-        quarter = int(np.searchsorted(self.kept, len(self.order) / 4, side="right")) - 1
+        """The effective number, the sufficient share, and what a quarter of all does."""
+        quarter = int(np.searchsorted(self.kept, self.total / 4, side="right")) - 1
         return {
-            "effective_neurons": self.effective_count,
-            "effective_share": self.effective_count / len(self.order),
-            "neurons": len(self.order),
+            f"effective_{self.by}s": self.effective_count,
+            "effective_share": self.effective_count / self.total,
+            "sufficient_share": self.sufficient_share(),
+            f"{self.by}s": self.total,
             "kept_of_quarter": int(self.kept[quarter]),
             "quarter_accuracy": float(self.accuracy[0, quarter]),
             "quarter_accuracy_order_of_end": float(self.accuracy[1, quarter]),
@@ -124,36 +154,59 @@ class EffectiveSubnetwork(Result):
         )
 
     def figures(self) -> Mapping[str, Drawing]:
-        """Accuracy and faithfulness by number of neurons kept, in the three orders."""
-        total = len(self.order)
-        axes = (f"largest neurons kept (of {total})", "accuracy on all examples")
+        """Accuracy and faithfulness by what is kept, in the three orders."""
         return {
-            "accuracy": plots.lines(
-                self.kept, dict(zip(ORDERS, self.accuracy, strict=True)), axes=axes,
-                title=f"{self.effective_count} of {total} neurons answer the training examples "
-                "as well as all",
+            "accuracy": self._lines(
+                f"{self.effective_count} of {self.total} {self.by}s answer the training examples "
+                "as well as all", "accuracy on all examples", self.accuracy,
             ),
-            "faithfulness": plots.lines(
-                self.kept, dict(zip(ORDERS, self.faithfulness, strict=True)),
-                title="Share of answers that stay the same",
-                axes=(axes[0], "faithfulness to the whole network"),
+            "faithfulness": self._lines(
+                "Share of answers that stay the same", "faithfulness to the whole network",
+                self.faithfulness,
             ),
         }  # fmt: skip
 
+    def _lines(self, title: str, y: str, curves: Float[np.ndarray, "order number"]) -> Drawing:
+        is_share = self.by == "weight"
+        x = f"{'share of largest weights' if is_share else 'largest neurons'} kept"
+        return plots.lines(
+            self.kept / self.total if is_share else self.kept,
+            dict(zip(ORDERS, curves, strict=True)),
+            title=title,
+            axes=(f"{x} (of {self.total})", y),
+        )
 
-def neuron_sizes(snapshot: Snapshot) -> Float[Tensor, " d_mlp"]:
-    """|w_in| |w_out| of each neuron: what it reads from all inputs, times what it writes."""
-    reads = snapshot.weights("neuron_in").double().square().sum((0, 1)).sqrt()
-    return (reads * snapshot.weights("neuron_out").double().norm(dim=-1)).cpu()
+
+def _place_at_end(
+    reference: EffectiveSubnetwork, kept: Int[Tensor, " number"], total: int
+) -> UInt8[Tensor, " part"]:
+    """The last step's order.
+
+    Raises:
+        ValueError: It is of other options, or was itself measured against another.
+    """
+    if len(reference.place) != total or reference.kept.tolist() != kept.tolist():
+        raise ValueError(
+            "reference: measure it with the same options, and without a reference of its own"
+        )
+    return torch.from_numpy(reference.place)
 
 
-def fewest(right: Callable[[int], Bool[Tensor, " batch"]], total: int) -> int:
-    """The fewest, from 0 to `total`, with as many right as `total`, by bisection."""
-    goal, low, high = int(right(total).sum()), 0, total
-    while low < high:
-        middle = (low + high) // 2
-        low, high = (low, middle) if int(right(middle).sum()) >= goal else (middle + 1, high)
-    return low
+def _scores(
+    parts: Parts,
+    orders: Sequence[UInt8[Tensor, " part"]],
+    targets: Int[Tensor, " answer"],
+    train: Bool[Tensor, " answer"],
+) -> dict[str, Any]:
+    """Accuracy, train accuracy and faithfulness by order and number kept."""
+    whole = parts.answers(torch.ones_like(parts.sizes, dtype=torch.bool))
+    numbers = range(int(orders[0].max()) + 1)
+    found = [[parts.answers(each <= number) for number in numbers] for each in orders]
+    return {
+        "accuracy": _shares(found, lambda each: each == targets),
+        "faithfulness": _shares(found, lambda each: each == whole),
+        "train_accuracy": _shares(found, lambda each: (each == targets)[train]),
+    }
 
 
 def _train(examples: Examples) -> Bool[Tensor, " answer"]:
@@ -162,11 +215,6 @@ def _train(examples: Examples) -> Bool[Tensor, " answer"]:
     if "train" not in examples.labels:
         return torch.ones_like(rows, dtype=torch.bool)
     return examples.labels["train"].bool()[rows]
-
-
-def _numbers(total: int) -> list[int]:
-    """0, the powers of two below the total, and the total."""
-    return [0, *(2**power for power in range(total.bit_length()) if 2**power < total), total]
 
 
 def _shares(

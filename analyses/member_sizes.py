@@ -1,10 +1,13 @@
-"""How large are a network's members: frequencies of the embedding, neurons, inputs, heads?
+"""How large are a network's members: frequencies of the embedding, neurons, inputs, heads, weights?
 
-Sizes that do not change when weights are rescaled across a ReLU: products of what a member reads
-with what it writes.
+Sizes of neurons, inputs and heads do not change when weights are rescaled across a ReLU: they are
+products of what a member reads with what it writes. Single weights are taken from the matrix
+`effective`, to which the same applies, or as they are from any parameter or view.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from einops import einsum
@@ -13,6 +16,24 @@ from torch import Tensor
 
 from analyses import fourier
 from hooks import Series
+
+EFFECTIVE = "effective"
+
+
+@dataclass(frozen=True, eq=False)
+class Members:
+    """What a trace follows.
+
+    Attributes:
+        by: frequency, neuron, input, head or weight.
+        matrix: Whose single weights they are; empty for other kinds.
+        at: From a kept step to the members' sizes, read then; single weights keep their sign and
+            the axes of their matrix.
+    """
+
+    by: str
+    matrix: str
+    at: Callable[[int], Float[Tensor, "*axis"]]
 
 
 def frequency_sizes(series: Series) -> Float[Tensor, "step frequency"]:
@@ -48,30 +69,79 @@ SIZES: dict[str, Callable[[Series], Tensor]] = {
     "input": lambda series: effective_weights(series).square().sum((1, 3)).sqrt(),
     "head": head_sizes,
 }
+KINDS = (*SIZES, "weight")
 
 
-def member_sizes(series: Series, by: str | None) -> tuple[str, Float[Tensor, "step member"]]:
-    """The size of each member of a kind at each step.
+def members_of(series: Series, by: str | None, matrix: str | None = None) -> Members:
+    """What a trace of a run follows.
 
     Args:
         series: Any run.
-        by: frequency, neuron, input or head; None for the first that the model answers to.
-
-    Returns:
-        The kind, and the sizes.
+        by: frequency, neuron, input, head or weight; None for weight where a matrix is named, else
+            for the first that the model answers to.
+        matrix: Whose weights: a parameter, a view, or `effective`, which stands by default.
 
     Raises:
-        ValueError: No such kind, or the model lacks the weights it needs.
+        ValueError: No such kind, a matrix named for another kind than weight, or the model lacks
+            the weights that are needed.
     """
-    if by is not None and by not in SIZES:
-        raise ValueError(f"by: no kind '{by}'; there are {', '.join(SIZES)}")
-    candidates = tuple(SIZES) if by is None else (by,)
-    for kind in candidates:
+    if by not in (None, *KINDS):
+        raise ValueError(f"by: no kind '{by}'; there are {', '.join(KINDS)}")
+    if matrix is not None and by not in (None, "weight"):
+        raise ValueError(f"matrix names whose single weights are traced: drop it, or by = '{by}'")
+    if not series.steps:
+        raise ValueError("this series has no steps: no checkpoint was kept")
+    if by == "weight" or matrix is not None:
+        matrix = matrix or EFFECTIVE
+        return Members("weight", matrix, partial(_weights_at, series, matrix))
+    by = by or _first_kind(series)
+    return Members(by, "", partial(_sizes_at, series, by))
+
+
+def kind_names(by: str, matrix: str) -> tuple[str, str]:
+    """What one member is called, and what several are."""
+    if by == "frequency":
+        return by, "frequencies"
+    if matrix == EFFECTIVE:
+        return "effective weight", "effective weights"
+    return f"weight of {matrix}" if matrix else by, f"{by}s"
+
+
+def _sizes_at(series: Series, by: str, step: int) -> Float[Tensor, " member"]:
+    return _finite(SIZES[by](_only(series, step))[0], f"the size of a {by}", step)
+
+
+def _weights_at(series: Series, matrix: str, step: int) -> Float[Tensor, "*axis"]:
+    one = _only(series, step)
+    found = effective_weights(one) if matrix == EFFECTIVE else one.weights(matrix)
+    return _finite(found[0], f"matrix '{matrix}'", step)
+
+
+def _only(series: Series, step: int) -> Series:
+    """One step of a series: what is read of it is let go before the next."""
+    return replace(series, steps=(step,))
+
+
+def _finite(values: Float[Tensor, "*axis"], what: str, step: int) -> Float[Tensor, "*axis"]:
+    if not values.isfinite().all():
+        raise ValueError(
+            f"{what} is NaN or infinite at step {step}: the model has diverged; leave out that "
+            "step and those after it"
+        )
+    return values.double().cpu()
+
+
+def _first_kind(series: Series) -> str:
+    """The first kind whose sizes the model has, but single weights."""
+    last = _only(series, series.steps[-1])
+    for kind in SIZES:
         if kind == "frequency" and "p" not in series.constants:
             continue
         try:
-            return kind, SIZES[kind](series)
+            SIZES[kind](last)
         except ValueError:
-            if by is not None:
-                raise
-    raise ValueError(f"PruningTrace: this model has no {' or '.join(candidates)} to trace")
+            continue
+        return kind
+    raise ValueError(
+        f"PruningTrace: this model has no {' or '.join(SIZES)} to trace; name a matrix"
+    )

@@ -1,9 +1,9 @@
 """Which parts of a network does weight decay prune, and when, beside when accuracy arrives?
 
-The size of every member of a kind (a Fourier frequency of W_E, an input, a neuron, a head) at every
-kept step. Members that carry most of the squared size at the end are the key group, the rest the
-others, whose decay is the pruning: its peak, half and end, the lag from the accuracy crossing, and
-how concentrated the sizes are.
+The size of every member of a kind (a Fourier frequency of W_E, an input, a neuron, a head, a single
+weight of a matrix) at every kept step. Members that carry most of the squared size at the end are
+the key group, the rest the others, whose decay is the pruning: its peak, half and end, the lag from
+the accuracy crossing, and how concentrated the sizes are.
 
 Source: the article "Do Machine Learning Models Memorize or Generalize?" (PAIR 2023), which traces
 single weights of a parity network, relevant inputs against distractors; Merrill et al. 2023
@@ -16,41 +16,58 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-import torch
 from jaxtyping import Bool, Float, Int
 
-from analyses import fourier, plots
+from analyses import plots
 from analyses.grokking_phases import crossing
-from analyses.member_sizes import member_sizes
+from analyses.member_paths import QUANTILES, key_members, member_paths
+from analyses.member_sizes import kind_names, members_of
 from analyses.result import Drawing, SeriesResult
 from analyses.sparsity import MEASURES
 from hooks import Series
 
 EVALUATIONS = 3  # successive ones that make an accuracy crossing
 LEVEL = 0.99
+STEP = "step (updates)"
+COUNTS = ("effective_count", "participation_ratio")
 
 
 @dataclass(frozen=True, eq=False)
 class PruningTrace(SeriesResult):
-    """Sizes of a network's members at every step, in two groups.
+    """Sizes of a network's members at every step, in two groups: the key group and the others.
 
     Attributes:
-        by: Kind of member: frequency (of W_E), neuron, input or head.
+        by: Kind of member: frequency (of W_E), neuron, input, head or weight.
+        matrix: Whose single weights they are; empty for other kinds.
         steps: The kept steps.
-        sizes: Size of each member: the norm of a frequency's components of W_E; |w_in| |w_out| of
+        members: Index of each member whose path is kept: in its matrix, or its number.
+        is_key: Which of these are in the key group.
+        paths: Size of each of these: the norm of a frequency's components of W_E; |w_in| |w_out| of
             a neuron; the norm of what neurons read from an input, each weighed by |w_out|; the
-            norm of a head's OV matrix. These do not change when weights are rescaled across a ReLU.
-        is_key: Which members are in the key group.
+            norm of a head's OV matrix; a single weight with its sign.
+        rest: Quantiles (0, 5, 25, 50, 75, 95 and 100 %) of all sizes without a path of their own;
+            empty where there are none.
+        totals: Number of members in the key group, and of others.
+        norms: Norm of the key group's sizes and of the others'.
+        counts: Members above the threshold in the key group and among the others.
+        concentration: Each of `analyses.sparsity.MEASURES` of all sizes.
         threshold: Share of the largest size of all steps below which a member counts as pruned.
         metric_steps: Steps of the recorded metrics; none where the series has none.
         train_loss: Recorded train loss there.
-        test_accuracy: Recorded test accuracy there.
+        test_accuracy: Recorded test accuracy.
     """
 
     by: str
+    matrix: str
     steps: Int[np.ndarray, " step"]
-    sizes: Float[np.ndarray, "step member"]
-    is_key: Bool[np.ndarray, " member"]
+    members: Int[np.ndarray, "path axis"]
+    is_key: Bool[np.ndarray, " path"]
+    paths: Float[np.ndarray, "path step"]
+    rest: Float[np.ndarray, "quantile step"]
+    totals: tuple[int, int]
+    norms: Float[np.ndarray, "2 step"]
+    counts: Int[np.ndarray, "2 step"]
+    concentration: Float[np.ndarray, "measure step"]
     threshold: float
     metric_steps: Int[np.ndarray, " evaluation"]
     train_loss: Float[np.ndarray, " evaluation"]
@@ -62,33 +79,40 @@ class PruningTrace(SeriesResult):
         series: Series,
         *,
         by: str | None = None,
+        matrix: str | None = None,
         key: Sequence[int] | None = None,
         share: float = 0.9,
         threshold: float = 0.05,
+        paths: int = 100,
     ) -> "PruningTrace":
-        """Traces a run.
+        """Traces a run, whose checkpoints are read twice, one at a time.
 
         Args:
             series: Any run whose model answers to the weights that `by` needs.
-            by: frequency, neuron, input or head; by default the first that the model answers to.
-            key: Members of the key group, counted from 0 (frequency f is f - 1); by default the
-                fewest that carry `share` of the squared size at the last step.
+            by: frequency, neuron, input, head or weight; by default weight where a matrix is named,
+                else the first of the others that the model answers to.
+            matrix: Whose single weights: a parameter, a view, or by default `effective`: w_in
+                |w_out|, what a neuron reads from an input times the norm of what it writes.
+            key: The key group, counted from 0 (frequency f is f - 1); of a matrix rows, along its
+                last but one axis. By default the fewest members that carry `share` of the squared
+                size at the last step.
             share: See `key`.
             threshold: Share of the largest size below which a member counts as pruned.
+            paths: How many have a path of their own, if there are more members: half of them key
+                members, the largest at the end, half others, the largest at any step.
 
         Raises:
-            ValueError: No such kind, or the model lacks the weights it needs.
+            ValueError: No such kind, matrix or key, the model lacks the weights, or they are not
+                finite or all zero.
         """
-        by, sizes = member_sizes(series, by)
-        last = sizes[-1].square() / sizes[-1].square().sum()
-        chosen = fourier.keys_by_share(last, share) if key is None else [each + 1 for each in key]
-        is_key = np.isin(np.arange(len(last)) + 1, chosen)
+        traced, steps = members_of(series, by, matrix), series.steps
+        is_key = key_members(traced.at(steps[-1]), share, key)
         metrics = pd.DataFrame({"step": []}) if series.recorded is None else series.recorded
         return cls(
-            by=by,
-            steps=np.array(series.steps),
-            sizes=sizes.numpy(),
-            is_key=is_key,
+            by=traced.by,
+            matrix=traced.matrix,
+            steps=np.array(steps),
+            **member_paths(traced.at, steps, is_key, threshold=threshold, count=paths),
             threshold=threshold,
             metric_steps=metrics["step"].to_numpy(dtype=np.int64),
             train_loss=_column(metrics, "train.loss"),
@@ -96,21 +120,9 @@ class PruningTrace(SeriesResult):
         )
 
     @property
-    def norms(self) -> Float[np.ndarray, "2 step"]:
-        """Norm of the key group's sizes and of the others' at each step."""
-        power = self.sizes**2
-        return np.sqrt(np.stack([power[:, self.is_key].sum(1), power[:, ~self.is_key].sum(1)]))
-
-    @property
-    def counts(self) -> Int[np.ndarray, "2 step"]:
-        """Members above the threshold in the key group and among the others."""
-        above = self.sizes > self.threshold * self.sizes.max()
-        return np.stack([above[:, self.is_key].sum(1), above[:, ~self.is_key].sum(1)])
-
-    @property
     def t_peak(self) -> float:
         """Step at which the others' norm is largest; NaN if there are no others."""
-        return math.nan if self.is_key.all() else float(self.steps[self.norms[1].argmax()])
+        return math.nan if not self.totals[1] else float(self.steps[self.norms[1].argmax()])
 
     @property
     def t_half(self) -> float:
@@ -143,16 +155,17 @@ class PruningTrace(SeriesResult):
 
     def sparsity(self, measure: str) -> Float[np.ndarray, " step"]:
         """A measure of `analyses.sparsity.MEASURES` of all members' sizes at each step."""
-        return MEASURES[measure](torch.from_numpy(self.sizes)).numpy()
+        return self.concentration[list(MEASURES).index(measure)]
 
     def summary(self) -> dict[str, float | str]:
         """Members, times, lag and bump, and how concentrated the sizes are at the end."""
         last = {f"{name}_at_end": float(self.sparsity(name)[-1]) for name in MEASURES}
         key, others = self.norms[:, -1]
         return {
-            "by": self.by,
-            "members": len(self.is_key),
-            "key_members": int(self.is_key.sum()),
+            "by": self._kinds[0],
+            "members": sum(self.totals),
+            "key_members": self.totals[0],
+            "key_left": int(self.counts[0, -1]),
             "others_left": int(self.counts[1, -1]),
             "others_over_key_at_end": float(others / key) if key else math.nan,
             "t_peak": self.t_peak,
@@ -176,32 +189,55 @@ class PruningTrace(SeriesResult):
         return pd.DataFrame(frame | {name: self.sparsity(name) for name in MEASURES})
 
     def figures(self) -> Mapping[str, Drawing]:
-        """Each member's path, the groups' norms, and how concentrated the sizes are."""
-        count = int(self.is_key.sum())
-        keys = f"{count} key {'frequencies' if self.by == 'frequency' else self.by + 's'}"
-        paths = {keys: self.sizes[:, self.is_key].T, "others": self.sizes[:, ~self.is_key].T}
-        step = "step (updates)"
-        norms = plots.lines(
-            self.steps,
-            dict(zip((keys, "others"), self.norms, strict=True)),
-            title="Norm of the key group and of the others",
-            axes=(step, "norm of sizes"),
-        )
+        """Paths, the groups' norms, how many members count and how concentrated their sizes are."""
+        members = self._kinds[1]
+        names = (f"{self.totals[0]} key {members}", "others")
         times = {"peak": self.t_peak, "half": self.t_half, "pruned": self.t_pruned,
                  "test ≥ 99%": self.t_accuracy}  # fmt: skip
-        marks = {label: each for label, each in times.items() if not math.isnan(each)}
+        norms = self._lines(
+            "Norm of the key group and of the others", "norm of sizes",
+            dict(zip(names, self.norms, strict=True)),
+        )  # fmt: skip
+        above = f"above {self.threshold:.0%} of the largest size"
+        numbers = dict(zip(("key", "others"), self.counts, strict=True))
+        numbers |= {plots.words(name): self.sparsity(name) for name in COUNTS}
         shares = {name: self.sparsity(name) for name in ("gini", "hoyer")}
-        return {
-            "paths": plots.bundles(
-                self.steps, paths, axes=(step, f"size of each {self.by}"),
-                title=f"{keys} of {len(self.is_key)} carry the weights at the end",
+        drawn = {
+            "paths": self._paths(names),
+            "norms": plots.mark_steps(
+                norms, {label: each for label, each in times.items() if not math.isnan(each)}
             ),
-            "norms": plots.mark_steps(norms, marks),
-            "sparsity": plots.lines(
-                self.steps, shares, axes=(step, "0: all alike, 1: a single one"),
-                title="How concentrated the sizes are",
+            "numbers": self._lines(
+                f"How many {members} count (groups: {above})", f"number of {members}", numbers
+            ),
+            "sparsity": self._lines(
+                "How concentrated the sizes are", "0: all alike, 1: a single one", shares
             ),
         }  # fmt: skip
+        return drawn | ({"rest": self._rest()} if self.rest.size else {})
+
+    def _paths(self, names: tuple[str, str]) -> Drawing:
+        total, (key, others) = sum(self.totals), self.norms[:, -1].tolist()
+        share = key**2 / (key**2 + others**2) if key else 0
+        drawn = f" ({len(self.paths)} of {total} drawn)" if len(self.paths) < total else ""
+        return plots.bundles(
+            self.steps,
+            dict(zip(names, (self.paths[self.is_key], self.paths[~self.is_key]), strict=True)),
+            title=f"{names[0]} of {total} carry {share:.0%} of the squared size at the end",
+            axes=(STEP, f"size of each {self._kinds[0]}{drawn}"),
+        )
+
+    def _rest(self) -> Drawing:
+        (one, many), count = self._kinds, sum(self.totals) - len(self.paths)
+        curves = {f"{q:.0%}": each for q, each in zip(QUANTILES, self.rest, strict=True)}
+        return self._lines(f"Quantiles of the other {count} {many}", f"size of each {one}", curves)
+
+    def _lines(self, title: str, y: str, curves: Mapping[str, np.ndarray]) -> plots.Figure:
+        return plots.lines(self.steps, curves, title=title, axes=(STEP, y))
+
+    @property
+    def _kinds(self) -> tuple[str, str]:
+        return kind_names(self.by, self.matrix)
 
     def _first_after_peak(self, holds: np.ndarray) -> float:
         later = np.flatnonzero(holds & (self.steps > self.t_peak))

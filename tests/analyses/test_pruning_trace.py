@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from analyses import FourierSpectrum, PruningTrace, fourier
-from analyses.member_sizes import head_sizes, member_sizes
+from analyses.member_paths import member_paths
+from analyses.member_sizes import head_sizes, members_of
 from hooks import Series
 from hooks.edit import with_weights
 from hooks.models import parameters_of
@@ -19,14 +20,23 @@ STEPS = (0, 10, 20, 30, 40, 50)
 SIZES = np.array(
     [[1.0, 2, 0.01], [1, 4, 0.01], [2, 1.9, 0.01], [3, 0.1, 0.01], [4, 0.1, 0.01], [4, 0.1, 0.01]]
 )
+PAIRS = torch.cartesian_prod(torch.arange(7), torch.arange(7), torch.tensor([7]))
 
 
-def planted(test_accuracy=(0, 0, 0, 1, 1, 1), train_loss=(1, 0.1, 0.1, 0.4, 0.1, 0.1)):
+def planted(
+    test_accuracy=(0, 0, 0, 1, 1, 1),
+    train_loss=(1, 0.1, 0.1, 0.4, 0.1, 0.1),
+    sizes=SIZES,
+    is_key=(True, False, False),
+):
+    def at(step):
+        return torch.from_numpy(sizes[STEPS.index(step)])
+
     return PruningTrace(
         by="neuron",
+        matrix="",
         steps=np.array(STEPS),
-        sizes=SIZES,
-        is_key=np.array([True, False, False]),
+        **member_paths(at, STEPS, torch.tensor(is_key), threshold=0.05, count=9),
         threshold=0.05,
         metric_steps=np.array(STEPS),
         train_loss=np.array(train_loss, dtype=float),
@@ -38,8 +48,7 @@ def planted(test_accuracy=(0, 0, 0, 1, 1, 1), train_loss=(1, 0.1, 0.1, 0.4, 0.1,
 def series():
     models = {step: random_model(seed=step, n_layers=2) for step in (0, 1)}
     checkpoints = {step: parameters_of(model) for step, model in models.items()}
-    tokens = torch.cartesian_prod(torch.arange(7), torch.arange(7), torch.tensor([7]))
-    return Series.of(models[0], checkpoints, tokens_as_examples(tokens))
+    return Series.of(models[0], checkpoints, tokens_as_examples(PAIRS))
 
 
 def test_norms_are_those_of_the_groups():
@@ -61,7 +70,7 @@ def test_pruning_peaks_halves_and_ends():
 def test_pruning_that_comes_back_has_not_ended():
     sizes = SIZES.copy()
     sizes[-1, 1] = 1
-    assert math.isnan(dataclasses.replace(planted(), sizes=sizes).t_pruned)
+    assert math.isnan(planted(sizes=sizes).t_pruned)
 
 
 def test_the_lag_is_from_the_accuracy_crossing_to_the_end_of_pruning():
@@ -69,7 +78,7 @@ def test_the_lag_is_from_the_accuracy_crossing_to_the_end_of_pruning():
 
 
 def test_without_others_there_is_nothing_to_prune():
-    trace = dataclasses.replace(planted(), is_key=np.ones(3, dtype=bool))
+    trace = planted(is_key=(True, True, True))
     assert all(math.isnan(each) for each in (trace.t_peak, trace.t_half, trace.t_pruned))
 
 
@@ -99,26 +108,26 @@ def test_sizes_do_not_change_when_weights_are_rescaled_across_the_relu(kind):
     scaled["blocks.0.mlp.W_in"] *= 3
     scaled["blocks.0.mlp.W_out"] /= 3
     tokens = tokens_as_examples(torch.tensor([[1, 2, 7]]))
-    sizes = member_sizes(Series.of(model, {0: own, 1: scaled}, tokens), kind)[1]
-    torch.testing.assert_close(sizes[0], sizes[1])
+    sizes = members_of(Series.of(model, {0: own, 1: scaled}, tokens), kind).at
+    torch.testing.assert_close(sizes(0), sizes(1))
 
 
 def test_sizes_of_frequencies_square_to_their_power(grokked):
     power = FourierSpectrum.measure(grokked.snapshot()).power[0, 1:]
-    sizes = PruningTrace.measure(grokked.series(), by="frequency").sizes[-1]
-    np.testing.assert_allclose(sizes**2, power)
+    sizes = PruningTrace.measure(grokked.series(), by="frequency").paths[:, -1]
+    np.testing.assert_allclose(sizes**2, power, rtol=1e-6)  # paths are kept in float32
 
 
 def test_at_the_end_three_of_26_frequencies_hold_nine_tenths_of_the_embedding(grokked):
     trace = PruningTrace.measure(grokked.series())
     assert (trace.by, trace.is_key.sum(), len(trace.is_key)) == ("frequency", 3, 26)
-    power = trace.sizes[-1] ** 2
+    power = trace.paths[:, -1] ** 2
     assert power[trace.is_key].sum() >= 0.9 * power.sum()
 
 
 def test_the_same_frequencies_hold_a_ninth_of_the_untrained_embedding(grokked):
     trace = PruningTrace.measure(grokked.series())
-    power = trace.sizes[0] ** 2
+    power = trace.paths[:, 0] ** 2
     assert power[trace.is_key].sum() < 0.2 * power.sum()
 
 
@@ -165,3 +174,9 @@ def test_a_kind_the_model_lacks_is_refused():
     series = Series.of(model, {0: parameters_of(model)}, tokens)
     with pytest.raises(ValueError, match="neuron_out"):
         PruningTrace.measure(series, by="neuron")
+
+
+def test_a_model_without_anything_to_group_is_refused(series):
+    bare = dataclasses.replace(series, parameters=lambda step: {}, constants={})
+    with pytest.raises(ValueError, match="no frequency or neuron or input or head to trace; name"):
+        PruningTrace.measure(bare)
