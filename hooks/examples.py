@@ -87,14 +87,25 @@ class Examples:
 
     def head(self, count: int) -> "Examples":
         """The first `count` examples."""
+        return self.at(torch.arange(min(count, len(self))))
+
+    def drawn(self, count: int, seed: int) -> "Examples":
+        """So many examples, all alike likely, in their own order; all where there are no more."""
+        if count >= len(self):
+            return self
+        shuffled = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))
+        return self.at(shuffled[:count].sort().values)
+
+    def at(self, rows: Int[Tensor, " row"]) -> "Examples":
+        """The examples of these numbers, in this order."""
         return Examples(
-            targets=self.targets[:count],
-            scored=self.scored[:count],
-            tokens=None if self.tokens is None else self.tokens[:count],
-            inputs=None if self.inputs is None else self.inputs[:count],
-            lengths=None if self.lengths is None else self.lengths[:count],
-            labels={name: values[:count] for name, values in self.labels.items()},
-            trees=None if self.trees is None else self.trees[:count],
+            targets=self.targets[rows],
+            scored=self.scored[rows],
+            tokens=None if self.tokens is None else self.tokens[rows],
+            inputs=None if self.inputs is None else self.inputs[rows],
+            lengths=None if self.lengths is None else self.lengths[rows],
+            labels={name: values[rows] for name, values in self.labels.items()},
+            trees=None if self.trees is None else tuple(self.trees[row] for row in rows.tolist()),
             constants=self.constants,
-            words=None if self.words is None else self.words[:count],
+            words=None if self.words is None else tuple(self.words[row] for row in rows.tolist()),
         )

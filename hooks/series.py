@@ -49,7 +49,8 @@ class Series:
             model: A live model of the checkpoints' shape; its weights are not used.
             checkpoints: Parameters by name, by step. A whole `state_dict()` will do: the model's
                 buffers in it are passed over.
-            examples: What snapshots of this series are looked at with.
+            examples: What snapshots of this series are looked at with. Where an analysis takes
+                fewer, they are drawn at random, by seed 0 unless another is given.
         """
         cfg = model.cfg
         buffers = dict(torch.nn.Module.named_buffers(model))  # pyright: ignore[reportArgumentType]  # the protocol's models are modules
@@ -64,7 +65,7 @@ class Series:
             ),
             parameters=lambda step: _without(checkpoints[step], buffers),
             make_examples=lambda split, count, seed: (
-                examples if count is None else examples.head(count)
+                examples if count is None else examples.drawn(count, seed or 0)
             ),
             constants=examples.constants,
         )

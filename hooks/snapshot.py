@@ -62,13 +62,25 @@ class Snapshot:
         step: int | None = None,
         config: ModelConfig | None = None,
     ) -> "Snapshot":
-        """A snapshot of any HookedTransformer. The model is held, not copied."""
+        """A snapshot of any HookedTransformer. The model is held, not copied.
+
+        Args:
+            model: A live model.
+            examples: What it is run on.
+            step: Updates it has had. Only at step 0 is a model its own untrained control.
+            config: Its config; read off the model where left out.
+        """
         return cls(Live(model, config or config_of(model)), examples, step)
 
     @property
     def config(self) -> ModelConfig:
         """The model's config."""
         return self.live.config
+
+    @property
+    def at_step(self) -> str:
+        """` at step 300` for a message; nothing where the step is not known."""
+        return "" if self.step is None else f" at step {self.step}"
 
     def edited(self, *edits: Edit) -> "Snapshot":
         """The same model and examples with further edits, and nothing remembered."""

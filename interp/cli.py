@@ -7,12 +7,12 @@ import gc
 import sys
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 
-if TYPE_CHECKING:
-    from interp.sweep import Sweep
+from interp import cli_training
+from interp.cli_training import Threads, set_threads
 
 app = typer.Typer(
     help="Train small transformers on tasks whose answer is known; measure when structure appears.",
@@ -22,103 +22,14 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-Device = Annotated[
-    Literal["auto", "cpu", "cuda"], typer.Option(help="auto takes CUDA where there is one.")
-]
-Threads = Annotated[
-    int, typer.Option(min=1, help="CPU threads; another number changes the last digits.")
-]
-Workers = Annotated[
-    int | None, typer.Option(min=1, help="Processes; one a core by default, one on a GPU.")
-]
-Stack = Annotated[
-    int | None, typer.Option(min=1, help="Models a stack, at most; chosen by device and model.")
-]
 Paths = Annotated[list[Path], typer.Argument(help="Run folders, or folders that hold run folders.")]
 
 
-@app.command(epilog="Example: interp demo --out runs/demo")
-def demo(
-    out: Annotated[Path, typer.Option(help="Run folder.")] = Path("runs/demo"),
-    report: Annotated[Path, typer.Option(help="Report folder.")] = Path("report"),
-    device: Device = "auto",
-    threads: Threads = 1,
-) -> None:
-    """Train on a+b mod 53 until it groks, analyse every checkpoint, write a report."""
-    _set_threads(threads)
-    from interp.bars import training_bar
-    from interp.demo import run_demo
-
-    with training_bar() as on_evaluate:
-        found = run_demo(out, report, device=device, on_evaluate=on_evaluate, on_stage=typer.echo)
-    typer.echo("\n".join(found))
-
-
-@app.command(epilog="Example: interp train modular-addition --out runs/addition --seed 1")
-def train(
-    experiment: Annotated[str, typer.Argument(help="A TOML file or the name of a preset.")],
-    out: Annotated[
-        Path | None, typer.Option(help="Run folder; runs/NAME-sSEED by default.")
-    ] = None,
-    seed: Annotated[
-        int | None, typer.Option(min=0, help="Sets the seeds of model, data and order.")
-    ] = None,
-    seeds: Annotated[
-        int | None, typer.Option(min=1, help="Seeds 0 to N - 1, as a sweep in runs/NAME-seeds.")
-    ] = None,
-    device: Device = "auto",
-    threads: Threads = 1,
-    workers: Workers = None,
-    stack: Stack = None,
-) -> None:
-    """Train an experiment into a run folder, or carry on where it was stopped."""
-    _set_threads(threads)
-    from interp.bars import training_bar
-    from interp.experiment import load_experiment
-    from interp.sweep import Sweep
-    from interp.train import train as train_run
-
-    what = load_experiment(experiment)
-    if seeds is not None:
-        if seed is not None:
-            raise ValueError("--seed is one seed and --seeds several: give one of the two")
-        many = Sweep(name=what.name, base=what, seeds=tuple(range(seeds)))
-        _train_sweep(many, out or Path("runs") / f"{what.name}-seeds", device, workers, stack)
-        return
-    what = what if seed is None else what.with_seed(seed)
-    out = out or Path("runs") / f"{what.name}-s{what.seeds.model}"
-    with training_bar() as on_evaluate:
-        run = train_run(what, out, device=device, on_evaluate=on_evaluate)
-    typer.echo(f"trained {run.path}: {len(run.steps)} checkpoints, the last at {run.steps[-1]}")
-
-
-@app.command(epilog="Example: interp sweep decay.toml --out runs/decay --dry-run")
-def sweep(
-    file: Annotated[Path, typer.Argument(help="A TOML file: base, vary, mode, seeds.")],
-    out: Annotated[Path | None, typer.Option(help="Sweep folder; runs/NAME by default.")] = None,
-    device: Device = "auto",
-    workers: Workers = None,
-    stack: Stack = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would be trained, and for how long.")
-    ] = False,
-) -> None:
-    """Train every member of a sweep; those that are finished are passed over."""
-    _set_threads(1)
-    from interp.groups import described, grouped
-    from interp.sweep import SweepFolder, load_sweep
-    from interp.workers import worker_count
-
-    what = load_sweep(file)
-    out = out or Path("runs") / what.name
-    if not dry_run:
-        _train_sweep(what, out, device, workers, stack)
-        return
-    left = SweepFolder(out, what).left()
-    typer.echo(f"{len(what.members())} members, {len(left)} of them to be trained into {out}")
-    workers = workers or worker_count(device)
-    for line in described(grouped(left, device, stack, workers), device):
-        typer.echo(line)
+app.command(epilog="Example: interp demo --out runs/demo")(cli_training.demo)
+app.command(epilog="Example: interp train modular-addition --out runs/addition --seed 1")(
+    cli_training.train
+)
+app.command(epilog="Example: interp sweep parity-l1 --out runs/l1 --dry-run")(cli_training.sweep)
 
 
 @app.command(epilog="Example: interp analyze runs/demo --only FourierSpectrum")
@@ -130,7 +41,7 @@ def analyze(
     threads: Threads = 1,
 ) -> None:
     """Measure runs with every analysis that applies, and save what is not saved yet."""
-    _set_threads(threads)
+    set_threads(threads)
     from interp.analyze import analyze as analyze_run
     from interp.bars import spinner
     from interp.run import find_runs
@@ -232,8 +143,10 @@ def presets(
 
     if name:
         typer.echo(load_experiment(name).to_toml(), nl=False)
-    else:
-        _list({each: preset_summary(each) for each in preset_names()})
+        return
+    _list({each: preset_summary(each) for each in preset_names()})
+    typer.echo("\nfor interp sweep:")
+    _list({each: preset_summary(each, "sweeps") for each in preset_names("sweeps")})
 
 
 def main() -> None:
@@ -268,31 +181,3 @@ def _list(rows: dict[str, str | None]) -> None:
     width = max(map(len, rows)) + 2
     for name, text in rows.items():
         typer.echo(f"{name:<{width}}{(text or '').strip().splitlines()[0]}")
-
-
-def _train_sweep(
-    what: "Sweep", out: Path, device: Any, workers: int | None, stack: int | None
-) -> None:
-    from interp.bars import sweep_bar
-    from interp.groups import stack_size
-    from interp.sweep import train_sweep
-    from interp.workers import worker_count
-
-    workers = workers or worker_count(device)
-    size = stack or stack_size(what.base, device)
-    how = f"in stacks of up to {size}" if size > 1 else "each alone"
-    typer.echo(f"{len(what.members())} models, {how}, {workers} at work (--stack, --workers)")
-    with sweep_bar() as show:
-        folder = train_sweep(
-            what, out, workers=workers, device=device, stack=stack,
-            on_progress=lambda now: show(now.done, now.members, now.steps),
-        )  # fmt: skip
-    failed = folder.failed()
-    told = f", {len(failed)} of them failed: {failed[0].failure}" if failed else ""
-    typer.echo(f"trained {out}: {len(what.members())} runs{told}")
-
-
-def _set_threads(threads: int) -> None:
-    import torch
-
-    torch.set_num_threads(threads)

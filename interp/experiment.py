@@ -139,14 +139,16 @@ def safe_name(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "-", text).lstrip(".")[:80] or "experiment"
 
 
-def preset_names() -> list[str]:
-    """Names of the experiments that come with the package."""
-    return sorted(path.stem for path in PRESETS.glob("*.toml"))
+def preset_names(folder: str = ".") -> list[str]:
+    """Names of the experiments that come with the package, or of the sweeps, in `sweeps`."""
+    return sorted(path.stem for path in (PRESETS / folder).glob("*.toml"))
 
 
-def preset_summary(name: str) -> str:
+def preset_summary(name: str, folder: str = ".") -> str:
     """What a preset says of itself in its first line."""
-    return (PRESETS / f"{name}.toml").read_text(encoding="utf-8").splitlines()[0].strip("# ")
+    return (
+        (PRESETS / folder / f"{name}.toml").read_text(encoding="utf-8").splitlines()[0].strip("# ")
+    )
 
 
 def readable(error: ValidationError) -> str:

@@ -16,7 +16,6 @@ import itertools
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
-from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -24,13 +23,18 @@ from typing import Annotated, Any, Literal
 import tomli_w
 from pydantic import BeforeValidator, Field, NonNegativeInt, ValidationError, model_validator
 
-from interp.device import Device
-from interp.experiment import Experiment, Name, load_experiment, readable, safe_name
-from interp.groups import grouped
-from interp.run import Run, write_whole
+from interp.experiment import (
+    PRESETS,
+    Experiment,
+    Name,
+    load_experiment,
+    preset_names,
+    readable,
+    safe_name,
+)
+from interp.run import Run
 from interp.train import is_done_with
 from interp.training import Frozen
-from interp.workers import Watch, train_groups
 
 SEED_PATHS = ("seeds.model", "seeds.data", "seeds.order")
 
@@ -131,16 +135,20 @@ class SweepFolder:
         return {path: each for path, each in self.members().items() if not is_done_with(path, each)}
 
 
-def load_sweep(path: str | Path) -> Sweep:
-    """A sweep from a TOML file.
+def load_sweep(source: str | Path) -> Sweep:
+    """A sweep from a TOML file or the name of a preset.
 
     Raises:
         ValueError: The file is not TOML, or a field is unknown or wrong; one line names it.
-        FileNotFoundError: No such file, or its base is neither a file nor a preset.
+        FileNotFoundError: Neither a file nor a preset; or its base is neither.
     """
-    path = Path(path)
+    path = Path(source)
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file; a sweep is a TOML file")
+        path = PRESETS / "sweeps" / f"{source}.toml"
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{source} is neither a TOML file nor a sweep; sweeps: {', '.join(sweep_names())}"
+        )
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -159,52 +167,9 @@ def load_sweep(path: str | Path) -> Sweep:
     return sweep
 
 
-def train_sweep(
-    sweep: Sweep,
-    path: str | Path,
-    *,
-    workers: int = 1,
-    device: Device = "auto",
-    stack: int | None = None,
-    executor: Executor | None = None,
-    on_progress: Watch = lambda progress: None,
-) -> SweepFolder:
-    """Trains the members of a sweep into its folder; those that are finished are passed over.
-
-    Args:
-        sweep: What to train.
-        path: The sweep's folder; made where missing.
-        workers: Processes on this machine.
-        device: Where to train.
-        stack: Members a stack, at most; chosen by device and kind of model where left out.
-        executor: Takes the work instead of processes of this machine.
-        on_progress: Called while members train.
-
-    Raises:
-        ValueError: The folder belongs to something else, or some members could not be trained
-            (all others are).
-    """
-    folder = SweepFolder(Path(path), sweep)
-    _claim(folder)
-    groups = grouped(folder.left(), device, stack, workers)
-    train_groups(groups, workers=workers, device=device, executor=executor, on_progress=on_progress)
-    return folder
-
-
-def _claim(folder: SweepFolder) -> None:
-    """Writes `sweep.toml`, unless the folder is something else's.
-
-    Raises:
-        ValueError: It is another sweep's, or holds other things.
-    """
-    file = folder.path / "sweep.toml"
-    if file.is_file():
-        if load_sweep(file).members() != folder.sweep.members():
-            raise ValueError(f"{file} is another sweep; choose a new folder with --out")
-        return
-    if folder.path.is_dir() and any(folder.path.iterdir()):
-        raise ValueError(f"{folder.path} is not empty and holds no sweep.toml; choose another")
-    write_whole(file, folder.sweep.to_toml().encode())
+def sweep_names() -> list[str]:
+    """Names of the sweeps that come with the package."""
+    return preset_names("sweeps")
 
 
 def find_sweep(path: str | Path) -> SweepFolder | None:

@@ -13,7 +13,8 @@ from torch.testing import assert_close
 from interp.experiment import Experiment, load_experiment
 from interp.groups import described, grouped
 from interp.run import Run
-from interp.sweep import Sweep, SweepFolder, find_sweep, load_sweep, train_sweep
+from interp.sweep import Sweep, SweepFolder, find_sweep, load_sweep
+from interp.sweeping import train_sweep
 from interp.train import train
 from tests.planted import tiny_experiment
 
