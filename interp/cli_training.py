@@ -128,7 +128,7 @@ def _train_sweep(
 
 
 def set_threads(threads: int) -> None:
-    """Sets how many threads torch computes with."""
-    import torch
+    """Sets how many threads torch computes with; training also keeps its memory."""
+    from interp.device import prepare_process
 
-    torch.set_num_threads(threads)
+    prepare_process(threads)

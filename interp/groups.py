@@ -22,7 +22,7 @@ from interp.state import fresh
 from interp.train import batch_updates, trainee_of, training_of
 
 ON_GPU = 512  # members of a stack, at most
-ON_CPU = 256  # where a model is one hidden layer: more no longer fit in the cache
+ON_CPU = 512  # where a model is one hidden layer: more gain nothing
 TIMED = 5  # steps, after one that is not timed
 
 

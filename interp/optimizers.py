@@ -63,6 +63,8 @@ class StackOptimizer:
         used: Options that change anything for any member; the others cost nothing.
         moments: By torch's name, updated in place.
         updates: How many updates were made: a tensor, so that a captured step counts on.
+        fused: torch's own optimiser on the same moments and count, where members share all
+            options: it passes over the matrix once, as if it were one model's.
     """
 
     name: str
@@ -70,19 +72,25 @@ class StackOptimizer:
     used: frozenset[str]
     moments: Mapping[str, Matrix]
     updates: Float[Tensor, ""]
+    fused: Optimizer | None
 
     @classmethod
     def of(
-        cls, trainings: Sequence[Training], moments: Mapping[str, Matrix], step: int
+        cls,
+        parameters: Matrix,
+        trainings: Sequence[Training],
+        moments: Mapping[str, Matrix],
+        step: int,
     ) -> "StackOptimizer":
         """The optimiser of members at one step.
 
         Args:
+            parameters: One row a member: the leaf that is updated.
             trainings: One a member, alike in all but `PER_MEMBER`.
             moments: As of `step`; on the device and in the dtype of the parameters.
             step: Updates made so far.
         """
-        device = next(iter(moments.values())).device
+        device, name = parameters.device, trainings[0].optimizer
         rows = [_numbers(training) for training in trainings]
         columns = {
             name: torch.tensor([[row[name]] for row in rows], dtype=torch.double, device=device)
@@ -91,8 +99,18 @@ class StackOptimizer:
         used = frozenset(
             name for name, unused in NEUTRAL.items() if any(row[name] != unused for row in rows)
         )
-        updates = torch.tensor(float(step), dtype=torch.double, device=device)
-        return cls(trainings[0].optimizer, columns, used, moments, updates)
+        updates = torch.tensor(float(step), device=device)
+        is_uniform = all(row == rows[0] for row in rows) and len({t.lr for t in trainings}) == 1
+        fused = None
+        # On a GPU the fused kernel holds the learning rate in float32.
+        is_exact = device.type != "cuda" or parameters.dtype == torch.float32
+        if is_uniform and is_exact and name != "sgd":
+            fused = optimizer_of([parameters], trainings[0])
+            fused.state[parameters] = {"step": updates, **moments}
+            if device.type == "cuda":  # read when a captured step is replayed
+                rate = torch.zeros((), device=device)
+                fused.param_groups[0] |= {"lr": rate, "capturable": True}
+        return cls(name, columns, used, moments, updates, fused)
 
     @torch.no_grad()
     def update(self, parameters: Matrix, gradient: Matrix, lr: Column) -> None:
@@ -102,10 +120,18 @@ class StackOptimizer:
             allowed = self.options["grad_clip"].to(norms) / (norms + 1e-6)
             gradient.mul_(allowed.clamp(max=1.0))
         for penalty, pull in (("l1", torch.sign), ("weight_decay", torch.clone)):
-            if penalty in self.used and self.name == "adamw":
+            if penalty not in self.used or (self.fused and penalty == "weight_decay"):
+                continue
+            if self.name == "adamw":
                 parameters.sub_(pull(parameters) * (lr * self.options[penalty]).to(gradient))
-            elif penalty in self.used:
+            else:
                 gradient.add_(pull(parameters) * self.options[penalty].to(gradient))
+        if self.fused is not None:
+            group = self.fused.param_groups[0]
+            group["lr"] = group["lr"].copy_(lr[0, 0]) if lr.is_cuda else float(lr[0, 0])
+            parameters.grad = gradient
+            self.fused.step()
+            return
         self.updates.add_(1.0)
         step = self._sgd if self.name == "sgd" else self._adam
         step(parameters, gradient, lr)
@@ -122,8 +148,8 @@ class StackOptimizer:
         first.lerp_(gradient, (1 - beta1).to(gradient))
         second.mul_(beta2.to(gradient)).addcmul_(gradient, gradient * (1 - beta2).to(gradient))
         # Corrections of the bias towards 0: columns, in float64 since 1 - beta is small.
-        rate = lr / (1 - beta1**self.updates)
-        root = (1 - beta2**self.updates).sqrt()
+        updates = self.updates.double()
+        rate, root = lr / (1 - beta1**updates), (1 - beta2**updates).sqrt()
         spread = second.sqrt().div_(root.to(gradient)).add_(self.options["eps"].to(gradient))
         parameters.sub_((first / spread).mul_(rate.to(gradient)))
 

@@ -83,8 +83,8 @@ def assembled(
         if name not in layout.shapes
     }
     step, trainings = states[0].step, [training_of(each) for each in experiments]
-    optimizer = StackOptimizer.of(trainings, moments, step)
     leaf = trained.requires_grad_()
+    optimizer = StackOptimizer.of(leaf, trainings, moments, step)
     return Parts(tuple(experiments), model, layout, leaf, frozen, optimizer, step)
 
 

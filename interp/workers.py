@@ -5,7 +5,6 @@ plain text, so that a cluster's engine can stand in for the processes. A worker 
 breaks the pool; its groups, which go on from their last checkpoints, are given to a new one.
 """
 
-import ctypes
 import multiprocessing
 import os
 import time
@@ -14,13 +13,10 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
-from interp.device import Device, pick_device
+from interp.device import Device, pick_device, prepare_process
 from interp.experiment import Experiment
 from interp.groups import Group
 from interp.run import Run, read_metrics
@@ -160,7 +156,7 @@ def _in_processes(
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(list(PRELOADED))
     for _ in range(ATTEMPTS):
-        with ProcessPoolExecutor(workers, context, initializer=_start_worker) as pool:
+        with ProcessPoolExecutor(workers, context, initializer=prepare_process) as pool:
             found = _collected(pool, [groups[index] for index in left], device, watcher)
         for index, fault in zip(left, found, strict=True):
             faults[index] = fault
@@ -193,16 +189,3 @@ def _fault(call: Callable[[], object]) -> Exception | None:
     except (ValueError, OSError, BrokenProcessPool) as error:
         return error
     return None
-
-
-def _start_worker() -> None:
-    """One thread, and memory that is kept.
-
-    glibc otherwise gives large blocks back at every step, and the system fills their pages with
-    zeros again.
-    """
-    torch.set_num_threads(1)
-    with suppress(OSError, AttributeError):
-        library = ctypes.CDLL("libc.so.6")
-        for option in (-3, -1):  # M_MMAP_THRESHOLD, M_TRIM_THRESHOLD
-            library.mallopt(option, 2**30)

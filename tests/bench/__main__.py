@@ -5,9 +5,11 @@ from pathlib import Path
 
 import torch
 
+from interp.device import prepare_process
 from tests.bench import (
     checkpoint_series,
     fourier_powers,
+    mlp_stack,
     report_again,
     ridge_probes,
     streaming,
@@ -24,12 +26,14 @@ def processor() -> str:
 
 
 if __name__ == "__main__":
-    torch.set_num_threads(1)
+    prepare_process()  # as the command line does
     print(f"{processor()}, torch {torch.__version__}, one thread, processor time\n")
     print("| benchmark | plain, ms | ours, ms | ratio | goal |")
     print("| --- | --- | --- | --- | --- |")
     benchmarks = (
         training_step.compare,
+        mlp_stack.compare,
+        mlp_stack.compare_own_data,
         fourier_powers.compare,
         fourier_powers.compare_with_products,
         streaming.compare,

@@ -13,9 +13,9 @@ from tempfile import TemporaryDirectory
 
 from interp.analyze import analyze
 from interp.experiment import Experiment, load_experiment
-from interp.training import Steps
 from interp.run import Run
 from interp.train import train
+from interp.training import Steps
 
 
 def kept_at_every_step(count: int) -> Experiment:

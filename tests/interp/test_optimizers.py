@@ -20,12 +20,9 @@ def trainings(name) -> list[Training]:
     ]
 
 
-def stack_of(members) -> StackOptimizer:
-    moments = {
-        name: torch.zeros(len(members), 5, dtype=torch.double)
-        for name in MOMENTS[members[0].optimizer]
-    }
-    return StackOptimizer.of(members, moments, step=0)
+def stack_of(members, weights) -> StackOptimizer:
+    moments = {name: torch.zeros_like(weights) for name in MOMENTS[members[0].optimizer]}
+    return StackOptimizer.of(weights.requires_grad_(), members, moments, step=0)
 
 
 def drawn(*shape) -> torch.Tensor:
@@ -43,10 +40,25 @@ def test_each_row_moves_as_by_torchs_own_optimizer(name):
             alone.grad = gradient[row].clone()
             optimizer.step()
         expected.append(alone.detach())
-    stack, lr = stack_of(members), torch.tensor(RATES, dtype=torch.double)[:, None]
+    stack, lr = stack_of(members, weights), torch.tensor(RATES, dtype=torch.double)[:, None]
     for gradient in gradients:
         stack.update(weights, gradient.clone(), lr)
-    assert_close(weights, torch.stack(expected), rtol=1e-12, atol=1e-12)
+    assert_close(weights.detach(), torch.stack(expected), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["adamw", "adam"])
+def test_members_that_share_all_options_move_as_those_that_do_not(name):
+    same = Training(steps=9, optimizer=name, lr=0.1, weight_decay=0.3, l1=0.01, grad_clip=2.0)
+    other = same.model_copy(update={"eps": 2e-8})
+    weights, gradients = drawn(3, 5), drawn(9, 3, 5)
+    mixed = torch.cat([weights, weights[:1]])
+    alike, unlike = stack_of([same] * 3, weights), stack_of([same] * 3 + [other], mixed)
+    for gradient in gradients:
+        lr = torch.full((4, 1), 0.1, dtype=torch.double)
+        alike.update(weights, gradient.clone(), lr[:3])
+        unlike.update(mixed, torch.cat([gradient, gradient[:1]]), lr)
+    assert (alike.fused is None, unlike.fused is None) == (False, True)
+    assert_close(weights.detach(), mixed.detach()[:3], rtol=1e-12, atol=1e-12)
 
 
 def one_update(gradient, **options) -> torch.Tensor:
@@ -55,13 +67,12 @@ def one_update(gradient, **options) -> torch.Tensor:
     alone = torch.tensor([2.0, -1.0], dtype=torch.double, requires_grad=True)
     alone.grad = torch.tensor(gradient, dtype=torch.double)
     weights, lr = alone.detach().clone()[None], torch.full((1, 1), 0.1, dtype=torch.double)
-    moments = {name: torch.zeros_like(weights) for name in MOMENTS[training.optimizer]}
-    stack = StackOptimizer.of([training], moments, step=0)
+    stack = stack_of([training], weights)
     stack.update(weights, torch.tensor([gradient], dtype=torch.double), lr)
     clip_and_penalise([alone], training, lr=0.1)
     optimizer_of([alone], training).step()
-    assert_close(weights[0], alone.detach())
-    return weights[0]
+    assert_close(weights.detach()[0], alone.detach())
+    return weights.detach()[0]
 
 
 def test_sgd_takes_lr_times_the_gradient():
