@@ -4,7 +4,7 @@ The checksums stand in the file's own metadata: nothing beside it can be lost or
 too late, and each tensor is checked when it is read, so that reading one of them reads no other.
 CRC-32 finds every damage within four neighbouring bytes, and misses one in 2^32 of the others; it
 guards against disks, not against malice. In a file without checksums, written by hand or by an
-older version, only damage to the structure is found.
+older version, only damage to the structure is found. Parameters are float32 or float64.
 """
 
 import json
@@ -21,6 +21,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 ENTRY = "interp"
+TYPES = ("F32", "F64")
 REMEDY = "move it away and go on without that step, or train the experiment again in a new folder"
 
 
@@ -50,7 +51,8 @@ class Checkpoint(Mapping[str, Tensor]):
         facts: What was stored beside the tensors.
 
     Raises:
-        ValueError: The file is damaged: here in its structure, on reading in a tensor's bytes.
+        ValueError: The file is damaged: here in its structure, on reading in a tensor's bytes. Or,
+            on reading, a tensor is of another type.
     """
 
     def __init__(self, path: Path, remedy: str = REMEDY) -> None:
@@ -67,6 +69,14 @@ class Checkpoint(Mapping[str, Tensor]):
     def __getitem__(self, name: str) -> Tensor:
         if name not in self._names:
             raise KeyError(name)
+        with self._reading():
+            stored = self._file.get_slice(name).get_dtype()
+        # Where there are checksums, another type than was written is damage.
+        if stored not in TYPES and self._checksums is None:
+            raise ValueError(
+                f"{self.path}: {name} is stored as {stored}, checkpoints of a run as F32 or F64; "
+                "`interp import` makes a run folder of other types"
+            )
         with self._reading():
             values = self._file.get_tensor(name)
             if self._checksums is not None and checksum(values) != self._checksums[name]:

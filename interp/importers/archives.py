@@ -21,6 +21,7 @@ STEPS = ("checkpoint_epochs", "epochs", "steps", "epoch", "step")
 MODEL = ("model", "state_dict", "model_state_dict")
 CONFIG = ("config", "cfg")
 TRAINED_ON = ("train_indices", "train_data")
+TESTED_ON = ("test_indices", "test_data")
 METRICS = {
     "train_losses": "train.loss", "test_losses": "test.loss",
     "train_loss": "train.loss", "test_loss": "test.loss",
@@ -39,6 +40,7 @@ class Archive:
         config: What it says of the model, or None.
         metrics: Values by step, by column of metrics.jsonl.
         trained_on: Indices of the training examples or their tokens, as stored, or None.
+        tested_on: The same of the test examples.
         unplaced: Lists of metrics whose steps cannot be told.
     """
 
@@ -47,6 +49,7 @@ class Archive:
     config: Mapping[str, Any] | None = None
     metrics: Mapping[str, Mapping[int, float]] = field(default_factory=dict)
     trained_on: Any = None
+    tested_on: Any = None
     unplaced: tuple[str, ...] = ()
 
 
@@ -119,6 +122,7 @@ def _archive(path: Path, content: Any, number: int | None) -> Archive:
         config=config,
         metrics=lists,
         trained_on=next((content[name] for name in TRAINED_ON if name in content), None),
+        tested_on=next((content[name] for name in TESTED_ON if name in content), None),
         unplaced=unplaced,
     )
 

@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import ValidationError
 from torch import Tensor
 
-from hooks import Sizes
+from hooks import ModelConfig, Sizes
 from hooks.models.token import TokenConfig
 from interp.experiment import readable
 from interp.importers.layouts import n_blocks
@@ -22,6 +22,8 @@ from interp.importers.reading import read_table
 Options = Mapping[str, Any]
 
 SYNONYMS = {"num_layers": "n_layers", "num_heads": "n_heads", "act_type": "act_fn"}
+# What shapes cannot tell: the options that a user may be asked for.
+ASKED = ("act_fn", "normalization_type", "positional_embedding_type", "attention_dir")
 ABSENT = (None, -1)  # HookedTransformerConfig's ways to leave something to its default
 
 # Options of HookedTransformerConfig that change logits, at the values the token model computes.
@@ -64,6 +66,11 @@ def stated_options(archive: Options | None, user: Options) -> dict[str, Any]:
                 "leave it out, or change the config"
             )
     return stated | user
+
+
+def asked_of_user(config: ModelConfig, user: Options) -> dict[str, Any]:
+    """The options of a config that a user stated and that nothing else may tell."""
+    return {name: getattr(config, name) for name in ASKED if name in _known_names(user)}
 
 
 def _known_names(options: Options) -> dict[str, Any]:

@@ -16,13 +16,13 @@ from typing import Any
 from interp.checkpoints import pack
 from interp.experiment import Experiment, Seeds, safe_name
 from interp.importers.archives import Archive, archives, folder_config
-from interp.importers.configs import stated_options
-from interp.importers.plan import Plan, make_plan, read_task
-from interp.importers.splits import split_note
+from interp.importers.configs import asked_of_user, stated_options
+from interp.importers.plan import Plan, make_plan, read_task, widened
+from interp.importers.splits import own_split
 from interp.run import Run, write_whole
 from interp.tasks import Task
 
-LOOKED_AT = 2000  # examples on which an imported model's accuracy is told
+LOOKED_AT = 2000  # examples of a split on which an imported model's accuracy is told
 
 
 def import_run(
@@ -41,7 +41,7 @@ def import_run(
             a preset's name.
         options: What neither shapes nor the archive's config tell, under HookedTransformerConfig's
             names (`act_fn`, `normalization_type`, ...).
-        seed: The data seed, which decides the labels `train`.
+        seed: The data seed, which decides the labels `train` where nothing states them.
 
     Raises:
         FileNotFoundError: There is nothing to import, or the task is neither a file nor a preset.
@@ -56,15 +56,21 @@ def import_run(
     near = next(parent for parent in path.parents if parent.is_dir())
     with TemporaryDirectory(prefix=".interp-import-", dir=near) as scratch:
         folder = Path(scratch) / "run"
-        plan, read = _write_checkpoints(source, folder, known_task, options or {})
+        plan, read, widenings = _write_checkpoints(source, folder, known_task, options or {})
         assert known_task is not None  # make_plan refuses a missing one
-        notes = [*_notes(plan, read), *_split_notes(known_task, seed, read)]
-        _write_metrics(folder, read)
-        about = {"source": source.name, "layout": plan.layout, "notes": notes}
-        write_whole(folder / "imported.json", (json.dumps(about, indent=1) + "\n").encode())
+        own_task, split_notes = own_split(known_task, seed, read)
+        notes = [*_notes(plan, read), *widenings, *split_notes]
+        about = {
+            "source": source.name or source.resolve().name,
+            "layout": plan.layout,
+            "options": asked_of_user(plan.config, options or {}),
+            "notes": notes,
+        }
         experiment = Experiment(
-            name=safe_name(path.name), task=known_task, model=plan.config, seeds=Seeds(data=seed)
+            name=safe_name(path.name), task=own_task, model=plan.config, seeds=Seeds(data=seed)
         )
+        _write_metrics(folder, read)
+        write_whole(folder / "imported.json", (json.dumps(about, indent=1) + "\n").encode())
         write_whole(folder / "experiment.toml", experiment.to_toml().encode())
         path.parent.mkdir(parents=True, exist_ok=True)
         folder.replace(path)
@@ -75,36 +81,40 @@ def import_run(
 
 def describe(run: Run) -> str:
     """What was imported, and how well it does its task: a wrong option shows there."""
-    snapshot = run.snapshot(count=LOOKED_AT)
-    score = run.experiment.task.score(snapshot)
-    scores = ", ".join(f"{name} {value:.4g}" for name, value in score.items())
+    task = run.experiment.task
+    scores = []
+    for split in task.evaluated:
+        snapshot = run.snapshot(split=split, count=LOOKED_AT)
+        named = (f"{name} {value:.4g}" for name, value in task.score(snapshot).items())
+        scores.append(f"{split} {', '.join(named)} over {len(snapshot.examples)} examples")
     return (
         f"imported {run.path}: {len(run.steps)} checkpoints, the last at {run.steps[-1]}; there, "
-        f"over {len(snapshot.examples)} examples: {scores} (not what is known of this model? then "
-        "the task, --act-fn or --normalization-type is another)"
+        f"{'; '.join(scores)} (not what is known of this model? then the task, --act-fn or "
+        "--normalization-type is another)"
     )
 
 
 def _write_checkpoints(
     source: Path, folder: Path, task: Task | None, options: Mapping[str, Any]
-) -> tuple[Plan, list[Archive]]:
-    """Writes every checkpoint; what the files say beside them, without parameters."""
+) -> tuple[Plan, list[Archive], list[str]]:
+    """Writes every checkpoint; the plan, what files say beside them, what is said of numbers."""
     beside = folder_config(source) if source.is_dir() else None
-    plan, read = None, []
+    plan, read, widenings = None, [], set()
     for archive in archives(source):
         for step, state in archive.checkpoints.items():
             with _named(f"{archive.path}, step {step}"):
                 if plan is None:
                     stated = stated_options(archive.config or beside, options)
                     plan = make_plan(state, stated, task)
-                content = pack(plan.parameters(state))
+                parameters = plan.parameters(state)
+                widenings |= widened(state, parameters)
                 file = folder / "checkpoints" / f"{step}.safetensors"
                 if file.exists():
                     raise ValueError("another file holds this step too")
-            write_whole(file, content)
+            write_whole(file, pack(parameters))
         read.append(replace(archive, checkpoints={}))
     assert plan is not None  # an archive without a checkpoint is refused
-    return plan, read
+    return plan, read, sorted(widenings)
 
 
 @contextmanager
@@ -138,10 +148,3 @@ def _notes(plan: Plan, read: Sequence[Archive]) -> Iterator[str]:
     for archive in read:
         for name in archive.unplaced:
             yield f"{name} of {archive.path.name} left out: its entries' steps cannot be told"
-
-
-def _split_notes(task: Task, seed: int, read: Sequence[Archive]) -> Iterator[str]:
-    stored = (each.trained_on for each in read if each.trained_on is not None)
-    note = split_note(task, seed, next(stored, None))
-    if note:
-        yield note

@@ -63,6 +63,14 @@ class Plan:
         }
 
 
+def widened(state: State, kept: Mapping[str, Tensor]) -> set[str]:
+    """What is to be said of a checkpoint's numbers of half precision and less."""
+    (dtype,) = {value.dtype for value in kept.values()}
+    stored = {value.dtype for value in state.values() if value.is_floating_point()}
+    narrow = [each for each in stored if each.itemsize < torch.float32.itemsize]
+    return {f"stored as {_name(each)}: kept as {_name(dtype)}, the same numbers" for each in narrow}
+
+
 def make_plan(state: State, stated: Mapping[str, Any], task: Task | None) -> Plan:
     """The plan that a first checkpoint decides.
 
@@ -106,6 +114,10 @@ def read_task(task: Task | str | Path | None) -> Task | None:
         return Experiment.model_validate({"name": "any", "task": table.get("task", table)}).task
     except ValidationError as error:
         raise ValueError(f"{path}: {readable(error)}") from None
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 def _check_sizes(has: Sizes, wanted: Sizes) -> None:

@@ -104,7 +104,19 @@ def test_a_file_without_checksums_is_read(tmp_path):
     assert same(dict(Checkpoint(tmp_path / "7.safetensors")), PARAMETERS)
 
 
-def test_a_type_that_numpy_lacks_is_refused(tmp_path):
-    save_file({"a": torch.ones(2, dtype=torch.bfloat16)}, tmp_path / "7.safetensors")
-    with pytest.raises(ValueError, match=r"is damaged .*bfloat16"):
+@pytest.mark.parametrize(
+    ("dtype", "name"),
+    [(torch.bfloat16, "BF16"), (torch.float16, "F16"), (torch.int64, "I64"), (torch.bool, "BOOL")],
+)
+def test_another_type_is_refused_for_what_it_is(tmp_path, dtype, name):
+    save_file({"a": torch.ones(2, dtype=dtype)}, tmp_path / "7.safetensors")
+    wanted = rf"\A[^\n]*7\.safetensors: a is stored as {name}, checkpoints of a run as F32 or F64"
+    with pytest.raises(ValueError, match=wanted):
+        dict(Checkpoint(tmp_path / "7.safetensors"))
+
+
+def test_a_type_that_damage_changed_is_damage(tmp_path):
+    changed = PACKED.replace(b'"dtype":"F32"', b'"dtype":"I32"', 1)
+    (tmp_path / "7.safetensors").write_bytes(changed)
+    with pytest.raises(ValueError, match=r"is damaged \(.* is not as it was written\)"):
         dict(Checkpoint(tmp_path / "7.safetensors"))

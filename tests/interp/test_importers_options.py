@@ -5,47 +5,14 @@ import sys
 from typing import Any
 
 import pytest
-import torch
 
 from interp import cli
 from interp.run import load
-from tests.foreign import PLAIN, TASK, demo_archive, hooked_state, progress_state, state_of
+from tests.foreign import PLAIN, hooked_state, progress_state, state_of
 from tests.planted import random_model
 
-# Most imports warn of the split; the tests of those warnings look for them by name.
+# Most imports warn of the split (tests/interp/test_importers_splits.py).
 pytestmark = pytest.mark.filterwarnings("ignore:.*it was trained on", "ignore:.*last 1 left out")
-
-
-def test_a_split_like_the_runs_own_needs_no_warning(imported, recwarn):
-    train = TASK.examples("all", None, 3).label("train").nonzero()[:, 0]
-    imported(demo_archive(train_indices=train), seed=3)
-    assert not recwarn.list
-
-
-@pytest.mark.parametrize(
-    "trained_on",
-    [
-        {"train_indices": torch.arange(24)},
-        {"train_indices": list(range(24))},
-        {"train_data": [(pair // 7, pair % 7, 7) for pair in range(24)]},
-        {"train_data": [(pair // 7, pair % 7) for pair in range(24)]},
-    ],
-)
-def test_another_split_is_warned_of_with_what_is_shared(imported, trained_on):
-    shared = int(TASK.examples("all", None, 0).label("train")[:24].sum())
-    message = rf"trained on 24 examples, of which {shared} are among the 24 .* not its own split"
-    with pytest.warns(UserWarning, match=message):
-        imported(demo_archive(**trained_on))
-
-
-def test_a_split_that_is_not_stored_is_warned_of(imported):
-    with pytest.warns(UserWarning, match=r"it was trained on are not stored: .* need not be its"):
-        imported(demo_archive())
-
-
-def test_a_split_in_an_unknown_form_is_warned_of(imported):
-    with pytest.warns(UserWarning, match="it was trained on are stored in a form unknown here"):
-        imported(demo_archive(train_indices=torch.tensor([4000])))
 
 
 def test_classes_beyond_the_tasks_are_warned_of(imported):

@@ -15,7 +15,7 @@ from interp.tasks.modular_arithmetic import ModularArithmetic
 from tests.foreign import PLAIN, TASK, demo_archive, hooked_state, progress_state, state_of
 from tests.planted import random_model
 
-# Most imports warn of the split; the tests of those warnings look for them by name.
+# Most imports warn of the split (tests/interp/test_importers_splits.py).
 pytestmark = pytest.mark.filterwarnings("ignore:.*it was trained on", "ignore:.*last 1 left out")
 
 
