@@ -31,6 +31,7 @@ class Stretch:
         table: The examples, by name `[row, ...]`.
         order: Rows in the order they are read; None stands for the table's own.
         size: Rows a batch.
+        widths: Of sentences without padding (`Task.flat`), what each batch is padded to.
     """
 
     start: int
@@ -38,6 +39,7 @@ class Stretch:
     table: Batch
     order: Int[Tensor, " row"] | None
     size: int
+    widths: tuple[int, ...] = ()
 
     @property
     def end(self) -> int:
@@ -49,12 +51,19 @@ class Stretch:
         """Whether every batch is the whole table."""
         return self.order is None and self.size == len(self.table["targets"])
 
+    def width(self, step: int) -> int | None:
+        """What the batch of a step is padded to; None where there is no padding to do."""
+        return self.widths[step - self.start] if self.widths else None
+
     def batch(self, step: int) -> Batch:
         """The batch of the update that leads from `step` to the next."""
         if self.is_whole:
             return self.table
         first = (step - self.start) * self.size
         rows = slice(first, first + self.size)
+        width = self.width(step)
+        if width is not None and self.order is not None:
+            return padded(self.table["flat"], self.table["offsets"], self.order[rows], width)
         if self.order is None:
             return {name: values[rows] for name, values in self.table.items()}
         return {name: values[self.order[rows]] for name, values in self.table.items()}
@@ -62,6 +71,32 @@ class Stretch:
 
 StretchSource = Callable[[int], Stretch]
 Tables = dict[tuple[int, int], Batch]
+
+
+def padded(
+    flat: Int[Tensor, " token"],
+    offsets: Int[Tensor, " sentence"],
+    rows: Int[Tensor, "*batch row"],
+    width: int,
+) -> Batch:
+    """Sentences side by side, with the next token as the target at every real position.
+
+    Args:
+        flat: All sentences, one after the other.
+        offsets: Where each begins; the next one's beginning is its end.
+        rows: The sentences wanted.
+        width: Tokens to pad to, with 0; at least the longest of them.
+    """
+    place = torch.arange(width, device=flat.device)
+    starts = offsets[rows][..., None]
+    left = offsets[rows + 1][..., None] - starts - place
+    last = len(flat) - 1
+    zero = flat.new_zeros(())
+    return {
+        "tokens": torch.where(left > 0, flat[(starts + place).clamp(max=last)], zero),
+        "targets": torch.where(left > 1, flat[(starts + place + 1).clamp(max=last)], zero),
+        "scored": left > 1,
+    }
 
 
 def batch_source(experiment: Experiment, device: torch.device) -> BatchSource:
@@ -119,9 +154,12 @@ def _source(
         key = (seeds.data, index)
         return _chunks(task, (training.batch_size, training.chunk), start, key, device)
     if (index, seeds.data) not in tables:
-        drawn = task.data(None, generator(seeds.data, 0))
-        tables[index, seeds.data] = _to(drawn, device)
+        draw = task.flat if task.widths else lambda generator: task.data(None, generator)
+        tables[index, seeds.data] = _to(draw(generator(seeds.data, 0)), device)
     table = tables[index, seeds.data]
+    if task.widths:
+        size = min(training.batch_size or task.train_count, task.train_count)
+        return _sentences(table, task.widths, size, start, (seeds.order, index))
     if training.batch_size is None or training.batch_size >= task.train_count:
         whole = Stretch(start, training.steps, table, None, task.train_count)
         return lambda step: whole
@@ -137,6 +175,27 @@ def _epochs(table: Batch, size: int, start: int, key: tuple[int, int]) -> Stretc
         epoch = (step - start) // an_epoch
         order = torch.randperm(count, generator=generator(*key, epoch)).to(device)
         return Stretch(start + epoch * an_epoch, an_epoch, table, order, size)
+
+    return stretch_at
+
+
+def _sentences(
+    table: Batch, widths: tuple[int, ...], size: int, start: int, key: tuple[int, int]
+) -> StretchSource:
+    """Batches of sentences without replacement, each padded to the least width that holds it."""
+    lengths = table["offsets"].diff().cpu()
+    epoch_at = _epochs({"targets": lengths}, size, start, key)
+    known = torch.tensor(widths)
+    if int(lengths.max()) > widths[-1]:
+        raise ValueError(f"a sentence of {int(lengths.max())} tokens exceeds {widths[-1]}, n_ctx")
+
+    def stretch_at(step: int) -> Stretch:
+        epoch = epoch_at(step)
+        assert epoch.order is not None
+        longest = lengths[epoch.order[: epoch.steps * size]].unflatten(0, (-1, size)).amax(1)
+        wide = known[torch.searchsorted(known, longest)].tolist()
+        order = epoch.order.to(table["flat"].device)
+        return replace(epoch, table=table, order=order, widths=tuple(wide))
 
     return stretch_at
 

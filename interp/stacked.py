@@ -6,6 +6,7 @@ reads and writes nothing but tensors, so that on a GPU it is captured once as a 
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from jaxtyping import Float
@@ -135,7 +136,7 @@ class Stepper:
         self._table: Batch = {}
         self._window: Window | None = None
         self._drops = has_dropout(parts.model)
-        self._run: Callable[[], object] | None = None
+        self._runs: dict[int | None, Callable[[], object]] = {}  # a step for each width
 
     def advance(self, to: int) -> None:
         """Makes updates up to a step, without waiting for the device."""
@@ -144,8 +145,9 @@ class Stepper:
                 self._load()
             assert self._window is not None
             end = min(to, self._window.end)
-            run = self._run or self._prepare()
             for step in range(self.step, end):
+                width = self._window.width(step)
+                run = self._runs.get(width) or self._prepare(width)
                 if self._drops and not self.is_captured:
                     torch.manual_seed(dropout_seed(self.parts.experiments[0], step))
                 run()
@@ -166,25 +168,24 @@ class Stepper:
         if self._window is not None and fresh.is_like(self._window):
             self._window = fresh.copied_into(self._window)
         else:
-            self._window, self._run = fresh, None
+            self._window, self._runs = fresh, {}
         self._place.fill_(self.step - fresh.start)
 
-    def _prepare(self) -> Callable[[], object]:
-        self._run = self._update
+    def _prepare(self, width: int | None) -> Callable[[], object]:
+        step = self._runs[width] = partial(self._update, width)
         if self.parts.trained.is_cuda:
             moments = self.parts.optimizer.moments.values()
             changed = [self.parts.trained, *moments, self.parts.optimizer.updates]
-            graph = captured(self._update, [*changed, self.losses, self._place, self._updates])
+            graph = captured(step, [*changed, self.losses, self._place, self._updates])
             self.is_captured = graph is not None
-            self._run = graph or self._update
-        return self._run
+            self._runs[width] = graph or step
+        return self._runs[width]
 
-    def _update(self) -> None:
+    def _update(self, width: int | None) -> None:
         """One step: batch, forward, backward, optimiser, and the loss noted; tensors only."""
         assert self._window is not None
         parts, training = self.parts, training_of(self.parts.experiments[0])
-        batch = self._window.batch(self._place)
-        losses = self._losses(batch)
+        losses = self._losses(self._window.batch(self._place, width))
         (gradient,) = torch.autograd.grad(losses.sum() * training.loss_scale, parts.trained)
         rates = self._window.rates.index_select(0, self._place)[0]
         parts.optimizer.update(parts.trained, gradient, rates)

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from interp.batches import Stretch
+from interp.batches import Stretch, padded
 from interp.tasks import Batch
 from interp.training import Training
 
@@ -32,6 +32,7 @@ class Window:
         is_shared: Whether all members read one table.
         is_whole: Whether every batch is the whole table.
         all_scored: Whether every answer counts, so that `scored` need not be looked up.
+        widths: What the batch of each step is padded to, wide enough for every member's.
     """
 
     start: int
@@ -42,6 +43,7 @@ class Window:
     is_shared: bool
     is_whole: bool
     all_scored: bool = False
+    widths: tuple[int, ...] = ()
 
     @property
     def batch_is_shared(self) -> bool:
@@ -57,7 +59,7 @@ class Window:
         for mine, theirs in zip(self._tensors(), other._tensors(), strict=True):
             if mine is not theirs:
                 theirs.copy_(mine)
-        return replace(other, start=self.start, end=self.end)
+        return replace(other, start=self.start, end=self.end, widths=self.widths)
 
     def _tensors(self) -> list[Tensor]:
         order = [] if self.order is None else [self.order]
@@ -68,8 +70,12 @@ class Window:
             each.shape for each in self._tensors()
         ]
 
-    def batch(self, place: Int[Tensor, "1"]) -> Batch:
-        """The batch of a step, counted from the first."""
+    def width(self, step: int) -> int | None:
+        """What the batch of a step is padded to; None where there is no padding to do."""
+        return self.widths[step - self.start] if self.widths else None
+
+    def batch(self, place: Int[Tensor, "1"], width: int | None) -> Batch:
+        """The batch of a step, counted from the first, padded to a width."""
         if self.is_whole:
             return self.table
         if self.order is None:
@@ -81,8 +87,10 @@ class Window:
         rows = self.order.index_select(0, place)[0]
         shape = rows.shape
         if not self.is_shared:
-            count = self.table["targets"].shape[1]
+            count = self.table["targets" if width is None else "offsets"].shape[1]
             rows = rows + torch.arange(len(rows), device=rows.device)[:, None] * count
+        if width is not None:
+            return padded(self.table["flat"], self.table["offsets"].flatten(), rows, width)
         # Rows of a flat table: many times faster on a CPU than indexing by two axes.
         flat = {
             name: values if self.is_shared else values.flatten(0, 1)
@@ -110,7 +118,7 @@ def window(
     """
     first, order = stretches[0], None
     start, end, rates_end = first.start, first.end, first.end
-    is_shared = table["targets"].ndim == first.table["targets"].ndim
+    is_shared = all(values.ndim == first.table[name].ndim for name, values in table.items())
     if first.is_whole:
         start += (step - start) // WINDOW * WINDOW
         rates_end = start + WINDOW  # one shape for all windows
@@ -121,10 +129,11 @@ def window(
     else:
         orders = [each.order for each in stretches if each.order is not None]
         order = torch.stack([_cut(each, first.size, 0) for each in orders], dim=1)
-    device = first.table["targets"].device
+    device = next(iter(table.values())).device
     rates = learning_rates(trainings, start, rates_end).to(device)
-    all_scored = bool(table["scored"].all())
-    return Window(start, end, table, order, rates, is_shared, first.is_whole, all_scored)
+    all_scored = "scored" in table and bool(table["scored"].all())
+    widths = tuple(map(max, zip(*(each.widths for each in stretches), strict=True)))
+    return Window(start, end, table, order, rates, is_shared, first.is_whole, all_scored, widths)
 
 
 def side_by_side(tables: Sequence[Batch]) -> Batch:
@@ -132,7 +141,18 @@ def side_by_side(tables: Sequence[Batch]) -> Batch:
     first, *others = tables
     if not others:
         return first
+    if "offsets" in first:
+        return _end_to_end(tables)
     return {name: torch.stack([table[name] for table in tables]) for name in first}
+
+
+def _end_to_end(tables: Sequence[Batch]) -> Batch:
+    """Sentences of all members in one row of tokens, offsets `[member, sentence + 1]` into it."""
+    sizes = torch.tensor([len(table["flat"]) for table in tables])
+    begins = (sizes.cumsum(0) - sizes).to(tables[0]["offsets"].device)
+    offsets = torch.stack([table["offsets"] for table in tables])
+    flat = torch.cat([table["flat"] for table in tables])
+    return {"flat": flat, "offsets": offsets + begins[:, None]}
 
 
 def _cut(values: Tensor, size: int, axis: int) -> Tensor:

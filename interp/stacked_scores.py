@@ -5,6 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 from torch.func import vmap
+from torch.nn.functional import pad
 
 from hooks import Examples, Snapshot
 from hooks.models import restore
@@ -69,10 +70,18 @@ def _stacked(task: Task, split: str, seeds: list[int], device: torch.device) -> 
     batches = {seed: _batch(each, task) for seed, each in drawn.items()}
     if is_shared:
         return {name: value.to(device) for name, value in batches[seeds[0]].items()}, True
+    widest = max(batch["targets"].shape[1] for batch in batches.values())
+    wide = {seed: _widened(batch, widest) for seed, batch in batches.items()}
     names = batches[seeds[0]]
     return {
-        name: torch.stack([batches[seed][name] for seed in seeds]).to(device) for name in names
+        name: torch.stack([wide[seed][name] for seed in seeds]).to(device) for name in names
     }, False
+
+
+def _widened(batch: Batch, width: int) -> Batch:
+    """Sentences padded on the right to as many positions as the longest of any member has."""
+    more = width - batch["targets"].shape[1]
+    return {name: pad(values, (0, more)) for name, values in batch.items()} if more else batch
 
 
 def _batch(examples: Examples, task: Task) -> Batch:

@@ -24,6 +24,8 @@ class Task(BaseModel):
         splits: Names that `examples` takes; the first is the task's own, for looking.
         evaluated: Splits that training scores.
         positions: Positions whose logits the loss reads.
+        widths: Widths that batches of sentences are padded to, ascending; none where all examples
+            have one length.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -31,6 +33,7 @@ class Task(BaseModel):
     splits: ClassVar[tuple[str, ...]]
     evaluated: ClassVar[tuple[str, ...]]
     positions: ClassVar[Literal["last", "all"]]
+    widths: ClassVar[tuple[int, ...]] = ()
 
     name: str
 
@@ -68,6 +71,18 @@ class Task(BaseModel):
         Args:
             count: Number of examples; None for the whole fixed training set.
             generator: Decides everything that is random.
+        """
+        raise NotImplementedError
+
+    def flat(self, generator: torch.Generator) -> Batch:
+        """The fixed training set of a task with `widths`, without padding.
+
+        Args:
+            generator: Decides everything that is random.
+
+        Returns:
+            `flat [token]`, all sentences one after the other, and `offsets [sentence + 1]`, where
+            each begins. Every token but a sentence's first is to be predicted from those before.
         """
         raise NotImplementedError
 
