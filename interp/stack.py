@@ -3,23 +3,24 @@
 Members share everything but their seeds and some numbers (`interp.optimizers.PER_MEMBER`). Each
 sees the batches it would see alone and leaves the files it would leave alone, so that it can be
 carried on, analysed and reported as any run. Members that met their stop rule, or whose metrics
-are no longer numbers, leave the stack; the others go on.
+are no longer numbers, leave the stack at an evaluation; the others go on.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
 
+from interp.batches import Tables
 from interp.device import Device, as_configured, pick_device
 from interp.experiment import Experiment
 from interp.optimizers import PER_MEMBER
 from interp.run import Run
 from interp.stacked import Parts, Stepper, assembled, states_of
-from interp.stacked_scores import stack_scores
+from interp.stacked_scores import Splits, stack_scores
 from interp.state import (
     Row,
     State,
@@ -35,6 +36,16 @@ from interp.state import (
 from interp.train import diverged, end_of, training_of
 from interp.training import Seeds, Training
 from interp.writing import writing
+
+LEAVING = 0.1  # of a stack: so many that are done leave it together
+
+
+@dataclass(frozen=True, eq=False)
+class Drawn:
+    """Data that were drawn already: training sets, and examples of evaluated splits."""
+
+    tables: Tables = field(default_factory=dict)
+    splits: Splits = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -55,27 +66,23 @@ class Member:
         run: Where it is kept.
         rows: Its metrics so far.
         end: The step at which it will end, as far as they tell.
-        has_failed: Whether its metrics are no longer numbers.
+        is_done: Whether it has ended or failed; it may stay in the stack for a while.
     """
 
     run: Run
     rows: list[Row]
     end: int
-    has_failed: bool = False
+    is_done: bool = False
 
     def record(self, row: Row) -> None:
         """Adds metrics, or marks the run as failed where they are not numbers."""
         if not is_sound(row):
-            self.has_failed = True
+            self.is_done = True
             mark_failure(self.run, int(row["step"]), diverged(int(row["step"])))
             return
         self.rows.append(row)
         append_metrics(self.run, row)
         self.end = end_of(training_of(self.run.experiment), self.rows)
-
-    def leaves(self, step: int) -> bool:
-        """Whether it has no more steps to make."""
-        return self.has_failed or self.end == step
 
 
 def train_stack(
@@ -156,43 +163,53 @@ def _train_cohort(
         rewrite_metrics(run, state.rows)
         end = end_of(training_of(run.experiment), state.rows)
         members.append(Member(run, list(state.rows), end))
-    now, count = list(states.values()), len(members)
+    now, count, drawn = list(states.values()), len(members), Drawn()
     with _writer(device) as write:
         while members:
             parts = assembled([each.run.experiment for each in members], now, device)
-            for step in _until_some_leave(parts, members, write):
-                done = sum(each.leaves(step) for each in members) + count - len(members)
+            for step in _until_some_leave(parts, members, drawn, write):
+                done = sum(each.is_done for each in members) + count - len(members)
                 end = max(each.end for each in members)
                 on_progress(Progress(done, count, step, end))
                 parts = replace(parts, step=step)
             later = zip(members, states_of(parts, [each.rows for each in members]), strict=True)
-            staying = [(each, state) for each, state in later if not each.leaves(parts.step)]
+            staying = [(each, state) for each, state in later if not each.is_done]
             members, now = [each for each, _ in staying], [state for _, state in staying]
 
 
 def _until_some_leave(
-    parts: Parts, members: Sequence[Member], write: Callable[[Callable[[], None]], None]
+    parts: Parts,
+    members: Sequence[Member],
+    drawn: Drawn,
+    write: Callable[[Callable[[], None]], None],
 ) -> Iterator[int]:
-    """Trains until a member is done, and names every step at which it looked."""
+    """Trains until enough members are done, and names every step at which it looked.
+
+    A stack is made anew when members leave, which costs as much as many steps: a few that are done
+    stay, unrecorded, until they are a share of it.
+    """
     training = training_of(parts.experiments[0])
     evaluated, kept = (
         steps.up_to(training.steps) for steps in (training.evaluate, training.checkpoints)
     )
-    stepper, scores = Stepper(parts), stack_scores(parts)
+    stepper, scores = Stepper(parts, drawn.tables), stack_scores(parts, drawn.splits)
     while True:
-        step, ends = stepper.step, {each.end for each in members}
-        if step in evaluated | ends:
+        step = stepper.step
+        active = [each for each in members if not each.is_done]
+        if step in evaluated or any(each.end == step for each in active):
             for member, row in zip(members, scores(), strict=True):
-                if step in evaluated or step == member.end:
+                if not member.is_done and (step in evaluated or step == member.end):
                     member.record({"step": step} | row)
-        due = [not each.has_failed and (step in kept or step == each.end) for each in members]
+        due = [not each.is_done and (step in kept or step == each.end) for each in members]
         if any(due):
             write(_keeping(replace(parts, step=step), members, due))
+        for member in members:
+            member.is_done |= member.end == step
         yield step
-        if any(each.leaves(step) for each in members):
+        if sum(each.is_done for each in members) >= LEAVING * len(members):
             return
         ahead = {each for each in evaluated | kept if each > step}
-        stepper.advance(min(ahead | {each.end for each in members}))
+        stepper.advance(min(ahead | {each.end for each in members if not each.is_done}))
 
 
 def _keeping(parts: Parts, members: Sequence[Member], due: Sequence[bool]) -> Callable[[], None]:

@@ -118,7 +118,7 @@ class Stepper:
         is_captured: Whether steps run as a CUDA graph.
     """
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: Parts, tables: Tables | None = None) -> None:
         device, first = parts.trained.device, parts.experiments[0]
         training, members = training_of(first), len(parts.experiments)
         self.parts = parts
@@ -128,7 +128,7 @@ class Stepper:
         self.is_captured = False
         self._logits = stacked_logits(parts.model, first.model, first.task.positions)
         self._is_shared = len({each.seeds.data for each in parts.experiments}) == 1
-        tables: Tables = {}
+        tables = {} if tables is None else tables
         self._sources = [stretch_source(each, device, tables) for each in parts.experiments]
         self._place = torch.zeros(1, dtype=torch.long, device=device)
         self._updates = torch.tensor([self.step], device=device)

@@ -15,12 +15,17 @@ from interp.state import Row
 from interp.tasks import Batch, Task, model_inputs
 
 LOGITS_AT_ONCE = 2**25  # numbers, 256 MiB of float64
+Splits = dict[tuple[str, int], Batch]
 
 
-def stack_scores(parts: Parts) -> Callable[[], list[Row]]:
+def stack_scores(parts: Parts, drawn: Splits) -> Callable[[], list[Row]]:
     """A function that scores all members as they are now, in their order.
 
     A task that scores in its own way (by decoding, say) scores them one at a time.
+
+    Args:
+        parts: The stack.
+        drawn: Examples drawn already, by split and data seed; added to.
     """
     task = parts.experiments[0].task
     seeds = [each.seeds.data for each in parts.experiments]
@@ -28,7 +33,10 @@ def stack_scores(parts: Parts) -> Callable[[], list[Row]]:
         return lambda: _one_at_a_time(parts)
     logits = stacked_logits(parts.model, parts.experiments[0].model, task.positions)
     device = parts.trained.device
-    splits = {split: _stacked(task, split, seeds, device) for split in task.evaluated}
+    splits: dict[str, tuple[Batch, bool]] = {}
+    for split in task.evaluated:
+        batch, is_shared = _stacked(task, split, seeds, drawn)
+        splits[split] = _to(batch, device), is_shared
 
     def scores() -> list[Row]:
         rows: list[Row] = [{} for _ in seeds]
@@ -63,19 +71,21 @@ def _grades(
     return {name: torch.cat([each[name] for each in found]) for name in found[0]}
 
 
-def _stacked(task: Task, split: str, seeds: list[int], device: torch.device) -> tuple[Batch, bool]:
+def _stacked(task: Task, split: str, seeds: list[int], drawn: Splits) -> tuple[Batch, bool]:
     """Examples of a split at the positions the loss reads, and whether all members share them."""
-    is_shared = len(set(seeds)) == 1
-    drawn = {seed: task.examples(split, None, seed) for seed in set(seeds)}
-    batches = {seed: _batch(each, task) for seed, each in drawn.items()}
-    if is_shared:
-        return {name: value.to(device) for name, value in batches[seeds[0]].items()}, True
-    widest = max(batch["targets"].shape[1] for batch in batches.values())
-    wide = {seed: _widened(batch, widest) for seed, batch in batches.items()}
-    names = batches[seeds[0]]
-    return {
-        name: torch.stack([wide[seed][name] for seed in seeds]).to(device) for name in names
-    }, False
+    for seed in seeds:
+        if (split, seed) not in drawn:
+            drawn[split, seed] = _batch(task.examples(split, None, seed), task)
+    batches = [drawn[split, seed] for seed in seeds]
+    if len(set(seeds)) == 1:
+        return batches[0], True
+    widest = max(batch["targets"].shape[1] for batch in batches)
+    wide = [_widened(batch, widest) for batch in batches]
+    return {name: torch.stack([batch[name] for batch in wide]) for name in wide[0]}, False
+
+
+def _to(batch: Batch, device: torch.device) -> Batch:
+    return {name: values.to(device) for name, values in batch.items()}
 
 
 def _widened(batch: Batch, width: int) -> Batch:

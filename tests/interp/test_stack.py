@@ -179,6 +179,17 @@ def test_members_that_met_their_stop_rule_leave(tmp_path):
     assert [(each.step, each.done) for each in seen][-3:] == [(10, 2), (15, 2), (20, 3)]
 
 
+def test_one_of_many_that_is_done_is_recorded_no_more(tmp_path):
+    stop = {"metric": "train.loss", "at_least": 1.5, "evaluations": 3}
+    experiments = [
+        tiny_experiment(stop=stop, steps=20, lr=1e-6 if seed == 7 else 0.1).with_seed(seed)
+        for seed in range(12)
+    ]
+    runs = train_stack(folders(experiments, tmp_path), device="cpu")
+    ends = [(run.steps[-1], rows_of(run)[-1]["step"]) for run in runs]
+    assert ends == [(20, 20)] * 7 + [(10, 10)] + [(20, 20)] * 4
+
+
 def test_a_member_that_diverges_stops_nobody(tmp_path):
     experiments = [
         tiny_experiment(optimizer="sgd", lr=lr, steps=20).with_seed(seed)
