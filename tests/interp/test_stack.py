@@ -180,7 +180,7 @@ def test_members_that_met_their_stop_rule_leave(tmp_path):
 
 
 def test_one_of_many_that_is_done_is_recorded_no_more(tmp_path):
-    stop = {"metric": "train.loss", "at_least": 1.5, "evaluations": 3}
+    stop = {"metric": "train.loss", "at_least": 1.9, "evaluations": 3}
     experiments = [
         tiny_experiment(stop=stop, steps=20, lr=1e-6 if seed == 7 else 0.1).with_seed(seed)
         for seed in range(12)
