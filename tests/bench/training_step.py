@@ -1,6 +1,5 @@
 """An update of the mod-113 preset against a plain HookedTransformer loop, both full batch."""
 
-import importlib
 from collections.abc import Callable
 from typing import Any
 
@@ -11,9 +10,9 @@ from torch.testing import assert_close
 from hooks import build
 from interp.experiment import Experiment, load_experiment
 from interp.randomness import generator
+from interp.state import fresh
+from interp.train import batch_updates, trainee_of
 from tests.bench import Comparison, interleaved
-
-train: Any = importlib.import_module("interp.train")  # the module, not the function of its name
 
 
 def plain_update(experiment: Experiment) -> tuple[Any, Callable[[], None]]:
@@ -39,8 +38,8 @@ def plain_update(experiment: Experiment) -> tuple[Any, Callable[[], None]]:
 def our_update(experiment: Experiment) -> tuple[Any, Callable[[], None]]:
     """A model and the update of `interp.train`."""
     cpu = torch.device("cpu")
-    trainee = train.fresh(experiment, cpu)
-    return trainee.model, train._updates(experiment, trainee, cpu)
+    trainee = trainee_of(experiment, fresh(experiment), cpu)
+    return trainee.model, batch_updates(experiment, trainee, cpu)
 
 
 def compare() -> Comparison:

@@ -1,21 +1,23 @@
+from typing import Any
+
 import pytest
 import torch
 from torch.testing import assert_close
 
 from hooks import Sizes, build
-from hooks.models import MLPConfig, TokenConfig, parameters_of
+from hooks.models import MLPConfig, parameters_of, restore
 from hooks.stacked import Layout, stacked_logits
+from tests.planted import tiny_config
 
 MEMBERS = 3
 TOKENS = Sizes(d_vocab=7, d_vocab_out=7, n_ctx=2)
 BITS = Sizes(d_in=5, d_vocab_out=2, n_ctx=1)
 OPERANDS = Sizes(d_in=5, d_vocab_out=3, n_ctx=2)
-COLLAPSED = {"collapsed_in": True, "collapsed_out": True, "d_mlp": 6}
-TRANSFORMER = {"d_model": 8, "n_heads": 2, "d_mlp": 16}
+COLLAPSED: dict[str, Any] = {"collapsed_in": True, "collapsed_out": True, "d_mlp": 6}
 CASES = {
-    "transformer, last": (TokenConfig(**TRANSFORMER), TOKENS, "last"),
-    "transformer, all": (TokenConfig(n_layers=2, **TRANSFORMER), TOKENS, "all"),
-    "layer norm": (TokenConfig(normalization_type="LN", **TRANSFORMER), TOKENS, "last"),
+    "transformer, last": (tiny_config(), TOKENS, "last"),
+    "transformer, all": (tiny_config(n_layers=2), TOKENS, "all"),
+    "layer norm": (tiny_config(normalization_type="LN"), TOKENS, "last"),
     "tied": (MLPConfig(d_model=4, d_mlp=6, tied=True), TOKENS, "last"),
     "factored": (MLPConfig(d_model=4, d_mlp=6, bias_in=True, bias_out=True), TOKENS, "last"),
     "own embeddings": (MLPConfig(d_model=4, d_mlp=6, shared_embedding=False), TOKENS, "last"),
@@ -65,8 +67,7 @@ def test_every_member_has_the_logits_and_gradients_of_its_model(
     together = stacked_logits(model, config, positions)(stacked, inputs, is_shared)
     together.square().sum().backward()
     for index, own in enumerate(members):
-        alone = build(config, sizes, seed=0, dtype="float64")
-        torch.nn.Module.load_state_dict(alone, own, strict=False)
+        alone = restore(config, sizes, own)
         logits = alone(inputs if is_shared else inputs[index])
         logits = logits[:, -1:] if positions == "last" else logits
         assert_close(together[index], logits, rtol=1e-9, atol=1e-9)

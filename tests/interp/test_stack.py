@@ -100,7 +100,7 @@ class Endless(Task):
         return None
 
     def data(self, count, generator):
-        tokens = torch.randint(7, (count, 2), generator=generator)
+        tokens = torch.randint(7, (count or 0, 2), generator=generator)
         return {"tokens": tokens, "targets": tokens[:, 1:], "scored": tokens[:, 1:] >= 0}
 
     def examples(self, split, count, seed):

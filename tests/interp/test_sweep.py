@@ -36,7 +36,8 @@ def test_a_grid_has_every_combination_with_every_seed():
 
 def test_zip_takes_the_lists_side_by_side():
     members = tiny_sweep(vary=VARY, mode="zip").members().values()
-    pairs = {(each.training.lr, each.training.weight_decay) for each in members}
+    fields = ("training.lr", "training.weight_decay")
+    pairs = {tuple(each.fields[name] for name in fields) for each in members}
     assert pairs == {(1e-3, 0.1), (1e-2, 1.0)}
 
 
@@ -52,7 +53,7 @@ def test_folders_are_named_by_what_is_their_own():
 
 def test_a_list_of_one_value_is_set_and_no_axis():
     sweep = tiny_sweep(vary={"training.lr": [0.5]})
-    lrs = {each.training.lr for each in sweep.members().values()}
+    lrs = {each.fields["training.lr"] for each in sweep.members().values()}
     assert (sweep.axes, lrs) == ((), {0.5})
 
 
@@ -214,7 +215,9 @@ def test_an_executor_is_handed_plain_text(tmp_path):
     engine = Recording()
     train_sweep(tiny_sweep(), tmp_path, device="cpu", executor=engine)
     assert json.loads(json.dumps(engine.handed)) == [list(each) for each in engine.handed]
-    assert find_sweep(tmp_path).left() == {}
+    found = find_sweep(tmp_path)
+    assert found is not None
+    assert found.left() == {}
 
 
 def test_progress_ends_with_all_members_done(tmp_path):
