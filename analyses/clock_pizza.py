@@ -17,10 +17,17 @@ from typing import ClassVar
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from analyses import fourier, plots
+from analyses.clock_scores import (
+    by_sum_and_difference,
+    component_shares,
+    distance_irrelevance,
+    gradient_cosines,
+    random_triples,
+)
 from analyses.result import Drawing, Result, check_needs
 from hooks import Snapshot
 from hooks.gradients import logit_gradients
@@ -39,7 +46,7 @@ class ClockPizza(Result):
     Attributes:
         wave: The wave that fits the operation.
         scores: Gradient symmetricity, distance irrelevance and circularity, by name.
-        first_scores: The same at the first snapshot; this one's own without a reference.
+        first_scores: The same at the first snapshot; NaN where that is not known.
         correct_logits: The right answer's logit by s and d. For even n half the sums do not occur
             at a difference (NaN), and the others are the mean of two pairs.
         cosines: Cosine between a wrong logit's gradients by the two embeddings, by random triple
@@ -51,6 +58,7 @@ class ClockPizza(Result):
     needs: ClassVar = ("tokens", "constants.p", "constants.operation", "constants.wave",
                        "constants.ordered_pairs", "labels.a", "labels.b", "labels.c",
                        "weights.W_E")  # fmt: skip
+    title: ClassVar = "Clock or pizza"
     reference: ClassVar = "first"
     sliding: ClassVar = ("scores", "correct_logits")
 
@@ -71,22 +79,26 @@ class ClockPizza(Result):
         Args:
             snapshot: A model of modular arithmetic with all its ordered pairs, a and b its first
                 two tokens.
-            reference: The first snapshot's result, for its scores.
+            reference: The first snapshot's result, for its scores; a snapshot of step 0 has its
+                own.
             triples: Of how many (a, b, wrong class) gradients are taken.
             seed: Of the triples, which are the same at every step.
+
+        Raises:
+            ValueError: There are no triples, pairs are missing, or the embedding is not finite.
         """
         check_needs(cls, snapshot)
-        constants = snapshot.examples.constants
-        grid = _correct_grid(snapshot)
-        cosines = _cosines(snapshot, triples, seed)
-        order = fourier.residue_order(constants["operation"], constants["p"])[0]
-        shares = component_shares(snapshot.weights("W_E").double().cpu()[order])
+        if triples < 1:
+            raise ValueError(f"triples = {triples}: take one at least")
+        shares = component_shares(_embedding(snapshot))
+        grid, cosines = _correct_grid(snapshot), _cosines(snapshot, triples, seed)
         means = float(cosines.nanmean()), float(shares.amax(1).mean())
         scores = dict(zip(SCORES, (means[0], distance_irrelevance(grid), means[1]), strict=True))
+        own = scores if snapshot.step == 0 else dict.fromkeys(SCORES, math.nan)
         return cls(
-            wave=constants["wave"],
+            wave=snapshot.examples.constants["wave"],
             scores=scores,
-            first_scores=reference.scores if reference else scores,
+            first_scores=reference.scores if reference else own,
             correct_logits=by_sum_and_difference(grid).float().numpy(),
             cosines=cosines.numpy(),
             component_shares=shares.numpy(),
@@ -102,7 +114,8 @@ class ClockPizza(Result):
     def summary(self) -> dict[str, float | str]:
         """The three scores, the first snapshot's, and the standard error of symmetricity.
 
-        NaN where no gradient is left, all right logits are equal, or the embedding is constant.
+        NaN where no gradient is left, all right logits are equal, the embedding is constant, or no
+        first snapshot is known.
         """
         return {
             **{name: self.scores[name] for name in SCORES},
@@ -118,18 +131,21 @@ class ClockPizza(Result):
     def figures(self) -> Mapping[str, Drawing]:
         """The scores, the right logit by sum and difference, cosines, and components."""
         symmetricity, irrelevance, circularity = (self.scores[name] for name in SCORES)
-        n = len(self.correct_logits)
+        n, logits = len(self.correct_logits), self.correct_logits
+        known = {"this step": self.scores}
+        if not all(map(math.isnan, self.first_scores.values())):
+            known = {"first step": self.first_scores} | known
         return {
             "scores": plots.bars(
                 [plots.words(name) for name in SCORES],
-                {name: [scores[each] for each in SCORES] for name, scores in
-                 (("first step", self.first_scores), ("this step", self.scores))},
+                {name: [scores[each] for each in SCORES] for name, scores in known.items()},
                 title=f"Gradient symmetricity {symmetricity:.2f}, "
                 f"distance irrelevance {irrelevance:.2f}",
                 axes=("", "score (1 at most)"),
             ),
             "correct_logits": plots.heatmap(
-                self.correct_logits, unit="logit of the right answer",
+                logits, unit="logit of the right answer",
+                limits=(float(np.fmin.reduce(logits, None)), float(np.fmax.reduce(logits, None))),
                 title="The right answer's logit by sum and difference: "
                 f"distance irrelevance {irrelevance:.2f}",
                 axes=(f"difference d of the operands (mod {n})", f"their sum s (mod {n})"),
@@ -149,76 +165,17 @@ class ClockPizza(Result):
         }  # fmt: skip
 
 
-def gradient_cosines(
-    gradients: Float[Tensor, "triple operand d_model"],
-) -> Float[Tensor, " triple"]:
-    """Cosine between the gradients by the first and second operand; NaN where one is 0.
-
-    Source:
-        Zhong et al. 2023: gradient symmetricity is their mean over triples.
-    """
-    first, second = gradients[:, 0], gradients[:, 1]
-    return (first * second).sum(1) / (first.norm(dim=1) * second.norm(dim=1))
-
-
-def by_sum_and_difference(grid: Float[Tensor, "n n"]) -> Float[Tensor, "n n"]:
-    """A function of two residues by their sum (rows) and difference (columns) modulo n.
-
-    For odd n every cell is one pair. For even n sum and difference have the same parity: a cell is
-    the mean of two pairs, or NaN.
-    """
-    n = len(grid)
-    i, j = torch.cartesian_prod(torch.arange(n), torch.arange(n)).T
-    place = ((i + j) % n, (i - j) % n)
-    total, count = torch.zeros_like(grid), torch.zeros_like(grid)
-    total.index_put_(place, grid.flatten(), accumulate=True)
-    return total / count.index_put_(place, torch.ones_like(total[0, 0]), accumulate=True)
-
-
-def distance_irrelevance(grid: Float[Tensor, "n n"]) -> float:
-    """How much of a function's spread is left among pairs of the same difference, in [0, 1].
-
-    The standard deviation over the n pairs of each difference, averaged over differences, over
-    that of all pairs (both divide by the number of pairs): 0 for a function of the difference, 1
-    for one of the sum if n is odd; NaN for a constant.
-
-    Source:
-        Zhong et al. 2023, of raw logits.
-    """
-    n = len(grid)
-    j, d = torch.arange(n)[:, None], torch.arange(n)
-    return float(grid[(j + d) % n, j].std(0, correction=0).mean() / grid.std(correction=0))
-
-
-def component_shares(
-    embedding: Float[Tensor, "n d_model"], count: int = 4
-) -> Float[Tensor, "component frequency"]:
-    """Share of each frequency 1, 2, ... in the embedding's first principal components.
-
-    A component is one number a residue. There are fewer than `count` where the embedding has less
-    rank: a component below a millionth of its norm is rounding. Components of equal variance are
-    mixed arbitrarily: within one frequency that changes nothing, across frequencies it lowers the
-    largest share.
-
-    Source:
-        Zhong et al. 2023, released code: circularity is the mean of the components' largest shares.
-    """
-    U, S, _ = torch.linalg.svd(embedding - embedding.mean(0), full_matrices=False)
-    rank = int((S / embedding.norm() > 1e-6).sum())
-    if rank == 0:
-        return embedding.new_zeros(0, len(embedding) // 2)
-    components = U.T[: min(count, rank), :, None]
-    return fourier.frequency_shares(fourier.frequency_power(components))
-
-
-def random_triples(
-    answers: Int[Tensor, " pair"], n_classes: int, count: int, seed: int
-) -> tuple[Int[Tensor, " triple"], Int[Tensor, " triple"]]:
-    """Random pairs, and for each a class drawn from all but its answer, all alike likely."""
-    generator = torch.Generator().manual_seed(seed)
-    rows = torch.randint(len(answers), (count,), generator=generator)
-    steps = torch.randint(1, n_classes, (count,), generator=generator)
-    return rows, (answers[rows] + steps) % n_classes
+def _embedding(snapshot: Snapshot) -> Float[Tensor, "n d_model"]:
+    """The residues' rows of W_E, in wave order."""
+    constants = snapshot.examples.constants
+    order = fourier.residue_order(constants["operation"], constants["p"])[0]
+    embedding = snapshot.weights("W_E").double().cpu()[order]
+    if not embedding.isfinite().all():
+        raise ValueError(
+            f"W_E holds NaN or infinity{snapshot.at_step}: the model has diverged; measure an "
+            "earlier step"
+        )
+    return embedding
 
 
 def _cosines(snapshot: Snapshot, triples: int, seed: int) -> Float[Tensor, " triple"]:

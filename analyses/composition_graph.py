@@ -71,8 +71,13 @@ class CompositionGraph(Result):
             reference: Not used.
             draws: Of how many random pairs of heads the baseline is the mean.
             seed: Of the random pairs.
+
+        Raises:
+            ValueError: There are fewer than two draws, which have no spread.
         """
         check_needs(cls, snapshot)
+        if draws < 2:
+            raise ValueError(f"draws = {draws}: a baseline with its spread takes two at least")
         W_Q, W_K, W_V, W_O = head_weights(snapshot)
         n_layers = snapshot.config.n_layers
         norms = [torch.linalg.matrix_norm(compact(*each)) for each in ((W_Q, W_K.mT), (W_V, W_O))]

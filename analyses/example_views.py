@@ -2,7 +2,8 @@
 
 The first examples of a snapshot, kept with everything CircuitsVis needs to draw them, so that a
 page is drawn from a saved result and never runs a model. What is kept is what is drawn: attention
-to three digits, of as many examples as a page bears, and the few neurons that fire most.
+to three digits, of two examples, and the few neurons that fire most. A model that has learned its
+task loses nothing on any of them, so answers of the run's first step stand beside its own.
 """
 
 import math
@@ -20,12 +21,13 @@ from torch import Tensor
 from analyses.pictures import picture
 from analyses.result import Drawing, Result, check_needs
 from analyses.views import View
-from hooks import Snapshot
+from hooks import Examples, Snapshot
 from hooks.loss import token_losses
 
 LONGEST = 64  # tokens that CircuitsVis draws smoothly; beyond, a picture stands in
 COUNT = 8  # examples that are kept
-WEIGHTS = 24_000  # attention weights that are kept: 48 kB
+SHOWN = 2  # examples whose attention is kept: one more looks like the other two
+WEIGHTS = 24_000  # attention weights that are kept at most, but for a single example: 48 kB
 NEURONS = 5  # of each layer
 
 
@@ -35,20 +37,23 @@ class ExampleViews(Result):
 
     Attributes:
         words: Each example's positions for people to read.
-        pattern: Attention weights, of the first examples where all would be more than 24,000; on
-            more than 64 positions each layer's mean over heads, as one head.
+        pattern: Attention weights of the first two examples, of the first alone where both would
+            be more than 24,000; on more than 64 positions each layer's mean over heads, as one.
         neurons: The five neurons of each layer whose largest activation on these examples is
             largest, that one first; none in a model without an MLP.
         activations: Of those neurons, after the nonlinearity.
         loss: Cross-entropy in nats at scored positions, NaN elsewhere.
         answers: What the model answers at its last scored position, as a class number.
-        targets: The right class there.
+        first_loss: Loss at the run's first step; NaN where that is not known.
+        first_answers: Answers at the run's first step; none where that is not known.
+        targets: The right class at that position.
         guess_loss: Loss of guessing all classes alike, in nats.
         is_causal: Whether positions attend only to themselves and earlier ones.
     """
 
     needs: ClassVar = ("tokens", "attention")
     count: ClassVar = COUNT
+    reference: ClassVar = "first"
 
     words: tuple[tuple[str, ...], ...]
     pattern: Float[np.ndarray, "shown layer head query key"]
@@ -56,6 +61,8 @@ class ExampleViews(Result):
     activations: Float[np.ndarray, "example pos layer neuron"]
     loss: Float[np.ndarray, "example pos"]
     answers: tuple[int, ...]
+    first_loss: Float[np.ndarray, "example pos"]
+    first_answers: tuple[int, ...]
     targets: tuple[int, ...]
     guess_loss: float
     is_causal: bool
@@ -68,25 +75,29 @@ class ExampleViews(Result):
 
         Args:
             snapshot: A model with attention on tokens.
-            reference: Not used.
+            reference: The first step's result on the same examples, for its answers.
+
+        Raises:
+            ValueError: `reference` is of other examples.
         """
         check_needs(cls, snapshot)
         snapshot = snapshot.on(snapshot.examples.head(COUNT))
-        examples = snapshot.examples
-        logits = snapshot.logits().double().cpu()
-        losses = token_losses(logits, examples.targets.long())
-        rows = torch.arange(len(examples))
-        last = examples.scored.shape[1] - 1 - examples.scored.flip(1).int().argmax(1)
+        words = _words(snapshot.examples)
+        if reference is not None and reference.words != words:
+            raise ValueError("reference: it is of other examples; measure it on the same")
+        loss, answers, targets = _answers(snapshot)
         neurons, activations = active_neurons(snapshot)
         return cls(
-            words=examples.words or _numbers(examples.tokens),
+            words=words,
             pattern=kept_pattern(snapshot).half().numpy(),
             neurons=neurons.numpy(),
             activations=activations.numpy(),
-            loss=torch.where(examples.scored, losses, torch.nan).numpy(),
-            answers=tuple(logits[rows, last].argmax(-1).tolist()),
-            targets=tuple(examples.targets[rows, last].tolist()),
-            guess_loss=math.log(logits.shape[-1]),
+            loss=loss,
+            answers=answers,
+            first_loss=np.full_like(loss, np.nan) if reference is None else reference.loss,
+            first_answers=() if reference is None else reference.answers,
+            targets=targets,
+            guess_loss=math.log(snapshot.logits().shape[-1]),
             is_causal=snapshot.config.attention_dir == "causal",
         )
 
@@ -105,15 +116,21 @@ class ExampleViews(Result):
         return pd.DataFrame(rows)
 
     def figures(self) -> Mapping[str, Drawing]:
-        """Tokens coloured by loss, each layer's active neurons, and each example's attention."""
+        """Answers coloured by loss, at the first step too, active neurons, and attention."""
+        tokens = {"tokens": self._tokens("Answers given", self.loss, self.answers)}
+        if self.first_answers:
+            title = "Answers given to the same at the first step"
+            tokens["first_tokens"] = self._tokens(title, self.first_loss, self.first_answers)
         neurons = {"neurons": self._neurons()} if self.neurons.size else {}
         attention = {f"attention_{i}": self._attention(i) for i in range(len(self.pattern))}
-        return {"tokens": self._tokens(), **neurons, **attention}
+        return {**tokens, **neurons, **attention}
 
-    def _tokens(self) -> View:
+    def _tokens(
+        self, title: str, loss: Float[np.ndarray, "example pos"], answers: tuple[int, ...]
+    ) -> View:
         """Each example, then the answer given at its last position, which carries that loss."""
         lines, values = [], []
-        for sentence, losses, answer in zip(self.words, self.loss, self.answers, strict=True):
+        for sentence, losses, answer in zip(self.words, loss, answers, strict=True):
             lines += [*sentence, str(answer), "│"]
             values += [*np.nan_to_num(losses[: len(sentence)]).tolist()[:-1], 0.0]
             values += [float(losses[len(sentence) - 1]), 0.0]
@@ -125,13 +142,18 @@ class ExampleViews(Result):
                 "minValue": 0,
                 "maxValue": self.guess_loss,
             },
-            title="Answers given, coloured by loss",
+            title=f"{title}, coloured by loss",
             caption=f"White: no loss. Full blue: {self.guess_loss:.2f} nats, as bad as guessing.",
         )
 
     def _neurons(self) -> View:
         layers, count = self.neurons.shape
-        named = [", ".join(map(str, row)) for row in self.neurons]
+        largest = np.abs(self.activations).max((0, 1))
+        shares = self.activations / np.where(largest > 0, largest, 1)
+        named = [
+            ", ".join(f"{neuron} ({peak:.3g})" for neuron, peak in zip(*each, strict=True))
+            for each in zip(self.neurons, largest, strict=True)
+        ]
         listed = "; ".join(f"layer {layer}: {row}" for layer, row in enumerate(named))
         ranks = [f"no. {rank}" for rank in range(1, count + 1)]  # their numbers differ by layer
         return View(
@@ -139,16 +161,16 @@ class ExampleViews(Result):
             {
                 "tokens": [[f"{word} " for word in sentence] for sentence in self.words],
                 "activations": [
-                    self.activations[i, : len(sentence)].tolist()
-                    for i, sentence in enumerate(self.words)
+                    shares[i, : len(sentence)].tolist() for i, sentence in enumerate(self.words)
                 ],
                 "firstDimensionName": "Layer",
                 "secondDimensionName": "Neuron",
                 "firstDimensionLabels": [str(layer) for layer in range(layers)],
-                "secondDimensionLabels": named[0].split(", ") if layers == 1 else ranks,
+                "secondDimensionLabels": [*map(str, self.neurons[0])] if layers == 1 else ranks,
             },
             title="Where the neurons that fire most do so",
-            caption=f"Deep colour: a large activation. Most active first: {listed}.",
+            caption="Full colour: the neuron's own largest activation here, which is in brackets; "
+            f"values are shares of it. Most active first: {listed}.",
         )
 
     def _attention(self, example: int) -> View:
@@ -178,7 +200,7 @@ class ExampleViews(Result):
 
 
 def kept_pattern(snapshot: Snapshot) -> Float[Tensor, "shown layer head query key"]:
-    """Attention weights of the first examples, as many as make 24,000 and at least one.
+    """Attention weights of the first two examples, or of one where two have more than 24,000.
 
     On more than 64 positions they are each layer's mean over its heads.
     """
@@ -186,7 +208,7 @@ def kept_pattern(snapshot: Snapshot) -> Float[Tensor, "shown layer head query ke
     pattern = torch.stack(list(snapshot.cache(names).values()), dim=1).float().cpu()
     if pattern.shape[-1] > LONGEST:
         pattern = pattern.mean(2, keepdim=True)
-    return pattern[: max(1, WEIGHTS // pattern[0].numel())]
+    return pattern[: max(1, min(SHOWN, WEIGHTS // pattern[0].numel()))]
 
 
 def active_neurons(
@@ -206,6 +228,19 @@ def active_neurons(
     return neurons, torch.where(visible, found.gather(3, index), 0.0)
 
 
-def _numbers(tokens: torch.Tensor | None) -> tuple[tuple[str, ...], ...]:
-    assert tokens is not None  # `needs` has tokens
-    return tuple(tuple(map(str, row)) for row in tokens.tolist())
+def _answers(
+    snapshot: Snapshot,
+) -> tuple[Float[np.ndarray, "example pos"], tuple[int, ...], tuple[int, ...]]:
+    """Losses, NaN where nothing is scored; answers at the last scored positions; what is right."""
+    examples, logits = snapshot.examples, snapshot.logits().double().cpu()
+    targets, scored = examples.targets.cpu(), examples.scored.cpu()
+    losses = torch.where(scored, token_losses(logits, targets.long()), torch.nan)
+    rows, last = torch.arange(len(examples)), scored.shape[1] - 1 - scored.flip(1).int().argmax(1)
+    answers = logits[rows, last].argmax(-1)
+    return losses.numpy(), tuple(answers.tolist()), tuple(targets[rows, last].tolist())
+
+
+def _words(examples: Examples) -> tuple[tuple[str, ...], ...]:
+    """The examples' own words, or their tokens' numbers."""
+    assert examples.tokens is not None  # `needs` has tokens
+    return examples.words or tuple(tuple(map(str, row)) for row in examples.tokens.tolist())

@@ -10,28 +10,21 @@ are those of the last snapshot, reused at every step, as there.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Bool, Float, Int
-from torch import Tensor
+from jaxtyping import Float, Int
 
 from analyses import fourier, plots
-from analyses.result import Drawing, Result, check_needs
-from analyses.waves import (
-    Grid,
-    excluded,
-    logit_waves,
-    neuron_waves,
-    pair_accuracy,
-    pair_losses,
-    readout_waves,
-    restricted,
-)
+from analyses.circuit_parts import ablations, norm_map, own_keys, pair_grids, readout
+from analyses.frequency_map import frequency_map
+from analyses.layout import logarithmic
+from analyses.result import Drawing, Drawings, Result, check_needs
+from analyses.waves import logit_waves, neuron_waves
 from hooks import Snapshot
 
 
@@ -67,7 +60,8 @@ class FourierCircuit(Result):
 
     needs: ClassVar = ("constants.p", "constants.operation", "constants.wave",
                        "constants.ordered_pairs", "labels.a",
-                       "labels.b", "labels.c", "labels.train", "weights.neuron_out")  # fmt: skip
+                       "labels.b", "labels.c", "labels.train", "weights.W_E",
+                       "weights.neuron_out")  # fmt: skip
     reference: ClassVar = "last"
     sliding: ClassVar = ("logits", "neurons", "neuron_map")
 
@@ -103,9 +97,9 @@ class FourierCircuit(Result):
             least_fve: ... and each explains at least this share of the logits.
         """
         check_needs(cls, snapshot)
-        logits, neurons, train = _grids(snapshot)
+        logits, neurons, train = pair_grids(snapshot)
         fve, amplitude = logit_waves(logits)
-        keys = reference.keys if reference else _own_keys(snapshot, fve, share, least_fve)
+        keys = reference.keys if reference else own_keys(snapshot, fve, share, least_fve)
         best, neuron_fve = neuron_waves(neurons)
         return cls(
             modulus=len(logits),
@@ -115,10 +109,10 @@ class FourierCircuit(Result):
             logit_amplitude=amplitude.numpy(),
             neuron_frequency=best.numpy(),
             neuron_fve=neuron_fve.numpy(),
-            neuron_map=_norm_map(neurons),
-            logit_map=_norm_map(logits),
-            **_readout(snapshot, neurons, keys),
-            **_ablations(logits, train, keys),
+            neuron_map=norm_map(neurons),
+            logit_map=norm_map(logits),
+            **readout(snapshot, neurons, keys),
+            **ablations(logits, train, keys),
         )
 
     @property
@@ -189,101 +183,64 @@ class FourierCircuit(Result):
         )
 
     def figures(self) -> Mapping[str, Drawing]:
-        """Logits by frequency, neurons by frequency, 2-D spectra, and the ablations."""
-        frequencies = np.arange(1, len(self.logit_fve) + 1)
-        counts = self.to_frame()["neurons"].to_numpy()
+        """Logits by frequency, neurons by frequency, the ablations, and 2-D spectra."""
+        return Drawings(
+            logits=self._logits_figure,
+            neurons=self._neurons_figure,
+            ablations=self._ablations_figure,
+            excluded=self._excluded_figure,
+            neuron_map=lambda: frequency_map(
+                self.neuron_map, title="Neurons in two dimensions: few frequencies in a and in b",
+                unit="norm over neurons",
+            ),
+            logit_map=lambda: frequency_map(
+                self.logit_map, title="Logits in two dimensions: blocks on the diagonal",
+                unit="norm over classes",
+            ),
+        )  # fmt: skip
+
+    def _logits_figure(self) -> Drawing:
+        return plots.bars(
+            np.arange(1, len(self.logit_fve) + 1), {"logits": self.logit_fve}, strong=self.keys,
+            title=f"{self.wave} at {len(self.keys)} key frequencies explains {self.key_fve:.1%} "
+            "of the logits",
+            axes=("frequency (cycles per modulus)", "share of logit variance explained"),
+        )  # fmt: skip
+
+    def _neurons_figure(self) -> Drawing:
+        frame = self.to_frame()
+        return plots.bars(
+            frame["frequency"].to_numpy(), {"neurons": frame["neurons"].to_numpy()},
+            strong=self.keys,
+            title=f"{self.single_frequency_neurons():.0%} of neurons follow one frequency "
+            "(over 85% of their variance)",
+            axes=("best frequency of the neuron", "neurons"),
+        )  # fmt: skip
+
+    def _ablations_figure(self) -> Drawing:
         losses = {"full model": self.loss, "only key waves kept": self.restricted_loss,
                   "key waves removed": self.excluded_loss}  # fmt: skip
-        rows = fourier.basis_names(self.modulus)
-        return {
-            "logits": plots.bars(
-                frequencies, {"logits": self.logit_fve}, strong=self.keys,
-                title=f"{self.wave} at {len(self.keys)} key frequencies explains "
-                f"{self.key_fve:.1%} of the logits",
-                axes=("frequency (cycles per modulus)", "share of logit variance explained"),
-            ),
-            "neurons": plots.bars(
-                frequencies, {"neurons": counts}, strong=self.keys,
-                title=f"{self.single_frequency_neurons():.0%} of neurons follow one frequency "
-                "(over 85% of their variance)",
-                axes=("best frequency of the neuron", "neurons"),
-            ),
-            "ablations": plots.bars(
-                ["all pairs", "train", "test"], losses,
-                title="Loss with only the key waves, and without them",
-                axes=("pairs", "cross-entropy (nats)"),
-            ).update_yaxes(type="log", exponentformat="power"),
-            "neuron_map": plots.heatmap(
-                self.neuron_map, title="Neurons in two dimensions: few frequencies in a and in b",
-                axes=("component in b", "component in a"), unit="norm over neurons",
-                ticks=(rows, rows),
-            ),
-            "logit_map": plots.heatmap(
-                self.logit_map, title="Logits in two dimensions: blocks on the diagonal",
-                axes=("component in b", "component in a"), unit="norm over classes",
-                ticks=(rows, rows),
-            ),
-        }  # fmt: skip
+        return plots.bars(
+            ["all pairs", "train", "test"], losses,
+            title="Loss with only the key waves, and without them",
+            axes=("pairs", "cross-entropy (nats)"),
+        ).update_yaxes(logarithmic(losses))  # fmt: skip
 
-
-def _grids(snapshot: Snapshot) -> tuple[Float[Tensor, "n n n"], Grid, Bool[Tensor, "n n"]]:
-    """Logits [a, b, class], last neurons [a, b, neuron] and train [a, b], in wave order."""
-    examples, layer = snapshot.examples, snapshot.config.n_layers - 1
-    constants = examples.constants
-    p, orders = constants["p"], fourier.orders_of(constants)
-    index = torch.full((p, p), -1)
-    index[examples.label("a"), examples.label("b")] = torch.arange(len(examples))
-    if bool((index < 0).any()):
-        raise ValueError(
-            f"FourierCircuit needs all {p * p} pairs, these examples have {len(examples)}: "
-            "use split 'all' and no count"
-        )
-    rows = index[orders[0]][:, orders[1]]
-    name = f"blocks.{layer}.mlp.hook_post"
-    neurons = snapshot.cache([name])[name][:, -1].double().cpu()
-    logits = snapshot.logits()[:, -1].double().cpu()[:, orders[2]]
-    return logits[rows], neurons[rows], examples.label("train")[rows]
-
-
-def _own_keys(snapshot: Snapshot, fve: Tensor, share: float, least_fve: float) -> tuple[int, ...]:
-    constants = snapshot.examples.constants
-    order = fourier.orders_of(constants)[0]
-    power = fourier.frequency_power(snapshot.weights("W_E").double().cpu()[order])
-    strong = fourier.keys_by_share(fourier.frequency_shares(power), share)
-    return tuple(key for key in strong if fve[key - 1] >= least_fve)
-
-
-def _readout(snapshot: Snapshot, neurons: Grid, keys: Sequence[int]) -> dict[str, Any]:
-    constants = snapshot.examples.constants
-    order = fourier.orders_of(constants)[2]
-    W_L = snapshot.weights("neuron_out").double().cpu()[:, order]
-    found = [readout_waves(neurons, W_L, key) for key in keys]
-    return {
-        "readout_fve": np.array([shares for shares, _ in found]).reshape(-1, 2),
-        "readout_slope": np.array([slopes for _, slopes in found]).reshape(-1, 2),
-    }
-
-
-def _ablations(logits: Grid, train: Tensor, keys: Sequence[int]) -> dict[str, Any]:
-    kept, removed = restricted(logits, keys), excluded(logits, keys)
-    single = [pair_losses(excluded(logits, [key]), train)[1] for key in keys]
-    return {
-        "loss": pair_losses(logits, train),
-        "restricted_loss": pair_losses(kept, train),
-        "excluded_loss": pair_losses(removed, train),
-        "excluded_by_frequency": tuple(single),
-        "restricted_accuracy": pair_accuracy(kept),
-        "accuracy": pair_accuracy(logits),
-    }
+    def _excluded_figure(self) -> Drawing:
+        """Losses over train pairs without one key frequency, between those with all and none."""
+        single = dict(sorted(zip(self.keys, self.excluded_by_frequency, strict=True)))
+        names = [f"no {key}" for key in single]
+        losses = [self.loss[1], self.restricted_loss[1], *single.values(), self.excluded_loss[1]]
+        return plots.bars(
+            ["full model", "keys only", *names, "no keys"],
+            {"loss": losses},
+            strong=names,
+            title="Loss over train pairs without the waves of one key frequency",
+            axes=("waves of key frequencies in the logits", "cross-entropy (nats)"),
+        ).update_yaxes(logarithmic({"loss": losses}))  # fmt: skip
 
 
 def _mean(values: np.ndarray) -> float:
     """The mean of those that are defined, NaN where none is."""
     defined = values[~np.isnan(values)]
     return float(defined.mean()) if len(defined) else math.nan
-
-
-def _norm_map(grid: Grid) -> Float[np.ndarray, "n n"]:
-    """Norms over z of the 2-D coefficients, each z centred over pairs first."""
-    centred = grid - grid.mean((0, 1))
-    return fourier.transform_2d(centred).norm(dim=-1).float().numpy()

@@ -20,6 +20,7 @@ import pandas as pd
 from jaxtyping import Float, Int
 
 from analyses import plots
+from analyses.crossings import crossing
 from analyses.result import Drawing, SeriesResult
 from hooks import Series
 
@@ -80,10 +81,14 @@ class GrokkingPhases(SeriesResult):
             loss_scale: Multiplies losses before the rule on losses.
 
         Raises:
-            ValueError: There are no metrics, or none of these columns.
+            ValueError: An option is out of range, or there are no metrics of these columns.
         """
         if evaluations < 1:
             raise ValueError(f"evaluations = {evaluations}: a crossing takes at least one")
+        if not 0 < level <= 1:
+            raise ValueError(f"level = {level}: an accuracy lies above 0 and is at most 1")
+        if loss_scale <= 0:
+            raise ValueError(f"loss_scale = {loss_scale}: losses are multiplied by more than 0")
         metrics = series.metrics
         absent = [column for column in COLUMNS if column not in metrics]
         if absent:
@@ -236,13 +241,3 @@ class GrokkingPhases(SeriesResult):
             "accuracy": plots.mark_steps(accuracy, self.marks()),
             "loss_ratio": plots.mark_steps(apart, self.marks()),
         }
-
-
-def crossing(steps: np.ndarray, values: np.ndarray, level: float, evaluations: int) -> float:
-    """The first of `evaluations` successive steps whose values reach a level; NaN if none."""
-    if len(values) < evaluations:
-        return math.nan
-    held = np.convolve(values >= level, np.ones(evaluations), mode="valid") == evaluations
-    if not held.any():
-        return math.nan
-    return float(steps[held.argmax()])

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int, Shaped
-from sklearn.model_selection import GroupShuffleSplit
 from torch import Tensor
 
 HELD_OUT = 0.25  # of the groups to test on; of the others, as much to choose the penalty on
@@ -108,6 +107,8 @@ def split_by_group(groups: Int[Tensor, " row"], *, seed: int) -> Split:
     Raises:
         ValueError: There are fewer than three groups, so that a part would be empty.
     """
+    from sklearn.model_selection import GroupShuffleSplit  # heavy, and only needed to measure
+
     if (n_groups := len(groups.unique())) < 3:
         raise ValueError(
             f"{n_groups} groups cannot be split into rows to fit, to choose and to test on: "
@@ -159,18 +160,17 @@ def wilson_interval(share: float, count: int) -> tuple[float, float]:
 def r2_interval(
     values: Float[Tensor, " row"], outputs: Float[Tensor, " row"], groups: Int[Tensor, " row"]
 ) -> tuple[float, float]:
-    """95 % interval of R^2 by drawing groups anew; NaN where one group is all there is."""
+    """95 % interval of R^2 by drawing groups anew; NaN where no draw has values that vary."""
     codes = torch.unique(groups, return_inverse=True)[1]
     n_groups = int(codes.max()) + 1
-    if n_groups < 2:
-        return math.nan, math.nan
     facts = torch.stack([torch.ones_like(values), values, values**2, (values - outputs) ** 2], 1)
     by_group = torch.zeros(n_groups, 4, dtype=torch.float64).index_add(0, codes, facts)
     generator = torch.Generator().manual_seed(0)
     drawn = torch.randint(n_groups, (DRAWS, n_groups), generator=generator)
     count, total, squares, errors = by_group[drawn].sum(1).T
     r2 = 1 - errors / (squares - total**2 / count)
-    low, high = (
-        r2[r2.isfinite()].quantile(torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
-    )
+    defined = r2[r2.isfinite()]
+    if n_groups < 2 or not len(defined):
+        return math.nan, math.nan
+    low, high = defined.quantile(torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
     return low, high

@@ -5,7 +5,8 @@ Nothing here knows plotly's objects, only the names that its JSON has.
 
 import math
 import re
-from collections.abc import Mapping
+import textwrap
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,10 @@ PALETTE = ("#0b3c5d", "#d95f02", "#4fa3d1", "#7a1f5c", "#8fbf4d", "#e6b800", "#7
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "solid", "dash")
 MUTED = "#b8c4cc"
 HEIGHT = 380
+MARGIN = {"l": 70, "r": 20, "t": 60, "b": 50}
+TICK = 12  # pixels: plotly's own size of ticks
+LETTER, LINE, APART = 6.5, 15, 10  # pixels of a tick's letter and line, and between two ticks
+SLANT = 45  # degrees
 PAPER, INK, GRID = "white", "#24313c", "#e0e6eb"
 MARK, MARK_PAPER = "#555", "rgba(255,255,255,0.8)"
 # What each of these colours is where the page is dark.
@@ -39,24 +44,68 @@ def layout_of(
 ) -> dict[str, Any]:
     """A figure's layout; `more` is added to it, and to what it says of an axis."""
     for axis, name in zip(("xaxis", "yaxis"), axes or (), strict=False):
-        more[axis] = {"title": {"text": name}} | more.get(axis, {})
+        more[axis] = {"title": {"text": name, "standoff": APART}} | more.get(axis, {})
     return {
         "template": TEMPLATE,
         "title": {"text": title, "font": {"size": 16}, "x": 0, "xref": "paper"},
         "height": height,
-        "margin": {"l": 70, "r": 20, "t": 60, "b": 50},
+        "margin": MARGIN,
         "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 1, "xanchor": "right"},
         "showlegend": has_legend,
     } | more
 
 
-def powers_of_ten(curves: Mapping[str, Any]) -> dict[str, Any]:
-    """A logarithmic axis that names every power of ten, or fewer where there are many."""
+def along_bottom(names: Sequence[Any], height: int, *, room: int) -> dict[str, Any]:
+    """A figure's axis of names, its lower margin and its height, which grow by what names take.
+
+    Names are wrapped at spaces; slanted where even so they do not fit side by side; and left to
+    plotly, which skips some, where they would not fit even upright. Where x are no names, the
+    height alone.
+
+    Args:
+        names: What stands along the bottom.
+        height: Of the figure, with names of one line.
+        room: Pixels along the bottom where the figure is narrow.
+    """
+    if not any(isinstance(name, str) for name in names):
+        return {"height": height}
+    whole = [str(name) for name in names]
+    lines = wrapped(whole, int((room / len(whole) - APART) / LETTER))
+    longest = LETTER * max(map(len, whole))
+    axis: dict[str, Any] = {"tickmode": "array", "tickvals": whole}
+    if lines:
+        reach = LINE * max(each.count("<br>") for each in lines)
+        axis |= {"ticktext": lines, "tickangle": 0}
+    elif LINE * len(names) <= room:
+        reach = longest * math.sin(math.radians(SLANT))
+        axis |= {"ticktext": whole, "autotickangles": [0, -SLANT]}
+    else:
+        axis, reach = {}, longest
+    lower = MARGIN | {"b": MARGIN["b"] + round(reach)}
+    return {"height": height + round(reach), "margin": lower, "xaxis": {"type": "category"} | axis}
+
+
+def wrapped(names: Sequence[str], width: int) -> list[str]:
+    """Names broken at spaces into lines of so many letters; none where a word is longer."""
+    if width < 1 or any(len(word) > width for name in names for word in name.split()):
+        return []
+    return ["<br>".join(textwrap.wrap(name, width)) for name in names]
+
+
+def logarithmic(curves: Mapping[str, Any]) -> dict[str, Any]:
+    """A logarithmic axis that names every power of ten, or fewer where there are many.
+
+    Within two powers it names 1, 2 and 5 of each.
+    """
     values = np.concatenate([np.ravel(np.asarray(each, dtype=float)) for each in curves.values()])
     powers = np.log10(values[np.isfinite(values) & (values > 0)])
     decades = np.ptp(powers) if len(powers) else 0
-    axis = {"type": "log", "exponentformat": "power"}
-    return axis | ({"dtick": math.ceil(decades / 8)} if decades > 2 else {})
+    if decades > 2:  # plotly writes powers of ten a quarter larger than all other ticks
+        smaller = {"exponentformat": "power", "tickfont": {"size": TICK / 1.25}}
+        return {"type": "log", "dtick": math.ceil(decades / 8)} | smaller
+    first, last = (math.floor(powers.min()), math.ceil(powers.max())) if len(powers) else (0, 0)
+    ticks = [digit * 10.0**power for power in range(first - 1, last + 2) for digit in (1, 2, 5)]
+    return {"type": "log", "tickvals": ticks, "ticktext": [f"{tick:g}" for tick in ticks]}
 
 
 def line(x: Any, y: Any, name: str, style: dict[str, Any]) -> dict[str, Any]:

@@ -23,7 +23,7 @@ Read = Callable[[int], Tensor]  # from a step to the members' sizes
 
 
 def key_members(
-    last: Float[Tensor, "*axis"], share: float, key: Sequence[int] | None
+    last: Float[Tensor, "*axis"], share: float, key: Sequence[int] | None, first: int = 0
 ) -> Bool[Tensor, "*axis"]:
     """Which members are in the key group.
 
@@ -32,6 +32,7 @@ def key_members(
         share: The fewest members that carry this share of the squared size.
         key: Members to take instead; of a matrix with several axes its rows, along the last but
             one axis.
+        first: Number of the first of them.
 
     Raises:
         ValueError: share is not above 0 and at most 1, or there is no such member.
@@ -41,10 +42,11 @@ def key_members(
         chosen = torch.tensor(fourier.keys_by_share(power / power.sum(), share), dtype=torch.long)
         return torch.zeros_like(power).index_fill(0, chosen - 1, 1).bool().reshape(last.shape)
     count = last.shape[max(last.ndim - 2, 0)]
-    if not all(0 <= each < count for each in key):
+    if not all(first <= each < first + count for each in key):
         what = "rows" if last.ndim > 1 else "members"
-        raise ValueError(f"key = {list(key)}: there are {count} {what}, counted from 0")
-    named = torch.isin(torch.arange(count), torch.tensor(list(key), dtype=torch.long))
+        raise ValueError(f"key = {list(key)}: there are {count} {what}, counted from {first}")
+    numbers = torch.arange(first, first + count)
+    named = torch.isin(numbers, torch.tensor(list(key), dtype=torch.long))
     return (named[:, None] if last.ndim > 1 else named).expand(last.shape)
 
 

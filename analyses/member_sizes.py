@@ -5,9 +5,10 @@ products of what a member reads with what it writes. Single weights are taken fr
 `effective`, to which the same applies, or as they are from any parameter or view.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import torch
 from einops import einsum
@@ -18,6 +19,7 @@ from analyses import fourier
 from hooks import Series
 
 EFFECTIVE = "effective"
+BY_INPUT = (EFFECTIVE, "neuron_in", "W_E")  # matrices with a row an input
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +36,11 @@ class Members:
     by: str
     matrix: str
     at: Callable[[int], Float[Tensor, "*axis"]]
+
+    @property
+    def first(self) -> int:
+        """Number of the first member: frequencies are counted from 1, all else from 0."""
+        return int(self.by == "frequency")
 
 
 def frequency_sizes(series: Series) -> Float[Tensor, "step frequency"]:
@@ -77,8 +84,8 @@ def members_of(series: Series, by: str | None, matrix: str | None = None) -> Mem
 
     Args:
         series: Any run.
-        by: frequency, neuron, input, head or weight; None for weight where a matrix is named, else
-            for the first that the model answers to.
+        by: frequency, neuron, input, head or weight; None for weight where a matrix is named or
+            the task tells which inputs matter, else for the first that the model answers to.
         matrix: Whose weights: a parameter, a view, or `effective`, which stands by default.
 
     Raises:
@@ -91,11 +98,24 @@ def members_of(series: Series, by: str | None, matrix: str | None = None) -> Mem
         raise ValueError(f"matrix names whose single weights are traced: drop it, or by = '{by}'")
     if not series.steps:
         raise ValueError("this series has no steps: no checkpoint was kept")
-    if by == "weight" or matrix is not None:
+    is_told = by is None and "relevant" in series.constants
+    if by == "weight" or is_told or matrix is not None:
         matrix = matrix or EFFECTIVE
         return Members("weight", matrix, partial(_weights_at, series, matrix))
     by = by or _first_kind(series)
     return Members(by, "", partial(_sizes_at, series, by))
+
+
+def told_inputs(members: Members, constants: Mapping[str, Any]) -> tuple[int, ...] | None:
+    """Inputs that the task says its answer depends on, and a constant one, which biases neurons.
+
+    None where it does not say, or members are neither inputs nor their weights.
+    """
+    is_of_inputs = members.by == "input" or members.matrix in BY_INPUT
+    if "relevant" not in constants or not is_of_inputs:
+        return None
+    bias = [constants["bias_input"]] if "bias_input" in constants else []
+    return (*(place for place, matters in enumerate(constants["relevant"]) if matters), *bias)
 
 
 def kind_names(by: str, matrix: str) -> tuple[str, str]:

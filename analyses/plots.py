@@ -21,14 +21,15 @@ from analyses.layout import (
     HEIGHT,
     MUTED,
     PALETTE,
+    along_bottom,
     bar,
     colour,
     heading,
     layout_of,
     line,
+    logarithmic,
     panel,
     plain,
-    powers_of_ten,
     vertical,
     words,
 )
@@ -75,7 +76,7 @@ def lines(
     for index, (name, y) in enumerate(curves.items()):
         style = {"color": colour(index), "dash": DASHES[index % len(DASHES)], "width": 2}
         traces.append(line(x, y, str(name), style))
-    return _figure(traces, title, axes, yaxis=powers_of_ten(curves) if log_y else {})
+    return _figure(traces, title, axes, yaxis=logarithmic(curves) if log_y else {})
 
 
 def bars(
@@ -93,7 +94,7 @@ def bars(
         if len(heights) == 1 and len(strong):
             fill = [PALETTE[1] if each in strong else MUTED for each in plain(x)]
         traces.append(bar(x, y, fill) | {"name": str(name)})
-    return _figure(traces, title, axes)
+    return _figure(traces, title, axes, **along_bottom(plain(x), HEIGHT, room=320))
 
 
 def bundles(
@@ -142,12 +143,11 @@ def heatmap(
     low, high = limits or (None, None)
     names = {} if ticks is None else {"x": list(ticks[0]), "y": list(ticks[1])}
     kind = {} if ticks is None else {"type": "category"}  # names such as "0.1" are no numbers
+    bottom = along_bottom(names.get("x", ()), HEIGHT + 60, room=240)
     scale = {"colorscale": "Cividis", "colorbar": {"title": {"text": unit, "side": "right"}}}
     trace = {"type": "heatmap", "z": np.asarray(z), "zmin": low, "zmax": high}
-    return _figure(
-        [trace | scale | names], title, axes,
-        height=HEIGHT + 60, xaxis=kind, yaxis=kind | {"autorange": "reversed"},
-    )  # fmt: skip
+    rows = kind | {"autorange": "reversed"}
+    return _figure([trace | scale | names], title, axes, **bottom, yaxis=rows)
 
 
 def histogram(

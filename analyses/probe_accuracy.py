@@ -51,7 +51,7 @@ class ProbeAccuracy(Result):
         validation: Score on the examples that chose the penalty.
         penalty: The penalty chosen.
         shuffled: Score of the same probe on shuffled labels.
-        untrained: Score at the first snapshot.
+        untrained: Score at the first snapshot; this one's own where it is of step 0.
         raw: Score on the input itself, all positions of it.
         baseline: Score of guessing the commonest class or the mean.
         held_out: Number of held-out examples and of held-out groups.
@@ -89,7 +89,7 @@ class ProbeAccuracy(Result):
         reference: "ProbeAccuracy | None" = None,
         labels: Labels = None,
         sites: str | Sequence[str] | None = None,
-        position: int | Literal["all"] = -1,
+        position: int | Sequence[int] | Literal["all"] = -1,
         group: str | None = None,
         method: str = "ridge",
         penalties: Sequence[float] = PENALTIES,
@@ -101,11 +101,11 @@ class ProbeAccuracy(Result):
             snapshot: Any model; ridge costs well under a second, logistic a fit a label, site and
                 penalty.
             reference: The untrained model's result with the same options, for its scores and
-                those of the raw input.
+                those of the raw input; a snapshot of step 0 is its own.
             labels: Names of labels, or arrays by name with one value an example or position; by
                 default every label with one value an example that varies.
             sites: Hook points; by default embedding and residual stream after each half block.
-            position: A position, negative from each example's end, or "all".
+            position: One or several, negative from each example's end, or "all".
             group: A label whose equal values are held out together; by default nothing is tied.
             method: "ridge" or "logistic", which reads classes only.
             penalties: Candidates, of which each probe takes the best on validation examples.

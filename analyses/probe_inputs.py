@@ -6,7 +6,8 @@ position, and the raw input as a feature vector.
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from numbers import Integral
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,11 +18,11 @@ from hooks import Examples, Snapshot
 from hooks.stream import stream
 
 DEFAULT_SITES = re.compile(r"hook_embed|blocks\.\d+\.hook_resid_(mid|post)")
+# Of a network without a residual stream.
+OTHER_SITES = re.compile(r"hook_embed|blocks\.\d+\.mlp\.hook_post")
 
 
-def label_values(
-    examples: Examples, labels: str | Sequence[str] | Mapping[str, Any] | None
-) -> dict[str, Shaped[Tensor, "batch ..."]]:
+def label_values(examples: Examples, labels: Any) -> dict[str, Shaped[Tensor, "batch ..."]]:
     """Values by name, one an example or one a position.
 
     Args:
@@ -29,16 +30,18 @@ def label_values(
         labels: Names, or arrays by name; None for every label with one value an example.
 
     Raises:
-        ValueError: There is no such label, or an array does not fit the examples.
+        ValueError: There is no such label, or an array has no name or does not fit the examples.
     """
     if labels is None:
         labels = [name for name, values in examples.labels.items() if values.ndim == 1]
     if isinstance(labels, str):
         labels = [labels]
     if not isinstance(labels, Mapping):
+        if hasattr(labels, "dtype") or not all(isinstance(name, str) for name in labels):
+            raise ValueError('labels: an array needs a name; give {"name": array}')
         labels = {name: examples.label(name) for name in labels}
     found = {name: as_values(values) for name, values in labels.items()}
-    n_examples, n_pos = examples.targets.shape
+    n_examples, n_pos = examples.visible.shape
     for name, values in found.items():
         if tuple(values.shape) not in ((n_examples,), (n_examples, n_pos)):
             raise ValueError(
@@ -73,37 +76,63 @@ def group_values(examples: Examples, group: str | None) -> Int[Tensor, " batch"]
 
 
 def places(
-    examples: Examples, position: int | Literal["all"]
+    examples: Examples, position: Any
 ) -> tuple[tuple[int, ...], Int[Tensor, "batch position"]]:
     """Positions, and where each lies in each example: -1 where an example is too short.
 
+    Args:
+        examples: Whose positions they are.
+        position: One, several, or "all"; negative ones count from each example's end.
+
     Raises:
-        ValueError: No example has that position.
+        ValueError: It is none of these, or no example has one of the positions.
     """
-    n_pos = examples.targets.shape[1]
-    positions = tuple(range(n_pos)) if position == "all" else (position,)
+    positions = named_positions(position, examples.visible.shape[1])
     lengths = examples.visible.sum(1).cpu()[:, None]
     asked = torch.tensor(positions).expand(len(examples), -1)
     index = torch.where(asked < 0, lengths + asked, asked)
     index = index.where((index >= 0) & (index < lengths), -1)
-    if (index < 0).all():
-        longest = int(lengths.max())
-        raise ValueError(
-            f"position {position}: no example has it; the longest has {longest} positions"
-        )
+    for each, has in zip(positions, (index >= 0).any(0).tolist(), strict=True):
+        if position != "all" and not has:
+            longest = int(lengths.max())
+            raise ValueError(
+                f"position {each}: no example has it; the longest has {longest} positions"
+            )
     return positions, index
+
+
+def named_positions(position: Any, n_pos: int) -> tuple[int, ...]:
+    """The positions that an option names: one, several, or "all".
+
+    Raises:
+        ValueError: It is none of these.
+    """
+    if isinstance(position, str) and position == "all":
+        return tuple(range(n_pos))
+    is_list = isinstance(position, Sequence) and not isinstance(position, str)
+    listed = tuple(position) if is_list else (position,)
+    if not listed or not all(isinstance(each, Integral) for each in listed):
+        raise ValueError(f"position = {position!r}: give a number, a list of numbers, or 'all'")
+    return tuple(map(int, listed))
 
 
 def chosen_sites(snapshot: Snapshot, sites: str | Sequence[str] | None) -> list[str]:
     """The sites asked for; by default the embedding and the residual stream after half blocks.
 
+    Where there is no residual stream, the neurons stand in for it.
+
     Raises:
-        ValueError: None are asked for, and the model has none of these.
+        ValueError: None are named, or none are asked for and the model has none of these.
     """
     if sites is not None:
-        return [sites] if isinstance(sites, str) else list(sites)
+        named = [sites] if isinstance(sites, str) else list(sites)
+        if not named:
+            raise ValueError("sites: name one hook point at least, or leave it out")
+        return named
     known = snapshot.live.model.hook_dict
-    found = [name for name in known if DEFAULT_SITES.fullmatch(name)]
+    has_stream = any("resid" in name for name in known)
+    wanted = DEFAULT_SITES if has_stream else OTHER_SITES
+    found = [name for name in known if wanted.fullmatch(name)]
     if not found:
         raise ValueError(f"sites: name some of this model's hook points: {', '.join(known)}")
     return found
@@ -114,20 +143,22 @@ def activations(
 ) -> dict[str, Float[Tensor, "batch position feature"]]:
     """Activations at some positions by site, further axes flattened; the rest is never kept.
 
+    A site with a single position, as the neurons of an MLP are, is read there whichever is asked.
+
     Raises:
         ValueError: A site does not exist, does not fire, has no axis of positions, or its
             activations are not finite.
     """
-    n_pos = snapshot.examples.targets.shape[1]
+    n_pos = snapshot.examples.visible.shape[1]
 
     def pick(activation: Tensor, batch: slice) -> dict[str, Tensor]:
-        if activation.ndim < 3 or activation.shape[1] != n_pos:
+        if activation.ndim < 3 or activation.shape[1] not in (1, n_pos):
             shape = list(activation.shape[1:])
             raise ValueError(
                 f"sites: a probe reads [position, ...] of {n_pos} positions, one of {list(sites)} "
                 f"gives {shape} an example"
             )
-        wanted = index[batch].clamp(min=0).to(activation.device)
+        wanted = index[batch].clamp(0, activation.shape[1] - 1).to(activation.device)
         rows = torch.arange(len(wanted), device=activation.device)[:, None]
         return {"picked": activation.flatten(2)[rows, wanted].cpu()}
 
@@ -138,7 +169,7 @@ def activations(
     for site, features in found.items():
         if not features.isfinite().all():
             raise ValueError(
-                f"activations at {site} hold NaN or infinity at step {snapshot.step}: the model "
+                f"activations at {site} hold NaN or infinity{snapshot.at_step}: the model "
                 "has diverged; probe an earlier step"
             )
     return found

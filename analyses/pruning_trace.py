@@ -19,9 +19,9 @@ import pandas as pd
 from jaxtyping import Bool, Float, Int
 
 from analyses import plots
-from analyses.grokking_phases import crossing
+from analyses.crossings import crossing, first_after, rise_on_the_way
 from analyses.member_paths import QUANTILES, key_members, member_paths
-from analyses.member_sizes import kind_names, members_of
+from analyses.member_sizes import kind_names, members_of, told_inputs
 from analyses.result import Drawing, SeriesResult
 from analyses.sparsity import MEASURES
 from hooks import Series
@@ -40,7 +40,8 @@ class PruningTrace(SeriesResult):
         by: Kind of member: frequency (of W_E), neuron, input, head or weight.
         matrix: Whose single weights they are; empty for other kinds.
         steps: The kept steps.
-        members: Index of each member whose path is kept: in its matrix, or its number.
+        members: Index of each member whose path is kept: in its matrix, or its number, which of a
+            frequency is the frequency itself.
         is_key: Which of these are in the key group.
         paths: Size of each of these: the norm of a frequency's components of W_E; |w_in| |w_out| of
             a neuron; the norm of what neurons read from an input, each weighed by |w_out|; the
@@ -89,30 +90,35 @@ class PruningTrace(SeriesResult):
 
         Args:
             series: Any run whose model answers to the weights that `by` needs.
-            by: frequency, neuron, input, head or weight; by default weight where a matrix is named,
-                else the first of the others that the model answers to.
+            by: frequency, neuron, input, head or weight; by default weight where a matrix is named
+                or the task tells which inputs matter, else the first that the model answers to.
             matrix: Whose single weights: a parameter, a view, or by default `effective`: w_in
                 |w_out|, what a neuron reads from an input times the norm of what it writes.
-            key: The key group, counted from 0 (frequency f is f - 1); of a matrix rows, along its
-                last but one axis. By default the fewest members that carry `share` of the squared
-                size at the last step.
+            key: The key group: frequencies, or other members counted from 0; of a matrix rows,
+                along its last but one axis. By default the inputs that matter, where the task
+                tells them (and a constant one, the neurons' bias, which is not pruned either);
+                else the fewest members that carry `share` of the squared size at the last step.
             share: See `key`.
             threshold: Share of the largest size below which a member counts as pruned.
             paths: How many have a path of their own, if there are more members: half of them key
                 members, the largest at the end, half others, the largest at any step.
 
         Raises:
-            ValueError: No such kind, matrix or key, the model lacks the weights, or they are not
-                finite or all zero.
+            ValueError: An option is out of range, or names what the model lacks, or weights are
+                not finite or all zero.
         """
+        if not 0 <= threshold < 1:
+            raise ValueError(f"threshold = {threshold}: a share is from 0 to less than 1")
         traced, steps = members_of(series, by, matrix), series.steps
-        is_key = key_members(traced.at(steps[-1]), share, key)
+        key = told_inputs(traced, series.constants) if key is None else key
+        is_key = key_members(traced.at(steps[-1]), share, key, traced.first)
+        found = member_paths(traced.at, steps, is_key, threshold=threshold, count=paths)
         metrics = pd.DataFrame({"step": []}) if series.recorded is None else series.recorded
         return cls(
             by=traced.by,
             matrix=traced.matrix,
             steps=np.array(steps),
-            **member_paths(traced.at, steps, is_key, threshold=threshold, count=paths),
+            **found | {"members": found["members"] + traced.first},
             threshold=threshold,
             metric_steps=metrics["step"].to_numpy(dtype=np.int64),
             train_loss=_column(metrics, "train.loss"),
@@ -127,13 +133,13 @@ class PruningTrace(SeriesResult):
     @property
     def t_half(self) -> float:
         """First later step with less than half that norm; NaN if there is none."""
-        return self._first_after_peak(self.norms[1] < self.norms[1].max() / 2)
+        return first_after(self.steps, self.norms[1] < self.norms[1].max() / 2, self.t_peak)
 
     @property
     def t_pruned(self) -> float:
         """First later step from which on no other member is above the threshold; NaN if none."""
-        others = self.counts[1]
-        return self._first_after_peak(np.flip(np.cumsum(np.flip(others))) == 0)
+        left = np.flip(np.cumsum(np.flip(self.counts[1])))
+        return first_after(self.steps, left == 0, self.t_peak)
 
     @property
     def t_accuracy(self) -> float:
@@ -144,21 +150,17 @@ class PruningTrace(SeriesResult):
     def train_loss_bump(self) -> float:
         """Largest train loss between its least before the crossing and the end of pruning, over it.
 
-        Above 1, train loss got worse on the way; NaN without crossing or pruning.
+        Above 1, train loss got worse on the way. Where pruning never ends, up to the last step; NaN
+        without crossing.
         """
-        before = self.metric_steps <= self.t_accuracy
-        if math.isnan(self.t_pruned) or not before.any():
-            return math.nan
-        least = self.train_loss[before].argmin()
-        until = self.metric_steps <= max(self.t_pruned, self.metric_steps[least])
-        return float(self.train_loss[least:][until[least:]].max() / self.train_loss[least])
+        return rise_on_the_way(self.metric_steps, self.train_loss, self.t_accuracy, self.t_pruned)
 
     def sparsity(self, measure: str) -> Float[np.ndarray, " step"]:
         """A measure of `analyses.sparsity.MEASURES` of all members' sizes at each step."""
         return self.concentration[list(MEASURES).index(measure)]
 
     def summary(self) -> dict[str, float | str]:
-        """Members, times, lag and bump, and how concentrated the sizes are at the end."""
+        """Members, times, lags and bump, and how concentrated the sizes are at the end."""
         last = {f"{name}_at_end": float(self.sparsity(name)[-1]) for name in MEASURES}
         key, others = self.norms[:, -1]
         return {
@@ -173,6 +175,7 @@ class PruningTrace(SeriesResult):
             "t_pruned": self.t_pruned,
             "t_accuracy": self.t_accuracy,
             "lag": self.t_pruned - self.t_accuracy,
+            "lag_half": self.t_half - self.t_accuracy,
             "train_loss_bump": self.train_loss_bump,
             **last,
         }
@@ -238,10 +241,6 @@ class PruningTrace(SeriesResult):
     @property
     def _kinds(self) -> tuple[str, str]:
         return kind_names(self.by, self.matrix)
-
-    def _first_after_peak(self, holds: np.ndarray) -> float:
-        later = np.flatnonzero(holds & (self.steps > self.t_peak))
-        return float(self.steps[later[0]]) if len(later) else math.nan
 
 
 def _column(metrics: pd.DataFrame, name: str) -> np.ndarray:

@@ -7,17 +7,37 @@ order, so that a later kind may read an earlier one's saved scalars.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import pandas as pd
 
+from analyses.needs import in_words
 from analyses.plots import Figure
 from analyses.views import View
 from hooks import Series, Snapshot
 
 Drawing = Figure | View
+
+
+class Drawings(Mapping[str, Drawing]):
+    """Figures by slug, each drawn when it is asked for: of many steps a page shows but a few."""
+
+    def __init__(self, **draw: Callable[[], Drawing]) -> None:
+        self._draw = draw
+
+    def __getitem__(self, slug: str) -> Drawing:
+        return self._draw[slug]()
+
+    def __contains__(self, slug: object) -> bool:
+        return slug in self._draw  # the mixin's would draw to find out
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._draw)
+
+    def __len__(self) -> int:
+        return len(self._draw)
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,10 +47,13 @@ class Finding(ABC):
     Attributes:
         needs: What must be there: `tokens`, `classes` (integer targets), `attention`, `trees`,
             `layers.<least>`, `labels` (any), `labels.<name>`, `constants.<name>`,
-            `weights.<name>`, `metrics.<column>`.
+            `weights.<name>`, `metrics.<column>`. Of many runs: a column of their table
+            (`<Analysis>.<scalar>`), or `column.<option>`, the one that an option names.
+        title: What people call it, where the words of the class's name do not say so.
     """
 
     needs: ClassVar[tuple[str, ...]] = ()
+    title: ClassVar[str] = ""
 
     @abstractmethod
     def summary(self) -> dict[str, float | str]:
@@ -105,9 +128,11 @@ class SweepResult(Finding):
         """Measures a sweep.
 
         Args:
-            table: One row a run: columns `experiment.<field>` and `<Analysis>.<scalar>`.
+            table: One row a run: `run` and `failure` (empty unless it failed),
+                `experiment.<field>`, `metrics.<column>` at the last evaluation, and
+                `<Analysis>.<scalar>` of the analyses it needs.
             series: The runs by name, read when asked for.
-            axes: The fields that vary.
+            axes: The fields that vary, seeds left out.
         """
 
 
@@ -115,7 +140,10 @@ Analysis = type[Result] | type[SeriesResult] | type[SweepResult]
 
 
 def missing(cls: Analysis, snapshot: Snapshot) -> list[str]:
-    """What an analysis needs and a snapshot does not have; metrics are a matter of the run."""
+    """What an analysis needs and a snapshot does not have, in words that say what to do about it.
+
+    Metrics are a matter of the run, and passed over.
+    """
     examples = snapshot.examples
     has = {
         "tokens": examples.tokens is not None,
@@ -127,29 +155,24 @@ def missing(cls: Analysis, snapshot: Snapshot) -> list[str]:
     has |= {f"labels.{name}": True for name in examples.labels}
     has |= {f"constants.{name}": True for name in examples.constants}
     has |= {f"layers.{count}": True for count in range(1, snapshot.config.n_layers + 1)}
-    return [
+    absent = [
         need
         for need in cls.needs
         if not has.get(need, need.startswith("metrics."))
         and not (need.startswith("weights.") and snapshot.has_weights(need.split(".", 1)[1]))
     ]
+    return in_words(absent, snapshot)
 
 
 def check_needs(cls: Analysis, snapshot: Snapshot) -> None:
     """Refuses a snapshot that lacks something an analysis needs.
 
     Raises:
-        ValueError: Something is missing; the message names it and what there is.
+        ValueError: Something is missing; the message says what, and what to do about it.
     """
     lacking = missing(cls, snapshot)
     if lacking:
-        examples = snapshot.examples
-        labels = ", ".join(sorted(examples.labels)) or "none"
-        constants = ", ".join(sorted(examples.constants)) or "none"
-        raise ValueError(
-            f"{cls.__name__} does not apply: {', '.join(lacking)} missing "
-            f"(labels here: {labels}; constants: {constants}; layers: {snapshot.config.n_layers})"
-        )
+        raise ValueError(f"{cls.__name__} needs {'; '.join(lacking)}")
 
 
 def reference_step(cls: type[Result], steps: Sequence[int]) -> int | None:

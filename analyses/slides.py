@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from analyses.layout import GRID, HEIGHT, MUTED, PALETTE
+from analyses.layout import GRID, HEIGHT, MARGIN, MUTED, PALETTE
 from analyses.plots import Figure, as_data
 
 ROOM = 105  # pixels below the axes that a slider takes; a page on paper takes them back
+BELOW = 22  # pixels between what a figure writes below its axis and the slider
 
 
 def slider(figures: Sequence[Figure], steps: Sequence[int]) -> Figure:
@@ -39,17 +40,17 @@ def slides(figures: Sequence[dict[str, Any]], steps: Sequence[int]) -> dict[str,
         "active": len(steps) - 1,
         "steps": choices,
         "currentvalue": {"prefix": "step "},
-        "pad": {"t": 72},
+        "pad": {"t": layout.get("margin", MARGIN)["b"] + BELOW},
         "bgcolor": MUTED,
         "bordercolor": GRID,
         "activebgcolor": PALETTE[0],
         "tickcolor": MUTED,
     }
-    margin = layout.get("margin", {})
+    margin = layout.get("margin", MARGIN)
     room = {
         "sliders": [bar],
         "height": layout.get("height", HEIGHT) + ROOM,
-        "margin": margin | {"b": margin.get("b", 50) + ROOM},
+        "margin": margin | {"b": margin["b"] + ROOM},
         "meta": {"slider": ROOM},
     }
     limits = _colour_limits(traces)

@@ -73,7 +73,7 @@ def neurons(snapshot: Snapshot) -> Parts:
         ValueError: The model has no view `neuron_in` or `neuron_out`.
     """
     sizes, logits = neuron_sizes(snapshot), neuron_readout(snapshot)
-    return Parts("neuron", sizes, lambda kept: _classes(logits(kept), snapshot.step))
+    return Parts("neuron", sizes, lambda kept: _classes(logits(kept), snapshot))
 
 
 def single_weights(snapshot: Snapshot, matrices: Sequence[str] | None = None) -> Parts:
@@ -154,15 +154,17 @@ def fewest(right: Callable[[int], Bool[Tensor, " answer"]], total: int) -> int:
 
 
 def _answers(snapshot: Snapshot) -> Int[Tensor, " answer"]:
-    return _classes(snapshot.logits()[snapshot.examples.scored], snapshot.step)
+    return _classes(snapshot.logits()[snapshot.examples.scored], snapshot)
 
 
-def _classes(logits: Float[Tensor, "answer d_vocab_out"], step: int) -> Int[Tensor, " answer"]:
+def _classes(
+    logits: Float[Tensor, "answer d_vocab_out"], snapshot: Snapshot
+) -> Int[Tensor, " answer"]:
     """The class of the largest logit.
 
     Raises:
         ValueError: A logit is NaN or infinite.
     """
     if not logits.isfinite().all():
-        raise ValueError(f"logits hold NaN or infinity at step {step}: no class is largest")
+        raise ValueError(f"logits hold NaN or infinity{snapshot.at_step}: no class is largest")
     return logits.argmax(-1).cpu()

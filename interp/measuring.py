@@ -73,7 +73,7 @@ def measure_all(series: Series, jobs: Sequence[Job]) -> Iterator[tuple[int, list
         ready = [job for job in jobs if (job, step) in pending and job.is_ready(step, references)]
         stale = [job for job in ready if not is_current(job.path(step), job.header(step))]
         snapshots = _snapshots(series, step, examples) if stale else {}
-        missed = _measure_stale(stale, snapshots, references)
+        missed = _measure_stale(stale, step, snapshots, references)
         made = []
         for job in ready:
             pending.remove((job, step))
@@ -101,6 +101,7 @@ def _snapshots(
 
 def _measure_stale(
     jobs: Sequence[Job],
+    step: int,
     snapshots: Mapping[Place, Snapshot],
     references: Mapping[Job, Mapping[int, Finding]],
 ) -> dict[Job, Missed]:
@@ -117,7 +118,7 @@ def _measure_stale(
         if isinstance(found, Missed):
             missed[job] = found
         else:
-            write_result(job.path(snapshot.step), found, job.header(snapshot.step))
+            write_result(job.path(step), found, job.header(step))
     return missed
 
 

@@ -6,7 +6,7 @@ from hooks import Snapshot
 
 
 def show(snapshot: Snapshot) -> Page:
-    """The first 8 examples' tokens coloured by loss, and their attention patterns.
+    """The first 8 examples' tokens coloured by loss, active neurons, and attention on the first 2.
 
     Args:
         snapshot: A model with attention on tokens.

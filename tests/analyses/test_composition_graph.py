@@ -181,12 +181,18 @@ def test_a_graph_without_strong_compositions_still_shows_its_heads():
     assert len(heads["x"]) == 3
 
 
+@pytest.mark.parametrize("draws", [0, 1, -3])
+def test_fewer_than_two_draws_are_refused(draws):
+    with pytest.raises(ValueError, match=f"draws = {draws}: .* two at least"):
+        CompositionGraph.measure(snapshot_of(random_model(n_layers=2)), draws=draws)
+
+
 def test_a_single_layer_is_refused(snapshot):
-    wanted = r"CompositionGraph does not apply: layers\.2 missing .*layers: 1"
-    with pytest.raises(ValueError, match=wanted):
+    with pytest.raises(ValueError, match="CompositionGraph needs at least 2 layers"):
         CompositionGraph.measure(snapshot)
 
 
 def test_a_run_of_a_single_layer_is_passed_over_with_the_reason(folder):
     outcome = analyze(Run(folder), ["CompositionGraph"])[0]
-    assert (outcome.measured, outcome.reason) == (0, "this run has no layers.2")
+    reason = "needs at least 2 layers, and this model has 1: set model.n_layers"
+    assert (outcome.measured, outcome.reason) == (0, reason)

@@ -244,5 +244,5 @@ def test_logits_that_are_not_finite_are_refused_with_the_step(snapshot, by):
     W_U = snapshot.weights("unembed.W_U")
     W_U[0, 0] = torch.nan
     diverged = snapshot.edited(with_weights({"unembed.W_U": W_U}))
-    with pytest.raises(ValueError, match="logits hold NaN or infinity at step 0"):
+    with pytest.raises(ValueError, match="logits hold NaN or infinity: no class"):
         EffectiveSubnetwork.measure(diverged, by=by)

@@ -8,6 +8,7 @@ from torch.nn.functional import cross_entropy
 from analyses import ExampleViews
 from analyses.views import View
 from hooks import Sizes, Snapshot
+from hooks.edit import with_weights
 from interp.results import write_result
 from tests.planted import random_model, tokens_as_examples
 
@@ -27,7 +28,7 @@ def test_answers_are_the_models_own(snapshot):
 
 def test_the_attention_kept_is_the_models_own(snapshot):
     name = "blocks.0.attn.hook_pattern"
-    pattern = snapshot.cache([name])[name][:8]
+    pattern = snapshot.cache([name])[name][:2]
     np.testing.assert_allclose(ExampleViews.measure(snapshot).pattern[:, 0], pattern, rtol=5e-4)
 
 
@@ -63,11 +64,16 @@ def test_a_model_without_an_mlp_has_no_view_of_neurons(snapshot):
     assert "neurons" not in ExampleViews.measure(alone).figures()
 
 
+def view_of(found, name):
+    """One of the views."""
+    view = found.figures()[name]
+    assert isinstance(view, View)
+    return view
+
+
 def neurons_of(found):
     """What the view of neurons draws."""
-    view = found.figures()["neurons"]
-    assert isinstance(view, View)
-    return view.props
+    return view_of(found, "neurons").props
 
 
 def test_one_layer_names_its_neurons(snapshot):
@@ -88,10 +94,47 @@ def test_every_token_has_a_value_for_each_layer_and_neuron(snapshot):
     assert np.shape(props["activations"]) == (*np.shape(props["tokens"]), 1, 5)
 
 
-def test_there_are_views_of_tokens_neurons_and_of_attention_one_an_example(snapshot):
+def test_there_are_views_of_tokens_of_neurons_and_of_attention_on_two_examples(snapshot):
     figures = ExampleViews.measure(snapshot).figures()
-    assert list(figures) == ["tokens", "neurons", *(f"attention_{i}" for i in range(8))]
+    assert list(figures) == ["tokens", "neurons", "attention_0", "attention_1"]
     assert all(isinstance(figure, View) for figure in figures.values())
+
+
+def test_answers_of_the_first_step_stand_beside(snapshot):
+    first = ExampleViews.measure(Snapshot.of(random_model(seed=1), snapshot.examples))
+    found = ExampleViews.measure(snapshot, reference=first)
+    alone = ExampleViews.measure(snapshot)
+    assert view_of(found, "tokens").props == view_of(alone, "tokens").props
+    assert view_of(found, "first_tokens").props == view_of(first, "tokens").props
+
+
+def test_a_reference_on_other_examples_is_refused(snapshot):
+    other = ExampleViews.measure(snapshot.on(snapshot.examples.head(3)))
+    with pytest.raises(ValueError, match="reference: it is of other examples"):
+        ExampleViews.measure(snapshot, reference=other)
+
+
+def test_each_neuron_has_the_colours_of_its_own_largest_activation(snapshot):
+    W_in = snapshot.weights("blocks.0.mlp.W_in")
+    unequal = snapshot.edited(with_weights({"blocks.0.mlp.W_in": W_in * torch.logspace(0, 3, 16)}))
+    found = ExampleViews.measure(unequal)
+    shares = np.array(neurons_of(found)["activations"])
+    np.testing.assert_allclose(shares.max((0, 1)), 1)
+    np.testing.assert_allclose(shares * found.activations.max((0, 1)), found.activations)
+
+
+def test_the_largest_activation_of_each_neuron_is_told(snapshot):
+    found = ExampleViews.measure(snapshot)
+    neuron, peak = found.neurons[0, 0], found.activations[:, :, 0, 0].max()
+    assert f"layer 0: {neuron} ({peak:.3g}), " in view_of(found, "neurons").caption
+
+
+def test_neurons_that_never_fire_are_drawn_white(snapshot):
+    silent = snapshot.edited(
+        with_weights({f"blocks.0.mlp.{name}": snapshot.weights(f"blocks.0.mlp.{name}") * 0
+                      for name in ("W_in", "b_in")})
+    )  # fmt: skip
+    assert not np.any(neurons_of(ExampleViews.measure(silent))["activations"])
 
 
 def test_tokens_and_values_are_equally_many(snapshot):
@@ -137,7 +180,14 @@ def test_of_a_long_sequence_the_mean_over_heads_is_kept(long):
 
 
 def test_no_more_attention_is_kept_than_a_page_bears(long):
-    assert ExampleViews.measure(long).pattern.shape == (4, 1, 1, 70, 70)
+    assert ExampleViews.measure(long).pattern.shape == (2, 1, 1, 70, 70)
+
+
+def test_where_two_examples_have_too_much_attention_one_is_kept():
+    tokens = torch.randint(8, (3, 40), generator=torch.Generator().manual_seed(0))
+    model = random_model(Sizes(d_vocab=8, d_vocab_out=7, n_ctx=40), n_layers=6)
+    large = Snapshot.of(model, tokens_as_examples(tokens))  # 12 heads x 40 x 40
+    assert ExampleViews.measure(large).pattern.shape == (1, 6, 2, 40, 40)
 
 
 def test_a_saved_result_is_small(grokked, long, tmp_path):
@@ -160,5 +210,5 @@ def test_real_valued_inputs_are_refused(snapshot):
     examples = Examples(
         targets=torch.zeros(1, 3), scored=torch.ones(1, 3).bool(), inputs=torch.zeros(1, 3, 2)
     )
-    with pytest.raises(ValueError, match="ExampleViews does not apply: tokens missing"):
+    with pytest.raises(ValueError, match="ExampleViews needs tokens, and this task has real"):
         ExampleViews.measure(snapshot.on(examples))

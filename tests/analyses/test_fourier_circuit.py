@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from analyses import FourierCircuit, FourierSpectrum, fourier
+from analyses import FourierCircuit, FourierSpectrum, fourier, plots
 from hooks import Snapshot
 from hooks.edit import with_weights
 from interp.tasks.modular_arithmetic import ModularArithmetic
@@ -145,6 +145,18 @@ def test_without_one_wave_the_loss_is_that_of_the_other():
     assert circuit.excluded_by_frequency == pytest.approx((loss_of_wave(2), loss_of_wave(3)))
 
 
+def test_losses_without_one_wave_stand_between_those_with_all_and_none():
+    circuit = FourierCircuit.measure(planted({5: 2.0, 2: 3.0}))
+    figure = circuit.figures()["excluded"]
+    assert isinstance(figure, plots.Figure)
+    (drawn,) = plots.as_data(figure)["data"]
+    assert drawn["x"] == [
+        "full model", "keys only", "no 2", "no 5", "no keys"
+    ]  # fmt: skip
+    expected = [circuit.loss[1], circuit.restricted_loss[1], loss_of_wave(2), loss_of_wave(3)]
+    assert drawn["y"] == pytest.approx([*expected, math.log(13)])
+
+
 @pytest.mark.parametrize(("least_fve", "keys"), [(0.02, (2,)), (0.005, (2, 5))])
 def test_a_frequency_is_key_if_it_explains_enough_of_the_logits(least_fve, keys):
     snapshot = planted({2: 1.0, 5: 0.1})  # 5 explains 0.01 / 1.01 of them
@@ -197,15 +209,16 @@ def test_subtraction_planted_in_the_logits_is_found():
 @pytest.mark.parametrize(
     ("options", "missing"),
     [
-        ({"operation": "sum_of_squares"}, "wave"),
-        ({"operation": "multiply", "p": 9}, "wave"),
-        ({"ordered": False}, "ordered_pairs"),
+        ({"operation": "sum_of_squares"}, "an operation that waves compute: set"),
+        ({"operation": "multiply", "p": 9}, "an operation that waves compute: set"),
+        ({"operation": "multiply", "p": 2}, "an operation that waves compute: set"),
+        ({"ordered": False}, "all ordered pairs: set task.ordered = true"),
     ],
 )
 def test_tasks_without_a_wave_or_all_pairs_are_refused(options, missing):
     task = ModularArithmetic(**({"p": 7, "train_fraction": 0.5} | options))
     snapshot = Snapshot.of(random_model(task.sizes), task.examples("all", None, 0))
-    with pytest.raises(ValueError, match=rf"does not apply: constants\.{missing} missing"):
+    with pytest.raises(ValueError, match=f"FourierCircuit needs {missing}"):
         FourierCircuit.measure(snapshot)
 
 

@@ -113,5 +113,7 @@ def test_training_concentrates_the_embedding_on_few_frequencies(grokked):
 
 
 def test_other_examples_are_refused_with_what_is_missing(snapshot):
-    with pytest.raises(ValueError, match=r"FourierSpectrum does not apply: constants\.operation"):
+    with pytest.raises(
+        ValueError, match="FourierSpectrum needs a task with the constants operation"
+    ):
         FourierSpectrum.measure(snapshot)

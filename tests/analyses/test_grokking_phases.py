@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from analyses import GrokkingPhases
-from analyses.grokking_phases import crossing
+from analyses.crossings import crossing
 
 STEPS = 10 * np.arange(20)
 
@@ -119,9 +119,18 @@ def test_the_fixture_groks(grokked):
     assert found.test_at_train < 0.2
 
 
-def test_a_crossing_of_no_evaluations_is_refused(grokked):
-    with pytest.raises(ValueError, match="evaluations = 0: a crossing takes at least one"):
-        GrokkingPhases.measure(grokked.series(), evaluations=0)
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"evaluations": 0}, "evaluations = 0: a crossing takes at least one"),
+        ({"level": 99.0}, "level = 99.0: an accuracy lies above 0 and is at most 1"),
+        ({"level": 0.0}, "level = 0.0: an accuracy"),
+        ({"loss_scale": 0.0}, "loss_scale = 0.0: losses are multiplied by more than 0"),
+    ],
+)
+def test_options_out_of_range_are_refused(grokked, options, message):
+    with pytest.raises(ValueError, match=message):
+        GrokkingPhases.measure(grokked.series(), **options)
 
 
 def test_metrics_without_test_accuracy_are_refused_by_name(grokked):

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from analyses import ANALYSES, ClockPizza, FourierSpectrum, Result, SeriesResult
+from analyses import ANALYSES, ClockPizza, FourierSpectrum, PruningTrace, Result, SeriesResult
 from analyses.result import missing
 from hooks import Series, Snapshot, build
 from hooks.models import ConstructedConfig, MLPConfig, parameters_of
@@ -71,3 +71,33 @@ def test_the_spectrum_of_the_constructed_circle_is_its_frequency(frequency):
     spectrum = FourierSpectrum.measure(snapshot_of(config, ADDITION))
     assert spectrum.key_frequencies == (frequency,)
     assert torch.from_numpy(spectrum.neuron_purity).min() > 1 - 1e-6  # float32 weights
+
+
+def traced(config=NETWORKS["parity"][0], task=PARITY, **options):
+    checkpoints = {step: parameters_of(build(config, task.sizes, seed=step)) for step in range(2)}
+    examples = task.examples("all", None, 0)
+    series = Series.of(build(config, task.sizes, seed=0), checkpoints, examples)
+    return PruningTrace.measure(series, **options)
+
+
+def test_a_trace_of_parity_sets_relevant_bits_and_the_bias_against_distractors():
+    trace = traced()
+    assert (trace.by, trace.matrix) == ("weight", "effective")
+    assert {int(row) for row in trace.members[trace.is_key, 1]} == {0, 1, 6}
+    assert trace.totals == (3 * 8, 4 * 8)
+
+
+@pytest.mark.parametrize("options", [{"by": "input"}, {"matrix": "neuron_in"}, {"matrix": "W_E"}])
+def test_inputs_that_matter_are_the_key_group_of_inputs_and_of_their_weights(options):
+    trace = traced(**options)
+    assert trace.totals[0] / sum(trace.totals) == 3 / 7
+
+
+def test_without_a_constant_input_the_key_group_is_the_relevant_bits():
+    trace = traced(task=PARITY.model_copy(update={"bias": False}), by="input")
+    assert trace.members[trace.is_key, 0].tolist() == [0, 1]
+
+
+def test_neurons_of_a_parity_network_are_grouped_by_size():
+    trace = traced(by="neuron", share=0.5)
+    assert 0 < trace.totals[0] < 8

@@ -4,8 +4,10 @@ import torch
 from scipy.stats import binom
 
 from analyses import ProbeAccuracy
-from hooks import Edit, Examples, Snapshot
+from analyses.plots import Figure, as_data
+from hooks import Examples, Snapshot, build
 from hooks.edit import with_weights
+from hooks.models import MLPConfig
 from tests.planted import SIZES, random_model, tokens_as_examples
 
 EMBED, MID, POST = "hook_embed", "blocks.0.hook_resid_mid", "blocks.0.hook_resid_post"
@@ -114,6 +116,13 @@ def test_a_token_is_read_at_its_own_position_only(snapshot):
     np.testing.assert_array_equal(found.score[0, 0, 1:], found.baseline[0, 1:])
 
 
+def test_several_positions_are_read_in_the_order_they_are_named(snapshot):
+    every = ProbeAccuracy.measure(snapshot, position="all")
+    some = ProbeAccuracy.measure(snapshot, position=[-1, 0])
+    assert some.positions == (-1, 0)
+    np.testing.assert_array_equal(some.score, every.score[..., [2, 0]])
+
+
 def test_a_label_with_a_value_a_position_is_read_at_each():
     tokens = torch.cartesian_prod(*(torch.arange(5),) * 3)
     snapshot = Snapshot.of(random_model(), tokens_as_examples(tokens))
@@ -178,58 +187,26 @@ def test_without_a_reference_only_step_0_is_its_own_untrained_model(grokked, unt
     assert np.isnan(ProbeAccuracy.measure(grokked.snapshot(), labels="c").untrained).all()
 
 
+def test_a_bare_model_is_no_untrained_control_of_itself(grokked):
+    snapshot = Snapshot.of(grokked.model(), grokked.snapshot().examples)
+    found = ProbeAccuracy.measure(snapshot, labels="c", sites=POST)
+    assert np.isnan(found.untrained).all()
+    bars = found.plot()
+    assert isinstance(bars, Figure)
+    assert "untrained model" not in {trace["name"] for trace in as_data(bars)["data"]}
+
+
 def test_a_frame_has_a_row_a_label_site_and_position(snapshot):
     frame = ProbeAccuracy.measure(snapshot, position="all").to_frame()
     assert len(frame) == 2 * 3 * 3
     assert frame.set_index(["label", "site", "position"]).index.is_unique
 
 
-def test_a_reference_with_other_options_is_refused(snapshot):
-    other = ProbeAccuracy.measure(snapshot, labels="a")
-    with pytest.raises(ValueError, match="measure it with the same options"):
-        ProbeAccuracy.measure(snapshot, reference=other, labels="b")
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"labels": "depth"}, "no 'depth'; this task provides: a, b"),
-        ({"group": "depth"}, "no 'depth'; this task provides: a, b"),
-        ({"sites": ["blocks.0.hook_resid_pots"]}, "did you mean blocks.0.hook_resid_post"),
-        ({"sites": ["blocks.0.attn.hook_result"]}, "does not fire"),
-        ({"sites": ["blocks.0.attn.hook_pattern"]}, "a probe reads"),
-        ({"labels": {"x": np.arange(10)}}, r"label 'x' has shape \[10\]; .* 49 examples"),
-        ({"labels": {"x": np.full(49, np.nan)}}, "label 'x': its values hold NaN"),
-        ({"labels": {"x": np.arange(49)}}, "of its 49 classes have no example"),
-        ({"labels": {"x": np.zeros(49, int)}}, "label 'x': it is constant"),
-        ({"labels": {"x": np.linspace(0, 1, 49)}, "method": "logistic"}, "use method='ridge'"),
-        ({"labels": []}, "none to probe"),
-        ({"position": 3}, "position 3: no example has it; the longest has 3 positions"),
-        ({"penalties": (-1.0,)}, "each above 0"),
-        ({"method": "lasso"}, "there are ridge, logistic"),
-    ],
-)
-def test_what_does_not_fit_is_refused(snapshot, options, message):
-    with pytest.raises(ValueError, match=message):
-        ProbeAccuracy.measure(snapshot, **options)
-
-
-def test_groups_with_a_value_a_position_are_refused(snapshot):
-    examples = snapshot.examples
-    labels = {"token": PAIRS}
-    there = Examples(examples.targets, examples.scored, examples.tokens, labels=labels)
-    with pytest.raises(ValueError, match="a value a position; groups need one an example"):
-        ProbeAccuracy.measure(snapshot.on(there), labels={"a": PAIRS[:, 0]}, group="token")
-
-
-def test_examples_without_labels_are_refused(snapshot):
-    examples = snapshot.examples
-    bare = Examples(examples.targets, examples.scored, examples.tokens)
-    with pytest.raises(ValueError, match="ProbeAccuracy does not apply: labels missing"):
-        ProbeAccuracy.measure(snapshot.on(bare))
-
-
-def test_activations_that_are_not_finite_are_refused(snapshot):
-    broken = snapshot.edited(Edit(hooks={MID: lambda activation, hook: activation * torch.nan}))
-    with pytest.raises(ValueError, match=f"{MID} hold NaN or infinity at step 0: the model"):
-        ProbeAccuracy.measure(broken, labels="a")
+def test_without_a_residual_stream_neurons_are_probed_where_they_answer():
+    model = build(MLPConfig(d_model=8, d_mlp=16), SIZES, seed=0, dtype="float64")
+    snapshot = Snapshot.of(model, tokens_as_examples(PAIRS))
+    post = "blocks.0.mlp.hook_post"
+    planted = snapshot.cache([post])[post][:, 0] @ torch.arange(16).double()
+    found = ProbeAccuracy.measure(snapshot, labels={"planted": planted}, penalties=PRECISE)
+    assert found.sites == (post, EMBED)
+    assert found.score[0, 0, 0] == pytest.approx(1, abs=1e-6)

@@ -51,6 +51,14 @@ def series():
     return Series.of(models[0], checkpoints, tokens_as_examples(PAIRS))
 
 
+@pytest.fixture
+def never_pruned():
+    """Others that halve by step 20 and stay above the threshold to the end."""
+    sizes = SIZES.copy()
+    sizes[3:, 1] = 1.9
+    return planted(sizes=sizes)
+
+
 def test_norms_are_those_of_the_groups():
     norms = planted().norms
     assert norms[0, 1] == 1
@@ -77,6 +85,12 @@ def test_the_lag_is_from_the_accuracy_crossing_to_the_end_of_pruning():
     assert planted(test_accuracy=(0, 0, 1, 1, 1, 1)).summary()["lag"] == 10
 
 
+def test_the_lag_to_half_is_known_where_pruning_never_ends(never_pruned):
+    summary = never_pruned.summary()
+    assert math.isnan(summary["lag"])
+    assert summary["lag_half"] == -10
+
+
 def test_without_others_there_is_nothing_to_prune():
     trace = planted(is_key=(True, True, True))
     assert all(math.isnan(each) for each in (trace.t_peak, trace.t_half, trace.t_pruned))
@@ -84,6 +98,15 @@ def test_without_others_there_is_nothing_to_prune():
 
 def test_the_bump_is_how_far_train_loss_rises_on_the_way():
     assert planted().train_loss_bump == pytest.approx(4)
+
+
+def test_where_pruning_never_ends_the_bump_is_looked_for_up_to_the_last_step(never_pruned):
+    late = dataclasses.replace(never_pruned, train_loss=np.array([1, 0.1, 0.1, 0.4, 0.1, 0.7]))
+    assert late.train_loss_bump == pytest.approx(7)
+
+
+def test_a_bump_over_a_train_loss_of_0_is_undefined():
+    assert math.isnan(planted(train_loss=(1, 0, 0.1, 0.4, 0.1, 0.1)).train_loss_bump)
 
 
 def test_train_loss_that_only_falls_has_no_bump():
@@ -142,6 +165,26 @@ def test_dropping_the_other_frequencies_leaves_accuracy(grokked):
 def test_the_others_peak_before_accuracy_arrives_and_halve_later(grokked):
     trace = PruningTrace.measure(grokked.series())
     assert trace.t_peak < trace.t_accuracy <= trace.t_half
+
+
+def test_frequencies_are_named_by_their_number(grokked):
+    named = PruningTrace.measure(grokked.series(), key=[4, 6, 23])
+    assert named.members[named.is_key, 0].tolist() == [4, 6, 23]
+    assert set(FourierSpectrum.measure(grokked.snapshot()).key_frequencies) == {4, 6, 23}
+    np.testing.assert_array_equal(named.is_key, PruningTrace.measure(grokked.series()).is_key)
+
+
+@pytest.mark.parametrize("frequency", [0, 27])
+def test_there_is_no_frequency_0_and_none_above_half_the_modulus(grokked, frequency):
+    message = rf"key = \[{frequency}\]: there are 26 members, counted from 1"
+    with pytest.raises(ValueError, match=message):
+        PruningTrace.measure(grokked.series(), key=[frequency])
+
+
+@pytest.mark.parametrize("threshold", [-0.1, 1.0])
+def test_a_threshold_that_is_no_share_is_refused(grokked, threshold):
+    with pytest.raises(ValueError, match=f"threshold = {threshold}: a share is from 0 to less"):
+        PruningTrace.measure(grokked.series(), threshold=threshold)
 
 
 def test_named_members_are_the_key_group(grokked):

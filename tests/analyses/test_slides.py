@@ -89,3 +89,10 @@ def test_a_notebook_gets_a_figure():
     figure = slider([bars(1, 2), bars(3, 4)], (0, 10))
     assert isinstance(figure, Figure)
     assert len(as_data(figure)["layout"]["sliders"]) == 1
+
+
+def test_a_slider_lies_below_what_a_figure_writes_under_its_axis():
+    names = ["a name that is far too long", "another name as long as that"] * 4
+    figure = as_data(plots.bars(names, {"a": [0.0] * 8}, title="t", axes=("x", "y")))
+    pad = slides([figure, figure], (0, 1))["layout"]["sliders"][0]["pad"]["t"]
+    assert pad > figure["layout"]["margin"]["b"] > 100

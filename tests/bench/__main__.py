@@ -9,6 +9,7 @@ from interp.device import prepare_process
 from tests.bench import (
     checkpoint_series,
     fourier_powers,
+    logistic_probes,
     mlp_stack,
     report_again,
     ridge_probes,
@@ -38,6 +39,7 @@ if __name__ == "__main__":
         fourier_powers.compare_with_products,
         streaming.compare,
         ridge_probes.compare,
+        logistic_probes.compare,
         checkpoint_series.compare,
         report_again.compare,
     )

@@ -1,0 +1,206 @@
+"""What a whole sweep shows: its table, and results of many runs, measured and saved.
+
+    SWEEP/results/<analysis>/sweep-<hash>/sweep.npz
+
+Only members that are finished or failed count. A header holds a hash of their metrics and of the
+saved results that are read, so that a sweep which went on is measured again.
+"""
+
+import hashlib
+import inspect
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from analyses import ANALYSES
+from analyses.result import SweepResult
+from hooks import Series
+from interp.attempts import Attempt, attempted
+from interp.experiment import Experiment
+from interp.results import Header, is_current, make_header, result_folder, saved, write_result
+from interp.run import Run
+from interp.sweep import SweepFolder
+from interp.train import is_done_with
+
+
+@dataclass(frozen=True)
+class Members:
+    """Some members of a sweep.
+
+    Attributes:
+        folder: The sweep.
+        runs: Their experiments, by run.
+        missing: How many others there are.
+    """
+
+    folder: SweepFolder
+    runs: Mapping[Run, Experiment] = field(hash=False)
+    missing: int
+
+
+class LazySeries(Mapping[str, Series]):
+    """Runs by name as analyses see them, each read when it is asked for."""
+
+    def __init__(self, runs: Sequence[Run]) -> None:
+        self._runs = {run.name: run for run in runs}
+
+    def __getitem__(self, name: str) -> Series:
+        return self._runs[name].series()
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._runs  # the mixin's would read a run to find out
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._runs)
+
+    def __len__(self) -> int:
+        return len(self._runs)
+
+
+@dataclass(frozen=True)
+class SweepJob:
+    """One analysis of a whole sweep.
+
+    Attributes:
+        members: The sweep's.
+        cls: The result class.
+        name: Its name in `ANALYSES`.
+        options: Where they differ from the defaults.
+    """
+
+    members: Members
+    cls: type[SweepResult]
+    name: str
+    options: Mapping[str, Any] = field(hash=False)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Columns of the table that it needs, as its options have them."""
+        parameters = inspect.signature(self.cls.measure).parameters
+        defaults = {name: each.default for name, each in parameters.items()}
+        given = defaults | dict(self.options)
+        return tuple(
+            str(given[need.partition(".")[2]]) if need.startswith("column.") else need
+            for need in self.cls.needs
+        )
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """Analyses of single runs whose saved results it reads."""
+        named = {column.partition(".")[0] for column in self.columns}
+        return tuple(name for name in ANALYSES if name in named)
+
+    @property
+    def path(self) -> Path:
+        """The file of the result."""
+        folder = result_folder(
+            self.members.folder, self.name, "sweep", {"options": dict(self.options)}
+        )
+        return folder / "sweep.npz"
+
+    @property
+    def header(self) -> Header:
+        """What that file should say of itself now."""
+        facts = {"split": "sweep", "options": dict(self.options), "missing": self.members.missing}
+        return make_header(self.cls, self.name, **facts, runs=digest_of(self.members, self.reads))
+
+
+def members_of(folder: SweepFolder) -> Members:
+    """The members of a sweep that are finished or failed.
+
+    Raises:
+        ValueError: There are none.
+    """
+    every = folder.members()
+    done = {Run(path): each for path, each in every.items() if is_done_with(path, each)}
+    if not done:
+        raise ValueError(f"{folder.path}: no member is trained yet; run `interp sweep`")
+    return Members(folder, done, len(every) - len(done))
+
+
+def sweep_table(members: Members, analyses: Sequence[str] = tuple(ANALYSES)) -> pd.DataFrame:
+    """One row a run: what it was, how it ended, what was found.
+
+    Args:
+        members: The sweep's.
+        analyses: Those of single runs whose saved scalars are read: of a whole run, or of its last
+            step, on the first of several splits.
+
+    Returns:
+        Columns `run`, `failure`, `experiment.<field>`, `metrics.<column>` at the last evaluation,
+        and `<Analysis>.<scalar>`. An axis whose values are whole tables has a column of its own,
+        which tells in what they differ.
+    """
+    told = table_axes(members)
+    rows = []
+    for run, experiment in members.runs.items():
+        row: dict[str, Any] = {"run": run.name, "failure": run.failure}
+        row |= {f"experiment.{path}": value for path, value in experiment.fields.items()}
+        row |= {f"experiment.{axis}": texts[run] for axis, texts in told.items()}
+        metrics = run.metrics()
+        last = {} if metrics is None else metrics.iloc[-1].to_dict()
+        row |= {f"metrics.{name}": value for name, value in last.items()}
+        for each in reversed(saved(run, analyses)):  # so that the first of several stays
+            found = each.load().summary()
+            row |= {f"{each.name}.{name}": value for name, value in found.items()}
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def table_axes(members: Members) -> dict[str, dict[Run, str]]:
+    """Axes whose values are whole tables, as text: the fields in which they differ."""
+    fields = {run: experiment.fields for run, experiment in members.runs.items()}
+    told = {}
+    for axis in members.folder.sweep.axes:
+        within = {
+            run: {path: value for path, value in each.items() if path.startswith(f"{axis}.")}
+            for run, each in fields.items()
+        }
+        if any(within.values()):
+            told[axis] = _differences(within)
+    return told
+
+
+def measure_sweep(job: SweepJob, table: pd.DataFrame) -> Attempt:
+    """Measures and saves a result of a whole sweep."""
+    if is_current(job.path, job.header):
+        return Attempt(job.name, None, is_new=False)
+    series, axes = LazySeries(list(job.members.runs)), job.members.folder.sweep.axes
+    tried = partial(job.cls.measure, table, series, axes=axes, **job.options)
+    found = attempted(tried, lambda: "")
+    if not isinstance(found, SweepResult):
+        return Attempt(job.name, None, missed=found)
+    write_result(job.path, found, job.header)
+    return Attempt(job.name, None)
+
+
+def digest_of(members: Members, reads: Sequence[str]) -> str:
+    """A hash of what results of a sweep may read of its members.
+
+    Args:
+        members: The sweep's.
+        reads: Analyses whose saved results are read.
+    """
+    digest = hashlib.sha256()
+    for run in members.runs:
+        digest.update(f"{run.name}\0{run.failure}\0".encode())
+        results = [sorted((run.path / "results" / name).rglob("*.npz")) for name in reads]
+        for file in [run.path / "metrics.jsonl", *(file for each in results for file in each)]:
+            content = file.read_bytes() if file.is_file() else b""
+            digest.update(f"{file.relative_to(run.path).as_posix()}\0{len(content)}\0".encode())
+            digest.update(content)
+    return digest.hexdigest()[:16]
+
+
+def _differences(within: Mapping[Run, Mapping[str, Any]]) -> dict[Run, str]:
+    """Each run's own among some fields, as text."""
+    paths = dict.fromkeys(path for each in within.values() for path in each)
+    varied = [p for p in paths if len({str(each.get(p)) for each in within.values()}) > 1]
+    return {
+        run: ", ".join(f"{p.rpartition('.')[2]} {each[p]}" for p in varied if p in each)
+        for run, each in within.items()
+    }
