@@ -120,8 +120,11 @@ def bar(x: Any, y: Any, colour: Any) -> dict[str, Any]:
 
 
 def panel(index: int, rows: int, columns: int) -> tuple[list[float], list[float]]:
-    """Where a panel lies in a figure, from left to right and from bottom to top."""
-    across, down = 0.08, 0.32 / rows
+    """Where a panel lies in a figure, from left to right and from bottom to top.
+
+    Between two rows there is room for numbers and for a heading of two lines.
+    """
+    across, down = 0.08, 0.38 / rows
     width, height = (1 - across * (columns - 1)) / columns, (1 - down * (rows - 1)) / rows
     left, top = index % columns * (width + across), 1 - index // columns * (height + down)
     return [left, min(left + width, 1)], [max(top - height, 0), top]

@@ -191,7 +191,8 @@ class OutcomeShares(SweepResult):
             "type": "bar", "name": self.categories[category], "x": list(names),
             "y": self.shares[chosen, category].tolist(),
             "text": [str(count) if count else "" for count in counts],
-            "textposition": "inside", "insidetextfont": {"size": 13}, "insidetextanchor": "middle", "textangle": 0,
+            "textposition": "inside", "insidetextanchor": "middle", "textangle": 0,
+            "insidetextfont": {"size": 13},
             "marker": {"color": fill, "pattern": HATCH | {"shape": pattern}},
         }  # fmt: skip
 

@@ -184,7 +184,7 @@ def small_multiples(frame: pd.DataFrame, *, x: str, title: str, x_title: str) ->
         panels[f"xaxis{number}"] = AXIS | below | {"domain": place[0], "anchor": f"y{number}"}
         panels[f"yaxis{number}"] = AXIS | {"domain": place[1], "anchor": f"x{number}"}
         panels["annotations"].append(heading(words(str(name)), place))
-    return _figure(traces, title, None, height=110 + 190 * rows, **panels, has_legend=False)
+    return _figure(traces, title, None, height=110 + 200 * rows, **panels, has_legend=False)
 
 
 def mark_steps(figure: Figure, marks: Mapping[str, float]) -> Figure:

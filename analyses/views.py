@@ -8,7 +8,7 @@ installed package, once a page; every view has its own element; token text stays
 import html
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,6 +20,8 @@ RAW_HTML = (
 )  # fmt: skip
 CANVAS = ("AttentionHeads", "AttentionPattern")
 PICTURE = "Picture"  # ours: an image, for what CircuitsVis would draw too slowly
+ADDING_NETWORK = "AddingNetwork"  # ours: a network that a reader tries (analyses/adding_network.py)
+OWN = {ADDING_NETWORK: "adding_network.js"}  # scripts of ours by component
 TOKENS = ("tokens", "prompt", "topKTokens")
 VISIBLE = str.maketrans({"\n": "↵", "\r": "␍", "\t": "⇥"})
 DIGITS = 4
@@ -56,6 +58,10 @@ section { margin-bottom: 2rem; }
 h2 { font-size: 1.1rem; margin: 0 0 0.75rem; }
 p { color: #56636e; margin: 0.75rem 0 0; max-width: 44rem; }
 .view { position: relative; overflow-x: auto; max-width: 46rem; }
+.adding-network label { margin-right: 1rem; white-space: nowrap; }
+.adding-network .charts { display: flex; gap: 1rem; }
+.adding-network .bar { fill: #4fa3d1; } .adding-network .marked { fill: #d95f02; }
+.view [style*="1px solid black"] { border-color: #e3e8ec !important; background: none !important; }
 .picture { width: 100%; height: auto; max-width: 60rem; image-rendering: pixelated; }
 @media print { section { break-inside: avoid; } }
 """
@@ -73,7 +79,7 @@ class View:
 
     Attributes:
         component: Its name in the CircuitsVis bundle (1.43): `AttentionHeads`, `ColoredTokens`; or
-            `Picture`, an image.
+            one of ours: `Picture`, an image, or one of `OWN`.
         props: What it draws, camelCase, plain lists, numbers and strings; tokens unescaped.
         title: What is seen.
         caption: How to read it.
@@ -118,7 +124,7 @@ class Page:
             title=html.escape(self.views[0].title if self.views else "No views"),
             style=STYLE,
             sections="\n".join(sections),
-            bundle=bundle() if any(view.component != PICTURE for view in self.views) else "",
+            bundle="</script><script>".join(scripts({view.component for view in self.views})),
             mounts="\n".join(filter(None, (mount(view, name) for name, view in placed.items()))),
             resize=RESIZE,
         )
@@ -134,6 +140,17 @@ class Page:
         content = html.escape(self.html())
         style = "width: 100%; height: 30rem; border: 0"
         return f'<iframe srcdoc="{content}" style="{style}" title="CircuitsVis"></iframe>'
+
+
+def scripts(components: Set[str]) -> list[str]:
+    """The scripts that draw some components, each fit to stand inside a script element."""
+    own = [own_script(name) for name in OWN if name in components]
+    return own + ([bundle()] if components - {PICTURE, *OWN} else [])
+
+
+def own_script(component: str) -> str:
+    """Our script that draws a component."""
+    return (Path(__file__).parent / "assets" / OWN[component]).read_text("utf-8")
 
 
 def bundle() -> str:
@@ -175,6 +192,9 @@ def mount(view: View, identifier: str) -> str:
     if view.component == PICTURE:
         return ""
     component, props = drawing["component"], script_json(drawing["props"])
+    if view.component in OWN:
+        node = f"document.getElementById({script_json(identifier)})"
+        return f"InterpViews.{component}({node}, {props});"
     return f"CircuitsVis.render({script_json(identifier)}, CircuitsVis.{component}, {props});"
 
 
@@ -188,7 +208,7 @@ def view_data(view: View) -> dict[str, Any]:
         ValueError: The component is unknown, or a number is not finite.
         TypeError: Something in the props is no number, text, list or table.
     """
-    if view.component not in (*RAW_HTML, *CANVAS, PICTURE):
+    if view.component not in (*RAW_HTML, *CANVAS, PICTURE, *OWN):
         known = ", ".join(sorted(RAW_HTML + CANVAS))
         raise ValueError(f"component: CircuitsVis has no '{view.component}'; it has {known}")
     is_raw = view.component in RAW_HTML

@@ -56,7 +56,9 @@ class LastSlice(nn.Module):
         super().__init__()
         self.model: Any = model
 
-    def forward(self, inputs: Int[Tensor, "batch pos"]) -> Float[Tensor, "batch 1 d_vocab_out"]:
+    def forward(
+        self, inputs: Shaped[Tensor, "batch pos ..."]
+    ) -> Float[Tensor, "batch 1 d_vocab_out"]:
         """Logits at the last position."""
         return self.model(inputs)[:, -1:]
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from interp.analyze import analyze, trace
+    from interp.constructed import construct
     from interp.experiment import Experiment, load_experiment
     from interp.report import write_report as report
     from interp.run import Run, load
@@ -27,6 +28,7 @@ _PLACES = {
     "Experiment": ("interp.experiment", "Experiment"),
     "Run": ("interp.run", "Run"),
     "analyze": ("interp.analyze", "analyze"),
+    "construct": ("interp.constructed", "construct"),
     "load": ("interp.run", "load"),
     "load_experiment": ("interp.experiment", "load_experiment"),
     "report": ("interp.report", "write_report"),
@@ -39,6 +41,7 @@ __all__ = [
     "Experiment",
     "Run",
     "analyze",
+    "construct",
     "load",
     "load_experiment",
     "report",

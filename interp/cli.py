@@ -22,7 +22,9 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-Paths = Annotated[list[Path], typer.Argument(help="Run folders, or folders that hold run folders.")]
+Paths = Annotated[
+    list[Path], typer.Argument(help="Run folders, folders that hold run folders, or sweeps.")
+]
 
 
 app.command(epilog="Example: interp demo --out runs/demo")(cli_training.demo)
@@ -30,6 +32,9 @@ app.command(epilog="Example: interp train modular-addition --out runs/addition -
     cli_training.train
 )
 app.command(epilog="Example: interp sweep parity-l1 --out runs/l1 --dry-run")(cli_training.sweep)
+
+
+app.command(epilog="Example: interp construct constructed-circle")(cli_training.construct)
 
 
 @app.command(epilog="Example: interp analyze runs/demo --only FourierSpectrum")
@@ -40,23 +45,24 @@ def analyze(
     ] = None,
     threads: Threads = 1,
 ) -> None:
-    """Measure runs with every analysis that applies, and save what is not saved yet."""
+    """Measure runs and sweeps with every analysis that applies; save what is not saved yet."""
     set_threads(threads)
-    from interp.analyze import analyze as analyze_run
+    from interp.analyze_sweep import analyze_folder
     from interp.bars import spinner
-    from interp.run import find_runs
+    from interp.folders import find_folders
 
     failed = []
-    for run in find_runs(paths):
+    for folder in find_folders(paths):
         try:
-            with spinner(f"{run.name}: step {{step}}") as on_step:
-                outcomes = analyze_run(run, only or None, on_step=lambda step: on_step(step=step))
+            with spinner(f"{folder.path.name}: {{place}}") as show:
+                names = only or None
+                outcomes = analyze_folder(folder, names, on_place=lambda now: show(place=now))
         except ValueError as error:  # the other runs are still measured
             failed.append(str(error))
             continue
         for each in outcomes:
             what = each.reason or f"{each.measured} measured, {each.kept} kept"
-            typer.echo(f"{run.path}  {each.name}: {what}")
+            typer.echo(f"{folder.path}  {each.name}: {what}")
     if failed:
         raise ValueError("; ".join(failed))
 
@@ -68,17 +74,26 @@ def report(
         Path | None, typer.Option(help="Folder, or file; report or RUN.html by default.")
     ] = None,
     single_file: Annotated[
-        bool, typer.Option("--single-file", help="One page about one run, to be sent.")
+        bool, typer.Option("--single-file", help="One page about one run or sweep, to be sent.")
     ] = False,
 ) -> None:
-    """Write pages about runs from their saved results; they open without a network."""
-    from interp.report import write_report
-    from interp.run import find_runs
+    """Write pages about runs, or a sweep, from saved results; they open without a network."""
+    from interp.folders import find_folders
+    from interp.report import write_report, write_sweep_report
+    from interp.run import Run
 
     gc.freeze()  # what was imported stays: no collection need look through it again
-    runs = find_runs(paths)
-    place = out or Path(f"{runs[0].name}.html" if single_file else "report")
-    typer.echo(f"wrote {write_report(runs, place, single_file=single_file)}")
+    found = find_folders(paths)
+    place = out or Path(f"{found[0].path.resolve().name}.html" if single_file else "report")
+    runs = [each for each in found if isinstance(each, Run)]
+    sweeps = [each for each in found if not isinstance(each, Run)]
+    if sweeps and len(found) > 1:
+        raise ValueError("a report is of runs or of one sweep: name the sweep's folder alone")
+    if sweeps:
+        index = write_sweep_report(sweeps[0], place, single_file=single_file)
+    else:
+        index = write_report(runs, place, single_file=single_file)
+    typer.echo(f"wrote {index}")
 
 
 @app.command("import", epilog="Example: interp import grok.pth --out runs/g --task task.toml")

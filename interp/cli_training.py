@@ -105,6 +105,20 @@ def sweep(
         typer.echo(line)
 
 
+def construct(
+    experiment: Annotated[str, typer.Argument(help="A TOML file or the name of a preset.")],
+    out: Annotated[Path | None, typer.Option(help="Run folder; runs/NAME by default.")] = None,
+) -> None:
+    """Write a network whose weights are made by hand into a run folder; nothing is trained."""
+    set_threads(1)
+    from interp.constructed import construct as write_network
+    from interp.experiment import load_experiment
+
+    what = load_experiment(experiment)
+    run = write_network(what, out or Path("runs") / what.name)
+    typer.echo(f"wrote {run.path}: go on with `interp analyze {run.path}`")
+
+
 def _train_sweep(
     what: "Sweep", out: Path, device: Any, workers: int | None, stack: int | None
 ) -> None:

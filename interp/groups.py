@@ -67,9 +67,7 @@ def grouped(
     groups = []
     for some in alike.values():
         paths = list(some)
-        size = stack or min(
-            stack_size(some[paths[0]], device), math.ceil(len(paths) / workers)
-        )
+        size = stack or min(stack_size(some[paths[0]], device), math.ceil(len(paths) / workers))
         groups += [
             Group({path: some[path] for path in paths[first : first + size]})
             for first in range(0, len(paths), size)

@@ -2,8 +2,9 @@
 
     results/<analysis>/<split>-<hash>/<step>.npz   results/<analysis>/series-<hash>/series.npz
 
-The folder's hash is of options, count and seed. A file whose header differs from what would be
-measured now (another checkpoint, reference, version) counts as absent. Nothing is unpickled.
+Those of many runs stand in the sweep's folder: results/<analysis>/sweep-<hash>/sweep.npz. A
+folder's hash is of options, count and seed. A file whose header differs from what would be measured
+now (another checkpoint, reference, version) counts as absent. Nothing is unpickled.
 """
 
 import dataclasses
@@ -11,10 +12,11 @@ import hashlib
 import io
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import pandas as pd
@@ -27,6 +29,16 @@ Header = dict[str, Any]
 PLAIN = re.compile(r"[A-Za-z0-9_-]{1,80}")
 
 
+@runtime_checkable
+class Folder(Protocol):
+    """A run's folder, or a sweep's."""
+
+    @property
+    def path(self) -> Path:
+        """Where it is."""
+        ...
+
+
 @dataclass(frozen=True)
 class Saved:
     """One folder of saved results: an analysis with its options on one split of one run.
@@ -34,10 +46,10 @@ class Saved:
     Attributes:
         cls: The result class.
         name: Its name in `ANALYSES`.
-        split: The split it was measured on; `series` for results of a whole run.
+        split: The split it was measured on; `series` for results of a whole run, `sweep` of many.
         options: Options that differ from the defaults.
         path: The folder.
-        steps: Steps with a result, ascending; none for results of a whole run.
+        steps: Steps with a result, ascending; none for results of a whole run, or of many.
     """
 
     cls: Analysis
@@ -50,21 +62,22 @@ class Saved:
     def load(self, step: int | None = None) -> Any:
         """The result of a step, by default the last; an instance of `cls`."""
         if not self.steps:
-            return read_result(self.path / "series.npz", self.cls)[0]
+            return read_result(self.path / f"{self.split}.npz", self.cls)[0]
         step = self.steps[-1] if step is None else step
         return read_result(self.path / f"{step}.npz", self.cls)[0]
 
 
-def saved(run: Run) -> list[Saved]:
-    """Everything saved for a run, in the order of `ANALYSES`."""
+def saved(folder: Folder, names: Sequence[str] = tuple(ANALYSES)) -> list[Saved]:
+    """Everything saved of some analyses for a run, or for a whole sweep, in their order."""
     found = []
-    for name, cls in ANALYSES.items():
-        for folder in sorted((run.path / "results" / name).glob("*-*/")):
-            files = {file.stem: file for file in sorted(folder.glob("*.npz"))}
+    for name in names:
+        for place in sorted((folder.path / "results" / name).glob("*-*/")):
+            files = {file.stem: file for file in sorted(place.glob("*.npz"))}
             if files:
                 header = read_header(next(iter(files.values())))
                 steps = tuple(sorted(int(stem) for stem in files if stem.isdigit()))
-                found.append(Saved(cls, name, header["split"], header["options"], folder, steps))
+                split, options = header["split"], header["options"]
+                found.append(Saved(ANALYSES[name], name, split, options, place, steps))
     return found
 
 
@@ -73,8 +86,8 @@ def saved_scalars(run: Run, name: str) -> pd.DataFrame:
 
     Where several splits or options were measured, those of the first.
     """
-    for each in saved(run):
-        if each.name == name and each.steps:
+    for each in saved(run, [name]):
+        if each.steps:
             return scalars(each)
     return pd.DataFrame()
 
@@ -84,7 +97,7 @@ def scalars(each: Saved) -> pd.DataFrame:
     return pd.DataFrame([{"step": step} | each.load(step).summary() for step in each.steps])
 
 
-def result_folder(run: Run, name: str, split: str, key: Header) -> Path:
+def result_folder(folder: Folder, name: str, split: str, key: Header) -> Path:
     """The folder of results with certain options, count and seed.
 
     Raises:
@@ -94,7 +107,7 @@ def result_folder(run: Run, name: str, split: str, key: Header) -> Path:
         if not PLAIN.fullmatch(part):
             raise ValueError(f"'{part}' cannot name a folder of results: letters, digits, _ and -")
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:8]
-    return run.path / "results" / name / f"{split}-{digest}"
+    return folder.path / "results" / name / f"{split}-{digest}"
 
 
 def make_header(cls: Analysis, name: str, **facts: Any) -> Header:

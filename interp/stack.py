@@ -109,7 +109,7 @@ def train_stack(
     training, place = training_of(next(iter(members.values()))), pick_device(device)
     with ExitStack() as held, as_configured(training):
         runs = {
-            held.enter_context(writing(experiment, Path(path))): experiment
+            held.enter_context(writing(experiment, Path(path), place)): experiment
             for path, experiment in members.items()
         }
         states = {run: resumed(run, training_of(e)) or fresh(e) for run, e in runs.items()}

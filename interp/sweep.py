@@ -8,6 +8,9 @@
     "training.weight_decay" = [0.1, 1.0]
     "task.train_fraction" = [0.3, 0.4]
 
+    [analyses.SeedSpread]              # options of results of the whole; [[...]] for several
+    scalar = "test.loss"
+
 Each member is an ordinary run folder inside the sweep's, named by what is its own and a hash of
 its experiment.
 """
@@ -43,6 +46,13 @@ def _seeds(value: Any) -> Any:
     return tuple(range(value)) if isinstance(value, int) else value
 
 
+def _tables(value: Any) -> Any:
+    return (value,) if isinstance(value, Mapping) else value
+
+
+Tables = Annotated[tuple[dict[str, Any], ...], BeforeValidator(_tables)]
+
+
 class Sweep(Frozen):
     """A base experiment, lists of values by field, and seeds.
 
@@ -51,6 +61,8 @@ class Sweep(Frozen):
         vary: Values by the path of a field (`training.lr`).
         mode: grid makes every combination, zip takes the lists side by side.
         seeds: Each sets the seeds of model, data and order; a number n stands for 0 to n - 1.
+        analyses: Options of results of the whole by name, a table a result; one measured with its
+            defaults where left out. They change no member.
     """
 
     name: Name
@@ -58,6 +70,7 @@ class Sweep(Frozen):
     vary: dict[str, tuple[Any, ...]] = Field(default_factory=dict)
     mode: Literal["grid", "zip"] = "grid"
     seeds: Annotated[tuple[NonNegativeInt, ...], BeforeValidator(_seeds)] = (0,)
+    analyses: dict[str, Tables] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _has_members(self) -> "Sweep":
@@ -72,6 +85,21 @@ class Sweep(Frozen):
             raise ValueError(f"vary: zip needs lists of one length; {told}")
         if not self.seeds:
             raise ValueError("seeds: none; give a number of at least 1 or a list")
+        return self
+
+    @model_validator(mode="after")
+    def _analyses_take_their_options(self) -> "Sweep":
+        if self.analyses:
+            from analyses import ANALYSES, SweepResult  # heavy, and needed by few sweeps
+            from analyses.options import check_options
+
+            of_all = {name for name, cls in ANALYSES.items() if issubclass(cls, SweepResult)}
+            for name, tables in self.analyses.items():
+                if name not in of_all:
+                    there = ", ".join(sorted(of_all))
+                    raise ValueError(f"analyses: no '{name}' of a whole sweep; there are {there}")
+                for options in tables:
+                    check_options(ANALYSES[name], options)
         return self
 
     @property

@@ -80,7 +80,7 @@ def train(
     training = training_of(experiment)
     place = pick_device(device)
     with (
-        writing(experiment, Path(path)) as run,
+        writing(experiment, Path(path), place) as run,
         as_configured(training),
         torch.random.fork_rng(),
     ):

@@ -15,8 +15,13 @@ from interp.run import Run, write_whole
 
 
 @contextmanager
-def writing(experiment: Experiment, path: Path) -> Iterator[Run]:
+def writing(experiment: Experiment, path: Path, device: torch.device) -> Iterator[Run]:
     """The run folder of an experiment, made where missing, and held against other writers.
+
+    Args:
+        experiment: The experiment.
+        path: The folder.
+        device: Where its model will be trained; a new folder's environment.json says so.
 
     Raises:
         ValueError: The folder belongs to another experiment, or another process writes to it.
@@ -33,7 +38,7 @@ def writing(experiment: Experiment, path: Path) -> Iterator[Run]:
         if not Run(path).steps:
             write_whole(path / "experiment.toml", experiment.to_toml().encode())
         if not (path / "environment.json").is_file():
-            write_whole(path / "environment.json", _environment().encode())
+            write_whole(path / "environment.json", _environment(device).encode())
         yield Run(path)
 
 
@@ -47,7 +52,11 @@ def _check_folder(experiment: Experiment, path: Path) -> None:
         raise ValueError(f"{path} is not empty and holds no experiment.toml; choose another")
 
 
-def _environment() -> str:
+def _environment(device: torch.device) -> str:
     versions = {name: version(name) for name in ("interp", "torch", "transformer-lens")}
-    facts = versions | {"python": platform.python_version(), "threads": torch.get_num_threads()}
+    facts = versions | {
+        "python": platform.python_version(),
+        "device": device.type,
+        "threads": torch.get_num_threads(),
+    }
     return json.dumps(facts, indent=1) + "\n"

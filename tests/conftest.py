@@ -13,10 +13,19 @@ install_import_hook(["hooks", "analyses", "interp"], "tests.typecheck.check")
 
 # Everything below is imported under the hook.
 from hooks import Snapshot  # noqa: E402
+from interp.analyze_sweep import analyze_sweep  # noqa: E402
 from interp.experiment import Experiment  # noqa: E402
 from interp.run import Run  # noqa: E402
+from interp.sweep import SweepFolder  # noqa: E402
 from interp.train import train  # noqa: E402
-from tests.planted import random_model, tiny_config, tiny_experiment, tokens_as_examples  # noqa: E402
+from tests.planted import (  # noqa: E402
+    random_model,
+    tiny_config,
+    tiny_experiment,
+    tiny_prompts,
+    tokens_as_examples,
+)
+from tests.sweeps import tiny_sweep, train_members  # noqa: E402
 
 torch.set_num_threads(1)
 settings.register_profile("untimed", deadline=None)  # a busy machine is not a wrong answer
@@ -39,6 +48,20 @@ def two_layer_run(experiment: Experiment, tmp_path_factory: pytest.TempPathFacto
     """The same with two layers, for what a single layer cannot have."""
     deeper = experiment.model_copy(update={"model": tiny_config(n_layers=2)})
     return train(deeper, tmp_path_factory.mktemp("runs") / "two-layers", device="cpu")
+
+
+@pytest.fixture(scope="session")
+def prompts_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A finished run of 4 updates on functions learned in context."""
+    return train(tiny_prompts(), tmp_path_factory.mktemp("runs") / "prompts", device="cpu")
+
+
+@pytest.fixture(scope="session")
+def analysed_sweep(tmp_path_factory: pytest.TempPathFactory) -> SweepFolder:
+    """Eight finished runs of two axes and two seeds, measured for what is said of all of them."""
+    folder = train_members(tiny_sweep(), tmp_path_factory.mktemp("sweeps") / "tiny")
+    analyze_sweep(folder, ["OutcomeShares", "SeedSpread"])
+    return folder
 
 
 @pytest.fixture

@@ -1,9 +1,13 @@
 """Slow, obvious re-computations."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
 
+import numpy as np
 import torch
+from scipy.spatial import distance
 from torch import Tensor
 
 from hooks import build
@@ -72,3 +76,93 @@ def _attended(weights: Mapping[str, Tensor], seen: list[Tensor]) -> Tensor:
 def _neurons(weights: Mapping[str, Tensor], x: Tensor) -> Tensor:
     pre = weights["mlp.W_in"] @ x + weights["mlp.b_in"]
     return weights["mlp.W_out"] @ torch.where(pre > 0, pre, 0) + weights["mlp.b_out"]
+
+
+Spans = dict[tuple[int, int], float]
+
+
+def masked_chart(
+    model: Any, tokens: Tensor, first: int, threshold: int, *, cosine: bool = True
+) -> Spans:
+    """A sentence's chart by n (n + 1) / 2 masked passes over all of it, 256 at a time.
+
+    Vectors are summed over the span's words after the last block, and compared one by one.
+
+    Args:
+        model: A HookedTransformer, or one of its kind.
+        tokens: The sentence and what precedes it.
+        first: The position of its first word.
+        threshold: The first layer in which words outside the span are masked.
+        cosine: Compare by the cosine; otherwise by minus the Euclidean distance.
+    """
+    count = len(tokens) - first
+    spans = [(i, j) for i in range(count) for j in range(i + 1, count + 1)]
+    visible = torch.tensor(
+        [[at < first or i <= at - first < j for at in range(len(tokens))] for i, j in spans]
+    )
+    in_context = _last_states(model, tokens[None], {})[0]
+    chart = {}
+    for begin in range(0, len(spans), 256):
+        seen = visible[begin : begin + 256]
+        names = [f"blocks.{i}.attn.hook_attn_scores" for i in range(threshold, model.cfg.n_layers)]
+        hooks = dict.fromkeys(names, partial(_masked, seen))
+        states = _last_states(model, tokens.repeat(len(seen), 1), hooks)
+        for (i, j), cut in zip(spans[begin : begin + 256], states, strict=True):
+            a, b = (each[first + i : first + j].sum(0) for each in (in_context, cut))
+            chart[i, j] = 1 - distance.cosine(a, b) if cosine else -distance.euclidean(a, b)
+    return chart
+
+
+def _last_states(model: Any, tokens: Tensor, hooks: Mapping[str, Any]) -> np.ndarray:
+    with torch.no_grad(), model.hooks(fwd_hooks=list(hooks.items())):
+        return model(tokens.contiguous(), stop_at_layer=model.cfg.n_layers).numpy()
+
+
+def _masked(visible: Tensor, scores: Tensor, hook: Any) -> Tensor:
+    return scores.masked_fill(~visible[:, None, None], -torch.inf)
+
+
+def greedy_tree(chart: Spans, start: int, stop: int) -> list[tuple[int, int]]:
+    """Brackets of the tree that splits each span where its two parts are worth most."""
+    if stop - start < 2:
+        return []
+    best = max(range(start + 1, stop), key=lambda k: chart[start, k] + chart[k, stop])
+    return [(start, stop), *greedy_tree(chart, start, best), *greedy_tree(chart, best, stop)]
+
+
+def cky_tree(chart: Spans, count: int) -> tuple[float, list[tuple[int, int]]]:
+    """The highest value of a tree over so many words, and the brackets of the first such tree."""
+    best: dict[tuple[int, int], float] = {(i, i + 1): chart[i, i + 1] for i in range(count)}
+    split: dict[tuple[int, int], int] = {}
+    for length in range(2, count + 1):
+        for i in range(count - length + 1):
+            j, most = i + length, -math.inf
+            for k in range(i + 1, j):
+                value = best[i, k] + best[k, j]
+                if value > most:
+                    most, split[i, j] = value, k
+            best[i, j] = most + (chart[i, j] if length < count else 0)
+    brackets, todo = [], [(0, count)]
+    while todo:
+        i, j = todo.pop()
+        if j - i > 1:
+            brackets.append((i, j))
+            todo += [(split[i, j], j), (i, split[i, j])]
+    return best[0, count] if count > 1 else 0.0, brackets
+
+
+def every_tree(start: int, stop: int) -> list[tuple[tuple[int, int], ...]]:
+    """The nodes, single words among them, of every binary tree over a stretch of words."""
+    if stop - start == 1:
+        return [((start, stop),)]
+    return [
+        ((start, stop), *first, *second)
+        for k in range(start + 1, stop)
+        for first in every_tree(start, k)
+        for second in every_tree(k, stop)
+    ]
+
+
+def tree_odds(nodes: Sequence[tuple[int, int]]) -> float:
+    """How likely a tree is where each node's splits are alike likely."""
+    return math.prod(1 / (stop - start - 1) for start, stop in nodes if stop - start > 1)

@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from hooks import Examples, Sizes, build
-from hooks.models import HookedModel, MLPConfig, TokenConfig
+from hooks.models import HookedModel, MLPConfig, ReadInConfig, TokenConfig
 from interp.experiment import Experiment
 
 SIZES = Sizes(d_vocab=8, d_vocab_out=7, n_ctx=3)
@@ -20,8 +20,12 @@ def tiny_config(**options: Any) -> TokenConfig:
 
 
 def config_for(sizes: Sizes) -> TokenConfig | MLPConfig:
-    """A tiny model that fits a task: a transformer on tokens, an MLP on real inputs."""
-    return tiny_config() if sizes.d_vocab is not None else MLPConfig(d_model=8, d_mlp=16)
+    """A tiny model that fits a task: a transformer, or an MLP on real inputs at one position."""
+    if sizes.d_vocab is not None:
+        return tiny_config()
+    if sizes.n_ctx > 1:
+        return ReadInConfig(d_model=8, n_heads=2)
+    return MLPConfig(d_model=8, d_mlp=16)
 
 
 def random_model(
@@ -83,6 +87,21 @@ def tiny_experiment(**training: Any) -> Experiment:
             "training": table | training,
         }
     )
+
+
+def tiny_prompts(**task: Any) -> Experiment:
+    """Linear functions of three numbers in context, trained for 4 updates."""
+    return Experiment.model_validate(
+        {
+            "name": "tiny-prompts",
+            "task": {"name": "function_classes", "d": 3, "pairs": 8, "test_prompts": 64} | task,
+            "model": {"kind": "read_in", "d_model": 8, "n_heads": 2},
+            "training": {
+                "steps": 4, "batch_size": 8, "chunk": 2,
+                "evaluate": {"every": 2}, "checkpoints": {"every": 2},
+            },
+        }
+    )  # fmt: skip
 
 
 def waves(n: int, amplitudes: dict[int, float]) -> Float[Tensor, "n n n"]:

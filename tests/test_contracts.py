@@ -8,22 +8,31 @@ import pandas as pd
 import pytest
 import torch
 
-from analyses import ANALYSES, Result, SeriesResult, trace
+from analyses import ANALYSES, Result, SeriesResult, SweepResult, trace
 from analyses.plots import Figure
 from analyses.result import Drawing, missing
 from analyses.views import View
 from hooks import Snapshot, build
 from interp.randomness import generator
 from interp.results import read_result, write_result
+from interp.sweep_results import LazySeries, members_of, sweep_table
 from interp.tasks import TASKS
-from tests.planted import tiny_config
+from interp.tasks.regression import RegressionTask
+from tests.planted import config_for
 
 RESULTS = {name: cls for name, cls in ANALYSES.items() if issubclass(cls, Result)}
 SERIES = {name: cls for name, cls in ANALYSES.items() if issubclass(cls, SeriesResult)}
+ANSWERING_CLASSES = [name for name, cls in TASKS.items() if not issubclass(cls, RegressionTask)]
+ANSWERING_NUMBERS = [name for name, cls in TASKS.items() if issubclass(cls, RegressionTask)]
+SWEEPS = {name: cls for name, cls in ANALYSES.items() if issubclass(cls, SweepResult)}
 
 
 def measured(name, run):
-    """An analysis of the tiny run, as `interp analyze` measures it."""
+    """An analysis of the tiny run, or sweep, as `interp analyze` measures it."""
+    if name in SWEEPS:
+        members = members_of(run)
+        table, series = sweep_table(members), LazySeries(list(members.runs))
+        return SWEEPS[name].measure(table, series, axes=run.sweep.axes)
     if name in SERIES:
         return SERIES[name].measure(run.series())
     cls = RESULTS[name]
@@ -46,7 +55,11 @@ def name(request):
 
 @pytest.fixture
 def run(name, run, request):
-    """The tiny run, or where an analysis does not apply to a single layer that of two."""
+    """The tiny run, that of two layers where one is too few, of prompts, or the tiny sweep."""
+    if name in SWEEPS:
+        return request.getfixturevalue("analysed_sweep")
+    if "constants.pairs" in ANALYSES[name].needs:
+        return request.getfixturevalue("prompts_run")
     does_apply = not missing(ANALYSES[name], run.snapshot(count=1))
     return run if does_apply else request.getfixturevalue("two_layer_run")
 
@@ -178,11 +191,21 @@ def test_training_scores_splits_that_exist(task):
     assert set(task.evaluated) <= set(task.splits)
 
 
+@pytest.mark.parametrize("task", ANSWERING_CLASSES, indirect=True)
 def test_a_task_tells_chance(task):
     assert 0 < task.constants["chance"] < 1
 
 
+@pytest.mark.parametrize("task", ANSWERING_CLASSES, indirect=True)
 def test_an_untrained_model_of_the_tasks_sizes_scores_about_chance(task):
-    model = build(tiny_config(), task.sizes, seed=0)
+    model = build(config_for(task.sizes), task.sizes, seed=0)
     score = task.score(Snapshot.of(model, task.examples(task.splits[0], 500, 0)))
     assert score["accuracy"] < 0.2 + task.constants["chance"]
+
+
+@pytest.mark.parametrize("task", ANSWERING_NUMBERS, indirect=True)
+def test_an_untrained_model_explains_about_nothing(task):
+    model = build(config_for(task.sizes), task.sizes, seed=0)
+    score = task.score(Snapshot.of(model, task.examples(task.splits[0], 500, 0)))
+    assert score["error"] == pytest.approx(1, abs=0.2)
+    assert score["explained"] == pytest.approx(0, abs=0.2)

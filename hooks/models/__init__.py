@@ -15,23 +15,35 @@ from hooks.models.constructed import VIEWS as CONSTRUCTED_VIEWS
 from hooks.models.constructed import ConstructedConfig, build_constructed
 from hooks.models.mlp import VIEWS as MLP_VIEWS
 from hooks.models.mlp import MLPConfig, build_mlp
+from hooks.models.post_norm import VIEWS as POST_NORM_VIEWS
+from hooks.models.post_norm import PostNormConfig, build_post_norm
+from hooks.models.read_in import VIEWS as READ_IN_VIEWS
+from hooks.models.read_in import ReadInConfig, build_read_in
 from hooks.models.token import VIEWS as TOKEN_VIEWS
 from hooks.models.token import TokenConfig, build_token, token_config_of
 
-CONFIGS: dict[str, type[TokenConfig] | type[MLPConfig] | type[ConstructedConfig]] = {
+CONFIGS: dict[
+    str, type[TokenConfig] | type[MLPConfig] | type[ConstructedConfig] | type[PostNormConfig]
+] = {
     "token": TokenConfig,
     "mlp": MLPConfig,
     "constructed": ConstructedConfig,
+    "post_norm": PostNormConfig,
+    "read_in": ReadInConfig,
 }
 BUILDERS: dict[str, Callable[[Any, Sizes, torch.dtype], HookedModel]] = {
     "token": build_token,
     "mlp": build_mlp,
     "constructed": build_constructed,
+    "post_norm": build_post_norm,
+    "read_in": build_read_in,
 }
 VIEWS: dict[str, Mapping[str, Callable[[Any, Mapping[str, Tensor]], Tensor]]] = {
     "token": TOKEN_VIEWS,
     "mlp": MLP_VIEWS,
     "constructed": CONSTRUCTED_VIEWS,
+    "post_norm": POST_NORM_VIEWS,
+    "read_in": READ_IN_VIEWS,
 }
 
 
@@ -45,7 +57,10 @@ def _of_its_kind(value: Any) -> Any:
     return CONFIGS[kind].model_validate(value)
 
 
-ModelConfig = Annotated[TokenConfig | MLPConfig | ConstructedConfig, BeforeValidator(_of_its_kind)]
+ModelConfig = Annotated[
+    TokenConfig | MLPConfig | ConstructedConfig | PostNormConfig | ReadInConfig,
+    BeforeValidator(_of_its_kind),
+]
 
 __all__ = [
     "CONFIGS",
@@ -53,6 +68,8 @@ __all__ = [
     "HookedModel",
     "MLPConfig",
     "ModelConfig",
+    "PostNormConfig",
+    "ReadInConfig",
     "Sizes",
     "TokenConfig",
     "build",

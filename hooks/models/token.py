@@ -67,13 +67,30 @@ def build_token(config: TokenConfig, sizes: Sizes, dtype: torch.dtype) -> Hooked
         ValueError: The task has real inputs instead of tokens.
     """
     if sizes.d_vocab is None:
-        raise ValueError("model: kind token reads tokens, this task has real inputs: take kind mlp")
-    from transformer_lens import HookedTransformer, HookedTransformerConfig
+        raise ValueError(
+            "model: kind token reads tokens, this task has real inputs: take kind mlp or read_in"
+        )
+    from transformer_lens import HookedTransformer
 
-    options = config.model_dump(exclude={"kind", "d_head", "d_mlp"})
+    return instantiated(HookedTransformer, config, sizes.model_dump(exclude={"d_in"}), dtype)
+
+
+def instantiated(
+    cls: Callable[[Any], Any], config: TokenConfig, sizes: Mapping[str, Any], dtype: torch.dtype
+) -> Any:
+    """A model of HookedTransformer's class, or of one that inherits from it, on the CPU.
+
+    Args:
+        cls: From a HookedTransformerConfig to a model.
+        config: Its shape.
+        sizes: `d_vocab`, `d_vocab_out` and `n_ctx`.
+        dtype: Type of the parameters.
+    """
+    from transformer_lens import HookedTransformerConfig
+
     cfg = HookedTransformerConfig(
-        **options,
-        **sizes.model_dump(exclude={"d_in"}),
+        **config.model_dump(exclude={"kind", "d_head", "d_mlp"}),
+        **sizes,
         d_head=config.head_size,
         d_mlp=None if config.attn_only else config.mlp_size,
         dtype=dtype,
@@ -83,10 +100,10 @@ def build_token(config: TokenConfig, sizes: Sizes, dtype: torch.dtype) -> Hooked
     with warnings.catch_warnings():
         # HookedTransformer is what this toolkit trains; it is pinned below its removal in 4.0.
         warnings.simplefilter("ignore", DeprecationWarning)
-        model = HookedTransformer(cfg)
+        model = cls(cfg)
     for block in model.blocks:
         # A NumPy scalar here breaks torch.compile and vmap together.
-        block.attn.attn_scale = float(block.attn.attn_scale)  # pyright: ignore[reportAttributeAccessIssue]
+        block.attn.attn_scale = float(block.attn.attn_scale)
     return model
 
 

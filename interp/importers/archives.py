@@ -42,6 +42,7 @@ class Archive:
         trained_on: Indices of the training examples or their tokens, as stored, or None.
         tested_on: The same of the test examples.
         unplaced: Lists of metrics whose steps cannot be told.
+        is_stepless: Whether its parameters are of no known step, and so left out.
     """
 
     path: Path
@@ -51,17 +52,21 @@ class Archive:
     trained_on: Any = None
     tested_on: Any = None
     unplaced: tuple[str, ...] = ()
+    is_stepless: bool = False
 
 
 def archives(source: Path) -> Iterator[Archive]:
     """A file, or the files of a folder one after the other, in order of their names' numbers.
+
+    In a folder, a file of no step that states the split is read for that alone: `init.pth`, which
+    the progress-measures code writes before the first update, beside a file an epoch.
 
     Raises:
         FileNotFoundError: There is nothing to read.
         ValueError: A file cannot be read, or holds nothing that is known.
     """
     if not source.is_dir():
-        yield read_archive(source)
+        yield _with_step(read_archive(source))
         return
     files = [
         file
@@ -71,7 +76,8 @@ def archives(source: Path) -> Iterator[Archive]:
     if not files:
         raise FileNotFoundError(f"{source} holds no {', '.join(TENSOR_SUFFIXES)} file")
     for file in sorted(files, key=lambda file: (_number(file.stem) or -1, file.name)):
-        yield read_archive(file, number=_number(file.stem))
+        archive = read_archive(file, number=_number(file.stem))
+        yield archive if archive.trained_on is not None else _with_step(archive)
 
 
 def folder_config(source: Path) -> dict[str, Any] | None:
@@ -82,14 +88,14 @@ def folder_config(source: Path) -> dict[str, Any] | None:
 
 
 def read_archive(path: Path, number: int | None = None) -> Archive:
-    """What one file holds.
+    """What one file holds; no checkpoints where nothing says their step.
 
     Args:
         path: The file.
         number: The step, where neither the file's name nor what it holds says it.
 
     Raises:
-        ValueError: It cannot be read, or holds no state_dict or no step.
+        ValueError: It cannot be read, or holds no state_dict.
     """
     content = read_file(path)
     try:
@@ -108,6 +114,15 @@ def is_state(content: Any) -> bool:
     )
 
 
+def _with_step(archive: Archive) -> Archive:
+    if archive.is_stepless:
+        suffix = archive.path.suffix
+        raise ValueError(
+            f"{archive.path}: which step is it of? rename it, such as step_1000{suffix}"
+        )
+    return archive
+
+
 def _archive(path: Path, content: Any, number: int | None) -> Archive:
     if not isinstance(content, Mapping):
         raise ValueError(f"holds a {type(content).__name__}, not a state_dict or a table of them")
@@ -124,6 +139,7 @@ def _archive(path: Path, content: Any, number: int | None) -> Archive:
         trained_on=next((content[name] for name in TRAINED_ON if name in content), None),
         tested_on=next((content[name] for name in TESTED_ON if name in content), None),
         unplaced=unplaced,
+        is_stepless=not checkpoints,
     )
 
 
@@ -138,9 +154,7 @@ def _checkpoints(path: Path, content: Mapping[Any, Any], number: int | None) -> 
         raise ValueError(f"no state_dict under {', '.join((*SERIES, *MODEL))}; it holds {keys}")
     named = [_named_step(path.stem), _whole(steps), number]
     step = next((step for step in named if step is not None), None)
-    if step is None:
-        raise ValueError(f"which step is it of? rename it, such as step_1000{path.suffix}")
-    return {step: content[single]}
+    return {} if step is None else {step: content[single]}
 
 
 def _series(states: Any, name: str, steps: Any) -> dict[int, State]:
@@ -201,6 +215,8 @@ def _placed(
 
 def _places(count: int, steps: tuple[int, ...], longest: int) -> Sequence[int] | None:
     """The steps of a list of values: those of the checkpoints, every step, or every so many."""
+    if not steps:
+        return None
     if count == len(steps) and count != max(steps) + 1:
         return steps
     if longest < max(steps) or not count or longest % count:

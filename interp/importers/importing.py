@@ -113,7 +113,8 @@ def _write_checkpoints(
                     raise ValueError("another file holds this step too")
             write_whole(file, pack(parameters))
         read.append(replace(archive, checkpoints={}))
-    assert plan is not None  # an archive without a checkpoint is refused
+    if plan is None:
+        raise ValueError(f"{source}: no file says its step; rename them, such as step_1000.pth")
     return plan, read, sorted(widenings)
 
 
@@ -146,5 +147,7 @@ def _notes(plan: Plan, read: Sequence[Archive]) -> Iterator[str]:
             "measured here do not count what the softmax gave them"
         )
     for archive in read:
+        if archive.is_stepless:
+            yield f"the weights of {archive.path.name} left out: nothing says their step"
         for name in archive.unplaced:
             yield f"{name} of {archive.path.name} left out: its entries' steps cannot be told"

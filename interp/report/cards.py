@@ -13,10 +13,15 @@ from markupsafe import Markup
 from analyses import plots
 from analyses.result import Drawing
 from analyses.slides import slides
-from analyses.views import PICTURE, View, element, script_json, view_data
+from analyses.views import OWN, PICTURE, View, element, script_json, view_data
 
 NARROW_TOKENS = 12  # more than that need the whole width
-HEIGHTS = {"AttentionHeads": 420, "TextNeuronActivations": 380}  # so that little moves when drawn
+HALF = 480  # pixels that a drawing has where two stand side by side
+HEIGHTS = {
+    "AttentionHeads": 420,
+    "TextNeuronActivations": 380,
+    "AddingNetwork": 300,
+}  # so that little moves when drawn
 
 
 @dataclass(frozen=True)
@@ -25,21 +30,23 @@ class Card:
 
     Attributes:
         slug: Id of its element.
-        kind: What draws it.
+        kind: What draws it: plotly, CircuitsVis, a script of ours, or nothing.
         title: What is seen.
         caption: How to read it.
         data: JSON that may stand inside a script element; of a picture, the image itself.
         height: Of the drawing, in pixels.
         is_wide: Whether it takes the whole width of the page.
+        least_width: Pixels below which it is scrolled rather than drawn smaller.
     """
 
     slug: str
-    kind: Literal["figure", "view", "picture"]
+    kind: Literal["figure", "view", "own", "picture"]
     title: str
     caption: str
     data: Markup
     height: int
     is_wide: bool = False
+    least_width: int = 0
 
 
 def card(drawing: Drawing, slug: str, *, is_wide: bool = False) -> Card:
@@ -87,6 +94,8 @@ def _view_card(view: View, slug: str) -> Card:
         image, wide = Markup(element(view, slug)), view.props["width"] > view.props["height"]
         return Card(slug, "picture", view.title, view.caption, image, 0, bool(wide))
     data = Markup(script_json(view_data(view)))
+    if view.component in OWN:
+        return Card(slug, "own", view.title, view.caption, data, HEIGHTS[view.component], True)
     height = HEIGHTS.get(view.component, 48)
     is_wide = len(view.props.get("tokens", ())) > NARROW_TOKENS
     return Card(slug, "view", view.title, view.caption, data, height, is_wide)
@@ -99,8 +108,10 @@ def _figure_card(figure: dict[str, Any], slug: str, title: str, *, is_wide: bool
     drawn = {
         name: _rounded(figure[name]) for name in ("data", "layout", "titles") if name in figure
     }
-    data = Markup(script_json(drawn))
-    return Card(slug, "figure", title, "", data, layout.get("height", plots.HEIGHT), is_wide)
+    data, height = Markup(script_json(drawn)), layout.get("height", plots.HEIGHT)
+    least_width = layout.get("meta", {}).get("least_width", 0)
+    is_wide = is_wide or least_width > HALF
+    return Card(slug, "figure", title, "", data, height, is_wide, least_width)
 
 
 def _take_title(layout: dict[str, Any]) -> str:

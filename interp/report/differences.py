@@ -4,29 +4,36 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from interp.experiment import Experiment
-from interp.report.tables import shown
+from interp.report.tables import brief, shown
 
 SEEDS = ("seeds.model", "seeds.data", "seeds.order")
 
 
-def differences(experiments: Sequence[Experiment]) -> list[dict[str, Any]]:
+def differences(
+    experiments: Sequence[Experiment], *, without: Sequence[str] = ()
+) -> list[dict[str, Any]]:
     """The settings of each experiment that are not the same in all; names made readable.
 
     The name of an experiment is none of them. Seeds that always agree count as one.
+
+    Args:
+        experiments: The experiments.
+        without: Paths of settings (`task.name`) that are told elsewhere.
     """
     tables = [_flat(each.model_dump(mode="json", exclude_none=True)) for each in experiments]
     if all(len({table[seed] for seed in SEEDS}) == 1 for table in tables):
         tables = [_with_one_seed(table) for table in tables]
     names = dict.fromkeys(name for table in tables for name in table)
-    varied = [name for name in names if len({str(table.get(name)) for table in tables}) > 1]
+    values = {name: {str(table.get(name)) for table in tables} for name in names}
+    varied = [name for name in names if len(values[name]) > 1 and name not in without]
     return [
         {_words(name, varied): table[name] for name in varied if name in table} for table in tables
     ]
 
 
-def told(settings: Mapping[str, Any]) -> str:
-    """Settings in one line."""
-    return " · ".join(f"{name} {shown(value)}" for name, value in settings.items())
+def told(settings: Mapping[str, Any]) -> list[str]:
+    """Settings in a few words each."""
+    return [f"{name} {shown(brief(value))}" for name, value in settings.items()]
 
 
 def _flat(table: Mapping[str, Any], above: str = "") -> dict[str, Any]:

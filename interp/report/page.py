@@ -27,6 +27,7 @@ class RunPage:
 
     Attributes:
         overview: The run in one line.
+        phases: Steps at which something happened, by what did.
         settings: Tables of what was trained, by title.
         curves: Metrics over training, phases marked.
         sections: One a saved result.
@@ -36,6 +37,7 @@ class RunPage:
     """
 
     overview: Overview
+    phases: dict[str, float]
     settings: dict[str, dict[str, Any]]
     curves: tuple[Card, ...]
     sections: tuple[Section, ...]
@@ -44,9 +46,9 @@ class RunPage:
     toml: str
 
     @property
-    def has_views(self) -> bool:
-        """Whether the page needs CircuitsVis."""
-        return any(card.kind == "view" for section in self.sections for card in section.cards)
+    def kinds(self) -> set[str]:
+        """The kinds of its cards."""
+        return {card.kind for section in self.sections for card in section.cards}
 
 
 def run_page(run: Run, overview: Overview) -> RunPage:
@@ -56,15 +58,17 @@ def run_page(run: Run, overview: Overview) -> RunPage:
         ValueError: A saved result is damaged, or holds something that cannot be drawn.
     """
     found, experiment = saved(run), run.experiment
+    phases = phase_marks(found)
     training = settings(experiment.training) or {"training": "none: imported or constructed"}
     return RunPage(
         overview=overview,
+        phases=phases,
         settings={
             "Task": settings(experiment.task),
             "Model": settings(experiment.model),
             "Training": training | {"seeds": settings(experiment.seeds)},
         },
-        curves=curves(run.metrics(), phase_marks(found)),
+        curves=curves(run.metrics(), phases),
         sections=tuple(section(each, f"result-{i}") for i, each in enumerate(found, start=1)),
         versions=json_table(run, "environment.json"),
         recipe=recipe(run),

@@ -10,6 +10,9 @@ from interp.run import Run
 
 SAVE = "Save the experiment below as experiment.toml, then:"
 
+# Options of an import that have a flag of their own; others stand in a config file.
+FLAGS = {"act_fn": "--act-fn", "normalization_type": "--normalization-type"}
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -37,15 +40,18 @@ def recipe(run: Run) -> Recipe:
     imported = json_table(run, "imported.json")
     if imported:
         return _imported(run, imported, place, after)
+    if run.experiment.model.kind == "constructed":
+        source = preset_call(run.experiment)
+        words = ["interp construct", source or "experiment.toml", "--out", place]
+        text = "The network is written by hand, and a preset of interp:" if source else SAVE
+        return Recipe(text, "\n".join([" ".join(words), *after]))
     if run.experiment.training is None:
         text = "Nothing was trained: the checkpoints come from elsewhere. With the run's folder:"
         return Recipe(text, "\n".join(after))
     source = preset_call(run.experiment)
-    threads = json_table(run, "environment.json").get("threads", 1)
-    count = f" --threads {threads}" if threads != 1 else ""
-    train = f"interp train {source or 'experiment.toml'} --out {place}{count}"
+    words = ["interp train", source or "experiment.toml", "--out", place, *_machine(run)]
     text = "The experiment is a preset of interp:" if source else SAVE
-    return Recipe(text, "\n".join([train, *after]))
+    return Recipe(text, "\n".join([" ".join(words), *after]))
 
 
 def preset_call(experiment: Experiment) -> str:
@@ -74,13 +80,35 @@ def json_table(run: Run, name: str) -> dict[str, Any]:
         raise ValueError(f"{file} is not a JSON table; remove it and report again") from None
 
 
+def _machine(run: Run) -> list[str]:
+    """Options that say what a run was trained on, where its folder does: device and threads."""
+    made_with = json_table(run, "environment.json")
+    device, threads = made_with.get("device"), made_with.get("threads", 1)
+    options = {"--device": device, "--threads": None if threads == 1 else threads}
+    return [f"{name} {shlex.quote(str(value))}" for name, value in options.items() if value]
+
+
 def _imported(run: Run, about: dict[str, Any], place: str, after: list[str]) -> Recipe:
     source, layout = str(about.get("source", "?")), str(about.get("layout", "?"))
-    seed = run.experiment.seeds.data
-    command = f"interp import {shlex.quote(source)} --out {place} --task experiment.toml"
     text = (
         f"Imported, not trained here: {source}, in the layout “{layout}”. Save the experiment "
-        "below as experiment.toml; options that the import asks for are under [model]."
+        "below as experiment.toml, then:"
     )
-    notes = about.get("notes") or ()
-    return Recipe(text, "\n".join([f"{command} --seed {seed}", *after]), tuple(map(str, notes)))
+    options, notes = about.get("options"), about.get("notes") or ()
+    config, flags = _import_options(options if isinstance(options, dict) else {})
+    file = shlex.quote(f"./{source}" if source.startswith("-") else source)  # no option of ours
+    words = ["interp import", file, "--out", place, "--task experiment.toml", *flags]
+    command = " ".join([*words, "--seed", str(run.experiment.seeds.data)])
+    return Recipe(text, "\n".join([*config, command, *after]), tuple(map(str, notes)))
+
+
+def _import_options(options: dict[str, Any]) -> tuple[list[str], list[str]]:
+    """A command that writes the config which the import reads, if it needs one, and its flags."""
+    texts = {name: "none" if value is None else str(value) for name, value in options.items()}
+    flags = [
+        f"{flag} {shlex.quote(texts.pop(name))}" for name, flag in FLAGS.items() if name in texts
+    ]
+    if not texts:
+        return [], flags
+    written = shlex.quote(json.dumps(texts, sort_keys=True))
+    return [f"echo {written} > config.json"], [*flags, "--config config.json"]

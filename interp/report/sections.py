@@ -10,9 +10,11 @@ import pandas as pd
 
 from analyses import plots
 from analyses.result import Drawing, Finding, Result
+from interp.report.captions import panel_captions
 from interp.report.cards import Card, arranged, card, sliding_card
 from interp.results import Saved
 
+WHOLE = {"series": "run", "sweep": "sweep"}
 SLIDES = 24  # more than that and a slider's stops are closer than a fingertip
 
 
@@ -61,7 +63,7 @@ def section(each: Saved, slug: str) -> Section:
         ValueError: A result is damaged, or holds something that cannot be drawn.
     """
     history = _history(each)
-    title = readable(each.name)
+    title = each.cls.title or readable(each.name)
     last = history.last.summary()
     first = history.rows[0] if len(history.rows) > 1 else {}
     return Section(
@@ -71,7 +73,7 @@ def section(each: Saved, slug: str) -> Section:
         scope=_scope(each),
         cards=arranged([*_drawings(each, history, slug), *_trace(title, history.rows, slug)]),
         scalars=tuple((name, first.get(name), value) for name, value in last.items()),
-        columns=_columns(each.steps),
+        columns=_columns(each),
     )
 
 
@@ -111,8 +113,8 @@ def _drawings(each: Saved, history: History, slug: str) -> Iterator[Card]:
     sliding = each.cls.sliding if issubclass(each.cls, Result) else ()
     for index, (name, drawing) in enumerate(history.last.figures().items(), start=1):
         place = f"{slug}-{index}"
-        steps = {step: drawn[name] for step, drawn in history.slides.items() if name in drawn}
-        if name in sliding and steps and isinstance(drawing, plots.Figure):
+        if name in sliding and history.slides and isinstance(drawing, plots.Figure):
+            steps = {step: drawn[name] for step, drawn in history.slides.items() if name in drawn}
             yield sliding_card(steps | {each.steps[-1]: drawing}, place)
         else:
             yield card(drawing, place)
@@ -124,22 +126,24 @@ def _trace(title: str, rows: list[dict[str, Any]], slug: str) -> Iterator[Card]:
     numbers = frame.select_dtypes("number").dropna(axis="columns", how="all")
     numbers = numbers.loc[:, numbers.nunique(dropna=False) > 1]
     if len(rows) > 1 and len(numbers.columns) > 1:
+        named = numbers.rename(columns=panel_captions(map(str, numbers)))
         figure = plots.small_multiples(
-            numbers, x="step", title=f"{title} over training", x_title="step"
+            named, x="step", title=f"{title} over training", x_title="step"
         )
         yield card(figure, f"{slug}-trace", is_wide=True)
 
 
 def _scope(each: Saved) -> str:
-    place = f"{each.split} examples" if each.steps else "the whole run"
+    place = f"{each.split} examples" if each.steps else f"the whole {WHOLE[each.split]}"
     count = len(each.steps)
     steps = f"{count} steps, {each.steps[0]} to {each.steps[-1]}" if count > 1 else ""
     options = ", ".join(f"{name} = {value}" for name, value in sorted(each.options.items()))
     return " · ".join(part for part in (place, steps, options) if part)
 
 
-def _columns(steps: tuple[int, ...]) -> tuple[str, str]:
-    last = f"step {steps[-1]}" if steps else "whole run"
+def _columns(each: Saved) -> tuple[str, str]:
+    steps = each.steps
+    last = f"step {steps[-1]}" if steps else f"whole {WHOLE[each.split]}"
     if len(steps) < 2:
         return "", last
     return "untrained (step 0)" if steps[0] == 0 else f"step {steps[0]}", last

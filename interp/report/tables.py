@@ -1,7 +1,7 @@
 """What a report says in words and numbers: settings, sizes, last metrics."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,6 +9,7 @@ from interp.report.curve import Curve, held_out_accuracy
 from interp.run import Run
 
 UNDEFINED = "–"  # noqa: RUF001  # an en dash
+LONGEST = 80  # characters of a setting
 SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
@@ -18,7 +19,8 @@ class Overview:
 
     Attributes:
         name: The run's name.
-        page: The file name of its page.
+        page: The file name of its page; empty where it has none.
+        failure: Why it could not be finished, or nothing.
         task: The task's name.
         settings: The task's other fields, readable.
         kind: What kind of model.
@@ -30,6 +32,7 @@ class Overview:
 
     name: str
     page: str
+    failure: str
     task: str
     settings: str
     kind: str
@@ -54,6 +57,7 @@ def overview(run: Run, page: str) -> Overview:
     return Overview(
         name=run.name,
         page=page,
+        failure=run.failure,
         task=shown(task),
         settings=" · ".join(f"{name} {shown(value)}" for name, value in fields.items()),
         kind=shown(settings(experiment.model).get("kind", "")),
@@ -64,13 +68,30 @@ def overview(run: Run, page: str) -> Overview:
     )
 
 
+def shared(entries: Sequence[Overview]) -> dict[str, str]:
+    """What several runs have alike, to be said once: task, its settings, model, parameters."""
+    if len(entries) < 2:
+        return {}
+    tables = [
+        {
+            "task": each.task.replace("_", " "),
+            "settings": each.settings,
+            "model": each.kind.replace("_", " "),
+            "parameters": shown(each.parameters),
+        }
+        for each in entries
+    ]
+    first, *others = tables
+    return {name: text for name, text in first.items() if all(o[name] == text for o in others)}
+
+
 def settings(table: Any) -> dict[str, Any]:
-    """The fields of a table of the experiment that hold something, names made readable."""
+    """The fields of a table of the experiment that hold something, names and texts readable."""
     if table is None:
         return {}
     dumped = table.model_dump(mode="json", exclude_none=True)
     return {
-        name.replace("_", " "): value
+        name.replace("_", " "): brief(value)
         for name, value in dumped.items()
         if value not in ([], {}, "")
     }  # fmt: skip
@@ -91,6 +112,12 @@ def shown(value: Any) -> str:
     if isinstance(value, list | tuple):
         return ", ".join(map(shown, value))
     return UNDEFINED if value is None else str(value)
+
+
+def brief(value: Any) -> Any:
+    """A setting, cut where it is a long text: thousands of training pairs are read in the file."""
+    is_long = isinstance(value, str) and len(value) > LONGEST
+    return f"{value[: LONGEST - 1]}…" if is_long else value
 
 
 def _number(value: float) -> str:

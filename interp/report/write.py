@@ -1,6 +1,6 @@
 """Write a report: a folder of pages that open from disk with no network, or one page to send.
 
-    index.html  runs/<run>.html  assets/{plotly.min.js,circuitsvis.js,report.js,index.js,style.css}
+    index.html  runs/<run>.html  assets/*.{js,css}
 
 The same runs give the same bytes, and a page whose run has not changed is not made again. Nothing
 here knows what an analysis is about.
@@ -8,20 +8,21 @@ here knows what an analysis is about.
 
 import re
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
-from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from analyses.layout import DARK
-from analyses.plots import plotly_script, words
-from analyses.views import bundle, script_json
+from analyses.plots import plotly_script
+from analyses.views import OWN, bundle, own_script, script_json
+from interp.report.captions import caption
 from interp.report.curve import sparkline
 from interp.report.differences import differences, told
 from interp.report.page import run_page
 from interp.report.stamp import is_current, page_hash, program_hash, stamp
-from interp.report.tables import Overview, overview, shown
+from interp.report.tables import Overview, overview, shared, shown
 from interp.run import Run, write_whole
 
 HERE = Path(__file__).parent
@@ -30,10 +31,13 @@ MARK = '<meta name="generator" content="interp report">'
 ASSETS: dict[str, Callable[[], str]] = {
     "plotly.min.js": plotly_script,
     "circuitsvis.js": bundle,
+    "own.js": lambda: "".join(map(own_script, OWN)),
     "report.js": lambda: _own("report.js"),
     "index.js": lambda: _own("index.js"),
     "style.css": lambda: _own("style.css"),
 }
+
+DRAWN_BY = {"view": "circuitsvis.js", "own": "own.js"}  # by kind of card
 
 
 def write_report(runs: Sequence[Run], out: str | Path, *, single_file: bool = False) -> Path:
@@ -77,38 +81,52 @@ def write_page(run: Run, out: str | Path) -> Path:
         FileNotFoundError: The CircuitsVis bundle is not installed.
     """
     out = Path(out)
-    if out.exists() and not (out.is_file() and _is_ours(out)):
-        raise ValueError(f"{out} is something other than a report; choose another file")
-    _update(out, run, overview(run, out.name), program_hash(), "alone")
+    check_file(out)
+    update_page(out, run, overview(run, out.name), program_hash(), "alone")
     return out
 
 
 def _write_folder(runs: Sequence[Run], out: Path) -> Path:
     check_out(out)
     entries = [overview(run, page) for run, page in zip(runs, page_names(runs), strict=True)]
-    varied = [told(each) for each in differences([run.experiment for run in runs])]
-    rows = list(zip(entries, varied, strict=True))
-    template = _environment().get_template("index.html")
-    index = template.render(rows=rows, root="", is_alone=False, stamp="", files=("index.js",))
-    _write(out / "index.html", index)
-    for name, read in ASSETS.items():
-        _write(out / "assets" / name, read())
-    program = program_hash()
-    for run, entry in zip(runs, entries, strict=True):
-        _update(out / "runs" / entry.page, run, entry, program, "folder")
-    _remove_others(out, {entry.page for entry in entries})
+    experiments = [run.experiment for run in runs]
+    varied = differences(experiments, without=("task.name", "model.kind"))
+    index = (
+        environment()
+        .get_template("index.html")
+        .render(
+            rows=list(zip(entries, map(told, varied), strict=True)),
+            shared=shared(entries),
+            root="",
+            is_alone=False,
+            stamp="",
+            files=("index.js",),
+        )
+    )
+    write_text(out / "index.html", index)
+    write_pages(list(zip(runs, entries, strict=True)), out)
     return out / "index.html"
 
 
-def _update(page: Path, run: Run, entry: Overview, program: str, place: str) -> None:
+def write_pages(entries: Sequence[tuple[Run, Overview]], out: Path) -> None:
+    """Writes the pages of runs, and what they need; removes those of an earlier report."""
+    for name, read in ASSETS.items():
+        write_text(out / "assets" / name, read())
+    program = program_hash()
+    for run, entry in entries:
+        update_page(out / "runs" / entry.page, run, entry, program, "folder")
+    remove_others(out, {entry.page for _, entry in entries})
+
+
+def update_page(page: Path, run: Run, entry: Overview, program: str, place: str) -> None:
     """Writes a run's page, unless it stands there already."""
     digest = page_hash(run, entry, program, place)
     if is_current(page, digest):
         return
     made = run_page(run, entry)
-    views = ("circuitsvis.js",) if made.has_views else ()
+    views = [file for kind, file in DRAWN_BY.items() if kind in made.kinds]
     content = (
-        _environment()
+        environment()
         .get_template("run.html")
         .render(
             page=made,
@@ -119,7 +137,17 @@ def _update(page: Path, run: Run, entry: Overview, program: str, place: str) -> 
             dark=Markup(script_json(DARK)),
         )
     )
-    _write(page, content)
+    write_text(page, content)
+
+
+def check_file(out: Path) -> None:
+    """Refuses a file that is something other than a page of a report.
+
+    Raises:
+        ValueError: It is.
+    """
+    if out.exists() and not (out.is_file() and is_ours(out)):
+        raise ValueError(f"{out} is something other than a report; choose another file")
 
 
 def check_out(out: Path) -> None:
@@ -132,7 +160,7 @@ def check_out(out: Path) -> None:
         raise ValueError(f"{out} is a file; choose a folder for the report")
     begun = ".index.html.tmp"  # all that is there where the first of its files was cut short
     others = out.is_dir() and any(each.name != begun for each in out.iterdir())
-    if others and not _is_ours(out / "index.html"):
+    if others and not is_ours(out / "index.html"):
         raise ValueError(f"{out} holds something other than a report; choose another folder")
 
 
@@ -151,8 +179,10 @@ def page_names(runs: Sequence[Run]) -> list[str]:
     return names
 
 
-def _environment() -> Environment:
-    environment = Environment(
+@cache
+def environment() -> Environment:
+    """Templates, each compiled once, with what they may call."""
+    made = Environment(
         loader=FileSystemLoader(HERE / "templates"),
         autoescape=True,
         undefined=StrictUndefined,
@@ -160,9 +190,14 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters.update(shown=shown, words=words, sparkline=sparkline)
-    environment.globals.update(generator=Markup(MARK), asset=_asset)
-    return environment
+    made.filters.update(shown=shown, caption=caption, sparkline=sparkline, breakable=breakable)
+    made.globals.update(generator=Markup(MARK), asset=_asset)
+    return made
+
+
+def breakable(name: str) -> Markup:
+    """A name that may go on in the next line after an underscore."""
+    return escape(name).replace("_", Markup("_<wbr>"))
 
 
 def _asset(name: str) -> Markup:
@@ -174,18 +209,20 @@ def _own(name: str) -> str:
     return (HERE / "assets" / name).read_text("utf-8")
 
 
-def _write(path: Path, content: Any) -> None:
+def write_text(path: Path, content: str) -> None:
+    """Writes a file, unless it holds just that already."""
     data = content.encode("utf-8", errors="replace")
     if not path.is_file() or path.read_bytes() != data:
         write_whole(path, data)
 
 
-def _is_ours(page: Path) -> bool:
+def is_ours(page: Path) -> bool:
+    """Whether a report wrote a page."""
     return page.is_file() and MARK in page.read_text("utf-8", errors="replace")[:2000]
 
 
-def _remove_others(out: Path, pages: set[str]) -> None:
+def remove_others(out: Path, pages: set[str]) -> None:
     """Removes the pages that an earlier report left for runs which are not in this one."""
     for page in (out / "runs").glob("*.html"):
-        if page.name not in pages and _is_ours(page):
+        if page.name not in pages and is_ours(page):
             page.unlink()

@@ -2,11 +2,19 @@
 
 from interp.tasks.base import Batch, Task, model_inputs
 from interp.tasks.bit_parity import BitParity
+from interp.tasks.dyck import Dyck
+from interp.tasks.function_classes import FunctionClasses
 from interp.tasks.modular_arithmetic import ModularArithmetic
+from interp.tasks.question_formation import QuestionFormation
+from interp.tasks.tense_inflection import TenseInflection
 
 TASKS: dict[str, type[Task]] = {
     "modular_arithmetic": ModularArithmetic,
     "bit_parity": BitParity,
+    "question_formation": QuestionFormation,
+    "tense_inflection": TenseInflection,
+    "dyck": Dyck,
+    "function_classes": FunctionClasses,
 }
 
 __all__ = ["TASKS", "Batch", "Task", "model_inputs"]

@@ -54,7 +54,9 @@ def test_many_powers_of_ten_are_named_in_part():
 
 def test_within_two_powers_of_ten_ticks_are_at_1_2_and_5():
     axis = logarithmic({"": [0.3, 4.0]})
-    between = [text for text, at in zip(axis["ticktext"], axis["tickvals"]) if 0.1 <= at <= 10]
+    between = [
+        text for text, at in zip(axis["ticktext"], axis["tickvals"], strict=True) if 0.1 <= at <= 10
+    ]
     assert between == ["0.1", "0.2", "0.5", "1", "2", "5", "10"]
 
 

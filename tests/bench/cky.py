@@ -2,7 +2,7 @@
 
 import torch
 
-from analyses.cky import cky_splits, tree_nodes
+from analyses.cky import cky_trees
 from analyses.projection import brackets
 from tests.bench import Comparison, interleaved
 from tests.oracles import cky_tree
@@ -24,7 +24,7 @@ def compare() -> Comparison:
         return [cky_tree(chart, WORDS)[1] for chart in plain_charts]
 
     def ours() -> torch.Tensor:
-        return brackets(tree_nodes(cky_splits(charts), lengths))
+        return brackets(cky_trees(charts, lengths))
 
     assert ours().tolist() == [list(span) for tree in plain() for span in tree]
     times = interleaved(plain, ours, repeats=5)

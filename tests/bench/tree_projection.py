@@ -2,8 +2,8 @@
 
 import torch
 
-from analyses.projection import Rules, projections
 from analyses.bracketing import random_tree
+from analyses.projection import Rules, projections
 from analyses.trees import tree_of
 from hooks import Examples, Sizes, Snapshot, build
 from hooks.models import TokenConfig

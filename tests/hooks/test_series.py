@@ -1,6 +1,9 @@
+from dataclasses import replace
+
 import pandas as pd
 import pytest
 import torch
+from scipy.stats import binom
 
 from hooks import Series
 from hooks.models import parameters_of
@@ -53,6 +56,51 @@ def test_snapshots_are_on_the_examples_given():
 
 def test_an_imported_series_gives_as_many_examples_as_asked_for():
     assert len(SERIES.examples(count=2)) == 2
+
+
+PAIRS = tokens_as_examples(torch.cartesian_prod(torch.arange(7), torch.arange(7)))
+DRAWING = Series.of(random_model(), CHECKPOINTS, PAIRS)
+
+
+def numbers_of(examples):
+    """Which of the 49 pairs they are."""
+    return 7 * examples.label("a") + examples.label("b")
+
+
+def test_fewer_examples_are_drawn_alike_from_all_of_them():
+    drawn = [numbers_of(DRAWING.examples(count=20, seed=seed)) for seed in range(300)]
+    times = torch.cat(drawn).bincount(minlength=49)
+    low, high = binom.interval(1 - 1e-6, 300, 20 / 49)
+    assert low <= times.min()
+    assert times.max() <= high
+
+
+def test_drawn_examples_keep_their_order_and_none_comes_twice():
+    assert (numbers_of(DRAWING.examples(count=20)).diff() > 0).all()
+
+
+def test_a_seed_decides_which_are_drawn():
+    first, again, other = (numbers_of(DRAWING.examples(count=20, seed=seed)) for seed in (0, 0, 1))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+def test_without_a_count_all_examples_are_given():
+    assert DRAWING.examples() is PAIRS
+    assert DRAWING.examples(count=50) is PAIRS
+
+
+def test_everything_known_of_an_example_is_drawn_with_it():
+    words = tuple((f"{a} + {b}",) for a in range(7) for b in range(7))
+    trees = tuple((a, b) for a in range(7) for b in range(7))
+    lengths = torch.arange(49)
+    full = replace(PAIRS, words=words, trees=trees, lengths=lengths)
+    drawn = Series.of(random_model(), CHECKPOINTS, full).examples(count=5)
+    numbers = numbers_of(drawn).tolist()
+    assert drawn.words == tuple(words[number] for number in numbers)
+    assert drawn.trees == tuple(trees[number] for number in numbers)
+    torch.testing.assert_close(drawn.lengths, lengths[numbers])
+    assert torch.equal(drawn.targets, PAIRS.targets[numbers])
 
 
 def test_constants_come_from_the_examples():

@@ -15,6 +15,15 @@ def test_logits_are_the_models_own(snapshot):
     assert_close(snapshot.logits(), snapshot.live.model(snapshot.examples.model_inputs).detach())
 
 
+def test_a_bare_models_step_is_not_known(snapshot):
+    assert (snapshot.step, snapshot.at_step) == (None, "")
+
+
+def test_messages_name_a_step_that_is_known(snapshot):
+    later = Snapshot.of(snapshot.live.model, snapshot.examples, step=300)
+    assert later.at_step == " at step 300"
+
+
 def test_logits_do_not_depend_on_the_size_of_batches(snapshot, monkeypatch):
     expected = snapshot.logits()
     monkeypatch.setattr("hooks.snapshot.TOKENS_PER_BATCH", 12)

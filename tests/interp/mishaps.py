@@ -129,19 +129,24 @@ def reply(request, scratch):
 
 
 def warm():
-    """Imports what commands import late."""
+    """Imports what commands import late, and draws what they draw."""
     import torch
     import torch._dynamo
     import transformer_lens  # noqa: F401
 
     import interp.analyze
+    import interp.bars
+    import interp.cli
     import interp.report
     import interp.train  # noqa: F401
     from analyses import plots
     from interp.report import write
 
     torch.set_num_threads(1)
-    plots.as_data(plots.lines([0, 1], {"": [0, 1]}, title="", axes=("", "")))  # plotly is lazy
+    blank = {"title": "", "axes": ("", "")}
+    plots.lines([0, 1], {"": [0, 1]}, **blank)  # plotly is lazy
+    plots.bars([0, 1], {"": [0, 1]}, **blank)
+    plots.as_data(plots.heatmap(torch.eye(2).numpy(), unit="", **blank))
     program = write.program_hash()  # of the code that runs here, even if its files change meanwhile
     write.program_hash = lambda: program
     gc.freeze()  # a child's first collection would otherwise copy every page of this process

@@ -3,9 +3,9 @@ import shutil
 import pandas as pd
 import pytest
 
-from analyses import ANALYSES, FourierCircuit, FourierSpectrum, GrokkingPhases, WeightNorms
+from analyses import FourierCircuit, FourierSpectrum, GrokkingPhases, WeightNorms
 from interp import experiment as experiments
-from interp.analyze import analyze, trace
+from interp.analyze import OF_RUNS, analyze, trace
 from interp.results import saved, scalars
 from interp.run import Run
 from interp.train import train
@@ -18,7 +18,7 @@ def by_name(outcomes):
 
 def test_every_analysis_is_measured_at_every_step(folder):
     outcomes = by_name(analyze(Run(folder)))
-    assert set(outcomes) == set(ANALYSES)
+    assert set(outcomes) == set(OF_RUNS)
     assert outcomes["FourierCircuit"].measured == len(Run(folder).steps)
     assert outcomes["GrokkingPhases"].measured == 1
 
@@ -72,7 +72,9 @@ def test_an_analysis_that_does_not_apply_says_what_is_missing(tmp_path):
     task = experiment.task.model_copy(update={"operation": "sum_of_squares"})
     run = train(experiment.model_copy(update={"task": task}), tmp_path / "run")
     outcomes = by_name(analyze(run))
-    assert outcomes["FourierCircuit"].reason == "this run has no constants.wave"
+    assert outcomes["FourierCircuit"].reason.startswith(
+        "needs an operation that waves compute: set"
+    )
     assert outcomes["FourierSpectrum"].measured == 2
 
 
@@ -201,4 +203,7 @@ def test_a_run_without_the_metrics_an_analysis_reads_says_which(folder):
     rows = (folder / "metrics.jsonl").read_text().replace("test.accuracy", "test.f1")
     (folder / "metrics.jsonl").write_text(rows)
     outcome = analyze(Run(folder), ["GrokkingPhases"])[0]
-    assert outcome.reason == "this run has no metrics.test.accuracy"
+    assert outcome.reason == (
+        "needs test.accuracy in metrics.jsonl, which has train.loss, train.accuracy, test.loss, "
+        "test.f1"
+    )

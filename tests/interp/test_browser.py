@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from analyses import FourierSpectrum
+from analyses import FourierSpectrum, plots
 from analyses.layout import DARK, INK, PAPER
 from interp.report import write_report
 from interp.results import saved
@@ -101,6 +101,14 @@ def test_a_step_that_was_chosen_stays_when_the_page_turns_dark(dark):
     assert dark.run(f"{FIRST_SLIDER}._fullLayout.sliders[0].active") == 1
 
 
+def test_views_stay_light_in_the_dark(dark):
+    """CircuitsVis writes black on white; what the page adds to it must be seen on white too."""
+    told = "getComputedStyle(document.querySelector('.view {}')).{}"
+    assert dark.run(told.format("h3", "color")) == "rgb(90, 104, 116)"
+    framed = told.format('[style*="1px solid black"]', "borderTopColor")
+    assert dark.run(framed) == "rgb(227, 232, 236)"
+
+
 def test_paper_is_white_and_has_no_sliders(dark):
     told = (
         "document.querySelectorAll('.slider-container').length, document.querySelector('.figure')"
@@ -110,13 +118,42 @@ def test_paper_is_white_and_has_no_sliders(dark):
     assert dark.run("printed") == [0, PAPER]
 
 
-def test_a_phone_scrolls_down_only(page):
-    page.call("Emulation.setDeviceMetricsOverride", width=400, height=800,
+@pytest.fixture
+def phone(page):
+    """The page on a narrow screen."""
+    page.call("Emulation.setDeviceMetricsOverride", width=390, height=844,
               deviceScaleFactor=1, mobile=True)  # fmt: skip
-    page.wait("innerWidth === 400")
-    assert page.run("document.documentElement.scrollWidth") == 400
+    page.wait("innerWidth === 390")
+    yield page
     page.call("Emulation.setDeviceMetricsOverride", width=1280, height=900,
               deviceScaleFactor=1, mobile=False)  # fmt: skip
+
+
+def test_a_phone_scrolls_down_only(phone):
+    assert phone.run("document.documentElement.scrollWidth") == 390
+
+
+def test_every_number_is_whole_on_a_phone(phone):
+    broken = """[...document.querySelectorAll('.scalars td.number:not(.text)')].filter(cell => {
+      const range = document.createRange();
+      range.selectNodeContents(cell);
+      return new Set([...range.getClientRects()].map(box => box.top)).size > 1;
+    }).map(cell => cell.textContent)"""
+    assert phone.run(broken) == []
+    assert phone.run("document.querySelectorAll('.scalars td.number:not(.text)').length") > 50
+    hidden = "(card => card.scrollWidth - card.clientWidth)"
+    assert phone.run(f"{hidden}(document.querySelector('#numbers .card'))") == 0
+
+
+@pytest.mark.parametrize("least", [1e-6, 0.3])
+def test_ticks_of_a_logarithmic_axis_are_as_large_as_others(tab, tmp_path, least):
+    axes = ("step", "loss (nats)")
+    drawn = plots.lines([0, 1], {"train": [4.0, least]}, title="Loss", axes=axes, log_y=True)
+    drawn.write_html(tmp_path / "figure.html", include_plotlyjs=True)
+    tab.open(tmp_path / "figure.html", "document.querySelector('.ytick text')")
+    sizes = "[...document.querySelectorAll('.xtick text, .ytick text')]"
+    assert set(tab.run(f"{sizes}.map(text => getComputedStyle(text).fontSize)")) == {"12px"}
+    assert tab.run("document.querySelectorAll('.ytick text').length") >= 3
 
 
 def test_words_that_look_like_markup_run_nothing(hostile):

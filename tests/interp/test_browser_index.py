@@ -11,6 +11,7 @@ from analyses.views import Page, View
 from interp.report import write_report
 from interp.run import Run
 from tests.interp.browser import Tab, empty, outside, press
+from tests.interp.pages import rewritten
 
 
 @pytest.fixture
@@ -61,6 +62,17 @@ def test_the_index_is_filtered_by_words_and_says_how_many_are_left(index):
     assert index.run("document.querySelector('output').value") == "1 of 3 runs"
     press(index, "Escape")
     assert index.run("document.querySelector('output').value") == "3 of 3 runs"
+
+
+@pytest.mark.parametrize("others", [["two_layer_run"], []])
+def test_every_column_of_the_index_is_on_the_screen(tab, run, folder, tmp_path, request, others):
+    runs = [run, rewritten(folder, "weight_decay = 0.1", "weight_decay = 0.5")]
+    runs += map(request.getfixturevalue, others)
+    tab.call("Emulation.setDeviceMetricsOverride", width=1400, height=900,
+             deviceScaleFactor=1, mobile=False)  # fmt: skip
+    tab.open(write_report(runs, tmp_path / "report"))
+    hidden = "(card => card.scrollWidth - card.clientWidth)(document.querySelector('.table'))"
+    assert tab.run(hidden) == 0
 
 
 def test_the_index_draws_a_curve_a_run(index):

@@ -105,7 +105,7 @@ def test_train_analyze_show_and_report_work_one_after_the_other(interp, experime
         (("train",), "Missing argument"),
         (("train", "modular-addition", "--seed", "-1"), "--seed"),
         (("train", "modular-addition", "--seed", "1", "--seeds", "2"), "give one of the two"),
-        (("sweep", "nonsense"), "nonsense is neither a TOML file nor a sweep; sweeps: modular"),
+        (("sweep", "nonsense"), "nonsense is neither a TOML file nor a sweep; sweeps: addition"),
     ],
 )
 def test_an_error_is_one_line_and_code_2(interp, folder, tmp_path, arguments, message):

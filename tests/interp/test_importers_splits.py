@@ -1,5 +1,7 @@
 """An imported run is split as its archive says."""
 
+import json
+
 import pytest
 import torch
 
@@ -130,6 +132,57 @@ def test_files_that_state_other_splits_are_refused(save, tmp_path):
         save({"model": progress_state(), "train_data": pairs}, f"{step}.pth")
     with pytest.raises(ValueError, match=r"1\.pth states other training examples than .*0\.pth"):
         import_run(tmp_path / "given", tmp_path / "run", TASK, PLAIN)
+
+
+@pytest.fixture
+def progress_folder(save):
+    """A folder as the progress-measures code writes it, epochs in `{epoch}.pth` and `final.pth`."""
+    tokens = [(a, b, 7) for a, b in PAIRS]
+    others = [(i // 7, i % 7, 7) for i in range(49) if i not in OWN]
+    start = {"model": progress_state(9), "train_data": tokens, "test_data": others}
+    losses = {"train_loss": torch.tensor(2.0), "test_loss": torch.tensor(3.0)}
+    for epoch in (0, 100):
+        save({"model": progress_state(epoch)} | losses | {"epoch": epoch}, f"{epoch}.pth")
+    lists = {"train_losses": [2.0] * 200, "test_losses": [3.0] * 200}
+    states = {"optimizer": {"state": {}, "param_groups": [{"lr": 0.001}]}}
+    save({"model": progress_state(200)} | losses | lists | {"epoch": 200} | states, "final.pth")
+    return save(start, "init.pth").parent
+
+
+@pytest.mark.filterwarnings("ignore:.*last 1 left out", "ignore:.*init.pth left out")
+def test_a_file_of_no_step_states_the_split_of_its_folder(progress_folder, tmp_path):
+    run = import_run(progress_folder, tmp_path / "run", TASK)
+    assert run.steps == (0, 100, 200)
+    assert run.experiment.task.train_pairs == "3-5 20 48"
+    last = progress_state(200)["embed.W_E"].T
+    assert torch.equal(run.parameters(200)["embed.W_E"], last)
+    assert len(run.series().metrics) == 201
+
+
+@pytest.mark.filterwarnings("ignore:.*last 1 left out")
+def test_weights_of_no_step_are_left_out_with_a_warning(progress_folder, tmp_path):
+    said = "the weights of init.pth left out: nothing says their step"
+    with pytest.warns(UserWarning, match=f"{said}$"):
+        run = import_run(progress_folder, tmp_path / "run", TASK)
+    assert said in json.loads((run.path / "imported.json").read_text())["notes"]
+
+
+def test_a_file_of_no_step_that_states_no_split_is_refused(progress_folder, save, tmp_path):
+    save({"model": progress_state()}, "best.pth")
+    with pytest.raises(ValueError, match=r"best\.pth: which step is it of\? rename it, such as"):
+        import_run(progress_folder, tmp_path / "run", TASK)
+    assert [path.name for path in tmp_path.iterdir()] == ["given"]
+
+
+def test_a_folder_in_which_no_file_says_its_step_is_refused(save, tmp_path):
+    file = save({"model": progress_state(), "train_data": PAIRS}, "init.pth")
+    with pytest.raises(ValueError, match="no file says its step; rename them"):
+        import_run(file.parent, tmp_path / "run", TASK)
+
+
+def test_a_single_file_of_no_step_is_refused_even_with_its_split(imported):
+    with pytest.raises(ValueError, match=r"init\.pth: which step is it of\?"):
+        imported({"model": progress_state(), "train_data": PAIRS}, "init.pth")
 
 
 def test_pairs_of_another_order_are_found_by_their_tokens():

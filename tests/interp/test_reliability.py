@@ -185,34 +185,40 @@ def test_what_is_measured_is_found_again_in_a_read_only_folder(command, unbroken
     assert (reply["code"], reply["operations"]) == (0, [])
 
 
-@pytest.fixture(params=["train", "analyze"])
-def stopped(request, command, begun):
-    """A stage that stands still in the middle, its folder, and its process."""
-    here = begun(request.param)
-    reply = command(*stage(request.param, here), operation=14, stops=True)
-    return request.param, here, reply["stopped"]
+@dataclass(frozen=True)
+class Met:
+    """A stage that stood still in the middle, met by every other, and that then went on."""
+
+    name: str
+    here: Path
+    replies: Mapping[str, Mapping[str, Any]]
+    went_on: Mapping[str, Any]
+
+
+@pytest.fixture(scope="module", params=["train", "analyze"])
+def met(request, command, unbroken, tmp_path_factory) -> Met:
+    name = request.param
+    here = shutil.copytree(unbroken.before[name], tmp_path_factory.mktemp("met") / "here")
+    process = command(*stage(name, here), operation=14, stops=True)["stopped"]
+    replies = {second: command(*stage(second, here)) for second in STAGES}
+    return Met(name, here, replies, command(go_on=process))
 
 
 @pytest.mark.parametrize("second", ["train", "analyze"])
-def test_a_second_process_says_that_the_run_is_in_use(command, stopped, second):
-    _, here, process = stopped
-    reply = command(*stage(second, here))
-    command(go_on=process)
+def test_a_second_process_says_that_the_run_is_in_use(met, second):
+    reply = met.replies[second]
     assert (reply["code"], reply["err"].count("\n"), reply["operations"]) == (2, 1, [])
-    assert reply["err"].startswith(f"interp: {here}/run is in use: another process is")
+    assert reply["err"].startswith(f"interp: {met.here}/run is in use: another process is")
 
 
-def test_the_first_process_is_not_disturbed_by_the_second(command, stopped, unbroken):
-    name, here, process = stopped
-    command(*stage(name, here))
-    assert command(go_on=process)["code"] == 0
-    assert files(here) == files(unbroken.after[name])
+def test_the_first_process_is_not_disturbed_by_others(met, unbroken):
+    assert met.went_on["code"] == 0
+    shutil.rmtree(met.here / "pages")  # which the unbroken run did not have yet
+    assert files(met.here) == files(unbroken.after[met.name])
 
 
-def test_a_run_that_is_written_to_can_be_read(command, stopped):
-    _, here, process = stopped
-    assert command(*stage("report", here))["code"] == 0
-    command(go_on=process)
+def test_a_run_that_is_written_to_can_be_read(met):
+    assert met.replies["report"]["code"] == 0
 
 
 @pytest.mark.parametrize(

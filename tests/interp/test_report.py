@@ -4,13 +4,16 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 
+import numpy as np
 import pytest
 
+from analyses import GrokkingPhases
 from interp.report import write_report
 from interp.report.sections import readable
 from interp.report.write import page_names
-from interp.results import saved
+from interp.results import saved, write_result
 from interp.run import Run
 from tests.interp.pages import contents, drawings, only_page, rewritten
 
@@ -34,7 +37,9 @@ def own_files(folder):
 
 def test_a_report_is_an_index_a_page_a_run_and_assets(folder_of_report):
     names = sorted(str(name) for name in contents(folder_of_report))
-    scripts = [f"assets/{name}.js" for name in ("circuitsvis", "index", "plotly.min", "report")]
+    scripts = [
+        f"assets/{name}.js" for name in ("circuitsvis", "index", "own", "plotly.min", "report")
+    ]
     assert names == [*scripts, "assets/style.css", "index.html", "runs/tiny.html"]
 
 
@@ -82,7 +87,12 @@ def test_every_drawing_has_its_data(page):
 
 
 def test_every_analysis_of_the_run_has_a_section(analysed, page):
-    assert [each.name for each in saved(analysed) if f"<h2>{readable(each.name)}" not in page] == []
+    titles = [each.cls.title or readable(each.name) for each in saved(analysed)]
+    assert [title for title in titles if f"<h2>{title}</h2>" not in page] == []
+
+
+def test_a_section_is_called_what_people_call_it(page):
+    assert "<h2>Clock or pizza</h2>" in page
 
 
 def test_figures_that_slide_offer_every_step(analysed, page):
@@ -240,5 +250,31 @@ def test_rendering_leaves_transformer_lens_out(analysed, tmp_path):
     assert subprocess.run(command, check=False).returncode == 0
 
 
+def test_what_was_found_comes_before_what_was_set(page):
+    places = [page.index(f'<section id="{name}">') for name in ("training", "numbers", "trained")]
+    assert places == sorted(places)
+
+
+@pytest.fixture
+def phases(analysed, tmp_path):
+    """What the head of the page says of a run that crosses on train at 10 and on test at 30."""
+    run = Run(shutil.copytree(analysed.path, tmp_path / "run"))
+    (each,) = [each for each in saved(run) if each.cls is GrokkingPhases]
+    last = each.load()
+    crossed = replace(last, accuracy=np.stack([last.steps >= 10, last.steps >= 30]).astype(float))
+    write_result(each.path / "series.npz", crossed, {"split": each.split, "options": {}})
+    head = only_page([run], tmp_path / "report").partition("</header>")[0]
+    found = re.findall(r"<dt>([^<]*)</dt><dd>step ([^<]*)</dd>", head)
+    return {name: int(step) for name, step in found}
+
+
+def test_the_phases_stand_in_the_head_of_the_page(phases):
+    assert (phases["train ≥ 99%"], phases["test ≥ 99%"]) == (10, 30)
+
+
+def test_the_phases_are_in_the_order_of_their_steps(phases):
+    assert list(phases.values()) == sorted(phases.values())
+
+
 def test_matrices_keep_their_names_in_scalars(page):
-    assert '<th scope="row">gini W_E</th>' in page
+    assert '<th scope="row">Gini of W_E</th>' in page

@@ -1,5 +1,8 @@
 """The index: what differs, small curves, values to sort by."""
 
+import re
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 
@@ -7,6 +10,8 @@ from interp.experiment import Experiment
 from interp.report import write_report
 from interp.report.curve import held_out_accuracy, sparkline
 from interp.report.differences import differences
+from interp.report.tables import overview, shared
+from interp.run import Run
 from tests.interp.pages import rewritten
 from tests.planted import tiny_experiment
 
@@ -84,3 +89,49 @@ def test_the_index_sorts_by_numbers_and_not_by_how_they_are_shown(run, tmp_path)
     index = write_report([run], tmp_path / "report").read_text("utf-8")
     last = run.metrics().iloc[-1]["test.loss"]
     assert f'data-sort="{last}"' in index
+
+
+def columns(index):
+    return re.findall(r'<th scope="col"[^>]*>([^<]*)</th>', index.read_text("utf-8"))
+
+
+def test_what_all_runs_share_is_said_once_and_is_no_column(run, folder, tmp_path):
+    other = rewritten(folder, "weight_decay = 0.1", "weight_decay = 0.25")
+    index = write_report([run, other], tmp_path / "report")
+    assert columns(index)[:3] == ["Run", "Differs in", "Test accuracy over training"]
+    assert "<dt>task</dt><dd>modular arithmetic</dd>" in index.read_text("utf-8")
+    assert "<dt>parameters</dt><dd>" in index.read_text("utf-8")
+
+
+def test_runs_of_several_models_have_a_column_for_what_differs(run, two_layer_run, tmp_path):
+    index = write_report([run, two_layer_run], tmp_path / "report")
+    assert "Parameters" in columns(index)
+    assert "Task" not in columns(index)
+    assert "<dt>parameters</dt>" not in index.read_text("utf-8")
+
+
+def test_tasks_that_differ_have_a_column_and_no_common_settings(run, folder, tmp_path):
+    other = overview(run, "other.html")
+    found = shared([other, replace(other, task="sparse_parity", settings="n 40")])
+    assert found.keys() == {"model", "parameters"}
+
+
+def test_a_run_alone_shares_nothing(run, tmp_path):
+    assert columns(write_report([run], tmp_path / "report"))[:3] == ["Run", "Task", "Model"]
+
+
+def test_more_than_six_differences_are_folded(run, folder, tmp_path):
+    table = tiny_experiment().model_dump(mode="json", exclude_none=True)
+    table["training"] |= {"lr": 0.5, "weight_decay": 0.5, "warmup_steps": 1, "betas": [0, 0]}
+    table["task"]["p"], table["seeds"] = 11, {"model": 1, "data": 2, "order": 3}
+    (folder / "experiment.toml").write_text(Experiment.model_validate(table).to_toml())
+    index = write_report([run, Run(folder)], tmp_path / "report").read_text("utf-8")
+    assert index.count("<details><summary>2 more</summary>data seed ") == 2
+
+
+def test_what_has_a_column_of_its_own_is_no_difference():
+    table = tiny_experiment().model_dump(mode="json", exclude_none=True)
+    table["model"]["n_layers"], table["model"]["d_mlp"] = 2, 7
+    other = Experiment.model_validate(table)
+    found = differences([tiny_experiment(), other], without=("model.n_layers",))
+    assert found == [{"d mlp": 16}, {"d mlp": 7}]

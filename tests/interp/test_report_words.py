@@ -5,9 +5,11 @@ import json
 import pytest
 from markupsafe import Markup
 
+from interp.report.captions import caption, panel_captions
 from interp.report.cards import Card, arranged
 from interp.report.sections import _trace, readable, spread
 from interp.report.tables import shown
+from interp.results import saved
 
 
 def card(is_wide):
@@ -51,3 +53,39 @@ def test_numbers_that_never_change_are_not_drawn_over_training():
     rows = [{"step": step, "moves": step / 2, "stays": 7} for step in range(3)]
     (drawn,) = _trace("Title", rows, "slug")
     assert [trace["name"] for trace in json.loads(drawn.data)["data"]] == ["moves"]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("t_train", "train crossing (step)"),
+        ("test_accuracy_at_t_train", "test accuracy at train crossing"),
+        ("lag_half", "lag half (steps)"),
+        ("logit_fve_key", "logit variance explained by key frequencies"),
+        ("readout_fve", "readout variance explained"),
+        ("key_count_vote_rule", "key count, vote rule"),
+        ("top_5_share_W_L", "top 5 share of W_L"),
+        ("excluded_loss_train", "excluded loss, train"),
+        ("a_highest_control", "highest control of a"),
+        ("depth_r2", "depth R²"),
+        ("l1_over_l2_at_end", "L1 over L2 at end"),
+        ("train_loss_bump", "train loss bump"),
+        ("test_accuracy", "test accuracy"),
+    ],
+)
+def test_the_name_of_a_scalar_is_read_as_words(name, text):
+    assert caption(name) == text
+
+
+def test_no_two_scalars_of_a_result_have_one_caption(analysed):
+    names = [list(each.load().summary()) for each in saved(analysed)]
+    assert [each for each in names if len(set(map(caption, each))) < len(each)] == []
+
+
+def test_a_caption_takes_as_many_lines_as_a_panel_needs():
+    wanted = {"logit_fve_key": "logit variance explained<br>by key frequencies"}
+    assert panel_captions(["logit_fve_key"]) == wanted
+
+
+def test_names_that_would_read_alike_stay_as_they_are():
+    assert panel_captions(["a_b", "a b"]) == {"a_b": "a_b", "a b": "a b"}

@@ -15,14 +15,21 @@ ANSWERS = {
     "multiply": lambda a, b, p: a * b % p,
     "sum_of_squares": lambda a, b, p: (a**2 + b**2) % p,
 }
-TASKS = st.builds(
+OPTIONS = {
+    "p": st.integers(3, 12),
+    "operation": st.sampled_from(sorted(ANSWERS)),
+    "ordered": st.booleans(),
+    "equals": st.booleans(),
+}
+DRAWN = st.builds(ModularArithmetic, train_fraction=st.floats(0.2, 0.8), **OPTIONS)
+NAMED = st.builds(
     ModularArithmetic,
-    p=st.integers(3, 12),
-    operation=st.sampled_from(sorted(ANSWERS)),
-    train_fraction=st.floats(0.2, 0.8),
-    ordered=st.booleans(),
-    equals=st.booleans(),
+    train_pairs=st.sets(st.integers(0, 5), min_size=1, max_size=5).map(
+        lambda pairs: " ".join(map(str, sorted(pairs)))
+    ),
+    **OPTIONS,
 )
+TASKS = DRAWN | NAMED
 
 
 def rows(tokens):
@@ -118,6 +125,48 @@ def test_the_train_label_marks_the_train_split():
     examples = task.examples("all", None, 0)
     marked = examples.model_inputs[examples.label("train")]
     assert torch.equal(marked, task.examples("train", None, 0).model_inputs)
+
+
+def test_named_pairs_are_the_train_split_whatever_the_seed():
+    task = ModularArithmetic(p=7, train_pairs="0-1 8")
+    for seed in (0, 5):
+        pairs = task.examples("train", None, seed).model_inputs[:, :2]
+        assert pairs.tolist() == [[0, 0], [0, 1], [1, 1]]
+
+
+def test_named_pairs_are_trained_on_in_random_order():
+    task = ModularArithmetic(p=7, train_pairs="0-30")
+    first, second = (task.data(None, generator(seed))["tokens"] for seed in (0, 1))
+    assert not torch.equal(first, second)
+
+
+def test_unordered_pairs_are_counted_without_those_left_out():
+    task = ModularArithmetic(p=3, ordered=False, train_pairs="0 3")
+    assert task.examples("train", None, 0).model_inputs[:, :2].tolist() == [[0, 0], [1, 1]]
+
+
+@given(TASKS, st.integers(0, 2**40))
+@settings(max_examples=25)
+def test_a_drawn_split_can_be_named(task, seed):
+    examples = task.examples("all", None, seed)
+    named = task.with_train(examples.label("train"))
+    again = named.examples("all", None, seed + 1)
+    assert torch.equal(again.label("train"), examples.label("train"))
+    assert torch.equal(again.model_inputs, examples.model_inputs)
+
+
+@given(DRAWN)
+@settings(max_examples=25)
+def test_naming_the_split_says_that_none_is_drawn(task):
+    named = task.with_train(task.examples("all", None, 0).label("train"))
+    assert (task.draws_split, named.draws_split) == (True, False)
+    assert named.train_fraction is None
+
+
+@pytest.mark.parametrize("train", [torch.zeros(49), torch.ones(49), torch.eye(28)[0]])
+def test_a_split_without_two_sides_is_not_named(train):
+    with pytest.raises(ValueError, match=r"some of 49 pairs are for training, and \d+ were given"):
+        ModularArithmetic(p=7).with_train(train.bool())
 
 
 def test_one_seed_gives_the_same_split():

@@ -19,7 +19,10 @@
     if (node.dataset.drawn) return;
     node.dataset.drawn = "yes";
     near.unobserve(node);
-    if (node.classList.contains("view")) {
+    if (node.classList.contains("own")) {
+      const drawing = dataOf(node);
+      InterpViews[drawing.component](node, drawing.props);
+    } else if (node.classList.contains("view")) {
       const drawing = dataOf(node);
       CircuitsVis.render(node.id, CircuitsVis[drawing.component], drawing.props);
     } else {

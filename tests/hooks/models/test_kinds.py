@@ -3,11 +3,13 @@ import torch
 from pydantic import TypeAdapter, ValidationError
 
 from hooks import ModelConfig, Sizes, build
-from hooks.models import CONFIGS, ConstructedConfig, MLPConfig, TokenConfig
+from hooks.models import CONFIGS, ConstructedConfig, MLPConfig, ReadInConfig, TokenConfig
 from interp.experiment import Experiment, load_experiment
 
 TASK = {"name": "modular_arithmetic", "p": 7, "equals": False}
 ADAPTER = TypeAdapter(ModelConfig)
+TOKENS = Sizes(d_vocab=7, d_vocab_out=7, n_ctx=2)
+REAL = Sizes(d_in=3, d_vocab_out=7, n_ctx=2)
 
 
 @pytest.mark.parametrize("kind", CONFIGS)
@@ -24,7 +26,13 @@ def test_an_experiment_without_a_model_has_a_token_model():
 
 
 @pytest.mark.parametrize(
-    "model", [TokenConfig(d_model=8), MLPConfig(tied=True, dropout=0.1), ConstructedConfig(d_mlp=7)]
+    "model",
+    [
+        TokenConfig(d_model=8),
+        ReadInConfig(n_layers=3),
+        MLPConfig(tied=True, dropout=0.1),
+        ConstructedConfig(d_mlp=7),
+    ],
 )
 def test_toml_gives_a_model_of_any_kind_back(model, tmp_path):
     experiment = Experiment.model_validate({"name": "x", "task": TASK, "model": model})
@@ -60,7 +68,7 @@ def test_configs_are_frozen(kind):
 @pytest.mark.parametrize("kind", CONFIGS)
 def test_building_leaves_torchs_random_state_alone(kind):
     before = torch.get_rng_state()
-    build(CONFIGS[kind](), Sizes(d_vocab=7, d_vocab_out=7, n_ctx=2), seed=3)
+    build(CONFIGS[kind](), REAL if kind == "read_in" else TOKENS, seed=3)
     assert torch.equal(torch.get_rng_state(), before)
 
 

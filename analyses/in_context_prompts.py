@@ -1,0 +1,205 @@
+"""Prompts as baselines see them: inputs, answers, groups; and how far predictions are from them."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int, Shaped
+from torch import Tensor
+
+from analyses.bayes_mixture import bayes_mixture, is_enumerable
+from analyses.fitted_baselines import FITTED
+from analyses.in_context_baselines import BASELINES
+from hooks import Examples, Snapshot
+
+FEW = 50  # prompts that slow baselines are fitted to
+# What the number after a baseline's name is.
+NUMBERS = {
+    "nearest": ("neighbours", int),
+    "ridge": ("penalty", float),
+    "lasso": ("penalty", float),
+    "boosted_trees": ("trees", int),
+    "network": ("steps", int),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Pairs:
+    """Prompts, an answer a column.
+
+    Attributes:
+        targets: The right answers.
+        scored: Where they stand among the positions.
+        inputs: What each is an answer to; None where that is not real numbers, or answers are
+            classes.
+        by: The label that groups are told apart by; empty where there is one group.
+        groups: Rows by name.
+        constants: The task's.
+    """
+
+    targets: Shaped[Tensor, "prompt pair"]
+    scored: Bool[Tensor, "prompt pos"]
+    inputs: Float[Tensor, "prompt pair d"] | None
+    by: str
+    groups: Mapping[str, Int[Tensor, " row"]]
+    constants: Mapping[str, Any] = field(repr=False)
+
+    @property
+    def is_real(self) -> bool:
+        """Whether answers are numbers rather than classes."""
+        return self.targets.is_floating_point()
+
+    @property
+    def d(self) -> int:
+        """Numbers of an input; 0 where there are none."""
+        return 0 if self.inputs is None else self.inputs.shape[2]
+
+    @property
+    def unit(self) -> str:
+        """What errors are."""
+        return "squared error / mean y²" if self.is_real else "share of wrong answers"
+
+    @property
+    def counts(self) -> Int[np.ndarray, " group"]:
+        """Prompts of each group."""
+        return np.array([len(rows) for rows in self.groups.values()])
+
+    @property
+    def scale(self) -> Float[np.ndarray, " group"]:
+        """What squared errors of each group are divided by: the mean square of its answers."""
+        if not self.is_real:
+            return np.ones(len(self.groups))
+        squares = self.targets.double().square()
+        return np.array([float(squares[rows].mean()) for rows in self.groups.values()])
+
+    def errors(
+        self, predicted: Shaped[Tensor, "some pair"], group: int
+    ) -> Float[Tensor, "row pair"]:
+        """Normalised errors on a group's prompts, those of them that were predicted."""
+        rows = list(self.groups.values())[group]
+        rows = rows[rows < len(predicted)]
+        own = self.targets[rows]
+        if not self.is_real:
+            return (predicted[rows] != own).double()
+        return (predicted[rows] - own).double().square() / self.scale[group]
+
+    def baselines(self, names: Sequence[str]) -> dict[str, Tensor]:
+        """Predictions of baselines by name; of slow ones for the first prompts only.
+
+        Where answers are classes it is the most frequent one so far, whatever the names.
+
+        Raises:
+            ValueError: A name is unknown, or its number no number.
+        """
+        chosen = {name: _baseline(name, self) for name in names}
+        if not self.is_real:
+            return {"most_frequent": most_frequent(self.targets)}
+        if self.inputs is None:
+            return {}
+        x, y = self.inputs.double(), self.targets.double()
+        predicted = {}
+        for name, predict in chosen.items():
+            if predict is not None:
+                some = slice(FEW) if name.partition(":")[0] in FITTED else slice(None)
+                predicted[name] = predict(x[some], y[some])
+        return predicted
+
+
+def pairs_of(examples: Examples, by: str | None) -> Pairs:
+    """Examples as prompts.
+
+    Args:
+        examples: Each scored as often as the others.
+        by: The label to group by; the constant `group` names it where left out.
+
+    Raises:
+        ValueError: Prompts are scored at different numbers of positions, hold NaN or infinity, or
+            have no such label.
+    """
+    scored = examples.scored
+    counts = scored.sum(1)
+    if not len(counts) or int(counts.min()) != int(counts.max()) or int(counts.max()) < 2:
+        raise ValueError(
+            "InContextCurve needs prompts that are all scored at the same number of positions, "
+            "two at least"
+        )
+    for name, values in (("inputs", examples.inputs), ("targets", examples.targets)):
+        if values is not None and not bool(values.isfinite().all()):
+            raise ValueError(f"{name} hold NaN or infinity: take out those prompts")
+    inputs, is_real = examples.inputs, examples.targets.is_floating_point()
+    return Pairs(
+        targets=at_scored(examples.targets, scored),
+        scored=scored,
+        inputs=None if inputs is None or not is_real else at_scored(inputs, scored),
+        by=(label := examples.constants.get("group", "") if by is None else by),
+        groups=_groups(examples, label),
+        constants=examples.constants,
+    )
+
+
+def predictions(snapshot: Snapshot, pairs: Pairs) -> Shaped[Tensor, "prompt pair"]:
+    """What a model answers at the scored positions."""
+    logits = snapshot.logits().cpu()
+    answers = logits[..., 0] if pairs.is_real else logits.argmax(-1).float()
+    return at_scored(answers, pairs.scored)
+
+
+def most_frequent(answers: Int[Tensor, "prompt pair"]) -> Int[Tensor, "prompt pair"]:
+    """The most frequent of each prompt's earlier answers, the smallest of those; at first 0."""
+    counts = torch.nn.functional.one_hot(answers).cumsum(1)[:, :-1]
+    return torch.nn.functional.pad(counts.argmax(2), (1, 0))
+
+
+def at_scored(
+    values: Shaped[Tensor, "prompt pos ..."], scored: Bool[Tensor, "prompt pos"]
+) -> Shaped[Tensor, "prompt pair ..."]:
+    """Values at the scored positions, of which every prompt has as many."""
+    return values[scored].unflatten(0, (len(scored), -1))
+
+
+def _groups(examples: Examples, label: str) -> dict[str, Tensor]:
+    """Rows by group, in the order of the label's values."""
+    if not label:
+        return {"all": torch.arange(len(examples))}
+    values = examples.label(label)
+    names = examples.constants.get("classes", ()) if label == "class" else ()
+    return {
+        str(names[int(value)]) if len(names) > int(value) >= 0 else f"{label} {value:.4g}":
+        (values == value).nonzero()[:, 0]
+        for value in values.unique().tolist()
+    }  # fmt: skip
+
+
+def _baseline(name: str, pairs: Pairs) -> Callable[..., Tensor] | None:
+    """A baseline by name and number, or None where this task allows none.
+
+    Raises:
+        ValueError: The name is unknown, or its number no number.
+    """
+    known = BASELINES | FITTED
+    kind, has_number, number = name.partition(":")
+    if kind not in (*known, "bayes"):
+        raise ValueError(f"baselines: no '{kind}'; there are {', '.join([*known, 'bayes'])}")
+    if has_number:
+        option = _option(kind, number, name)  # which refuses bayes
+        return partial(known[kind], **option)
+    if kind != "bayes":
+        return known[kind]
+    prior = pairs.constants.get("prior")
+    if not prior or not is_enumerable(prior, pairs.d):
+        return None
+    return partial(bayes_mixture, prior=prior, noise=float(pairs.constants.get("noise", 0)))
+
+
+def _option(kind: str, number: str, name: str) -> dict[str, Any]:
+    if kind not in NUMBERS:
+        raise ValueError(f"baselines: '{name}': {kind} takes no number")
+    option, of_type = NUMBERS[kind]
+    try:
+        return {option: of_type(number)}
+    except ValueError:
+        wanted = "a whole number" if of_type is int else "a number"
+        raise ValueError(f"baselines: '{name}': {kind} takes {wanted}") from None

@@ -1,0 +1,257 @@
+"""Is a model's computation shaped like a tree, and like the right one?
+
+A span of words is invariant to its context (SCI) as far as the sum of its states is the same in
+the sentence and cut off from it. From each sentence a tree is projected whose spans are: by the
+paper's greedy rule, unless another is asked for. Its tscore is how much more the tree is worth than
+chance; its tparseval how many of its brackets are the gold tree's (F1), beside trees made without
+looking at the words.
+
+Source: Murty et al. 2023 (arXiv:2211.01288; arXiv:2305.18741 for language models). Where the second
+paper's text and its code differ, the code, unless `against` says otherwise.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Literal, get_args
+
+import networkx as nx
+import numpy as np
+import pandas as pd
+from jaxtyping import Float, Int
+
+from analyses import plots
+from analyses.bracketing import baseline_f1, bracketing_f1
+from analyses.layout import words
+from analyses.projection import METHODS, Against, Method, Rules, Similarity, projections
+from analyses.result import Drawing, Drawings, Result, check_needs
+from analyses.sentences import sentence_table
+from analyses.tree_drawings import TwoTrees, side_by_side
+from analyses.trees import Span, to_brackets, tree_graph
+from hooks import Snapshot
+
+DRAWN = 3  # sentences whose trees are drawn
+CUT = "first layer that is cut"
+
+
+@dataclass(frozen=True, eq=False)
+class TreeProjection(Result):
+    """Trees projected from sentences, beside their gold trees.
+
+    Brackets are spans (start, stop) of two words or more, counted from the sentence's first word.
+
+    Attributes:
+        vocabulary: Words that occur.
+        words: Words of all sentences by number, one sentence after the other.
+        lengths: Words of each sentence.
+        gold: Brackets of the gold trees, one sentence after the other.
+        gold_counts: How many of them each sentence has.
+        thresholds: Layers from which attention was cut; the first is the headline's.
+        spans: Brackets of the projected trees, of each sentence one fewer than it has words.
+        values: What the tree of each method is worth: its nodes' SCI, the root's left out.
+        matches: How many of its brackets are gold.
+        chance: What the projected tree's value is held against.
+        method: Whose trees `spans` and `chance` are of.
+        similarity: How spans in context and cut off are compared.
+        against: What `chance` is.
+    """
+
+    needs: ClassVar = ("tokens", "attention", "trees")
+    count: ClassVar = 500
+    sliding: ClassVar = ("trees", "f1")
+
+    vocabulary: tuple[str, ...]
+    words: Int[np.ndarray, " word"]
+    lengths: Int[np.ndarray, " sentence"]
+    gold: Int[np.ndarray, "bracket 2"]
+    gold_counts: Int[np.ndarray, " sentence"]
+    thresholds: tuple[int, ...]
+    spans: Int[np.ndarray, "threshold span 2"]
+    values: Float[np.ndarray, "method threshold sentence"]
+    matches: Int[np.ndarray, "method threshold sentence"]
+    chance: Float[np.ndarray, "threshold sentence"]
+    method: str
+    similarity: str
+    against: str
+
+    @classmethod
+    def measure(
+        cls,
+        snapshot: Snapshot,
+        *,
+        reference: "TreeProjection | None" = None,
+        threshold: int | Literal["all"] = 0,
+        method: Method = "greedy",
+        similarity: Similarity = "cosine",
+        against: Against = "mean_split",
+        seed: int = 0,
+    ) -> "TreeProjection":
+        """Measures one snapshot on the sentences that its examples' gold trees are over.
+
+        Args:
+            snapshot: A transformer; a causal one costs n passes a sentence of n words, one that
+                is bidirectional n^2 / 2.
+            reference: Not used.
+            threshold: The first layer in which spans are cut off; "all" for each in turn.
+            method: greedy; cky, the tree worth most, which in a causal model always branches to
+                the left; cky_centred, the same on charts less the mean of spans with one start.
+            similarity: cosine, or euclidean (minus the distance).
+            against: mean_split, the mean over the splits of the tree's own nodes; random_split,
+                one of them drawn at random; random_tree, the mean over trees split at random.
+            seed: Of random splits.
+
+        Raises:
+            ValueError: There is no such option, or no such layer.
+        """
+        check_needs(cls, snapshot)
+        for value, known in ((method, Method), (similarity, Similarity), (against, Against)):
+            if value not in get_args(known):
+                raise ValueError(f"no option '{value}'; there are {', '.join(get_args(known))}")
+        layers = range(snapshot.config.n_layers) if threshold == "all" else (threshold,)
+        rules = Rules(tuple(layers), method, similarity, against, seed)
+        found = {name: each.numpy() for name, each in projections(snapshot, rules).items()}
+        return cls(
+            **sentence_table(snapshot.examples),
+            **found,
+            thresholds=rules.thresholds,
+            method=method,
+            similarity=similarity,
+            against=against,
+        )
+
+    @property
+    def scores(self) -> Float[np.ndarray, "threshold sentence"]:
+        """How much more each projected tree is worth than chance."""
+        return self.values[METHODS.index(self.method)] - self.chance  # pyright: ignore[reportArgumentType]  # checked when measured
+
+    @property
+    def tscore(self) -> float:
+        """Their mean over sentences at the headline's threshold."""
+        return float(self.scores[0].mean())
+
+    def f1(self, method: str | None = None, threshold: int | None = None) -> float:
+        """F1 of a method's brackets over all sentences; NaN where none has two words.
+
+        Args:
+            method: By default the one that was asked for.
+            threshold: By default the headline's.
+        """
+        row = METHODS.index(method or self.method)  # pyright: ignore[reportArgumentType]  # as above
+        matches = self.matches[row, self._at(threshold)].sum()
+        return bracketing_f1(int(matches), int((self.lengths - 1).sum()), len(self.gold))
+
+    def baselines(self) -> dict[str, float]:
+        """F1 of trees that know nothing: of three shapes, and the mean over random trees."""
+        golds = [self.gold_brackets(number) for number in range(len(self.lengths))]
+        return baseline_f1(golds, self.lengths.tolist())
+
+    def sentence(self, number: int) -> tuple[str, ...]:
+        """The words of a sentence."""
+        start, stop = _place(self.lengths, number)
+        return tuple(self.vocabulary[word] for word in self.words[start:stop])
+
+    def gold_brackets(self, number: int) -> list[Span]:
+        """The brackets of a sentence's gold tree, each before those inside it."""
+        start, stop = _place(self.gold_counts, number)
+        return [(int(i), int(j)) for i, j in self.gold[start:stop]]
+
+    def brackets(self, number: int, threshold: int | None = None) -> list[Span]:
+        """The brackets of a sentence's projected tree, each before those inside it."""
+        start, stop = _place(self.lengths - 1, number)
+        return [(int(i), int(j)) for i, j in self.spans[self._at(threshold), start:stop]]
+
+    def tree(self, number: int, threshold: int | None = None) -> nx.DiGraph:
+        """A sentence's projected tree (`analyses.trees.tree_graph`)."""
+        return tree_graph(self.brackets(number, threshold), self.sentence(number))
+
+    def gold_tree(self, number: int) -> nx.DiGraph:
+        """A sentence's gold tree."""
+        return tree_graph(self.gold_brackets(number), self.sentence(number))
+
+    def summary(self) -> dict[str, float | str]:
+        """Tscore and tparseval at the headline's threshold; F1 of each method and baseline."""
+        return {
+            "tscore": self.tscore,
+            "tparseval": self.f1(),
+            **{f"f1_{method}": self.f1(method) for method in METHODS},
+            **{f"f1_{name}": value for name, value in self.baselines().items()},
+            "sentences": len(self.lengths),
+            "mean_words": float(self.lengths.mean()),
+            "threshold": self.thresholds[0],
+            "rule": f"{self.method}, {self.similarity}, against {self.against}",
+        }
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row a threshold and sentence, with both trees as text."""
+        rows = []
+        for index, threshold in enumerate(self.thresholds):
+            for number in range(len(self.lengths)):
+                words = self.sentence(number)
+                found, gold = self.brackets(number, threshold), self.gold_brackets(number)
+                matches = len(set(found) & set(gold))
+                rows.append({
+                    "threshold": threshold,
+                    "sentence": " ".join(words),
+                    "words": len(words),
+                    "score": self.scores[index, number],
+                    "f1": bracketing_f1(matches, len(found), len(gold)),
+                    "tree": to_brackets(found, words),
+                    "gold": to_brackets(gold, words),
+                })  # fmt: skip
+        return pd.DataFrame(rows)
+
+    def figures(self) -> Mapping[str, Drawing]:
+        """Both trees of the first sentences; F1 beside baselines; both scores by threshold."""
+        draw: dict[str, Callable[[], Drawing]] = {"trees": self._trees, "f1": self._bars}
+        if len(self.thresholds) > 1:
+            draw |= {"f1_by_threshold": self._f1_curves, "tscore_by_threshold": self._score_curve}
+        return Drawings(**draw)
+
+    def _trees(self) -> Drawing:
+        branching = [number for number, n in enumerate(self.lengths) if n > 2] or [0]
+        pairs = [
+            TwoTrees(
+                self.sentence(number), tuple(self.gold_brackets(number)),
+                tuple(self.brackets(number)), f"score {self.scores[0, number]:.2f}",
+            )
+            for number in branching[:DRAWN]
+        ]  # fmt: skip
+        title = (
+            f"Projected trees: {self.f1():.0%} of all brackets are gold, score {self.tscore:.2f}"
+        )
+        return side_by_side(pairs, ("gold tree", "projected tree"), title=title)
+
+    def _bars(self) -> Drawing:
+        found = {method: self.f1(method) for method in METHODS} | self.baselines()
+        names = [words(name) for name in found]
+        return plots.bars(
+            names, {"F1": list(found.values())}, strong=[words(self.method)],
+            title=f"Gold brackets found in {len(self.lengths)} sentences, with and without a model",
+            axes=("", "F1 of brackets"),
+        )  # fmt: skip
+
+    def _f1_curves(self) -> Drawing:
+        curves = {m: [self.f1(m, each) for each in self.thresholds] for m in METHODS}
+        level = [self.baselines()["right_branching"]] * len(self.thresholds)
+        named = {
+            words(name): curve for name, curve in (curves | {"right branching": level}).items()
+        }
+        title = "Gold brackets found, by the layer from which spans are cut off"
+        return plots.lines(self.thresholds, named, title=title, axes=(CUT, "F1 of brackets"))
+
+    def _score_curve(self) -> Drawing:
+        title = f"Score of {words(self.method)} trees, by the layer from which spans are cut off"
+        score = {words(self.method): self.scores.mean(1)}
+        return plots.lines(self.thresholds, score, title=title, axes=(CUT, "tscore"))
+
+    def _at(self, threshold: int | None) -> int:
+        if threshold is None:
+            return 0
+        if threshold not in self.thresholds:
+            raise ValueError(f"threshold {threshold} was not measured; {self.thresholds} were")
+        return self.thresholds.index(threshold)
+
+
+def _place(counts: Int[np.ndarray, " sentence"], number: int) -> tuple[int, int]:
+    """Where a sentence's entries stand among those of all."""
+    start = int(counts[:number].sum())
+    return start, start + int(counts[number])

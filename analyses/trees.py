@@ -1,0 +1,180 @@
+"""Trees over the words of a sentence: four forms of one thing.
+
+A tree is nested tuples of positions in a row, mostly pairs: `((1, 2), (3, (4, 5)))`; a single word
+is its position. Its brackets are the spans (start, stop), half open, of all its nodes but the
+words: a table of them says the same. As text, words stand for positions: `((the newt) (does (see
+it)))`. As a graph, nodes are spans and edges lead from a span to its parts. Nothing here recurses,
+since strings of brackets are nested a thousand deep.
+"""
+
+import re
+from collections.abc import Sequence
+from numbers import Integral
+from typing import Any
+
+import networkx as nx
+
+Tree = Any  # a position, or a tuple of trees
+Span = tuple[int, int]
+
+ESCAPED = {"(": "-LRB-", ")": "-RRB-"}  # as treebanks write them
+
+
+def spans_of(tree: Tree) -> list[Span]:
+    """The brackets of a tree, each before those inside it; none for a single word.
+
+    Raises:
+        ValueError: Leaves are not positions in a row, or a bracket holds fewer than two parts.
+    """
+    spans: list[Span] = []
+    opened: list[int] = []
+    following = first_leaf(tree)
+    todo = [tree]
+    while todo:
+        node = todo.pop()
+        if node is None:  # the end of a bracket
+            index = opened.pop()
+            spans[index] = (spans[index][0], following)
+        elif isinstance(node, Integral):
+            if node != following:
+                raise ValueError(f"tree: {node} stands where {following} should: give all in a row")
+            following += 1
+        elif not isinstance(node, tuple | list) or len(node) < 2:
+            raise ValueError(f"tree: {node!r} is no position and no tuple of two parts or more")
+        else:
+            opened.append(len(spans))
+            spans.append((following, following))
+            todo += [None, *reversed(node)]
+    return spans
+
+
+def tree_of(spans: Sequence[Span], start: int, stop: int) -> Tree:
+    """The tree that has these brackets over positions start to stop - 1.
+
+    Raises:
+        ValueError: Brackets cross, come twice, or leave the whole unbracketed.
+    """
+    parts: dict[int, tuple[int, Tree]] = {at: (at + 1, at) for at in range(start, stop)}
+    for first, last in sorted(spans, key=lambda span: span[1] - span[0]):
+        inside, at = [], first
+        while at < last and at in parts:
+            at, part = parts.pop(at)
+            inside.append(part)
+        if at != last or len(inside) < 2:
+            raise ValueError(f"spans: {(first, last)} crosses or repeats another: give a tree's")
+        parts[first] = (last, tuple(inside))
+    if list(parts) != [start] or parts[start][0] != stop:
+        raise ValueError(f"spans: none is the whole, {(start, stop)}; give every bracket")
+    return parts[start][1]
+
+
+def first_leaf(tree: Tree) -> int:
+    """The position of a tree's first word.
+
+    Raises:
+        ValueError: It has none.
+    """
+    while isinstance(tree, tuple | list) and tree:
+        tree = tree[0]
+    if not isinstance(tree, Integral):
+        raise ValueError(f"tree: {tree!r} is no position: give nested tuples of positions")
+    return int(tree)
+
+
+def to_brackets(spans: Sequence[Span], words: Sequence[str]) -> str:
+    """A tree as text; brackets that are words are written -LRB- and -RRB-.
+
+    Args:
+        spans: Its brackets, counted from the first word.
+        words: Its words.
+
+    Raises:
+        ValueError: A word is empty, holds white space, or reads as a word that is escaped; the
+            brackets are not one tree's.
+    """
+    tree_of(spans, 0, len(words))
+    for word in words:
+        if not word or re.search(r"\s|-[LR]RB-", word):
+            raise ValueError(f"words: '{word}' cannot stand in a bracketed text; rename it")
+    opening, closing = [0] * len(words), [0] * len(words)
+    for start, stop in spans:
+        opening[start] += 1
+        closing[stop - 1] += 1
+    texts = (word.translate(str.maketrans(ESCAPED)) for word in words)
+    marked = zip(opening, texts, closing, strict=True)
+    return " ".join("(" * opens + text + ")" * closes for opens, text, closes in marked)
+
+
+def from_brackets(text: str) -> tuple[list[Span], tuple[str, ...]]:
+    """The brackets and words of a tree written as text; the inverse of `to_brackets`.
+
+    Raises:
+        ValueError: Brackets do not match, or are not one tree's.
+    """
+    spans: list[Span] = []
+    opened: list[int] = []
+    words: list[str] = []
+    for token in re.findall(r"[()]|[^\s()]+", text):
+        if token == "(":
+            opened.append(len(spans))
+            spans.append((len(words), 0))
+        elif token == ")":
+            if not opened:
+                raise ValueError(f"text: a bracket closes that none opened after {words}")
+            index = opened.pop()
+            spans[index] = (spans[index][0], len(words))
+        else:
+            words.append(_unescaped(token))
+    if opened or not words:
+        raise ValueError(f"text: {len(opened)} brackets are never closed over {len(words)} words")
+    tree_of(spans, 0, len(words))
+    return spans, tuple(words)
+
+
+def tree_graph(spans: Sequence[Span], words: Sequence[str]) -> nx.DiGraph:
+    """A tree as a directed graph from each span to its parts, in the order of words.
+
+    Args:
+        spans: Its brackets, counted from the first word.
+        words: Its words.
+
+    Returns:
+        Nodes are spans (start, stop), single words among them, with their `text`; the first is
+        the root.
+
+    Raises:
+        ValueError: The brackets are not one tree's.
+    """
+    tree_of(spans, 0, len(words))
+    graph = nx.DiGraph()
+    leaves = [(at, at + 1) for at in range(len(words))]
+    ordered = sorted({*spans, *leaves}, key=lambda span: (span[0], -span[1]))
+    above: list[Span] = []
+    for span in ordered:
+        graph.add_node(span, text=" ".join(words[slice(*span)]))
+        while above and above[-1][1] <= span[0]:
+            above.pop()
+        if above:
+            graph.add_edge(above[-1], span)
+        above.append(span)
+    return graph
+
+
+def graph_spans(graph: nx.DiGraph) -> list[Span]:
+    """The brackets of a tree given as a graph, each before those inside it.
+
+    Raises:
+        ValueError: The graph is no tree, or its edges do not lead from spans to their parts.
+    """
+    spans = sorted((span for span, parts in graph.out_degree if parts), key=lambda s: (s[0], -s[1]))
+    leaves = [span for span, parts in graph.out_degree if not parts]
+    drawn = tree_graph(spans, [""] * len(leaves))
+    if not nx.is_arborescence(graph) or set(drawn.edges) != set(graph.edges):
+        raise ValueError("graph: no tree of spans; edges lead from each span to its parts")
+    return spans
+
+
+def _unescaped(word: str) -> str:
+    for bracket, text in ESCAPED.items():
+        word = word.replace(text, bracket)
+    return word

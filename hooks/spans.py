@@ -1,0 +1,217 @@
+"""Charts of spans: what positions hold in their sentence against what they hold cut off from it.
+
+A sentence is some positions in a row, words; what stands before the first (a start token) is seen
+by every word at all times. The state of a span in context is the sum, over its words, of what the
+last block gives. The state of the span cut off is the same sum where, from a threshold layer
+upwards, no query attends to a word outside the span; positions keep their numbers, and layers
+below the threshold are run on the whole sentence.
+
+Cost: a causal model's state at a word depends on the words before it only, hence of a span on its
+start, so that one pass over each suffix of n words gives all n (n + 1) / 2 spans. A bidirectional
+model needs a pass a span. Passes hold the span alone, from its state below the threshold, and
+those of a length share a batch. Where positions enter attention (rotary), or hooks change the model
+and may count positions, passes hold the whole sentence and keys outside the span are masked.
+
+Source: Murty et al. 2023 (arXiv:2211.01288) and their released code, which runs n (n + 1) / 2
+masked passes over the sentence for any model.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from hooks.models import HookedModel
+from hooks.snapshot import TOKENS_PER_BATCH, Snapshot
+
+Compare = Callable[
+    [Float[Tensor, "row span d_model"], Float[Tensor, "row span d_model"]],
+    Float[Tensor, "row span"],
+]
+
+
+def span_batches(snapshot: Snapshot) -> Iterator[Int[Tensor, " example"]]:
+    """Examples by number, shortest first, in batches that `span_charts` takes.
+
+    Those of a bidirectional model have one length, since its words would attend to padding.
+    """
+    lengths = snapshot.examples.visible.sum(1).cpu()
+    order = lengths.sort(stable=True).indices
+    start = 0
+    while start < len(order):
+        longest = lengths[order[start:]]
+        fits = longest * torch.arange(1, len(longest) + 1) <= TOKENS_PER_BATCH
+        if not _is_causal(snapshot):
+            fits &= longest == longest[0]
+        count = max(1, int(fits.sum()))
+        yield order[start : start + count]
+        start += count
+
+
+def span_charts(
+    snapshot: Snapshot, compare: Compare, *, first: int, thresholds: Sequence[int], uncut: float
+) -> Float[Tensor, "threshold example start stop"]:
+    """How alike each span is in its sentence and cut off from it, in float64.
+
+    Args:
+        snapshot: A transformer and a batch of sentences: examples whose real positions end with
+            the sentence (`span_batches`).
+        compare: A pure function from spans in context and the same spans cut off, in float64.
+        first: The position of each sentence's first word.
+        thresholds: Layers from which attention is cut.
+        uncut: What `compare` gives where nothing is cut: the whole sentence, and in a causal model
+            every span that begins with the first word.
+
+    Returns:
+        Cell (start, stop) is of words start to stop - 1, counted from `first`; `uncut` where that
+        is no span of the example.
+
+    Raises:
+        ValueError: A threshold is no layer of the model, or a bidirectional model is given
+            sentences of several lengths.
+    """
+    _check(snapshot, thresholds)
+    with snapshot.running() as model, torch.no_grad():
+        device = next(iter(snapshot.parameters().values())).device
+        lengths = snapshot.examples.visible.sum(1).to(device) - first
+        states = _states_before(model, snapshot.examples.model_inputs.to(device), thresholds)
+        passes = _Passes(model, first, lengths, _is_causal(snapshot), _is_masked(snapshot))
+        size = (len(lengths), int(lengths.max()) + 1)
+        whole = torch.zeros(*size, snapshot.config.d_model, dtype=torch.float64, device=device)
+        charts = whole.new_full((len(thresholds), *size, size[1]), uncut)
+        for chart, threshold in zip(charts, thresholds, strict=True):
+            for length, rows in passes.rows():
+                sums = passes.states(states[threshold], threshold, rows).double().cumsum(1)
+                is_whole = rows[:, 2] - rows[:, 1] == lengths[rows[:, 0]]
+                whole[rows[is_whole, 0], 1 : length + 1] = sums[is_whole]
+                cut, sentence, start, stops = passes.spans(rows[~is_whole], sums[~is_whole])
+                in_context = whole[sentence, stops] - whole[sentence, start]
+                chart[sentence, start, stops] = compare(in_context, cut)
+    return charts
+
+
+@dataclass(frozen=True)
+class _Passes:
+    """The passes over sentences cut to (sentence, start, stop), each the words of a row."""
+
+    model: Any
+    first: int
+    lengths: Int[Tensor, " example"]
+    is_causal: bool
+    is_masked: bool
+
+    def rows(self) -> Iterator[tuple[int, Int[Tensor, "row 3"]]]:
+        """The passes to make, longest first, in batches of one length; whole sentences too."""
+        longest = int(self.lengths.max())
+        bounds = torch.combinations(torch.arange(longest + 1, device=self.lengths.device))
+        stop = self.lengths[:, None]
+        fits = bounds[:, 1] == stop if self.is_causal else bounds[:, 1] <= stop
+        sentence, bound = fits.nonzero().unbind(1)
+        every = torch.cat([sentence[:, None], bounds[bound]], dim=1)
+        for length in range(longest, 0, -1):
+            width = self.first + (longest if self.is_masked else length)
+            chosen = every[every[:, 2] - every[:, 1] == length]
+            for rows in chosen.split(max(1, TOKENS_PER_BATCH // width)):
+                yield length, rows
+
+    def states(
+        self, before: Float[Tensor, "example pos d_model"], layer: int, rows: Int[Tensor, "row 3"]
+    ) -> Float[Tensor, "row word d_model"]:
+        """What the last block gives at the words of each row, run from a layer."""
+        length = int(rows[0, 2] - rows[0, 1])
+        words = self.first + rows[:, 1, None] + torch.arange(length, device=rows.device)
+        run = self.masked if self.is_masked else self.alone
+        return run(before, layer, rows[:, 0], words)
+
+    def alone(
+        self,
+        before: Float[Tensor, "example pos d_model"],
+        layer: int,
+        sentence: Int[Tensor, " row"],
+        words: Int[Tensor, "row word"],
+    ) -> Float[Tensor, "row word d_model"]:
+        """The same by passes that hold nothing but what precedes the sentence, and the words."""
+        seen = torch.arange(self.first, device=words.device).expand(len(words), -1)
+        inputs = before[sentence[:, None], torch.cat([seen, words], dim=1)]
+        return self.through(inputs, layer)[:, self.first :]
+
+    def masked(
+        self,
+        before: Float[Tensor, "example pos d_model"],
+        layer: int,
+        sentence: Int[Tensor, " row"],
+        words: Int[Tensor, "row word"],
+    ) -> Float[Tensor, "row word d_model"]:
+        """The same by passes over the whole sentence, with all other words masked as keys."""
+        visible = torch.zeros(len(words), before.shape[1], dtype=torch.bool, device=words.device)
+        visible[:, : self.first] = True
+        visible.scatter_(1, words, True)
+
+        def mask(scores: Tensor, hook: Any) -> Tensor:
+            return scores.masked_fill(~visible[:, None, None], -torch.inf)
+
+        layers = range(layer, len(self.model.blocks))
+        hooks = [(f"blocks.{each}.attn.hook_attn_scores", mask) for each in layers]
+        with self.model.hooks(fwd_hooks=hooks):
+            states = self.through(before[sentence], layer)
+        return states.gather(1, words[:, :, None].expand(-1, -1, states.shape[2]))
+
+    def through(
+        self, inputs: Float[Tensor, "row pos d_model"], layer: int
+    ) -> Float[Tensor, "row pos d_model"]:
+        """The residual stream after the last block."""
+        return self.model(inputs, start_at_layer=layer, stop_at_layer=len(self.model.blocks))
+
+    def spans(
+        self, rows: Int[Tensor, "row 3"], sums: Float[Tensor, "row word d_model"]
+    ) -> tuple[Float[Tensor, "row span d_model"], Tensor, Tensor, Tensor]:
+        """The spans that passes give, with their sums: sentence, start and stop of each.
+
+        Of a causal model all spans that begin where the pass does; otherwise the whole pass.
+        """
+        sentence, start, stop = (column[:, None] for column in rows.unbind(1))
+        if not self.is_causal:
+            return sums[:, -1:], sentence, start, stop
+        return sums, sentence, start, start + torch.arange(1, sums.shape[1] + 1, device=rows.device)
+
+
+def _states_before(
+    model: HookedModel, tokens: Int[Tensor, "example pos"], layers: Sequence[int]
+) -> dict[int, Float[Tensor, "example pos d_model"]]:
+    """The residual stream before each layer asked for."""
+    # Tokens that are not contiguous break TransformerLens' MLP.
+    state, states = model(tokens.contiguous(), stop_at_layer=0), {}
+    for layer in range(max(layers) + 1):
+        if layer in layers:
+            states[layer] = state
+        if layer < max(layers):
+            state = model(state, start_at_layer=layer, stop_at_layer=layer + 1)
+    return states
+
+
+def _is_causal(snapshot: Snapshot) -> bool:
+    return snapshot.config.attention_dir == "causal"
+
+
+def _is_masked(snapshot: Snapshot) -> bool:
+    """Whether a pass must hold the whole sentence."""
+    positions = getattr(snapshot.config, "positional_embedding_type", "standard")
+    return positions != "standard" or any(edit.hooks for edit in snapshot.edits)
+
+
+def _check(snapshot: Snapshot, thresholds: Sequence[int]) -> None:
+    n_layers = snapshot.config.n_layers
+    for threshold in thresholds:
+        if not 0 <= threshold < n_layers:
+            raise ValueError(
+                f"threshold {threshold}: this model has the layers 0 to {n_layers - 1}, and with "
+                "none of them cut every span is as in its sentence; give one of them"
+            )
+    lengths = snapshot.examples.visible.sum(1)
+    if not _is_causal(snapshot) and len(lengths.unique()) > 1:
+        raise ValueError(
+            "a bidirectional model's sentences must have one length: take hooks.spans.span_batches"
+        )

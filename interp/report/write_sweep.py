@@ -1,0 +1,96 @@
+"""Write the report of a sweep: its page, which lists every run, and pages of those with results.
+
+    index.html  runs/<run>.html  assets/
+
+A run without saved results has no page: of a thousand, the table and the small multiples tell more.
+"""
+
+from pathlib import Path
+
+from markupsafe import Markup
+
+from analyses.layout import DARK
+from analyses.views import script_json
+from interp.report.differences import differences
+from interp.report.sweep_page import SweepPage, sweep_page
+from interp.report.tables import overview
+from interp.report.write import (
+    DRAWN_BY,
+    check_file,
+    check_out,
+    environment,
+    page_names,
+    write_pages,
+    write_text,
+)
+from interp.run import Run
+from interp.sweep import SweepFolder
+from interp.sweep_results import Members
+
+
+def write_sweep_report(folder: SweepFolder, out: str | Path, *, single_file: bool = False) -> Path:
+    """Writes the report of a sweep, in place of an earlier report.
+
+    Args:
+        folder: The sweep.
+        out: The report's folder; made where missing. With `single_file`, the HTML file.
+        single_file: Writes the sweep's page alone, with all it needs inside.
+
+    Returns:
+        The index, `out/index.html`, or the file.
+
+    Raises:
+        ValueError: No member has begun, one is damaged, or `out` holds something else.
+    """
+    out = Path(out)
+    check_file(out) if single_file else check_out(out)
+    members = begun(folder)
+    runs = list(members.runs)
+    pages = [
+        name if not single_file and has_results(run) else ""
+        for run, name in zip(runs, page_names(runs), strict=True)
+    ]
+    entries = [overview(run, name) for run, name in zip(runs, pages, strict=True)]
+    varied = differences(list(members.runs.values()))
+    page = sweep_page(members, list(zip(entries, varied, strict=True)))
+    if single_file:
+        write_text(out, _rendered(page, is_alone=True))
+        return out
+    write_text(out / "index.html", _rendered(page, is_alone=False))
+    write_pages([(run, each) for run, each in zip(runs, entries, strict=True) if each.page], out)
+    return out / "index.html"
+
+
+def begun(folder: SweepFolder) -> Members:
+    """The members whose folders are there.
+
+    Raises:
+        ValueError: There are none.
+    """
+    every = folder.members()
+    runs = {Run(path): each for path, each in every.items() if (path / "experiment.toml").is_file()}
+    if not runs:
+        raise ValueError(f"{folder.path}: no member has begun; train them with `interp sweep`")
+    return Members(folder, runs, len(every) - len(runs))
+
+
+def has_results(run: Run) -> bool:
+    """Whether anything is saved of a run."""
+    return any((run.path / "results").glob("*/*/*.npz"))
+
+
+def _rendered(page: SweepPage, *, is_alone: bool) -> str:
+    kinds = {card.kind for section in page.sections for card in section.cards}
+    more = [file for kind, file in DRAWN_BY.items() if kind in kinds]
+    return (
+        environment()
+        .get_template("sweep.html")
+        .render(
+            page=page,
+            root="",
+            is_alone=is_alone,
+            stamp="",
+            files=("plotly.min.js", *more, "report.js", "index.js"),
+            dark=Markup(script_json(DARK)),
+        )
+    )

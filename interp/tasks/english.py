@@ -1,0 +1,222 @@
+"""Sentences of the two English tasks: which there are, how one is drawn, what its tree is.
+
+A clause is a subject, an auxiliary that agrees with it, and a verb phrase; subject and object are
+`Det N` with at most one modifier, which never contains another. So there are 30 templates: 5 kinds
+of subject times 6 of verb phrase. Trees are binary: [Subj [Aux VP]], VP = [Vt NP],
+NP = [[Det N] [P [Det N]]] or [[Det N] [Rel X]], where X is [Aux VP] in a subject relative and
+[[Det N] [Aux Vt]] in an object relative. The tense task has the same without auxiliaries.
+
+Source: the sentences of McCoy, Frank and Linzen 2020 (arXiv:2001.03632). Their published grammars'
+probabilities are not those of their published data; those of `interp.tasks` are fitted to the data.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Int, UInt8
+
+NOUNS = (
+    "newt", "orangutan", "peacock", "quail", "raven", "salamander", "tyrannosaurus", "unicorn",
+    "vulture", "walrus", "xylophone", "yak", "zebra",
+)  # fmt: skip
+PLURALS = tuple(f"{noun}{'es' if noun.endswith('s') else 's'}" for noun in NOUNS)
+DETERMINERS = ("the", "some", "my", "your", "our", "her")
+PREPOSITIONS = ("around", "near", "with", "upon", "by", "behind", "above", "below")
+RELATIVIZERS = ("who", "that")
+INTRANSITIVE = ("giggle", "smile", "sleep", "swim", "wait", "move", "change", "read", "eat")
+INTRANSITIVE_PAST = (
+    "giggled", "smiled", "slept", "swam", "waited", "moved", "changed", "read", "ate",
+)  # fmt: skip
+TRANSITIVE = (
+    "entertain", "amuse", "high_five", "applaud", "confuse", "admire", "accept", "remember",
+    "comfort",
+)  # fmt: skip
+TRANSITIVE_PAST = (
+    "entertained", "amused", "high_fived", "applauded", "confused", "admired", "accepted",
+    "remembered", "comforted",
+)  # fmt: skip
+AUXILIARIES = (("does", "doesn't"), ("do", "don't"))
+
+CLASSES = ("Det", "N", "P", "Rel", "Aux", "Vi", "Vt")
+SUBJECTS = ("bare", "PP", "SRC_i", "SRC_t", "ORC")
+PREDICATES = ("intransitive", *SUBJECTS)  # otherwise the kind of object
+MAX_WORDS = 16
+HEAD = 1  # slot of the main subject's noun
+
+# Words of each class to choose from, in the order of CLASSES, and none beyond the last slot.
+CHOICES = np.array(
+    [
+        len(DETERMINERS),
+        2 * len(NOUNS),
+        len(PREPOSITIONS),
+        2,
+        2,
+        len(INTRANSITIVE),
+        len(TRANSITIVE),
+        0,
+    ]
+)
+
+Words = Sequence[str]
+Forms = Mapping[str, tuple[Words, Words]]  # by class, for a singular and a plural noun
+Tree = Any  # a leaf, or a pair of trees
+
+DP: Tree = ("Det", "N")
+PHRASES: Mapping[str, Tree] = {
+    "bare": DP,
+    "PP": (DP, ("P", DP)),
+    "SRC_i": (DP, ("Rel", ("Aux", "Vi"))),
+    "SRC_t": (DP, ("Rel", ("Aux", ("Vt", DP)))),
+    "ORC": (DP, ("Rel", (DP, ("Aux", "Vt")))),
+}
+
+
+def forms(intransitive: tuple[Words, Words], transitive: tuple[Words, Words]) -> Forms:
+    """Words by class, with the verbs' forms for a singular and a plural noun."""
+    fixed = {"Det": DETERMINERS, "N": NOUNS + PLURALS, "P": PREPOSITIONS, "Rel": RELATIVIZERS}
+    same = {name: (words, words) for name, words in fixed.items()}
+    return same | {"Aux": AUXILIARIES, "Vi": intransitive, "Vt": transitive}
+
+
+@dataclass(frozen=True, eq=False)
+class Grammar:
+    """The templates, in order of subject, then predicate.
+
+    Attributes:
+        templates: The classes of each one's words.
+        trees: Each one's tree, over slots counted from 0.
+        codes: Class of each slot as an index into `CLASSES`, and `len(CLASSES)` beyond the last.
+        agrees: Slot of the noun whose number a slot shows, where it shows one.
+        lengths: Words of each.
+        main: Slot of the main auxiliary, or of the main verb where there are no auxiliaries.
+    """
+
+    templates: tuple[tuple[str, ...], ...]
+    trees: tuple[Tree, ...]
+    codes: Int[np.ndarray, "template slot"]
+    agrees: Int[np.ndarray, "template slot"]
+    lengths: Int[np.ndarray, " template"]
+    main: Int[np.ndarray, " template"]
+
+
+@dataclass(frozen=True, eq=False)
+class Sentences:
+    """Sentences as their template and which word of its class stands in each slot."""
+
+    template: Int[np.ndarray, " sentence"]
+    choices: UInt8[np.ndarray, "sentence slot"]
+
+    def __len__(self) -> int:
+        return len(self.template)
+
+    @property
+    def subject(self) -> Int[np.ndarray, " sentence"]:
+        """Kind of subject, as an index into `SUBJECTS`."""
+        return self.template // len(PREDICATES)
+
+    @property
+    def predicate(self) -> Int[np.ndarray, " sentence"]:
+        """Kind of verb phrase, as an index into `PREDICATES`."""
+        return self.template % len(PREDICATES)
+
+    def is_plural(self, slot: Int[np.ndarray, " sentence"]) -> Bool[np.ndarray, " sentence"]:
+        """Whether the noun in each sentence's slot is plural."""
+        return self.choices[np.arange(len(self)), slot] >= len(NOUNS)
+
+
+@lru_cache
+def grammar(has_auxiliaries: bool) -> Grammar:
+    """All templates, with auxiliaries or without."""
+    clauses = [clause(subject, predicate) for subject in SUBJECTS for predicate in PREDICATES]
+    if not has_auxiliaries:
+        clauses = [without_auxiliaries(each) for each in clauses]
+    templates = tuple(leaves(each) for each in clauses)
+    main = [len(leaves(subject)) for subject, _ in clauses]
+    shape = (len(templates), MAX_WORDS)
+    codes, agrees = np.full(shape, len(CLASSES)), np.full(shape, HEAD)
+    for row, classes in enumerate(templates):
+        codes[row, : len(classes)] = [CLASSES.index(each) for each in classes]
+        for slot in range(len(classes)):
+            if slot != main[row] and "N" in classes[:slot]:
+                agrees[row, slot] = nearest_noun(classes, slot)
+    return Grammar(
+        templates=templates,
+        trees=tuple(numbered(each) for each in clauses),
+        codes=codes,
+        agrees=agrees,
+        lengths=np.array([len(each) for each in templates]),
+        main=np.array(main),
+    )
+
+
+def clause(subject: str, predicate: str) -> Tree:
+    """The tree of a clause over word classes."""
+    verb_phrase = "Vi" if predicate == "intransitive" else ("Vt", PHRASES[predicate])
+    return (PHRASES[subject], ("Aux", verb_phrase))
+
+
+def without_auxiliaries(tree: Tree) -> Tree:
+    """The same tree, each auxiliary's sister in its parent's place."""
+    if isinstance(tree, str):
+        return tree
+    left, right = tree
+    if left == "Aux":
+        return without_auxiliaries(right)
+    return (without_auxiliaries(left), without_auxiliaries(right))
+
+
+def leaves(tree: Tree) -> tuple[str, ...]:
+    """The classes of a tree's words from left to right."""
+    return (tree,) if isinstance(tree, str) else (*leaves(tree[0]), *leaves(tree[1]))
+
+
+def numbered(tree: Tree, first: int = 0) -> Tree:
+    """The same tree with each leaf's place, counted from `first`, for its class."""
+    if isinstance(tree, str):
+        return first
+    left, right = tree
+    return (numbered(left, first), numbered(right, first + len(leaves(left))))
+
+
+def nearest_noun(classes: Sequence[str], slot: int) -> int:
+    """Slot of the last noun before a slot: inside a relative clause, what its verb agrees with."""
+    return max(place for place in range(slot) if classes[place] == "N")
+
+
+def draw(
+    grammar: Grammar, weights: tuple[Sequence[float], Sequence[float]], count: int,
+    rng: np.random.Generator,
+) -> Sentences:  # fmt: skip
+    """Sentences with independent subjects and predicates, every word uniform in its class.
+
+    Args:
+        grammar: The templates.
+        weights: Of the kinds of subject and of predicate, in the order of their names.
+        count: How many.
+        rng: Decides everything.
+    """
+    subjects, predicates = (np.asarray(each) / np.sum(each) for each in weights)
+    subject = rng.choice(len(SUBJECTS), count, p=subjects)
+    predicate = rng.choice(len(PREDICATES), count, p=predicates)
+    template = subject * len(PREDICATES) + predicate
+    drawn = rng.random((count, MAX_WORDS)) * CHOICES[grammar.codes[template]]
+    return Sentences(template, drawn.astype(np.uint8))
+
+
+def spelled(
+    grammar: Grammar, sentences: Sentences, table: Int[np.ndarray, "class number choice"]
+) -> Int[np.ndarray, "sentence slot"]:
+    """The id of each word, 0 beyond the last.
+
+    Args:
+        grammar: The templates.
+        sentences: What to spell.
+        table: Id of each word by class, number of the noun it agrees with, and choice.
+    """
+    rows = np.arange(len(sentences))[:, None]
+    agrees = grammar.agrees[sentences.template]
+    plural = (sentences.choices[rows, agrees] >= len(NOUNS)).astype(np.int64)
+    return table[grammar.codes[sentences.template], plural, sentences.choices]

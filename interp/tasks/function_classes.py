@@ -1,0 +1,250 @@
+"""Functions learned in context: pairs (x, f(x)) in a row, f drawn anew for every prompt.
+
+f comes from a mixture of function classes. Beside prompts like those trained on there are prompts
+from outside: convex combinations of two classes, larger or smaller values, other frequencies, other
+numbers of coefficients that are not 0.
+
+Source: Garg et al. 2022 (arXiv:2208.01066) for prompts, classes and loss; Yadlowsky et al. 2023
+(arXiv:2311.00871) for mixtures and what lies outside of them. Both leave y as it comes; here every
+class has variance 1 unless `unit_variance` is off, since otherwise |y| alone tells the class.
+"""
+
+import math
+from typing import Any, ClassVar, Literal
+
+import torch
+from jaxtyping import Float, Int
+from pydantic import Field, model_validator
+from torch import Generator, Tensor
+from torch.nn.functional import pad
+
+from hooks import Examples, Sizes
+from interp.randomness import generator
+from interp.tasks.base import Batch
+from interp.tasks.function_families import (
+    Dense,
+    FunctionClass,
+    InputLaw,
+    Number,
+    Sinusoid,
+    Sparse,
+    names_of,
+    supports,
+)
+from interp.tasks.regression import RegressionTask, prompts
+
+# By split, the label that tells its prompts apart; splits that the classes allow.
+GROUPS = {
+    "test": "class",
+    "combination": "alpha",
+    "scale": "scale",
+    "frequency": "faster",
+    "sparsity": "nnz",
+}
+LINEAR = (Dense, Sparse)
+
+
+class FunctionClasses(RegressionTask):
+    """Values of a function, after examples of it, for functions drawn from a mixture of classes.
+
+    Attributes:
+        d: Numbers of an input.
+        pairs: Pairs of a prompt, so that the last answer follows pairs - 1 examples.
+        classes: The classes of the mixture.
+        weights: Their shares, all alike where left out; 0 leaves one out of the training data.
+        inputs: How inputs are drawn.
+        unit_variance: Whether each class is scaled to values of variance 1.
+        noise: Standard deviation of what is added to every y.
+        active_inputs: Numbers of an input that are not 0, the first ones; all where left out. For
+            schedules that begin with few, whose coefficients stay those of d.
+        active_pairs: Pairs of a training prompt; all where left out.
+        test_prompts: Prompts of every split.
+        alphas: Shares of the first class in the split `combination`.
+        scales: What y is multiplied by in `scale`.
+        frequency_factors: What frequencies are multiplied by in `frequency`.
+    """
+
+    evaluated: ClassVar = ("test",)
+
+    name: Literal["function_classes"] = "function_classes"  # pyright: ignore[reportIncompatibleVariableOverride]  # frozen: may narrow
+    d: int = Field(default=20, ge=1)
+    pairs: int = Field(default=41, ge=2)
+    classes: tuple[FunctionClass, ...] = Field(default=(Dense(),), min_length=1)
+    weights: tuple[Number, ...] | None = None
+    inputs: InputLaw = InputLaw()
+    unit_variance: bool = True
+    noise: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    active_inputs: int | None = Field(default=None, ge=1)
+    active_pairs: int | None = Field(default=None, ge=2)
+    test_prompts: int = Field(default=1280, ge=1)
+    alphas: tuple[Number, ...] = Field(default=(1.0, 0.9, 0.75, 0.5, 0.25, 0.1, 0.0), min_length=1)
+    scales: tuple[Number, ...] = Field(default=(0.3, 1.0, 3.0, 10.0), min_length=1)
+    frequency_factors: tuple[Number, ...] = Field(default=(0.5, 1.0, 2.0), min_length=1)
+
+    @model_validator(mode="after")
+    def _classes_fit(self) -> "FunctionClasses":
+        active = self.active_inputs or self.d
+        for each in self.classes:
+            if isinstance(each, Sparse) and each.nnz > active:
+                raise ValueError(f"classes: nnz {each.nnz} is more than {active} inputs: lower it")
+            if isinstance(each, Sinusoid) and self.d != 1:
+                raise ValueError(f"classes: a sinusoid is of one input, d is {self.d}: set d = 1")
+        if active > self.d or (self.active_pairs or 0) > self.pairs:
+            raise ValueError("active_inputs and active_pairs are at most d and pairs: lower them")
+        return self
+
+    @model_validator(mode="after")
+    def _numbers_fit(self) -> "FunctionClasses":
+        weights = self.shares
+        if len(weights) != len(self.classes) or min(weights) < 0 or sum(weights) <= 0:
+            count = f"one for each of {len(self.classes)} classes"
+            raise ValueError(f"weights {list(weights)}: {count}, none negative, not all 0")
+        if not all(0 <= alpha <= 1 for alpha in self.alphas):
+            raise ValueError(f"alphas {list(self.alphas)}: shares lie between 0 and 1")
+        if min(*self.scales, *self.frequency_factors) <= 0:
+            raise ValueError("scales and frequency_factors must lie above 0")
+        return self
+
+    @property
+    def splits(self) -> tuple[str, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]  # by class
+        """`test` like the training data, and what the classes allow of those from outside."""
+        has = {
+            "combination": len(self.classes) > 1,
+            "frequency": any(isinstance(each, Sinusoid) for each in self.classes),
+            "sparsity": self.d > 1 and any(isinstance(each, LINEAR) for each in self.classes),
+        }
+        return tuple(split for split in GROUPS if has.get(split, True))
+
+    @property
+    def shares(self) -> tuple[float, ...]:
+        """Weights of the classes as given, or all alike."""
+        return (1.0,) * len(self.classes) if self.weights is None else self.weights
+
+    @property
+    def sizes(self) -> Sizes:
+        """Numbers in, one number out, two positions a pair."""
+        return Sizes(d_in=self.d, d_vocab_out=1, n_ctx=2 * self.pairs)
+
+    @property
+    def constants(self) -> dict[str, Any]:
+        """`d`, `pairs`, `noise`, `classes` (names), and `prior` where evidence is exact.
+
+        `prior` has a table a class that is trained on: `weight`, and the law of its coefficients.
+        """
+        names = names_of(self.classes)
+        facts = {"d": self.d, "pairs": self.pairs, "noise": self.noise, "classes": names}
+        trained = [pair for pair in zip(self.shares, self.classes, strict=True) if pair[0] > 0]
+        told = tuple(
+            prior
+            | {"weight": share / sum(self.shares), "scale": prior["scale"] / self._deviation(each)}
+            for share, each in trained
+            if (prior := each.prior(self.active_inputs or self.d)) is not None
+        )
+        return facts | ({"prior": told} if len(told) == len(trained) else {})
+
+    @property
+    def train_count(self) -> None:
+        """None: every batch is drawn anew."""
+        return None
+
+    def data(self, count: int | None, generator: Generator) -> Batch:
+        """Prompts of the mixture, drawn on the generator's device.
+
+        Raises:
+            ValueError: No count is given, and there is no whole training set.
+        """
+        if count is None:
+            raise ValueError("count: function_classes draws without end; say how many prompts")
+        x = self._draw_inputs(count, self.active_pairs or self.pairs, generator)
+        return prompts(
+            x, self._noisy(self._mixed(x, self._kinds(count, generator), generator), generator)
+        )
+
+    def examples(self, split: str, count: int | None, seed: int) -> Examples:
+        """Prompts with the labels `class` (-1 where of none) and what tells the split's apart.
+
+        That is `alpha`, `scale`, `faster` or `nnz`: prompt i has value i of those there are, from
+        the first again after the last. `constants` name it as `group`.
+        """
+        if split not in self.splits:
+            raise ValueError(f"split '{split}' is none of {', '.join(self.splits)}")
+        drawing = generator(seed, 1, 1, list(GROUPS).index(split))
+        x = self._draw_inputs(self.test_prompts, self.pairs, drawing)
+        kinds = self._kinds(len(x), drawing)
+        values = self._group_values(split, len(x))
+        y = self._values(split, x, (kinds, values), drawing)
+        batch = prompts(x, self._noisy(y, drawing))
+        is_of_class = split in ("test", "scale")
+        labels = {"class": kinds if is_of_class else torch.full_like(kinds, -1)}
+        found = Examples(
+            targets=batch["targets"],
+            scored=batch["scored"],
+            inputs=batch["inputs"],
+            labels=labels | ({} if split == "test" else {GROUPS[split]: values}),
+            constants=self.constants | {"group": GROUPS[split]},
+        )
+        return found if count is None else found.head(count)
+
+    def _group_values(self, split: str, count: int) -> Tensor:
+        """By prompt, the number that tells the split's prompts apart."""
+        by_split = {
+            "test": (0,),
+            "combination": self.alphas,
+            "scale": self.scales,
+            "frequency": self.frequency_factors,
+            "sparsity": tuple(range(1, self.d + 1)),
+        }
+        values = torch.tensor(by_split[split])
+        return values[torch.arange(count) % len(values)]
+
+    def _values(
+        self, split: str, x: Tensor, by_prompt: tuple[Tensor, Tensor], drawing: Generator
+    ) -> Float[Tensor, "prompt pair"]:
+        """Noiseless values of a split."""
+        kinds, values = by_prompt
+        if split == "combination":
+            first, second = (self._of(each, x, drawing) for each in self.classes[:2])
+            return values[:, None] * first + (1 - values[:, None]) * second
+        if split == "scale":
+            return values[:, None] * self._mixed(x, kinds, drawing)
+        if split == "frequency":
+            wave = next(each for each in self.classes if isinstance(each, Sinusoid))
+            return wave.draw(x, drawing, values) / self._deviation(wave)
+        if split == "sparsity":
+            return self._sparse(x, values, drawing)
+        return self._mixed(x, kinds, drawing)
+
+    def _draw_inputs(self, count: int, pairs: int, drawing: Generator) -> Tensor:
+        """Inputs; those beyond the active ones are 0."""
+        active = self.active_inputs or self.d
+        return pad(self.inputs.draw((count, pairs, active), drawing), (0, self.d - active))
+
+    def _kinds(self, count: int, drawing: Generator) -> Int[Tensor, " prompt"]:
+        """By prompt, the place of its class."""
+        weights = torch.tensor(self.shares, device=drawing.device)
+        return torch.multinomial(weights, count, replacement=True, generator=drawing)
+
+    def _mixed(self, x: Tensor, kinds: Tensor, drawing: Generator) -> Tensor:
+        y = x.new_zeros(x.shape[:2])
+        for index, each in enumerate(self.classes):
+            rows = (kinds == index).nonzero()[:, 0]
+            y[rows] = self._of(each, x[rows], drawing)
+        return y
+
+    def _of(self, each: FunctionClass, x: Tensor, drawing: Generator) -> Tensor:
+        """Values of one class, scaled as the task says."""
+        return each.draw(x[..., : self.active_inputs], drawing) / self._deviation(each)
+
+    def _sparse(self, x: Tensor, nnz: Tensor, drawing: Generator) -> Tensor:
+        """Linear functions with so many normal coefficients that are not 0."""
+        size = (nnz * self.inputs.second_moment).sqrt() if self.unit_variance else nnz**0
+        drawn = torch.randn(len(x), self.d, generator=drawing) * supports(nnz, self.d, drawing)
+        return torch.einsum("nkd,nd->nk", x, drawn) / size[:, None]
+
+    def _deviation(self, each: FunctionClass) -> float:
+        return math.sqrt(each.variance(self.d, self.inputs)) if self.unit_variance else 1.0
+
+    def _noisy(self, y: Tensor, drawing: Generator) -> Tensor:
+        if not self.noise:
+            return y
+        return y + self.noise * torch.randn(y.shape, generator=drawing, device=drawing.device)

@@ -1,0 +1,293 @@
+import math
+from itertools import combinations
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import multivariate_normal
+from sklearn.linear_model import Lasso, Ridge
+from torch.testing import assert_close
+
+from analyses.bayes_mixture import JITTER, bayes_mixture, components_of, is_enumerable
+from analyses.fitted_baselines import FITTED, boosted_trees, greedy_tree, network
+from analyses.in_context_baselines import (
+    BASELINES,
+    averaging,
+    lasso,
+    lasso_weights,
+    least_squares,
+    nearest,
+    ridge,
+    zero,
+)
+
+DENSE = {"basis": "linear", "nnz": 4, "law": "normal", "scale": 0.5, "weight": 0.7}
+SPARSE = {"basis": "linear", "nnz": 2, "law": "normal", "scale": 0.7, "weight": 0.3}
+SIGNS = {"basis": "linear", "nnz": 2, "law": "sign", "scale": 0.7, "weight": 0.4}
+LINE = {"basis": "linear", "nnz": 1, "law": "normal", "scale": 1.0, "weight": 0.25}
+WAVE = {"basis": "waves", "frequency": 2.5, "law": "normal", "scale": 1.5, "weight": 0.75}
+MIXTURES = {
+    "dense alone": (4, [DENSE | {"weight": 1.0}]),
+    "dense and sparse": (4, [DENSE, SPARSE]),
+    "three": (4, [DENSE, SPARSE, SIGNS]),
+    "line and wave": (1, [LINE, WAVE]),
+}
+
+
+def linear_prompts(count, pairs, d, *, nnz=None, noise=0.0, seed=0):
+    """Inputs, values and coefficients of linear functions with values of variance 1."""
+    drawing = np.random.default_rng(seed)
+    x, w = drawing.normal(size=(count, pairs, d)), drawing.normal(size=(count, d))
+    if nnz is not None:
+        w *= drawing.random((count, d)).argsort(axis=1) < nnz
+    w /= math.sqrt(nnz or d)
+    y = np.einsum("nkd,nd->nk", x, w) + noise * drawing.normal(size=(count, pairs))
+    return torch.tensor(x), torch.tensor(y), torch.tensor(w)
+
+
+def errors(predicted, y):
+    return (predicted - y).square().mean(0)
+
+
+def components(prior, x):
+    """Each component's prior share, design matrix, coefficient mean and variance, one by one."""
+    for each in prior:
+        if each["basis"] == "waves":
+            turned = each["frequency"] * x
+            yield each["weight"], np.hstack([np.sin(turned), np.cos(turned)]), [0, 0], each["scale"]
+            continue
+        places = list(combinations(range(x.shape[1]), each["nnz"]))
+        signs = [[0] * each["nnz"]]
+        if each["law"] == "sign":
+            signs = [
+                [each["scale"] * s for s in row] for row in ([1, 1], [1, -1], [-1, 1], [-1, -1])
+            ]
+        share = each["weight"] / (len(places) * len(signs))
+        for place in places:
+            for mean in signs:
+                yield share, x[:, place], mean, 0.0 if each["law"] == "sign" else each["scale"]
+
+
+def exact_prediction(prior, x, y, k, noise):
+    """The posterior mean of y_k by joint densities of all values, Gaussians by SciPy."""
+    weights, means = [], []
+    for share, design, mean, scale in components(prior, x):
+        centre = design @ np.array(mean, dtype=float)
+        covariance = scale**2 * design @ design.T + noise**2 * np.eye(len(design))
+        seen = covariance[:k, :k]
+        density = multivariate_normal(centre[:k], seen).pdf(y[:k]) if k else 1.0
+        shift = covariance[k, :k] @ np.linalg.solve(seen, y[:k] - centre[:k]) if k else 0.0
+        weights.append(share * density)
+        means.append(centre[k] + shift)
+    return np.dot(weights, means) / np.sum(weights)
+
+
+def test_least_squares_of_smallest_norm_leaves_one_minus_k_over_d():
+    d, count = 10, 4000
+    x, y, _ = linear_prompts(count, 21, d)
+    found = errors(least_squares(x, y), y)
+    expected = torch.tensor([max(0.0, 1 - k / d) for k in range(21)]).double()
+    assert_close(found, expected, atol=0.08, rtol=0)  # 3.3 deviations of |y|^2 over 4,000 prompts
+    assert found[d:].max() < 1e-9
+
+
+def test_least_squares_projects_the_coefficients_on_the_inputs_seen():
+    x, y, w = linear_prompts(5, 4, 6)
+    basis = torch.linalg.qr(x[:, :3].transpose(1, 2)).Q
+    projected = torch.einsum("nde,nfe,nf->nd", basis, basis, w)
+    assert_close(least_squares(x, y)[:, 3], (projected * x[:, 3]).sum(1))
+
+
+def test_averaging_has_its_closed_form_error():
+    d, count, k = 5, 60_000, 8
+    x, y, _ = linear_prompts(count, k + 1, d)
+    # E|mean(y x) - w|^2 for Gaussian inputs is (d + 1) |w|^2 / k, and E|w|^2 is 1.
+    assert errors(averaging(x, y), y)[k] == pytest.approx((d + 1) / k, rel=0.04)
+
+
+@pytest.mark.parametrize("penalty", [0.01, 3.0])
+def test_ridge_is_scikit_learns(penalty):
+    x, y, _ = linear_prompts(3, 9, 4, noise=0.3)
+    found = ridge(x, y, penalty)
+    for k in (1, 3, 8):
+        for prompt in range(3):
+            fitted = Ridge(alpha=penalty, fit_intercept=False).fit(x[prompt, :k], y[prompt, :k])
+            assert found[prompt, k] == pytest.approx(float(fitted.predict(x[prompt, k : k + 1])[0]))
+
+
+def test_ridge_without_a_penalty_to_speak_of_is_least_squares():
+    x, y, _ = linear_prompts(20, 8, 4)
+    assert_close(ridge(x, y, 1e-9)[:, :4], least_squares(x, y)[:, :4], atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize("penalty", [0.3, 0.03, 0.001])
+@pytest.mark.parametrize("k", [3, 12])
+def test_lasso_meets_its_optimality_conditions(penalty, k):
+    x, y, _ = linear_prompts(40, k, 8, nnz=2, noise=0.1)
+    gram, moment = x.transpose(1, 2) @ x / k, torch.einsum("nkd,nk->nd", x, y) / k
+    w = lasso_weights(gram, moment, penalty)
+    slope = moment - torch.einsum("nde,ne->nd", gram, w)  # minus the smooth part's gradient
+    assert_close(slope[w != 0], penalty * w[w != 0].sign(), atol=1e-7, rtol=0)
+    assert slope.abs().max() <= penalty + 1e-7
+
+
+def test_lasso_is_scikit_learns():
+    x, y, _ = linear_prompts(4, 13, 8, nnz=2, noise=0.1)
+    found = lasso(x, y, 0.02)
+    for prompt in range(4):
+        fitted = Lasso(alpha=0.02, fit_intercept=False, tol=1e-10).fit(
+            x[prompt, :12], y[prompt, :12]
+        )
+        expected = float(fitted.predict(x[prompt, 12:])[0])
+        assert found[prompt, 12] == pytest.approx(expected, abs=1e-5)
+
+
+def test_lasso_beats_least_squares_on_sparse_functions():
+    x, y, _ = linear_prompts(300, 11, 20, nnz=2)
+    found, plain = (errors(each(x, y), y)[10] for each in (lasso, least_squares))
+    assert found < 0.5 * plain
+
+
+def test_an_input_that_is_always_zero_gets_no_coefficient():
+    x, y, _ = linear_prompts(5, 6, 3)
+    x = torch.cat([x, torch.zeros_like(x[..., :1])], dim=2)
+    assert lasso(x, y).isfinite().all()
+
+
+def test_nearest_neighbours_are_averaged():
+    x = torch.tensor([[[0.0], [1.0], [2.0], [10.0], [1.4]]]).double()
+    y = torch.tensor([[1.0, 2.0, 6.0, 100.0, 0.0]]).double()
+    assert nearest(x, y, 2)[0].tolist() == [0, 1, 1.5, 4, 4]
+    assert nearest(x, y, 1)[0, -1] == 2
+
+
+def test_one_neighbour_repeats_an_input_that_came_before():
+    x, y, _ = linear_prompts(5, 6, 3)
+    x[:, 5], y[:, 5] = x[:, 2], y[:, 2]
+    assert_close(nearest(x, y, 1)[:, 5], y[:, 5])
+
+
+@pytest.mark.parametrize("name", [*BASELINES, *FITTED])
+def test_later_pairs_and_the_answer_itself_are_not_seen(name):
+    predict = (BASELINES | FITTED)[name]
+    x, y, _ = linear_prompts(3, 6, 2)
+    changed_x, changed_y = x.clone(), y.clone()
+    changed_x[:, 4:] += 1
+    changed_y[:, 3:] -= 1
+    assert_close(predict(changed_x, changed_y)[:, :4], predict(x, y)[:, :4])
+
+
+@pytest.mark.parametrize("name", [*BASELINES, *FITTED])
+def test_without_examples_all_answer_zero(name):
+    x, y, _ = linear_prompts(3, 4, 2)
+    assert not (BASELINES | FITTED)[name](x, y)[:, 0].any()
+
+
+def test_zero_is_zero():
+    x, y, _ = linear_prompts(3, 4, 2)
+    assert not zero(x, y).any()
+
+
+@pytest.mark.parametrize(("d", "prior"), MIXTURES.values(), ids=MIXTURES)
+def test_the_bayes_mixture_is_that_of_joint_gaussian_densities(d, prior):
+    x, y, _ = linear_prompts(3, 6, d, noise=0.5)
+    found = bayes_mixture(x, y, prior, noise=0.4)
+    for prompt in range(3):
+        own = x[prompt].numpy(), y[prompt].numpy()
+        expected = [exact_prediction(prior, *own, k, 0.4) for k in range(6)]
+        assert found[prompt].tolist() == pytest.approx(expected, rel=1e-6, abs=1e-8)
+
+
+def test_for_one_dense_class_bayes_is_ridge():
+    x, y, _ = linear_prompts(10, 9, 4, noise=0.3)
+    found = bayes_mixture(x, y, [DENSE | {"weight": 1.0}], noise=0.3)
+    assert_close(found, ridge(x, y, 0.3**2 / 0.5**2))
+
+
+def test_without_noise_bayes_is_close_to_least_squares():
+    x, y, _ = linear_prompts(200, 9, 4)
+    found = bayes_mixture(x, y, [DENSE | {"weight": 1.0}], noise=0.0)
+    assert_close(errors(found, y), errors(least_squares(x, y), y), atol=1e-2, rtol=0)
+
+
+def test_bayes_finds_the_sparse_class_at_no_cost():
+    x, y, _ = linear_prompts(300, 8, 6, nnz=1)
+    sparse = {"basis": "linear", "nnz": 1, "law": "normal", "scale": 1.0}
+    dense = {"basis": "linear", "nnz": 6, "law": "normal", "scale": 6**-0.5}
+    both = [sparse | {"weight": 0.5}, dense | {"weight": 0.5}]
+    mixed, pure = (
+        errors(bayes_mixture(x, y, each, 0.0), y) for each in (both, [sparse | {"weight": 1.0}])
+    )
+    assert mixed[3:].max() < 0.02
+    assert pure[2:].max() < 0.02
+
+
+def test_known_signs_need_no_more_than_one_pair():
+    drawing = torch.Generator().manual_seed(0)
+    x = torch.randn(50, 3, 4, generator=drawing, dtype=torch.double)
+    y = 0.7 * (x[..., 1] - x[..., 3])
+    found = bayes_mixture(x, y, [SIGNS | {"weight": 1.0}], noise=0.0)
+    assert errors(found, y)[1:].max() < 1e-2
+
+
+def test_prompts_do_not_meet():
+    x, y, _ = linear_prompts(7, 5, 4, noise=0.1)
+    whole = bayes_mixture(x, y, [DENSE, SPARSE], 0.1)
+    assert_close(bayes_mixture(x[2:3], y[2:3], [DENSE, SPARSE], 0.1), whole[2:3])
+
+
+def test_components_are_supports_and_signs():
+    counts = [components_of(each, 4) for each in (DENSE, SPARSE, SIGNS, WAVE)]
+    assert counts == [1, 6, 24, 1]
+
+
+def test_too_many_components_are_refused():
+    prior = [SPARSE | {"nnz": 5}]
+    assert not is_enumerable(prior, 20)
+    with pytest.raises(ValueError, match="15504 components, more than 2000: leave bayes out"):
+        bayes_mixture(torch.zeros(1, 2, 20).double(), torch.zeros(1, 2).double(), prior, 0.0)
+
+
+def test_the_least_noise_is_the_jitter():
+    x, y, _ = linear_prompts(4, 6, 4)
+    assert_close(
+        bayes_mixture(x, y, [DENSE], 0.0), bayes_mixture(x, y, [DENSE], JITTER), atol=0, rtol=0
+    )
+
+
+def test_a_greedy_tree_repeats_what_it_was_fitted_to():
+    x, y, _ = linear_prompts(4, 6, 3)
+    x[:, 5], y[:, 5] = x[:, 2], y[:, 2]
+    assert_close(greedy_tree(x, y)[:, 5], y[:, 5])
+
+
+def test_more_trees_fit_better():
+    x, y, _ = linear_prompts(4, 6, 3)
+    x[:, 5], y[:, 5] = x[:, 2], y[:, 2]
+    few, many = (errors(boosted_trees(x, y, trees), y)[5] for trees in (2, 100))
+    assert many < 0.01 * few
+
+
+def test_a_network_learns_a_linear_function_of_many_examples():
+    x, y, _ = linear_prompts(20, 31, 2)
+    found = errors(network(x, y), y)
+    assert found[30] < 0.05 * float(y.square().mean())
+
+
+def test_networks_train_as_if_alone():
+    x, y, _ = linear_prompts(3, 5, 2)
+    assert_close(network(x, y, 20)[:1], network(x[:1], y[:1], 20))
+
+
+@pytest.mark.parametrize(
+    ("predict", "number", "message"),
+    [
+        (ridge, 0.0, "ridge:0.0: the penalty must lie above 0"),
+        (lasso, -1.0, "lasso:-1.0: the penalty must lie above 0"),
+        (lasso, math.nan, "lasso:nan: the penalty must lie above 0"),
+        (nearest, 0, "nearest:0: at least 1 neighbour"),
+    ],
+)
+def test_numbers_out_of_range_are_refused(predict, number, message):
+    with pytest.raises(ValueError, match=message):
+        predict(*linear_prompts(2, 3, 2)[:2], number)
