@@ -18,7 +18,7 @@ ROW, GAP = 170, 34  # pixels of a panel's height, and between two of them
 TOP, BOTTOM = 60, 100  # pixels above and below the panels: headings; numbers, title and legend
 BETWEEN = 0.025  # share of the width between two panels
 LEGEND = 45  # of these, the legend's
-LEAST = 190  # pixels that a panel needs to be read
+LEAST = 170  # pixels that a panel needs to be read
 SHADE = "rgba(79,163,209,0.35)"  # seen on white and on black
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "x", "star")
 

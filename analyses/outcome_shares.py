@@ -198,7 +198,8 @@ class OutcomeShares(SweepResult):
 
     def _intervals(self, laid: Panels, axes: tuple[str, str]) -> Drawing:
         """A panel a category; what are panels of bars stand side by side in it."""
-        title = f"Share of each outcome, with {self.confidence:.0%} intervals (Wilson)"
+        one = self.categories[0] if len(self.categories) == 1 else "each outcome"
+        title = f"Share of {one}, with {self.confidence:.0%} intervals (Wilson)"
         if len(laid) > len(PALETTE):
             return empty(title, f"{len(laid)} groups are too many to tell apart: see to_frame()")
         names = list(dict.fromkeys(name for places in laid.values() for name in places))

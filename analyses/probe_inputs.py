@@ -7,6 +7,7 @@ position, and the raw input as a feature vector.
 import re
 from collections.abc import Mapping, Sequence
 from numbers import Integral
+from operator import index
 from typing import Any
 
 import numpy as np
@@ -113,7 +114,7 @@ def named_positions(position: Any, n_pos: int) -> tuple[int, ...]:
     listed = tuple(position) if is_list else (position,)
     if not listed or not all(isinstance(each, Integral) for each in listed):
         raise ValueError(f"position = {position!r}: give a number, a list of numbers, or 'all'")
-    return tuple(map(int, listed))
+    return tuple(index(each) for each in listed)
 
 
 def chosen_sites(snapshot: Snapshot, sites: str | Sequence[str] | None) -> list[str]:

@@ -40,7 +40,7 @@ Similarity = Literal["cosine", "euclidean"]
 Against = Literal["mean_split", "random_split", "random_tree"]
 Vectors = Float[Tensor, "row span d_model"]
 
-METHODS: tuple[Method, ...] = get_args(Method)
+METHODS: tuple[str, ...] = get_args(Method)
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,12 @@ class Rules:
     similarity: Similarity = "cosine"
     against: Against = "mean_split"
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        options = {"method": Method, "similarity": Similarity, "against": Against}
+        for name, known in options.items():
+            if (value := getattr(self, name)) not in get_args(known):
+                raise ValueError(f"{name} '{value}': take one of {', '.join(get_args(known))}")
 
 
 def projections(snapshot: Snapshot, rules: Rules) -> dict[str, Tensor]:
@@ -187,11 +193,11 @@ def nearness(one: Vectors, other: Vectors) -> Float[Tensor, "row span"]:
 
 
 # With what a vector compared to itself gives.
-SIMILARITIES: Mapping[Similarity, tuple[Compare, float]] = {
+SIMILARITIES: Mapping[str, tuple[Compare, float]] = {
     "cosine": (cosine, 1.0),
     "euclidean": (nearness, 0.0),
 }
-TREES: Mapping[Method, Callable[[Charts, Lengths], Nodes]] = {
+TREES: Mapping[str, Callable[[Charts, Lengths], Nodes]] = {
     "greedy": greedy_trees,
     "cky": cky_trees,
     "cky_centred": centred_cky_trees,

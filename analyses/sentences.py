@@ -1,6 +1,7 @@
 """The sentences that gold trees are over, without what follows them."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -65,7 +66,7 @@ def sentence_words(examples: Examples) -> list[tuple[str, ...]]:
     return [tuple(row[first:length]) for row, length in zip(texts, lengths, strict=True)]
 
 
-def sentence_table(examples: Examples) -> dict[str, tuple[str, ...] | np.ndarray]:
+def sentence_table(examples: Examples) -> dict[str, Any]:
     """What a result holds of its sentences, one after the other.
 
     Returns:

@@ -6,13 +6,13 @@ paper's greedy rule, unless another is asked for. Its tscore is how much more th
 chance; its tparseval how many of its brackets are the gold tree's (F1), beside trees made without
 looking at the words.
 
-Source: Murty et al. 2023 (arXiv:2211.01288; arXiv:2305.18741 for language models). Where the second
-paper's text and its code differ, the code, unless `against` says otherwise.
+Source: Murty et al. 2023 (arXiv:2211.01288; arXiv:2305.18741 for language models). Where text and
+code of the second differ, the code, unless `against` says otherwise.
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal, get_args
+from typing import Any, ClassVar, Literal
 
 import networkx as nx
 import numpy as np
@@ -21,7 +21,6 @@ from jaxtyping import Float, Int
 
 from analyses import plots
 from analyses.bracketing import baseline_f1, bracketing_f1
-from analyses.layout import words
 from analyses.projection import METHODS, Against, Method, Rules, Similarity, projections
 from analyses.result import Drawing, Drawings, Result, check_needs
 from analyses.sentences import sentence_table
@@ -100,28 +99,24 @@ class TreeProjection(Result):
             seed: Of random splits.
 
         Raises:
-            ValueError: There is no such option, or no such layer.
+            ValueError: An option takes no such value, or the model has no such layer.
         """
         check_needs(cls, snapshot)
-        for value, known in ((method, Method), (similarity, Similarity), (against, Against)):
-            if value not in get_args(known):
-                raise ValueError(f"no option '{value}'; there are {', '.join(get_args(known))}")
-        layers = range(snapshot.config.n_layers) if threshold == "all" else (threshold,)
-        rules = Rules(tuple(layers), method, similarity, against, seed)
-        found = {name: each.numpy() for name, each in projections(snapshot, rules).items()}
+        n_layers = snapshot.config.n_layers
+        layers = tuple(range(n_layers)) if threshold == "all" else (threshold,)
+        rules = Rules(layers, method, similarity, against, seed)
+        found = projections(snapshot, rules)
+        arrays: dict[str, Any] = {name: each.numpy() for name, each in found.items()}
         return cls(
             **sentence_table(snapshot.examples),
-            **found,
-            thresholds=rules.thresholds,
-            method=method,
-            similarity=similarity,
-            against=against,
-        )
+            **arrays,
+            thresholds=layers, method=method, similarity=similarity, against=against,
+        )  # fmt: skip
 
     @property
     def scores(self) -> Float[np.ndarray, "threshold sentence"]:
         """How much more each projected tree is worth than chance."""
-        return self.values[METHODS.index(self.method)] - self.chance  # pyright: ignore[reportArgumentType]  # checked when measured
+        return self.values[METHODS.index(self.method)] - self.chance
 
     @property
     def tscore(self) -> float:
@@ -135,7 +130,7 @@ class TreeProjection(Result):
             method: By default the one that was asked for.
             threshold: By default the headline's.
         """
-        row = METHODS.index(method or self.method)  # pyright: ignore[reportArgumentType]  # as above
+        row = METHODS.index(method or self.method)
         matches = self.matches[row, self._at(threshold)].sum()
         return bracketing_f1(int(matches), int((self.lengths - 1).sum()), len(self.gold))
 
@@ -185,9 +180,9 @@ class TreeProjection(Result):
         rows = []
         for index, threshold in enumerate(self.thresholds):
             for number in range(len(self.lengths)):
-                words = self.sentence(number)
-                found, gold = self.brackets(number, threshold), self.gold_brackets(number)
-                matches = len(set(found) & set(gold))
+                words, gold = self.sentence(number), self.gold_brackets(number)
+                found = self.brackets(number, threshold)
+                matches = len({*found} & {*gold})
                 rows.append({
                     "threshold": threshold,
                     "sentence": " ".join(words),
@@ -215,40 +210,45 @@ class TreeProjection(Result):
             )
             for number in branching[:DRAWN]
         ]  # fmt: skip
-        title = (
-            f"Projected trees: {self.f1():.0%} of all brackets are gold, score {self.tscore:.2f}"
-        )
-        return side_by_side(pairs, ("gold tree", "projected tree"), title=title)
+        found = f"{self.f1():.0%} of all brackets are gold, score {self.tscore:.2f}"
+        names = ("gold tree", "projected tree")
+        return side_by_side(pairs, names, title=f"Projected trees: {found}")
 
     def _bars(self) -> Drawing:
         found = {method: self.f1(method) for method in METHODS} | self.baselines()
-        names = [words(name) for name in found]
+        names = [plots.words(name) for name in found]
         return plots.bars(
-            names, {"F1": list(found.values())}, strong=[words(self.method)],
+            names, {"F1": list(found.values())}, strong=[plots.words(method) for method in METHODS],
             title=f"Gold brackets found in {len(self.lengths)} sentences, with and without a model",
             axes=("", "F1 of brackets"),
         )  # fmt: skip
 
     def _f1_curves(self) -> Drawing:
-        curves = {m: [self.f1(m, each) for each in self.thresholds] for m in METHODS}
+        curves = {plots.words(m): [self.f1(m, each) for each in self.thresholds] for m in METHODS}
         level = [self.baselines()["right_branching"]] * len(self.thresholds)
-        named = {
-            words(name): curve for name, curve in (curves | {"right branching": level}).items()
-        }
-        title = "Gold brackets found, by the layer from which spans are cut off"
-        return plots.lines(self.thresholds, named, title=title, axes=(CUT, "F1 of brackets"))
+        return plots.lines(
+            self._layers(),  # pyright: ignore[reportArgumentType]  # names of layers: plotly takes them
+            curves | {"right branching": level},
+            title="Gold brackets found, by the layer from which spans are cut off",
+            axes=(CUT, "F1 of brackets"),
+        )  # fmt: skip
 
     def _score_curve(self) -> Drawing:
-        title = f"Score of {words(self.method)} trees, by the layer from which spans are cut off"
-        score = {words(self.method): self.scores.mean(1)}
-        return plots.lines(self.thresholds, score, title=title, axes=(CUT, "tscore"))
+        name = plots.words(self.method)
+        return plots.lines(
+            self._layers(),  # pyright: ignore[reportArgumentType]  # the same
+            {name: self.scores.mean(1)},
+            title=f"Score of {name} trees, by the layer from which spans are cut off",
+            axes=(CUT, "tscore"),
+        )  # fmt: skip
+
+    def _layers(self) -> list[str]:
+        return [f"layer {threshold}" for threshold in self.thresholds]
 
     def _at(self, threshold: int | None) -> int:
-        if threshold is None:
-            return 0
-        if threshold not in self.thresholds:
+        if threshold not in (None, *self.thresholds):
             raise ValueError(f"threshold {threshold} was not measured; {self.thresholds} were")
-        return self.thresholds.index(threshold)
+        return 0 if threshold is None else self.thresholds.index(threshold)
 
 
 def _place(counts: Int[np.ndarray, " sentence"], number: int) -> tuple[int, int]:

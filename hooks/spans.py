@@ -77,11 +77,12 @@ def span_charts(
     with snapshot.running() as model, torch.no_grad():
         device = next(iter(snapshot.parameters().values())).device
         lengths = snapshot.examples.visible.sum(1).to(device) - first
-        states = _states_before(model, snapshot.examples.model_inputs.to(device), thresholds)
+        tokens = snapshot.examples.model_inputs[:, : first + int(lengths.max())].to(device)
+        states = _states_before(model, tokens, thresholds)
         passes = _Passes(model, first, lengths, _is_causal(snapshot), _is_masked(snapshot))
-        size = (len(lengths), int(lengths.max()) + 1)
-        whole = torch.zeros(*size, snapshot.config.d_model, dtype=torch.float64, device=device)
-        charts = whole.new_full((len(thresholds), *size, size[1]), uncut)
+        size, d_model = int(lengths.max()) + 1, states[thresholds[0]].shape[2]
+        whole = torch.zeros(len(lengths), size, d_model, dtype=torch.float64, device=device)
+        charts = whole.new_full((len(thresholds), len(lengths), size, size), uncut)
         for chart, threshold in zip(charts, thresholds, strict=True):
             for length, rows in passes.rows():
                 sums = passes.states(states[threshold], threshold, rows).double().cumsum(1)

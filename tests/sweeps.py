@@ -64,3 +64,8 @@ def series_of(
         recorded=pd.DataFrame({"step": steps, "test.accuracy": values}),
         saved_scalars=lambda name: pd.DataFrame() if saved is None else saved,
     )
+
+
+def drawn(drawing: Any) -> dict[str, Any]:
+    """A figure as plotly's JSON."""
+    return drawing.to_plotly_json()

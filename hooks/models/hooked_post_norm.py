@@ -7,9 +7,9 @@ Names and hook points are HookedTransformer's. Of a block's residual stream,
     hook_resid_post   LN2(resid_mid + mlp_out), the next block's resid_pre and what W_U reads
 
 `hook_embed` is the embedding times sqrt(d_model), so that it and `hook_pos_embed` add up to the
-first resid_pre. `hook_pattern`, `hook_attn_out`, `mlp.hook_post` and `hook_mlp_out` see what dropout
-is then applied to; in evaluation mode there is none. A residual stream that is normalised after
-each addition is no sum of what parts write: `decompose_resid` and what builds on it are refused.
+first resid_pre. Dropout, which evaluation mode has none of, comes after `hook_pattern`,
+`hook_attn_out`, `mlp.hook_post` and `hook_mlp_out`. A residual stream that is normalised after each
+addition is no sum of what parts write: `decompose_resid` and what builds on it are refused.
 """
 
 import math
@@ -21,7 +21,11 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import linear
 from transformer_lens import ActivationCache, HookedTransformer, HookedTransformerConfig
-from transformer_lens.components import MLP, Attention, Embed, PosEmbed, TransformerBlock
+from transformer_lens.components.attention import Attention
+from transformer_lens.components.embed import Embed
+from transformer_lens.components.mlps.mlp import MLP
+from transformer_lens.components.pos_embed import PosEmbed
+from transformer_lens.components.transformer_block import TransformerBlock
 
 from hooks.models.base import Sizes
 from hooks.models.post_norm import PostNormConfig
@@ -111,7 +115,7 @@ class PostNormBlock(TransformerBlock):
     def forward(
         self,
         resid_pre: Float[Tensor, "batch pos d_model"],
-        shortformer_pos_embed: None = None,
+        shortformer_pos_embed: Tensor | None = None,
         past_kv_cache_entry: Any = None,
         attention_mask: Any = None,
     ) -> Float[Tensor, "batch pos d_model"]:

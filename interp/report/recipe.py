@@ -2,6 +2,7 @@
 
 import json
 import shlex
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,6 +53,20 @@ def recipe(run: Run) -> Recipe:
     words = ["interp train", source or "experiment.toml", "--out", place, *_machine(run)]
     text = "The experiment is a preset of interp:" if source else SAVE
     return Recipe(text, "\n".join([" ".join(words), *after]))
+
+
+def sweep_recipe(name: str, runs: Iterable[Run]) -> Recipe:
+    """How to make a sweep again, on the device of all its runs where they have one in common.
+
+    Raises:
+        ValueError: An environment.json is not a JSON table.
+    """
+    place = shlex.quote(f"runs/{name}")
+    devices = {json_table(run, "environment.json").get("device") for run in runs}
+    device = f" --device {shlex.quote(str(*devices))}" if len(devices) == 1 and any(devices) else ""
+    commands = (f"sweep sweep.toml --out {place}{device}", f"analyze {place}", f"report {place}")
+    text = "Save the sweep below as sweep.toml, then:"
+    return Recipe(text, "\n".join(f"interp {command}" for command in commands))
 
 
 def preset_call(experiment: Experiment) -> str:

@@ -3,7 +3,6 @@
 The loop is over saved results: no analysis is known by name.
 """
 
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -16,7 +15,7 @@ from analyses.multiples import Trace, multiples, strands
 from analyses.settings import axis_name, columns_of, setting_name, settings_of
 from interp.report.cards import Card, card
 from interp.report.page import UNITS
-from interp.report.recipe import Recipe
+from interp.report.recipe import Recipe, sweep_recipe
 from interp.report.sections import Section, section
 from interp.report.tables import Overview, brief, settings, shown
 from interp.results import saved
@@ -72,7 +71,6 @@ def sweep_page(members: Members, rows: Sequence[tuple[Overview, Mapping[str, Any
     """
     folder, base = members.folder, members.folder.sweep.base
     name, task = folder.path.resolve().name, _shared(members, "task")
-    commands = ("sweep sweep.toml --out", "analyze", "report")
     return SweepPage(
         name=name,
         task=shown(base.task.name),
@@ -87,10 +85,7 @@ def sweep_page(members: Members, rows: Sequence[tuple[Overview, Mapping[str, Any
         sections=sections(members),
         columns=columns(rows),
         rows=rows,
-        recipe=Recipe(
-            "Save the sweep below as sweep.toml, then:",
-            "\n".join(f"interp {command} {shlex.quote(f'runs/{name}')}" for command in commands),
-        ),
+        recipe=sweep_recipe(name, members.runs),
         toml=folder.sweep.to_toml(),
     )
 

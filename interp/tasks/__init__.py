@@ -3,9 +3,11 @@
 from interp.tasks.base import Batch, Task, model_inputs
 from interp.tasks.bit_parity import BitParity
 from interp.tasks.dyck import Dyck
+from interp.tasks.factor_labels import FactorLabels
 from interp.tasks.function_classes import FunctionClasses
 from interp.tasks.modular_arithmetic import ModularArithmetic
 from interp.tasks.question_formation import QuestionFormation
+from interp.tasks.simple_function import SimpleFunction
 from interp.tasks.tense_inflection import TenseInflection
 
 TASKS: dict[str, type[Task]] = {
@@ -15,6 +17,8 @@ TASKS: dict[str, type[Task]] = {
     "tense_inflection": TenseInflection,
     "dyck": Dyck,
     "function_classes": FunctionClasses,
+    "simple_function": SimpleFunction,
+    "factor_labels": FactorLabels,
 }
 
 __all__ = ["TASKS", "Batch", "Task", "model_inputs"]

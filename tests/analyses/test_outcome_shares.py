@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from analyses import OutcomeShares
 from analyses.intervals import wilson_interval
-from tests.sweeps import CATEGORY, DECAY, LR, counted, table_of
+from tests.sweeps import CATEGORY, DECAY, LR, counted, drawn, table_of
 
 PLANTED = counted(lr_0_1=["groks", "groks", "fails"], lr_0_2=["memorises", "groks"])
 
@@ -99,7 +99,7 @@ def test_the_summary_tells_the_share_of_all_runs():
 
 
 def test_bars_carry_their_counts():
-    bars = measured(PLANTED).figures()["outcomes"].to_plotly_json()["data"]
+    bars = drawn(measured(PLANTED).figures()["outcomes"])["data"]
     assert {trace["name"]: trace["text"] for trace in bars} == {
         "groks": ["2", "1"], "memorises": ["", "1"], "fails": ["1", ""],
     }  # fmt: skip
@@ -107,20 +107,20 @@ def test_bars_carry_their_counts():
 
 def test_bars_of_two_axes_have_a_panel_a_row():
     rows = [{LR: lr, DECAY: decay, CATEGORY: "fails"} for lr in (1, 2) for decay in (3, 4, 5)]
-    figure = measured(table_of(rows), axes=(LR, DECAY)).figures()["outcomes"].to_plotly_json()
+    figure = drawn(measured(table_of(rows), axes=(LR, DECAY)).figures()["outcomes"])
     headings = [note["text"] for note in figure["layout"]["annotations"]]
     assert headings == ["lr 1", "lr 2"]
     assert [trace["x"] for trace in figure["data"]] == [["3", "4", "5"]] * 2
 
 
 def test_a_sweep_of_seeds_alone_has_one_bar():
-    figure = measured(PLANTED, axes=()).figures()["outcomes"].to_plotly_json()
+    figure = drawn(measured(PLANTED, axes=()).figures()["outcomes"])
     assert [trace["y"] for trace in figure["data"]] == [[0.6], [0.2], [0.2]]
 
 
 def test_intervals_of_too_many_groups_say_so():
     rows = [{LR: lr, DECAY: decay, CATEGORY: "fails"} for lr in range(9) for decay in (3, 4)]
-    figure = measured(table_of(rows), axes=(LR, DECAY)).figures()["intervals"].to_plotly_json()
+    figure = drawn(measured(table_of(rows), axes=(LR, DECAY)).figures()["intervals"])
     assert "9 groups are too many" in figure["layout"]["annotations"][0]["text"]
 
 

@@ -1,4 +1,5 @@
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -6,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analyses import SeedSpread
-from tests.sweeps import DECAY, LR, series_of, table_of
+from tests.sweeps import DECAY, LR, drawn, series_of, table_of
 
 END = "metrics.test.accuracy"
 
@@ -17,15 +18,16 @@ def ended(*values, lr=0.1, **columns):
 
 
 def at_ends(*rows, **options):
-    options = {"axes": (LR,), "against": LR} | options
-    return SeedSpread.measure(table_of([each for row in rows for each in row]), {}, **options)
+    given: dict[str, Any] = {"axes": (LR,), "against": LR} | options
+    return SeedSpread.measure(table_of([each for row in rows for each in row]), {}, **given)
 
 
 def over_steps(*records, failed=(), **options):
     """Runs of one setting, each with its steps and accuracies."""
     rows = [{LR: 0.1, END: 0.5, "failure": "x" if i in failed else ""} for i in range(len(records))]
     series = {f"run-{index}": series_of(*record) for index, record in enumerate(records)}
-    return SeedSpread.measure(table_of(rows), series, **({"axes": (LR,)} | options))
+    given: dict[str, Any] = {"axes": (LR,)} | options
+    return SeedSpread.measure(table_of(rows), series, **given)
 
 
 def test_the_median_is_of_a_settings_runs():
@@ -77,7 +79,7 @@ def test_the_summary_names_the_settings_with_extreme_medians():
 def test_where_no_run_has_a_last_value_medians_are_nan():
     found = over_steps(([0], [0.5]), ([0, 10], [0.5, math.nan]), failed=[0, 1])
     assert found.counts.tolist() == [[2, 0]]
-    assert math.isnan(found.summary()["lowest_median"])
+    assert math.isnan(float(found.summary()["lowest_median"]))
 
 
 ACCURACIES = st.lists(st.integers(0, 100).map(lambda each: each / 100), min_size=1, max_size=12)
@@ -110,27 +112,27 @@ def test_against_an_axis_the_table_has_a_row_a_setting():
 
 
 def test_every_seed_is_drawn_to_its_end():
-    figure = over_steps(([0, 10, 20], [0, 0, 0]), ([0, 10], [0, 1])).plot().to_plotly_json()
+    figure = drawn(over_steps(([0, 10, 20], [0, 0, 0]), ([0, 10], [0, 1])).plot())
     (seeds,) = [trace for trace in figure["data"] if trace["name"] == "one seed"]
     np.testing.assert_equal(seeds["x"], [0, 10, 20, math.nan, 0, 10, math.nan])
 
 
 def test_the_median_is_the_boldest_line():
-    figure = over_steps(([0, 10], [0, 1]), ([0, 10], [0, 0.5])).plot().to_plotly_json()
+    figure = drawn(over_steps(([0, 10], [0, 1]), ([0, 10], [0, 0.5])).plot())
     widths = {trace["name"]: trace["line"]["width"] for trace in figure["data"]}
     assert max(widths, key=lambda name: widths[name]) == "median"
 
 
 def test_against_an_axis_the_other_makes_panels():
     rows = [ended(0.5, lr=lr, **{DECAY: decay}) for decay in (3, 4) for lr in (0.1, 0.2)]
-    figure = at_ends(*rows, axes=(LR, DECAY)).plot().to_plotly_json()
+    figure = drawn(at_ends(*rows, axes=(LR, DECAY)).plot())
     headings = [note["text"] for note in figure["layout"]["annotations"]]
     assert headings == ["weight decay 3", "weight decay 4"]
     assert figure["layout"]["xaxis"]["ticktext"] == ["0.1", "0.2"]
 
 
 def test_every_run_has_a_dot():
-    figure = at_ends(ended(0.1, 0.2, 0.9), ended(0.5, 0.7, lr=0.2)).plot().to_plotly_json()
+    figure = drawn(at_ends(ended(0.1, 0.2, 0.9), ended(0.5, 0.7, lr=0.2)).plot())
     assert figure["data"][0]["y"] == [0.1, 0.2, 0.9, 0.5, 0.7]
 
 

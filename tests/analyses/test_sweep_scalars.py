@@ -41,7 +41,7 @@ def test_runs_are_read_at_the_steps_of_all_of_them():
 
 def test_many_steps_are_chosen_evenly_with_both_ends():
     every = range(0, 5000, 10)
-    steps, values = over_steps(*sweep_of(series_of(every, np.sqrt(every))), NAME)
+    steps, values = over_steps(*sweep_of(series_of(every, np.sqrt(every).tolist())), NAME)
     assert (len(steps), steps[0], steps[-1]) == (STEPS, 0, 4990)
     np.testing.assert_allclose(values[0], np.sqrt(steps))
 

@@ -124,6 +124,13 @@ def test_views_are_on_white_in_a_dark_notebook(notebook):
     assert notebook.run(f"getComputedStyle({root}).backgroundColor") == "rgb(255, 255, 255)"
 
 
+def test_frames_of_neurons_are_as_pale_in_a_notebook_as_in_a_report(notebook):
+    inside = "document.querySelector('iframe').contentDocument"
+    frames = f"[...{inside}.querySelectorAll('[style*=\"1px solid black\"]')]"
+    told = notebook.run(f"{frames}.map(frame => getComputedStyle(frame).borderTopColor)")
+    assert set(told) == {"rgb(227, 232, 236)"}
+
+
 def test_every_view_of_a_page_is_drawn(tab, tmp_path):
     attention = [[[1.0, 0.0], [0.25, 0.75]]]
     heads = View("AttentionHeads", {"tokens": ["a", "b"], "attention": attention}, "Heads")

@@ -111,7 +111,7 @@ def test_a_folder_may_hold_its_config(save, tmp_path):
     save(plain_config(model), "config.json")
     save(state_of(model), "3.pt")
     run = import_run(tmp_path / "given", tmp_path / "run", TASK)
-    assert run.experiment.model.act_fn == "gelu"
+    assert run.experiment.fields["model.act_fn"] == "gelu"
 
 
 def test_a_step_inside_the_file_counts_where_the_name_has_none(imported):

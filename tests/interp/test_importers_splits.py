@@ -153,7 +153,7 @@ def progress_folder(save):
 def test_a_file_of_no_step_states_the_split_of_its_folder(progress_folder, tmp_path):
     run = import_run(progress_folder, tmp_path / "run", TASK)
     assert run.steps == (0, 100, 200)
-    assert run.experiment.task.train_pairs == "3-5 20 48"
+    assert run.experiment.fields["task.train_pairs"] == "3-5 20 48"
     last = progress_state(200)["embed.W_E"].T
     assert torch.equal(run.parameters(200)["embed.W_E"], last)
     assert len(run.series().metrics) == 201

@@ -9,7 +9,7 @@ import pytest
 
 from interp.experiment import load_experiment
 from interp.importers import import_run
-from interp.report.recipe import recipe
+from interp.report.recipe import recipe, sweep_recipe
 from interp.run import Run
 from tests.foreign import PLAIN, TASK, demo_archive, hooked_state, progress_state, state_of
 from tests.interp.pages import contents
@@ -64,6 +64,20 @@ def test_a_folder_that_does_not_say_its_device_leaves_it_to_the_machine(folder):
 
 def test_a_trained_run_is_made_again_where_it_was_made(run):
     assert "--out runs/tiny --device cpu\n" in recipe(run).commands
+
+
+@pytest.mark.parametrize(
+    ("stated", "option"),
+    [("cpu cpu", " --device cpu"), ("cpu cuda", ""), ("cpu ?", ""), ("? ?", "")],
+)
+def test_a_sweep_is_made_again_on_the_device_of_all_its_runs(tmp_path, stated, option):
+    runs = [Run(tmp_path / name) for name in ("one", "two")]
+    for run, device in zip(runs, stated.split(), strict=True):
+        run.path.mkdir()
+        facts = {} if device == "?" else {"device": device}
+        (run.path / "environment.json").write_text(json.dumps(facts))
+    first = sweep_recipe("my sweep", runs).commands.splitlines()[0]
+    assert first == f"interp sweep sweep.toml --out 'runs/my sweep'{option}"
 
 
 def test_a_run_name_is_quoted_in_commands(folder):

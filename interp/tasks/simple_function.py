@@ -1,0 +1,92 @@
+"""The simple function task: one linear function a prompt, and its inputs as what a probe looks for.
+
+As dense linear functions of `function_classes`, with values w x left as they come, and with the
+last input of each prompt as labels `x_0`, `x_1`, ..: how well they can be read off the
+representation of that input alone, without its context, is the weights component. It is an error,
+so that lower is better.
+
+Source: Fu et al. 2024 (arXiv:2309.06054), the simple function task, as far as it is known to us: w
+and x Gaussian, y = w x, the dimension swept to beyond 30. Model, steps and the probe's layer are
+not; 10 to 50 numbers, prompts of 41 pairs and no curriculum, which would hide the plateau, are our
+choice.
+"""
+
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field
+from torch import Generator
+
+from hooks import Examples, Sizes
+from interp.randomness import generator
+from interp.tasks.base import Batch
+from interp.tasks.function_families import Dense, InputLaw
+from interp.tasks.regression import RegressionTask, prompts
+
+
+class SimpleFunction(RegressionTask):
+    """y = w x, with w and x drawn anew for every prompt.
+
+    Attributes:
+        d: Numbers of an input.
+        pairs: Pairs of a prompt.
+        unit_variance: Whether w is divided by sqrt(d), so that y has variance 1.
+        test_prompts: Prompts of the split `test`.
+    """
+
+    splits: ClassVar = ("test",)
+    evaluated: ClassVar = ("test",)
+
+    name: Literal["simple_function"] = "simple_function"  # pyright: ignore[reportIncompatibleVariableOverride]  # frozen: may narrow
+    d: int = Field(default=20, ge=1)
+    pairs: int = Field(default=41, ge=2)
+    unit_variance: bool = False
+    test_prompts: int = Field(default=1280, ge=1)
+
+    @property
+    def sizes(self) -> Sizes:
+        """Numbers in, one number out, two positions a pair."""
+        return Sizes(d_in=self.d, d_vocab_out=1, n_ctx=2 * self.pairs)
+
+    @property
+    def constants(self) -> dict[str, Any]:
+        """`d`, `pairs`, `noise` (none) and the `prior` of the coefficients."""
+        prior = {"basis": "linear", "nnz": self.d, "law": "normal", "weight": 1.0}
+        scale = self.d**-0.5 if self.unit_variance else 1.0
+        return {
+            "d": self.d,
+            "pairs": self.pairs,
+            "noise": 0.0,
+            "prior": (prior | {"scale": scale},),
+        }
+
+    @property
+    def train_count(self) -> None:
+        """None: every batch is drawn anew."""
+        return None
+
+    def data(self, count: int | None, generator: Generator) -> Batch:
+        """Prompts, drawn on the generator's device.
+
+        Raises:
+            ValueError: No count is given, and there is no whole training set.
+        """
+        if count is None:
+            raise ValueError("count: simple_function draws without end; say how many prompts")
+        x = InputLaw().draw((count, self.pairs, self.d), generator)
+        y = Dense().draw(x, generator)
+        return prompts(x, y / self.d**0.5 if self.unit_variance else y)
+
+    def examples(self, split: str, count: int | None, seed: int) -> Examples:
+        """Prompts with the labels `x_0` .. of their last input."""
+        if split not in self.splits:
+            raise ValueError(f"split '{split}' is none of {', '.join(self.splits)}")
+        batch = self.data(self.test_prompts, generator(seed, 1, 1, 0))
+        last = batch["inputs"][:, -2]
+        found = Examples(
+            targets=batch["targets"],
+            scored=batch["scored"],
+            inputs=batch["inputs"],
+            labels={f"x_{i}": last[:, i] for i in range(self.d)},
+            constants=self.constants,
+        )
+        return found if count is None else found.head(count)
