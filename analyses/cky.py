@@ -113,8 +113,8 @@ def _by_length(charts: Charts, choose: Choice, *, nested: bool) -> list[Tensor]:
     return kept
 
 
-def _trees(splits: list[Int[Tensor, "start sentence"]], lengths: Lengths) -> Nodes:
-    """The nodes of each sentence's tree, from the best split of every span."""
+def _trees(splits: list[Tensor], lengths: Lengths) -> Nodes:
+    """The nodes of each sentence's tree, from the best split of every span, [start, sentence]."""
     size, device = len(splits) + 2, lengths.device
     nodes = torch.zeros(size, size, len(lengths), dtype=torch.bool, device=device)
     nodes[0, lengths, torch.arange(len(lengths), device=device)] = True

@@ -56,9 +56,9 @@ class Rules:
     """
 
     thresholds: tuple[int, ...] = (0,)
-    method: Method = "greedy"
-    similarity: Similarity = "cosine"
-    against: Against = "mean_split"
+    method: str = "greedy"
+    similarity: str = "cosine"
+    against: str = "mean_split"
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -142,7 +142,7 @@ def of_charts(
 
 
 def chance_values(
-    charts: Charts, lengths: Lengths, nodes: Nodes, against: Against, generator: torch.Generator
+    charts: Charts, lengths: Lengths, nodes: Nodes, against: str, generator: torch.Generator
 ) -> Float[Tensor, " sentence"]:
     """What a tree's value is held against.
 
@@ -176,7 +176,7 @@ def span_nodes(examples: Examples, first: int, size: int) -> Nodes:
     """The gold trees' brackets as charts of truths, single words left out."""
     nodes = torch.zeros(len(examples), size, size, dtype=torch.bool)
     for row, tree in enumerate(examples.trees or ()):
-        spans = torch.tensor(spans_of(tree)).reshape(-1, 2) - first
+        spans = torch.tensor(spans_of(tree), dtype=torch.long).reshape(-1, 2) - first
         nodes[row, spans[:, 0], spans[:, 1]] = True
     return nodes
 
@@ -205,7 +205,7 @@ TREES: Mapping[str, Callable[[Charts, Lengths], Nodes]] = {
 
 
 def _batches(
-    snapshot: Snapshot, thresholds: Sequence[int], similarity: Similarity
+    snapshot: Snapshot, thresholds: Sequence[int], similarity: str
 ) -> Iterator[tuple[Int[Tensor, " sentence"], Tensor, Lengths, Nodes]]:
     """Numbers of sentences, their charts by threshold, their words, their gold brackets."""
     first = first_word(snapshot.examples)

@@ -55,7 +55,7 @@ html { color-scheme: light; background: white; }
 body { font: 15px/1.5 system-ui, sans-serif; color: #1b2630; margin: 0 auto; max-width: 60rem;
   padding: 0.5rem 1rem; }
 section { margin-bottom: 2rem; }
-h2 { font-size: 1.1rem; margin: 0 0 0.75rem; }
+h2 { font-size: 1.1rem; margin: 0 0 0.75rem; } .view h3 { font-size: 0.9rem; font-weight: 500; }
 p { color: #56636e; margin: 0.75rem 0 0; max-width: 44rem; }
 .view { position: relative; overflow-x: auto; max-width: 46rem; }
 .adding-network label { margin-right: 1rem; white-space: nowrap; }

@@ -112,7 +112,7 @@ def test_small_multiples_have_a_panel_a_setting(page):
 
 
 def test_small_multiples_have_a_curve_a_run(analysed_sweep, page):
-    first = Run(next(iter(analysed_sweep.members()))).metrics()
+    first = Run(next(iter(analysed_sweep.members()))).series().metrics
     figures = [figure for name, figure in drawings(page).items() if name.startswith("metric-")]
     (accuracy,) = [
         figure for figure in figures if figure["layout"]["yaxis"]["title"]["text"][0] == "a"
@@ -133,7 +133,7 @@ def test_long_curves_are_thinned(tmp_path):
 
 
 def test_the_table_has_a_column_a_setting(page):
-    head = re.search(r'<table class="runs">.*?</thead>', page, re.DOTALL)[0]
+    (head,) = re.findall(r'<table class="runs">.*?</thead>', page, re.DOTALL)
     assert all(f">{name}</th>" in head for name in ("weight decay", "lr", "seed"))
     assert '<th scope="col">Task</th>' not in head
 

@@ -1,0 +1,93 @@
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from analyses.bracketing import (
+    balanced,
+    baseline_f1,
+    bracketing_f1,
+    left_branching,
+    random_share,
+    random_tree,
+    right_branching,
+)
+from analyses.trees import from_brackets, tree_of
+from tests.oracles import every_tree, tree_odds
+
+counts = st.integers(1, 30)
+
+
+def test_shapes_of_five_words():
+    assert tree_of(right_branching(5), 0, 5) == (0, (1, (2, (3, 4))))
+    assert tree_of(left_branching(5), 0, 5) == ((((0, 1), 2), 3), 4)
+    assert tree_of(balanced(5), 0, 5) == ((0, 1), (2, (3, 4)))
+
+
+@given(counts, st.sampled_from([right_branching, left_branching, balanced]))
+def test_shapes_are_binary_trees_over_all_words(count, shape):
+    spans = shape(count)
+    assert len(spans) == count - 1
+    tree_of(spans, 0, count)
+
+
+@given(counts, st.integers(0, 99))
+def test_random_trees_are_binary_trees_over_all_words(count, seed):
+    spans = random_tree(count, torch.Generator().manual_seed(seed))
+    assert len(spans) == count - 1
+    tree_of(spans, 0, count)
+
+
+@pytest.mark.parametrize("count", range(2, 8))
+def test_how_likely_a_bracket_is_agrees_with_all_trees(count):
+    trees = every_tree(0, count)
+    assert sum(map(tree_odds, trees)) == pytest.approx(1)
+    for start in range(count - 1):
+        for stop in range(start + 2, count + 1):
+            expected = sum(tree_odds(tree) for tree in trees if (start, stop) in tree)
+            assert random_share((start, stop), count) == pytest.approx(expected)
+
+
+def test_random_trees_hold_brackets_as_often_as_is_likely():
+    generator, count = torch.Generator().manual_seed(0), 6
+    drawn = [random_tree(count, generator) for _ in range(2000)]
+    for span in [(0, 2), (1, 3), (2, 6), (1, 5)]:
+        share = random_share(span, count)
+        error = math.sqrt(share * (1 - share) / len(drawn))
+        assert sum(span in tree for tree in drawn) / len(drawn) == pytest.approx(
+            share, abs=4 * error
+        )
+
+
+def test_f1_of_the_same_tree_is_1():
+    assert bracketing_f1(matches=7, found=7, gold=7) == 1
+
+
+def test_f1_is_the_harmonic_mean_of_precision_and_recall():
+    precision, recall = 3 / 4, 3 / 8
+    expected = 2 * precision * recall / (precision + recall)
+    assert bracketing_f1(matches=3, found=4, gold=8) == pytest.approx(expected)
+
+
+def test_without_brackets_f1_is_not_defined():
+    assert math.isnan(bracketing_f1(0, 0, 0))
+
+
+def test_baselines_of_a_sentence_by_hand():
+    gold, words = from_brackets("((our yak) (does (see ((my yaks) (who ((some yak) (do read)))))))")
+    # Ten brackets of eleven words; those that end the sentence begin at 0, 2, 3, 4, 6, 7 and 9.
+    assert baseline_f1([gold], [len(words)]) == pytest.approx({
+        "right_branching": 7 / 10,
+        "left_branching": 2 / 10,  # the whole and (our yak)
+        "balanced": 3 / 10,  # and (do read)
+        "random": (1 + 2 * 1 / 2 + 1 / 9 + 1 / 8 + 1 / 7 + 1 / 5 + 1 / 4 + 2 * 1 / 3) / 10,
+    })  # fmt: skip
+
+
+def test_baselines_of_a_corpus_count_brackets_not_sentences():
+    right, left = right_branching(4), left_branching(3)
+    found = baseline_f1([right, left, []], [4, 3, 1])
+    assert found["right_branching"] == pytest.approx((3 + 1) / 5)
+    assert found["left_branching"] == pytest.approx((1 + 2) / 5)
