@@ -110,8 +110,8 @@ def named_positions(position: Any, n_pos: int) -> tuple[int, ...]:
     """
     if isinstance(position, str) and position == "all":
         return tuple(range(n_pos))
-    is_list = isinstance(position, Sequence) and not isinstance(position, str)
-    listed = tuple(position) if is_list else (position,)
+    is_one = isinstance(position, str) or not isinstance(position, Sequence)
+    listed: tuple[Any, ...] = (position,) if is_one else tuple(position)
     if not listed or not all(isinstance(each, Integral) for each in listed):
         raise ValueError(f"position = {position!r}: give a number, a list of numbers, or 'all'")
     return tuple(index(each) for each in listed)

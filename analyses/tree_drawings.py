@@ -97,7 +97,8 @@ def _draw(
         ends = [(x[span], rows[span]), corner, (x[part], rows[part]), (math.nan, math.nan)]
         drawn[span in shared].corners.extend(ends)
     for span in spans:
-        drawn[span in shared].dots.append((x[span], rows[span], graph.nodes[span]["text"]))
+        text = html.escape(graph.nodes[span]["text"], quote=False)
+        drawn[span in shared].dots.append((x[span], rows[span], text))
 
 
 def _brackets(strokes: Strokes, is_shared: bool) -> list[dict[str, Any]]:
@@ -119,7 +120,12 @@ def _brackets(strokes: Strokes, is_shared: bool) -> list[dict[str, Any]]:
 
 def _words(places: Sequence[tuple[TwoTrees, float]]) -> list[dict[str, Any]]:
     """Words in the middle, and a heading above each sentence."""
-    words = [(0, top + at, word) for pair, top in places for at, word in enumerate(pair.words)]
+    # Plotly reads markup in text and drops what looks like a tag of another kind.
+    words = [
+        (0, top + at, html.escape(word, quote=False))
+        for pair, top in places
+        for at, word in enumerate(pair.words)
+    ]
     headings = [(0, top - 1.1, f"<b>{html.escape(pair.heading)}</b>") for pair, top in places]
     return [
         {

@@ -29,7 +29,6 @@ from analyses.trees import Span, to_brackets, tree_graph
 from hooks import Snapshot
 
 DRAWN = 3  # sentences whose trees are drawn
-CUT = "first layer that is cut"
 
 
 @dataclass(frozen=True, eq=False)
@@ -226,24 +225,19 @@ class TreeProjection(Result):
     def _f1_curves(self) -> Drawing:
         curves = {plots.words(m): [self.f1(m, each) for each in self.thresholds] for m in METHODS}
         level = [self.baselines()["right_branching"]] * len(self.thresholds)
-        return plots.lines(
-            self._layers(),  # pyright: ignore[reportArgumentType]  # names of layers: plotly takes them
-            curves | {"right branching": level},
-            title="Gold brackets found, by the layer from which spans are cut off",
-            axes=(CUT, "F1 of brackets"),
-        )  # fmt: skip
+        return self._curves("Gold brackets found", curves | {"right branching": level}, "F1")
 
     def _score_curve(self) -> Drawing:
         name = plots.words(self.method)
-        return plots.lines(
-            self._layers(),  # pyright: ignore[reportArgumentType]  # the same
-            {name: self.scores.mean(1)},
-            title=f"Score of {name} trees, by the layer from which spans are cut off",
-            axes=(CUT, "tscore"),
-        )  # fmt: skip
+        return self._curves(f"Score of {name} trees", {name: self.scores.mean(1)}, "tscore")
 
-    def _layers(self) -> list[str]:
-        return [f"layer {threshold}" for threshold in self.thresholds]
+    def _curves(self, what: str, curves: Mapping[str, Any], unit: str) -> Drawing:
+        layers = np.array([f"layer {threshold}" for threshold in self.thresholds])
+        title, axes = (
+            f"{what}, by the layer from which spans are cut off",
+            ("first layer cut", unit),
+        )
+        return plots.lines(layers, curves, title=title, axes=axes)
 
     def _at(self, threshold: int | None) -> int:
         if threshold not in (None, *self.thresholds):

@@ -1,6 +1,7 @@
 """The published code's charts, trees and scores, and a slow re-computation of them."""
 
 import itertools
+from typing import Any
 
 import numpy as np
 import pytest
@@ -112,9 +113,8 @@ def test_trees_of_every_threshold_are_those_of_masked_passes(kind):
         trees = [greedy_tree(c, 0, n) for c, n in zip(charts, LENGTHS, strict=True)]
         assert own_spans(found, threshold) == trees
         for row, (chart, tree) in enumerate(zip(charts, trees, strict=True)):
-            inner = [span for i, j in tree for span in ((i, j),)][1:]
             leaves = [(i, i + 1) for i in range(LENGTHS[row])] if tree else []
-            worth = sum(chart[span] for span in [*inner, *leaves])
+            worth = sum(chart[span] for span in [*tree[1:], *leaves])
             assert found["values"][0, threshold, row] == pytest.approx(worth, abs=1e-9)
 
 
@@ -233,5 +233,6 @@ def test_cells_of_a_chart_that_are_no_spans_are_not_numbers():
 
 @pytest.mark.parametrize("option", ["method", "similarity", "against"])
 def test_an_option_that_is_not_known_is_refused(option):
+    options: dict[str, Any] = {option: "other"}
     with pytest.raises(ValueError, match=f"{option} 'other': take one of"):
-        Rules(**{option: "other"})
+        Rules(**options)

@@ -40,7 +40,8 @@ def post_norm() -> Any:
 def model_of(kind: str) -> Any:
     if kind == "post_norm":
         return post_norm()
-    return random_model(SIZES, n_layers=3, **(CAUSAL | BOTH_WAYS)[kind])
+    config: dict[str, Any] = (CAUSAL | BOTH_WAYS)[kind]
+    return random_model(SIZES, n_layers=3, **config)
 
 
 def snapshot_of(model: Any, lengths: tuple[int, ...] = LENGTHS, first: int = 1) -> Snapshot:

@@ -1,0 +1,250 @@
+import dataclasses
+import math
+from typing import Any
+
+import networkx as nx
+import numpy as np
+import pytest
+import torch
+
+from analyses import plots
+from analyses.bracketing import baseline_f1, left_branching, right_branching
+from analyses.projection import METHODS
+from analyses.tree_projection import TreeProjection
+from analyses.trees import from_brackets
+from hooks import Examples, Sizes, Snapshot, build
+from hooks.models import MLPConfig, PostNormConfig
+from tests.planted import tiny_config
+
+SIZES = Sizes(d_vocab=20, d_vocab_out=20, n_ctx=10)
+WORDS = (("<s>", "the", "newt", "does", "see", "it", "."), ("<s>", "go", "on", ".", ".", ".", "."),
+         ("<s>", "stop", ".", ".", ".", ".", "."))  # fmt: skip
+TREES = (((1, 2), (3, (4, 5))), (1, 2), 1)
+TOKENS = torch.randint(20, (3, 7), generator=torch.Generator().manual_seed(0))
+GOLD = [[(0, 5), (0, 2), (2, 5), (3, 5)], [(0, 2)], []]
+
+
+def examples_of(rows: tuple[int, ...] = (0, 1, 2), tokens: torch.Tensor = TOKENS) -> Examples:
+    nothing = torch.zeros_like(tokens)
+    every = Examples(nothing, nothing.bool(), tokens, trees=TREES, words=WORDS)
+    return every.at(torch.tensor(rows))
+
+
+def snapshot_of(examples: Examples | None = None, n_layers: int = 3) -> Snapshot:
+    config = PostNormConfig(n_layers=n_layers, d_model=12, n_heads=2)
+    return Snapshot.of(build(config, SIZES, seed=0), examples or examples_of())
+
+
+def drawn_data(figure: Any) -> dict[str, Any]:
+    return plots.as_data(figure)
+
+
+def measured(**options: Any) -> TreeProjection:
+    return TreeProjection.measure(snapshot_of(), **options)
+
+
+@pytest.fixture(scope="module")
+def found() -> TreeProjection:
+    return measured(threshold="all")
+
+
+def holding(result: TreeProjection, spans: list[list[tuple[int, int]]]) -> TreeProjection:
+    """The same with other projected trees."""
+    flat = [span for each in spans for span in each]
+    matches = [len({*one} & {*other}) for one, other in zip(spans, GOLD, strict=True)]
+    return dataclasses.replace(
+        result,
+        thresholds=(0,),
+        values=result.values[:, :1],
+        chance=result.chance[:1],
+        spans=np.array([flat], dtype=np.int16),
+        matches=np.array([[matches]] * len(METHODS)),
+    )
+
+
+def test_sentences_are_the_words_of_the_gold_trees(found):
+    texts = [found.sentence(number) for number in range(3)]
+    assert texts == [("the", "newt", "does", "see", "it"), ("go", "on"), ("stop",)]
+
+
+def test_gold_brackets_are_those_of_the_examples(found):
+    assert [found.gold_brackets(number) for number in range(3)] == GOLD
+
+
+def test_every_threshold_has_its_trees(found):
+    assert found.thresholds == (0, 1, 2)
+    for threshold in found.thresholds:
+        alone = measured(threshold=threshold)
+        assert alone.thresholds == (threshold,)
+        assert alone.brackets(0) == found.brackets(0, threshold)
+        assert alone.tscore == pytest.approx(found.scores[threshold].mean())
+
+
+def test_sentences_of_one_or_two_words_leave_no_choice(found):
+    assert (found.brackets(1), found.brackets(2)) == ([(0, 2)], [])
+    assert found.scores[:, 1:] == pytest.approx(0)
+
+
+def test_one_sentence_of_two_words_is_a_whole_corpus():
+    result = TreeProjection.measure(snapshot_of(examples_of((1,))))
+    assert result.f1() == 1
+    assert result.tscore == pytest.approx(0)
+
+
+def test_single_words_alone_have_no_f1():
+    result = TreeProjection.measure(snapshot_of(examples_of((2, 2))))
+    summary = result.summary()
+    assert math.isnan(result.f1())
+    assert math.isnan(float(summary["f1_random"]))
+    assert summary["tscore"] == 0
+    assert np.isnan(result.to_frame()["f1"].to_numpy()).all()
+    assert drawn_data(result.plot())["data"]
+
+
+def test_the_gold_trees_themselves_have_an_f1_of_1(found):
+    assert holding(found, GOLD).f1() == 1
+
+
+def test_f1_counts_brackets_of_all_sentences(found):
+    trees = [left_branching(5), [(0, 2)], []]
+    assert holding(found, trees).f1() == pytest.approx(3 / 5)  # both wholes, and (the newt)
+
+
+def test_baselines_are_those_of_the_gold_trees(found):
+    assert found.baselines() == baseline_f1(GOLD, [5, 2, 1])
+    assert found.baselines()["right_branching"] == pytest.approx(4 / 5)
+
+
+def test_what_follows_a_sentence_changes_nothing(found):
+    tokens = TOKENS.clone()
+    tokens[0, 6:], tokens[1, 3:], tokens[2, 2:] = 7, 7, 7
+    other = TreeProjection.measure(snapshot_of(examples_of(tokens=tokens)), threshold="all")
+    np.testing.assert_allclose(other.values, found.values, atol=1e-6)
+    assert (other.spans == found.spans).all()
+
+
+def test_the_order_of_sentences_changes_nothing_but_their_order(found):
+    turned = TreeProjection.measure(snapshot_of(examples_of((2, 0, 1))), threshold="all")
+    assert [turned.brackets(number, 1) for number in (1, 2, 0)] == [
+        found.brackets(number, 1) for number in (0, 1, 2)
+    ]
+    np.testing.assert_allclose(turned.scores[:, [1, 2, 0]], found.scores, atol=1e-6)
+
+
+def test_methods_are_scored_beside_the_one_that_is_kept():
+    results = {method: measured(method=method) for method in METHODS}
+    for method, result in results.items():
+        summary = result.summary()
+        assert summary["tparseval"] == summary[f"f1_{method}"]
+        assert [summary[f"f1_{each}"] for each in METHODS] == [
+            results[each].f1() for each in METHODS
+        ]
+
+
+def test_cky_branches_to_the_left_since_the_model_is_causal():
+    assert measured(method="cky").brackets(0) == left_branching(5)
+
+
+def test_a_tree_is_worth_less_against_the_mean_of_its_nodes_splits_where_they_are_best():
+    assert (measured().scores >= -1e-9).all()
+    assert (measured(method="cky", against="random_tree").scores >= -1e-9).all()
+
+
+@pytest.mark.parametrize("threshold", [3, -1])
+def test_a_threshold_that_is_no_layer_is_refused(threshold):
+    with pytest.raises(ValueError, match=rf"threshold {threshold}: .* layers 0 to 2"):
+        measured(threshold=threshold)
+
+
+def test_a_threshold_that_was_not_measured_is_refused():
+    with pytest.raises(ValueError, match=r"threshold 1 was not measured; \(0,\) were"):
+        measured().brackets(0, 1)
+
+
+def test_examples_without_trees_are_refused():
+    snapshot = snapshot_of(dataclasses.replace(examples_of(), trees=None))
+    with pytest.raises(ValueError, match="TreeProjection needs gold trees"):
+        TreeProjection.measure(snapshot)
+
+
+def test_models_without_attention_are_refused():
+    sizes = Sizes(d_vocab=20, d_vocab_out=20, n_ctx=7)
+    model = build(MLPConfig(d_model=4, d_mlp=4), sizes, seed=0)
+    with pytest.raises(ValueError, match="TreeProjection needs attention"):
+        TreeProjection.measure(snapshot_of().on(examples_of()).of(model, examples_of()))
+
+
+def test_models_of_both_directions_are_measured():
+    config = tiny_config(n_layers=2, attention_dir="bidirectional", normalization_type="LN")
+    snapshot = Snapshot.of(build(config, SIZES, seed=0), examples_of())
+    result = TreeProjection.measure(snapshot, method="cky", threshold="all")
+    assert result.values[1] == pytest.approx(result.values.max(0))
+
+
+def test_trees_are_graphs(found):
+    assert nx.is_arborescence(found.tree(0, 2))
+    assert set(found.gold_tree(0)) == {*GOLD[0], *((at, at + 1) for at in range(5))}
+    assert found.gold_tree(0).nodes[3, 5]["text"] == "see it"
+
+
+def test_the_frame_has_a_row_a_threshold_and_sentence(found):
+    frame = found.to_frame()
+    assert frame[["threshold", "words"]].to_numpy().tolist() == [
+        [threshold, words] for threshold in (0, 1, 2) for words in (5, 2, 1)
+    ]
+    np.testing.assert_allclose(frame["score"], found.scores.ravel())
+
+
+def test_trees_in_the_frame_are_text_that_can_be_read_back(found):
+    row = found.to_frame().iloc[3]  # the first sentence at threshold 1
+    assert from_brackets(row["gold"]) == (GOLD[0], found.sentence(0))
+    assert from_brackets(row["tree"]) == (found.brackets(0, 1), found.sentence(0))
+    shared = len({*GOLD[0]} & {*found.brackets(0, 1)})
+    assert row["f1"] == pytest.approx(shared / 4)
+
+
+def test_what_is_kept_of_a_sentence_is_small():
+    many = examples_of().at(torch.arange(300) % 3)
+    result = TreeProjection.measure(snapshot_of(many))
+    fields = (getattr(result, field.name) for field in dataclasses.fields(result))
+    held = sum(each.nbytes for each in fields if isinstance(each, np.ndarray))
+    assert held / 300 < 150  # bytes
+
+
+def test_thresholds_are_compared_only_where_there_are_several(found):
+    assert list(measured().figures()) == ["trees", "f1"]
+    assert list(found.figures()) == ["trees", "f1", "f1_by_threshold", "tscore_by_threshold"]
+
+
+def test_curves_are_over_thresholds(found):
+    traces = drawn_data(found.figures()["tscore_by_threshold"])["data"]
+    assert traces[0]["x"] == ["layer 0", "layer 1", "layer 2"]
+    assert traces[0]["y"] == pytest.approx(found.scores.mean(1).tolist())
+
+
+def test_bars_are_f1_of_methods_then_of_baselines(found):
+    bar = drawn_data(found.figures()["f1"])["data"][0]
+    assert bar["x"][:4] == ["greedy", "cky", "cky centred", "right branching"]
+    assert bar["y"][0] == pytest.approx(found.f1())
+
+
+def drawn(result: TreeProjection) -> tuple[set[str], set[str], list[str]]:
+    """Words below brackets drawn as shared, and as of one tree alone; and all words."""
+    _, shared, _, single, words, _ = drawn_data(result.figures()["trees"])["data"]
+    return set(shared["text"]), set(single["text"]), words["text"]
+
+
+def test_brackets_that_the_trees_do_not_share_are_marked(found):
+    shared, single, words = drawn(holding(found, [right_branching(5), [(0, 2)], []]))
+    assert shared == {"the newt does see it", "does see it", "see it"}
+    assert single == {"the newt", "newt does see it"}
+    assert words == ["the", "newt", "does", "see", "it"]
+
+
+def test_a_tree_that_is_gold_has_no_marks(found):
+    assert drawn(holding(found, GOLD))[1] == set()
+
+
+def test_titles_tell_the_scores(found):
+    title = drawn_data(holding(found, GOLD).figures()["trees"])["layout"]["title"]["text"]
+    assert "100% of all brackets are gold" in title
