@@ -8,6 +8,7 @@ import torch
 from interp.device import prepare_process
 from tests.bench import (
     checkpoint_series,
+    cky,
     fourier_powers,
     logistic_probes,
     mlp_stack,
@@ -15,6 +16,7 @@ from tests.bench import (
     ridge_probes,
     streaming,
     training_step,
+    tree_projection,
 )
 
 
@@ -40,11 +42,13 @@ if __name__ == "__main__":
         streaming.compare,
         ridge_probes.compare,
         logistic_probes.compare,
+        tree_projection.compare,
+        cky.compare,
         checkpoint_series.compare,
         report_again.compare,
     )
     for compare in benchmarks:
         found = compare()
         plain, ours = 1000 * found.plain, 1000 * found.ours
-        goal = found.goal or "none"
-        print(f"| {found.name} | {plain:.1f} | {ours:.1f} | {found.ratio:.1f} | {goal} |")
+        figures = f"{plain:.1f} | {ours:.1f} | {found.ratio:.1f} | {found.goal or 'none'}"
+        print(f"| {found.name} | {figures} |", flush=True)
