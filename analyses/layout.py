@@ -95,17 +95,31 @@ def wrapped(names: Sequence[str], width: int) -> list[str]:
 def logarithmic(curves: Mapping[str, Any]) -> dict[str, Any]:
     """A logarithmic axis that names every power of ten, or fewer where there are many.
 
-    Within two powers it names 1, 2 and 5 of each.
+    Within two powers it names 1, 2 and 5 of each; where not two of these lie among the values,
+    evenly spaced round numbers.
     """
     values = np.concatenate([np.ravel(np.asarray(each, dtype=float)) for each in curves.values()])
-    powers = np.log10(values[np.isfinite(values) & (values > 0)])
+    known = values[np.isfinite(values) & (values > 0)]
+    powers = np.log10(known)
     decades = np.ptp(powers) if len(powers) else 0
     if decades > 2:  # plotly writes powers of ten a quarter larger than all other ticks
         smaller = {"exponentformat": "power", "tickfont": {"size": TICK / 1.25}}
         return {"type": "log", "dtick": math.ceil(decades / 8)} | smaller
     first, last = (math.floor(powers.min()), math.ceil(powers.max())) if len(powers) else (0, 0)
     ticks = [digit * 10.0**power for power in range(first - 1, last + 2) for digit in (1, 2, 5)]
+    if len(known) and sum(known.min() <= tick <= known.max() for tick in ticks) < 2:
+        ticks = _round_numbers(float(known.min()), float(known.max()))
     return {"type": "log", "tickvals": ticks, "ticktext": [f"{tick:g}" for tick in ticks]}
+
+
+def _round_numbers(low: float, high: float) -> list[float]:
+    """Three to eight evenly spaced round numbers of a range, or its only one."""
+    if low == high:
+        return [low]
+    least = (high - low) / 8
+    power = 10.0 ** math.floor(math.log10(least))
+    spacing = next(digit * power for digit in (1, 2, 5, 10) if digit * power >= least)
+    return [spacing * i for i in range(math.ceil(low / spacing), math.floor(high / spacing) + 1)]
 
 
 def line(x: Any, y: Any, name: str, style: dict[str, Any]) -> dict[str, Any]:

@@ -34,12 +34,10 @@ class Layout:
         """Numbers a member."""
         return sum(map(_count, self.shapes.values()))
 
-    def join(
-        self, members: Sequence[Mapping[str, Tensor]], prefix: str = ""
-    ) -> Shaped[Tensor, "member parameter"]:
-        """One row a member, of its parameters or, under a prefix, of what belongs to them."""
+    def join(self, members: Sequence[Mapping[str, Tensor]]) -> Shaped[Tensor, "member parameter"]:
+        """One row a member, of its parameters or of what belongs to each of them."""
         return torch.stack(
-            [torch.cat([row[prefix + name].flatten() for name in self.shapes]) for row in members]
+            [torch.cat([row[name].flatten() for name in self.shapes]) for row in members]
         )
 
     def split(self, matrix: Shaped[Tensor, "*member parameter"]) -> dict[str, Tensor]:

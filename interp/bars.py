@@ -47,7 +47,10 @@ def sweep_bar() -> Iterator[Callable[[int, int, int], None]]:
             told = f"members  {rate / max(unfinished, 1):,.0f} steps/s each"
             told += f"  {rate:,.0f} model-steps/s"
             progress.start_task(bar)
-            progress.update(bar, completed=done, total=members, description=told, visible=True)
+            is_visible = members > 0  # of a sweep that is finished already there is none to show
+            progress.update(
+                bar, completed=done, total=members, description=told, visible=is_visible
+            )
 
         yield on_progress
 

@@ -14,6 +14,8 @@ import typer
 from interp import cli_training
 from interp.cli_training import Threads, set_threads
 
+INTERRUPTED = 130  # what the parser ends with after Ctrl-C
+
 app = typer.Typer(
     help="Train small transformers on tasks whose answer is known; measure when structure appears.",
     no_args_is_help=True,
@@ -170,17 +172,18 @@ def main() -> None:
     if len(sys.argv) == 1:
         sys.argv.append("--help")
     try:
-        sys.exit(app(standalone_mode=False))
+        status = app(standalone_mode=False)
     except (ValueError, OSError) as error:
         _fail(str(error))
-    except KeyboardInterrupt:
-        typer.echo("interp: stopped; the same command carries on", err=True)
-        sys.exit(130)
     except Exception as error:
         # Usage errors come from the parser, whose own exceptions say how to print themselves.
         if not hasattr(error, "format_message"):
             raise
         _fail(error.format_message())  # pyright: ignore[reportAttributeAccessIssue]
+    else:
+        if status == INTERRUPTED:
+            typer.echo("interp: stopped; the same command carries on", err=True)
+        sys.exit(status)
 
 
 def _fail(message: str) -> None:

@@ -91,6 +91,7 @@ def sweep(
     set_threads(1)
     from interp.groups import described, grouped
     from interp.sweep import SweepFolder, load_sweep
+    from interp.sweeping import check_folder
     from interp.workers import worker_count
 
     what = load_sweep(file)
@@ -98,10 +99,12 @@ def sweep(
     if not dry_run:
         _train_sweep(what, out, device, workers, stack)
         return
-    left = SweepFolder(out, what).left()
+    folder = SweepFolder(out, what)
+    check_folder(folder)
+    left = folder.left()
     typer.echo(f"{len(what.members())} members, {len(left)} of them to be trained into {out}")
     workers = workers or worker_count(device)
-    for line in described(grouped(left, device, stack, workers), device):
+    for line in described(grouped(left, device, stack, workers), device, workers):
         typer.echo(line)
 
 

@@ -64,10 +64,10 @@ def grouped(
     alike: dict[str, dict[Path, Experiment]] = {}
     for path, experiment in members.items():
         alike.setdefault(stack_key(experiment).to_toml(), {})[path] = experiment
-    groups = []
+    groups, parts = [], math.ceil(workers / max(len(alike), 1))
     for some in alike.values():
         paths = list(some)
-        size = stack or min(stack_size(some[paths[0]], device), math.ceil(len(paths) / workers))
+        size = stack or min(stack_size(some[paths[0]], device), math.ceil(len(paths) / parts))
         groups += [
             Group({path: some[path] for path in paths[first : first + size]})
             for first in range(0, len(paths), size)
@@ -82,9 +82,15 @@ def stack_size(experiment: Experiment, device: Device) -> int:
     return ON_CPU if experiment.model.kind == "mlp" else 1
 
 
-def described(groups: Sequence[Group], device: Device) -> list[str]:
-    """One line a size of group: how many models, how large, how long by a short timing."""
-    lines = []
+def described(groups: Sequence[Group], device: Device, workers: int = 1) -> list[str]:
+    """One line a size of group: how many models, how large, how long by a short timing; and all.
+
+    Args:
+        groups: What is to be trained.
+        device: Where.
+        workers: How many train at once.
+    """
+    lines, total = [], 0.0
     alike: dict[tuple[str, int], list[Group]] = {}
     for each in groups:
         alike.setdefault((stack_key(each.first).to_toml(), len(each)), []).append(each)
@@ -93,11 +99,16 @@ def described(groups: Sequence[Group], device: Device) -> list[str]:
         model = build(group.first.model, group.first.task.sizes, seed=0)
         size = sum(parameter.numel() for _, parameter in model.named_parameters())
         seconds = seconds_a_step(group, device) * training.steps * len(same)
+        total += seconds
         together = "alone" if len(group) == 1 else f"in a stack of {len(group)}"
         lines.append(
             f"{len(same) * len(group)} models of {size:,} parameters, each {together}, "
             f"{training.steps:,} steps: at most {_duration(seconds)} of one worker"
         )
+    used = min(workers, len(groups))
+    if len(lines) > 1 or used > 1:
+        lines.append(f"in all at most {_duration(total)} of one worker: {_duration(total / used)} "
+                     f"with {used} at work")  # fmt: skip
     return lines
 
 
@@ -119,12 +130,15 @@ def seconds_a_step(group: Group, device: Device) -> float:
         def run(steps: int) -> None:
             stepper.advance(stepper.step + steps)
 
-    run(1)
+    steps = training_of(experiments[0]).steps
+    first = min(1, steps - 1)  # slower than others, and not timed unless it is all
+    timed = min(TIMED, steps - first)
+    run(first)
     _wait(place)
     start = time.perf_counter()
-    run(TIMED)
+    run(timed)
     _wait(place)
-    return (time.perf_counter() - start) / TIMED
+    return (time.perf_counter() - start) / timed
 
 
 def _wait(device: torch.device) -> None:

@@ -73,9 +73,7 @@ def assembled(
     layout = Layout({name: shapes[name] for name in names if is_trained(name, training)})
     trained = layout.join([state.parameters for state in states]).to(device)
     moments = {
-        moment: layout.join([state.moments for state in states], f"{moment}/").to(device)
-        if states[0].moments
-        else torch.zeros_like(trained)
+        moment: layout.join([_remembered(state, moment) for state in states]).to(device)
         for moment in MOMENTS[training.optimizer]
     }
     frozen = {
@@ -87,6 +85,14 @@ def assembled(
     leaf = trained.requires_grad_()
     optimizer = StackOptimizer.of(leaf, trainings, moments, step)
     return Parts(tuple(experiments), model, layout, leaf, frozen, optimizer, step)
+
+
+def _remembered(state: State, moment: str) -> dict[str, Tensor]:
+    """A moment of every parameter: 0 before the first update, and where a lone model needs none."""
+    return {
+        name: state.moments.get(f"{moment}/{name}", torch.zeros_like(value))
+        for name, value in state.parameters.items()
+    }
 
 
 def states_of(parts: Parts, rows: Sequence[list[Row]]) -> list[State]:
@@ -139,7 +145,8 @@ class Stepper:
         self._runs: dict[int | None, Callable[[], object]] = {}  # a step for each width
 
     def advance(self, to: int) -> None:
-        """Makes updates up to a step, without waiting for the device."""
+        """Makes updates up to a step, which training has, without waiting for the device."""
+        assert to <= training_of(self.parts.experiments[0]).steps
         while self.step < to:
             if self._window is None or not self._window.start <= self.step < self._window.end:
                 self._load()
@@ -148,7 +155,7 @@ class Stepper:
             for step in range(self.step, end):
                 width = self._window.width(step)
                 run = self._runs.get(width) or self._prepare(width)
-                if self._drops and not self.is_captured:
+                if self._drops:  # a graph, too, reads the seed when it is replayed
                     torch.manual_seed(dropout_seed(self.parts.experiments[0], step))
                 run()
             self.step = end

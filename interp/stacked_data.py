@@ -66,9 +66,8 @@ class Window:
         return [*self.table.values(), *order, self.rates]
 
     def _shapes(self) -> list[object]:
-        return [self.is_shared, self.is_whole, self.order is None, *self.table] + [
-            each.shape for each in self._tensors()
-        ]
+        flags = [self.is_shared, self.is_whole, self.order is None, self.all_scored]
+        return [*flags, *self.table] + [each.shape for each in self._tensors()]
 
     def width(self, step: int) -> int | None:
         """What the batch of a step is padded to; None where there is no padding to do."""

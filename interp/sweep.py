@@ -11,8 +11,7 @@
     [analyses.SeedSpread]              # options of results of the whole; [[...]] for several
     scalar = "test.loss"
 
-Each member is an ordinary run folder inside the sweep's, named by what is its own and a hash of
-its experiment.
+Each member is a run folder inside the sweep's, named by what is its own and a hash of it.
 """
 
 import itertools
@@ -39,11 +38,17 @@ from interp.run import Run
 from interp.train import is_done_with
 from interp.training import Frozen
 
-SEED_PATHS = ("seeds.model", "seeds.data", "seeds.order")
+
+def _values(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        raise ValueError('a table; put the path in quotes: "training.lr" = [0.1, 1.0]')
+    if not isinstance(value, list | tuple):
+        raise ValueError("give a list of values")
+    return value
 
 
 def _seeds(value: Any) -> Any:
-    return tuple(range(value)) if isinstance(value, int) else value
+    return tuple(range(value)) if isinstance(value, int) else _values(value)
 
 
 def _tables(value: Any) -> Any:
@@ -59,15 +64,17 @@ class Sweep(Frozen):
     Attributes:
         base: What all members share.
         vary: Values by the path of a field (`training.lr`).
-        mode: grid makes every combination, zip takes the lists side by side.
+        vary: Values by the path of a field (`training.lr`).
+        mode: grid makes every combination, zip goes through lists of one length side by side.
         seeds: Each sets the seeds of model, data and order; a number n stands for 0 to n - 1.
-        analyses: Options of results of the whole by name, a table a result; one measured with its
-            defaults where left out. They change no member.
+        analyses: Options of results of the whole by name, a table a result; defaults where empty.
     """
 
     name: Name
     base: Experiment
-    vary: dict[str, tuple[Any, ...]] = Field(default_factory=dict)
+    vary: dict[str, Annotated[tuple[Any, ...], BeforeValidator(_values)]] = Field(
+        default_factory=dict
+    )
     mode: Literal["grid", "zip"] = "grid"
     seeds: Annotated[tuple[NonNegativeInt, ...], BeforeValidator(_seeds)] = (0,)
     analyses: dict[str, Tables] = Field(default_factory=dict)
@@ -79,7 +86,7 @@ class Sweep(Frozen):
                 raise ValueError(f"vary.{field}: an empty list; give at least one value")
             if field.startswith("seeds"):
                 raise ValueError(f"vary.{field}: seeds go into 'seeds', as a number or a list")
-        lengths = {field: len(values) for field, values in self.vary.items()}
+        lengths = {field: len(self.vary[field]) for field in self.axes}
         if self.mode == "zip" and len(set(lengths.values())) > 1:
             told = ", ".join(f"{field} has {length}" for field, length in lengths.items())
             raise ValueError(f"vary: zip needs lists of one length; {told}")
@@ -130,11 +137,11 @@ class Sweep(Frozen):
         return tomli_w.dumps(self.model_dump(mode="json", exclude_none=True))
 
     def _combinations(self) -> Iterator[dict[str, Any]]:
-        rows = itertools.product if self.mode == "grid" else zip
-        if not self.vary:
-            yield {}
-            return
-        for row in rows(*self.vary.values()):
+        rows = itertools.product(*self.vary.values())
+        if self.mode == "zip" and self.vary:
+            most = max(map(len, self.vary.values()))
+            rows = zip(*(each * (most // len(each)) for each in self.vary.values()), strict=True)
+        for row in rows:
             yield dict(zip(self.vary, row, strict=True))
 
 
@@ -189,7 +196,7 @@ def load_sweep(source: str | Path) -> Sweep:
         sweep = Sweep.model_validate({"name": safe_name(path.stem)} | table)
         sweep.members()
     except ValidationError as error:
-        raise ValueError(f"{path}: {readable(error)}") from None
+        raise ValueError(f"{path}: {readable(error).removeprefix('experiment: ')}") from None
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
     return sweep
@@ -236,6 +243,8 @@ def _slug(values: Mapping[str, Any], seed: int) -> str:
 
 
 def _told(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return "-".join(map(_told, value))
     if isinstance(value, bool) or not isinstance(value, int | float):
         return str(value.get("name", "table") if isinstance(value, dict) else value)
-    return f"{value:g}"
+    return f"{value:g}".replace("+", "")  # 1e+20 would become 1e-20 in a folder's name

@@ -36,23 +36,25 @@ def train_sweep(
             (all others are).
     """
     folder = SweepFolder(Path(path), sweep)
-    _claim(folder)
+    check_folder(folder)
+    file, text = folder.path / "sweep.toml", sweep.to_toml().encode()
+    if not file.is_file() or file.read_bytes() != text:
+        write_whole(file, text)
     groups = grouped(folder.left(), device, stack, workers)
     train_groups(groups, workers=workers, device=device, executor=executor, on_progress=on_progress)
     return folder
 
 
-def _claim(folder: SweepFolder) -> None:
-    """Writes `sweep.toml`, unless the folder is something else's.
+def check_folder(folder: SweepFolder) -> None:
+    """Refuses a folder that is something else's; a sweep may add members to its own.
 
     Raises:
         ValueError: It is another sweep's, or holds other things.
     """
     file = folder.path / "sweep.toml"
     if file.is_file():
-        if load_sweep(file).members() != folder.sweep.members():
+        there = load_sweep(file).members()
+        if not there.items() <= folder.sweep.members().items():
             raise ValueError(f"{file} is another sweep; choose a new folder with --out")
-        return
-    if folder.path.is_dir() and any(folder.path.iterdir()):
+    elif folder.path.is_dir() and any(folder.path.iterdir()):
         raise ValueError(f"{folder.path} is not empty and holds no sweep.toml; choose another")
-    write_whole(file, folder.sweep.to_toml().encode())

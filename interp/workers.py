@@ -5,8 +5,10 @@ plain text, so that a cluster's engine can stand in for the processes. A worker 
 breaks the pool; its groups, which go on from their last checkpoints, are given to a new one.
 """
 
+import json
 import multiprocessing
 import os
+import signal
 import time
 import tomllib
 import warnings
@@ -16,16 +18,20 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from interp.device import Device, pick_device, prepare_process
 from interp.experiment import Experiment
 from interp.groups import Group
-from interp.run import Run, read_metrics
+from interp.run import Run
 from interp.stack import train_stack
 from interp.train import is_done_with, train
 
-ATTEMPTS = 3  # at a group whose worker is killed
+ATTEMPTS = 3  # in a row that end with a killed worker and no group finished
 PRELOADED = ("interp.workers", "hooks.models.hooked_mlp")  # which brings transformer_lens
 POLL = 0.5  # seconds between looks at the run folders
+KILLED = "workers were killed, perhaps for lack of memory; the same command goes on"
+TAIL = 2**14  # bytes of metrics that a look reads: a row, and many times more
 
 
 @dataclass(frozen=True)
@@ -46,13 +52,30 @@ class Progress:
 Watch = Callable[[Progress], None]
 
 
+@dataclass(frozen=True)
+class Seen:
+    """What a look at a run told.
+
+    Attributes:
+        size: Bytes of its metrics.
+        step: The step of their last row.
+        is_kept: Whether that step's checkpoint was there.
+        is_done: Whether the run was finished or failed.
+    """
+
+    size: int = -1
+    step: int = 0
+    is_kept: bool = False
+    is_done: bool = False
+
+
 class Watcher:
     """Looks at run folders, which is all that tells of runs on another machine too."""
 
     def __init__(self, members: Mapping[Path, Experiment], on_progress: Watch) -> None:
         self._members = members
         self._on_progress = on_progress
-        self._seen: dict[Path, tuple[int, bool, int]] = {}  # size of metrics, is done, last step
+        self._seen: dict[Path, Seen] = {}
         self._last = 0.0
 
     def look(self, *, at_least: float = POLL) -> None:
@@ -62,21 +85,37 @@ class Watcher:
         for path, experiment in self._members.items():
             self._look_at(path, experiment)
         self._last = time.monotonic()
-        done = sum(is_done for _, is_done, _ in self._seen.values())
-        steps = sum(step for _, _, step in self._seen.values())
+        done = sum(each.is_done for each in self._seen.values())
+        steps = sum(each.step for each in self._seen.values())
         self._on_progress(Progress(done, len(self._members), steps))
 
     def _look_at(self, path: Path, experiment: Experiment) -> None:
-        size, is_done, step = self._seen.get(path, (-1, False, 0))
-        file = path / "metrics.jsonl"
-        now = file.stat().st_size if file.is_file() else 0
-        if is_done or (now == size and not Run(path).failure):
+        seen, file = self._seen.get(path, Seen()), path / "metrics.jsonl"
+        if seen.is_done:
+            return
+        size = file.stat().st_size if file.is_file() else 0
+        step = seen.step if size == seen.size else last_step(file)
+        # The checkpoint comes after the row: a run may be done though its metrics are as before.
+        is_kept = (path / "checkpoints" / f"{step}.safetensors").is_file()
+        has_failed = bool(Run(path).failure)
+        if (size, is_kept) == (seen.size, seen.is_kept) and not has_failed:
             return
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a line that is being written
-            rows = read_metrics(file)
-        step = int(rows[-1]["step"]) if rows else 0
-        self._seen[path] = (now, is_done_with(path, experiment), step)
+            is_done = has_failed or (is_kept and is_done_with(path, experiment))
+        self._seen[path] = Seen(size, step, is_kept, is_done)
+
+
+def last_step(file: Path) -> int:
+    """The step of the last whole row of metrics, from the file's end; 0 where there is none."""
+    if not file.is_file():
+        return 0
+    with file.open("rb") as content:
+        begin = max(0, content.seek(0, os.SEEK_END) - TAIL)
+        content.seek(begin)
+        *lines, _ = content.read().split(b"\n")
+    whole = lines[1:] if begin else lines
+    return int(json.loads(whole[-1])["step"]) if whole else 0
 
 
 def train_groups(
@@ -112,7 +151,8 @@ def train_groups(
     else:
         faults = _in_processes(groups, workers, device, watcher)
     watcher.look(at_least=0)
-    told = [str(fault) for fault in faults if fault is not None]
+    told = [KILLED if isinstance(fault, BrokenProcessPool) else str(fault)
+            for fault in faults if fault is not None]  # fmt: skip
     if told:
         raise ValueError(f"{len(told)} of {len(groups)} groups were not trained: {told[0]}")
     return [Run(path) for path in everyone]
@@ -135,14 +175,18 @@ def train_group(members: Mapping[str, str], device: Device) -> None:
 
 def _train(members: Mapping[Path, Experiment], device: Device, look: Callable[[], None]) -> None:
     """Trains experiments as a stack, or a single one alone; one that diverges is marked."""
-    if len(members) > 1:
-        train_stack(members, device=device, on_progress=lambda progress: look())
-        return
-    [(path, experiment)] = members.items()
+    path, experiment = next(iter(members.items()))
     try:
-        train(experiment, path, device=device, on_evaluate=lambda row, end: look())
+        if len(members) > 1:
+            train_stack(members, device=device, on_progress=lambda progress: look())
+        else:
+            train(experiment, path, device=device, on_evaluate=lambda row, end: look())
+    except torch.OutOfMemoryError:
+        raise ValueError(
+            f"{len(members)} models do not fit into the GPU's memory; give --stack a smaller number"
+        ) from None
     except ValueError:
-        if not Run(path).failure:
+        if len(members) > 1 or not Run(path).failure:
             raise
 
 
@@ -151,19 +195,29 @@ def _in_processes(
 ) -> list[Exception | None]:
     """The fault of each group, or None; groups of a killed worker are tried again."""
     faults: list[Exception | None] = [None] * len(groups)
-    left = list(range(len(groups)))
+    left, stalled = list(range(len(groups))), 0
     # Workers are forked from a process that holds all imports and has computed nothing.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(list(PRELOADED))
-    for _ in range(ATTEMPTS):
-        with ProcessPoolExecutor(workers, context, initializer=prepare_process) as pool:
-            found = _collected(pool, [groups[index] for index in left], device, watcher)
+    while left and stalled < ATTEMPTS:
+        with ProcessPoolExecutor(workers, context, initializer=_prepare_worker) as pool:
+            try:
+                found = _collected(pool, [groups[index] for index in left], device, watcher)
+            except BaseException:  # Ctrl-C: what has not begun is not begun
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
         for index, fault in zip(left, found, strict=True):
             faults[index] = fault
+        before = len(left)
         left = [index for index in left if isinstance(faults[index], BrokenProcessPool)]
-        if not left:
-            break
+        stalled = stalled + 1 if len(left) == before else 0
     return faults
+
+
+def _prepare_worker() -> None:
+    """Makes this process a worker, which Ctrl-C ends at once, as a kill does."""
+    prepare_process()
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _collected(

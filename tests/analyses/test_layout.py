@@ -63,3 +63,13 @@ def test_within_two_powers_of_ten_ticks_are_at_1_2_and_5():
 @pytest.mark.parametrize("values", [[], [0.0, -1.0], [math.nan, math.inf]])
 def test_without_a_positive_number_there_is_a_logarithmic_axis_all_the_same(values):
     assert logarithmic({"": values})["type"] == "log"
+
+
+@pytest.mark.parametrize(("low", "high"), [(3.5, 3.8), (0.21, 0.4), (1.0, 1.9), (900.0, 1200.0)])
+def test_a_narrow_logarithmic_axis_names_numbers_within(low, high):
+    axis = logarithmic({"": [low, high]})
+    assert 3 <= sum(low <= tick <= high for tick in axis["tickvals"]) <= 9
+
+
+def test_a_logarithmic_axis_of_one_value_names_it():
+    assert logarithmic({"": [3.7, 3.7]})["ticktext"] == ["3.7"]

@@ -30,6 +30,15 @@ def interp(monkeypatch, capsys):
     return lambda *arguments: call(monkeypatch, capsys, *arguments)
 
 
+def test_a_command_that_is_interrupted_says_how_to_go_on(interp, monkeypatch):
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("interp.run.load", interrupted)
+    code, _, said = interp("show", "runs/demo")
+    assert (code, said) == (130, "interp: stopped; the same command carries on\n")
+
+
 def test_help_imports_nothing_heavy():
     code = f"""
 import sys

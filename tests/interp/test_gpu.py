@@ -8,7 +8,7 @@ from interp.stack import train_stack
 from interp.stacked import Stepper, assembled
 from interp.state import fresh, keep
 from interp.train import train
-from tests.interp.test_stack import folders, members, rows_of
+from tests.interp.test_stack import dropping, folders, members, rows_of
 
 pytestmark = [
     pytest.mark.gpu,
@@ -39,6 +39,15 @@ def test_a_captured_step_is_the_eager_one(monkeypatch):
     eager.advance(50)
     assert (graph.is_captured, eager.is_captured) == (True, False)
     assert_close(graph.losses[:50], eager.losses[:50], rtol=0, atol=1e-12)
+
+
+def test_a_captured_stack_drops_the_same_neurons_again():
+    first, again = (stepper_on(CUDA, [dropping(0), dropping(1)]) for _ in range(2))
+    first.advance(10)
+    torch.randn(3, device=CUDA)  # another draw moves the device's generator
+    again.advance(10)
+    assert (first.is_captured, again.is_captured) == (True, True)
+    assert_close(first.losses[:10], again.losses[:10], rtol=0, atol=1e-6)
 
 
 def test_a_step_that_cannot_be_captured_runs_eagerly(monkeypatch):

@@ -9,15 +9,16 @@ from torch.testing import assert_close
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from hooks import Examples, Sizes
-from interp.batches import batch_source
+from interp.batches import Stretch, batch_source
 from interp.experiment import Experiment, load_experiment
 from interp.randomness import generator
 from interp.run import Run
 from interp.stack import Progress, train_stack
 from interp.stacked import Stepper, assembled
+from interp.stacked_data import window
 from interp.state import fresh, keep
 from interp.tasks import Task, model_inputs
-from interp.train import train, trainee_of
+from interp.train import train, trainee_of, training_of
 from interp.training import Seeds
 from tests.planted import tiny_experiment
 
@@ -139,6 +140,17 @@ def losses_alone(experiment, steps) -> torch.Tensor:
         trainee.optimizer.step()
         losses.append(loss.detach())
     return torch.stack(losses)
+
+
+def test_a_window_that_is_scored_in_part_takes_no_place_of_one_that_is_scored_in_whole():
+    table = {"targets": torch.zeros(4, 1), "scored": torch.ones(4, 1, dtype=torch.bool)}
+    partly = table | {"scored": torch.arange(4)[:, None] > 0}
+    order = torch.arange(4)
+    training = [training_of(tiny_experiment(steps=2))]
+    whole, part = (
+        window([Stretch(0, 2, each, order, 2)], each, training, step=0) for each in (table, partly)
+    )
+    assert (whole.is_like(whole), whole.is_like(part)) == (True, False)
 
 
 class Counting(TorchDispatchMode):
@@ -278,6 +290,21 @@ def test_a_member_can_be_carried_on_alone(tmp_path):
     kept = folders(experiments, tmp_path)
     run = train_stack(kept, device="cpu")[0]
     assert train(experiments[0], run.path, device="cpu").steps == run.steps
+
+
+def test_members_that_began_alone_go_on_together(tmp_path):
+    # A model alone that has no momentum keeps none of the gradients it has seen.
+    first, second = members(2, optimizer="sgd", steps=40, checkpoints={"every": 20}, momentum=0.9)
+    plain = training_of(second).model_copy(update={"momentum": 0.0})
+    experiments = [first, second.model_copy(update={"training": plain})]
+    whole = train_stack(folders(experiments, tmp_path / "whole"), device="cpu")
+    begun = folders(experiments, tmp_path / "begun")
+    for path, experiment in begun.items():
+        half = training_of(experiment).model_copy(update={"steps": 20})
+        train(experiment.model_copy(update={"training": half}), path, device="cpu")
+        (path / "experiment.toml").write_text(experiment.to_toml())
+    for mine, other in zip(train_stack(begun, device="cpu"), whole, strict=True):
+        assert_close(dict(mine.parameters(40)), dict(other.parameters(40)), rtol=0, atol=1e-9)
 
 
 REFUSED = {

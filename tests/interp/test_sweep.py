@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import signal
 import threading
 import time
@@ -11,10 +12,10 @@ import pytest
 from torch.testing import assert_close
 
 from interp.experiment import Experiment, load_experiment
-from interp.groups import described, grouped
+from interp.groups import described, grouped, seconds_a_step
 from interp.run import Run
 from interp.sweep import Sweep, SweepFolder, find_sweep, load_sweep
-from interp.sweeping import train_sweep
+from interp.sweeping import check_folder, train_sweep
 from interp.train import train
 from tests.planted import tiny_experiment
 
@@ -41,6 +42,13 @@ def test_zip_takes_the_lists_side_by_side():
     assert pairs == {(1e-3, 0.1), (1e-2, 1.0)}
 
 
+def test_a_list_of_one_value_is_for_all_that_zip_pairs():
+    vary = VARY | {"training.optimizer": ["adam"]}
+    members = tiny_sweep(vary=vary, mode="zip").members().values()
+    assert {each.fields["training.optimizer"] for each in members} == {"adam"}
+    assert len(members) == len(tiny_sweep(vary=VARY, mode="zip").members())
+
+
 def test_without_lists_a_sweep_is_its_seeds():
     seeds = [each.seeds.model for each in tiny_sweep(seeds=[3, 5]).members().values()]
     assert seeds == [3, 5]
@@ -49,6 +57,16 @@ def test_without_lists_a_sweep_is_its_seeds():
 def test_folders_are_named_by_what_is_their_own():
     first = next(iter(tiny_sweep(vary=VARY).members()))
     assert first.startswith("lr-0.001_weight_decay-0.1_s0-")
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "slug"),
+    [("lr", 1e20, "lr-1e20"), ("lr", 1e-20, "lr-1e-20"), ("betas", [0.9, 0.98], "betas-0.9-0.98")],
+)
+def test_a_folder_tells_a_value_by_its_digits(field, value, slug):
+    base = [0.8, 0.9] if field == "betas" else 1.0
+    *_, last = tiny_sweep(vary={f"training.{field}": [base, value]}, seeds=1).members()
+    assert last.startswith(f"{slug}_s0-")
 
 
 def test_a_list_of_one_value_is_set_and_no_axis():
@@ -94,10 +112,15 @@ FAULTS = {
     "wrong value": Fault(BASE + '[vary]\n"training.lr" = ["a"]', r"training\.lr: .*got 'a'"),
     "no table": Fault(BASE + '[vary]\n"name.x" = [1]', r"vary\.name\.x: name is no table"),
     "uneven zip": Fault(
-        BASE + 'mode = "zip"\n[vary]\n"training.lr" = [1.0]\n"training.l1" = [0.1, 0.2]',
-        r"zip needs lists of one length; training\.lr has 1, training\.l1 has 2",
+        BASE + 'mode = "zip"\n[vary]\n"training.lr" = [1.0, 2.0, 3.0]\n"training.l1" = [0.1, 0.2]',
+        r"zip needs lists of one length; training\.lr has 3, training\.l1 has 2",
     ),
-    "no seeds": Fault(BASE + "seeds = 0", r"seeds: none"),
+    "no list": Fault(BASE + '[vary]\n"training.lr" = 0.1', r"training\.lr: give a list .*got 0\.1"),
+    "no quotes": Fault(
+        BASE + "[vary]\ntraining.lr = [1.0]", r'training: a table; .* "training\.lr"'
+    ),
+    "no seeds": Fault(BASE + "seeds = 0", r"toml: seeds: none"),
+    "half a seed": Fault(BASE + "seeds = 0.5", r"seeds: give a list"),
     "seeds as an axis": Fault(BASE + '[vary]\n"seeds.model" = [1, 2]', r"seeds go into 'seeds'"),
     "twice the same": Fault(BASE + "seeds = [1, 1]", r"two members are the same: s1"),
     "unknown base": Fault('base = "nothing"', r"neither a TOML file nor a preset"),
@@ -145,6 +168,20 @@ def test_a_group_is_described_with_its_size():
     assert "in a stack of 2, 10 steps: at most" in line
 
 
+def test_several_groups_are_summed_up_for_the_workers():
+    members = {Path(name): each for name, each in tiny_sweep(vary=VARY).members().items()}
+    *_, last = described(grouped(members, "cpu", stack=3), "cpu", workers=2)
+    assert re.fullmatch(r"in all at most .* of one worker: .* with 2 at work", last)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3])
+@pytest.mark.parametrize("stack", [1, 2], ids=["alone", "stacked"])
+def test_trainings_of_few_steps_are_timed(steps, stack):
+    sweep = tiny_sweep(base=tiny_experiment(steps=steps))
+    members = {Path(name): each for name, each in sweep.members().items()}
+    assert seconds_a_step(grouped(members, "cpu", stack=stack)[0], "cpu") > 0
+
+
 @pytest.mark.parametrize("stack", [1, 8], ids=["alone", "stacked"])
 def test_every_member_is_the_run_it_would_be_alone(stack, tmp_path):
     sweep = tiny_sweep(vary=VARY)
@@ -178,7 +215,22 @@ def test_a_member_that_is_gone_is_trained_again(tmp_path):
 def test_another_sweeps_folder_is_refused(tmp_path):
     train_sweep(tiny_sweep(), tmp_path, device="cpu")
     with pytest.raises(ValueError, match="is another sweep; choose a new folder"):
-        train_sweep(tiny_sweep(seeds=3), tmp_path, device="cpu")
+        train_sweep(tiny_sweep(seeds=1), tmp_path, device="cpu")
+
+
+def test_more_seeds_are_added_to_a_sweep(tmp_path):
+    first = train_sweep(tiny_sweep(), tmp_path, device="cpu")
+    before = times(first)
+    grown = train_sweep(tiny_sweep(seeds=3), tmp_path, device="cpu")
+    assert [Run(each).steps for each in grown.members()] == [(0, 5, 10)] * 3
+    assert times(grown)[:2] == before
+    assert load_sweep(tmp_path / "sweep.toml").seeds == (0, 1, 2)
+
+
+def test_a_dry_run_refuses_another_sweeps_folder_too(tmp_path):
+    (tmp_path / "sweep.toml").write_text(tiny_sweep().to_toml())
+    with pytest.raises(ValueError, match="is another sweep; choose a new folder"):
+        check_folder(SweepFolder(tmp_path, tiny_sweep(seeds=1)))
 
 
 def test_a_folder_of_other_things_is_refused(tmp_path):
