@@ -2,6 +2,8 @@
 PYTHON ?= $(shell for p in python3 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
+# A process a core, each with whole files.
+PYTEST := $(BIN)/pytest -n auto --dist loadfile
 
 .PHONY: install demo test check docs fixtures bench
 .DEFAULT_GOAL := install
@@ -28,14 +30,14 @@ demo: .venv/.installed  ## train on a+b mod 53 until it groks, analyse, write a 
 	$(BIN)/interp demo
 
 test: .venv/.dev  ## the tests, without the long trainings
-	$(BIN)/pytest
+	$(PYTEST)
 
 check: .venv/.dev  ## format, lint, layers, types, tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/lint-imports
 	$(BIN)/pyright
-	$(BIN)/pytest
+	$(PYTEST)
 
 docs: .venv/.docs  ## the site, into site/
 	$(BIN)/mkdocs build --strict
