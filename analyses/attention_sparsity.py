@@ -4,13 +4,13 @@ The entropy of a query's weights over the keys it sees is 0 where one key takes 
 k keys share alike. The headline is minus its mean over all patterns: higher is sparser.
 
 Source: Murty et al. 2023 (arXiv:2305.18741), section 4: minus the mean entropy of all attention
-distributions. Their released code differs (heads averaged first, sum over positions, one layer's
-input for all); this follows the paper.
+distributions, over sentences without what follows them. Their released code differs (heads averaged
+first, sum over positions, one layer's input for all); this follows the paper.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal, get_args
 
 import numpy as np
 import pandas as pd
@@ -20,8 +20,11 @@ from torch import Tensor
 
 from analyses import plots
 from analyses.result import Drawing, Result, check_needs
+from analyses.sentences import sentences_only
 from hooks import Snapshot
 from hooks.stream import stream
+
+Over = Literal["sentences", "examples"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +37,7 @@ class AttentionSparsity(Result):
         largest_weight: Mean of the largest weight.
         key_weight: Mean weight on each key position from the last query position.
         counts_single_key_rows: Whether rows that see one key, whose entropy is 0, are counted.
+        over: What the model was fed: `sentences`, or whole `examples`.
     """
 
     needs: ClassVar = ("attention",)
@@ -44,6 +48,7 @@ class AttentionSparsity(Result):
     largest_weight: Float[np.ndarray, "layer head"]
     key_weight: Float[np.ndarray, "layer head key"]
     counts_single_key_rows: bool
+    over: str
 
     @classmethod
     def measure(
@@ -52,6 +57,7 @@ class AttentionSparsity(Result):
         *,
         reference: "AttentionSparsity | None" = None,
         single_key_rows: bool = True,
+        over: Over = "sentences",
     ) -> "AttentionSparsity":
         """Measures one snapshot on its examples.
 
@@ -59,8 +65,14 @@ class AttentionSparsity(Result):
             snapshot: Any model with attention.
             reference: Not used.
             single_key_rows: Count rows that see a single key, as the paper does.
+            over: sentences: where examples have gold trees, the words that these are over, with
+                what precedes them, as in the paper; examples: all of each, as where there are none.
+
+        Raises:
+            ValueError: The model has no attention, or `over` is neither.
         """
         check_needs(cls, snapshot)
+        snapshot, fed = fed_over(snapshot, over)
         visible = snapshot.examples.visible
         rows = counted_rows(visible, snapshot.config.attention_dir == "causal", single_key_rows)
         last = visible.sum(1) - 1
@@ -78,6 +90,7 @@ class AttentionSparsity(Result):
             largest_weight=_mean(layers, "largest_weight", n_rows),
             key_weight=_mean(layers, "key_weight", len(rows)),
             counts_single_key_rows=single_key_rows,
+            over=fed,
         )
 
     @property
@@ -92,6 +105,7 @@ class AttentionSparsity(Result):
             "mean_effective_keys": float(self.effective_keys.mean()),
             "mean_largest_weight": float(self.largest_weight.mean()),
             "single_key_rows": "counted" if self.counts_single_key_rows else "left out",
+            "over": self.over,
         }
 
     def to_frame(self) -> pd.DataFrame:
@@ -127,6 +141,19 @@ class AttentionSparsity(Result):
                 axes=("key position", "layer.head"), unit="mean attention weight",
             ),
         }  # fmt: skip
+
+
+def fed_over(snapshot: Snapshot, over: str) -> tuple[Snapshot, str]:
+    """A snapshot on what it is to be fed, and which of the two that is.
+
+    Raises:
+        ValueError: `over` is neither.
+    """
+    if over not in get_args(Over):
+        raise ValueError(f"over '{over}': take one of {', '.join(get_args(Over))}")
+    if over == "examples" or not snapshot.examples.trees:
+        return snapshot, "examples"
+    return snapshot.on(sentences_only(snapshot.examples)), "sentences"
 
 
 def pattern_entropy(

@@ -19,9 +19,10 @@ X = Float[Tensor, "prompt pair d"]
 Y = Float[Tensor, "prompt pair"]
 Moments = tuple[Float[Tensor, "row d d"], Float[Tensor, "row d"]]
 
-ROWS = 1024  # prompts at a time, where a matrix a pair is kept
+NUMBERS = 2**23  # of the matrices, one a pair, that are held at a time
 ROUNDS, SWEEPS = 25, 10  # of coordinate descent, at most; in a round
 TOLERANCE = 1e-9  # to which the minimum's conditions are met
+NEAR = 10  # times the weights of the descent that a solution's may be
 
 
 def zero(x: X, y: Y) -> Y:
@@ -168,7 +169,9 @@ def _solved(
     solved, _ = torch.linalg.solve_ex(equations, wanted)  # not finite where there are many
     slope = moment - (gram @ solved[..., None])[..., 0]
     is_flat = (slope.abs() <= penalty * (1 + TOLERANCE) + TOLERANCE).all(1)
-    return solved, is_flat & (solved.sign() == signs).all(1)
+    # Rounding lets endless weights along a direction without curvature pass for flat.
+    is_near = solved.abs().sum(1) <= NEAR * own.abs().sum(1)
+    return solved, is_flat & is_near & (solved.sign() == signs).all(1)
 
 
 def _along_the_path(
@@ -194,7 +197,8 @@ def _moments(x: X, y: Y) -> tuple[Float[Tensor, "prompt k d d"], Float[Tensor, "
 
 
 def _by_rows(predict: Callable[[X, Y], Y], x: X, y: Y) -> Y:
-    return torch.cat([predict(*some) for some in zip(x.split(ROWS), y.split(ROWS), strict=True)])
+    rows = max(1, NUMBERS // (x.shape[1] * x.shape[2] ** 2))
+    return torch.cat([predict(*some) for some in zip(x.split(rows), y.split(rows), strict=True)])
 
 
 def _after_the_first(predicted: Float[Tensor, "prompt k"]) -> Y:

@@ -16,6 +16,8 @@ from analyses.in_context_baselines import BASELINES
 from hooks import Examples, Snapshot
 
 FEW = 50  # prompts that slow baselines are fitted to
+LATE = 4  # answers at a prompt's end
+AT_A_TIME = 256  # prompts whose logits are held
 # What the number after a baseline's name is.
 NUMBERS = {
     "nearest": ("neighbours", int),
@@ -141,16 +143,39 @@ def pairs_of(examples: Examples, by: str | None) -> Pairs:
 
 
 def predictions(snapshot: Snapshot, pairs: Pairs) -> Shaped[Tensor, "prompt pair"]:
-    """What a model answers at the scored positions."""
-    logits = snapshot.logits().cpu()
-    answers = logits[..., 0] if pairs.is_real else logits.argmax(-1).float()
-    return at_scored(answers, pairs.scored)
+    """What a model answers at the scored positions.
+
+    Where the constant `candidates` says how far before an answer the tokens stand that it is
+    chosen among, the most likely of these counts.
+    """
+    examples = snapshot.examples
+    parts = []
+    for rows in torch.arange(len(examples)).split(AT_A_TIME):
+        some = snapshot if len(rows) == len(examples) else snapshot.on(examples.at(rows))
+        logits = at_scored(some.logits().cpu(), pairs.scored[rows])
+        parts.append(_answers(logits, some.examples, pairs.is_real))
+    return torch.cat(parts)
+
+
+def late_score(snapshot: Snapshot) -> float:
+    """How much of the last four answers of each prompt is right: a share of them, or of mean y².
+
+    Raises:
+        ValueError: The examples are no prompts.
+    """
+    pairs = pairs_of(snapshot.examples, "")
+    wrong = pairs.errors(predictions(snapshot, pairs), 0)[:, -LATE:]
+    if not pairs.is_real:
+        return 1 - float(wrong.mean())
+    late = pairs.targets[:, -LATE:].double().square().mean()
+    return 1 - float(wrong.mean() * pairs.scale[0] / late)
 
 
 def most_frequent(answers: Int[Tensor, "prompt pair"]) -> Int[Tensor, "prompt pair"]:
     """The most frequent of each prompt's earlier answers, the smallest of those; at first 0."""
-    counts = torch.nn.functional.one_hot(answers).cumsum(1)[:, :-1]
-    return torch.nn.functional.pad(counts.argmax(2), (1, 0))
+    values, codes = torch.unique(answers, return_inverse=True)
+    counts = torch.nn.functional.one_hot(codes).cumsum(1)[:, :-1]
+    return torch.nn.functional.pad(values[counts.argmax(2)], (1, 0))
 
 
 def at_scored(
@@ -158,6 +183,22 @@ def at_scored(
 ) -> Shaped[Tensor, "prompt pair ..."]:
     """Values at the scored positions, of which every prompt has as many."""
     return values[scored].unflatten(0, (len(scored), -1))
+
+
+def _answers(
+    logits: Float[Tensor, "prompt pair d_vocab_out"], examples: Examples, is_real: bool
+) -> Shaped[Tensor, "prompt pair"]:
+    """Numbers, or the likeliest classes of those there are to choose among."""
+    if is_real:
+        return logits[..., 0]
+    before = examples.constants.get("candidates")
+    if before is None or examples.tokens is None:
+        return logits.argmax(-1).float()
+    places = examples.scored.cpu().nonzero()[:, 1].unflatten(0, (len(logits), -1))
+    asked = places[..., None] + torch.tensor(before)
+    known = examples.tokens.cpu().gather(1, asked.flatten(1)).unflatten(1, asked.shape[1:])
+    best = logits.gather(2, known).argmax(-1, keepdim=True)
+    return known.gather(2, best)[..., 0].float()
 
 
 def _groups(examples: Examples, label: str) -> dict[str, Tensor]:

@@ -42,7 +42,7 @@ def multiples(
     """
     every = [trace for traces in panels.values() for trace in traces]
     axis = {
-        name: _ranged(more.pop(name, {}), [_places(trace, name[0]) for trace in every])
+        name: ranged(more.pop(name, {}), [extent(trace, name[0]) for trace in every])
         for name in ("xaxis", "yaxis")
     }
     if len(panels) == 1:
@@ -56,7 +56,7 @@ def multiples(
     if len(panels) > 1 and not has_legend:
         layout["height"] -= LEGEND
         layout["margin"]["b"] -= LEGEND
-    return Figure({"data": _named_once(placed), "layout": layout})
+    return Figure({"data": named_once(placed), "layout": layout})
 
 
 def strands(curves: Iterable[tuple[np.ndarray, np.ndarray]], name: str, style: Trace) -> Trace:
@@ -117,7 +117,7 @@ def _grid(
     inner = rows * ROW + (rows - 1) * GAP
     drawn, placed, notes = [], {}, []
     for index, (name, traces) in enumerate(panels.items()):
-        number, place = _number(index, rows, columns), _place(index, columns, inner)
+        number, place = axis_number(index, rows, columns), _place(index, columns, inner)
         outer = (index + columns >= len(panels), index % columns == 0)
         drawn += [trace | {"xaxis": f"x{number}", "yaxis": f"y{number}"} for trace in traces]
         placed |= _panel_axes(number, place, outer, axes, axis)
@@ -131,7 +131,7 @@ def _grid(
     }
 
 
-def _ranged(axis: Trace, values: Sequence[np.ndarray]) -> Trace:
+def ranged(axis: Trace, values: Sequence[np.ndarray]) -> Trace:
     """An axis with a range that holds all values, unless it has one or its values are names.
 
     A panel without any value would otherwise decide the range of all that share its axis.
@@ -149,7 +149,7 @@ def _ranged(axis: Trace, values: Sequence[np.ndarray]) -> Trace:
     return axis | {"range": [float(known.min()) - air, float(known.max()) + air]}
 
 
-def _places(trace: Trace, letter: str) -> np.ndarray:
+def extent(trace: Trace, letter: str) -> np.ndarray:
     """What a trace takes up of an axis, with the ends of its intervals."""
     if trace["x"] and isinstance(trace["x"][0], str) and letter == "x":
         return np.zeros(0)
@@ -165,7 +165,7 @@ def _columns(count: int) -> int:
     return count if count <= 4 else few.get(count, 4 if count <= 20 else 6)
 
 
-def _number(index: int, rows: int, columns: int) -> str:
+def axis_number(index: int, rows: int, columns: int) -> str:
     """A panel's axes: those at the bottom left are the plain `x` and `y`, which others follow."""
     row, column = divmod(index, columns)
     number = (rows - 1 - row) * columns + column
@@ -203,7 +203,7 @@ def _panel_axes(
     return found
 
 
-def _named_once(traces: Iterable[Trace]) -> list[Trace]:
+def named_once(traces: Iterable[Trace]) -> list[Trace]:
     """Each name in the legend once; there it shows and hides all of that name."""
     seen: set[str] = set()
     named = []

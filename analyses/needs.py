@@ -19,6 +19,7 @@ MODULAR = {
         "with an odd prime p"
     ),
     "constants.ordered_pairs": "all ordered pairs: set task.ordered = true",
+    "constants.inputs": "tokens that are all operands: set task.equals = false",
 }
 # What a model that may go without an MLP can be set to.
 WITH_MLP = "neurons: set model.attn_only = false"

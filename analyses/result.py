@@ -104,7 +104,13 @@ class Result(Finding):
 
 @dataclass(frozen=True, eq=False)
 class SeriesResult(Finding):
-    """A finding about a whole run."""
+    """A finding about a whole run.
+
+    Attributes:
+        reads: Analyses whose saved scalars it reads.
+    """
+
+    reads: ClassVar[tuple[str, ...]] = ()
 
     @classmethod
     @abstractmethod

@@ -80,11 +80,14 @@ def _ordinate(layout: dict[str, Any], traces: Sequence[dict[str, Any]]) -> dict[
 
 
 def _colour_limits(traces: Sequence[dict[str, Any]]) -> dict[str, float]:
-    """Limits that all heat maps share; none where they have their own."""
+    """Limits that all heat maps share, even about a middle; none where they have their own."""
     maps = [trace for trace in traces if trace["type"] == "heatmap"]
     if any(trace.get("zmin") is not None for trace in maps):
         return {}
     values = _finite([trace.get("z") for trace in maps])
+    middle = maps[0].get("zmid") if maps else None
+    if middle is not None:
+        values = np.concatenate([values, 2 * middle - values])
     return {"zmin": float(values.min()), "zmax": float(values.max())} if len(values) else {}
 
 

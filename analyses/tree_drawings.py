@@ -17,6 +17,7 @@ from analyses.plots import Figure
 from analyses.trees import Span, tree_graph
 
 GAP = 0.24  # half of what words take of half the width
+LEAST = 520  # pixels, below which long words would meet the trees
 ROW, BETWEEN, ABOVE = 21, 2.2, 1.2  # pixels a word; rows between sentences, and above the first
 
 
@@ -61,7 +62,7 @@ def side_by_side(pairs: Sequence[TwoTrees], names: tuple[str, str], *, title: st
         "data": [*_brackets(drawn[True], True), *_brackets(drawn[False], False), *_words(places)],
         "layout": layout_of(
             title, (f"left: {names[0]}; right: {names[1]}", "words, from top to bottom"),
-            height=round(110 + ROW * row), has_legend=True,
+            height=round(110 + ROW * row), has_legend=True, meta={"least_width": LEAST},
             xaxis=hidden | {"range": [-1.05, 1.05]}, yaxis=hidden | {"range": [row - 1.6, -0.8]},
         ),
     })  # fmt: skip

@@ -28,7 +28,7 @@ from analyses.tree_drawings import TwoTrees, side_by_side
 from analyses.trees import Span, to_brackets, tree_graph
 from hooks import Snapshot
 
-DRAWN = 3  # sentences whose trees are drawn
+DRAWN, READABLE = 3, 24  # sentences whose trees are drawn, and words that a drawing has room for
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +54,7 @@ class TreeProjection(Result):
     """
 
     needs: ClassVar = ("tokens", "attention", "trees")
+    splits: ClassVar = (None, "generalization")
     count: ClassVar = 500
     sliding: ClassVar = ("trees", "f1")
 
@@ -194,20 +195,20 @@ class TreeProjection(Result):
         return pd.DataFrame(rows)
 
     def figures(self) -> Mapping[str, Drawing]:
-        """Both trees of the first sentences; F1 beside baselines; both scores by threshold."""
+        """Both trees of the first short sentences; F1 and baselines; scores by threshold."""
         draw: dict[str, Callable[[], Drawing]] = {"trees": self._trees, "f1": self._bars}
         if len(self.thresholds) > 1:
             draw |= {"f1_by_threshold": self._f1_curves, "tscore_by_threshold": self._score_curve}
         return Drawings(**draw)
 
     def _trees(self) -> Drawing:
-        branching = [number for number, n in enumerate(self.lengths) if n > 2] or [0]
+        fitting = [number for number, n in enumerate(self.lengths) if 2 < n <= READABLE]
         pairs = [
             TwoTrees(
                 self.sentence(number), tuple(self.gold_brackets(number)),
                 tuple(self.brackets(number)), f"score {self.scores[0, number]:.2f}",
             )
-            for number in branching[:DRAWN]
+            for number in fitting[:DRAWN] or [int(self.lengths.argmin())]
         ]  # fmt: skip
         found = f"{self.f1():.0%} of all brackets are gold, score {self.tscore:.2f}"
         names = ("gold tree", "projected tree")
@@ -233,11 +234,8 @@ class TreeProjection(Result):
 
     def _curves(self, what: str, curves: Mapping[str, Any], unit: str) -> Drawing:
         layers = np.array([f"layer {threshold}" for threshold in self.thresholds])
-        title, axes = (
-            f"{what}, by the layer from which spans are cut off",
-            ("first layer cut", unit),
-        )
-        return plots.lines(layers, curves, title=title, axes=axes)
+        title = f"{what}, by the layer from which spans are cut off"
+        return plots.lines(layers, curves, title=title, axes=("first layer cut", unit))
 
     def _at(self, threshold: int | None) -> int:
         if threshold not in (None, *self.thresholds):

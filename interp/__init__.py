@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from interp.analyze import analyze, trace
     from interp.constructed import construct
     from interp.experiment import Experiment, load_experiment
+    from interp.language_series import language_series
     from interp.report import write_report as report
     from interp.run import Run, load
     from interp.show import show
@@ -29,6 +30,7 @@ _PLACES = {
     "Run": ("interp.run", "Run"),
     "analyze": ("interp.analyze", "analyze"),
     "construct": ("interp.constructed", "construct"),
+    "language_series": ("interp.language_series", "language_series"),
     "load": ("interp.run", "load"),
     "load_experiment": ("interp.experiment", "load_experiment"),
     "report": ("interp.report", "write_report"),
@@ -42,6 +44,7 @@ __all__ = [
     "Run",
     "analyze",
     "construct",
+    "language_series",
     "load",
     "load_experiment",
     "report",

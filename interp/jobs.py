@@ -67,9 +67,9 @@ def hashes_of(run: Run) -> dict[int, str]:
 
 
 def jobs_of(run: Run, cls: type[Result], name: str, hashes: Mapping[int, str]) -> list[Job]:
-    """An analysis' jobs on a run: one a split, with the experiment's options."""
-    options = options_of(run, cls, name)
-    return [Job(run, cls, name, split, options, hashes) for split in cls.splits]
+    """An analysis' jobs on a run: one a split that its task has, with the experiment's options."""
+    options, known = options_of(run, cls, name), (None, *run.experiment.task.splits)
+    return [Job(run, cls, name, split, options, hashes) for split in cls.splits if split in known]
 
 
 def options_of(run: Run, cls: Analysis, name: str) -> dict[str, Any]:

@@ -59,6 +59,7 @@ class SeriesJob:
     def header(self) -> Header:
         """What that file should say of itself now."""
         facts = {"split": "series", "options": self.options, "run": self.digest}
+        facts |= {"results": results_digest(self.run, self.cls.reads)} if self.cls.reads else {}
         return make_header(self.cls, self.name, **facts)
 
 
@@ -151,6 +152,15 @@ def measure_series(job: SeriesJob, series: Series, without: tuple[int, ...]) -> 
         return Attempt(job.name, None, missed=found, without=without)
     write_result(job.path, found, job.header)
     return Attempt(job.name, None, without=without)
+
+
+def results_digest(run: Run, names: Sequence[str]) -> str:
+    """A hash of the saved results of some analyses."""
+    digest = hashlib.sha256()
+    folders = [run.path / "results" / name for name in names]
+    for file in (file for each in folders for file in sorted(each.rglob("*.npz"))):
+        digest.update(file.relative_to(run.path).as_posix().encode() + b"\0" + file.read_bytes())
+    return digest.hexdigest()[:16]
 
 
 def digest_of(run: Run, hashes: Sequence[str]) -> str:

@@ -68,10 +68,15 @@ class Saved:
 
 
 def saved(folder: Folder, names: Sequence[str] = tuple(ANALYSES)) -> list[Saved]:
-    """Everything saved of some analyses for a run, or for a whole sweep, in their order."""
+    """Everything saved of some analyses for a run, or for a whole sweep, in their order.
+
+    The task's own split comes before those that an analysis names.
+    """
     found = []
     for name in names:
-        for place in sorted((folder.path / "results" / name).glob("*-*/")):
+        later = getattr(ANALYSES[name], "splits", ())
+        places = sorted((folder.path / "results" / name).glob("*-*/"))
+        for place in sorted(places, key=lambda place: place.name.rpartition("-")[0] in later):
             files = {file.stem: file for file in sorted(place.glob("*.npz"))}
             if files:
                 header = read_header(next(iter(files.values())))

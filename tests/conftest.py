@@ -12,7 +12,9 @@ import tests.typecheck  # noqa: F401  # the hook finds the checker by name
 install_import_hook(["hooks", "analyses", "interp"], "tests.typecheck.check")
 
 # Everything below is imported under the hook.
+from analyses import InternalMeasures  # noqa: E402
 from hooks import Snapshot  # noqa: E402
+from interp.analyze import analyze  # noqa: E402
 from interp.analyze_sweep import analyze_sweep  # noqa: E402
 from interp.experiment import Experiment  # noqa: E402
 from interp.run import Run  # noqa: E402
@@ -22,7 +24,10 @@ from tests.planted import (  # noqa: E402
     random_model,
     tiny_config,
     tiny_experiment,
+    tiny_factors,
+    tiny_parity,
     tiny_prompts,
+    tiny_sentences,
     tokens_as_examples,
 )
 from tests.sweeps import tiny_sweep, train_members  # noqa: E402
@@ -57,10 +62,58 @@ def prompts_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 @pytest.fixture(scope="session")
+def factors_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A finished run of 4 updates on labels of one factor of images."""
+    return train(tiny_factors(), tmp_path_factory.mktemp("runs") / "factors", device="cpu")
+
+
+@pytest.fixture(scope="session")
+def sentences_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A finished run of 4 updates on sentences that have gold trees, and its internal measures."""
+    run = train(tiny_sentences(), tmp_path_factory.mktemp("runs") / "sentences", device="cpu")
+    analyze(run, InternalMeasures.reads)
+    return run
+
+
+@pytest.fixture(scope="session")
+def parity_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A finished run of 40 updates of a network with one hidden layer."""
+    return train(tiny_parity(), tmp_path_factory.mktemp("runs") / "parity", device="cpu")
+
+
+@pytest.fixture(scope="session")
 def analysed_sweep(tmp_path_factory: pytest.TempPathFactory) -> SweepFolder:
     """Eight finished runs of two axes and two seeds, measured for what is said of all of them."""
     folder = train_members(tiny_sweep(), tmp_path_factory.mktemp("sweeps") / "tiny")
     analyze_sweep(folder, ["OutcomeShares", "SeedSpread"])
+    return folder
+
+
+@pytest.fixture(scope="session")
+def sentences_sweep(tmp_path_factory: pytest.TempPathFactory) -> SweepFolder:
+    """Four finished runs on sentences, of two depths and two seeds, with internal measures."""
+    vary = {"model.n_layers": [1, 2]}
+    sweep = tiny_sweep(base=tiny_sentences(), vary=vary)
+    folder = train_members(sweep, tmp_path_factory.mktemp("sweeps") / "sentences")
+    analyze_sweep(folder, ["MeasuresByDepth"])
+    return folder
+
+
+@pytest.fixture(scope="session")
+def selection_sweep(tmp_path_factory: pytest.TempPathFactory) -> SweepFolder:
+    """Three finished runs: of each of two classes of functions alone, and of their mixture."""
+    task = {"classes": [{"family": "dense"}, {"family": "sparse", "nnz": 1}]}
+    vary = {"task.weights": [[1.0, 0.0], [1.0, 1.0], [0.0, 1.0]]}
+    sweep = tiny_sweep(base=tiny_prompts(**task), vary=vary, seeds=1)
+    return train_members(sweep, tmp_path_factory.mktemp("sweeps") / "selection")
+
+
+@pytest.fixture(scope="session")
+def factors_sweep(tmp_path_factory: pytest.TempPathFactory) -> SweepFolder:
+    """Two finished runs of different difficulty, measured for what is said of both."""
+    sweep = tiny_sweep(base=tiny_factors(), vary={"task.difficulty": [0.3, 1.0]}, seeds=1)
+    folder = train_members(sweep, tmp_path_factory.mktemp("sweeps") / "factors")
+    analyze_sweep(folder, ["LearningPlateau", "WeightsComponent"])
     return folder
 
 

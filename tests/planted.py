@@ -104,6 +104,49 @@ def tiny_prompts(**task: Any) -> Experiment:
     )  # fmt: skip
 
 
+def tiny_factors() -> Experiment:
+    """Labels of images of two factors in context, trained for 4 updates."""
+    task = {"name": "factor_labels", "factors": {"hue": 3, "shape": 2}, "pairs": 4, "d": 6}
+    options = {"held_out": 0.0, "repeats": True, "test_prompts": 64}
+    return Experiment.model_validate(
+        tiny_prompts().model_dump(exclude={"task"})
+        | {"name": "tiny-factors", "task": task | options}
+    )
+
+
+def tiny_sentences(**model: Any) -> Experiment:
+    """Questions from sentences of few words, trained for 4 updates."""
+    counts = {"train_lines": 64, "validation_lines": 24, "generalization_lines": 24}
+    return Experiment.model_validate(
+        {
+            "name": "tiny-sentences",
+            "task": {"name": "question_formation"} | counts,
+            "model": {"kind": "post_norm", "n_layers": 2, "d_model": 8, "n_heads": 2} | model,
+            "training": {
+                "steps": 4, "batch_size": 8,
+                "evaluate": {"every": 2}, "checkpoints": {"every": 2},
+            },
+        }
+    )  # fmt: skip
+
+
+def tiny_parity(**training: Any) -> Experiment:
+    """Parity of 2 of 6 bits by eight neurons, trained for 40 updates."""
+    network = {"d_mlp": 8, "collapsed_in": True, "collapsed_out": True, "one_logit": True}
+    return Experiment.model_validate(
+        {
+            "name": "tiny-parity",
+            "task": {"name": "bit_parity", "n": 6, "k": 2, "train_sequences": 32,
+                     "test_sequences": 16},
+            "model": {"kind": "mlp"} | network,
+            "training": {
+                "steps": 40, "lr": 3e-2, "l1": 1e-3, "optimizer": "adam",
+                "evaluate": {"every": 10}, "checkpoints": {"every": 10},
+            } | training,
+        }
+    )  # fmt: skip
+
+
 def waves(n: int, amplitudes: dict[int, float]) -> Float[Tensor, "n n n"]:
     """Logits that are sums of cos 2 pi f (a + b - c) / n with given amplitudes."""
     a, b, c = torch.meshgrid(*(torch.arange(n).double(),) * 3, indexing="ij")

@@ -55,11 +55,22 @@ def name(request):
 
 @pytest.fixture
 def run(name, run, request):
-    """The tiny run, that of two layers where one is too few, of prompts, or the tiny sweep."""
+    """The tiny run, that of two layers where one is too few, of other data, or a sweep."""
+    of_sentences = {"trees", "metrics.generalization.accuracy"} & {*ANALYSES[name].needs}
+    if "LearningPlateau.length" in ANALYSES[name].needs:
+        return request.getfixturevalue("factors_sweep")
+    if "experiment.task.weights" in ANALYSES[name].needs:
+        return request.getfixturevalue("selection_sweep")
     if name in SWEEPS:
-        return request.getfixturevalue("analysed_sweep")
+        return request.getfixturevalue("sentences_sweep" if of_sentences else "analysed_sweep")
     if "constants.pairs" in ANALYSES[name].needs:
         return request.getfixturevalue("prompts_run")
+    if {"constants.factors", "constants.asked"} & set(ANALYSES[name].needs):
+        return request.getfixturevalue("factors_run")
+    if "constants.inputs" in ANALYSES[name].needs:
+        return request.getfixturevalue("parity_run")
+    if {"trees", "metrics.generalization.accuracy"} & set(ANALYSES[name].needs):
+        return request.getfixturevalue("sentences_run")
     does_apply = not missing(ANALYSES[name], run.snapshot(count=1))
     return run if does_apply else request.getfixturevalue("two_layer_run")
 

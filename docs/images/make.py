@@ -1,21 +1,27 @@
-"""Draws docs/images/modular-addition.png, the figure of README, from the fixture's saved results.
+"""Draws the pictures of README and docs from saved results.
 
-    .venv/bin/python docs/images/make.py
+    .venv/bin/python docs/images/make.py              # modular-addition.png, from the fixture
+    .venv/bin/python docs/images/make.py runs/mini    # parity-map.png, from that sweep's PhaseMap
 
-Above, accuracy with the phases that `GrokkingPhases` finds; below, the share of the logits that
-cos w(a+b-c) explains at each key frequency, from the untrained model on. Figures come from
-`analyses.plots`; a headless Chromium (`chromium` on the PATH) takes the picture at twice the size.
+modular-addition.png: above, accuracy with the phases that `GrokkingPhases` finds; below, the share
+of the logits that cos w(a+b-c) explains at each key frequency, from the untrained model on.
+parity-map.png: every run of `interp sweep parity-decay-mini --out runs/mini`, analysed by
+`interp analyze runs/mini --only PhaseMap`. Figures come from `analyses`; a headless Chromium
+(`chromium` on the PATH) takes the picture at twice the size.
 """
 
 import json
 import subprocess
+import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import interp
-from analyses import FourierCircuit, GrokkingPhases, plots
+from analyses import FourierCircuit, GrokkingPhases, PhaseMap, plots
 from interp.results import saved
 from interp.run import Run
+from interp.sweep import find_sweep
 
 HERE = Path(__file__).parent
 WIDTH, HEIGHTS, NOTE = 1000, (320, 350), 34
@@ -25,11 +31,13 @@ PAGE = """<!doctype html>
 <meta charset="utf-8">
 <style>body {{ margin: 0; width: {width}px; font: 13px "Open Sans", verdana, arial, sans-serif }}
 p {{ margin: 0; padding: 6px 20px 0 78px; color: #56636e }}</style>
-<div id="above"></div><div id="below"></div><p>{note}</p>
+<div id="figures"></div><p>{note}</p>
 <script>{script}</script>
 <script>
-for (const [id, figure] of Object.entries({figures}))
-  Plotly.newPlot(id, figure.data, figure.layout, {{staticPlot: true}});
+for (const figure of {figures}) {{
+  const node = document.getElementById("figures").appendChild(document.createElement("div"));
+  Plotly.newPlot(node, figure.data, figure.layout, {{staticPlot: true}});
+}}
 </script>
 """
 
@@ -73,9 +81,10 @@ def explained(run: Run) -> plots.Figure:
     )  # fmt: skip
 
 
-def draw(figures: dict[str, plots.Figure], note: str, out: Path) -> None:
-    """Writes the page and takes its picture."""
-    data = {name: plots.as_data(figure) for name, figure in figures.items()}
+def draw(figures: Sequence[plots.Figure], note: str, out: Path) -> None:
+    """Writes a page of figures, one below the other, and takes its picture."""
+    data = [plots.as_data(figure) for figure in figures]
+    height = sum(each["layout"]["height"] for each in data) + NOTE
     with tempfile.TemporaryDirectory() as folder:
         page = Path(folder) / "page.html"
         script = plots.plotly_script()
@@ -86,17 +95,17 @@ def draw(figures: dict[str, plots.Figure], note: str, out: Path) -> None:
             ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run",
              "--disable-background-networking", f"--user-data-dir={folder}/profile",
              "--force-device-scale-factor=2", "--virtual-time-budget=5000", "--hide-scrollbars",
-             f"--window-size={WIDTH},{sum(HEIGHTS) + NOTE}", f"--screenshot={out}", page.as_uri()],
+             f"--window-size={WIDTH},{height}", f"--screenshot={out}", page.as_uri()],
             check=True, capture_output=True,
         )  # fmt: skip
 
 
-def main() -> None:
+def modular_addition() -> None:
     """Reads the fixture, draws, writes the picture."""
     run = interp.load(HERE.parents[1] / "fixtures" / "modular-addition")
     last = run.steps[-1]
-    figures = {"above": accuracy(run), "below": explained(run)}
-    for figure, height in zip(figures.values(), HEIGHTS, strict=True):
+    figures = [accuracy(run), explained(run)]
+    for figure, height in zip(figures, HEIGHTS, strict=True):
         figure.update_layout(
             width=WIDTH, height=height, margin={"l": 78, "r": 24, "t": 72, "b": 44}
         )
@@ -106,5 +115,20 @@ def main() -> None:
     draw(figures, note, HERE / "modular-addition.png")
 
 
+def parity_map(path: str) -> None:
+    """Reads a sweep's saved map, draws, writes the picture."""
+    sweep = find_sweep(path)
+    found = [] if sweep is None else [each for each in saved(sweep) if each.cls is PhaseMap]
+    if sweep is None or not found:
+        raise SystemExit(f"{path} holds no map: interp analyze {path} --only PhaseMap")
+    (figure,) = [found[0].load().figures()["map"]]
+    figure.update_layout(width=WIDTH)
+    note = f"interp sweep {sweep.sweep.name}, every run; drawn by docs/images/make.py"
+    draw([figure], note, HERE / "parity-map.png")
+
+
 if __name__ == "__main__":
-    main()
+    if len(sys.argv) > 1:
+        parity_map(sys.argv[1])
+    else:
+        modular_addition()

@@ -3,8 +3,9 @@
     python docs/tables/memorise_or_generalise.py [RUNS [PART ...]]
 
 Trains what is missing below RUNS (runs/memorise by default) on two processes. Parts, all by default
-but the last two: sweep (about ten minutes of one core), longer, parity, addition, circle, no-decay
-(half a minute each), and there-and-back and open (some minutes each).
+but the last three: sweep (about ten minutes of one core), longer, parity, addition, circle,
+no-decay (half a minute each), variants (five minutes), and there-and-back and open (some minutes
+each).
 """
 
 import sys
@@ -119,17 +120,19 @@ def circle(folder: Path) -> None:
         row(seed, f"{accuracy:.3f}", *told(NeuronCircle.measure(run.snapshot()).summary(), names))
 
 
-def no_decay(folder: Path, name: str = "addition-no-decay") -> None:
+def no_decay(folder: Path) -> None:
     """Where test loss is least and how it ends, and how periodic the weights are, by seed."""
     row(
-        name,
+        "addition-no-decay",
         "least test loss",
         "at step",
         "last test loss",
         "best and last test accuracy",
         "purity",
     )
-    for run, experiment in members_of(trained(load_sweep(name), folder)).runs.items():
+    for run, experiment in members_of(
+        trained(load_sweep("addition-no-decay"), folder)
+    ).runs.items():
         metrics = run.series().metrics
         loss, accuracy = metrics["test.loss"], metrics["test.accuracy"]
         waves = NeuronWaves.measure(run.snapshot(count=NeuronWaves.count)).summary()
@@ -139,15 +142,46 @@ def no_decay(folder: Path, name: str = "addition-no-decay") -> None:
             f"{waves['mean_purity']:.2f} (untrained {untrained['mean_purity']:.2f})")  # fmt: skip
 
 
+def variants(folder: Path) -> None:
+    """Which architectures generalise under weight decay."""
+    cells(trained(load_sweep("addition-variants-mini"), folder))
+
+
+def cells(folder: SweepFolder) -> None:
+    """Of the seeds of every setting, those that generalise, when, and all accuracies at the end."""
+    table, _ = with_phases(folder)
+    row(", ".join(folder.sweep.axes), "generalises", "t_test", "last train accuracy",
+        "last test accuracy")  # fmt: skip
+    for cell, own in table.groupby([f"experiment.{axis}" for axis in folder.sweep.axes]):
+        reached = own["GrokkingPhases.t_test"].dropna()
+        last = [own[f"metrics.{split}.accuracy"] for split in ("train", "test")]
+        row(str(cell).strip("(),"), f"{len(reached)} of {len(own)}",
+            f"{reached.min():g} to {reached.max():g}",
+            *(f"{each.min():.2f} to {each.max():.2f}" for each in last))  # fmt: skip
+
+
 def there_and_back(folder: Path) -> None:
-    """The same with weak decay, four times as long."""
-    no_decay(folder, "addition-there-and-back")
+    """Where test loss turns: before its steepest rise over its least so far, there, at the end."""
+    row("addition-there-and-back", "test loss falls to", "rises to", "ends at")
+    for run, experiment in members_of(
+        trained(load_sweep("addition-there-and-back"), folder)
+    ).runs.items():
+        turns(experiment.seeds.model, run)
+
+
+def turns(seed: int, run: Run) -> None:
+    """One row of `there_and_back`."""
+    metrics = run.series().metrics.set_index("step")
+    loss, accuracy = metrics["test.loss"], metrics["test.accuracy"]
+    top = (loss / loss.cummin()).idxmax()
+    steps = (loss.loc[:top].idxmin(), top, loss.index[-1])
+    row(seed, *(f"{loss[each]:.2g} ({accuracy[each]:.3f}) at step {each}" for each in steps))
 
 
 def open_questions(folder: Path) -> None:
-    """Outcomes by accuracy of the sweeps of the article's open questions."""
+    """The sweeps of the article's open questions."""
     for name in OPEN:
-        shares(trained(load_sweep(name), folder), "GrokkingPhases.category")
+        cells(trained(load_sweep(name), folder))
 
 
 def told(summary: dict[str, float | str], names: tuple[str, ...]) -> list[str]:
@@ -168,11 +202,12 @@ PARTS: dict[str, Callable[[Path], None]] = {
     "addition": addition,
     "circle": circle,
     "no-decay": no_decay,
+    "variants": variants,
     "there-and-back": there_and_back,
     "open": open_questions,
 }
 
 if __name__ == "__main__":
     runs = Path(sys.argv[1] if len(sys.argv) > 1 else "runs/memorise")
-    for part in sys.argv[2:] or list(PARTS)[:-2]:
+    for part in sys.argv[2:] or list(PARTS)[:-3]:
         PARTS[part](runs)

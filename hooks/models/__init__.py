@@ -15,6 +15,8 @@ from hooks.models.constructed import VIEWS as CONSTRUCTED_VIEWS
 from hooks.models.constructed import ConstructedConfig, build_constructed
 from hooks.models.mlp import VIEWS as MLP_VIEWS
 from hooks.models.mlp import MLPConfig, build_mlp
+from hooks.models.neox import VIEWS as NEOX_VIEWS
+from hooks.models.neox import NeoXConfig, build_neox
 from hooks.models.post_norm import VIEWS as POST_NORM_VIEWS
 from hooks.models.post_norm import PostNormConfig, build_post_norm
 from hooks.models.read_in import VIEWS as READ_IN_VIEWS
@@ -23,13 +25,19 @@ from hooks.models.token import VIEWS as TOKEN_VIEWS
 from hooks.models.token import TokenConfig, build_token, token_config_of
 
 CONFIGS: dict[
-    str, type[TokenConfig] | type[MLPConfig] | type[ConstructedConfig] | type[PostNormConfig]
+    str,
+    type[TokenConfig]
+    | type[MLPConfig]
+    | type[ConstructedConfig]
+    | type[PostNormConfig]
+    | type[NeoXConfig],
 ] = {
     "token": TokenConfig,
     "mlp": MLPConfig,
     "constructed": ConstructedConfig,
     "post_norm": PostNormConfig,
     "read_in": ReadInConfig,
+    "neox": NeoXConfig,
 }
 BUILDERS: dict[str, Callable[[Any, Sizes, torch.dtype], HookedModel]] = {
     "token": build_token,
@@ -37,6 +45,7 @@ BUILDERS: dict[str, Callable[[Any, Sizes, torch.dtype], HookedModel]] = {
     "constructed": build_constructed,
     "post_norm": build_post_norm,
     "read_in": build_read_in,
+    "neox": build_neox,
 }
 VIEWS: dict[str, Mapping[str, Callable[[Any, Mapping[str, Tensor]], Tensor]]] = {
     "token": TOKEN_VIEWS,
@@ -44,6 +53,7 @@ VIEWS: dict[str, Mapping[str, Callable[[Any, Mapping[str, Tensor]], Tensor]]] = 
     "constructed": CONSTRUCTED_VIEWS,
     "post_norm": POST_NORM_VIEWS,
     "read_in": READ_IN_VIEWS,
+    "neox": NEOX_VIEWS,
 }
 
 
@@ -58,7 +68,7 @@ def _of_its_kind(value: Any) -> Any:
 
 
 ModelConfig = Annotated[
-    TokenConfig | MLPConfig | ConstructedConfig | PostNormConfig | ReadInConfig,
+    TokenConfig | MLPConfig | ConstructedConfig | PostNormConfig | ReadInConfig | NeoXConfig,
     BeforeValidator(_of_its_kind),
 ]
 
@@ -68,6 +78,7 @@ __all__ = [
     "HookedModel",
     "MLPConfig",
     "ModelConfig",
+    "NeoXConfig",
     "PostNormConfig",
     "ReadInConfig",
     "Sizes",

@@ -9,6 +9,7 @@ from interp.tasks.modular_arithmetic import ModularArithmetic
 from interp.tasks.question_formation import QuestionFormation
 from interp.tasks.simple_function import SimpleFunction
 from interp.tasks.tense_inflection import TenseInflection
+from interp.tasks.word_selection import WordSelection
 
 TASKS: dict[str, type[Task]] = {
     "modular_arithmetic": ModularArithmetic,
@@ -19,6 +20,7 @@ TASKS: dict[str, type[Task]] = {
     "function_classes": FunctionClasses,
     "simple_function": SimpleFunction,
     "factor_labels": FactorLabels,
+    "word_selection": WordSelection,
 }
 
 __all__ = ["TASKS", "Batch", "Task", "model_inputs"]

@@ -14,7 +14,7 @@ import math
 from typing import Any, ClassVar, Literal
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from pydantic import Field, model_validator
 from torch import Generator, Tensor
 
@@ -29,6 +29,7 @@ from interp.tasks.factor_images import (
     read_embeddings,
     unravelled,
 )
+from interp.tasks.late import late_accuracy
 
 SHAPES3D = {
     "floor_hue": 10, "wall_hue": 10, "object_hue": 10, "scale": 8, "shape": 4, "orientation": 15,
@@ -121,11 +122,14 @@ class FactorLabels(Task):
     def constants(self) -> dict[str, Any]:
         """`pairs`, `factors` and their numbers of `values`, `maps` (0: drawn anew), and `chance`.
 
+        `asked` is the label that tells which factor a prompt asks for.
+
         Chance is the best that is possible without context where maps are drawn anew: label 0 is
         right in 1 of V cases for each factor.
         """
         chance = sum(1 / count for count in self.values) / len(self.values)
         facts = {"pairs": self.pairs, "factors": self.names, "values": self.values}
+        facts |= {"asked": "factor", "asked_names": self.names}
         return facts | {"maps": self.maps or 0, "chance": chance}
 
     @property
@@ -165,9 +169,15 @@ class FactorLabels(Task):
             scored=batch["scored"],
             inputs=batch["inputs"],
             labels=labels,
-            constants=self.constants | {"group": "factor"},
+            constants=self.constants | {"group": "factor", "asked": "factor"},
         )
         return found if count is None else found.head(count)
+
+    def grade(
+        self, logits: Float[Tensor, "batch position d_vocab_out"], batch: Batch
+    ) -> dict[str, Tensor]:
+        """Loss, accuracy over all images, and `late_accuracy` over the last four of each prompt."""
+        return super().grade(logits, batch) | {"late_accuracy": late_accuracy(logits, batch)}
 
     def _prompts(
         self, count: int, kind: tuple[bool, int | None], drawing: Generator

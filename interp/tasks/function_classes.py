@@ -127,19 +127,21 @@ class FunctionClasses(RegressionTask):
 
     @property
     def constants(self) -> dict[str, Any]:
-        """`d`, `pairs`, `noise`, `classes` (names), and `prior` where evidence is exact.
+        """`d`, `pairs`, `noise`, `classes` (names), `shares`, `splits`; `prior` where it is exact.
 
         `prior` has a table a class that is trained on: `weight`, and the law of its coefficients.
+        Where there are several, `asked` names the label that tells them apart.
         """
-        names = names_of(self.classes)
+        names, shares = names_of(self.classes), [each / sum(self.shares) for each in self.shares]
         facts = {"d": self.d, "pairs": self.pairs, "noise": self.noise, "classes": names}
-        trained = [pair for pair in zip(self.shares, self.classes, strict=True) if pair[0] > 0]
+        facts |= {"shares": tuple(shares), "splits": self.splits}
+        trained = [pair for pair in zip(shares, self.classes, strict=True) if pair[0] > 0]
         told = tuple(
-            prior
-            | {"weight": share / sum(self.shares), "scale": prior["scale"] / self._deviation(each)}
+            prior | {"weight": share, "scale": prior["scale"] / self._deviation(each)}
             for share, each in trained
             if (prior := each.prior(self.active_inputs or self.d)) is not None
         )
+        facts |= {"asked": "class", "asked_names": names} if len(trained) > 1 else {}
         return facts | ({"prior": told} if len(told) == len(trained) else {})
 
     @property
@@ -156,9 +158,8 @@ class FunctionClasses(RegressionTask):
         if count is None:
             raise ValueError("count: function_classes draws without end; say how many prompts")
         x = self._draw_inputs(count, self.active_pairs or self.pairs, generator)
-        return prompts(
-            x, self._noisy(self._mixed(x, self._kinds(count, generator), generator), generator)
-        )
+        y = self._mixed(x, self._kinds(count, generator), generator)
+        return prompts(x, self._noisy(y, generator))
 
     def examples(self, split: str, count: int | None, seed: int) -> Examples:
         """Prompts with the labels `class` (-1 where of none) and what tells the split's apart.
@@ -174,8 +175,7 @@ class FunctionClasses(RegressionTask):
         values = self._group_values(split, len(x))
         y = self._values(split, x, (kinds, values), drawing)
         batch = prompts(x, self._noisy(y, drawing))
-        is_of_class = split in ("test", "scale")
-        labels = {"class": kinds if is_of_class else torch.full_like(kinds, -1)}
+        labels = {"class": kinds if split in ("test", "scale") else torch.full_like(kinds, -1)}
         found = Examples(
             targets=batch["targets"],
             scored=batch["scored"],

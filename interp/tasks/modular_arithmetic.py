@@ -85,15 +85,18 @@ class ModularArithmetic(Task):
 
     @property
     def constants(self) -> dict[str, Any]:
-        """`p`, `operation`, the accuracy of guessing, and two facts where they hold.
+        """`p`, `operation`, the accuracy of guessing, and three facts where they hold.
 
         `wave` is the wave that computes the answer: there where the operation is a group of at
         least two (`analyses.fourier.residue_order`). `ordered_pairs` is there where all are.
+        `inputs` names the tokens, where every one is an operand.
         """
         facts: dict[str, Any] = {"p": self.p, "operation": self.operation, "chance": 1 / self.p}
         is_odd_prime = self.p > 2 and all(self.p % d for d in range(2, math.isqrt(self.p) + 1))
         if self.operation in WAVES and (self.operation != "multiply" or is_odd_prime):
             facts["wave"] = WAVES[self.operation]
+        if not self.equals:
+            facts["inputs"] = tuple(map(str, range(self.p)))
         return facts | ({"ordered_pairs": True} if self.ordered else {})
 
     @property

@@ -20,7 +20,15 @@ from torch import Tensor
 
 from hooks import Snapshot
 from interp.tasks.base import Batch
-from interp.tasks.english import AUXILIARIES, INTRANSITIVE, SUBJECTS, TRANSITIVE, Sentences, forms
+from interp.tasks.english import (
+    AUXILIARIES,
+    CLASSES,
+    INTRANSITIVE,
+    SUBJECTS,
+    TRANSITIVE,
+    Sentences,
+    forms,
+)
 from interp.tasks.english_task import CHUNK, EnglishTask, Weights, plural_heads, some_lines
 from interp.tasks.lines import Language, Lines
 
@@ -29,6 +37,8 @@ QUESTIONS = Language(
     has_auxiliaries=True, markers=("decl", "quest"), ends=(".", "?"),
     source=BARE, changed=BARE, fronts=True,
 )  # fmt: skip
+# classes of the first words after the head noun, by which kinds of relative clause differ
+CLAUSES = {"SRC_i": ("Rel", "Aux", "Vi"), "SRC_t": ("Rel", "Aux", "Vt"), "ORC": ("Rel", "Det", "N")}
 # intransitive, then the object bare, with PP, SRC_i, SRC_t, ORC
 PREDICATE_WEIGHTS = (0.2245, 0.2285, 0.2365, 0.155, 0.0785, 0.077)
 # bare, PP, SRC_i, SRC_t, ORC; the latter two have 0.6 relative clauses, bare to PP as before
@@ -79,18 +89,28 @@ class QuestionFormation(EnglishTask):
 
         `accuracy` is the paper's: the first word of each question, the best of the four
         auxiliaries; `first_word_accuracy` takes the best of all words. `line_accuracy` is the
-        share of lines, copies included, of which greedy decoding would give all. 0 where a split
-        holds no question.
+        share of lines, copies included, of which greedy decoding would give all. `accuracy_SRC_i`
+        and so on are `accuracy` of the questions with such a relative clause on the subject. 0
+        where a split holds no such question.
         """
-        right, is_first = self.first_words(logits, batch["targets"])
-        best = logits.argmax(-1) == batch["targets"]
-        count = is_first.sum(dtype=logits.dtype).clamp(min=1)
+        targets = batch["targets"]
+        right, is_first = self.first_words(logits, targets)
+        is_best = logits.argmax(-1) == targets
+
+        def share(right: Tensor, asked: Tensor) -> Tensor:
+            count = asked.sum(dtype=logits.dtype).clamp(min=1)
+            return (right & asked).sum(dtype=logits.dtype) / count
+
+        by_kind = {
+            f"accuracy_{kind}": share(right, is_first & is_kind[:, None])
+            for kind, is_kind in clauses(targets).items()
+        }
         return {
             "loss": self.loss(logits, batch),
-            "accuracy": (right & is_first).sum(dtype=logits.dtype) / count,
-            "first_word_accuracy": (best & is_first).sum(dtype=logits.dtype) / count,
-            "line_accuracy": self.answered(logits, batch["targets"]).to(logits.dtype).mean(),
-        }
+            "accuracy": share(right, is_first),
+            "first_word_accuracy": share(is_best, is_first),
+            "line_accuracy": self.answered(logits, targets).to(logits.dtype).mean(),
+        } | by_kind
 
     def first_words(
         self, logits: Float[Tensor, "batch pos d_vocab_out"], targets: Int[Tensor, "batch pos"]
@@ -128,6 +148,19 @@ class QuestionFormation(EnglishTask):
     def _generalizing(self, rng: np.random.Generator) -> Lines:
         sentences = some_lines(QUESTIONS, GENERALIZATION_WEIGHTS, rng).sentences
         return Lines(sentences, np.ones(CHUNK, dtype=bool)).at(is_undecided_by_number(sentences))
+
+
+def clauses(targets: Int[Tensor, "batch pos"]) -> dict[str, Bool[Tensor, " batch"]]:
+    """Whether each kind of relative clause is on the subject, by the words after its noun. Pure."""
+    classes = torch.full((len(QUESTIONS.vocabulary),), -1)
+    for name, numbers in BARE.items():
+        classes[[QUESTIONS.ids[word] for words in numbers for word in words]] = CLASSES.index(name)
+    found = classes.to(targets.device)[targets[:, 2:5]]
+    codes = {kind: [CLASSES.index(name) for name in names] for kind, names in CLAUSES.items()}
+    return {
+        kind: (found == torch.tensor(each, device=targets.device)).all(-1)
+        for kind, each in codes.items()
+    }
 
 
 def has_relative_subject(sentences: Sentences) -> Bool[np.ndarray, " sentence"]:

@@ -49,13 +49,17 @@ class SimpleFunction(RegressionTask):
 
     @property
     def constants(self) -> dict[str, Any]:
-        """`d`, `pairs`, `noise` (none) and the `prior` of the coefficients."""
+        """`d`, `pairs`, `noise` (none), the `prior` of the coefficients, and `factors`.
+
+        Factors are the numbers of an input, which its representation is probed for.
+        """
         prior = {"basis": "linear", "nnz": self.d, "law": "normal", "weight": 1.0}
         scale = self.d**-0.5 if self.unit_variance else 1.0
         return {
             "d": self.d,
             "pairs": self.pairs,
             "noise": 0.0,
+            "factors": tuple(f"x_{i}" for i in range(self.d)),
             "prior": (prior | {"scale": scale},),
         }
 

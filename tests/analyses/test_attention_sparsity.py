@@ -1,4 +1,5 @@
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,9 +9,11 @@ from hypothesis import strategies as st
 from torch.testing import assert_close
 
 from analyses import AttentionSparsity
-from analyses.attention_sparsity import counted_rows, pattern_entropy
-from hooks import Examples, Snapshot
-from tests.planted import tokens_as_examples, uniform_attention_model
+from analyses.attention_sparsity import counted_rows, fed_over, pattern_entropy
+from hooks import Examples, Snapshot, build
+from hooks.models import PostNormConfig
+from interp.tasks.question_formation import QuestionFormation
+from tests.planted import tiny_config, tokens_as_examples, uniform_attention_model
 
 TOKENS = torch.cartesian_prod(torch.arange(7), torch.arange(7), torch.tensor([7]))
 
@@ -90,3 +93,53 @@ def test_layers_and_heads_have_a_row_each():
     snapshot = Snapshot.of(uniform_attention_model(n_layers=2), tokens_as_examples(TOKENS))
     frame = AttentionSparsity.measure(snapshot).to_frame()
     assert frame[["layer", "head"]].to_numpy().tolist() == [[0, 0], [0, 1], [1, 0], [1, 1]]
+
+
+def sentences_of(lengths, trees, tokens=TOKENS[:2]):
+    """Examples of three tokens, the first of them a start token."""
+    full = tokens_as_examples(tokens)
+    return Examples(
+        full.targets, full.scored, tokens, lengths=torch.tensor(lengths), trees=trees
+    )  # fmt: skip
+
+
+def test_what_follows_a_sentence_is_not_fed_where_trees_tell_where_it_ends():
+    whole = sentences_of([3, 3], (1, (1, 2)))
+    found = AttentionSparsity.measure(Snapshot.of(uniform_attention_model(), whole))
+    # Rows of one and two keys, then of one, two and three.
+    np.testing.assert_allclose(found.entropy, (2 * math.log(2) + math.log(3)) / 5)
+    assert found.summary()["over"] == "sentences"
+
+
+def test_whole_examples_can_be_fed_in_place_of_sentences():
+    whole = sentences_of([3, 3], (1, (1, 2)))
+    snapshot = Snapshot.of(uniform_attention_model(), whole)
+    found = AttentionSparsity.measure(snapshot, over="examples")
+    np.testing.assert_allclose(found.entropy, (math.log(2) + math.log(3)) / 3)
+    assert found.summary()["over"] == "examples"
+
+
+def test_examples_without_trees_are_fed_whole(snapshot):
+    assert AttentionSparsity.measure(snapshot).over == "examples"
+
+
+def test_feeding_something_else_is_refused(snapshot):
+    with pytest.raises(ValueError, match="over 'words': take one of sentences, examples"):
+        fed_over(snapshot, "words")
+
+
+@pytest.mark.parametrize("kind", ["post_norm", "token"])
+def test_entropy_of_sentences_is_that_of_each_fed_alone(kind):
+    task = QuestionFormation(train_lines=20, validation_lines=12, generalization_lines=1)
+    config = {"post_norm": PostNormConfig(n_layers=2, d_model=8, n_heads=2)}.get(kind)
+    model: Any = build(config or tiny_config(n_layers=2), task.sizes, seed=0, dtype="float64")
+    model.eval()  # no dropout
+    examples = task.examples("validation", None, 0)
+    found = AttentionSparsity.measure(Snapshot.of(model, examples)).entropy
+    sums, rows = torch.zeros(2, 2, dtype=torch.float64), 0
+    for line, words in zip(examples.model_inputs, examples.label("words").tolist(), strict=True):
+        _, cache = model.run_with_cache(line[None, : words + 1])  # SOS and the words
+        patterns = torch.cat([cache[f"blocks.{layer}.attn.hook_pattern"] for layer in range(2)])
+        sums += torch.distributions.Categorical(patterns).entropy().sum(2)
+        rows += words + 1
+    np.testing.assert_allclose(found, sums / rows)

@@ -291,3 +291,16 @@ def test_networks_train_as_if_alone():
 def test_numbers_out_of_range_are_refused(predict, number, message):
     with pytest.raises(ValueError, match=message):
         predict(*linear_prompts(2, 3, 2)[:2], number)
+
+
+@pytest.mark.parametrize("nnz", [1, 2, 4])
+def test_lasso_on_fewer_pairs_than_inputs_never_costs_more_than_zero(nnz):
+    """At the minimum penalty |w|_1 is at most the cost of w = 0, |y|^2 / 2k."""
+    drawing = torch.Generator().manual_seed(0)
+    x = torch.randn(20_000, 2, 4, generator=drawing, dtype=torch.float64)
+    w = torch.randn(20_000, 4, 1, generator=drawing, dtype=torch.float64)
+    w[:, nnz:] = 0
+    y = (x @ w)[..., 0]
+    gram, moment = x.mT @ x / 2, (x.mT @ y[..., None])[..., 0] / 2
+    found = lasso_weights(gram, moment, 0.01)
+    assert (0.01 * found.abs().sum(1) <= y.square().sum(1) / 4 + 1e-9).all()

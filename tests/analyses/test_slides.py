@@ -79,6 +79,14 @@ def test_heat_maps_keep_limits_of_their_own():
     assert {(trace["zmin"], trace["zmax"]) for trace in drawn["data"]} == {(0, 1)}
 
 
+def test_heat_maps_about_a_middle_keep_it():
+    maps = [heat([[0.0, 1.0]]), heat([[-3.0, 2.0]])]
+    for each in maps:
+        each["data"][0]["zmid"] = 1
+    limits = {(trace["zmin"], trace["zmax"]) for trace in slides(maps, (0, 1))["data"]}
+    assert limits == {(-3.0, 5.0)}
+
+
 def test_figures_are_left_as_they_were(three):
     before = str(three)
     slides(three, STEPS)

@@ -245,6 +245,11 @@ def test_a_tree_that_is_gold_has_no_marks(found):
     assert drawn(holding(found, GOLD))[1] == set()
 
 
+def test_sentences_too_long_to_be_read_are_not_drawn(found, monkeypatch):
+    monkeypatch.setattr("analyses.tree_projection.READABLE", 4)
+    assert drawn(holding(found, GOLD))[2] == ["stop"]  # none fits: the shortest
+
+
 def test_titles_tell_the_scores(found):
     title = drawn_data(holding(found, GOLD).figures()["trees"])["layout"]["title"]["text"]
     assert "100% of all brackets are gold" in title

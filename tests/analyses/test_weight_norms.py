@@ -3,9 +3,10 @@ import pytest
 import torch
 
 from analyses import WeightNorms
-from hooks import Snapshot
+from hooks import Sizes, Snapshot, build
 from hooks.edit import Edit
-from tests.planted import random_model, tokens_as_examples
+from hooks.models import PostNormConfig
+from tests.planted import random_model, tiny_config, tokens_as_examples
 
 
 def doubled(snapshot):
@@ -43,6 +44,21 @@ def test_dividing_by_layers_halves_the_total_of_two():
     whole, shared = (WeightNorms.measure(snapshot, per_layer=each) for each in (False, True))
     assert shared.total() == pytest.approx(whole.total() / 2)
     assert shared.summary()["divided_by_layers"] == "yes"
+
+
+@pytest.mark.parametrize("config", [PostNormConfig(n_layers=2, d_model=8, n_heads=2),
+                                    tiny_config(n_layers=2, normalization_type="LN")])  # fmt: skip
+def test_embeddings_layers_norms_and_biases_count_and_sinusoids_do_not(config):
+    sizes = Sizes(d_vocab=11, d_vocab_out=11, n_ctx=9)
+    snapshot = Snapshot.of(
+        build(config, sizes, seed=0), tokens_as_examples(torch.zeros(1, 9).long())
+    )
+    found = WeightNorms.measure(snapshot)
+    learned = {"pos_embed.W_pos"} if config.kind == "token" else set()
+    kinds = {name.split(".", 2)[-1] for name in found.names if name.startswith("blocks")}
+    assert {"embed.W_E", "unembed.W_U", "unembed.b_U"} | learned <= {*found.names}
+    assert {"ln1.w", "ln2.b", "attn.W_Q", "mlp.b_in"} <= kinds
+    assert ("pos_embed.W_pos" in found.names) == bool(learned)
 
 
 def test_layers_add_up_to_the_total_without_embeddings():

@@ -13,6 +13,7 @@ MEMBERS = {
     "addition-there-and-back": 8,
     "addition-variants": 16 * 5 * 9,
     "addition-variants-l1": 16 * 5 * 9,
+    "addition-variants-mini": 8 * 2 * 3,
     "addition-width": 8 * 8,
     "modular-addition-decay": 5 * 5,
     "parity-decay": 1125,

@@ -217,7 +217,7 @@ def test_an_unknown_option_is_refused(folder):
 
 
 def test_options_of_another_kind_of_result_are_refused(folder):
-    with pytest.raises(ValueError, match="no 'WeightNorms' of a whole sweep; there are Outcome"):
+    with pytest.raises(ValueError, match=r"no 'WeightNorms' of a .*; there are .*OutcomeShares"):
         options(folder, WeightNorms={"per_layer": True})
 
 

@@ -83,6 +83,11 @@ def test_chance_is_one_in_p():
     assert ModularArithmetic(p=7).constants["chance"] == 1 / 7
 
 
+def test_tokens_are_named_where_every_one_is_an_operand():
+    assert ModularArithmetic(p=3, equals=False).constants["inputs"] == ("0", "1", "2")
+    assert "inputs" not in ModularArithmetic(p=3).constants
+
+
 def test_sizes_leave_room_for_the_equals_sign():
     sizes = ModularArithmetic(p=7).sizes
     assert (sizes.d_vocab, sizes.d_vocab_out, sizes.n_ctx) == (8, 7, 3)

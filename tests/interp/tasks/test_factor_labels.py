@@ -177,7 +177,7 @@ def test_it_can_be_trained_on(train_prompts, tmp_path):
     }
     metrics = train(Experiment.model_validate(table), tmp_path / "run", device="cpu").metrics()
     assert metrics is not None
-    assert {"test.accuracy", "fresh.accuracy"} < set(metrics)
+    assert {"test.accuracy", "test.late_accuracy", "fresh.late_accuracy"} < set(metrics)
 
 
 def test_a_file_brings_vectors_and_factors(tmp_path):

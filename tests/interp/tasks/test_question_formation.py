@@ -172,7 +172,7 @@ def test_the_main_auxiliary_is_always_right():
     examples = SMALL.examples("generalization", None, 0)
     found = graded(SMALL, examples, examples.targets)
     loss = found.pop("loss")
-    assert found == {"accuracy": 1.0, "first_word_accuracy": 1.0, "line_accuracy": 1.0}
+    assert set(found.values()) == {1.0}
     assert loss == pytest.approx(float(np.log(np.e + 70) - 1))
 
 

@@ -1,0 +1,187 @@
+"""Does a run end by the rule that its training data do not ask for, and when did it?
+
+From recorded metrics. Accuracy on lines that tell two rules apart rises, falls and rises again long
+after validation accuracy stands at 1, so that one number does not describe a run. Three claims, for
+a level of 0.8:
+
+    ever        some evaluation reaches the level
+    sustained   several successive evaluations do
+    final       the last one does
+
+and the accuracy at three steps: the first maximum of validation accuracy and the least validation
+loss (two readings of early stopping), and the end.
+
+Source: Murty et al. 2023 (arXiv:2305.18741), who count the seeds that cross 80 % at some time and
+compare early stopping with the end. Their released curves give their counts neither by "ever" nor
+by "final".
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float, Int
+
+from analyses import plots
+from analyses.crossings import crossing
+from analyses.result import Drawing, SeriesResult
+from hooks import Series
+
+COLUMNS = ("validation.accuracy", "validation.loss", "generalization.accuracy")
+KIND = "generalization.accuracy_"  # what begins the columns of kinds of lines
+
+
+@dataclass(frozen=True, eq=False)
+class Generalization(SeriesResult):
+    """Accuracy of one run on lines that tell rules apart. Steps are NaN where a thing never came.
+
+    Attributes:
+        steps: Steps of the evaluations.
+        validation: Validation accuracy.
+        validation_loss: In nats.
+        accuracy: Generalization accuracy.
+        kinds: Kinds of generalization lines whose accuracy was recorded.
+        by_kind: Their accuracies.
+        level: Accuracy that counts as success.
+        evaluations: Successive evaluations that make success sustained.
+    """
+
+    needs: ClassVar = tuple(f"metrics.{column}" for column in COLUMNS)
+
+    steps: Int[np.ndarray, " evaluation"]
+    validation: Float[np.ndarray, " evaluation"]
+    validation_loss: Float[np.ndarray, " evaluation"]
+    accuracy: Float[np.ndarray, " evaluation"]
+    kinds: tuple[str, ...]
+    by_kind: Float[np.ndarray, "kind evaluation"]
+    level: float
+    evaluations: int
+
+    @classmethod
+    def measure(
+        cls, series: Series, *, level: float = 0.8, evaluations: int = 3
+    ) -> "Generalization":
+        """Reads a run's metrics.
+
+        Args:
+            series: A run with validation and generalization accuracy.
+            level: Accuracy that counts as success, reached or passed.
+            evaluations: Successive evaluations that make success sustained.
+
+        Raises:
+            ValueError: An option is out of range, or there are no metrics of these columns.
+        """
+        if evaluations < 1:
+            raise ValueError(f"evaluations = {evaluations}: success takes at least one")
+        if not 0 < level <= 1:
+            raise ValueError(f"level = {level}: an accuracy lies above 0 and is at most 1")
+        metrics = series.metrics
+        absent = [column for column in COLUMNS if column not in metrics]
+        if absent:
+            raise ValueError(f"Generalization needs {absent[0]}; metrics has {list(metrics)}")
+        values = metrics[list(COLUMNS)].to_numpy(dtype=np.float64).T
+        kinds = [column for column in metrics if column.startswith(KIND)]
+        return cls(
+            steps=metrics["step"].to_numpy(dtype=np.int64),
+            validation=values[0], validation_loss=values[1], accuracy=values[2],
+            kinds=tuple(column.removeprefix(KIND) for column in kinds),
+            by_kind=metrics[kinds].to_numpy(dtype=np.float64).T,
+            level=level, evaluations=evaluations,
+        )  # fmt: skip
+
+    @property
+    def t_ever(self) -> float:
+        """First step at which the level is reached."""
+        return crossing(self.steps, self.accuracy, self.level, 1)
+
+    @property
+    def t_sustained(self) -> float:
+        """First step of several successive ones at which it is."""
+        return crossing(self.steps, self.accuracy, self.level, self.evaluations)
+
+    @property
+    def is_final(self) -> bool:
+        """Whether the last evaluation reaches the level."""
+        return bool(self.accuracy[-1] >= self.level)
+
+    @property
+    def share_above(self) -> float:
+        """Share of the evaluations that reach the level."""
+        return float((self.accuracy >= self.level).mean())
+
+    @property
+    def first_maximum(self) -> int:
+        """The first evaluation of the greatest validation accuracy."""
+        return int(self.validation.argmax())
+
+    @property
+    def least_loss(self) -> int:
+        """The evaluation of the least validation loss."""
+        return int(self.validation_loss.argmin())
+
+    def marks(self) -> dict[str, float]:
+        """Both early stops, and where generalization first reaches the level, if it does."""
+        marks = {
+            "validation accuracy at its best": float(self.steps[self.first_maximum]),
+            f"generalization ≥ {self.level:.0%}": self.t_ever,
+            "validation loss at its least": float(self.steps[self.least_loss]),
+        }
+        return {label: step for label, step in marks.items() if not math.isnan(step)}
+
+    def summary(self) -> dict[str, float | str]:
+        """Success ever, sustained and final (1 or 0), its steps, accuracy at stops and by kind.
+
+        `least_later` is the least accuracy from the first validation maximum on.
+        """
+        early, least = self.first_maximum, self.least_loss
+        return {
+            "ever": int(not math.isnan(self.t_ever)),
+            "sustained": int(not math.isnan(self.t_sustained)),
+            "final": int(self.is_final),
+            "share_above": self.share_above,
+            "t_ever": self.t_ever,
+            "t_sustained": self.t_sustained,
+            "first_maximum_step": int(self.steps[early]),
+            "at_first_maximum": float(self.accuracy[early]),
+            "least_loss_step": int(self.steps[least]),
+            "at_least_loss": float(self.accuracy[least]),
+            "least_later": float(self.accuracy[early:].min()),
+            "best": float(self.accuracy.max()),
+            "last": float(self.accuracy[-1]),
+        } | {
+            f"last_{kind}": float(values[-1])
+            for kind, values in zip(self.kinds, self.by_kind, strict=True)
+        }
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row an evaluation: `step`, accuracies, validation loss, accuracy by kind."""
+        columns = {
+            "step": self.steps,
+            "validation_accuracy": self.validation,
+            "validation_loss": self.validation_loss,
+            "generalization_accuracy": self.accuracy,
+        }
+        return pd.DataFrame(columns | dict(zip(self.kinds, self.by_kind, strict=True)))
+
+    def figures(self) -> Mapping[str, Drawing]:
+        """Validation and generalization accuracy with the stops, and accuracy by kind of line."""
+        told = "never" if math.isnan(self.t_ever) else f"first at step {self.t_ever:.0f}"
+        flat = np.full(len(self.steps), self.level)
+        both = plots.lines(
+            self.steps,
+            {"validation": self.validation, "generalization": self.accuracy, "level": flat},
+            title=f"Generalization reaches {self.level:.0%} {told}, and ends at "
+            f"{self.accuracy[-1]:.0%}",
+            axes=("step (optimiser updates)", "accuracy"),
+        )
+        figures: dict[str, Drawing] = {"accuracy": plots.mark_steps(both, self.marks())}
+        if self.kinds:
+            figures["by_kind"] = plots.lines(
+                self.steps, dict(zip(self.kinds, self.by_kind, strict=True)),
+                title="Generalization accuracy by kind of line",
+                axes=("step (optimiser updates)", "accuracy"),
+            )  # fmt: skip
+        return figures

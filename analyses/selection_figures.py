@@ -1,0 +1,98 @@
+"""How models of mixtures are drawn beside pure ones: lines for models, dashes for references."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from analyses.layout import DASHES, MUTED, PALETTE, line, words
+from analyses.multiples import Trace, multiples
+from analyses.plots import Figure
+
+if TYPE_CHECKING:
+    from analyses.model_selection import ModelSelection
+
+TOP = 1.5  # errors up to here are shown
+# What the number is that tells prompts of a split apart.
+ALONG = {
+    "sparsity": "coefficients that are not 0",
+    "combination": "share of the first class",
+    "scale": "y multiplied by",
+    "frequency": "frequency multiplied by",
+}
+ERROR, DISTANCE = "squared error / mean y²", "squared difference / mean y²"
+
+
+def selection_figures(found: "ModelSelection") -> Mapping[str, Figure]:
+    """Curves by class, then by split what lies between the classes and outside."""
+    drawn = {"classes": _classes(found)}
+    if "sparsity" in found.splits:
+        drawn |= {"sparsity": _against(found, "sparsity"), "distances": _distances(found)}
+    for split in ("combination", "scale", "frequency"):
+        if split in found.splits:
+            drawn[split] = _against(found, split)
+    return drawn
+
+
+def _classes(found: "ModelSelection") -> Figure:
+    errors, examples = found.curve_errors, np.arange(found.errors.shape[2])
+    panels = {
+        name: [_curve(found, examples, errors[row, curve], curve) for curve in _order(found)]
+        for row, (split, name) in enumerate(zip(found.splits, found.groups, strict=True))
+        if split == "test"
+    }
+    inside = found.in_class[found.mixture, found.at]
+    return multiples(
+        panels, axes=("examples before the answer", ERROR), yaxis={"range": [0, TOP]},
+        title=f"Trained on {found.names[found.mixture]}: error {inside:.3g} after "
+        f"{found.at} examples, mean over classes",
+    )  # fmt: skip
+
+
+def _against(found: "ModelSelection", split: str) -> Figure:
+    """Errors along a split; in a panel of its own, the errors inside beside them."""
+    rows = np.array([row for row, each in enumerate(found.splits) if each == split])
+    x, errors = found.values[rows], found.curve_errors[rows][..., found.at]
+    inside = np.broadcast_to(found.in_class[None, :, found.at], errors.shape)
+    panels = {
+        f"on {split}": [_curve(found, x, errors[:, curve], curve) for curve in _order(found)],
+        "on the classes trained on": [
+            _curve(found, x, inside[:, curve], curve) for curve in _order(found)
+        ],
+    }
+    return multiples(
+        panels, axes=(ALONG[split], ERROR), yaxis={"range": [0, TOP]},
+        title=f"Errors after {found.at} examples on {split}, beside those inside",
+    )  # fmt: skip
+
+
+def _distances(found: "ModelSelection") -> Figure:
+    """How far the mixture's predictions are from all others, by number of coefficients."""
+    rows = np.array([row for row, each in enumerate(found.splits) if each == "sparsity"])
+    apart = found.curve_distances[rows, found.mixture][..., found.at]
+    curves = [
+        _curve(found, found.values[rows], apart[:, curve], curve)
+        for curve in _order(found)
+        if np.isfinite(apart[:, curve]).all()
+    ]
+    return multiples(
+        {"": curves}, axes=(ALONG["sparsity"], DISTANCE),
+        title=f"Predictions of {found.names[found.mixture]} after {found.at} examples, how far "
+        "from those of others",
+    )  # fmt: skip
+
+
+def _order(found: "ModelSelection") -> list[int]:
+    """References first, so that models are drawn on top."""
+    n_models = len(found.names)
+    return [*range(n_models, len(found.curves)), *range(n_models)]
+
+
+def _curve(found: "ModelSelection", x: np.ndarray, y: np.ndarray, curve: int) -> Trace:
+    name, n_models = found.curves[curve], len(found.names)
+    if curve < n_models:
+        style = {"color": PALETTE[curve % 6], "width": 4 if curve == found.mixture else 3}
+        return line(x, y, name, style)
+    index = curve - n_models
+    dashed = {"color": PALETTE[(index + 1) % 6], "dash": DASHES[1 + index % 4], "width": 1.5}
+    return line(x, y, words(name), {"color": MUTED, "width": 1} if name == "zero" else dashed)

@@ -1,0 +1,115 @@
+"""A language model's checkpoints, read as a series on prompts of word selection.
+
+    series = interp.language_series("EleutherAI/pythia-70m", ["step0", "step1000", "step143000"])
+    LearningPlateau.measure(series)
+
+A name is looked up as transformers does it; a folder holds a folder a revision, as save_pretrained
+writes them, tokenizer included. Each revision is read when it is asked for, and not kept.
+"""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hooks import Series
+from hooks.models.neox import neox_config, neox_parameters
+from interp.tasks.word_lists import EVERY, Spelling
+from interp.tasks.word_selection import WordSelection
+
+STEP = re.compile(r"step([0-9]{1,12})")
+ARROW, END = " ->", "\n"
+
+
+def language_series(
+    directory_or_name: str | Path, revisions: Sequence[str], *, task: WordSelection | None = None
+) -> Series:
+    """Checkpoints of one GPT-NeoX model, Pythia's among them, as a series without metrics.
+
+    Args:
+        directory_or_name: A folder with a folder a revision, or a name on the Hugging Face hub.
+        revisions: Such as `step1000`: the number is the step.
+        task: The prompts that its snapshots are looked at with; the task's defaults where left
+            out.
+
+    Raises:
+        FileNotFoundError: The folder lacks a revision.
+        ValueError: A revision names no step, or one twice; the model is of another architecture; a
+            word of the task is no single token.
+    """
+    places = _places(directory_or_name, revisions)
+    first = next(iter(places.values()))
+    from transformers import AutoConfig, AutoTokenizer, GPTNeoXForCausalLM  # heavy
+
+    config, sizes = neox_config(AutoConfig.from_pretrained(**first))
+    spelling = spelling_of(AutoTokenizer.from_pretrained(**first))
+    own = task or WordSelection()
+    if spelling.width(own.pairs) > sizes.n_ctx:
+        raise ValueError(
+            f"pairs {own.pairs} take {spelling.width(own.pairs)} tokens, the model reads "
+            f"{sizes.n_ctx}: lower pairs"
+        )
+    return Series(
+        steps=tuple(places),
+        config=config,
+        sizes=sizes,
+        parameters=lambda step: neox_parameters(
+            GPTNeoXForCausalLM.from_pretrained(**places[step]), config, sizes
+        ),
+        make_examples=lambda split, count, seed: own.examples_in(
+            spelling, split or "test", count, seed or 0
+        ),
+        constants=own.constants_in(spelling),
+    )
+
+
+def spelling_of(tokenizer: Any) -> Spelling:
+    """How a tokenizer writes the task's words, a space before each, and its signs.
+
+    Raises:
+        ValueError: A word is no single token.
+    """
+    written = [tokenizer.encode(f" {word}", add_special_tokens=False) for word in EVERY]
+    unknown = [tokenizer.unk_token_id]
+    split = [
+        word for word, ids in zip(EVERY, written, strict=True) if len(ids) != 1 or ids == unknown
+    ]
+    if split:
+        raise ValueError(
+            "word_selection needs words of one token each, and this tokenizer has none for: "
+            f"{', '.join(split)}"
+        )
+    words = tuple(ids[0] for ids in written)
+    signs = [tokenizer.encode(sign, add_special_tokens=False) for sign in (ARROW, END)]
+    names = dict(zip(words, EVERY, strict=True))
+    for ids in signs:
+        names |= {token: tokenizer.decode([token]).strip() or "⏎" for token in ids}
+    return Spelling(words, tuple(signs[0]), tuple(signs[1]), names)
+
+
+def _places(directory_or_name: str | Path, revisions: Sequence[str]) -> dict[int, dict[str, Any]]:
+    """By step, what transformers' from_pretrained is given.
+
+    Raises:
+        FileNotFoundError: The folder lacks a revision.
+        ValueError: A revision names no step, or one twice, or there are none.
+    """
+    unnamed = [each for each in revisions if not STEP.fullmatch(each)]
+    if unnamed or not revisions:
+        raise ValueError(f"revisions {list(revisions)}: name steps, such as step0 or step1000")
+    steps = {int(each.removeprefix("step")): each for each in revisions}
+    if len(steps) < len(revisions):
+        raise ValueError(f"revisions {list(revisions)}: each step once")
+    folder, found = Path(directory_or_name), {}
+    for step, revision in sorted(steps.items()):
+        if not folder.is_dir():
+            found[step] = {
+                "pretrained_model_name_or_path": str(directory_or_name), "revision": revision,
+            }  # fmt: skip
+            continue
+        if not (folder / revision / "config.json").is_file():
+            raise FileNotFoundError(f"{folder / revision} holds no model: it has no config.json")
+        found[step] = {
+            "pretrained_model_name_or_path": str(folder / revision), "local_files_only": True,
+        }  # fmt: skip
+    return found

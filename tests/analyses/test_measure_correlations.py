@@ -1,0 +1,121 @@
+import math
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from analyses import MeasureCorrelations
+from tests.measured_runs import measured_run, sweep_of
+from tests.sweeps import drawn
+
+ENDS = (0.1, 0.3, 0.5, 0.8, 0.9, 1.0)
+
+
+def runs_of(depth: int = 4, ends=ENDS):
+    """Seeds whose tscore grows with generalization; within each it falls while that rises."""
+    return {
+        f"{depth}-{seed}": (
+            depth,
+            measured_run(
+                (0, end / 3, end / 2, end), tscore=(9 + end, 8 + end, 7 + end, 6 + end),
+                norm=(1, 2, 3, -end),
+            ),
+        )
+        for seed, end in enumerate(ends)
+    }  # fmt: skip
+
+
+def found_of(runs: Any = None, failed=(), **options: Any) -> MeasureCorrelations:
+    table, series = sweep_of(runs or runs_of(), failed)
+    return MeasureCorrelations.measure(table, series, axes=(), **options)
+
+
+def test_across_seeds_the_ends_of_runs_are_ranked():
+    found = found_of()
+    assert found.across[0, 0] == pytest.approx(1)
+    assert found.across[3, 0] == pytest.approx(-1)
+    np.testing.assert_allclose(found.across_ends[:, 0, 0], 1)
+
+
+def test_within_a_seed_steps_are_ranked():
+    found = found_of()
+    np.testing.assert_allclose(found.within[0], -1)
+    np.testing.assert_allclose(found.mean_within[0], -1)
+    np.testing.assert_allclose(found.within_ends[:, 0, 0], -1)
+
+
+def test_a_measure_that_never_changes_correlates_with_nothing():
+    found = found_of()
+    assert np.isnan(found.across[1]).all()
+    assert np.isnan(found.within[2]).all()
+
+
+def test_early_steps_can_be_left_out_within_a_seed():
+    runs = {f"{seed}": (2, measured_run((0, 0.2, 0.4, 0.6), tscore=(9, 1, 2, 3)))
+            for seed in range(3)}  # fmt: skip
+    np.testing.assert_allclose(found_of(runs, since=10).within[0], 1)
+    assert found_of(runs).within[0, 0] < 1
+
+
+def test_depths_are_ranked_apart():
+    rising = runs_of(2, (0.1, 0.2, 0.3))
+    falling = {
+        f"8-{seed}": (8, measured_run((0, 0, 0, seed / 10), tscore=(0, 0, 0, -seed)))
+        for seed in range(3)
+    }
+    np.testing.assert_allclose(found_of(rising | falling).across[0], [1, -1])
+
+
+def test_few_seeds_have_no_interval():
+    found = found_of(runs_of(2, (0.1, 0.2, 0.3)))
+    assert found.across[0, 0] == pytest.approx(1)
+    assert np.isnan(found.across_ends[:, 0, 0]).all()
+
+
+def test_a_run_that_failed_is_left_out_across_seeds():
+    runs = runs_of() | {"bad": (4, measured_run((0, 0, 0, 1), tscore=(0, 0, 0, -99)))}
+    assert found_of(runs, failed=("bad",)).across[0, 0] == pytest.approx(1)
+    assert found_of(runs).across[0, 0] < 1
+
+
+def test_a_run_of_which_something_is_not_saved_has_no_correlation_over_steps():
+    table, series = sweep_of(runs_of())
+    series["4-0"] = replace(series["4-0"], saved_scalars=lambda name: pd.DataFrame())
+    found = MeasureCorrelations.measure(table, series, axes=())
+    assert math.isnan(found.within[0, 0])
+    assert found.mean_within[0, 0] == pytest.approx(-1)
+
+
+def test_the_summary_names_depths_where_there_are_several():
+    assert "tscore_across_seeds" in found_of().summary()
+    assert "tscore_over_time_at_8" in found_of(runs_of(2) | runs_of(8)).summary()
+
+
+def test_the_seed_decides_intervals():
+    ends = (0.5, 0.1, 0.4, 0.9, 0.2, 0.7)
+    runs = {f"{seed}": (2, measured_run((0, 0, 0, end), tscore=(0, 0, 0, seed)))
+            for seed, end in enumerate(ends)}  # fmt: skip
+    first, again, other = (found_of(runs, seed=seed).across_ends[:, 0, 0] for seed in (0, 0, 1))
+    np.testing.assert_array_equal(first, again)
+    assert first.tolist() != other.tolist()
+
+
+def test_every_run_is_a_dot_that_tells_its_name():
+    data = drawn(found_of(runs_of(2) | runs_of(8)).figures()["seeds"])["data"]
+    assert len(data) == 8  # measures by depths
+    assert data[0]["text"] == [f"2-{seed}" for seed in range(6)]
+    assert data[0]["x"] == [*ENDS]
+
+
+def test_both_correlations_have_a_panel():
+    layout = drawn(found_of().figures()["correlations"])["layout"]
+    assert [note["text"] for note in layout["annotations"]] == [
+        "across seeds, at the end", "within a seed, over steps (mean)",
+    ]  # fmt: skip
+
+
+def test_a_level_that_is_none_is_refused():
+    with pytest.raises(ValueError, match="confidence = 0"):
+        found_of(confidence=0.0)
