@@ -25,6 +25,7 @@ from interp.state import (
     Row,
     State,
     append_metrics,
+    asked,
     check_frozen,
     fresh,
     is_sound,
@@ -80,8 +81,8 @@ class Member:
             self.is_done = True
             mark_failure(self.run, int(row["step"]), diverged(int(row["step"])))
             return
-        self.rows.append(row)
-        append_metrics(self.run, row)
+        self.rows.append(asked(row))
+        append_metrics(self.run, self.rows[-1])
         self.end = end_of(training_of(self.run.experiment), self.rows)
 
 

@@ -113,8 +113,13 @@ def check_frozen(names: Iterable[str], training: Training) -> None:
 
 
 def is_sound(row: Row) -> bool:
-    """Whether all metrics are finite numbers."""
-    return all(math.isfinite(value) for value in row.values())
+    """Whether all losses are finite numbers."""
+    return all(math.isfinite(value) for name, value in row.items() if name.endswith("loss"))
+
+
+def asked(row: Row) -> Row:
+    """Metrics without the scores of questions that nothing in a split asks, which are NaN."""
+    return {name: value for name, value in row.items() if not math.isnan(value)}
 
 
 def mark_failure(run: Run, step: int, reason: str) -> None:

@@ -26,6 +26,7 @@ from interp.state import (
     Row,
     State,
     append_metrics,
+    asked,
     check_frozen,
     fresh,
     is_sound,
@@ -95,10 +96,11 @@ def train(
         while True:
             step = trainee.step
             if step in evaluated or step == end:
-                trainee.rows.append(scores())
-                if not is_sound(trainee.rows[-1]):
+                row = scores()
+                if not is_sound(row):
                     mark_failure(run, step, diverged(step))
                     raise ValueError(diverged(step))
+                trainee.rows.append(asked(row))
                 append_metrics(run, trainee.rows[-1])
                 end = end_of(training, trainee.rows)
                 on_evaluate(trainee.rows[-1], end)

@@ -98,7 +98,7 @@ def curves(metrics: pd.DataFrame | None, marks: dict[str, float]) -> tuple[Card,
         figure = plots.lines(
             metrics["step"].to_numpy(),
             {split or name: metrics[f"{split}.{name}" if split else name] for split in splits},
-            title=f"{words.capitalize()} over training",
+            title=f"{words[:1].upper()}{words[1:]} over training",
             axes=("step (optimiser updates)", UNITS.get(name) or words),
             log_y=name == "loss",
         )

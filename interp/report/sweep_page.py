@@ -157,7 +157,7 @@ def curves(members: Members) -> tuple[Card, ...]:
         words = metric.replace("_", " ")
         figure = multiples(
             panels, columns=columns_of(axes, settings),
-            title=f"{words.capitalize()} over training, a curve a run",
+            title=f"{words[:1].upper()}{words[1:]} over training, a curve a run",
             axes=("step (updates)", UNITS.get(metric) or words),
             yaxis={"type": "log"} if metric == "loss" else {},
         )  # fmt: skip

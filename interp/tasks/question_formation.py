@@ -90,16 +90,15 @@ class QuestionFormation(EnglishTask):
         `accuracy` is the paper's: the first word of each question, the best of the four
         auxiliaries; `first_word_accuracy` takes the best of all words. `line_accuracy` is the
         share of lines, copies included, of which greedy decoding would give all. `accuracy_SRC_i`
-        and so on are `accuracy` of the questions with such a relative clause on the subject. 0
-        where a split holds no such question.
+        and so on are `accuracy` of the questions with such a relative clause on the subject. NaN
+        where there is no such question.
         """
         targets = batch["targets"]
         right, is_first = self.first_words(logits, targets)
         is_best = logits.argmax(-1) == targets
 
         def share(right: Tensor, asked: Tensor) -> Tensor:
-            count = asked.sum(dtype=logits.dtype).clamp(min=1)
-            return (right & asked).sum(dtype=logits.dtype) / count
+            return (right & asked).sum(dtype=logits.dtype) / asked.sum(dtype=logits.dtype)
 
         by_kind = {
             f"accuracy_{kind}": share(right, is_first & is_kind[:, None])
