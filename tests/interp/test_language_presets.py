@@ -7,7 +7,7 @@ from interp.experiment import load_experiment
 from interp.train import train
 from interp.training import Steps
 
-FEW = {"train_lines": 64, "validation_lines": 8, "generalization_lines": 8}
+FEW = {"train_lines": 64, "validation_lines": 8, "generalization_lines": 50}
 TINY = {"n_layers": 1, "d_model": 16, "n_heads": 2}
 RELEASED = ["question-formation-6L", "tense-inflection-4L", "dyck-6L"]
 SMALL = ["question-formation-small", "question-formation-faithful"]
