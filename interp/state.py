@@ -113,8 +113,11 @@ def check_frozen(names: Iterable[str], training: Training) -> None:
 
 
 def is_sound(row: Row) -> bool:
-    """Whether all losses are finite numbers."""
-    return all(math.isfinite(value) for name, value in row.items() if name.endswith("loss"))
+    """Whether all metrics are finite numbers; scores, but no losses, may be NaN (`asked`)."""
+    return all(
+        math.isfinite(value) or (math.isnan(value) and not name.endswith("loss"))
+        for name, value in row.items()
+    )
 
 
 def asked(row: Row) -> Row:

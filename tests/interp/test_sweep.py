@@ -161,6 +161,15 @@ def test_stacks_leave_no_worker_idle():
     assert sizes == [[10], [5, 5], [3, 3, 3, 1]]
 
 
+def test_stacks_are_not_cut_where_every_worker_has_a_kind():
+    mlps = load_experiment("parity")
+    wide = mlps.model_copy(update={"model": mlps.model.model_copy(update={"d_mlp": 7})})
+    paths = {
+        Path(f"{i} {n}"): each.with_seed(n) for i, each in enumerate((mlps, wide)) for n in (0, 1)
+    }
+    assert [len(each) for each in grouped(paths, "cpu", workers=2)] == [2, 2]
+
+
 def test_a_group_is_described_with_its_size():
     members = {Path(name): each for name, each in tiny_sweep().members().items()}
     [line] = described(grouped(members, "cpu", stack=2), "cpu")
