@@ -87,7 +87,7 @@ class LinearInterpolation(SeriesResult):
             parts=tuple(_parts(examples)),
             loss=loss,
             accuracy=accuracy,
-            guess_loss=float(np.log(series.sizes.d_vocab_out)),
+            guess_loss=float(np.log(series.constants.get("outputs", series.sizes.d_vocab_out))),
         )
 
     @property

@@ -116,11 +116,15 @@ class Snapshot:
             live.model.train(was_training)
 
     def logits(self) -> Float[Tensor, "batch pos d_vocab_out"]:
-        """Logits at every position."""
+        """Logits at every position, of those `outputs` alone that answer where a task has others.
+
+        A task with spare outputs says how many answer in `constants["outputs"]`.
+        """
         if "logits" not in self._memory:
             self._check_edits()
             with self.running() as model, torch.no_grad():
-                self._memory["logits"] = torch.cat([model(batch) for batch in self._batches()])
+                every = torch.cat([model(batch) for batch in self._batches()])
+            self._memory["logits"] = every[..., : self.examples.constants.get("outputs")]
         return self._memory["logits"]
 
     def cache(self, names: Sequence[str]) -> Mapping[str, Tensor]:

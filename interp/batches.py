@@ -14,8 +14,9 @@ from jaxtyping import Int
 from torch import Tensor
 
 from interp.experiment import Experiment
+from interp.mixtures import Draw, mixture, single
 from interp.randomness import generator
-from interp.tasks import Batch, Task
+from interp.tasks import Batch
 from interp.training import Phase
 
 BatchSource = Callable[[int], Batch]
@@ -148,11 +149,17 @@ def _source(
     """The stretches of one phase, which begins at `start`."""
     training, seeds = experiment.training, experiment.seeds
     assert training is not None
-    task = _phases(experiment)[index][1].tasks[0]
+    phase = _phases(experiment)[index][1]
+    task, *others = phase.tasks
+    if others:
+        assert training.batch_size is not None  # refused
+        draw = mixture(phase, seeds.data)
+        key = (seeds.data, index)
+        return _chunks(draw, (training.batch_size, training.chunk), start, key, device)
     if task.train_count is None:
         assert training.batch_size is not None  # endless data without it are refused
         key = (seeds.data, index)
-        return _chunks(task, (training.batch_size, training.chunk), start, key, device)
+        return _chunks(single(task), (training.batch_size, training.chunk), start, key, device)
     if (index, seeds.data) not in tables:
         draw = task.flat if task.widths else lambda generator: task.data(None, generator)
         tables[index, seeds.data] = _to(draw(generator(seeds.data, 0)), device)
@@ -201,14 +208,14 @@ def _sentences(
 
 
 def _chunks(
-    task: Task, shape: tuple[int, int], start: int, key: tuple[int, int], device: torch.device
+    draw: Draw, shape: tuple[int, int], start: int, key: tuple[int, int], device: torch.device
 ) -> StretchSource:
     """Batches of data drawn without end, so many at a time."""
     size, chunk = shape
 
     def stretch_at(step: int) -> Stretch:
         which = (step - start) // chunk
-        table = _to(task.data(size * chunk, generator(*key, which)), device)
+        table = _to(draw(size * chunk, (*key, which)), device)
         return Stretch(start + which * chunk, chunk, table, None, size)
 
     return stretch_at

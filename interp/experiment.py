@@ -21,6 +21,7 @@ from pydantic import (
 
 from hooks import ModelConfig
 from hooks.models import TokenConfig
+from interp.tasks import Task
 from interp.training import AnyTask, Frozen, Seeds, Training
 
 PRESETS = Path(__file__).parent / "presets"
@@ -55,6 +56,11 @@ class Experiment(Frozen):
     seeds: Seeds = Seeds()
     analyses: dict[str, dict[str, Any]] = Field(default_factory=dict)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _phases_name_their_tasks(cls, table: Any) -> Any:
+        return with_named_phases(table) if isinstance(table, Mapping) else table
+
     @model_validator(mode="after")
     def _fits_together(self) -> "Experiment":
         training = self.training
@@ -65,6 +71,8 @@ class Experiment(Frozen):
             raise ValueError("every task of the schedule must share the evaluated task's sizes")
         if training.batch_size is None and any(task.train_count is None for task in tasks):
             raise ValueError("this task's data are endless: give training.batch_size")
+        if training.batch_size is None and any(len(p.tasks) > 1 for p in training.schedule):
+            raise ValueError("a mixture of tasks is drawn by batches: give training.batch_size")
         split = training.stop.metric.partition(".")[0] if training.stop else None
         if split not in (None, *self.task.evaluated):
             known = ", ".join(self.task.evaluated)
@@ -100,6 +108,30 @@ class Experiment(Frozen):
     def with_seed(self, seed: int) -> "Experiment":
         """The same experiment with all three seeds set to one number."""
         return self.model_copy(update={"seeds": Seeds(model=seed, data=seed, order=seed)})
+
+
+def with_named_phases(table: Mapping[str, Any]) -> Mapping[str, Any]:
+    """An experiment's table in which tasks of the schedule stand whole.
+
+    One that is a table without a name is the evaluated task with these fields changed.
+    """
+    task, training = table.get("task"), table.get("training")
+    if isinstance(task, Task):
+        task = {"name": task.name} | task.model_dump(exclude_unset=True)
+    if not isinstance(training, Mapping) or not isinstance(task, Mapping):
+        return table  # whatever is wrong with it is told by the fields' own checks
+
+    def whole(changes: Any) -> Any:
+        is_part = isinstance(changes, Mapping) and "name" not in changes
+        return {**task, **changes} if is_part else changes
+
+    phases = [
+        {**phase, "tasks": [whole(each) for each in phase["tasks"]]}
+        if isinstance(phase, Mapping) and isinstance(phase.get("tasks"), list | tuple)
+        else phase
+        for phase in training.get("schedule", ())
+    ]
+    return {**table, "training": {**training, "schedule": phases}}
 
 
 def _flat(table: Mapping[str, Any], above: str = "") -> dict[str, Any]:

@@ -88,7 +88,7 @@ class StackOptimizer:
             parameters: One row a member: the leaf that is updated.
             trainings: One a member, alike in all but `PER_MEMBER`.
             moments: As of `step`; on the device and in the dtype of the parameters.
-            step: Updates made so far.
+            step: Updates that the moments are made of.
         """
         device, name = parameters.device, trainings[0].optimizer
         rows = [_numbers(training) for training in trainings]
@@ -135,6 +135,12 @@ class StackOptimizer:
         self.updates.add_(1.0)
         step = self._sgd if self.name == "sgd" else self._adam
         step(parameters, gradient, lr)
+
+    @torch.no_grad()
+    def begin_anew(self) -> None:
+        """Forgets the moments, in place."""
+        for each in (*self.moments.values(), self.updates):
+            each.zero_()
 
     def _sgd(self, parameters: Matrix, gradient: Matrix, lr: Column) -> None:
         buffer = self.moments["momentum_buffer"]

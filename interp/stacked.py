@@ -83,7 +83,8 @@ def assembled(
     }
     step, trainings = states[0].step, [training_of(each) for each in experiments]
     leaf = trained.requires_grad_()
-    optimizer = StackOptimizer.of(leaf, trainings, moments, step)
+    remembered = training.updates_remembered(step)
+    optimizer = StackOptimizer.of(leaf, trainings, moments, remembered)
     return Parts(tuple(experiments), model, layout, leaf, frozen, optimizer, step)
 
 
@@ -146,7 +147,8 @@ class Stepper:
 
     def advance(self, to: int) -> None:
         """Makes updates up to a step, which training has, without waiting for the device."""
-        assert to <= training_of(self.parts.experiments[0]).steps
+        training = training_of(self.parts.experiments[0])
+        assert to <= training.steps
         while self.step < to:
             if self._window is None or not self._window.start <= self.step < self._window.end:
                 self._load()
@@ -155,6 +157,8 @@ class Stepper:
             for step in range(self.step, end):
                 width = self._window.width(step)
                 run = self._runs.get(width) or self._prepare(width)
+                if training.begins_anew(step):
+                    self.parts.optimizer.begin_anew()
                 if self._drops:  # a graph, too, reads the seed when it is replayed
                     torch.manual_seed(dropout_seed(self.parts.experiments[0], step))
                 run()

@@ -125,9 +125,11 @@ def window(
     elif first.order is None:
         axis = 0 if is_shared else 1
         table = {name: _cut(values, first.size, axis) for name, values in table.items()}
+        rates_end = start + table["targets"].shape[axis]
     else:
         orders = [each.order for each in stretches if each.order is not None]
         order = torch.stack([_cut(each, first.size, 0) for each in orders], dim=1)
+        rates_end = start + len(order)  # a phase may end within an epoch
     device = next(iter(table.values())).device
     rates = learning_rates(trainings, start, rates_end).to(device)
     all_scored = "scored" in table and bool(table["scored"].all())

@@ -64,7 +64,6 @@ class Sweep(Frozen):
     Attributes:
         base: What all members share.
         vary: Values by the path of a field (`training.lr`).
-        vary: Values by the path of a field (`training.lr`).
         mode: grid makes every combination, zip goes through lists of one length side by side.
         seeds: Each sets the seeds of model, data and order; a number n stands for 0 to n - 1.
         analyses: Options of results of the whole by name, a table a result; defaults where empty.
@@ -214,13 +213,12 @@ def find_sweep(path: str | Path) -> SweepFolder | None:
 
 
 def _with_values(base: Experiment, values: Mapping[str, Any]) -> Experiment:
-    """An experiment with some fields replaced.
-
-    Raises:
-        ValueError: A field is unknown, or a value wrong.
-    """
+    """An experiment with some fields replaced; ValueError where one is unknown or does not fit."""
     table = base.model_dump(mode="json", exclude_none=True)
+    schedule = base.training and base.training.schedule
     for path, value in values.items():
+        if path.startswith("task.") and schedule and "training.schedule" not in values:
+            raise ValueError(f"vary.{path}: tasks of the base's schedule stay; vary it beside this")
         *above, field = path.split(".")
         place = table
         for name in above:
@@ -231,8 +229,8 @@ def _with_values(base: Experiment, values: Mapping[str, Any]) -> Experiment:
     try:
         return Experiment.model_validate(table)
     except ValidationError as error:
-        told = " · ".join(f"{path} = {value}" for path, value in values.items())
-        raise ValueError(f"vary: {readable(error)}, with {told}") from None
+        told = ", with " + " · ".join(f"{path} = {value}" for path, value in values.items())
+        raise ValueError(f"vary: {readable(error)}{told}") from None
 
 
 def _slug(values: Mapping[str, Any], seed: int) -> str:

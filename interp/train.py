@@ -171,7 +171,7 @@ def trainee_of(experiment: Experiment, state: State, device: torch.device) -> Tr
         names = {moment.partition("/")[0] for moment in state.moments}
         remembered = {
             index: {moment: state.moments[f"{moment}/{name}"] for moment in names}
-            | {"step": torch.tensor(float(state.step))}
+            | {"step": torch.tensor(float(training.updates_remembered(state.step)))}
             for index, name in enumerate(trained)
         }
         optimizer.load_state_dict(optimizer.state_dict() | {"state": remembered})
@@ -205,6 +205,8 @@ def batch_updates(
         lr = training.learning_rate(trainee.step)
         if drops:
             torch.manual_seed(dropout_seed(experiment, trainee.step))
+        if training.begins_anew(trainee.step):
+            trainee.optimizer.state.clear()
         trainee.optimizer.param_groups[0]["lr"] = lr
         batch = batch_at(trainee.step)
         loss = task.loss(logits_of(model_inputs(batch)).to(loss_dtype), batch)

@@ -1,5 +1,6 @@
 """How a model is trained: the tables `[training]` and `[seeds]` of an experiment."""
 
+import itertools
 import math
 from typing import Annotated, Any, Literal
 
@@ -76,14 +77,32 @@ class Stop(Frozen):
 
 
 class Phase(Frozen):
-    """A stretch of training on other data than the evaluated task's: one task, for so many steps.
+    """A stretch of training on other data than the evaluated task's: one task, or a mixture.
 
-    `weights`, the shares of several tasks in a mixture, must be left out while there is but one.
+    Attributes:
+        steps: Optimiser updates.
+        tasks: What is trained on. In an experiment's file a table without a name is the evaluated
+            task with these fields changed.
+        weights: Share of each task in the mixture, in the mean; all alike where left out.
+        reset_optimizer: Whether the optimiser begins anew, its moments forgotten.
     """
 
     steps: int = Field(ge=1)
-    tasks: tuple[AnyTask, ...] = Field(min_length=1, max_length=1)
-    weights: tuple[float, ...] | None = Field(default=None, max_length=0)
+    tasks: tuple[AnyTask, ...] = Field(min_length=1)
+    weights: tuple[Annotated[float, Field(gt=0, allow_inf_nan=False)], ...] | None = None
+    reset_optimizer: bool = False
+
+    @model_validator(mode="after")
+    def _can_be_mixed(self) -> "Phase":
+        if self.weights is not None and len(self.weights) != len(self.tasks):
+            raise ValueError(f"weights: {len(self.weights)} for {len(self.tasks)} tasks; one each")
+        padded = [task.name for task in self.tasks if task.widths]
+        if padded and len(self.tasks) > 1:
+            raise ValueError(
+                f"tasks: examples of {padded[0]} differ in length and cannot be mixed; "
+                "give each task a stretch of its own"
+            )
+        return self
 
 
 class Seeds(Frozen):
@@ -172,6 +191,24 @@ class Training(Frozen):
                     f"warmup_steps {self.warmup_steps}"
                 )
         return self
+
+    def begins_anew(self, step: int) -> bool:
+        """Whether the optimiser forgets its moments before the update that follows `step`."""
+        return any(start == step for start in self._resets)
+
+    def updates_remembered(self, step: int) -> int:
+        """Updates that the optimiser's moments are made of, once `step` updates are done."""
+        return step - max((start for start in self._resets if start < step), default=0)
+
+    @property
+    def _resets(self) -> list[int]:
+        """Steps at which the optimiser begins anew."""
+        ends = itertools.accumulate(phase.steps for phase in self.schedule)
+        return [
+            end - phase.steps
+            for end, phase in zip(ends, self.schedule, strict=True)
+            if phase.reset_optimizer
+        ]
 
     def learning_rate(self, step: int) -> float:
         """The learning rate of the update that leads from `step` to the next."""

@@ -151,3 +151,19 @@ def _fault(embeddings: np.ndarray, factors: np.ndarray) -> str:
         return "factors hold negative values: count from 0"
     single = [str(f) for f in range(factors.shape[1]) if len(np.unique(factors[:, f])) < 2]
     return f"factor {', '.join(single)} has a single value: leave it out" if single else ""
+
+
+def places_of_images(
+    shape: tuple[int, int], total: int, drawing: Generator, *, repeats: bool
+) -> Int[Tensor, "prompt pair"]:
+    """Places among so many images; prompts with an image twice are drawn again, unless let."""
+    count, pairs = shape
+    if not repeats and total < pairs**2:
+        return torch.rand(count, total, generator=drawing).argsort(1)[:, :pairs]
+    chosen = torch.randint(total, shape, generator=drawing)
+    while not repeats:
+        rows = (chosen.sort(1).values.diff(dim=1) == 0).any(1).nonzero()[:, 0]
+        if not len(rows):
+            break
+        chosen[rows] = torch.randint(total, (len(rows), pairs), generator=drawing)
+    return chosen

@@ -25,23 +25,25 @@ from interp.tasks.factor_images import (
     drawn_maps,
     image_order,
     map_pool,
+    places_of_images,
     random_network,
     read_embeddings,
     unravelled,
 )
 from interp.tasks.late import late_accuracy
+from interp.tasks.side_loss import SIDE, ExtraLoss, at_queries, class_losses, mean_at_queries
 
 SHAPES3D = {
     "floor_hue": 10, "wall_hue": 10, "object_hue": 10, "scale": 8, "shape": 4, "orientation": 15,
 }  # fmt: skip
+OF_NETWORK = ("factors", "d", "difficulty")
 
 
 class FactorLabels(Task):
     """The label of each image: the asked factor's value under the prompt's map.
 
     Attributes:
-        factors: Names of the factors, and how many values each has; Shapes3D's where left out.
-            With `file` its own, numbered.
+        factors: How many values each has, by name; Shapes3D's where left out, a file's numbered.
         maps: Size of the pool of maps; none for maps drawn anew for every prompt.
         pairs: Images of a prompt.
         d: Numbers of an image's vector, at least as many as there are labels.
@@ -55,6 +57,9 @@ class FactorLabels(Task):
         train_prompts: Prompts trained on; drawn without end where left out.
         test_prompts: Prompts of each split.
         seed: Of network, pool and split of images, which all seeds of training share.
+        extra_loss: What spare outputs are trained for beside the labels: every factor of each image
+            (`weights`), or which factor is asked for (`context`). A supervised side channel.
+        extra_weight: What that loss is multiplied by.
     """
 
     splits: ClassVar = ("test", "fresh")
@@ -75,23 +80,23 @@ class FactorLabels(Task):
     train_prompts: int | None = Field(default=None, ge=1)
     test_prompts: int = Field(default=1000, ge=1)
     seed: int = Field(default=0, ge=0)
+    extra_loss: ExtraLoss | None = None
+    extra_weight: float = Field(default=0.1, gt=0, allow_inf_nan=False)
 
     @model_validator(mode="after")
     def _factors_fit(self) -> "FactorLabels":
         single = [name for name, count in self.factors.items() if count < 2]
         if single:
             raise ValueError(f"factors: {', '.join(single)} has fewer than 2 values: leave it out")
-        if self.file is not None and not {"factors", "d", "difficulty"}.isdisjoint(
-            self.model_fields_set
-        ):
-            raise ValueError("file brings its own factors and vectors: drop factors, d, difficulty")
+        fields = type(self).model_fields
+        replaced = [n for n in OF_NETWORK if getattr(self, n) != fields[n].default]
+        if self.file is not None and replaced:
+            raise ValueError(f"file brings its own factors and vectors: drop {replaced[0]}")
         if self.width < max(self.values):
             raise ValueError(f"d {self.width} is less than {max(self.values)} labels: raise it")
         few = min(len(self._images(True)), len(self._images(False)))
         if few < (1 if self.repeats else self.pairs):
-            raise ValueError(
-                f"pairs {self.pairs} are more than {few} images: set repeats = true, or lower pairs"
-            )
+            raise ValueError(f"pairs {self.pairs} are more than {few} images: set repeats = true")
         return self
 
     @property
@@ -115,21 +120,22 @@ class FactorLabels(Task):
 
     @property
     def sizes(self) -> Sizes:
-        """An image's numbers in, one output a label, two positions a pair."""
-        return Sizes(d_in=self.width, d_vocab_out=max(self.values), n_ctx=2 * self.pairs)
+        """An image's numbers in, one output a label and spare ones, two positions a pair."""
+        answers, factors = max(self.values), len(self.values)
+        spare = {None: 0, "weights": factors * answers, "context": factors}[self.extra_loss]
+        return Sizes(d_in=self.width, d_vocab_out=answers + spare, n_ctx=2 * self.pairs)
 
     @property
     def constants(self) -> dict[str, Any]:
         """`pairs`, `factors` and their numbers of `values`, `maps` (0: drawn anew), and `chance`.
 
-        `asked` is the label that tells which factor a prompt asks for.
-
-        Chance is the best that is possible without context where maps are drawn anew: label 0 is
-        right in 1 of V cases for each factor.
+        `asked` is the label that tells which factor a prompt asks for; `outputs`, how many of the
+        model's answer. Chance is the best that is possible without context where maps are drawn
+        anew: label 0 is right in 1 of V cases for each factor.
         """
         chance = sum(1 / count for count in self.values) / len(self.values)
         facts = {"pairs": self.pairs, "factors": self.names, "values": self.values}
-        facts |= {"asked": "factor", "asked_names": self.names}
+        facts |= {"asked": "factor", "asked_names": self.names, "outputs": max(self.values)}
         return facts | {"maps": self.maps or 0, "chance": chance}
 
     @property
@@ -173,18 +179,29 @@ class FactorLabels(Task):
         )
         return found if count is None else found.head(count)
 
+    def loss(self, logits: Float[Tensor, "batch position d_vocab_out"], batch: Batch) -> Tensor:
+        """Mean cross-entropy of the labels, and in training that of the spare outputs. Pure."""
+        answers, spare = logits.tensor_split([max(self.values)], dim=-1)
+        found = super().loss(answers, batch)
+        if SIDE not in batch:
+            return found
+        side = mean_at_queries(class_losses(spare, batch[SIDE]), batch)
+        return found + self.extra_weight * side
+
     def grade(
         self, logits: Float[Tensor, "batch position d_vocab_out"], batch: Batch
     ) -> dict[str, Tensor]:
-        """Loss, accuracy over all images, and `late_accuracy` over the last four of each prompt."""
-        return super().grade(logits, batch) | {"late_accuracy": late_accuracy(logits, batch)}
+        """Of labels alone: loss, accuracy, and `late_accuracy` over the last four of a prompt."""
+        answers = logits[..., : max(self.values)]
+        return super().grade(answers, batch) | {"late_accuracy": late_accuracy(answers, batch)}
 
     def _prompts(
         self, count: int, kind: tuple[bool, int | None], drawing: Generator
     ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Prompts and what is true of them, of training images or not, and of a pool or not."""
         (is_train, maps), rows = kind, torch.arange(count)
-        images = self._images(is_train)[self._chosen(count, len(self._images(is_train)), drawing)]
+        shown, shape = self._images(is_train), (count, self.pairs)
+        images = shown[places_of_images(shape, len(shown), drawing, repeats=self.repeats)]
         factors = self._factors(images)
         asked = torch.randint(len(self.values), (count,), generator=drawing)
         numbers = torch.full((count,), -1)
@@ -202,6 +219,9 @@ class FactorLabels(Task):
             "targets": torch.stack([answers, torch.zeros_like(answers)], dim=2).flatten(1, 2),
             "scored": scored,
         }
+        sides = {"weights": factors, "context": asked[:, None, None].expand(-1, self.pairs, 1)}
+        if self.extra_loss is not None:
+            batch[SIDE] = at_queries(sides[self.extra_loss])
         last = dict(zip(self.names, factors[:, -1].T, strict=True))
         return batch, {"factor": asked, "map": numbers} | last
 
@@ -214,18 +234,6 @@ class FactorLabels(Task):
         order = image_order(total, self.seed)
         kept = total - round(self.held_out * total)
         return order[:kept] if is_train else order[kept:]
-
-    def _chosen(self, count: int, total: int, drawing: Generator) -> Int[Tensor, "prompt pair"]:
-        """Places of images; of those with an image twice, drawn again, unless repeats are let."""
-        if not self.repeats and total < self.pairs**2:
-            return torch.rand(count, total, generator=drawing).argsort(1)[:, : self.pairs]
-        chosen = torch.randint(total, (count, self.pairs), generator=drawing)
-        while not self.repeats:
-            rows = (chosen.sort(1).values.diff(dim=1) == 0).any(1).nonzero()[:, 0]
-            if not len(rows):
-                break
-            chosen[rows] = torch.randint(total, (len(rows), self.pairs), generator=drawing)
-        return chosen
 
     def _factors(self, images: Int[Tensor, "*batch"]) -> Int[Tensor, "*batch factor"]:
         if self.file is None:

@@ -13,14 +13,16 @@ choice.
 
 from typing import Any, ClassVar, Literal
 
-from pydantic import Field
-from torch import Generator
+from jaxtyping import Float
+from pydantic import Field, field_validator
+from torch import Generator, Tensor
 
 from hooks import Examples, Sizes
 from interp.randomness import generator
 from interp.tasks.base import Batch
 from interp.tasks.function_families import Dense, InputLaw
 from interp.tasks.regression import RegressionTask, prompts
+from interp.tasks.side_loss import SIDE, ExtraLoss, at_queries, mean_at_queries, square_losses
 
 
 class SimpleFunction(RegressionTask):
@@ -31,6 +33,8 @@ class SimpleFunction(RegressionTask):
         pairs: Pairs of a prompt.
         unit_variance: Whether w is divided by sqrt(d), so that y has variance 1.
         test_prompts: Prompts of the split `test`.
+        extra_loss: `weights` trains spare outputs to give each input back.
+        extra_weight: What that loss, squared error, is multiplied by.
     """
 
     splits: ClassVar = ("test",)
@@ -41,17 +45,28 @@ class SimpleFunction(RegressionTask):
     pairs: int = Field(default=41, ge=2)
     unit_variance: bool = False
     test_prompts: int = Field(default=1280, ge=1)
+    extra_loss: ExtraLoss | None = None
+    extra_weight: float = Field(default=0.1, gt=0, allow_inf_nan=False)
+
+    @field_validator("extra_loss")
+    @classmethod
+    def _has_one_question(cls, value: str | None) -> str | None:
+        if value == "context":
+            raise ValueError('all prompts ask the same; take "weights"')
+        return value
 
     @property
     def sizes(self) -> Sizes:
-        """Numbers in, one number out, two positions a pair."""
-        return Sizes(d_in=self.d, d_vocab_out=1, n_ctx=2 * self.pairs)
+        """Numbers in, one number out and spare ones, two positions a pair."""
+        spare = self.d if self.extra_loss else 0
+        return Sizes(d_in=self.d, d_vocab_out=1 + spare, n_ctx=2 * self.pairs)
 
     @property
     def constants(self) -> dict[str, Any]:
         """`d`, `pairs`, `noise` (none), the `prior` of the coefficients, and `factors`.
 
-        Factors are the numbers of an input, which its representation is probed for.
+        Factors are the numbers of an input, which its representation is probed for; `outputs`, how
+        many of the model's answer, is 1.
         """
         prior = {"basis": "linear", "nnz": self.d, "law": "normal", "weight": 1.0}
         scale = self.d**-0.5 if self.unit_variance else 1.0
@@ -59,6 +74,7 @@ class SimpleFunction(RegressionTask):
             "d": self.d,
             "pairs": self.pairs,
             "noise": 0.0,
+            "outputs": 1,
             "factors": tuple(f"x_{i}" for i in range(self.d)),
             "prior": (prior | {"scale": scale},),
         }
@@ -78,7 +94,22 @@ class SimpleFunction(RegressionTask):
             raise ValueError("count: simple_function draws without end; say how many prompts")
         x = InputLaw().draw((count, self.pairs, self.d), generator)
         y = Dense().draw(x, generator)
-        return prompts(x, y / self.d**0.5 if self.unit_variance else y)
+        batch = prompts(x, y / self.d**0.5 if self.unit_variance else y)
+        return batch | ({SIDE: at_queries(x)} if self.extra_loss else {})
+
+    def loss(self, logits: Float[Tensor, "batch position d_vocab_out"], batch: Batch) -> Tensor:
+        """Mean squared error of the answers, and in training that of the spare outputs. Pure."""
+        found = super().loss(logits[..., :1], batch)
+        if SIDE not in batch:
+            return found
+        side = mean_at_queries(square_losses(logits[..., 1:], batch[SIDE]), batch)
+        return found + self.extra_weight * side
+
+    def grade(
+        self, logits: Float[Tensor, "batch position d_vocab_out"], batch: Batch
+    ) -> dict[str, Tensor]:
+        """Errors of the answers alone, spare outputs left out."""
+        return super().grade(logits[..., :1], batch)
 
     def examples(self, split: str, count: int | None, seed: int) -> Examples:
         """Prompts with the labels `x_0` .. of their last input."""

@@ -155,10 +155,20 @@ def test_options_of_analyses_are_checked_before_training(analyses, message):
         Experiment.model_validate(table | {"analyses": analyses})
 
 
-def test_weights_of_a_single_task_are_refused():
-    phase = {"steps": 40, "tasks": [{"name": "modular_arithmetic", "p": 7}], "weights": [1.0]}
-    with pytest.raises(ValidationError, match="weights"):
-        tiny_experiment(schedule=[phase])
+ADD = {"name": "modular_arithmetic", "p": 7}
+MIXED = {
+    "weights": ({"tasks": [ADD, ADD], "weights": [1.0]}, "weights: 1 for 2 tasks"),
+    "no share": ({"tasks": [ADD, ADD], "weights": [1.0, 0.0]}, "weights.1"),
+    "no batches": ({"tasks": [ADD, ADD]}, "give training.batch_size"),
+    "sentences": ({"tasks": [{"name": "dyck"}, {"name": "dyck"}]}, "differ in length"),
+}
+
+
+@pytest.mark.parametrize("name", MIXED)
+def test_mixtures_that_cannot_be_drawn_are_refused(name):
+    phase, message = MIXED[name]
+    with pytest.raises(ValidationError, match=message):
+        tiny_experiment(schedule=[{"steps": 40} | phase])
 
 
 def test_endless_data_without_a_batch_size_are_refused(monkeypatch):

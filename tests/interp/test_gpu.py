@@ -8,7 +8,7 @@ from interp.stack import train_stack
 from interp.stacked import Stepper, assembled
 from interp.state import fresh, keep
 from interp.train import train
-from tests.interp.test_stack import dropping, folders, members, rows_of
+from tests.interp.stacks import dropping, folders, members, rows_of
 
 pytestmark = [
     pytest.mark.gpu,

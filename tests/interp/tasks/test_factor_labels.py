@@ -97,6 +97,11 @@ def test_held_out_images_are_never_trained_on():
     assert not kinds[0] & kinds[1]
 
 
+def test_a_file_is_written_with_defaults_and_read_again(tmp_path):
+    task = FactorLabels(file=saved(tmp_path), pairs=4)
+    assert FactorLabels.model_validate(task.model_dump(exclude_none=True)) == task
+
+
 @pytest.mark.parametrize("factors", [{"a": 4, "b": 3, "c": 2}, {"a": 15, "b": 15}])
 def test_no_image_comes_twice_in_a_prompt(factors):
     task = task_of(factors=factors, noise=0.0, d=16)
