@@ -18,6 +18,7 @@ from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 from torch.nn.functional import embedding
 
+from hooks.fast_positions import EveryPosition, covers_positions
 from hooks.models import HookedModel, ModelConfig
 from hooks.models.mlp import look_up, neurons_read
 
@@ -40,7 +41,7 @@ def training_logits(
     if config.kind in ("mlp", "constructed"):
         return NeuronTables(model)  # it has one position, whichever are asked for
     if positions == "all":
-        return model
+        return EveryPosition(model) if covers_positions(config) else model
     return LastPosition(model) if covers(config) else LastSlice(model)
 
 

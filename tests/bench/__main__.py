@@ -12,6 +12,7 @@ from tests.bench import (
     fourier_powers,
     logistic_probes,
     mlp_stack,
+    prompt_step,
     report_again,
     ridge_probes,
     streaming,
@@ -35,6 +36,7 @@ if __name__ == "__main__":
     print("| --- | --- | --- | --- | --- |")
     benchmarks = (
         training_step.compare,
+        prompt_step.compare,
         mlp_stack.compare,
         mlp_stack.compare_own_data,
         fourier_powers.compare,

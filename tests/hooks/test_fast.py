@@ -87,6 +87,6 @@ def test_a_rotary_model_runs_as_it_is():
     assert isinstance(fast, LastSlice)
 
 
-def test_a_loss_on_all_positions_runs_the_model_as_it_is():
-    model = random_model()
-    assert training_logits(model, tiny_config(), "all") is model
+def test_a_rotary_model_runs_as_it_is_on_all_positions_too():
+    model = random_model(positional_embedding_type="rotary")
+    assert training_logits(model, tiny_config(positional_embedding_type="rotary"), "all") is model

@@ -1,0 +1,66 @@
+"""An update of the in-context preset against a plain HookedTransformer loop, at one batch size."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch.testing import assert_close
+
+from interp.experiment import Experiment, load_experiment
+from interp.randomness import generator
+from interp.state import fresh
+from interp.tasks import Batch
+from interp.train import batch_updates, trainee_of, training_of
+from tests.bench import Comparison, interleaved
+
+CPU = torch.device("cpu")
+
+
+def plain_update(experiment: Experiment) -> tuple[Any, Callable[[], None]]:
+    """A model and the update anyone would write: the model itself, and fresh prompts each time."""
+    training, task = training_of(experiment), experiment.task
+    model: Any = trainee_of(experiment, fresh(experiment), CPU).model
+    trained = [each for each in model.parameters() if each.requires_grad]
+    optimizer = torch.optim.Adam(trained, training.lr, training.betas, training.eps)
+    drawing = generator(0)
+
+    def update() -> None:
+        batch = task.data(training.batch_size, drawing)
+        queries = model(batch["inputs"])[:, ::2, 0].double()
+        loss = (queries - batch["targets"][:, ::2]).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(trained, training.grad_clip or torch.inf)
+        optimizer.step()
+
+    return model, update
+
+
+def our_update(experiment: Experiment) -> tuple[Any, Callable[[], None]]:
+    """A model and the update of `interp.train`."""
+    trainee = trainee_of(experiment, fresh(experiment), CPU)
+    return trainee.model, batch_updates(experiment, trainee, CPU)
+
+
+def gradient(experiment: Experiment, model: Any, logits_of: Callable, batch: Batch) -> Any:
+    """Of the loss by the embedding, as one side's forward pass gives it."""
+    loss = experiment.task.loss(logits_of(batch["inputs"]).double(), batch)
+    return torch.autograd.grad(loss, model.embed.W_E)[0]
+
+
+def compare() -> Comparison:
+    """Both sides in float32 with the loss in float64, from the same first weights."""
+    from hooks.fast import training_logits
+
+    experiment = load_experiment("in-context-linear")
+    batch = experiment.task.data(64, generator(1))
+    (plain_model, plain), (our_model, ours) = plain_update(experiment), our_update(experiment)
+    fast = training_logits(our_model, experiment.model, "all")
+    assert_close(
+        gradient(experiment, our_model, fast, batch),
+        gradient(experiment, plain_model, plain_model, batch),
+        rtol=1e-3,
+        atol=1e-6,
+    )
+    times = interleaved(plain, ours, repeats=31)
+    return Comparison("training step, in-context-linear", *times, goal=1.3)
