@@ -3,7 +3,8 @@
 Parts (neurons of the last layer, or single weights) are ranked by size and all but the largest are
 removed. Accuracy and faithfulness (the share of examples answered as by the whole network) are
 measured by number of parts kept, in three orders: by size now, by size at the last step (the
-circuit that training ends with, found earlier), and at random as a control.
+circuit that training ends with, found earlier), and at random as a control. `interp analyze` asks
+unasked only where accuracy on a fixed training set is in question: where there are labels `train`.
 
 Source: Merrill, Tsilivis and Shukla 2023 (arXiv:2303.11873), section 4: the smallest set of neurons
 by norm whose train accuracy equals the full network's. They rank by |w_in|; this ranks by
@@ -51,6 +52,7 @@ class EffectiveSubnetwork(Result):
     """
 
     needs: ClassVar = ("classes",)
+    by_default: ClassVar = ("labels.train",)
     reference: ClassVar = "last"
     count: ClassVar = COUNT
     sliding: ClassVar = ("accuracy",)

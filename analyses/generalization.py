@@ -36,7 +36,9 @@ KIND = "generalization.accuracy_"  # what begins the columns of kinds of lines
 
 @dataclass(frozen=True, eq=False)
 class Generalization(SeriesResult):
-    """Accuracy of one run on lines that tell rules apart. Steps are NaN where a thing never came.
+    """Accuracy of one run on lines that tell apart two rules that fit its training lines.
+
+    Steps are NaN where a thing never came.
 
     Attributes:
         steps: Steps of the evaluations.

@@ -13,12 +13,15 @@ import numpy as np
 
 PALETTE = ("#0b3c5d", "#d95f02", "#4fa3d1", "#7a1f5c", "#8fbf4d", "#e6b800", "#767676")
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "solid", "dash")
+HATCHES = ("", "", "", "/", "\\", "x", ".")  # the first three differ enough in lightness
 MUTED = "#b8c4cc"
 HEIGHT = 380
 MARGIN = {"l": 70, "r": 20, "t": 60, "b": 50}
 TICK = 12  # pixels: plotly's own size of ticks
+MARKED = 16  # pixels of a mark's label
 LETTER, LINE, APART = 6.5, 15, 10  # pixels of a tick's letter and line, and between two ticks
 SLANT = 45  # degrees
+WIDEST = 1000  # pixels that a page has for a figure
 PAPER, INK, GRID = "white", "#24313c", "#e0e6eb"
 MARK, MARK_PAPER = "#555", "rgba(255,255,255,0.8)"
 # What each of these colours is where the page is dark.
@@ -59,8 +62,8 @@ def along_bottom(names: Sequence[Any], height: int, *, room: int) -> dict[str, A
     """A figure's axis of names, its lower margin and its height, which grow by what names take.
 
     Names are wrapped at spaces; slanted where even so they do not fit side by side; and left to
-    plotly, which skips some, where they would not fit even upright. Where x are no names, the
-    height alone.
+    plotly, which skips some, where they would not fit even upright, with the width at which they
+    would. Where x are no names, the height alone.
 
     Args:
         names: What stands along the bottom.
@@ -73,6 +76,7 @@ def along_bottom(names: Sequence[Any], height: int, *, room: int) -> dict[str, A
     lines = wrapped(whole, int((room / len(whole) - APART) / LETTER))
     longest = LETTER * max(map(len, whole))
     axis: dict[str, Any] = {"tickmode": "array", "tickvals": whole}
+    wide: dict[str, Any] = {}
     if lines:
         reach = LINE * max(each.count("<br>") for each in lines)
         axis |= {"ticktext": lines, "tickangle": 0}
@@ -81,8 +85,11 @@ def along_bottom(names: Sequence[Any], height: int, *, room: int) -> dict[str, A
         axis |= {"ticktext": whole, "autotickangles": [0, -SLANT]}
     else:
         axis, reach = {}, longest
+        width = min(MARGIN["l"] + MARGIN["r"] + LINE * len(names), WIDEST)
+        wide = {"meta": {"least_width": width}}
     lower = MARGIN | {"b": MARGIN["b"] + round(reach)}
-    return {"height": height + round(reach), "margin": lower, "xaxis": {"type": "category"} | axis}
+    named = {"xaxis": {"type": "category"} | axis}
+    return {"height": height + round(reach), "margin": lower} | named | wide
 
 
 def wrapped(names: Sequence[str], width: int) -> list[str]:
@@ -153,15 +160,48 @@ def heading(text: str, place: tuple[list[float], list[float]]) -> dict[str, Any]
     }  # fmt: skip
 
 
-def vertical(x: float, label: str, index: int) -> tuple[dict[str, Any], dict[str, Any]]:
-    """A line across a figure and its label; the higher the index, the lower the label."""
+def marked(layout: dict[str, Any], marks: Mapping[str, float], middle: float) -> dict[str, Any]:
+    """A layout with a line across the figure a mark, and labels in rows above all curves.
+
+    Args:
+        layout: Of one panel.
+        marks: Where they stand, by label.
+        middle: Of the abscissa: labels right of it end at their line.
+    """
+    ordered = sorted(marks.items(), key=lambda mark: mark[1])
+    height = layout["height"] + MARKED * len(ordered)
+    row = MARKED / (height - layout["margin"]["t"] - layout["margin"]["b"])
+    drawn = [
+        vertical(x, label, 1 - row * (index + 0.5), is_left=x <= middle)
+        for index, (label, x) in enumerate(ordered)
+    ]
+    below = {"yaxis": layout["yaxis"] | {"domain": [0, 1 - row * len(ordered)]}}
+    return layout | below | {
+        "height": height,
+        "shapes": [*layout.get("shapes", ()), *(line for line, _ in drawn)],
+        "annotations": [*layout.get("annotations", ()), *(note for _, note in drawn)],
+    }  # fmt: skip
+
+
+def vertical(
+    x: float, label: str, y: float, *, is_left: bool
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A line from the bottom of a figure to its label.
+
+    Args:
+        x: Where it stands.
+        label: What it marks.
+        y: Height of the label, as a share of the figure's.
+        is_left: Whether it stands in the left half, so that the label has room to its right.
+    """
     shape = {
-        "type": "line", "x0": x, "x1": x, "y0": 0, "y1": 1, "xref": "x", "yref": "y domain",
+        "type": "line", "x0": x, "x1": x, "y0": 0, "y1": y, "xref": "x", "yref": "paper",
         "line": {"color": MARK, "dash": "dot", "width": 1},
     }  # fmt: skip
     note = {
-        "text": label, "x": x, "y": 0.9 - 0.09 * index, "yref": "paper", "showarrow": False,
-        "xanchor": "left", "font": {"size": 11, "color": INK}, "bgcolor": MARK_PAPER,
+        "text": label, "x": x, "y": y, "yref": "paper", "yanchor": "middle", "showarrow": False,
+        "xanchor": "left" if is_left else "right", "xshift": 3 if is_left else -3,
+        "font": {"size": 11, "color": INK}, "bgcolor": MARK_PAPER, "borderpad": 0,
     }  # fmt: skip
     return shape, note
 

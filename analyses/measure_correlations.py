@@ -26,7 +26,7 @@ from analyses.internal_measures import (
 )
 from analyses.intervals import check_confidence
 from analyses.layout import PALETTE, colour, plain
-from analyses.measures_by_depth import field_name
+from analyses.measures_by_depth import group_name
 from analyses.multiples import SYMBOLS, Trace, ticks, whiskers
 from analyses.plots import empty
 from analyses.rank_correlation import mean_interval, spearman, spearman_interval
@@ -40,10 +40,10 @@ NAMES = tuple(MEASURES.values())
 
 @dataclass(frozen=True, eq=False)
 class MeasureCorrelations(SweepResult):
-    """Rank correlations of internal measures with generalization; NaN where undefined.
+    """Rank correlations of internal measures with generalization.
 
     Measures are tscore, tparseval, sparsity and norm, in this order. Across seeds it takes three
-    runs of a depth, for an interval five.
+    runs of a depth, for an interval five; NaN where undefined.
 
     Attributes:
         axis: The field by which runs are grouped.
@@ -166,17 +166,22 @@ class MeasureCorrelations(SweepResult):
         return {"correlations": self._whiskers(), "seeds": self._scatter()}
 
     def _whiskers(self) -> Drawing:
-        title = f"Rank correlation with generalization, with {self.confidence:.0%} intervals"
+        ends = (self.across_ends, self.within_ends)
+        intervals = f", with {self.confidence:.0%} intervals" if np.isfinite(ends).any() else ""
+        title = f"Rank correlation with generalization{intervals}"
         if len(self.depths) > len(PALETTE):
             return empty(title, f"{len(self.depths)} groups are too many: see to_frame()")
         found = {
-            "across seeds, at the end": (self.across, self.across_ends),
-            "within a seed, over steps (mean)": (self.mean_within, self.within_ends),
+            "across seeds, at the end": (self.across, self.across_ends, "runs"),
+            "within a seed, over steps (mean)": (self.mean_within, self.within_ends, "steps"),
         }
         panels = [
-            Panel(heading, "Spearman's<br>correlation", self._intervals(*each), (-1.05, 1.05))
-            for heading, each in found.items()
-        ]
+            Panel(
+                heading if np.isfinite(values).any() else f"{heading}: takes three {what}",
+                "Spearman's<br>correlation", self._intervals(values, ends), (-1.1, 1.1),
+            )
+            for heading, (values, ends, what) in found.items()
+        ]  # fmt: skip
         return grid(panels, title=title, across="measure", columns=1, xaxis=ticks(NAMES))
 
     def _intervals(
@@ -213,7 +218,7 @@ class MeasureCorrelations(SweepResult):
         }  # fmt: skip
 
     def _name(self, place: int) -> str:
-        return f"{field_name(self.axis)} {shown(self.depths[place])}"
+        return group_name(self.axis, self.depths[place])
 
 
 def correlations_over_time(

@@ -31,9 +31,10 @@ NAMES = ("generalization", *MEASURES.values())
 
 @dataclass(frozen=True, eq=False)
 class MeasuresByDepth(SweepResult):
-    """Generalization and internal measures of every run by depth; NaN where undefined.
+    """Generalization and internal measures of every run by depth.
 
-    Measures are generalization, tscore, tparseval, sparsity and norm, in this order.
+    Measures are generalization, tscore, tparseval, sparsity and norm, in this order; NaN where
+    undefined.
 
     Attributes:
         axis: The field by which runs are grouped, whatever else varies.
@@ -139,9 +140,8 @@ class MeasuresByDepth(SweepResult):
         return {"depths": self._dots(), "curves": self._curves()}
 
     def _title(self, where: str) -> str:
-        told = f"{field_name(self.axis)} {shown(self.depths[self.best])}"
-        median = self.medians[0, self.best]
-        return f"Generalization is best at {told}, {median:.0%} (median of seeds){where}"
+        told, median = group_name(self.axis, self.depths[self.best]), self.medians[0, self.best]
+        return f"Generalization is best at {told}: {median:.0%} (median of seeds){where}"
 
     def _dots(self) -> Drawing:
         """A panel a measure, a dot a seed."""
@@ -161,8 +161,9 @@ class MeasuresByDepth(SweepResult):
             beside += [*(place - 0.08 + np.linspace(-0.2, 0.2, len(own) + 2)[1:-1])]
             values += [*own]
             ends[:, place] = median_interval(own[:, None], self.confidence)[:, 0]
-        x, level = np.arange(len(self.depths)) + 0.22, f"median (interval {self.confidence:.0%})"
-        middle = whiskers(x, self.medians[row], (ends[0], ends[1]), level, 0)
+        interval = f" ({self.confidence:.0%} interval)" if np.isfinite(ends).any() else ""
+        x = np.arange(len(self.depths)) + 0.22
+        middle = whiskers(x, self.medians[row], (ends[0], ends[1]), f"median{interval}", 0)
         return [points(beside, values, "one seed"), middle]
 
     def _curves(self) -> Drawing:
@@ -183,7 +184,7 @@ class MeasuresByDepth(SweepResult):
         roles = {0: "smallest", len(self.depths) - 1: "largest"}
         told = [roles[place]] if place in roles and len(self.depths) > 1 else []
         told += ["best"] if place == self.best else []
-        return f"{field_name(self.axis)} {shown(self.depths[place])} ({', '.join(told)})"
+        return f"{group_name(self.axis, self.depths[place])} ({', '.join(told)})"
 
     def _seeds(self, name: str, place: int) -> list[Trace]:
         """Runs, the interval and the median of one depth over steps."""
@@ -202,3 +203,9 @@ class MeasuresByDepth(SweepResult):
 def field_name(axis: str) -> str:
     """A field in words: `model.n_layers` is layers."""
     return axis_name(axis, (axis,)).removeprefix("n ")
+
+
+def group_name(axis: str, value: Any) -> str:
+    """A value of a field in words: 2 layers, weight decay 0.1."""
+    words = (field_name(axis), shown(value))
+    return " ".join(reversed(words) if axis.rpartition(".")[2].startswith("n_") else words)

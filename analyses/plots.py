@@ -1,8 +1,9 @@
 """Figures, drawn from stored numbers: the only place that knows plotly.
 
 One palette, in an order whose lightness also tells the colours apart in grey; lines differ in dash
-as well. Axis titles carry units. A figure is laid out as plain tables (`analyses.layout`) and
-handed to plotly once: each later change of a plotly figure costs more than making it.
+as well, and bars from the fourth on in hatching. Axis titles carry units. A figure is laid out as
+plain tables (`analyses.layout`) and handed to plotly once: each later change of a plotly figure
+costs more than making it.
 """
 
 import math
@@ -18,6 +19,7 @@ from plotly.offline import get_plotlyjs
 from analyses.layout import (
     AXIS,
     DASHES,
+    HATCHES,
     HEIGHT,
     MUTED,
     PALETTE,
@@ -28,9 +30,9 @@ from analyses.layout import (
     layout_of,
     line,
     logarithmic,
+    marked,
     panel,
     plain,
-    vertical,
     words,
 )
 
@@ -93,7 +95,8 @@ def bars(
         fill: Any = colour(index)
         if len(heights) == 1 and len(strong):
             fill = [PALETTE[1] if each in strong else MUTED for each in plain(x)]
-        traces.append(bar(x, y, fill) | {"name": str(name)})
+        marker = {"color": fill} | ({"pattern": {"shape": HATCHES[index % 7]}} if index > 2 else {})
+        traces.append(bar(x, y, fill) | {"name": str(name), "marker": marker})
     return _figure(traces, title, axes, **along_bottom(plain(x), HEIGHT, room=320))
 
 
@@ -188,13 +191,11 @@ def small_multiples(frame: pd.DataFrame, *, x: str, title: str, x_title: str) ->
 
 
 def mark_steps(figure: Figure, marks: Mapping[str, float]) -> Figure:
-    """The figure with labelled vertical lines; labels step down so that none overlap."""
+    """The figure with labelled vertical lines; labels stand above all curves, a row each."""
     drawn = as_data(figure)
-    ordered = sorted(marks.items(), key=lambda mark: mark[1])
-    marked = [vertical(x, label, index) for index, (label, x) in enumerate(ordered)]
-    for name, added in zip(("shapes", "annotations"), zip(*marked, strict=True), strict=False):
-        drawn["layout"][name] = [*drawn["layout"].get(name, ()), *added]
-    return go.Figure(drawn)
+    known = [x for trace in drawn["data"] for x in trace["x"] if x is not None]
+    middle = (min(known) + max(known)) / 2 if known else 0
+    return go.Figure(drawn | {"layout": marked(drawn["layout"], marks, middle)})
 
 
 def empty(title: str, reason: str) -> Figure:

@@ -49,10 +49,13 @@ class Finding(ABC):
             `layers.<least>`, `labels` (any), `labels.<name>`, `constants.<name>`,
             `weights.<name>`, `metrics.<column>`. Of many runs: a column of their table
             (`<Analysis>.<scalar>`), or `column.<option>`, the one that an option names.
+        by_default: What must be there too, in the same words, where `interp analyze` is not asked
+            for it by name or options: without that it would be costly and tell little.
         title: What people call it, where the words of the class's name do not say so.
     """
 
     needs: ClassVar[tuple[str, ...]] = ()
+    by_default: ClassVar[tuple[str, ...]] = ()
     title: ClassVar[str] = ""
 
     @abstractmethod
@@ -145,10 +148,15 @@ class SweepResult(Finding):
 Analysis = type[Result] | type[SeriesResult] | type[SweepResult]
 
 
-def missing(cls: Analysis, snapshot: Snapshot) -> list[str]:
+def missing(cls: Analysis, snapshot: Snapshot, needs: Sequence[str] | None = None) -> list[str]:
     """What an analysis needs and a snapshot does not have, in words that say what to do about it.
 
     Metrics are a matter of the run, and passed over.
+
+    Args:
+        cls: The analysis.
+        snapshot: What may lack something.
+        needs: Names of needs, in place of all that the analysis has.
     """
     examples = snapshot.examples
     has = {
@@ -163,7 +171,7 @@ def missing(cls: Analysis, snapshot: Snapshot) -> list[str]:
     has |= {f"layers.{count}": True for count in range(1, snapshot.config.n_layers + 1)}
     absent = [
         need
-        for need in cls.needs
+        for need in (cls.needs if needs is None else needs)
         if not has.get(need, need.startswith("metrics."))
         and not (need.startswith("weights.") and snapshot.has_weights(need.split(".", 1)[1]))
     ]

@@ -30,6 +30,19 @@ def word_counts(examples: Examples) -> Int[Tensor, " batch"]:
     return torch.tensor([each[0][1] - each[0][0] if each else 1 for each in spans])
 
 
+def short_sentences(examples: Examples, longest: int) -> Examples:
+    """The examples whose sentences have at most so many words; where none has, the shortest.
+
+    Raises:
+        ValueError: `longest` is less than 1, or there are no trees.
+    """
+    if longest < 1:
+        raise ValueError(f"longest = {longest}: a sentence has at least one word")
+    counts = word_counts(examples)
+    is_short = counts <= max(longest, int(counts.min()))
+    return examples if is_short.all() else examples.at(is_short.nonzero()[:, 0])
+
+
 def sentences_only(examples: Examples) -> Examples:
     """The examples cut after the last word of their gold trees.
 
@@ -84,6 +97,12 @@ def sentence_table(examples: Examples) -> dict[str, Any]:
         "gold": np.array(flat, dtype=np.int16).reshape(-1, 2),
         "gold_counts": np.array([len(spans) for spans in gold]),
     }
+
+
+def place_of(counts: Int[np.ndarray, " sentence"], number: int) -> tuple[int, int]:
+    """Where a sentence's entries stand among those of all, so many of each."""
+    start = int(counts[:number].sum())
+    return start, start + int(counts[number])
 
 
 def _trees(examples: Examples) -> tuple[object, ...]:

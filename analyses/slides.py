@@ -51,7 +51,7 @@ def slides(figures: Sequence[dict[str, Any]], steps: Sequence[int]) -> dict[str,
         "sliders": [bar],
         "height": layout.get("height", HEIGHT) + ROOM,
         "margin": margin | {"b": margin["b"] + ROOM},
-        "meta": {"slider": ROOM},
+        "meta": layout.get("meta", {}) | {"slider": ROOM},
     }
     limits = _colour_limits(traces)
     drawn = [

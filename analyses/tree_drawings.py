@@ -16,8 +16,8 @@ from analyses.layout import INK, PALETTE, PAPER, layout_of, line
 from analyses.plots import Figure
 from analyses.trees import Span, tree_graph
 
-GAP = 0.24  # half of what words take of half the width
-LEAST = 520  # pixels, below which long words would meet the trees
+GAP = 0.28  # half of what words take of half the width
+LEAST = 480  # pixels, below which long words would meet the trees
 ROW, BETWEEN, ABOVE = 21, 2.2, 1.2  # pixels a word; rows between sentences, and above the first
 
 

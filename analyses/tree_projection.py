@@ -23,12 +23,13 @@ from analyses import plots
 from analyses.bracketing import baseline_f1, bracketing_f1
 from analyses.projection import METHODS, Against, Method, Rules, Similarity, projections
 from analyses.result import Drawing, Drawings, Result, check_needs
-from analyses.sentences import sentence_table
+from analyses.sentences import place_of, sentence_table, short_sentences
 from analyses.tree_drawings import TwoTrees, side_by_side
 from analyses.trees import Span, to_brackets, tree_graph
 from hooks import Snapshot
 
 DRAWN, READABLE = 3, 24  # sentences whose trees are drawn, and words that a drawing has room for
+LONGEST = 64  # words
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,6 +52,7 @@ class TreeProjection(Result):
         method: Whose trees `spans` and `chance` are of.
         similarity: How spans in context and cut off are compared.
         against: What `chance` is.
+        left_out: Sentences that were left out since they are long.
     """
 
     needs: ClassVar = ("tokens", "attention", "trees")
@@ -71,6 +73,7 @@ class TreeProjection(Result):
     method: str
     similarity: str
     against: str
+    left_out: int
 
     @classmethod
     def measure(
@@ -82,6 +85,7 @@ class TreeProjection(Result):
         method: Method = "greedy",
         similarity: Similarity = "cosine",
         against: Against = "mean_split",
+        longest: int = LONGEST,
         seed: int = 0,
     ) -> "TreeProjection":
         """Measures one snapshot on the sentences that its examples' gold trees are over.
@@ -96,6 +100,7 @@ class TreeProjection(Result):
             similarity: cosine, or euclidean (minus the distance).
             against: mean_split, the mean over the splits of the tree's own nodes; random_split,
                 one of them drawn at random; random_tree, the mean over trees split at random.
+            longest: Words, above which sentences are left out (the shortest never are).
             seed: Of random splits.
 
         Raises:
@@ -105,17 +110,17 @@ class TreeProjection(Result):
         n_layers = snapshot.config.n_layers
         layers = tuple(range(n_layers)) if threshold == "all" else (threshold,)
         rules = Rules(layers, method, similarity, against, seed)
-        found = projections(snapshot, rules)
+        examples = short_sentences(snapshot.examples, longest)
+        found = projections(snapshot.on(examples), rules)
         arrays: dict[str, Any] = {name: each.numpy() for name, each in found.items()}
         return cls(
-            **sentence_table(snapshot.examples),
-            **arrays,
+            **sentence_table(examples), **arrays, left_out=len(snapshot.examples) - len(examples),
             thresholds=layers, method=method, similarity=similarity, against=against,
         )  # fmt: skip
 
     @property
     def scores(self) -> Float[np.ndarray, "threshold sentence"]:
-        """How much more each projected tree is worth than chance."""
+        """How much more projected trees are worth than chance."""
         return self.values[METHODS.index(self.method)] - self.chance
 
     @property
@@ -141,17 +146,17 @@ class TreeProjection(Result):
 
     def sentence(self, number: int) -> tuple[str, ...]:
         """The words of a sentence."""
-        start, stop = _place(self.lengths, number)
+        start, stop = place_of(self.lengths, number)
         return tuple(self.vocabulary[word] for word in self.words[start:stop])
 
     def gold_brackets(self, number: int) -> list[Span]:
         """The brackets of a sentence's gold tree, each before those inside it."""
-        start, stop = _place(self.gold_counts, number)
+        start, stop = place_of(self.gold_counts, number)
         return [(int(i), int(j)) for i, j in self.gold[start:stop]]
 
     def brackets(self, number: int, threshold: int | None = None) -> list[Span]:
         """The brackets of a sentence's projected tree, each before those inside it."""
-        start, stop = _place(self.lengths - 1, number)
+        start, stop = place_of(self.lengths - 1, number)
         return [(int(i), int(j)) for i, j in self.spans[self._at(threshold), start:stop]]
 
     def tree(self, number: int, threshold: int | None = None) -> nx.DiGraph:
@@ -170,6 +175,7 @@ class TreeProjection(Result):
             **{f"f1_{method}": self.f1(method) for method in METHODS},
             **{f"f1_{name}": value for name, value in self.baselines().items()},
             "sentences": len(self.lengths),
+            "left_out": self.left_out,
             "mean_words": float(self.lengths.mean()),
             "threshold": self.thresholds[0],
             "rule": f"{self.method}, {self.similarity}, against {self.against}",
@@ -182,13 +188,12 @@ class TreeProjection(Result):
             for number in range(len(self.lengths)):
                 words, gold = self.sentence(number), self.gold_brackets(number)
                 found = self.brackets(number, threshold)
-                matches = len({*found} & {*gold})
                 rows.append({
                     "threshold": threshold,
                     "sentence": " ".join(words),
                     "words": len(words),
                     "score": self.scores[index, number],
-                    "f1": bracketing_f1(matches, len(found), len(gold)),
+                    "f1": bracketing_f1(len({*found} & {*gold}), len(found), len(gold)),
                     "tree": to_brackets(found, words),
                     "gold": to_brackets(gold, words),
                 })  # fmt: skip
@@ -216,10 +221,12 @@ class TreeProjection(Result):
 
     def _bars(self) -> Drawing:
         found = {method: self.f1(method) for method in METHODS} | self.baselines()
+        longer = f" ({self.left_out} longer ones left out)" if self.left_out else ""
         names = [plots.words(name) for name in found]
         return plots.bars(
             names, {"F1": list(found.values())}, strong=[plots.words(method) for method in METHODS],
-            title=f"Gold brackets found in {len(self.lengths)} sentences, with and without a model",
+            title=f"Gold brackets found in {len(self.lengths)} sentences{longer}, "
+            "with and without a model",
             axes=("", "F1 of brackets"),
         )  # fmt: skip
 
@@ -229,8 +236,8 @@ class TreeProjection(Result):
         return self._curves("Gold brackets found", curves | {"right branching": level}, "F1")
 
     def _score_curve(self) -> Drawing:
-        name = plots.words(self.method)
-        return self._curves(f"Score of {name} trees", {name: self.scores.mean(1)}, "tscore")
+        curve = {plots.words(self.method): self.scores.mean(1)}
+        return self._curves("Score of projected trees", curve, "tscore")
 
     def _curves(self, what: str, curves: Mapping[str, Any], unit: str) -> Drawing:
         layers = np.array([f"layer {threshold}" for threshold in self.thresholds])
@@ -241,9 +248,3 @@ class TreeProjection(Result):
         if threshold not in (None, *self.thresholds):
             raise ValueError(f"threshold {threshold} was not measured; {self.thresholds} were")
         return 0 if threshold is None else self.thresholds.index(threshold)
-
-
-def _place(counts: Int[np.ndarray, " sentence"], number: int) -> tuple[int, int]:
-    """Where a sentence's entries stand among those of all."""
-    start = int(counts[:number].sum())
-    return start, start + int(counts[number])

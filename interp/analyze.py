@@ -37,7 +37,7 @@ def analyze(
 
     Args:
         run: The run; its experiment's `analyses` table gives options.
-        names: Analyses by name; by default all.
+        names: Analyses by name; by default all that apply (`by_default` too).
         on_step: Called with each step when it is done.
 
     Returns:
@@ -54,7 +54,10 @@ def analyze(
         hashes = hashes_of(run)
         intact = _intact(run, tuple(hashes))
         series = replace(run.series(), steps=tuple(intact))
-        lacking = {name: _lacking(run, series, cls) for name, cls in chosen.items()}
+        lacking = {
+            name: _lacking(run, series, cls) or _not_by_default(run, series, name, names or ())
+            for name, cls in chosen.items()
+        }
         applying = {name: cls for name, cls in chosen.items() if not lacking[name]}
         jobs = [
             job
@@ -181,6 +184,16 @@ def _lacking(run: Run, series: Series, cls: Analysis) -> str:
     if len(columns) < len(cls.needs):
         lacking += missing(cls, series.snapshot(series.steps[-1], series.examples(count=1)))
     return f"needs {'; '.join(lacking)}" if lacking else ""
+
+
+def _not_by_default(run: Run, series: Series, name: str, names: Sequence[str]) -> str:
+    """Why an analysis that neither names nor options ask for is passed over, or nothing."""
+    cls = ANALYSES[name]
+    if name in (*names, *run.experiment.analyses) or not cls.by_default:
+        return ""
+    snapshot = series.snapshot(series.steps[-1], series.examples(count=1))
+    lacking = missing(cls, snapshot, cls.by_default)
+    return f"unasked, needs {'; '.join(lacking)}; --only {name} asks for it" if lacking else ""
 
 
 def _read(job: Job, step: int) -> Finding | None:

@@ -65,7 +65,7 @@ def analyze_sweep(
     ]  # fmt: skip
     needed = {name for job in jobs for name in job.reads}
     of_runs = [name for name in OF_RUNS if name in chosen or name in needed]
-    outcomes, faults = _measure_members(members, of_runs, on_run)
+    outcomes, faults = _measure_members(members, of_runs, on_run, is_asked=names is not None)
     with alone(folder.path):
         of_all, more = _measure_whole(members, jobs)
     if faults or more:
@@ -74,16 +74,23 @@ def analyze_sweep(
 
 
 def _measure_members(
-    members: Members, names: Sequence[str], on_run: Callable[[str], None]
+    members: Members, names: Sequence[str], on_run: Callable[[str], None], *, is_asked: bool
 ) -> tuple[list[Outcome], list[str]]:
-    """What became of each analysis over all members, and the members that could not be measured."""
+    """What became of each analysis over all members, and the members that could not be measured.
+
+    Args:
+        members: The runs.
+        names: Analyses by name.
+        on_run: Called with each run's name before it is measured.
+        is_asked: Whether somebody asked for these by name; else they are all there are.
+    """
     faults: list[str] = []
     outcomes: dict[Run, list[Outcome]] = {}
     for run in members.runs:
         if names and run.steps:
             on_run(run.name)
             try:
-                outcomes[run] = analyze(run, names)
+                outcomes[run] = analyze(run, names if is_asked else None)
             except ValueError as error:  # the other members are still measured
                 faults.append(str(error))
     return [_together(name, outcomes) for name in names], faults

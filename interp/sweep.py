@@ -15,7 +15,6 @@ Each member is a run folder inside the sweep's, named by what is its own and a h
 """
 
 import itertools
-import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -37,6 +36,7 @@ from interp.experiment import (
 from interp.run import Run
 from interp.train import is_done_with
 from interp.training import Frozen
+from interp.variations import slug, with_values
 
 
 def _values(value: Any) -> Any:
@@ -121,13 +121,13 @@ class Sweep(Frozen):
         """
         found: dict[str, Experiment] = {}
         for values in self._combinations():
-            experiment = _with_values(self.base, values)
+            experiment = with_values(self.base, values)
             for seed in self.seeds:
-                slug = _slug({name: values[name] for name in self.axes}, seed)
-                member = experiment.with_seed(seed).model_copy(update={"name": slug})
-                folder = f"{slug}-{member.digest[:8]}"
+                named = slug({name: values[name] for name in self.axes}, seed)
+                member = experiment.with_seed(seed).model_copy(update={"name": named})
+                folder = f"{named}-{member.digest[:8]}"
                 if folder in found:
-                    raise ValueError(f"two members are the same: {slug}; take out what repeats")
+                    raise ValueError(f"two members are the same: {named}; take out what repeats")
                 found[folder] = member
         return found
 
@@ -210,39 +210,3 @@ def find_sweep(path: str | Path) -> SweepFolder | None:
     """The sweep whose folder this is, or None."""
     file = Path(path) / "sweep.toml"
     return SweepFolder(Path(path), load_sweep(file)) if file.is_file() else None
-
-
-def _with_values(base: Experiment, values: Mapping[str, Any]) -> Experiment:
-    """An experiment with some fields replaced; ValueError where one is unknown or does not fit."""
-    table = base.model_dump(mode="json", exclude_none=True)
-    schedule = base.training and base.training.schedule
-    for path, value in values.items():
-        if path.startswith("task.") and schedule and "training.schedule" not in values:
-            raise ValueError(f"vary.{path}: tasks of the base's schedule stay; vary it beside this")
-        *above, field = path.split(".")
-        place = table
-        for name in above:
-            place = place.setdefault(name, {})
-            if not isinstance(place, dict):
-                raise ValueError(f"vary.{path}: {name} is no table")
-        place[field] = value
-    try:
-        return Experiment.model_validate(table)
-    except ValidationError as error:
-        told = ", with " + " · ".join(f"{path} = {value}" for path, value in values.items())
-        raise ValueError(f"vary: {readable(error)}{told}") from None
-
-
-def _slug(values: Mapping[str, Any], seed: int) -> str:
-    """A readable name of a member: its own values and its seed."""
-    parts = [f"{path.rpartition('.')[2]}-{_told(value)}" for path, value in values.items()]
-    named = re.sub(r"[^A-Za-z0-9._-]+", "-", "_".join(parts))[:60].strip("-.")
-    return f"{named}_s{seed}" if named else f"s{seed}"
-
-
-def _told(value: Any) -> str:
-    if isinstance(value, list | tuple):
-        return "-".join(map(_told, value))
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return str(value.get("name", "table") if isinstance(value, dict) else value)
-    return f"{value:g}".replace("+", "")  # 1e+20 would become 1e-20 in a folder's name

@@ -27,6 +27,7 @@ RULES = (
     (r"\bl([12])\b", r"L\1"),
     (r"\br2\b", "R²"),
     (r"\brms\b", "RMS"),
+    (r"^f1 ", "F1 "),
     (r"\bgini\b", "Gini"),
     (r"\bhoyer\b", "Hoyer"),
 )

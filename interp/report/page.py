@@ -4,6 +4,7 @@ A page is a value; the templates only lay it out. The loop is over kinds of resu
 known by name.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,12 +14,12 @@ from analyses import plots
 from analyses.result import SeriesResult
 from interp.report.cards import Card, arranged, card
 from interp.report.recipe import Recipe, json_table, recipe
-from interp.report.sections import Section, section
+from interp.report.sections import Section, sections
 from interp.report.tables import Overview, settings
 from interp.results import Saved, saved
 from interp.run import Run
 
-UNITS = {"loss": "loss (nats)", "accuracy": "accuracy (fraction right)"}
+UNITS = {"loss": "nats", "accuracy": "fraction right"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +70,7 @@ def run_page(run: Run, overview: Overview) -> RunPage:
             "Training": training | {"seeds": settings(experiment.seeds)},
         },
         curves=curves(run.metrics(), phases),
-        sections=tuple(section(each, f"result-{i}") for i, each in enumerate(found, start=1)),
+        sections=sections(found),
         versions=json_table(run, "environment.json"),
         recipe=recipe(run),
         toml=experiment.to_toml(),
@@ -87,20 +88,49 @@ def phase_marks(found: list[Saved]) -> dict[str, float]:
 
 
 def curves(metrics: pd.DataFrame | None, marks: dict[str, float]) -> tuple[Card, ...]:
-    """One drawing a metric, a curve a split; losses on a logarithmic axis."""
+    """One drawing a metric, a curve a split, or a kind of its lines; losses on a log axis."""
     if metrics is None:
         return ()
-    columns = [column.rpartition(".") for column in metrics if column != "step"]
     cards = []
-    for index, name in enumerate(dict.fromkeys(name for _, _, name in columns)):
-        splits = [split for split, _, each in columns if each == name]
-        words = name.replace("_", " ")
+    for index, (name, columns) in enumerate(drawn_together(metrics).items()):
+        only = "".join(columns) if len(columns) == 1 else name
+        told = capital(name if only == name else f"{name} ({only})")
         figure = plots.lines(
             metrics["step"].to_numpy(),
-            {split or name: metrics[f"{split}.{name}" if split else name] for split in splits},
-            title=f"{words[:1].upper()}{words[1:]} over training",
-            axes=("step (optimiser updates)", UNITS.get(name) or words),
+            {curve: metrics[column] for curve, column in columns.items()},
+            title=f"{told} over training",
+            axes=("step (optimiser updates)", unit(name)),
             log_y=name == "loss",
         )
         cards.append(card(plots.mark_steps(figure, marks), f"metric-{index + 1}"))
     return arranged(cards)
+
+
+def drawn_together(metrics: Iterable[str]) -> dict[str, dict[str, str]]:
+    """Columns of metrics by what is drawn together, and by the name of the curve.
+
+    `test.loss` is the curve test of loss. Where accuracy is a metric, `test.accuracy_odd` is the
+    curve test odd of accuracy by kind.
+    """
+    columns = {each: each.rpartition(".") for each in metrics if each != "step"}
+    every = sorted({metric for _, _, metric in columns.values()})
+    found: dict[str, dict[str, str]] = {}
+    for column, (split, _, metric) in columns.items():
+        whole = next((each for each in every if metric.startswith(f"{each}_")), "")
+        kind = metric.removeprefix(f"{whole}_") if whole else ""
+        drawing = f"{whole} by kind" if whole else metric
+        curve = " ".join(each for each in (split, kind) if each) or metric
+        found.setdefault(drawing.replace("_", " "), {})[curve] = column
+    return found
+
+
+def capital(text: str) -> str:
+    """A text that begins with a capital letter, all else as it is."""
+    return text[:1].upper() + text[1:]
+
+
+def unit(name: str) -> str:
+    """The title of a metric's axis: its name, and its unit where that is known."""
+    metric = name.removesuffix(" by kind")
+    known = UNITS.get(metric.rpartition(" ")[2])
+    return f"{metric} ({known})" if known else metric

@@ -1,9 +1,9 @@
-"""One saved result as a section of a page: its drawings, its trace over steps, its numbers."""
+"""Saved results as sections of a page: drawings, traces over steps, numbers."""
 
 import inspect
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
@@ -54,6 +54,19 @@ class History:
     rows: list[dict[str, Any]]
     slides: Mapping[int, Mapping[str, Drawing]]
     last: Finding
+
+
+def sections(found: Sequence[Saved]) -> tuple[Section, ...]:
+    """One a saved result; where an analysis has several, titles tell in what they differ.
+
+    Raises:
+        ValueError: A result is damaged, or holds something that cannot be drawn.
+    """
+    made = []
+    for index, each in enumerate(found, start=1):
+        one, own = section(each, f"result-{index}"), _own(each, found)
+        made.append(replace(one, title=f"{one.title}: {own}") if own else one)
+    return tuple(made)
 
 
 def section(each: Saved, slug: str) -> Section:
@@ -131,6 +144,14 @@ def _trace(title: str, rows: list[dict[str, Any]], slug: str) -> Iterator[Card]:
             named, x="step", title=f"{title} over training", x_title="step"
         )
         yield card(figure, f"{slug}-trace", is_wide=True)
+
+
+def _own(each: Saved, found: Sequence[Saved]) -> str:
+    """Split and options of a result, as far as its analysis has others."""
+    alike = [other for other in found if other.name == each.name]
+    options = [*each.options.values()] if any(o.options != each.options for o in alike) else []
+    splits = [each.split] if any(other.split != each.split for other in alike) else []
+    return ", ".join(map(str, [*splits, *options]))
 
 
 def _scope(each: Saved) -> str:

@@ -14,11 +14,11 @@ from analyses.layout import DASHES, colour
 from analyses.multiples import Trace, multiples, strands
 from analyses.settings import axis_name, columns_of, setting_name, settings_of
 from interp.report.cards import Card, card
-from interp.report.page import UNITS
+from interp.report.page import capital, drawn_together, unit
 from interp.report.recipe import Recipe, sweep_recipe
-from interp.report.sections import Section, section
+from interp.report.sections import Section, sections
 from interp.report.tables import Overview, brief, settings, shown
-from interp.results import saved
+from interp.results import Saved, saved
 from interp.sweep_results import Members, sweep_table
 from interp.train import is_done_with
 
@@ -82,7 +82,7 @@ def sweep_page(members: Members, rows: Sequence[tuple[Overview, Mapping[str, Any
             "Training": _shared(members, "training"),
         },
         curves=curves(members),
-        sections=sections(members),
+        sections=sections(_by_analysis(saved(members.folder))),
         columns=columns(rows),
         rows=rows,
         recipe=sweep_recipe(name, members.runs),
@@ -90,18 +90,10 @@ def sweep_page(members: Members, rows: Sequence[tuple[Overview, Mapping[str, Any
     )
 
 
-def sections(members: Members) -> tuple[Section, ...]:
-    """One a saved result; where an analysis has several, titles tell their options."""
-    found = saved(members.folder)
+def _by_analysis(found: Sequence[Saved]) -> list[Saved]:
+    """Results of one analysis together, those with the fewest options first."""
     order = list(dict.fromkeys(each.name for each in found))
-    found.sort(key=lambda each: (order.index(each.name), len(each.options)))
-    made = []
-    for index, each in enumerate(found, start=1):
-        one = section(each, f"result-{index}")
-        alike = sum(other.name == each.name for other in found) > 1
-        options = ", ".join(map(str, each.options.values())) if alike else ""
-        made.append(replace(one, title=f"{one.title}: {options}") if options else one)
-    return tuple(made)
+    return sorted(found, key=lambda each: (order.index(each.name), len(each.options)))
 
 
 def facts(members: Members) -> dict[str, int]:
@@ -142,30 +134,28 @@ def curves(members: Members) -> tuple[Card, ...]:
     measured = replace(members, runs={run: members.runs[run] for run in runs})
     settings, setting = settings_of(sweep_table(measured, ()), axes)
     known = dict.fromkeys(name for each in recorded.values() for name in each if name != "step")
+    groups = [[runs[i] for i in np.flatnonzero(setting == place)] for place in range(len(settings))]
     cards = []
-    for index, metric in enumerate(dict.fromkeys(each.rpartition(".")[2] for each in known)):
-        names = [name for name in known if name.rpartition(".")[2] == metric]
+    for index, (drawing, names) in enumerate(drawn_together(known).items()):
         points = min(max(POINTS // (len(runs) * len(names)), LEAST), MOST)
         panels = {
             setting_name(axes, each): [
-                _bundle([recorded[runs[i]] for i in np.flatnonzero(setting == place)], name, points,
-                        names.index(name))
-                for name in names
+                _bundle([recorded[run] for run in own], column, points) | _look(curve, number)
+                for number, (curve, column) in enumerate(names.items())
             ]
-            for place, each in enumerate(settings)
+            for each, own in zip(settings, groups, strict=True)
         }  # fmt: skip
-        words = metric.replace("_", " ")
         figure = multiples(
             panels, columns=columns_of(axes, settings),
-            title=f"{words[:1].upper()}{words[1:]} over training, a curve a run",
-            axes=("step (updates)", UNITS.get(metric) or words),
-            yaxis={"type": "log"} if metric == "loss" else {},
+            title=f"{capital(drawing)} over training, a curve a run",
+            axes=("step (updates)", unit(drawing)),
+            yaxis={"type": "log"} if drawing == "loss" else {},
         )  # fmt: skip
         cards.append(card(figure, f"metric-{index + 1}", is_wide=True))
     return tuple(cards)
 
 
-def _bundle(runs: Sequence[pd.DataFrame], name: str, points: int, index: int) -> Trace:
+def _bundle(runs: Sequence[pd.DataFrame], name: str, points: int) -> Trace:
     """A column of some runs' metrics as thin curves of so many points at most."""
     pairs = []
     for metrics in runs:
@@ -173,8 +163,13 @@ def _bundle(runs: Sequence[pd.DataFrame], name: str, points: int, index: int) ->
             places = np.linspace(0, len(metrics) - 1, min(len(metrics), points)).round().astype(int)
             chosen = metrics[["step", name]].to_numpy(dtype=np.float64)[places]
             pairs.append((chosen[:, 0], chosen[:, 1]))
+    return strands(pairs, name, {})
+
+
+def _look(name: str, index: int) -> Trace:
+    """Name and style of the curves of a column."""
     style = {"color": colour(index), "width": 1.2, "dash": DASHES[index % len(DASHES)]}
-    return strands(pairs, name.rpartition(".")[0] or name, style) | {"opacity": 0.8}
+    return {"name": name, "line": style, "opacity": 0.8}
 
 
 def _shared(members: Members, name: str) -> dict[str, Any]:

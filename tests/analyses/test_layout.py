@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analyses.layout import MARGIN, TICK, along_bottom, logarithmic
+from analyses import plots
+from analyses.layout import LINE, MARGIN, TICK, WIDEST, along_bottom, logarithmic
 
 NAMES = st.lists(st.text("abc _[]", max_size=30), min_size=1, max_size=40)
 
@@ -24,6 +25,13 @@ def test_names_that_do_not_fit_are_slanted_and_whole():
 
 def test_where_there_are_too_many_plotly_chooses_names():
     assert along_bottom(["a"] * 60, 380, room=300)["xaxis"] == {"type": "category"}
+
+
+@given(st.integers(41, 400))
+def test_a_figure_of_many_names_asks_for_a_line_each_up_to_a_page(count):
+    found = along_bottom(["a"] * count, 380, room=40 * LINE)
+    assert found["meta"]["least_width"] >= min(LINE * count, WIDEST)
+    assert found["meta"]["least_width"] <= WIDEST
 
 
 @pytest.mark.parametrize("names", [[], [1, 2, 3], [0.5]])
@@ -73,3 +81,50 @@ def test_a_narrow_logarithmic_axis_names_numbers_within(low, high):
 
 def test_a_logarithmic_axis_of_one_value_names_it():
     assert logarithmic({"": [3.7, 3.7]})["ticktext"] == ["3.7"]
+
+
+def curve_with(marks):
+    figure = plots.lines([0, 50, 100], {"a": [1, 2, 1]}, title="t", axes=("x", "y"))
+    return plots.as_data(plots.mark_steps(figure, marks))["layout"]
+
+
+MARKS = st.dictionaries(st.text("ab"), st.floats(0, 100), min_size=1, max_size=6)
+
+
+@given(MARKS)
+def test_labels_of_marks_stand_above_the_curves_a_row_each(marks):
+    layout = curve_with(marks)
+    heights = [note["y"] for note in layout["annotations"]]
+    assert min(heights) > layout["yaxis"]["domain"][1]
+    assert max(heights) < 1
+    assert len(set(heights)) == len(marks)
+
+
+@given(MARKS)
+def test_marks_take_no_height_from_the_curves(marks):
+    layout = curve_with(marks)
+    inner = layout["height"] - layout["margin"]["t"] - layout["margin"]["b"]
+    plain = plots.HEIGHT - MARGIN["t"] - MARGIN["b"]
+    assert inner * layout["yaxis"]["domain"][1] == pytest.approx(plain)
+
+
+def test_labels_of_marks_point_to_the_middle_so_that_the_axis_ends_with_the_curve():
+    notes = curve_with({"early": 10.0, "late": 90.0})["annotations"]
+    assert [(note["text"], note["xanchor"]) for note in notes] == [
+        ("early", "left"),
+        ("late", "right"),
+    ]
+
+
+def test_a_line_of_a_mark_ends_at_its_label():
+    layout = curve_with({"early": 10.0, "late": 90.0})
+    ends = [(shape["x0"], shape["y0"], shape["y1"]) for shape in layout["shapes"]]
+    assert ends == [(note["x"], 0, note["y"]) for note in layout["annotations"]]
+
+
+def test_bars_of_several_sets_are_told_apart_without_colour():
+    heights = {str(index): [1.0] for index in range(6)}
+    data = plots.as_data(plots.bars(["a"], heights, title="t", axes=("x", "y")))["data"]
+    hatches = [trace["marker"].get("pattern", {}).get("shape") for trace in data]
+    assert hatches[:3] == [None] * 3
+    assert len(set(hatches[3:])) == 3

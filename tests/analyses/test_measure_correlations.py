@@ -119,3 +119,16 @@ def test_both_correlations_have_a_panel():
 def test_a_level_that_is_none_is_refused():
     with pytest.raises(ValueError, match="confidence = 0"):
         found_of(confidence=0.0)
+
+
+def test_two_runs_say_why_seeds_have_no_correlation_and_claim_no_interval():
+    layout = drawn(found_of(runs_of(ends=(0.2, 0.9))).figures()["correlations"])["layout"]
+    assert [note["text"] for note in layout["annotations"]] == [
+        "across seeds, at the end: takes three runs", "within a seed, over steps (mean)",
+    ]  # fmt: skip
+    assert layout["title"]["text"] == "Rank correlation with generalization"
+
+
+def test_intervals_are_named_where_there_are_some():
+    title = drawn(found_of().figures()["correlations"])["layout"]["title"]["text"]
+    assert title == "Rank correlation with generalization, with 95% intervals"

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from analyses import MeasuresByDepth
+from analyses.measures_by_depth import group_name
 from tests.measured_runs import measured_run, sweep_of
 from tests.sweeps import drawn
 
@@ -64,14 +65,14 @@ def test_curves_are_at_the_smallest_the_best_and_the_largest_depth():
     ends = ENDS | {4: (0.3,), 8: (0.4,)}
     notes = drawn(found_of(runs_of(ends)).figures()["curves"])["layout"]["annotations"]
     assert [note["text"] for note in notes] == [
-        "layers 2 (smallest)", "layers 6 (best)", "layers 10 (largest)",
+        "2 layers (smallest)", "6 layers (best)", "10 layers (largest)",
     ]  # fmt: skip
 
 
 def test_where_the_largest_is_best_it_is_drawn_once():
     notes = drawn(found_of(runs_of({2: (0.1,), 4: (0.9,)})).figures()["curves"])["layout"]
     assert [note["text"] for note in notes["annotations"]] == [
-        "layers 2 (smallest)", "layers 4 (largest, best)",
+        "2 layers (smallest)", "4 layers (largest, best)",
     ]  # fmt: skip
 
 
@@ -102,3 +103,16 @@ def test_a_level_that_is_none_is_refused():
 def test_a_field_that_is_not_in_the_table_is_refused():
     with pytest.raises(ValueError, match=r"axis 'model\.depth'"):
         found_of(axis="model.depth")
+
+
+@pytest.mark.parametrize(
+    ("ends", "name"), [((0.1, 0.4), "median"), ((0.1,) * 5, "median (90% interval)")]
+)
+def test_the_legend_names_an_interval_where_there_is_one(ends, name):
+    data = drawn(found_of(runs_of({2: ends})).plot())["data"]
+    assert {each["name"] for each in data} == {"one seed", name}
+
+
+def test_values_of_a_number_of_things_are_read_as_counts():
+    assert group_name("model.n_layers", 2) == "2 layers"
+    assert group_name("training.weight_decay", 0.1) == "weight decay 0.1"

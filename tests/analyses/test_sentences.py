@@ -6,6 +6,7 @@ from analyses.sentences import (
     sentence_table,
     sentence_words,
     sentences_only,
+    short_sentences,
     word_counts,
 )
 from hooks import Examples
@@ -84,3 +85,23 @@ def test_without_trees_there_are_no_sentences(trees):
 def test_sentences_that_begin_at_different_positions_are_refused():
     with pytest.raises(ValueError, match=r"begin at the positions \[1, 2\]"):
         sentences_only(examples_of(trees=((1, 2), (2, 3), 1)))
+
+
+@pytest.mark.parametrize(("longest", "counts"), [(2, [2, 1]), (1, [1])])
+def test_sentences_of_more_words_are_left_out(longest, counts):
+    assert word_counts(short_sentences(examples_of(), longest)).tolist() == counts
+
+
+def test_where_no_sentence_is_short_enough_the_shortest_stay():
+    long = examples_of().at(torch.tensor([0, 1]))
+    assert word_counts(short_sentences(long, 1)).tolist() == [2]
+
+
+def test_where_all_sentences_are_short_enough_nothing_changes():
+    examples = examples_of()
+    assert short_sentences(examples, 3) is examples
+
+
+def test_no_words_are_no_sentence():
+    with pytest.raises(ValueError, match="longest = 0: a sentence has at least one word"):
+        short_sentences(examples_of(), 0)

@@ -104,3 +104,11 @@ def test_a_slider_lies_below_what_a_figure_writes_under_its_axis():
     figure = as_data(plots.bars(names, {"a": [0.0] * 8}, title="t", axes=("x", "y")))
     pad = slides([figure, figure], (0, 1))["layout"]["sliders"][0]["pad"]["t"]
     assert pad > figure["layout"]["margin"]["b"] > 100
+
+
+def test_a_figure_that_needs_room_keeps_it_under_a_slider():
+    names = [f"name {index}" for index in range(40)]
+    figure = as_data(plots.bars(names, {"a": [0.0] * 40}, title="t", axes=("x", "y")))
+    assert figure["layout"]["meta"]["least_width"] > 480
+    kept = slides([figure, figure], (0, 1))["layout"]["meta"]
+    assert kept["least_width"] == figure["layout"]["meta"]["least_width"]

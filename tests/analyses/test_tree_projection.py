@@ -131,6 +131,15 @@ def test_the_order_of_sentences_changes_nothing_but_their_order(found):
     np.testing.assert_allclose(turned.scores[:, [1, 2, 0]], found.scores, atol=1e-6)
 
 
+def test_long_sentences_are_left_out_and_counted(found):
+    short = measured(longest=2)
+    assert [short.sentence(number) for number in (0, 1)] == [("go", "on"), ("stop",)]
+    assert (found.left_out, short.left_out, short.summary()["left_out"]) == (0, 1, 1)
+    assert short.values == pytest.approx(found.values[:, :1, 1:])
+    title = drawn_data(short.figures()["f1"])["layout"]["title"]["text"]
+    assert "in 2 sentences (1 longer ones left out)" in title
+
+
 def test_methods_are_scored_beside_the_one_that_is_kept():
     results = {method: measured(method=method) for method in METHODS}
     for method, result in results.items():

@@ -129,12 +129,14 @@ def test_a_strategy_that_does_not_fit_is_refused_in_one_line(change, message, im
     assert "\n" not in str(raised.value)
 
 
-def test_a_sweep_does_not_leave_the_schedule_behind(images, tmp_path):
+def test_a_sweep_takes_the_schedule_along_where_it_does_not_differ(images, tmp_path):
     (tmp_path / "base.toml").write_text(mixed(images, maps=1).to_toml())
     path = tmp_path / "sweep.toml"
-    path.write_text('base = "base.toml"\n[vary]\n"task.difficulty" = [0.1, 1.0]\n')
-    with pytest.raises(ValueError, match=r"vary\.task\.difficulty: tasks of the base's schedule"):
-        load_sweep(path)
+    path.write_text('base = "base.toml"\n[vary]\n"task.d" = [6]\n"task.maps" = [3]\n')
+    (member,) = load_sweep(path).members().values()
+    (phase,) = training_of(member).schedule
+    fields = [(each["d"], each["maps"]) for each in (t.model_dump() for t in phase.tasks)]
+    assert fields == [(6, 1), (6, 3)]
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd"])

@@ -1,14 +1,19 @@
 """Analyses that name splits beside the task's own, and results of a run that read others'."""
 
+import re
 import shutil
 
 import pytest
 
 from analyses import FourierSpectrum, TreeProjection
-from interp.analyze import analyze
+from interp import analyze_sweep
+from interp.analyze import _not_by_default, analyze
+from interp.attempts import Outcome
 from interp.jobs import hashes_of, jobs_of
 from interp.results import saved, saved_scalars
 from interp.run import Run
+from interp.sweep_results import members_of
+from tests.interp.pages import only_page
 
 
 @pytest.fixture
@@ -44,3 +49,50 @@ def test_a_result_that_reads_others_is_measured_again_when_those_change(copied):
     (saved(copied, ["WeightNorms"])[0].path / "2.npz").unlink()
     assert [each.measured for each in analyze(copied, ["InternalMeasures"])] == [1]
     assert saved(copied, ["InternalMeasures"])[0].load().steps.tolist() == [0, 4]
+
+
+def test_the_contents_tell_the_splits_of_one_analysis_apart(sentences_run, tmp_path):
+    page = only_page([sentences_run], tmp_path / "report")
+    for heading in (r"<h2>(Tree.*)</h2>", r'<a href="#result-\d+">(Tree.*)</a>'):
+        assert re.findall(heading, page) == [
+            "Tree projection: validation",
+            "Tree projection: generalization",
+        ]
+    assert "<h2>Weight norms</h2>" in page
+
+
+def test_fewest_weights_are_not_looked_for_unasked_without_a_training_set(copied):
+    found = {each.name: each for each in analyze(copied)}["EffectiveSubnetwork"]
+    assert not found.measured
+    assert found.reason.startswith("unasked, needs a task with the labels train, and this one has")
+    assert found.reason.endswith("; --only EffectiveSubnetwork asks for it")
+
+
+def test_fewest_weights_are_looked_for_when_asked_by_name(copied):
+    assert [each.measured for each in analyze(copied, ["EffectiveSubnetwork"])] == [3]
+
+
+def test_fewest_weights_are_looked_for_when_options_ask(copied):
+    experiment = copied.experiment
+    options = {"EffectiveSubnetwork": {"shares": [0.5]}}
+    asking = experiment.model_copy(update={"analyses": options})
+    (copied.path / "experiment.toml").write_text(asking.to_toml(), "utf-8")
+    found = {each.name: each for each in analyze(Run(copied.path))}
+    assert found["EffectiveSubnetwork"].measured == 3
+
+
+def test_fewest_neurons_are_looked_for_unasked_where_there_is_a_training_set(run):
+    assert not _not_by_default(run, run.series(), "EffectiveSubnetwork", ())
+
+
+@pytest.mark.parametrize(("is_asked", "names"), [(True, ["WeightNorms"]), (False, None)])
+def test_members_of_a_sweep_are_asked_by_name_only_where_the_sweep_was(
+    sentences_sweep, monkeypatch, is_asked, names
+):
+    given = []
+    monkeypatch.setattr(
+        analyze_sweep, "analyze", lambda run, names: given.append(names) or [Outcome("WeightNorms")]
+    )
+    members = members_of(sentences_sweep)
+    analyze_sweep._measure_members(members, ["WeightNorms"], lambda name: None, is_asked=is_asked)
+    assert given == [names] * 4

@@ -98,7 +98,7 @@ def columns(index):
 def test_what_all_runs_share_is_said_once_and_is_no_column(run, folder, tmp_path):
     other = rewritten(folder, "weight_decay = 0.1", "weight_decay = 0.25")
     index = write_report([run, other], tmp_path / "report")
-    assert columns(index)[:3] == ["Run", "Differs in", "Test accuracy over training"]
+    assert columns(index)[:3] == ["Run", "Differs in", "Held-out accuracy over training"]
     assert "<dt>task</dt><dd>modular arithmetic</dd>" in index.read_text("utf-8")
     assert "<dt>parameters</dt><dd>" in index.read_text("utf-8")
 

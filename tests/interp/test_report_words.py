@@ -2,11 +2,13 @@
 
 import json
 
+import pandas as pd
 import pytest
 from markupsafe import Markup
 
 from interp.report.captions import caption, panel_captions
 from interp.report.cards import Card, arranged
+from interp.report.page import curves, drawn_together, unit
 from interp.report.sections import _trace, readable, spread
 from interp.report.tables import shown
 from interp.results import saved
@@ -71,6 +73,7 @@ def test_numbers_that_never_change_are_not_drawn_over_training():
         ("l1_over_l2_at_end", "L1 over L2 at end"),
         ("train_loss_bump", "train loss bump"),
         ("test_accuracy", "test accuracy"),
+        ("f1_right_branching", "F1 right branching"),
     ],
 )
 def test_the_name_of_a_scalar_is_read_as_words(name, text):
@@ -89,3 +92,45 @@ def test_a_caption_takes_as_many_lines_as_a_panel_needs():
 
 def test_names_that_would_read_alike_stay_as_they_are():
     assert panel_captions(["a_b", "a b"]) == {"a_b": "a_b", "a b": "a b"}
+
+
+def test_splits_of_a_metric_are_drawn_together():
+    found = drawn_together(["step", "train.loss", "test.loss", "test.line_accuracy", "norm"])
+    assert found == {
+        "loss": {"train": "train.loss", "test": "test.loss"},
+        "line accuracy": {"test": "test.line_accuracy"},
+        "norm": {"norm": "norm"},
+    }
+
+
+def test_kinds_of_a_metric_are_drawn_together_and_apart_from_the_whole():
+    metrics = ["test.accuracy_SRC_i", "test.accuracy", "test.accuracy_ORC", "accuracy_odd"]
+    assert drawn_together(metrics) == {
+        "accuracy by kind": {
+            "test SRC_i": "test.accuracy_SRC_i",
+            "test ORC": "test.accuracy_ORC",
+            "odd": "accuracy_odd",
+        },
+        "accuracy": {"test": "test.accuracy"},
+    }
+
+
+@pytest.mark.parametrize(
+    ("drawing", "title"),
+    [
+        ("loss", "loss (nats)"),
+        ("line accuracy", "line accuracy (fraction right)"),
+        ("accuracy by kind", "accuracy (fraction right)"),
+        ("norm", "norm"),
+    ],
+)
+def test_an_axis_tells_the_unit_of_a_metric_that_has_one(drawing, title):
+    assert unit(drawing) == title
+
+
+def test_a_lone_curve_is_named_in_the_heading():
+    metrics = pd.DataFrame({"step": [0, 1], "test.line_accuracy": [0.0, 1.0], "norm": [1.0, 2.0]})
+    assert [each.title for each in curves(metrics, {})] == [
+        "Line accuracy (test) over training",
+        "Norm over training",
+    ]

@@ -1,0 +1,106 @@
+"""Prints the tables of docs/learning-plateaus.md: plateaus by strategy and seed.
+
+    python docs/tables/learning_plateaus.py [RUNS [SEED ...]]
+
+Trains what is missing below RUNS (runs/plateaus by default), one thread: seven strategies of the
+preset factor-labels, about a minute and a half a run, seeds 0 to 2 unless others are named.
+"""
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from analyses import ContextComponent, LearningPlateau, WeightsComponent
+from interp import load_experiment, train
+from interp.device import prepare_process
+from interp.experiment import Experiment
+from interp.run import Run
+from interp.strategies import mixed, warm_up
+from interp.train import is_done_with
+
+PRESET = "factor-labels"
+SEEDS = (0, 1, 2)
+WARM_UP = 1000  # updates on a single map
+SCORES = (
+    (WeightsComponent, "identity_quarter"),
+    (WeightsComponent, "alone_best"),
+    (ContextComponent, "in_context_best"),
+)
+LEVELS = (0.6, 0.9)  # accuracies of the last four labels
+
+
+def with_task(experiment: Experiment, **changes: Any) -> Experiment:
+    """The experiment with another task of the same family."""
+    task = experiment.task
+    changed = type(task).model_validate(task.model_dump(exclude_unset=True) | changes)
+    return experiment.model_copy(update={"task": changed})
+
+
+STRATEGIES: dict[str, Callable[[Experiment], Experiment]] = {
+    "hard alone": lambda hard: hard,
+    "easy alone": lambda hard: with_task(hard, maps=1),
+    "warm-up": lambda hard: warm_up(hard, WARM_UP, maps=1),
+    "warm-up, moments reset": lambda hard: warm_up(hard, WARM_UP, maps=1, reset_optimizer=True),
+    "mixed": lambda hard: mixed(hard, 0.5, maps=1),
+    "weights loss": lambda hard: with_task(hard, extra_loss="weights"),
+    "context loss": lambda hard: with_task(hard, extra_loss="context"),
+}
+
+
+def trained(folder: Path, strategy: str, seed: int) -> Run:
+    """A seed of a strategy, trained where missing."""
+    experiment = STRATEGIES[strategy](load_experiment(PRESET)).with_seed(seed)
+    path = folder / f"{strategy}-s{seed}".replace(", ", "-").replace(" ", "-")
+    return Run(path) if is_done_with(path, experiment) else train(experiment, path)
+
+
+def split_of(strategy: str) -> str:
+    """Maps drawn anew, but of a single map, which is all that the easy task teaches, that map."""
+    return "test" if strategy == "easy alone" else "fresh"
+
+
+def plateau(run: Run, strategy: str) -> None:
+    """Length of the plateau and the rise after it, on prompts that no map could be kept for."""
+    split = split_of(strategy)
+    found = LearningPlateau.measure(run.series(), split=split).summary()
+    metrics = run.series().metrics
+    late = list(zip(metrics["step"], metrics[f"{split}.late_accuracy"], strict=True))
+    reached = (
+        next((str(step) for step, share in late if share >= level), "never") for level in LEVELS
+    )
+    row(strategy, run.experiment.seeds.model, found["told"], *reached,
+        f"{late[-1][1]:.3f}", f"{found['budget']:.0f}")  # fmt: skip
+
+
+def components(run: Run, strategy: str) -> None:
+    """Scores of probes through training: at first, at their least after it, and at the end."""
+    cells = []
+    for kind, key in SCORES:
+        snapshots = (run.snapshot(step, split_of(strategy), kind.count) for step in run.steps)
+        first, *later = (float(kind.measure(each).summary()[key]) for each in snapshots)
+        cells.append(" / ".join(f"{each:.2f}" for each in (first, min(later), later[-1])))
+    row(strategy, run.experiment.seeds.model, *cells)
+
+
+def row(*cells: object) -> None:
+    """One row of a table."""
+    print(f"| {' | '.join(map(str, cells))} |", flush=True)
+
+
+def main(folder: Path, seeds: Sequence[int]) -> None:
+    """Trains, measures, prints."""
+    runs = [(name, trained(folder, name, seed)) for seed in seeds for name in STRATEGIES]
+    runs.sort(key=lambda pair: list(STRATEGIES).index(pair[0]))
+    row("strategy", "seed", "plateau", *(f"first at {level}" for level in LEVELS), "last", "steps")
+    for name, run in runs:
+        plateau(run, name)
+    row("strategy", "seed", *(f"{kind.__name__} {key}" for kind, key in SCORES))
+    for name, run in runs:
+        components(run, name)
+
+
+if __name__ == "__main__":
+    prepare_process(1)
+    main(Path(sys.argv[1] if len(sys.argv) > 1 else "runs/plateaus"),
+         tuple(map(int, sys.argv[2:])) or SEEDS)  # fmt: skip
