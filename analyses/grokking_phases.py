@@ -29,7 +29,9 @@ COLUMNS = ("train.accuracy", "test.accuracy", "train.loss", "test.loss")
 
 @dataclass(frozen=True, eq=False)
 class GrokkingPhases(SeriesResult):
-    """Crossings, category and phases of one run. Steps are NaN where a thing never happened.
+    """Crossings, category and phases of one run.
+
+    Steps are NaN where a thing never happened.
 
     Attributes:
         steps: Steps of the evaluations.

@@ -203,10 +203,13 @@ def _answers(
 
 def _groups(examples: Examples, label: str) -> dict[str, Tensor]:
     """Rows by group, in the order of the label's values."""
+    facts = examples.constants
     if not label:
-        return {"all": torch.arange(len(examples))}
+        shares = zip(facts.get("classes", ()), facts.get("shares", ()), strict=True)
+        trained = [name for name, share in shares if share > 0]
+        return {trained[0] if len(trained) == 1 else "all": torch.arange(len(examples))}
     values = examples.label(label)
-    names = examples.constants.get("classes", ()) if label == "class" else ()
+    names = facts.get("asked_names", ()) if label == facts.get("asked") else ()
     return {
         str(names[int(value)]) if len(names) > int(value) >= 0 else f"{label} {value:.4g}":
         (values == value).nonzero()[:, 0]

@@ -33,7 +33,9 @@ MEASURED = 500  # prompts a snapshot, where nothing was recorded
 
 @dataclass(frozen=True, eq=False)
 class LearningPlateau(SeriesResult):
-    """The plateau of one run and the transition after it. Steps are NaN where they never came.
+    """The plateau of one run and the transition after it.
+
+    Steps are NaN where they never came.
 
     Attributes:
         steps: Steps of the evaluations.

@@ -22,6 +22,7 @@ from interp.train import is_done_with
 PRESET = "factor-labels"
 SEEDS = (0, 1, 2)
 WARM_UP = 1000  # updates on a single map
+PROBED = 6000  # prompts, of which a quarter are held out
 SCORES = (
     (WeightsComponent, "identity_quarter"),
     (WeightsComponent, "alone_best"),
@@ -75,9 +76,11 @@ def plateau(run: Run, strategy: str) -> None:
 
 def components(run: Run, strategy: str) -> None:
     """Scores of probes through training: at first, at their least after it, and at the end."""
-    cells = []
+    cells, split = [], split_of(strategy)
+    probed = with_task(run.experiment, test_prompts=PROBED)
+    examples = probed.task.examples(split, None, probed.seeds.data)
     for kind, key in SCORES:
-        snapshots = (run.snapshot(step, split_of(strategy), kind.count) for step in run.steps)
+        snapshots = (run.snapshot(step, split, 1).on(examples) for step in run.steps)
         first, *later = (float(kind.measure(each).summary()[key]) for each in snapshots)
         cells.append(" / ".join(f"{each:.2f}" for each in (first, min(later), later[-1])))
     row(strategy, run.experiment.seeds.model, *cells)

@@ -162,10 +162,10 @@ class FunctionClasses(RegressionTask):
         return prompts(x, self._noisy(y, generator))
 
     def examples(self, split: str, count: int | None, seed: int) -> Examples:
-        """Prompts with the labels `class` (-1 where of none) and what tells the split's apart.
+        """Prompts, labelled with the `class` where there are several, and what tells them apart.
 
         That is `alpha`, `scale`, `faster` or `nnz`: prompt i has value i of those there are, from
-        the first again after the last. `constants` name it as `group`.
+        the first again after the last. `constants` name it, or the class, as `group`.
         """
         if split not in self.splits:
             raise ValueError(f"split '{split}' is none of {', '.join(self.splits)}")
@@ -175,13 +175,15 @@ class FunctionClasses(RegressionTask):
         values = self._group_values(split, len(x))
         y = self._values(split, x, (kinds, values), drawing)
         batch = prompts(x, self._noisy(y, drawing))
-        labels = {"class": kinds if split in ("test", "scale") else torch.full_like(kinds, -1)}
+        told = {} if split == "test" else {GROUPS[split]: values}
+        if split in ("test", "scale") and sum(share > 0 for share in self.shares) > 1:
+            told["class"] = kinds
         found = Examples(
             targets=batch["targets"],
             scored=batch["scored"],
             inputs=batch["inputs"],
-            labels=labels | ({} if split == "test" else {GROUPS[split]: values}),
-            constants=self.constants | {"group": GROUPS[split]},
+            labels=told,
+            constants=self.constants | ({"group": GROUPS[split]} if GROUPS[split] in told else {}),
         )
         return found if count is None else found.head(count)
 

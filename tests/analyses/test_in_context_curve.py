@@ -102,8 +102,15 @@ def test_each_group_is_divided_by_its_own_mean_square():
 
 
 def test_a_label_can_be_asked_for():
-    result = InContextCurve.measure(untrained(task_of(), "scale"), baselines=[], by="class")
-    assert (result.by, result.groups) == ("class", ("dense",))
+    result = InContextCurve.measure(untrained(task_of(**MIXED), "scale"), baselines=[], by="class")
+    assert (result.by, result.groups) == ("class", ("dense", "sparse"))
+
+
+def test_a_single_class_gives_its_name():
+    of_two = untrained(task_of(**MIXED, weights=[0, 1]))
+    for snapshot, name in ((untrained(task_of()), "dense"), (of_two, "sparse")):
+        result = InContextCurve.measure(snapshot, baselines=[])
+        assert (result.by, result.groups) == ("", (name,))
 
 
 def test_bayes_is_passed_over_without_an_exact_prior():
@@ -230,7 +237,7 @@ def test_scored_positions_may_differ_by_prompt():
         ({"baselines": ["bayes:3"]}, "baselines: 'bayes:3': bayes takes no number"),
         ({"baselines": ["nearest:x"]}, "baselines: 'nearest:x': nearest takes a whole number"),
         ({"baselines": ["ridge:"]}, "baselines: 'ridge:': ridge takes a number"),
-        ({"by": "depth"}, "labels has no 'depth'; this task provides: class"),
+        ({"by": "depth"}, "labels has no 'depth'; this task provides: none"),
         ({"confidence": 1.0}, "confidence = 1.0"),
     ],
 )

@@ -168,7 +168,7 @@ def test_the_curve_of_a_model_is_grouped_by_factor():
         build(config_for(task.sizes), task.sizes, seed=0), task.examples("test", None, 0)
     )
     result = InContextCurve.measure(snapshot)
-    assert result.groups == ("factor 0", "factor 1", "factor 2")
+    assert result.groups == ("hue", "shape", "size")
     assert result.curves == ("model", "most_frequent")
 
 

@@ -40,7 +40,15 @@ def test_weights_are_shares_of_the_classes():
 
 def test_a_class_of_weight_zero_is_never_drawn():
     task = task_of(**LINE_AND_WAVE | {"weights": [0, 1]})
-    assert task.examples("test", None, 0).label("class").unique().tolist() == [1]
+    x, y = pairs_of(task)
+    misses = (x @ solved(x, y)[..., None])[..., 0] - y
+    assert misses.square().mean(1).min() > 1e-3  # no line fits any prompt
+
+
+def test_a_label_that_is_the_same_in_all_prompts_is_left_out():
+    for options in ({}, LINE_AND_WAVE | {"weights": [0, 1]}):
+        examples = task_of(**options).examples("test", None, 0)
+        assert (dict(examples.labels), "group" in examples.constants) == ({}, False)
 
 
 def test_noise_is_added_to_every_answer():

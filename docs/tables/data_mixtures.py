@@ -1,0 +1,88 @@
+"""Prints the tables of docs/data-mixtures.md: models of one class and of both on the same prompts.
+
+    python docs/tables/data_mixtures.py [RUNS [PART ...]]
+
+Trains what is missing below RUNS (runs/mixtures by default), one thread. Parts, all by default:
+in-context-linear (the stored run, seconds), and the sweeps function-mixture (nine models, seven
+minutes of one core each) and linear-and-sine (nine, five each).
+"""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+
+import interp
+from analyses import InContextCurve, ModelSelection
+from interp.device import prepare_process
+from interp.sweep import SweepFolder, load_sweep
+from interp.sweep_results import LazySeries, members_of, sweep_table
+from interp.sweeping import train_sweep
+
+LINEAR = "in-context-linear"
+SWEEPS = {"function-mixture": (1, 2, 3, 4, 8), "linear-and-sine": (2, 4, 8, 13)}
+QUOTED = {"function-mixture": 2, "linear-and-sine": 13}  # examples, for distances and extremes
+
+
+def stored() -> None:
+    """The stored run beside baselines, by number of examples."""
+    run = interp.load(Path(__file__).parents[2] / "fixtures" / LINEAR)
+    found = InContextCurve.measure(run.snapshot())
+    row(LINEAR, *(f"k = {k}" for k in range(found.errors.shape[2])))
+    for name in found.curves:
+        row(name, *(f"{each:.3f}" for each in found.error(name)))
+
+
+def measured(folder: SweepFolder, at: int) -> ModelSelection:
+    """All finished members on the same prompts."""
+    members = members_of(folder)
+    series, table = LazySeries(list(members.runs)), sweep_table(members, [])
+    return ModelSelection.measure(table, series, axes=folder.sweep.axes, at=at)
+
+
+def errors(found: ModelSelection, examples: tuple[int, ...]) -> None:
+    """Errors by kind of prompts, setting or reference, and number of examples."""
+    row("split", "prompts", "model", *(f"k = {k}" for k in examples))
+    for place, group in enumerate(found.groups):
+        for name, curve in zip(found.curves, found.curve_errors[place], strict=True):
+            row(found.splits[place], group, name, *(f"{curve[k]:.3f}" for k in examples))
+
+
+def by_seed(found: ModelSelection, at: int) -> None:
+    """Errors of every run within the classes, after so many examples."""
+    inside = [place for place, split in enumerate(found.splits) if split == "test"]
+    row("run", *(found.groups[place] for place in inside), f"(k = {at})")
+    for index, run in enumerate(found.runs):
+        row(run, *(f"{found.errors[place, index, at]:.3f}" for place in inside))
+
+
+def distances(found: ModelSelection, at: int) -> None:
+    """How far the mixture's predictions lie from all others', and from its own of other seeds."""
+    row("split", "prompts", *found.curves)
+    apart = found.curve_distances[:, found.mixture, :, at]
+    for split, group, cells in zip(found.splits, found.groups, apart, strict=True):
+        told = ("one seed" if np.isnan(each) else f"{each:.3f}" for each in cells)
+        row(split, group, *told)
+
+
+def row(*cells: object) -> None:
+    """One row of a table."""
+    print(f"| {' | '.join(map(str, cells))} |", flush=True)
+
+
+def main() -> None:
+    """Trains, measures, prints."""
+    prepare_process(1)
+    root = Path(sys.argv[1] if len(sys.argv) > 1 else "runs/mixtures")
+    for name in sys.argv[2:] or (LINEAR, *SWEEPS):
+        if name == LINEAR:
+            stored()
+            continue
+        found = measured(train_sweep(load_sweep(name), root / name), QUOTED[name])
+        errors(found, SWEEPS[name])
+        by_seed(found, QUOTED[name])
+        distances(found, QUOTED[name])
+
+
+if __name__ == "__main__":
+    main()
