@@ -58,7 +58,21 @@ def slides(figures: Sequence[dict[str, Any]], steps: Sequence[int]) -> dict[str,
         trace | (limits if trace["type"] == "heatmap" else {}) | {"visible": owner == steps[-1]}
         for trace, owner in zip(traces, owners, strict=True)
     ]
-    return {"data": drawn, "layout": layout | _ordinate(layout, traces) | room}
+    ordinates = _ordinate(layout, traces) | _widest(figures)
+    return {"data": drawn, "layout": layout | ordinates | room}
+
+
+def _widest(figures: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Ordinates whose range the figures set themselves, from the least to the most of any step."""
+    found = {}
+    for name, axis in figures[-1]["layout"].items():
+        if not name.startswith("yaxis") or "range" not in axis:
+            continue
+        others = [figure["layout"].get(name, {}).get("range") for figure in figures]
+        lows, highs = zip(*(each for each in others if each is not None), strict=True)
+        if all(low < high for low, high in zip(lows, highs, strict=True)):
+            found[name] = axis | {"range": [min(lows), max(highs)]}
+    return found
 
 
 def _ordinate(layout: dict[str, Any], traces: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -112,3 +112,13 @@ def test_a_figure_that_needs_room_keeps_it_under_a_slider():
     assert figure["layout"]["meta"]["least_width"] > 480
     kept = slides([figure, figure], (0, 1))["layout"]["meta"]
     assert kept["least_width"] == figure["layout"]["meta"]["least_width"]
+
+
+def test_ranges_that_figures_set_are_joined():
+    def drawn(*limits):
+        return {"data": [], "layout": {"title": {"text": ""}, "yaxis2": {"range": list(limits)}}}
+
+    layout = slides([drawn(0, 5), drawn(-1, 2)], (0, 10))["layout"]
+    assert layout["yaxis2"]["range"] == [-1, 5]
+    upside_down = slides([drawn(5, 0), drawn(2, -1)], (0, 10))["layout"]
+    assert upside_down["yaxis2"]["range"] == [2, -1]
