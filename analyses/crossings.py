@@ -11,9 +11,14 @@ import numpy as np
 
 def crossing(steps: np.ndarray, values: np.ndarray, level: float, evaluations: int) -> float:
     """The first of `evaluations` successive steps whose values reach a level; NaN if none."""
-    if len(values) < evaluations:
+    return first_sustained(steps, values >= level, evaluations)
+
+
+def first_sustained(steps: np.ndarray, holds: np.ndarray, evaluations: int) -> float:
+    """The first of `evaluations` successive steps at which something holds; NaN if none."""
+    if len(holds) < evaluations:
         return math.nan
-    held = np.convolve(values >= level, np.ones(evaluations), mode="valid") == evaluations
+    held = np.convolve(holds, np.ones(evaluations), mode="valid") == evaluations
     if not held.any():
         return math.nan
     return float(steps[held.argmax()])

@@ -4,14 +4,14 @@ From recorded metrics. Accuracy on lines that tell two rules apart rises, falls 
 after validation accuracy stands at 1, so that one number does not describe a run. Three claims, for
 a level of 0.8:
 
-    ever        some evaluation reaches the level
-    sustained   several successive evaluations do
-    final       the last one does
+    ever        some evaluation is above the level
+    sustained   several successive evaluations are
+    final       the last one is
 
 and the accuracy at three steps: the first maximum of validation accuracy and the least validation
 loss (two readings of early stopping), and the end.
 
-Source: Murty et al. 2023 (arXiv:2305.18741), who count the seeds that cross 80 % at some time and
+Source: Murty et al. 2023 (arXiv:2305.18741), who count the seeds above 80 % at some time and
 compare early stopping with the end. Their released curves give their counts neither by "ever" nor
 by "final".
 """
@@ -23,10 +23,10 @@ from typing import ClassVar
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from analyses import plots
-from analyses.crossings import crossing
+from analyses.crossings import first_sustained
 from analyses.result import Drawing, SeriesResult
 from hooks import Series
 
@@ -47,7 +47,7 @@ class Generalization(SeriesResult):
         accuracy: Generalization accuracy.
         kinds: Kinds of generalization lines whose accuracy was recorded.
         by_kind: Their accuracies.
-        level: Accuracy that counts as success.
+        level: Accuracy above which is success.
         evaluations: Successive evaluations that make success sustained.
     """
 
@@ -70,7 +70,7 @@ class Generalization(SeriesResult):
 
         Args:
             series: A run with validation and generalization accuracy.
-            level: Accuracy that counts as success, reached or passed.
+            level: Accuracy above which is success; the level itself is none.
             evaluations: Successive evaluations that make success sustained.
 
         Raises:
@@ -78,8 +78,8 @@ class Generalization(SeriesResult):
         """
         if evaluations < 1:
             raise ValueError(f"evaluations = {evaluations}: success takes at least one")
-        if not 0 < level <= 1:
-            raise ValueError(f"level = {level}: an accuracy lies above 0 and is at most 1")
+        if not 0 <= level < 1:
+            raise ValueError(f"level = {level}: take one from 0 to below 1, to be above which")
         metrics = series.metrics
         absent = [column for column in COLUMNS if column not in metrics]
         if absent:
@@ -95,24 +95,29 @@ class Generalization(SeriesResult):
         )  # fmt: skip
 
     @property
+    def is_above(self) -> Bool[np.ndarray, " evaluation"]:
+        """Whether each evaluation is above the level."""
+        return self.accuracy > self.level
+
+    @property
     def t_ever(self) -> float:
-        """First step at which the level is reached."""
-        return crossing(self.steps, self.accuracy, self.level, 1)
+        """First step above the level."""
+        return first_sustained(self.steps, self.is_above, 1)
 
     @property
     def t_sustained(self) -> float:
-        """First step of several successive ones at which it is."""
-        return crossing(self.steps, self.accuracy, self.level, self.evaluations)
+        """First step of several successive ones above it."""
+        return first_sustained(self.steps, self.is_above, self.evaluations)
 
     @property
     def is_final(self) -> bool:
-        """Whether the last evaluation reaches the level."""
-        return bool(self.accuracy[-1] >= self.level)
+        """Whether the last evaluation is above the level."""
+        return bool(self.is_above[-1])
 
     @property
     def share_above(self) -> float:
-        """Share of the evaluations that reach the level."""
-        return float((self.accuracy >= self.level).mean())
+        """Share of the evaluations that are above the level."""
+        return float(self.is_above.mean())
 
     @property
     def first_maximum(self) -> int:
@@ -125,10 +130,10 @@ class Generalization(SeriesResult):
         return int(self.validation_loss.argmin())
 
     def marks(self) -> dict[str, float]:
-        """Both early stops, and where generalization first reaches the level, if it does."""
+        """Both early stops, and where generalization is first above the level, if it is."""
         marks = {
             "validation accuracy at its best": float(self.steps[self.first_maximum]),
-            f"generalization ≥ {self.level:.0%}": self.t_ever,
+            f"generalization > {self.level:.0%}": self.t_ever,
             "validation loss at its least": float(self.steps[self.least_loss]),
         }
         return {label: step for label, step in marks.items() if not math.isnan(step)}
@@ -175,7 +180,7 @@ class Generalization(SeriesResult):
         both = plots.lines(
             self.steps,
             {"validation": self.validation, "generalization": self.accuracy, "level": flat},
-            title=f"Generalization reaches {self.level:.0%} {told}, and ends at "
+            title=f"Generalization is above {self.level:.0%} {told}, and ends at "
             f"{self.accuracy[-1]:.0%}",
             axes=("step (optimiser updates)", "accuracy"),
         )

@@ -1,8 +1,9 @@
 """Do a model's insides move with what it generalizes to?
 
-Accuracy on unseen structures beside four measures that need no answers, at every kept step of a
-run: how tree-like its computation is (tscore), how like the gold trees its projected trees are
-(tparseval), how sparse its attention is, and the norm of its weights.
+Accuracy on unseen structures beside four measures that look at no answer of the model, at every
+kept step of a run: how tree-like its computation is (tscore), how like the gold trees its projected
+trees are (tparseval), how sparse its attention is, and the norm of its weights. Trees and attention
+are of sentences of the task's own split, not of those that tell the rules apart.
 
 Source: Murty et al. 2023 (arXiv:2305.18741), figures 3 to 5, who show means over seeds.
 """
@@ -30,6 +31,7 @@ MEASURES = {
     "AttentionSparsity.mean_negative_entropy": "sparsity",
     "WeightNorms.total": "norm",
 }
+SENTENCES = "the task's own split"  # whose saved scalars are read
 BASELINE = "f1_right_branching"
 UNITS = {
     "generalization": "generalization<br>accuracy",
@@ -117,7 +119,7 @@ class InternalMeasures(SeriesResult):
         baseline = line(self.steps, level, "right-branching trees", dotted)
         panels[2] = replace(panels[2], traces=[*panels[2].traces, baseline])
         end = self.generalization[-1]
-        title = f"Generalization ends at {end:.0%}; what the model's insides do meanwhile"
+        title = f"Generalization ends at {end:.0%}; insides meanwhile, on {SENTENCES}"
         drawn = grid(panels, title=title, across="step (updates)", columns=1, xaxis={})
         return {"measures": drawn}
 

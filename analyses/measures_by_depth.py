@@ -3,7 +3,8 @@
 Generalization and internal measures of all runs of a sweep, by depth (or another field): over
 steps at the smallest, the best and the largest, and at the end at every one, where the paper's
 curve of success is an inverted U. Every seed is drawn, beside the median and its distribution-free
-interval: the paper shows means, and its depths differ by less than their seeds do.
+interval: the paper shows means, and its depths differ by less than their seeds do. Trees and
+attention are of the task's own split.
 
 Source: Murty et al. 2023 (arXiv:2305.18741), figures 3 and 4. Intervals as in `analyses.intervals`.
 """
@@ -17,7 +18,7 @@ import pandas as pd
 from jaxtyping import Float, Int
 
 from analyses.grids import Panel, grid
-from analyses.internal_measures import GENERALIZATION, MEASURES, UNITS
+from analyses.internal_measures import GENERALIZATION, MEASURES, SENTENCES, UNITS
 from analyses.intervals import check_confidence, median_interval
 from analyses.layout import PALETTE
 from analyses.multiples import Trace, band, points, strands, ticks, whiskers
@@ -141,14 +142,15 @@ class MeasuresByDepth(SweepResult):
 
     def _title(self, where: str) -> str:
         told, median = group_name(self.axis, self.depths[self.best]), self.medians[0, self.best]
-        return f"Generalization is best at {told}: {median:.0%} (median of seeds){where}"
+        best = f"Generalization is best at {told}: {median:.0%} (median of seeds)"
+        return f"{best}; {where}, insides on {SENTENCES}"
 
     def _dots(self) -> Drawing:
         """A panel a measure, a dot a seed."""
         panels = [Panel("", UNITS[name], self._ends(row)) for row, name in enumerate(NAMES)]
         names = [shown(value) for value in self.depths]
         return grid(
-            panels, title=self._title("; all seeds at the end"), across=field_name(self.axis),
+            panels, title=self._title("all seeds at the end"), across=field_name(self.axis),
             columns=1, xaxis=ticks(names),
         )  # fmt: skip
 
@@ -176,7 +178,7 @@ class MeasuresByDepth(SweepResult):
             for place in places
         ]  # fmt: skip
         return grid(
-            panels, title=self._title("; seeds over training"), across="step (updates)",
+            panels, title=self._title("seeds over training"), across="step (updates)",
             columns=len(places), xaxis={"nticks": 5},
         )  # fmt: skip
 

@@ -68,6 +68,17 @@ class Rules:
                 raise ValueError(f"{name} '{value}': take one of {', '.join(get_args(known))}")
 
 
+def row_of(method: str) -> int:
+    """The place of a method in `METHODS`.
+
+    Raises:
+        ValueError: There is no such method.
+    """
+    if method not in METHODS:
+        raise ValueError(f"method '{method}': take one of {', '.join(METHODS)}")
+    return METHODS.index(method)
+
+
 def projections(snapshot: Snapshot, rules: Rules) -> dict[str, Tensor]:
     """The trees projected from all sentences of a snapshot.
 

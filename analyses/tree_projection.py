@@ -3,8 +3,7 @@
 A span of words is invariant to its context (SCI) as far as the sum of its states is the same in
 the sentence and cut off from it. From each sentence a tree is projected whose spans are: by the
 paper's greedy rule, unless another is asked for. Its tscore is how much more the tree is worth than
-chance; its tparseval how many of its brackets are the gold tree's (F1), beside trees made without
-looking at the words.
+chance; its tparseval how many of its brackets are the gold tree's (F1), beside blind baselines.
 
 Source: Murty et al. 2023 (arXiv:2211.01288; arXiv:2305.18741 for language models). Where text and
 code of the second differ, the code, unless `against` says otherwise.
@@ -12,7 +11,7 @@ code of the second differ, the code, unless `against` says otherwise.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import networkx as nx
 import numpy as np
@@ -21,9 +20,10 @@ from jaxtyping import Float, Int
 
 from analyses import plots
 from analyses.bracketing import baseline_f1, bracketing_f1
-from analyses.projection import METHODS, Against, Method, Rules, Similarity, projections
+from analyses.projection import METHODS, Against, Method, Rules, Similarity, projections, row_of
 from analyses.result import Drawing, Drawings, Result, check_needs
 from analyses.sentences import place_of, sentence_table, short_sentences
+from analyses.thresholds import Threshold, layers_of
 from analyses.tree_drawings import TwoTrees, side_by_side
 from analyses.trees import Span, to_brackets, tree_graph
 from hooks import Snapshot
@@ -56,7 +56,7 @@ class TreeProjection(Result):
     """
 
     needs: ClassVar = ("tokens", "attention", "trees")
-    splits: ClassVar = (None, "generalization")
+    splits: ClassVar = (None, "generalization", "train_questions")
     count: ClassVar = 500
     sliding: ClassVar = ("trees", "f1")
 
@@ -81,7 +81,7 @@ class TreeProjection(Result):
         snapshot: Snapshot,
         *,
         reference: "TreeProjection | None" = None,
-        threshold: int | Literal["all"] = 0,
+        threshold: Threshold = 0,
         method: Method = "greedy",
         similarity: Similarity = "cosine",
         against: Against = "mean_split",
@@ -91,15 +91,14 @@ class TreeProjection(Result):
         """Measures one snapshot on the sentences that its examples' gold trees are over.
 
         Args:
-            snapshot: A transformer; a causal one costs n passes a sentence of n words, one that
-                is bidirectional n^2 / 2.
+            snapshot: A transformer; n words cost n passes if causal, n^2 / 2 if bidirectional.
             reference: Not used.
             threshold: The first layer in which spans are cut off; "all" for each in turn.
             method: greedy; cky, the tree worth most, which in a causal model always branches to
                 the left; cky_centred, the same on charts less the mean of spans with one start.
             similarity: cosine, or euclidean (minus the distance).
             against: mean_split, the mean over the splits of the tree's own nodes; random_split,
-                one of them drawn at random; random_tree, the mean over trees split at random.
+                one of these splits; random_tree, the mean over trees split at random.
             longest: Words, above which sentences are left out (the shortest never are).
             seed: Of random splits.
 
@@ -107,11 +106,9 @@ class TreeProjection(Result):
             ValueError: An option takes no such value, or the model has no such layer.
         """
         check_needs(cls, snapshot)
-        n_layers = snapshot.config.n_layers
-        layers = tuple(range(n_layers)) if threshold == "all" else (threshold,)
-        rules = Rules(layers, method, similarity, against, seed)
+        layers = layers_of(threshold, snapshot.config.n_layers)
         examples = short_sentences(snapshot.examples, longest)
-        found = projections(snapshot.on(examples), rules)
+        found = projections(snapshot.on(examples), Rules(layers, method, similarity, against, seed))
         arrays: dict[str, Any] = {name: each.numpy() for name, each in found.items()}
         return cls(
             **sentence_table(examples), **arrays, left_out=len(snapshot.examples) - len(examples),
@@ -121,7 +118,7 @@ class TreeProjection(Result):
     @property
     def scores(self) -> Float[np.ndarray, "threshold sentence"]:
         """How much more projected trees are worth than chance."""
-        return self.values[METHODS.index(self.method)] - self.chance
+        return self.values[row_of(self.method)] - self.chance
 
     @property
     def tscore(self) -> float:
@@ -134,8 +131,11 @@ class TreeProjection(Result):
         Args:
             method: By default the one that was asked for.
             threshold: By default the headline's.
+
+        Raises:
+            ValueError: There is no such method, or the threshold was not measured.
         """
-        row = METHODS.index(method or self.method)
+        row = row_of(method or self.method)
         matches = self.matches[row, self._at(threshold)].sum()
         return bracketing_f1(int(matches), int((self.lengths - 1).sum()), len(self.gold))
 
@@ -215,16 +215,16 @@ class TreeProjection(Result):
             )
             for number in fitting[:DRAWN] or [int(self.lengths.argmin())]
         ]  # fmt: skip
-        found = f"{self.f1():.0%} of all brackets are gold, score {self.tscore:.2f}"
+        told = f"{self.f1():.0%} of all brackets are gold, score {self.tscore:.2f}"
         names = ("gold tree", "projected tree")
-        return side_by_side(pairs, names, title=f"Projected trees: {found}")
+        return side_by_side(pairs, names, title=f"Projected trees: {told}")
 
     def _bars(self) -> Drawing:
         found = {method: self.f1(method) for method in METHODS} | self.baselines()
         longer = f" ({self.left_out} longer ones left out)" if self.left_out else ""
-        names = [plots.words(name) for name in found]
         return plots.bars(
-            names, {"F1": list(found.values())}, strong=[plots.words(method) for method in METHODS],
+            [*map(plots.words, found)], {"F1": list(found.values())},
+            strong=[plots.words(method) for method in METHODS],
             title=f"Gold brackets found in {len(self.lengths)} sentences{longer}, "
             "with and without a model",
             axes=("", "F1 of brackets"),

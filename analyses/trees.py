@@ -10,11 +10,11 @@ since strings of brackets are nested a thousand deep.
 import re
 from collections.abc import Sequence
 from numbers import Integral
-from typing import Any
 
 import networkx as nx
 
-Tree = Any  # a position, or a tuple of trees
+from hooks.examples import Tree
+
 Span = tuple[int, int]
 
 ESCAPED = {"(": "-LRB-", ")": "-RRB-"}  # as treebanks write them
@@ -109,25 +109,33 @@ def from_brackets(text: str) -> tuple[list[Span], tuple[str, ...]]:
     """The brackets and words of a tree written as text; the inverse of `to_brackets`.
 
     Raises:
-        ValueError: Brackets do not match, or are not one tree's.
+        ValueError: There is no word, brackets do not match, one holds fewer than two parts, or
+            none holds all.
     """
     spans: list[Span] = []
     opened: list[int] = []
+    parts = [0]  # of the text, and of each open bracket
     words: list[str] = []
     for token in re.findall(r"[()]|[^\s()]+", text):
+        if token == ")":
+            if not opened:
+                raise ValueError(f"text: a bracket closes that none opened after {words}")
+            start, index = spans[opened[-1]][0], opened.pop()
+            spans[index] = (start, len(words))
+            if parts.pop() < 2:
+                raise ValueError(
+                    f"text: the bracket around '{' '.join(words[start:])}' holds fewer than two "
+                    "parts: leave it out"
+                )
+            continue
+        parts[-1] += 1
         if token == "(":
             opened.append(len(spans))
             spans.append((len(words), 0))
-        elif token == ")":
-            if not opened:
-                raise ValueError(f"text: a bracket closes that none opened after {words}")
-            index = opened.pop()
-            spans[index] = (spans[index][0], len(words))
+            parts.append(0)
         else:
             words.append(_unescaped(token))
-    if opened or not words:
-        raise ValueError(f"text: {len(opened)} brackets are never closed over {len(words)} words")
-    tree_of(spans, 0, len(words))
+    _check_whole(parts, words)
     return spans, tuple(words)
 
 
@@ -172,6 +180,18 @@ def graph_spans(graph: nx.DiGraph) -> list[Span]:
     if not nx.is_arborescence(graph) or set(drawn.edges) != set(graph.edges):
         raise ValueError("graph: no tree of spans; edges lead from each span to its parts")
     return spans
+
+
+def _check_whole(parts: Sequence[int], words: Sequence[str]) -> None:
+    """Refuses a text that is not one tree, given the parts of it and of brackets still open."""
+    if not words:
+        raise ValueError("text: it holds no word: give a sentence such as ((the newt) sleeps)")
+    if len(parts) > 1:
+        raise ValueError(
+            f"text: {len(parts) - 1} brackets are never closed over {len(words)} words: close them"
+        )
+    if parts[0] > 1:
+        raise ValueError(f"text: {parts[0]} parts side by side: put one bracket around all")
 
 
 def _unescaped(word: str) -> str:

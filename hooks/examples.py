@@ -8,6 +8,8 @@ import torch
 from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
+Tree = Any  # a leaf, mostly a position, or a tuple of trees
+
 
 @dataclass(frozen=True, eq=False)
 class Examples:
@@ -35,7 +37,7 @@ class Examples:
     inputs: Float[Tensor, "batch pos d_in"] | None = None
     lengths: Int[Tensor, " batch"] | None = None
     labels: Mapping[str, Tensor] = field(default_factory=dict)
-    trees: tuple[Any, ...] | None = None
+    trees: tuple[Tree, ...] | None = None
     constants: Mapping[str, Any] = field(default_factory=dict)
     words: tuple[tuple[str, ...], ...] | None = None
 

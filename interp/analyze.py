@@ -37,7 +37,8 @@ def analyze(
 
     Args:
         run: The run; its experiment's `analyses` table gives options.
-        names: Analyses by name; by default all that apply (`by_default` too).
+        names: Analyses by name, and those that they read; by default all that apply (`by_default`
+            too).
         on_step: Called with each step when it is done.
 
     Returns:
@@ -48,14 +49,15 @@ def analyze(
             after all else is measured, an analysis refuses a step, or a checkpoint that others are
             measured against is damaged.
     """
-    chosen = {name: find_analysis(name) for name in (OF_RUNS if names is None else names)}
+    chosen = {name: find_analysis(name) for name in (OF_RUNS if names is None else _read_by(names))}
+    asked = () if names is None else tuple(chosen)
     _refuse_sweeps(chosen)
     with alone(run.path), _named(run):
         hashes = hashes_of(run)
         intact = _intact(run, tuple(hashes))
         series = replace(run.series(), steps=tuple(intact))
         lacking = {
-            name: _lacking(run, series, cls) or _not_by_default(run, series, name, names or ())
+            name: _lacking(run, series, cls) or _not_by_default(run, series, name, asked)
             for name, cls in chosen.items()
         }
         applying = {name: cls for name, cls in chosen.items() if not lacking[name]}
@@ -116,6 +118,15 @@ def find_analysis(name: str) -> Analysis:
     if name not in ANALYSES:
         raise ValueError(f"no analysis '{name}'; there are {', '.join(ANALYSES)}")
     return ANALYSES[name]
+
+
+def _read_by(names: Sequence[str]) -> list[str]:
+    """Some analyses, each behind those whose saved scalars it reads."""
+    found: dict[str, None] = {}
+    for name in names:
+        cls = find_analysis(name)
+        found |= dict.fromkeys((*(cls.reads if issubclass(cls, SeriesResult) else ()), name))
+    return list(found)
 
 
 @contextmanager

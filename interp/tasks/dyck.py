@@ -20,9 +20,10 @@ from jaxtyping import Float, Int
 from pydantic import Field
 from torch import Tensor
 
+from hooks.examples import Tree
 from interp.tasks import dyck_strings
 from interp.tasks.base import Batch
-from interp.tasks.dyck_strings import Strings, Tree, joined, parse
+from interp.tasks.dyck_strings import Strings, joined, parse
 from interp.tasks.flat import Flat, flattened
 from interp.tasks.language import LanguageTask
 
@@ -83,7 +84,7 @@ class Dyck(LanguageTask):
         """Loss in nats, and how many closing brackets are of the right type: best of those k.
 
         `accuracy` is over all, as the released code scores; `far_accuracy` over those at least 10
-        brackets behind their partner, as the paper says. 0 where there is none.
+        brackets behind their partner, as the paper says. NaN where there is no such bracket.
         """
         targets = batch["targets"]
         best = logits[..., self.k + 1 : 2 * self.k + 1].argmax(-1) + self.k + 1
@@ -92,7 +93,7 @@ class Dyck(LanguageTask):
         for name, least in (("accuracy", 1), ("far_accuracy", FAR)):
             counts = distance >= least
             right = (counts & (best == targets)).sum(dtype=logits.dtype)
-            accuracies[name] = right / counts.sum(dtype=logits.dtype).clamp(min=1)
+            accuracies[name] = right / counts.sum(dtype=logits.dtype)
         return {"loss": self.loss(logits, batch)} | accuracies
 
     def some_strings(self, rng: np.random.Generator) -> Strings:

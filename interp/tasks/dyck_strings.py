@@ -12,15 +12,14 @@ Source: the generator of Murty et al. 2023 (arXiv:2305.18741), after Hewitt et a
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Int, UInt8
 
+from hooks.examples import Tree
 from interp.tasks.text_files import text_lines
 
 SHORTEST = 4
-Tree = Any  # a position, or a pair of trees
 
 
 @dataclass(frozen=True, eq=False)

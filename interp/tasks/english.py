@@ -13,10 +13,11 @@ probabilities are not those of their published data; those of `interp.tasks` are
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Int, UInt8
+
+from hooks.examples import Tree
 
 NOUNS = (
     "newt", "orangutan", "peacock", "quail", "raven", "salamander", "tyrannosaurus", "unicorn",
@@ -62,7 +63,6 @@ CHOICES = np.array(
 
 Words = Sequence[str]
 Forms = Mapping[str, tuple[Words, Words]]  # by class, for a singular and a plural noun
-Tree = Any  # a leaf, or a pair of trees
 
 DP: Tree = ("Det", "N")
 PHRASES: Mapping[str, Tree] = {

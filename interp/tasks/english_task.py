@@ -12,8 +12,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from hooks.examples import Tree
 from interp.tasks.base import Batch
-from interp.tasks.english import HEAD, PREDICATES, SUBJECTS, Sentences, Tree, draw
+from interp.tasks.english import HEAD, PREDICATES, SUBJECTS, Sentences, draw
 from interp.tasks.flat import Flat
 from interp.tasks.language import LanguageTask
 from interp.tasks.lines import Language, Lines, joined
@@ -64,6 +65,21 @@ class EnglishTask(LanguageTask):
 
     def _read(self, path: str) -> Lines:
         return read_lines(path, self.language)
+
+    def settles(self, lines: Lines) -> Bool[np.ndarray, " line"]:
+        """Whether each line is right by one of the two rules only."""
+        raise NotImplementedError
+
+    def _check_kind(self, split: str, lines: Lines, path: str) -> None:
+        settles, wanted = self.settles(lines), split == "generalization"
+        wrong = np.flatnonzero(settles != wanted)
+        if len(wrong):
+            found = "does not tell" if wanted else "tells"
+            where = "generalization has only lines that do" if wanted else "only generalization may"
+            raise ValueError(
+                f"{path}:{wrong[0] + 1}: this line {found} the two rules apart, and {where}: take "
+                "it out"
+            )
 
     def _in_domain(self, rng: np.random.Generator) -> Lines:
         """Lines such as those trained on."""

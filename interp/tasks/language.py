@@ -22,7 +22,7 @@ COUNTS = ("train_lines", "validation_lines", "generalization_lines")
 
 
 @runtime_checkable
-class Some(Protocol):
+class AnyLines(Protocol):
     """Lines in whatever form a task has them."""
 
     def __len__(self) -> int:
@@ -48,7 +48,7 @@ class LanguageTask(Task):
         train_lines: Lines trained on; with `files`, the first so many, all where left out.
         validation_lines: Lines like those trained on, none of them among those.
         generalization_lines: Lines of a kind that was never trained on.
-        files: Published files to read in place of drawing lines.
+        files: Published files to read in place of drawing lines, each of its own kind of lines.
     """
 
     splits: ClassVar[tuple[str, ...]] = ("validation", "generalization", "train")
@@ -111,6 +111,8 @@ class LanguageTask(Task):
         """Lines in the order they were drawn or read, with labels, trees and words."""
         if split not in self.splits:
             raise ValueError(f"split '{split}' is none of {', '.join(self.splits)}")
+        if count is not None and count < 1:
+            raise ValueError(f"count {count}: take one example or more, or None for all")
         lines = self._lines(split, generator(seed, 0))
         if count is not None and count < len(lines):
             drawn = torch.randperm(len(lines), generator=generator(seed, 1))[:count]
@@ -138,22 +140,26 @@ class LanguageTask(Task):
         return int(lengths.max())
 
     def _lines(self, split: str, generator: torch.Generator) -> Any:
-        """The lines of a split, `Some`."""
+        """The lines of a split, `AnyLines`."""
         if self.files is None:
             return self._drawn(split, int(torch.randint(2**62, (1,), generator=generator)))
         path = getattr(self.files, split)
         lines = self._read(path).at(slice(getattr(self, f"{split}_lines")))
-        if split == "generalization":
+        if split != "train":
             _check_unseen(lines, self._lines("train", generator), (path, self.files.train))
+        self._check_kind(split, lines, path)
         return lines
 
     def _drawn(self, split: str, key: int) -> Any:
-        """The lines of a split that a seed decides, `Some`."""
+        """The lines of a split that a seed decides, `AnyLines`."""
         raise NotImplementedError
 
     def _read(self, path: str) -> Any:
-        """The lines of a file, `Some`."""
+        """The lines of a file, `AnyLines`."""
         raise NotImplementedError
+
+    def _check_kind(self, split: str, lines: Any, path: str) -> None:
+        """Refuses lines of a file that do not belong to the split; by default all do."""
 
     def _flat(self, lines: Any) -> Flat:
         """Lines as tokens, end to end."""
@@ -164,8 +170,8 @@ class LanguageTask(Task):
         raise NotImplementedError
 
 
-def _check_unseen(lines: Some, trained: Some, paths: tuple[str, str]) -> None:
-    """Refuses lines for generalization that are trained on."""
+def _check_unseen(lines: AnyLines, trained: AnyLines, paths: tuple[str, str]) -> None:
+    """Refuses lines of another split that are trained on."""
     seen = set(trained.row_keys())
     for number, key in enumerate(lines.row_keys(), 1):
         if key in seen:

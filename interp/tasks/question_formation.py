@@ -133,6 +133,10 @@ class QuestionFormation(EnglishTask):
             if (chosen := asked & (kinds == kind)).any()
         }
 
+    def settles(self, lines: Lines) -> Bool[np.ndarray, " line"]:
+        """Whether each line is a question with a relative clause on its subject."""
+        return lines.is_changed & has_relative_subject(lines.sentences)
+
     def _lines(self, split: str, generator: torch.Generator) -> Lines:
         if split != "train_questions":
             return super()._lines(split, generator)
@@ -142,7 +146,7 @@ class QuestionFormation(EnglishTask):
     def _in_domain(self, rng: np.random.Generator) -> Lines:
         weights = (SUBJECT_WEIGHTS[self.sentences], PREDICATE_WEIGHTS)
         lines = some_lines(QUESTIONS, weights, rng)
-        return lines.at(~(lines.is_changed & has_relative_subject(lines.sentences)))
+        return lines.at(~self.settles(lines))
 
     def _generalizing(self, rng: np.random.Generator) -> Lines:
         sentences = some_lines(QUESTIONS, GENERALIZATION_WEIGHTS, rng).sentences

@@ -127,9 +127,13 @@ class TenseInflection(EnglishTask):
         rows = zip(examples.model_inputs.tolist(), examples.label("words").tolist(), strict=True)
         return [[TENSES.vocabulary[token] for token in row[n + 3 : 2 * n + 3]] for row, n in rows]
 
+    def settles(self, lines: Lines) -> Bool[np.ndarray, " line"]:
+        """Whether each line is in the present, its main verb's subject unlike the nearest noun."""
+        return lines.is_changed & has_conflict(lines.sentences)
+
     def _in_domain(self, rng: np.random.Generator) -> Lines:
         lines = some_lines(TENSES, WEIGHTS, rng)
-        return lines.at(~(lines.is_changed & has_conflict(lines.sentences)))
+        return lines.at(~self.settles(lines))
 
     def _generalizing(self, rng: np.random.Generator) -> Lines:
         sentences = some_lines(TENSES, WEIGHTS, rng).sentences

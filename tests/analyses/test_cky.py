@@ -119,14 +119,14 @@ def test_shorter_sentences_do_not_see_what_fills_them_up(trees):
         assert nodes.nonzero().tolist() == alone.nonzero().tolist()
 
 
-@pytest.mark.parametrize("trees", [greedy_trees, cky_trees])
+@pytest.mark.parametrize("trees", [greedy_trees, cky_trees, centred_cky_trees])
 def test_of_equal_splits_the_first_is_taken(trees):
     charts = torch.ones(2, 6, 6, dtype=torch.float64)
     nodes = trees(charts, lengths_of(charts))
     assert brackets(nodes[1]) == {(0, 5), (1, 5), (2, 5), (3, 5)}
 
 
-@pytest.mark.parametrize("trees", [greedy_trees, cky_trees])
+@pytest.mark.parametrize("trees", [greedy_trees, cky_trees, centred_cky_trees])
 def test_charts_are_left_as_they_were(trees):
     charts = random_charts(1, 6)
     before = charts.clone()
@@ -162,7 +162,7 @@ def f1_of_planted_trees(trees, noise: float) -> float:
     return sum(shares) / len(shares)
 
 
-@pytest.mark.parametrize("trees", [greedy_trees, cky_trees])
+@pytest.mark.parametrize("trees", [greedy_trees, cky_trees, centred_cky_trees])
 def test_a_planted_tree_is_found_and_noise_hides_it(trees):
     none, some, much = (f1_of_planted_trees(trees, noise) for noise in (0, 0.4, 2))
     assert none == 1
@@ -188,6 +188,7 @@ def test_centring_frees_cky_from_the_left():
     charts = random_charts(50, 8).clamp(max=0.99)
     charts[:, 0] = 1
     nodes = centred_cky_trees(charts, lengths_of(charts))
-    assert any(brackets(each) != {(0, j) for j in range(2, 9)} for each in nodes)
+    freed = [brackets(each) != {(0, j) for j in range(2, 9)} for each in nodes]
+    assert sum(freed) > 0.9 * len(freed)
     shifted = charts + torch.arange(9)[:, None]
     assert torch.equal(centred_cky_trees(shifted, lengths_of(charts)), nodes)

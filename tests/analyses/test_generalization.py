@@ -47,8 +47,9 @@ def test_a_run_that_stays_below_makes_none_of_the_claims():
     assert claims([0.1, 0.79, 0.1]) == (0, 0, 0)
 
 
-def test_the_level_itself_is_success():
-    assert claims([0.1, 0.8]) == (1, 0, 1)
+def test_the_level_itself_is_no_success():
+    assert claims([0.8, 0.8, 0.8]) == (0, 0, 0)
+    assert claims([0.801, 0.801, 0.801]) == (1, 1, 1)
 
 
 def test_steps_of_success_are_its_first():
@@ -63,7 +64,7 @@ def test_steps_of_success_that_never_came_are_undefined():
 
 
 def test_share_above_counts_evaluations():
-    assert measured([0.1, 0.9, 0.8, 0.7]).share_above == 0.5
+    assert measured([0.1, 0.9, 0.8, 0.85]).share_above == 0.5
 
 
 def test_early_stopping_takes_the_first_of_equal_maxima():
@@ -100,7 +101,7 @@ def test_metrics_of_other_splits_are_refused():
         Generalization.measure(dataclasses.replace(given, recorded=other))
 
 
-@pytest.mark.parametrize("options", [{"level": 0.0}, {"level": 1.1}, {"evaluations": 0}])
+@pytest.mark.parametrize("options", [{"level": -0.1}, {"level": 1.0}, {"evaluations": 0}])
 def test_options_out_of_range_are_refused(options):
     with pytest.raises(ValueError, match=next(iter(options))):
         measured([1.0], **options)

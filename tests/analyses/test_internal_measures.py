@@ -64,6 +64,11 @@ def test_every_measure_has_a_panel_over_the_same_steps():
     assert all(each["x"] == [0, 10, 20, 30] for each in data)
 
 
+def test_the_title_tells_which_sentences_are_read():
+    title = drawn(InternalMeasures.measure(measured_run(RISING)).plot())["layout"]["title"]["text"]
+    assert title.endswith("on the task's own split")
+
+
 def test_what_is_not_saved_is_named():
     series = replace(measured_run(RISING), saved_scalars=lambda name: pd.DataFrame())
     with pytest.raises(ValueError, match="no saved results of TreeProjection"):

@@ -1,65 +1,34 @@
 import dataclasses
 import math
-from typing import Any
 
 import networkx as nx
 import numpy as np
 import pytest
 import torch
 
-from analyses import plots
-from analyses.bracketing import baseline_f1, left_branching, right_branching
+from analyses.bracketing import baseline_f1, left_branching
+from analyses.options import check_options
 from analyses.projection import METHODS
 from analyses.tree_projection import TreeProjection
 from analyses.trees import from_brackets
-from hooks import Examples, Sizes, Snapshot, build
-from hooks.models import MLPConfig, PostNormConfig
+from hooks import Sizes, Snapshot, build
+from hooks.models import MLPConfig
+from tests.analyses.projected import (
+    GOLD,
+    SIZES,
+    TOKENS,
+    drawn_data,
+    examples_of,
+    holding,
+    measured,
+    snapshot_of,
+)
 from tests.planted import tiny_config
-
-SIZES = Sizes(d_vocab=20, d_vocab_out=20, n_ctx=10)
-WORDS = (("<s>", "the", "newt", "does", "see", "it", "."), ("<s>", "go", "on", ".", ".", ".", "."),
-         ("<s>", "stop", ".", ".", ".", ".", "."))  # fmt: skip
-TREES = (((1, 2), (3, (4, 5))), (1, 2), 1)
-TOKENS = torch.randint(20, (3, 7), generator=torch.Generator().manual_seed(0))
-GOLD = [[(0, 5), (0, 2), (2, 5), (3, 5)], [(0, 2)], []]
-
-
-def examples_of(rows: tuple[int, ...] = (0, 1, 2), tokens: torch.Tensor = TOKENS) -> Examples:
-    nothing = torch.zeros_like(tokens)
-    every = Examples(nothing, nothing.bool(), tokens, trees=TREES, words=WORDS)
-    return every.at(torch.tensor(rows))
-
-
-def snapshot_of(examples: Examples | None = None, n_layers: int = 3) -> Snapshot:
-    config = PostNormConfig(n_layers=n_layers, d_model=12, n_heads=2)
-    return Snapshot.of(build(config, SIZES, seed=0), examples or examples_of())
-
-
-def drawn_data(figure: Any) -> dict[str, Any]:
-    return plots.as_data(figure)
-
-
-def measured(**options: Any) -> TreeProjection:
-    return TreeProjection.measure(snapshot_of(), **options)
 
 
 @pytest.fixture(scope="module")
 def found() -> TreeProjection:
     return measured(threshold="all")
-
-
-def holding(result: TreeProjection, spans: list[list[tuple[int, int]]]) -> TreeProjection:
-    """The same with other projected trees."""
-    flat = [span for each in spans for span in each]
-    matches = [len({*one} & {*other}) for one, other in zip(spans, GOLD, strict=True)]
-    return dataclasses.replace(
-        result,
-        thresholds=(0,),
-        values=result.values[:, :1],
-        chance=result.chance[:1],
-        spans=np.array([flat], dtype=np.int16),
-        matches=np.array([[matches]] * len(METHODS)),
-    )
 
 
 def test_sentences_are_the_words_of_the_gold_trees(found):
@@ -154,15 +123,39 @@ def test_cky_branches_to_the_left_since_the_model_is_causal():
     assert measured(method="cky").brackets(0) == left_branching(5)
 
 
-def test_a_tree_is_worth_less_against_the_mean_of_its_nodes_splits_where_they_are_best():
+def test_a_greedy_tree_is_worth_at_least_the_mean_over_the_splits_of_its_nodes():
     assert (measured().scores >= -1e-9).all()
+
+
+def test_no_random_tree_is_worth_more_than_that_of_cky():
     assert (measured(method="cky", against="random_tree").scores >= -1e-9).all()
 
 
-@pytest.mark.parametrize("threshold", [3, -1])
+def test_a_threshold_that_the_model_lacks_is_refused():
+    with pytest.raises(ValueError, match=r"threshold 3: .* layers 0 to 2"):
+        measured(threshold=3)
+
+
+@pytest.mark.parametrize("threshold", [-1, True])
 def test_a_threshold_that_is_no_layer_is_refused(threshold):
-    with pytest.raises(ValueError, match=rf"threshold {threshold}: .* layers 0 to 2"):
+    with pytest.raises(
+        ValueError, match=rf"take a layer .* or 'all' as threshold, not {threshold}"
+    ):
         measured(threshold=threshold)
+
+
+@pytest.mark.parametrize("threshold", ["x", 1.5, True, -1, "1"])
+def test_an_experiment_refuses_a_threshold_that_is_no_layer(threshold):
+    message = (
+        rf"TreeProjection\.threshold: take a layer .* or 'all' as threshold, not {threshold!r}"
+    )
+    with pytest.raises(ValueError, match=message):
+        check_options(TreeProjection, {"threshold": threshold})
+
+
+def test_a_method_that_there_is_not_is_refused(found):
+    with pytest.raises(ValueError, match="method 'foo': take one of greedy, cky, cky_centred"):
+        found.f1("foo")
 
 
 def test_a_threshold_that_was_not_measured_is_refused():
@@ -218,47 +211,3 @@ def test_what_is_kept_of_a_sentence_is_small():
     fields = (getattr(result, field.name) for field in dataclasses.fields(result))
     held = sum(each.nbytes for each in fields if isinstance(each, np.ndarray))
     assert held / 300 < 150  # bytes
-
-
-def test_thresholds_are_compared_only_where_there_are_several(found):
-    assert list(measured().figures()) == ["trees", "f1"]
-    assert list(found.figures()) == ["trees", "f1", "f1_by_threshold", "tscore_by_threshold"]
-
-
-def test_curves_are_over_thresholds(found):
-    traces = drawn_data(found.figures()["tscore_by_threshold"])["data"]
-    assert traces[0]["x"] == ["layer 0", "layer 1", "layer 2"]
-    assert traces[0]["y"] == pytest.approx(found.scores.mean(1).tolist())
-
-
-def test_bars_are_f1_of_methods_then_of_baselines(found):
-    bar = drawn_data(found.figures()["f1"])["data"][0]
-    assert bar["x"][:4] == ["greedy", "cky", "cky centred", "right branching"]
-    assert bar["y"][0] == pytest.approx(found.f1())
-
-
-def drawn(result: TreeProjection) -> tuple[set[str], set[str], list[str]]:
-    """Words below brackets drawn as shared, and as of one tree alone; and all words."""
-    _, shared, _, single, words, _ = drawn_data(result.figures()["trees"])["data"]
-    return set(shared["text"]), set(single["text"]), words["text"]
-
-
-def test_brackets_that_the_trees_do_not_share_are_marked(found):
-    shared, single, words = drawn(holding(found, [right_branching(5), [(0, 2)], []]))
-    assert shared == {"the newt does see it", "does see it", "see it"}
-    assert single == {"the newt", "newt does see it"}
-    assert words == ["the", "newt", "does", "see", "it"]
-
-
-def test_a_tree_that_is_gold_has_no_marks(found):
-    assert drawn(holding(found, GOLD))[1] == set()
-
-
-def test_sentences_too_long_to_be_read_are_not_drawn(found, monkeypatch):
-    monkeypatch.setattr("analyses.tree_projection.READABLE", 4)
-    assert drawn(holding(found, GOLD))[2] == ["stop"]  # none fits: the shortest
-
-
-def test_titles_tell_the_scores(found):
-    title = drawn_data(holding(found, GOLD).figures()["trees"])["layout"]["title"]["text"]
-    assert "100% of all brackets are gold" in title

@@ -161,11 +161,12 @@ def test_brackets_that_are_no_trees_are_refused(spans, message):
     [
         ("(a b", "1 brackets are never closed"),
         ("a b)", "closes that none opened"),
-        ("", "over 0 words"),
-        ("()", "over 0 words"),
-        ("a b", "none is the whole"),
-        ("((a b))", "crosses or repeats"),
-        ("((a) b)", "crosses or repeats"),
+        ("", "holds no word: give a sentence"),
+        ("()", "the bracket around '' holds fewer than two parts"),
+        ("a b", "2 parts side by side: put one bracket around all"),
+        ("(a b) c", "2 parts side by side"),
+        ("((a b))", "the bracket around 'a b' holds fewer than two parts: leave it out"),
+        ("(a (b) c)", "the bracket around 'b' holds fewer than two parts: leave it out"),
     ],
 )
 def test_text_that_is_no_tree_is_refused(text, message):

@@ -44,5 +44,17 @@ def test_training_makes_the_computation_more_like_trees(trees):
     assert trained.tscore > untrained.tscore + 0.2
 
 
+def test_greedy_trees_of_the_trained_model_alone_are_better_than_any_made_without_one(trees):
+    untrained, trained = trees.values()
+    best = max(trained.baselines().values())
+    assert untrained.f1() < best
+    assert trained.f1() > best + 0.1
+
+
+def test_trees_on_centred_charts_are_worse_than_random_ones(trees):
+    trained = [*trees.values()][-1]
+    assert trained.f1("cky_centred") < trained.baselines()["random"]
+
+
 def test_the_stored_run_takes_less_than_ten_megabytes():
     assert sum(file.stat().st_size for file in FIXTURE.rglob("*") if file.is_file()) < 10e6

@@ -1,16 +1,17 @@
 """Analyses that name splits beside the task's own, and results of a run that read others'."""
 
+import dataclasses
 import re
 import shutil
 
 import pytest
 
-from analyses import FourierSpectrum, TreeProjection
+from analyses import FourierSpectrum, TreeProjection, WeightNorms
 from interp import analyze_sweep
 from interp.analyze import _not_by_default, analyze
 from interp.attempts import Outcome
 from interp.jobs import hashes_of, jobs_of
-from interp.results import saved, saved_scalars
+from interp.results import read_result, saved, saved_scalars, write_result
 from interp.run import Run
 from interp.sweep_results import members_of
 from tests.interp.pages import only_page
@@ -22,9 +23,10 @@ def copied(sentences_run, tmp_path):
     return Run(shutil.copytree(sentences_run.path, tmp_path / "copy"))
 
 
-def test_trees_are_projected_on_both_splits(sentences_run):
+def test_trees_are_projected_on_every_split_that_is_named(sentences_run):
     places = saved(sentences_run, ["TreeProjection"])
-    assert [each.split for each in places] == ["validation", "generalization"]
+    splits = [each.split for each in places]
+    assert splits == ["validation", "generalization", "train_questions"]
 
 
 def test_scalars_are_those_of_the_tasks_own_split(sentences_run):
@@ -39,16 +41,32 @@ def test_a_split_that_the_task_lacks_is_passed_over(run, monkeypatch):
     assert [job.split for job in jobs] == [None, "test"]
 
 
+def measured(run, names):
+    return {each.name: each.measured for each in analyze(run, names)}
+
+
+def test_what_a_result_reads_is_measured_with_it(copied):
+    shutil.rmtree(copied.path / "results")
+    assert measured(copied, ["InternalMeasures"]) == {
+        "TreeProjection": 3 * len(copied.steps),
+        "AttentionSparsity": len(copied.steps),
+        "WeightNorms": len(copied.steps),
+        "InternalMeasures": 1,
+    }
+
+
 def test_a_result_that_reads_others_is_kept_while_those_stay(copied):
-    assert [each.measured for each in analyze(copied, ["InternalMeasures"])] == [1]
-    assert [each.measured for each in analyze(copied, ["InternalMeasures"])] == [0]
+    analyze(copied, ["InternalMeasures"])
+    assert set(measured(copied, ["InternalMeasures"]).values()) == {0}
 
 
 def test_a_result_that_reads_others_is_measured_again_when_those_change(copied):
     analyze(copied, ["InternalMeasures"])
-    (saved(copied, ["WeightNorms"])[0].path / "2.npz").unlink()
-    assert [each.measured for each in analyze(copied, ["InternalMeasures"])] == [1]
-    assert saved(copied, ["InternalMeasures"])[0].load().steps.tolist() == [0, 4]
+    path = saved(copied, ["WeightNorms"])[0].path / "2.npz"
+    result, header = read_result(path, WeightNorms)
+    assert isinstance(result, WeightNorms)
+    write_result(path, dataclasses.replace(result, norms=2 * result.norms), header)
+    assert measured(copied, ["InternalMeasures"])["InternalMeasures"] == 1
 
 
 def test_the_contents_tell_the_splits_of_one_analysis_apart(sentences_run, tmp_path):
@@ -57,6 +75,7 @@ def test_the_contents_tell_the_splits_of_one_analysis_apart(sentences_run, tmp_p
         assert re.findall(heading, page) == [
             "Tree projection: validation",
             "Tree projection: generalization",
+            "Tree projection: train_questions",
         ]
     assert "<h2>Weight norms</h2>" in page
 

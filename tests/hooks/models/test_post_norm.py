@@ -9,27 +9,11 @@ from analyses import WeightNorms
 from hooks import Sizes, Snapshot, build
 from hooks.models import PostNormConfig, TokenConfig, config_of, parameters_of, restore
 from hooks.models.base import HookedModel
-from hooks.stacked import stacked_logits
+from tests.hooks.models.post_norm import SIZES, TOKENS, random_model, tiny
 from tests.planted import tokens_as_examples
 from tests.tree_oracle import oracle, post_norm_tiny
 
-SIZES = Sizes(d_vocab=11, d_vocab_out=11, n_ctx=9)
 QUESTIONS = Sizes(d_vocab=71, d_vocab_out=71, n_ctx=36)  # 68 words, padding, start and end
-TOKENS = torch.randint(11, (6, 9), generator=torch.Generator().manual_seed(0))
-
-
-def tiny(**options: Any) -> PostNormConfig:
-    table = {"n_layers": 3, "d_model": 12, "n_heads": 2, "dropout": 0.0}
-    return PostNormConfig.model_validate(table | options)
-
-
-def random_model(seed: int = 0, **options: Any) -> Any:
-    """All parameters random, layer norms too, in float64."""
-    model = build(tiny(**options), SIZES, seed=seed, dtype="float64")
-    generator = torch.Generator().manual_seed(seed)
-    for value in parameters_of(model).values():
-        value += 0.3 * torch.randn(value.shape, generator=generator, dtype=value.dtype)
-    return model
 
 
 def cached(model: HookedModel) -> Any:
@@ -157,57 +141,6 @@ def test_a_pass_may_start_and_stop_at_any_layer(layer):
     model = random_model().eval()
     halfway = model(TOKENS, stop_at_layer=layer)
     assert_close(model(halfway, start_at_layer=layer), model(TOKENS))
-
-
-def dropouts(model: HookedModel) -> int:
-    return sum(isinstance(module, torch.nn.Dropout) for module in model.modules())
-
-
-def test_dropout_stands_at_five_places_where_it_is_asked_for():
-    # After the embedding; a block has one on weights, one on neurons, and one for both outputs.
-    assert dropouts(build(tiny(dropout=0.1), SIZES, seed=0)) == 1 + 3 * 3
-    assert dropouts(build(tiny(), SIZES, seed=0)) == 0
-
-
-def test_dropout_acts_while_training_only():
-    dropping: Any = build(tiny(dropout=0.5), SIZES, seed=0)
-    plain = build(tiny(), SIZES, seed=0)
-    dropping.train(False)
-    assert torch.equal(dropping(TOKENS), plain(TOKENS))
-    dropping.train(True)
-    assert not torch.allclose(dropping(TOKENS), plain(TOKENS))
-
-
-@pytest.mark.parametrize(
-    "module", ["dropout", "blocks.0.attn.dropout", "blocks.0.mlp.dropout", "blocks.0.dropout"]
-)
-def test_each_dropout_changes_the_logits(module):
-    model: Any = build(tiny(dropout=0.5), SIZES, seed=0)
-    model.train(False)
-    before = model(TOKENS)
-    model.get_submodule(module).train(True)
-    assert not torch.allclose(model(TOKENS), before)
-
-
-def stacked(config: PostNormConfig, members: list[Any]) -> torch.Tensor:
-    parameters = {
-        name: torch.stack([parameters_of(each)[name] for each in members])
-        for name in parameters_of(members[0])
-    }
-    model = build(config, SIZES, seed=0, dtype="float64")
-    return stacked_logits(model, config, "all")(parameters, TOKENS, True)
-
-
-def test_a_stack_has_its_members_logits():
-    members = [random_model(seed) for seed in range(3)]
-    found = stacked(tiny(), members)
-    for logits, member in zip(found, members, strict=True):
-        assert_close(logits, member(TOKENS), rtol=1e-9, atol=1e-9)
-
-
-def test_every_member_of_a_stack_drops_its_own():
-    found = stacked(tiny(dropout=0.5), [random_model(dropout=0.5)] * 2)
-    assert not torch.allclose(found[0], found[1])
 
 
 def test_gradients_flow_to_every_parameter():

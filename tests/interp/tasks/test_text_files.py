@@ -88,11 +88,43 @@ def test_a_task_that_reads_files_comes_back_from_its_own_table(kind, lines, writ
 
 
 @CASES
-def test_a_line_trained_on_is_refused_for_generalization(kind, lines, write):
-    more = lines | {"generalization": [*lines["generalization"], lines["train"][0]]}
+@pytest.mark.parametrize("split", ["validation", "generalization"])
+def test_a_line_trained_on_is_refused_elsewhere(kind, lines, split, write):
+    more = lines | {split: [*lines[split], lines["train"][0]]}
     task = kind.model_validate({"files": write(more)})
+    with pytest.raises(ValueError, match=rf"any\.{split}:2: this line is in .*any\.train too"):
+        task.examples(split, None, 0)
+
+
+@pytest.mark.parametrize(
+    ("kind", "lines"), [(QuestionFormation, QUESTION_LINES), (TenseInflection, TENSE_LINES)]
+)
+@pytest.mark.parametrize("split", ["train", "validation"])
+def test_a_line_that_tells_the_rules_apart_is_refused_in_domain(kind, lines, split, write):
+    more = lines | {split: [*lines[split], *lines["generalization"]]}
+    task = kind.model_validate({"files": write(more)})
+    place = rf"any\.{split}:{len(more[split])}: this line tells the two rules apart"
+    with pytest.raises(ValueError, match=place + ", and only generalization may: take it out"):
+        task.examples(split, None, 0)
+
+
+@pytest.mark.parametrize(
+    ("kind", "lines", "line"),
+    [
+        (QuestionFormation, QUESTION_LINES, QUESTION_LINES["validation"][0]),
+        (QuestionFormation, QUESTION_LINES, "her newt that does eat does swim . decl\t"
+         "her newt that does eat does swim ."),
+        (TenseInflection, TENSE_LINES, "my newt by our yaks ate . PAST\tmy newt by our yaks ate ."),
+        (TenseInflection, TENSE_LINES, "my newt by our yak ate . PRESENT\t"
+         "my newt by our yak eats ."),
+    ],
+)  # fmt: skip
+def test_a_line_that_fits_both_rules_is_refused_for_generalization(kind, lines, line, write):
+    task = kind.model_validate(
+        {"files": write(lines | {"generalization": [*lines["generalization"], line]})}
+    )
     with pytest.raises(
-        ValueError, match=r"any\.generalization:2: this line is in .*any\.train too"
+        ValueError, match=r"any\.generalization:2: this line does not tell the two rules apart"
     ):
         task.examples("generalization", None, 0)
 
@@ -195,3 +227,10 @@ def test_bytes_that_are_no_text_are_refused(write, tmp_path):
 def test_a_split_without_a_file_is_refused():
     with pytest.raises(ValueError, match=r"files\.generalization"):
         QuestionFormation.model_validate({"files": {"train": "a", "validation": "b"}})
+
+
+@CASES
+def test_a_count_below_one_is_refused(kind, lines, write):
+    task = kind.model_validate({"files": write(lines)})
+    with pytest.raises(ValueError, match="count 0: take one example or more, or None for all"):
+        task.examples("validation", 0, 0)
