@@ -23,12 +23,8 @@ PRESET = "factor-labels"
 SEEDS = (0, 1, 2)
 WARM_UP = 1000  # updates on a single map
 PROBED = 6000  # prompts, of which a quarter are held out
-SCORES = (
-    (WeightsComponent, "identity_quarter"),
-    (WeightsComponent, "alone_best"),
-    (ContextComponent, "in_context_best"),
-)
 LEVELS = (0.6, 0.9)  # accuracies of the last four labels
+COMPONENTS = ("identity_quarter", "alone_best", "in_context_best")
 
 
 def with_task(experiment: Experiment, **changes: Any) -> Experiment:
@@ -76,14 +72,20 @@ def plateau(run: Run, strategy: str) -> None:
 
 def components(run: Run, strategy: str) -> None:
     """Scores of probes through training: at first, at their least after it, and at the end."""
-    cells, split = [], split_of(strategy)
+    split = split_of(strategy)
     probed = with_task(run.experiment, test_prompts=PROBED)
     examples = probed.task.examples(split, None, probed.seeds.data)
-    for kind, key in SCORES:
-        snapshots = (run.snapshot(step, split, 1).on(examples) for step in run.steps)
-        first, *later = (float(kind.measure(each).summary()[key]) for each in snapshots)
-        cells.append(" / ".join(f"{each:.2f}" for each in (first, min(later), later[-1])))
-    row(strategy, run.experiment.seeds.model, *cells)
+    found = []
+    for step in run.steps:
+        snapshot = run.snapshot(step, split, 1).on(examples)
+        weights = WeightsComponent.measure(snapshot, forms=("identity", "alone"))
+        context = ContextComponent.measure(snapshot, forms=())
+        found.append(weights.summary() | context.summary())
+    told = []
+    for name in COMPONENTS:
+        first, *later = (float(each[name]) for each in found)
+        told.append(" / ".join(f"{each:.3f}" for each in (first, min(later), later[-1])))
+    row(strategy, run.experiment.seeds.model, *told)
 
 
 def row(*cells: object) -> None:
@@ -98,7 +100,7 @@ def main(folder: Path, seeds: Sequence[int]) -> None:
     row("strategy", "seed", "plateau", *(f"first at {level}" for level in LEVELS), "last", "steps")
     for name, run in runs:
         plateau(run, name)
-    row("strategy", "seed", *(f"{kind.__name__} {key}" for kind, key in SCORES))
+    row("strategy", "seed", *COMPONENTS)
     for name, run in runs:
         components(run, name)
 

@@ -4,7 +4,7 @@
 
 Trains what is missing below RUNS (runs/structural by default), one seed after another on one
 thread: 11 minutes each of question-formation-small, the default, whose seeds are 10 to 14 unless
-others are named, and three quarters of an hour each of question-formation-faithful. Trees take
+others are named, and 37 minutes each of question-formation-faithful. Trees take
 half a minute a seed.
 """
 
