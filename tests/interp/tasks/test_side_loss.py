@@ -100,7 +100,7 @@ def test_spare_outputs_learn_the_input(tmp_path):
     given = batch["inputs"][:, ::2]
     errors = (model(batch["inputs"])[:, ::2, 1:] - given).square().mean().item()
     assert errors < 0.1
-    assert math.isfinite(run.metrics()["test.error"].iloc[-1])
+    assert math.isfinite(run.series().metrics["test.error"].iloc[-1])
 
 
 def test_a_question_that_all_prompts_ask_is_refused():
