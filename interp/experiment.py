@@ -125,11 +125,14 @@ def with_named_phases(table: Mapping[str, Any]) -> Mapping[str, Any]:
         is_part = isinstance(changes, Mapping) and "name" not in changes
         return {**task, **changes} if is_part else changes
 
+    schedule = training.get("schedule", ())
+    if not isinstance(schedule, list | tuple):
+        return table
     phases = [
         {**phase, "tasks": [whole(each) for each in phase["tasks"]]}
         if isinstance(phase, Mapping) and isinstance(phase.get("tasks"), list | tuple)
         else phase
-        for phase in training.get("schedule", ())
+        for phase in schedule
     ]
     return {**table, "training": {**training, "schedule": phases}}
 

@@ -32,9 +32,11 @@ def mixture(phase: Phase, data_seed: int) -> Draw:
 
     def draw(count: int, key: Key) -> Batch:
         chosen = torch.multinomial(weights, count, replacement=True, generator=generator(*key, 0))
+        counts = chosen.bincount(minlength=len(draws)).tolist()
         parts = [
-            draw(int((chosen == which).sum()), (*key, which + 1))
-            for which, draw in enumerate(draws)
+            draw(own, (*key, which + 1))
+            for which, (draw, own) in enumerate(zip(draws, counts, strict=True))
+            if own  # a rare task may have no row
         ]
         _check_shapes(parts)
         place = chosen.argsort(stable=True).argsort()  # of each row among the parts, end to end

@@ -3,8 +3,8 @@
     python docs/tables/data_mixtures.py [RUNS [PART ...]]
 
 Trains what is missing below RUNS (runs/mixtures by default), one thread. Parts, all by default:
-in-context-linear (the stored run, seconds), and the sweeps function-mixture (nine models, seven
-minutes of one core each) and linear-and-sine (nine, five each).
+in-context-linear (the stored run, seconds), and the sweeps function-mixture and linear-and-sine
+(nine models each, of 30,000 and 20,000 updates; `interp sweep NAME --dry-run` estimates the time).
 """
 
 import sys
