@@ -47,7 +47,7 @@ class ComponentScores(Result):
         baseline: Score of guessing the commonest class or the mean.
         mean_of: How many labels, from the first, the means are over.
         held_out: Number of held-out prompts.
-        method: `ridge` or `logistic`.
+        method: `ridge`, `logistic` or `adam`.
     """
 
     count: ClassVar = 4000

@@ -18,8 +18,9 @@ from jaxtyping import Int
 from torch import Tensor
 
 from analyses.component_scores import ComponentScores, beside, component_fields, residual_sites
+from analyses.linear_probes import PENALTIES
 from analyses.probe_inputs import label_values
-from analyses.probes import PENALTIES, check_method
+from analyses.probes import check_method
 from analyses.query_states import FORMS, States, states_in_context, states_without_context
 from analyses.result import check_needs
 from hooks import Examples, Snapshot
@@ -54,7 +55,7 @@ class ContextComponent(ComponentScores):
             snapshot: A model, on prompts that ask for one of several things.
             reference: The first snapshot's result with the same options; one of step 0 is its own.
             forms: How what the weights make of the query is told: identity, alone, zeroed.
-            method: "ridge" or "logistic".
+            method: "ridge", "logistic" or "adam".
             penalties: Candidates, of which each probe takes the best on validation prompts.
             seed: Of the split and the shuffles.
 

@@ -18,6 +18,7 @@ from jaxtyping import Float
 
 from analyses import plots
 from analyses.held_out import split_by_group
+from analyses.linear_probes import PENALTIES
 from analyses.probe_inputs import (
     activations,
     chosen_sites,
@@ -26,7 +27,7 @@ from analyses.probe_inputs import (
     places,
 )
 from analyses.probe_table import baselines, probe_table, questions, raw_scores
-from analyses.probes import PENALTIES, check_method
+from analyses.probes import check_method
 from analyses.result import Drawing, Result, check_needs
 from hooks import Snapshot
 
@@ -55,7 +56,7 @@ class ProbeAccuracy(Result):
         raw: Score on the input itself, all positions of it.
         baseline: Score of guessing the commonest class or the mean.
         held_out: Number of held-out examples and of held-out groups.
-        method: `ridge` or `logistic`.
+        method: `ridge`, `logistic` or `adam`.
         left_out: Labels that were not asked for by name and cannot be probed, and why.
     """
 
@@ -107,7 +108,7 @@ class ProbeAccuracy(Result):
             sites: Hook points; by default embedding and residual stream after each half block.
             position: One or several, negative from each example's end, or "all".
             group: A label whose equal values are held out together; by default nothing is tied.
-            method: "ridge" or "logistic", which reads classes only.
+            method: "ridge", or "logistic" and "adam", which read classes only.
             penalties: Candidates, of which each probe takes the best on validation examples.
             seed: Of the split and the shuffles.
 

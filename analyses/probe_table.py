@@ -15,7 +15,7 @@ from torch import Tensor
 
 from analyses.held_out import Split, Target, baseline_score, objection
 from analyses.probe_inputs import raw_input
-from analyses.probes import readings
+from analyses.probes import OF_CLASSES, readings
 from hooks import Examples
 
 FIELDS = ("score", "low", "high", "validation", "penalty")
@@ -69,7 +69,7 @@ def questions(
         values: Values by label, one an example or one a position.
         split: What is held out.
         index: As `places` gives it.
-        method: Logistic regression reads classes only.
+        method: All but ridge read classes only.
         is_choosy: Leave out labels that can be probed nowhere, rather than refuse them.
 
     Raises:
@@ -154,6 +154,6 @@ def _target(
         return "no example has this position"
     here = values[has] if values.ndim == 1 else values[has, index[has]]
     target = Target.of(here)
-    if method == "logistic" and not target.n_classes:
-        return "its values are real, which logistic regression cannot read: use method='ridge'"
+    if method in OF_CLASSES and not target.n_classes:
+        return f"its values are real, which method='{method}' cannot read: use method='ridge'"
     return objection(target, split.at(has)) or target

@@ -1,53 +1,29 @@
-"""Linear probes: what can an affine map read from features, on rows it was not fitted on?
+"""What do linear probes read from features, on rows that they were not fitted on?
 
-Ridge takes one Gram matrix and one eigendecomposition for all targets and all penalties: with
-X'X = V S V', the weights are V (S + penalty)^-1 V' X'Y for each penalty. Logistic regression is
-scikit-learn's, one fit a target and penalty. Both see features standardised by the rows they are
-fitted on.
-
-Source: linear probes after Alain & Bengio 2016 (arXiv:1610.01644); ridge after Hastie, Tibshirani
-and Friedman, The Elements of Statistical Learning, section 3.4.1.
+The penalty of each is chosen on validation rows and its score told on rows that nothing was chosen
+on. Adam's probe has no penalty to choose.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from analyses.held_out import Split, Target
+from analyses.linear_probes import (
+    PENALTIES,
+    adam_probes,
+    check_penalties,
+    logistic_probes,
+    ridge_probes,
+)
 
-PENALTIES = (1.0, 10.0, 100.0, 1000.0, 10000.0)
-METHODS = ("ridge", "logistic")
-
-
-@dataclass(frozen=True, eq=False)
-class LinearProbes:
-    """Affine maps from features to outputs, one a penalty: W'(x - centre) / scale + b.
-
-    Attributes:
-        centre: Mean of each feature over the rows fitted on.
-        scale: Its standard deviation; infinite where it is constant, which removes the feature.
-        weights: W, on standardised features.
-        intercepts: b.
-    """
-
-    centre: Float[Tensor, " feature"]
-    scale: Float[Tensor, " feature"]
-    weights: Float[Tensor, "penalty feature output"]
-    intercepts: Float[Tensor, "penalty output"]
-
-    def outputs(
-        self, features: Float[Tensor, "row feature"]
-    ) -> Float[Tensor, "penalty row output"]:
-        """Outputs for any rows."""
-        return self.standardised(features) @ self.weights + self.intercepts[:, None]
-
-    def standardised(self, features: Float[Tensor, "row feature"]) -> Float[Tensor, "row feature"]:
-        """Features in float64 with the mean and deviation of the rows fitted on taken out."""
-        return (features.double() - self.centre) / self.scale
+METHODS = ("ridge", "logistic", "adam")
+OF_CLASSES = ("logistic", "adam")
 
 
 @dataclass(frozen=True)
@@ -69,82 +45,6 @@ class Reading:
     penalty: float
 
 
-def standardisation(
-    features: Float[Tensor, "row feature"],
-) -> tuple[Float[Tensor, " feature"], Float[Tensor, " feature"]]:
-    """Mean and standard deviation in float64, infinite for features constant up to rounding."""
-    centre = features.double().mean(0)
-    scale = features.double().std(0, correction=0)
-    rounding = 10 * torch.finfo(features.dtype).eps * centre.abs()
-    return centre, scale.masked_fill(scale <= rounding, torch.inf)
-
-
-def ridge_probes(
-    features: Float[Tensor, "row feature"],
-    columns: Float[Tensor, "row output"],
-    penalties: Sequence[float] = PENALTIES,
-) -> LinearProbes:
-    """Ridge regression of every column under every penalty, from one eigendecomposition.
-
-    Minimises the summed squared error plus penalty times the squared norm of the weights on
-    standardised features; the intercept is not penalised. Cost: cubic in the smaller of rows and
-    features; further columns and penalties are nearly free.
-
-    Raises:
-        ValueError: A penalty is not positive.
-    """
-    check_penalties(penalties)
-    centre, scale = standardisation(features)
-    x = (features.double() - centre) / scale
-    mean = columns.double().mean(0)
-    rest = columns.double() - mean
-    is_tall = x.shape[0] >= x.shape[1]
-    # Where features outnumber rows, X'(XX' + penalty)^-1 Y is the same and smaller.
-    values, vectors = torch.linalg.eigh(x.T @ x if is_tall else x @ x.T)
-    projected = vectors.T @ (x.T @ rest if is_tall else rest)
-    ridge = values.new_tensor(penalties)[:, None, None]
-    solved = vectors @ (projected / (values.clamp(min=0)[:, None] + ridge))
-    weights = solved if is_tall else x.T @ solved
-    return LinearProbes(centre, scale, weights, mean.expand(len(penalties), -1))
-
-
-def logistic_probes(
-    features: Float[Tensor, "row feature"],
-    classes: Int[Tensor, " row"],
-    penalties: Sequence[float] = PENALTIES,
-) -> LinearProbes:
-    """scikit-learn's logistic regression of one target under every penalty, an output a class.
-
-    Minimises the summed loss in nats plus penalty / 2 times the squared norm of the weights on
-    standardised features, so scikit-learn's C is 1 / penalty. Fitted in the features' dtype, the
-    strongest penalty first; each other fit starts where the next stronger one ended, which is
-    nearer than 0. Cost: one fit a penalty.
-
-    Args:
-        features: Rows to fit on.
-        classes: 0, 1, ..., each of which occurs.
-        penalties: As for ridge.
-
-    Raises:
-        ValueError: A penalty is not positive.
-    """
-    from sklearn.linear_model import LogisticRegression  # heavy, and only needed to measure
-
-    check_penalties(penalties)
-    centre, scale = standardisation(features)
-    x = ((features.double() - centre) / scale).to(features.dtype).numpy()
-    model, fits = LogisticRegression(max_iter=1000, warm_start=True), {}
-    for penalty in sorted(set(penalties), reverse=True):
-        model.set_params(C=1 / penalty).fit(x, classes.numpy())
-        fits[penalty] = [torch.tensor(each).double() for each in (model.coef_.T, model.intercept_)]
-    weights, intercepts = (
-        torch.stack([fits[penalty][place] for penalty in penalties]) for place in (0, 1)
-    )
-    if weights.shape[-1] == 1:  # of two classes scikit-learn gives the second's output alone
-        weights, intercepts = (torch.cat([0 * each, each], -1) for each in (weights, intercepts))
-    return LinearProbes(centre, scale, weights, intercepts)
-
-
 def readings(
     features: Float[Tensor, "row feature"],
     targets: Sequence[Target],
@@ -156,8 +56,9 @@ def readings(
     """How well each target is read from the features, on rows that nothing was chosen on.
 
     Each target has its own penalty: the one that scores best on the validation rows, the first of
-    equals. With ridge all targets share one eigendecomposition a fit.
+    equals; with Adam, which has none, it is NaN. With ridge all share one eigendecomposition.
     """
+    penalties = (math.nan,) if method == "adam" else penalties
     fits = (features, targets, method)
     tried = _outputs(*fits, penalties, rows=(split.fit, split.validation))
     validation = [
@@ -187,12 +88,16 @@ def _outputs(
     """Each target's outputs at the second rows, of probes fitted on the first."""
     fit_on, ask = rows
     given = [each.at(fit_on) for each in targets]
+    x, new = features[fit_on], features[ask]
     if method == "logistic":
-        probes = [logistic_probes(features[fit_on], each.values, penalties) for each in given]
-        return [each.outputs(features[ask]) for each in probes]
-    columns = torch.cat([each.columns for each in given], dim=1)
-    outputs = ridge_probes(features[fit_on], columns, penalties).outputs(features[ask])
-    return list(outputs.split([max(1, each.n_classes) for each in targets], dim=-1))
+        fits = [logistic_probes(x, each.values, penalties) for each in given]
+        return [each.outputs(new) for each in fits]
+    sizes = [max(1, each.n_classes) for each in targets]
+    if method == "adam":
+        probes = adam_probes(x, torch.stack([each.values for each in given], 1), sizes)
+    else:
+        probes = ridge_probes(x, torch.cat([each.columns for each in given], 1), penalties)
+    return list(probes.outputs(new).split(sizes, dim=-1))
 
 
 def check_method(method: str, penalties: Sequence[float]) -> None:
@@ -204,13 +109,3 @@ def check_method(method: str, penalties: Sequence[float]) -> None:
     if method not in METHODS:
         raise ValueError(f"method '{method}' is unknown; there are {', '.join(METHODS)}")
     check_penalties(penalties)
-
-
-def check_penalties(penalties: Sequence[float]) -> None:
-    """Refuses penalties that are missing or not positive.
-
-    Raises:
-        ValueError: See above.
-    """
-    if not penalties or min(penalties) <= 0:
-        raise ValueError(f"penalties are {list(penalties)}; give at least one, each above 0")

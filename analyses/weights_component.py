@@ -5,8 +5,8 @@ what must be compared with the context's examples is no longer there.
 
 Source: Fu et al. 2024 (arXiv:2309.06054) and code: attention replaced by the identity, the output
 of the third of twelve blocks, one linear layer that reads all factors, mean accuracy over factors.
-There Adam makes one pass over 4 million images; here each factor has its own ridge (or logistic)
-probe, fitted to the end on the prompts' last images.
+There Adam makes one pass over 4 million images (`method="adam"` makes as many updates); here each
+factor has its own ridge probe, fitted to the end on the prompts' last images.
 """
 
 from collections.abc import Sequence
@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from analyses.component_scores import ComponentScores, beside, component_fields, residual_sites
+from analyses.linear_probes import PENALTIES
 from analyses.probe_inputs import label_values
-from analyses.probes import PENALTIES, check_method
+from analyses.probes import check_method
 from analyses.query_states import FORMS, alone, states_without_context
 from analyses.result import check_needs
 from hooks import Snapshot
@@ -48,7 +49,7 @@ class WeightsComponent(ComponentScores):
             snapshot: A model, on prompts whose last query has factors as labels.
             reference: The first snapshot's result with the same options; one of step 0 is its own.
             forms: How context is taken away: identity, alone, zeroed; the first is quoted.
-            method: "ridge" or "logistic", which reads classes only.
+            method: "ridge", or "logistic" and "adam", which read classes only.
             penalties: Candidates, of which each probe takes the best on validation prompts.
             seed: Of the split and the shuffles.
 

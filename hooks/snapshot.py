@@ -127,13 +127,14 @@ class Snapshot:
             self._memory["logits"] = every[..., : self.examples.constants.get("outputs")]
         return self._memory["logits"]
 
-    def cache(self, names: Sequence[str]) -> Mapping[str, Tensor]:
-        """Activations by hook name, over all examples.
+    def cache(self, names: str | Sequence[str]) -> Mapping[str, Tensor]:
+        """Activations by hook name, over all examples; a single name gives a mapping as well.
 
         Raises:
             ValueError: A hook point does not exist or does not fire in this model, or the
                 activations would take more than `memory_limit` bytes.
         """
+        names = [names] if isinstance(names, str) else names
         check_names(names, self.live.model.hook_dict, "hook point")
         missing = [name for name in names if name not in self._memory]
         if missing:

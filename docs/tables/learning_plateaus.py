@@ -2,28 +2,31 @@
 
     python docs/tables/learning_plateaus.py [RUNS [SEED ...]]
 
-Trains what is missing below RUNS (runs/plateaus by default), one thread: seven strategies of the
+Trains what is missing below RUNS (runs/plateaus by default), one thread: ten strategies of the
 preset factor-labels, about a minute and a half a run, seeds 0 to 2 unless others are named.
 """
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from analyses import ContextComponent, LearningPlateau, WeightsComponent
+from hooks import Snapshot
 from interp import load_experiment, train
 from interp.device import prepare_process
 from interp.experiment import Experiment
 from interp.run import Run
 from interp.strategies import mixed, warm_up
-from interp.train import is_done_with
+from interp.train import is_done_with, training_of
 
 PRESET = "factor-labels"
 SEEDS = (0, 1, 2)
 WARM_UP = 1000  # updates on a single map
+LATE = 500  # updates on the hard task before a late reset
 PROBED = 6000  # prompts, of which a quarter are held out
 LEVELS = (0.6, 0.9)  # accuracies of the last four labels
+BY_ADAM = ("hard alone", "easy alone", "mixed", "weights loss", "context loss")
 COMPONENTS = ("identity_quarter", "alone_best", "in_context_best")
 
 
@@ -34,11 +37,32 @@ def with_task(experiment: Experiment, **changes: Any) -> Experiment:
     return experiment.model_copy(update={"task": changed})
 
 
+def clipped(experiment: Experiment) -> Experiment:
+    """The experiment with gradients of norm 1 at most."""
+    return experiment.model_copy(
+        update={"training": training_of(experiment).model_copy(update={"grad_clip": 1.0})}
+    )
+
+
+def reset_late(experiment: Experiment) -> Experiment:
+    """A warm-up whose moments go over to the hard task and are forgotten a while later."""
+    warm = warm_up(experiment, WARM_UP, maps=1)
+    training = training_of(warm)
+    first, then = training.schedule
+    kept = then.model_copy(update={"steps": LATE})
+    rest = then.model_copy(update={"steps": then.steps - LATE, "reset_optimizer": True})
+    changed = training.model_copy(update={"schedule": (first, kept, rest)})
+    return warm.model_copy(update={"training": changed})
+
+
 STRATEGIES: dict[str, Callable[[Experiment], Experiment]] = {
     "hard alone": lambda hard: hard,
     "easy alone": lambda hard: with_task(hard, maps=1),
     "warm-up": lambda hard: warm_up(hard, WARM_UP, maps=1),
     "warm-up, moments reset": lambda hard: warm_up(hard, WARM_UP, maps=1, reset_optimizer=True),
+    "warm-up, moments reset late": reset_late,
+    "warm-up, clipped": lambda hard: clipped(warm_up(hard, WARM_UP, maps=1)),
+    "hard alone, clipped": clipped,
     "mixed": lambda hard: mixed(hard, 0.5, maps=1),
     "weights loss": lambda hard: with_task(hard, extra_loss="weights"),
     "context loss": lambda hard: with_task(hard, extra_loss="context"),
@@ -72,20 +96,51 @@ def plateau(run: Run, strategy: str) -> None:
 
 def components(run: Run, strategy: str) -> None:
     """Scores of probes through training: at first, at their least after it, and at the end."""
-    split = split_of(strategy)
-    probed = with_task(run.experiment, test_prompts=PROBED)
-    examples = probed.task.examples(split, None, probed.seeds.data)
     found = []
-    for step in run.steps:
-        snapshot = run.snapshot(step, split, 1).on(examples)
+    for snapshot in probed(run, strategy, run.steps):
         weights = WeightsComponent.measure(snapshot, forms=("identity", "alone"))
         context = ContextComponent.measure(snapshot, forms=())
         found.append(weights.summary() | context.summary())
-    told = []
-    for name in COMPONENTS:
-        first, *later = (float(each[name]) for each in found)
-        told.append(" / ".join(f"{each:.3f}" for each in (first, min(later), later[-1])))
+    told = (through_training(found, name) for name in COMPONENTS)
     row(strategy, run.experiment.seeds.model, *told)
+
+
+def papers_probe(run: Run, strategy: str) -> None:
+    """The weights component as Adam's probe reads it, and the final stream that it reads from."""
+    found = []
+    for snapshot in probed(run, strategy, run.steps[::2]):
+        scores = WeightsComponent.measure(snapshot, forms=("identity", "alone"), method="adam")
+        found.append(scores.summary())
+    told = (through_training(found, name) for name in ("identity_quarter", "alone_quarter"))
+    row(strategy, run.experiment.seeds.model, *told)
+
+
+def common_part(run: Run, strategy: str) -> None:
+    """How much of the final residual stream is the same at all queries, by step."""
+    shares = []
+    for snapshot in probed(run, strategy, run.steps[::2], prompts=500):
+        (final,) = snapshot.cache(f"blocks.{snapshot.config.n_layers - 1}.hook_resid_post").values()
+        stream = final[:, ::2]
+        mean = stream.mean((0, 1))
+        spread = (stream - mean).square().sum(-1).mean().sqrt()
+        shares.append(f"{mean.norm() / spread:.1f}")
+    row(strategy, run.experiment.seeds.model, *shares)
+
+
+def probed(
+    run: Run, strategy: str, steps: Sequence[int], prompts: int = PROBED
+) -> Iterator[Snapshot]:
+    """Checkpoints on as many prompts, the same at every step."""
+    split = split_of(strategy)
+    asked = with_task(run.experiment, test_prompts=prompts)
+    examples = asked.task.examples(split, None, asked.seeds.data)
+    return (run.snapshot(step, split, 1).on(examples) for step in steps)
+
+
+def through_training(found: Sequence[Mapping[str, float | str]], name: str) -> str:
+    """A score at first, at its least after it, and at the end."""
+    first, *later = (float(each[name]) for each in found)
+    return " / ".join(f"{each:.3f}" for each in (first, min(later), later[-1]))
 
 
 def row(*cells: object) -> None:
@@ -103,6 +158,13 @@ def main(folder: Path, seeds: Sequence[int]) -> None:
     row("strategy", "seed", *COMPONENTS)
     for name, run in runs:
         components(run, name)
+    row("strategy", "seed", "identity_quarter", "alone_quarter", "by Adam's probe")
+    for name, run in runs:
+        if name in BY_ADAM:
+            papers_probe(run, name)
+    row("strategy", "seed", "common part of the final stream, over the rest of it, by step")
+    for name, run in runs:
+        common_part(run, name)
 
 
 if __name__ == "__main__":

@@ -37,7 +37,7 @@ def test_a_reference_with_other_options_is_refused(snapshot):
         ({"position": [0, -4]}, "position -4: no example has it"),
         ({"position": []}, r"position = \[\]: give a number, a list of numbers, or 'all'"),
         ({"penalties": (-1.0,)}, "each above 0"),
-        ({"method": "lasso"}, "there are ridge, logistic"),
+        ({"method": "lasso"}, "there are ridge, logistic, adam"),
     ],
 )
 def test_what_does_not_fit_is_refused(snapshot, options, message):

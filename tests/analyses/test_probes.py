@@ -8,7 +8,8 @@ from sklearn.preprocessing import StandardScaler
 from torch.testing import assert_close
 
 from analyses.held_out import Target, split_by_group
-from analyses.probes import check_method, logistic_probes, readings, ridge_probes
+from analyses.linear_probes import _batches, adam_probes, logistic_probes, ridge_probes
+from analyses.probes import check_method, readings
 
 PENALTIES = (0.01, 1.0, 100.0)
 EXACT = {"rtol": 0, "atol": 1e-8}
@@ -96,7 +97,45 @@ def test_logistic_probes_read_single_precision_as_they_read_double():
     assert_close(single, double, rtol=0, atol=0.02)
 
 
-@pytest.mark.parametrize("method", ["ridge", "logistic"])
+def adam_outputs(features, *classes):
+    sizes = [int(each.max()) + 1 for each in classes]
+    return adam_probes(features, torch.stack(classes, 1), sizes).outputs(features)[0]
+
+
+def test_adams_first_update_is_its_rate_against_the_sign_of_the_gradient(monkeypatch):
+    monkeypatch.setattr("analyses.linear_probes.ADAM_UPDATES", 0)
+    features, classes = draw(30, 3).float(), torch.arange(30) % 2
+    start = adam_outputs(features, classes)
+    monkeypatch.setattr("analyses.linear_probes.ADAM_UPDATES", 1)
+    error = start.softmax(1) - torch.nn.functional.one_hot(classes)
+    x = features.double()
+    moved = start - 1e-3 * (x @ (x.T @ error).sign() + error.sum(0).sign())
+    assert_close(adam_outputs(features, classes), moved, rtol=0, atol=1e-5)
+
+
+def test_adam_goes_over_few_rows_again_and_reads_them():
+    features = draw(200, 4).float()
+    classes = (features @ draw(4, 3, seed=1).float()).argmax(1)
+    assert (adam_outputs(features, classes).argmax(1) == classes).double().mean() > 0.9
+
+
+def test_adam_sees_every_row_once_a_pass(monkeypatch):
+    monkeypatch.setattr("analyses.linear_probes.ADAM_UPDATES", 6)
+    monkeypatch.setattr("analyses.linear_probes.ADAM_BATCH", 10)
+    seen = torch.cat(list(_batches(30, torch.Generator().manual_seed(0)))).view(2, 30)
+    assert_close(seen.sort(1).values, torch.arange(30).expand(2, -1))
+    assert (seen[0] != seen[1]).any()
+
+
+def test_targets_of_an_adam_fit_do_not_touch_each_other():
+    features, classes = draw(40, 3).float(), torch.arange(40) % 4
+    others = [(draw(40, seed=seed) > 0).long() for seed in (1, 2)]
+    one, two = (adam_outputs(features, classes, each) for each in others)
+    assert_close(one[:, :4], two[:, :4])
+    assert (one[:, 4:] != two[:, 4:]).any()
+
+
+@pytest.mark.parametrize("method", ["ridge", "logistic", "adam"])
 def test_a_planted_linear_class_is_read_and_shuffled_it_is_not(method):
     features = draw(2000, 8)
     target = Target.of(features[:, 2] > 0)
@@ -140,5 +179,7 @@ def test_penalties_that_are_not_positive_are_refused(penalties):
 
 
 def test_an_unknown_method_is_refused():
-    with pytest.raises(ValueError, match="method 'lasso' is unknown; there are ridge, logistic"):
+    with pytest.raises(
+        ValueError, match="method 'lasso' is unknown; there are ridge, logistic, adam"
+    ):
         check_method("lasso", PENALTIES)

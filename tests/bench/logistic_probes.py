@@ -8,8 +8,9 @@ from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
 from analyses.held_out import Split, Target, split_by_group
+from analyses.linear_probes import PENALTIES
 from analyses.probe_inputs import activations, chosen_sites, group_values, places
-from analyses.probes import PENALTIES, readings
+from analyses.probes import readings
 from interp.run import load
 from tests.bench import Comparison, interleaved
 

@@ -53,6 +53,7 @@ def test_attention_without_queries_is_uniform_over_the_keys_seen():
     rows = torch.tril(torch.ones(3, 3, dtype=torch.float64))
     expected = (rows / rows.sum(1, keepdim=True)).expand(49, 2, 3, 3)
     assert_close(snapshot.cache([PATTERN])[PATTERN], expected)
+    assert_close(snapshot.cache(PATTERN)[PATTERN], expected)
 
 
 def test_the_cache_sees_the_edits(snapshot):
