@@ -18,6 +18,7 @@ from analyses import plots
 from analyses.held_out import split_by_group
 from analyses.layout import DASHES, PALETTE, line
 from analyses.multiples import Trace, multiples
+from analyses.probe_inputs import digest
 from analyses.probe_table import baselines, probe_table, questions, raw_scores
 from analyses.query_states import States
 from analyses.result import Drawing, Drawings, Result
@@ -48,11 +49,13 @@ class ComponentScores(Result):
         mean_of: How many labels, from the first, the means are over.
         held_out: Number of held-out prompts.
         method: `ridge`, `logistic` or `adam`.
+        probed: Code of prompts, method, penalties and seed.
     """
 
     count: ClassVar = 4000
     reference: ClassVar = "first"
     sliding: ClassVar = ("layers", "labels")
+    depth: ClassVar = ("quarter", 1 / 4)  # what is quoted, and the share of blocks before it
 
     labels: tuple[str, ...]
     n_classes: tuple[int, ...]
@@ -69,11 +72,12 @@ class ComponentScores(Result):
     mean_of: int
     held_out: int
     method: str
+    probed: str
 
     @property
-    def quarter(self) -> int:
-        """The site after a quarter of the blocks, the third of twelve."""
-        return max(0, round(len(self.sites) / 4) - 1)
+    def quoted(self) -> int:
+        """The site at the depth that is quoted: of twelve blocks, a quarter is the third's."""
+        return max(0, round(len(self.sites) * self.depth[1]) - 1)
 
     @property
     def best(self) -> tuple[int, ...]:
@@ -86,20 +90,20 @@ class ComponentScores(Result):
         return scores[: self.mean_of].mean(0)
 
     def summary(self) -> dict[str, float | str]:
-        """By form, the mean score after a quarter of the blocks and at the best site.
+        """By form, the mean score at the quoted depth and at the best site.
 
-        Beside each the same at the first snapshot; raw input and guess; each label's own score
-        after a quarter of the blocks in the first form.
+        Beside each the same at the first snapshot; raw input and guess; each label's own score at
+        the quoted depth in the first form.
         """
         score, initial = self.mean(self.score), self.mean(self.initial)
         found: dict[str, float | str] = {}
         for form, name in enumerate(self.forms):
-            for place, site in (("quarter", self.quarter), ("best", self.best[form])):
+            for place, site in ((self.depth[0], self.quoted), ("best", self.best[form])):
                 found[f"{name}_{place}"] = float(score[form, site])
                 found[f"{name}_{place}_initial"] = float(initial[form, site])
         found["raw"] = float(self.raw[: self.mean_of].mean())
         found["baseline"] = float(self.baseline[: self.mean_of].mean())
-        own = self.score[:, 0, self.quarter]
+        own = self.score[:, 0, self.quoted]
         return found | {name: float(each) for name, each in zip(self.labels, own, strict=True)}
 
     def to_frame(self) -> pd.DataFrame:
@@ -117,7 +121,7 @@ class ComponentScores(Result):
         )
 
     def figures(self) -> Mapping[str, Drawing]:
-        """Mean scores by block, and each label in the first form after a quarter of the blocks."""
+        """Mean scores by block, and each label in the first form at the quoted depth."""
         return Drawings(layers=self._layers, labels=self._labels)
 
     def _layers(self) -> Drawing:
@@ -132,24 +136,24 @@ class ComponentScores(Result):
             panels[plots.words(name)] = [
                 _curve(blocks, y, label, index) for index, (label, y) in enumerate(curves.items())
             ]
-        first = f"{score[0, self.quarter]:.2f}"
+        first = f"{score[0, self.quoted]:.2f}"
         low = min(0.0, float(np.nanmin(score)))
         return multiples(
             panels, axes=("block", self._unit), columns=len(panels),
-            title=f"{self._what}: {first} after block {self.quarter + 1} ({self._first})",
+            title=f"{self._what}: {first} after block {self.quoted + 1} ({self._first})",
             xaxis={"dtick": max(1, len(blocks) // 6)}, yaxis={"range": [low, 1.03]},
         )  # fmt: skip
 
     def _labels(self) -> Drawing:
         heights = {
-            self._first: self.score[:, 0, self.quarter],
-            "first step": self.initial[:, 0, self.quarter],
+            self._first: self.score[:, 0, self.quoted],
+            "first step": self.initial[:, 0, self.quoted],
             "raw input": self.raw,
-            "shuffled labels": self.shuffled[:, 0, self.quarter],
+            "shuffled labels": self.shuffled[:, 0, self.quoted],
             "guess": self.baseline,
         }
         known = {name: each for name, each in heights.items() if not np.isnan(each).all()}
-        title = f"{self._what} after block {self.quarter + 1} ({self._first})"
+        title = f"{self._what} after block {self.quoted + 1} ({self._first})"
         return plots.bars(list(self.labels), known, title=title, axes=("label", self._unit))
 
     @property
@@ -208,6 +212,7 @@ def component_fields(
         "raw": raw_scores(asked, examples, **how)[:, 0] if has_raw else unknown,
         "baseline": baselines(asked)[:, 0],
         "held_out": int(split.test.sum()), "method": how["method"],
+        "probed": digest(examples, how),
     }  # fmt: skip
 
 
@@ -220,17 +225,16 @@ def beside(result: C, first: "C | None", step: int | None) -> C:
     """The result with the first snapshot's scores, and those of the raw input, as controls.
 
     Raises:
-        ValueError: The first was measured with other options.
+        ValueError: The first was measured on other prompts or with other options.
     """
     if first is None:
         return replace(result, initial=result.score) if step == 0 else result
     ours, theirs = (
-        (each.labels, each.forms, each.sites, each.method, each.held_out)
-        for each in (result, first)
+        (each.labels, each.forms, each.sites, each.method, each.probed) for each in (result, first)
     )
     if ours != theirs:
         raise ValueError(
-            f"reference: its labels, forms, sites, method, held-out count are {theirs}, here they "
-            f"are {ours}: measure it with the same options"
+            f"reference: its labels, forms, sites, method, `probed` are {theirs}, here they are "
+            f"{ours}: measure it on the same prompts with the same options"
         )
     return replace(result, initial=first.score, raw=first.raw)

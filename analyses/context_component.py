@@ -37,6 +37,7 @@ class ContextComponent(ComponentScores):
     """
 
     needs: ClassVar = ("constants.asked", "attention")
+    depth: ClassVar = ("middle", 1 / 2)
 
     @classmethod
     def measure(

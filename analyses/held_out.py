@@ -144,7 +144,7 @@ def objection(target: Target, split: Split) -> str:
     lacking = target.n_classes - len(parts[0].unique())
     return (
         f"{lacking} of its {target.n_classes} classes have no example among the {len(parts[0])} "
-        f"that probes are fitted on (of {len(target.values)}, split by group)"
+        f"that probes are fitted on (of {len(target.values)}, split by group): take more examples"
         if lacking
         else ""
     )

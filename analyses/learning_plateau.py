@@ -42,7 +42,7 @@ class LearningPlateau(SeriesResult):
         score: How much is right at each: accuracy of the last answers, or share explained.
         loss: The loss, or the error over that of always answering 0; NaN where not recorded.
         metric: What the score is.
-        chance: The score without context, a0.
+        chance: The best score without context, a0, on that split.
         window: Evaluations that are averaged, as many before as after.
         share: Of the way from chance to 1, where the plateau ends.
         drop: Below the flat loss, where it ends by the loss.
@@ -84,7 +84,7 @@ class LearningPlateau(SeriesResult):
             ValueError: An option is out of range, the run recorded no such metric, or a value is
                 not finite.
         """
-        if window < 1 or window % 2 == 0:
+        if window < 1 or window % 2 != 1:
             raise ValueError(f"window = {window}: take an odd number of evaluations")
         if not 0 < share < 1 or not drop > 0:
             raise ValueError(f"share = {share}, drop = {drop}: a share of 0 to 1, a drop above 0")
@@ -92,10 +92,11 @@ class LearningPlateau(SeriesResult):
         if not len(steps) or not np.isfinite(curves[0]).all():
             raise ValueError(f"{name} is not finite at every evaluation: the run has diverged")
         is_share = name.endswith("accuracy")
+        of = name.rpartition(".")[0] or split
+        facts = series.examples(of, 1).constants if is_share else {}
         return cls(
             steps=steps, score=curves[0], loss=curves[1], metric=name,
-            chance=float(series.constants.get("chance", 0.0)) if is_share else 0.0,
-            window=window, share=share, drop=drop,
+            chance=float(facts.get("chance", 0.0)), window=window, share=share, drop=drop,
         )  # fmt: skip
 
     @property
@@ -225,8 +226,8 @@ def _name_of(columns: list[str], split: str | None, metric: str | None) -> str:
             if score == wanted in METRICS and split in (of, None):
                 return name
     raise ValueError(
-        f"LearningPlateau reads {', '.join(METRICS)} of a split; this run recorded "
-        f"{', '.join(name for name in columns if name != 'step')}"
+        f"split = {split!r}, metric = {metric!r}: LearningPlateau reads {', '.join(METRICS)} of a "
+        f"split; this run recorded {', '.join(name for name in columns if name != 'step')}"
     )
 
 

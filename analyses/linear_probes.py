@@ -174,10 +174,10 @@ def _batches(n_rows: int, generator: torch.Generator) -> Iterator[Int[Tensor, " 
 
 
 def check_penalties(penalties: Sequence[float]) -> None:
-    """Refuses penalties that are missing or not positive.
+    """Refuses penalties that are missing, not positive or not finite.
 
     Raises:
         ValueError: See above.
     """
-    if not penalties or min(penalties) <= 0:
+    if not penalties or not all(0 < each < math.inf for each in penalties):
         raise ValueError(f"penalties are {list(penalties)}; give at least one, each above 0")

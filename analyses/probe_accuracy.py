@@ -10,6 +10,7 @@ in the spirit of Hewitt & Liang 2019 (arXiv:1909.03368), who give random labels 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from operator import attrgetter
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -22,6 +23,7 @@ from analyses.linear_probes import PENALTIES
 from analyses.probe_inputs import (
     activations,
     chosen_sites,
+    digest,
     group_values,
     label_values,
     places,
@@ -57,6 +59,7 @@ class ProbeAccuracy(Result):
         baseline: Score of guessing the commonest class or the mean.
         held_out: Number of held-out examples and of held-out groups.
         method: `ridge`, `logistic` or `adam`.
+        probed: Code of examples, method, penalties and seed.
         left_out: Labels that were not asked for by name and cannot be probed, and why.
     """
 
@@ -80,6 +83,7 @@ class ProbeAccuracy(Result):
     baseline: Float[np.ndarray, "label position"]
     held_out: tuple[int, int]
     method: str
+    probed: str
     left_out: dict[str, str]
 
     @classmethod
@@ -90,7 +94,7 @@ class ProbeAccuracy(Result):
         reference: "ProbeAccuracy | None" = None,
         labels: Labels = None,
         sites: str | Sequence[str] | None = None,
-        position: int | Sequence[int] | Literal["all"] = -1,
+        position: int | Sequence[int] | Literal["all"] | None = None,
         group: str | None = None,
         method: str = "ridge",
         penalties: Sequence[float] = PENALTIES,
@@ -99,14 +103,14 @@ class ProbeAccuracy(Result):
         """Measures one snapshot on its examples.
 
         Args:
-            snapshot: Any model; ridge costs well under a second, logistic a fit a label, site and
-                penalty.
+            snapshot: Any model; ridge costs well under a second.
             reference: The untrained model's result with the same options, for its scores and
                 those of the raw input; a snapshot of step 0 is its own.
             labels: Names of labels, or arrays by name with one value an example or position; by
                 default every label with one value an example that varies.
             sites: Hook points; by default embedding and residual stream after each half block.
-            position: One or several, negative from each example's end, or "all".
+            position: One or several, negative from each example's end, or "all"; the last scored
+                one where left out.
             group: A label whose equal values are held out together; by default nothing is tied.
             method: "ridge", or "logistic" and "adam", which read classes only.
             penalties: Candidates, of which each probe takes the best on validation examples.
@@ -138,6 +142,7 @@ class ProbeAccuracy(Result):
             baseline=baselines(asked),
             held_out=(int(split.test.sum()), len(split.groups[split.test].unique())),
             method=method,
+            probed=digest(examples, how),
             left_out=dict(asked.left_out),
         )
         first = result if reference is None and snapshot.step == 0 else reference
@@ -226,14 +231,12 @@ class ProbeAccuracy(Result):
 
 def _beside(result: ProbeAccuracy, first: ProbeAccuracy) -> ProbeAccuracy:
     """The result with the first snapshot's scores, and those of the raw input, as controls."""
-    ours, theirs = (
-        (each.labels, each.sites, each.positions, each.method, each.held_out)
-        for each in (result, first)
-    )
+    fields = attrgetter("labels", "sites", "positions", "method", "probed")
+    ours, theirs = fields(result), fields(first)
     if ours != theirs:
         raise ValueError(
-            f"reference: its labels, sites, positions, method, held-out counts are {theirs}, here "
-            f"they are {ours}: measure it with the same options"
+            f"reference: its labels, sites, positions, method, `probed` are {theirs}, here {ours}: "
+            "measure it on the same examples with the same options"
         )
     return replace(result, untrained=first.score, raw=first.raw)
 

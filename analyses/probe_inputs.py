@@ -5,6 +5,7 @@ position, and the raw input as a feature vector.
 """
 
 import re
+import zlib
 from collections.abc import Mapping, Sequence
 from numbers import Integral
 from operator import index
@@ -76,6 +77,12 @@ def group_values(examples: Examples, group: str | None) -> Int[Tensor, " batch"]
     return torch.unique(values, return_inverse=True)[1]
 
 
+def digest(examples: Examples, how: Mapping[str, Any]) -> str:
+    """Code of the examples and of how they are probed, to tell like results from unlike ones."""
+    inputs = zlib.crc32(examples.model_inputs.cpu().numpy().tobytes())
+    return f"{zlib.crc32(repr(sorted(how.items())).encode(), inputs):08x}"
+
+
 def places(
     examples: Examples, position: Any
 ) -> tuple[tuple[int, ...], Int[Tensor, "batch position"]]:
@@ -83,11 +90,13 @@ def places(
 
     Args:
         examples: Whose positions they are.
-        position: One, several, or "all"; negative ones count from each example's end.
+        position: One, several, or "all"; negative ones count from each example's end. None is the
+            last one that is scored.
 
     Raises:
         ValueError: It is none of these, or no example has one of the positions.
     """
+    position = _last_scored(examples) if position is None else position
     positions = named_positions(position, examples.visible.shape[1])
     lengths = examples.visible.sum(1).cpu()[:, None]
     asked = torch.tensor(positions).expand(len(examples), -1)
@@ -100,6 +109,14 @@ def places(
                 f"position {each}: no example has it; the longest has {longest} positions"
             )
     return positions, index
+
+
+def _last_scored(examples: Examples) -> int:
+    """Where the last answer is asked for, from each example's end; -1 where examples differ."""
+    scored, visible = examples.scored.cpu().bool(), examples.visible.cpu()
+    last = scored.shape[1] - scored.flip(1).int().argmax(1) - 1
+    from_end = (last - visible.sum(1)).unique()
+    return int(from_end) if len(from_end) == 1 and scored.any(1).all() else -1
 
 
 def named_positions(position: Any, n_pos: int) -> tuple[int, ...]:

@@ -84,8 +84,10 @@ def questions(
         else:
             targets[name] = [None if isinstance(target, str) else target for target in found]
     if not targets or (left_out and not is_choosy):
-        reasons = [f"label '{name}': {reason}" for name, reason in left_out.items()]
-        raise ValueError("; ".join(reasons) or "labels: none to probe; name one or give an array")
+        for name, reason in left_out.items():
+            also = f" (and {len(left_out) - 1} more labels)" if len(left_out) > 1 else ""
+            raise ValueError(f"label '{name}': {reason}{also}")
+        raise ValueError("labels: none to probe; name one or give an array")
     return Questions(targets, split, index, left_out)
 
 

@@ -18,6 +18,7 @@ from interp.tasks.word_lists import EVERY, Spelling
 from interp.tasks.word_selection import WordSelection
 
 STEP = re.compile(r"step([0-9]{1,12})")
+HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
 ARROW, END = " ->", "\n"
 
 
@@ -33,16 +34,23 @@ def language_series(
             out.
 
     Raises:
-        FileNotFoundError: The folder lacks a revision.
-        ValueError: A revision names no step, or one twice; the model is of another architecture; a
-            word of the task is no single token.
+        FileNotFoundError: There is no such folder, or it lacks a revision.
+        ValueError: A revision names no step, or one twice; the name is neither a folder nor known;
+            the model is of another architecture; a word of the task is no single token.
     """
     places = _places(directory_or_name, revisions)
-    first = next(iter(places.values()))
     from transformers import AutoConfig, AutoTokenizer, GPTNeoXForCausalLM  # heavy
 
-    config, sizes = neox_config(AutoConfig.from_pretrained(**first))
-    spelling = spelling_of(AutoTokenizer.from_pretrained(**first))
+    first = next(iter(places.values()))
+    try:
+        settings, tokenizer = (
+            each.from_pretrained(**first) for each in (AutoConfig, AutoTokenizer)
+        )
+    except OSError as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(f"{directory_or_name} cannot be read: {reason}") from None
+    config, sizes = neox_config(settings)
+    spelling = spelling_of(tokenizer)
     own = task or WordSelection()
     if spelling.width(own.pairs) > sizes.n_ctx:
         raise ValueError(
@@ -94,13 +102,17 @@ def _places(directory_or_name: str | Path, revisions: Sequence[str]) -> dict[int
         FileNotFoundError: The folder lacks a revision.
         ValueError: A revision names no step, or one twice, or there are none.
     """
-    unnamed = [each for each in revisions if not STEP.fullmatch(each)]
-    if unnamed or not revisions:
-        raise ValueError(f"revisions {list(revisions)}: name steps, such as step0 or step1000")
+    is_one = isinstance(revisions, str)
+    if is_one or not revisions or not all(map(STEP.fullmatch, revisions)):
+        raise ValueError(f'revisions {revisions!r}: list steps, such as ["step0", "step1000"]')
     steps = {int(each.removeprefix("step")): each for each in revisions}
     if len(steps) < len(revisions):
         raise ValueError(f"revisions {list(revisions)}: each step once")
     folder, found = Path(directory_or_name), {}
+    if not folder.is_dir() and not HUB_NAME.fullmatch(str(directory_or_name)):
+        raise FileNotFoundError(
+            f"{directory_or_name} is no folder, and no name such as EleutherAI/pythia-70m"
+        )
     for step, revision in sorted(steps.items()):
         if not folder.is_dir():
             found[step] = {

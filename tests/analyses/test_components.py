@@ -67,8 +67,8 @@ def test_means_give_each_factor_the_same_weight():
 
 def test_a_quarter_of_twelve_blocks_is_the_third():
     found = WeightsComponent.measure(untrained())
-    assert found.quarter == 0
-    assert replace(found, sites=tuple(map(str, range(12)))).quarter == 2
+    assert found.quoted == 0
+    assert replace(found, sites=tuple(map(str, range(12)))).quoted == 2
 
 
 def test_scores_stand_beside_those_of_the_first_snapshot():
@@ -139,7 +139,7 @@ def test_each_task_is_asked_for_apart():
     found = ContextComponent.measure(untrained())
     assert found.labels == ("factor", "is hue", "is shape")
     assert found.mean_of == 1
-    assert found.summary()["in_context_quarter"] == found.score[0, 0, 0]
+    assert found.summary()["in_context_middle"] == found.score[0, 0, 0]
 
 
 def test_the_class_of_a_mixture_is_what_is_asked_for():

@@ -9,7 +9,7 @@ import torch
 from analyses import LearningPlateau
 from analyses.in_context_prompts import late_score
 from analyses.learning_plateau import smoothed
-from hooks import Snapshot, build
+from hooks import Examples, Snapshot, build
 from hooks.edit import Edit
 from interp.tasks.function_classes import FunctionClasses
 from tests.planted import config_for
@@ -19,12 +19,22 @@ CHANCE = 0.25
 STEPS = np.arange(0, 2000, 100)
 
 
-def planted(score, loss=None, **columns):
-    """A run of a task with chance 0.25 that recorded these values."""
+def planted(score, loss=None, chances=None, **columns):
+    """A run that recorded these values; splits have a chance of 0.25 unless another is given."""
     table = {"step": STEPS[: len(score)], "test.late_accuracy": score}
     table |= {} if loss is None else {"test.loss": loss}
     frame = pd.DataFrame(table | columns)
-    return replace(series_of([], []), recorded=frame, constants={"chance": CHANCE, "pairs": 8})
+
+    def examples(split, count, seed):
+        shape = (1, 2)
+        return Examples(
+            torch.zeros(shape),
+            torch.ones(shape, dtype=torch.bool),
+            torch.zeros(shape, dtype=torch.long),
+            constants={"chance": (chances or {}).get(split, CHANCE)},
+        )
+
+    return replace(series_of([], []), recorded=frame, make_examples=examples)
 
 
 # On the plateau up to step 900, and 1 from step 1000 on.
@@ -38,6 +48,15 @@ def test_a_step_ends_the_plateau_where_it_is():
     assert (found.length, found.length_by_loss, found.flat_loss) == (1000, 1000, math.log(4))
     assert found.transition == (1000, 1000)
     assert (found.told, found.is_censored) == ("1000", False)
+
+
+def test_each_split_has_its_own_chance():
+    score = np.where(STEPS < 500, 0.5, np.where(STEPS < 1000, 0.65, 1.0))
+    run = planted(score, chances={"test": 0.625}, **{"fresh.late_accuracy": score})
+    lengths = [
+        LearningPlateau.measure(run, split=each, window=1).length for each in ("test", "fresh")
+    ]
+    assert lengths == [1000, 0]
 
 
 def test_a_window_sees_a_step_half_a_window_ahead():

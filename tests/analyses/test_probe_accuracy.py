@@ -5,6 +5,7 @@ from scipy.stats import binom
 
 from analyses import ProbeAccuracy
 from analyses.plots import Figure, as_data
+from analyses.probe_inputs import places
 from hooks import Examples, Snapshot, build
 from hooks.edit import with_weights
 from hooks.models import MLPConfig
@@ -210,3 +211,13 @@ def test_without_a_residual_stream_neurons_are_probed_where_they_answer():
     found = ProbeAccuracy.measure(snapshot, labels={"planted": planted}, penalties=PRECISE)
     assert found.sites == (post, EMBED)
     assert found.score[0, 0, 0] == pytest.approx(1, abs=1e-6)
+
+
+@pytest.mark.parametrize(("columns", "last"), [([0, 2], -2), ([1, 3], -1)])
+def test_the_last_scored_position_is_read_unless_told_otherwise(columns, last):
+    scored = torch.zeros(3, 4, dtype=torch.bool)
+    scored[:, columns] = True
+    examples = Examples(torch.zeros(3, 4), scored, torch.zeros(3, 4, dtype=torch.long))
+    positions, index = places(examples, None)
+    assert positions == (last,)
+    assert (index == 4 + last).all()

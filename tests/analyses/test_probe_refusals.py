@@ -14,8 +14,17 @@ PAIRS = torch.cartesian_prod(torch.arange(7), torch.arange(7), torch.tensor([7])
 
 def test_a_reference_with_other_options_is_refused(snapshot):
     other = ProbeAccuracy.measure(snapshot, labels="a")
-    with pytest.raises(ValueError, match="measure it with the same options"):
-        ProbeAccuracy.measure(snapshot, reference=other, labels="b")
+    for changed in ({"labels": "b"}, {"seed": 1}, {"penalties": (1.0,)}):
+        with pytest.raises(ValueError, match="on the same examples with the same options"):
+            ProbeAccuracy.measure(snapshot, reference=other, **({"labels": "a"} | changed))
+
+
+def test_a_reference_on_other_examples_is_refused(snapshot):
+    other = ProbeAccuracy.measure(snapshot.on(snapshot.examples.drawn(40, 0)), labels="a")
+    with pytest.raises(ValueError, match="on the same examples with the same options"):
+        ProbeAccuracy.measure(
+            snapshot.on(snapshot.examples.drawn(40, 1)), labels="a", reference=other
+        )
 
 
 @pytest.mark.parametrize(
@@ -45,7 +54,7 @@ def test_what_does_not_fit_is_refused(snapshot, options, message):
         ProbeAccuracy.measure(snapshot, **options)
 
 
-@pytest.mark.parametrize("position", ["last", 1.5, [0, "all"], None])
+@pytest.mark.parametrize("position", ["last", 1.5, [0, "all"], [None]])
 def test_what_is_no_position_is_refused(snapshot, position):
     with pytest.raises(ValueError, match=r"position = .*: give a number, a list of numbers, or 'a"):
         places(snapshot.examples, position)

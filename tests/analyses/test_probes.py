@@ -172,7 +172,7 @@ def test_noise_takes_the_largest_penalty_and_signal_the_smallest():
     assert (noise.penalty, signal.penalty) == (1e6, 1e-3)
 
 
-@pytest.mark.parametrize("penalties", [(), (1.0, 0.0)])
+@pytest.mark.parametrize("penalties", [(), (1.0, 0.0), (float("nan"),), (float("inf"),)])
 def test_penalties_that_are_not_positive_are_refused(penalties):
     with pytest.raises(ValueError, match="each above 0"):
         ridge_probes(draw(5, 2), draw(5, 1), penalties)

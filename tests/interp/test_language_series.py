@@ -132,8 +132,9 @@ def test_it_is_one_of_the_packages_functions():
 @pytest.mark.parametrize(
     ("revisions", "message"),
     [
-        (["main"], r"revisions \['main'\]: name steps"),
-        ([], r"revisions \[\]: name steps"),
+        (["main"], r"revisions \['main'\]: list steps"),
+        ([], r"revisions \[\]: list steps"),
+        ("step0", "revisions 'step0': list steps"),
         (["step1", "step01"], "each step once"),
     ],
 )
@@ -163,3 +164,15 @@ def test_words_without_a_token_of_their_own_are_refused():
 def test_more_pairs_than_the_model_reads_are_refused(folder):
     with pytest.raises(ValueError, match="pairs 20 take 138 tokens, the model reads 64"):
         language_series(folder, ["step0"], task=WordSelection(pairs=20))
+
+
+def test_a_path_without_a_folder_is_refused(folder):
+    with pytest.raises(FileNotFoundError, match="nowhere is no folder, and no name such as"):
+        language_series(folder / "nowhere", ["step0"])
+
+
+def test_a_name_that_cannot_be_read_is_refused_in_one_line(monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(ValueError, match="no-such-model cannot be read: ") as raised:
+        language_series("no-such-model", ["step0"])
+    assert "\n" not in str(raised.value)
