@@ -47,6 +47,7 @@ class ExampleViews(Result):
         first_loss: Loss at the run's first step; NaN where that is not known.
         first_answers: Answers at the run's first step; none where that is not known.
         targets: The right class at that position.
+        vocabulary: Names of the classes; none where they are numbers.
         guess_loss: Loss of guessing all classes alike, in nats.
         is_causal: Whether positions attend only to themselves and earlier ones.
     """
@@ -64,6 +65,7 @@ class ExampleViews(Result):
     first_loss: Float[np.ndarray, "example pos"]
     first_answers: tuple[int, ...]
     targets: tuple[int, ...]
+    vocabulary: tuple[str, ...]
     guess_loss: float
     is_causal: bool
 
@@ -97,6 +99,7 @@ class ExampleViews(Result):
             first_loss=np.full_like(loss, np.nan) if reference is None else reference.loss,
             first_answers=() if reference is None else reference.answers,
             targets=targets,
+            vocabulary=tuple(snapshot.examples.constants.get("vocabulary", ())),
             guess_loss=math.log(snapshot.logits().shape[-1]),
             is_causal=snapshot.config.attention_dir == "causal",
         )
@@ -131,7 +134,7 @@ class ExampleViews(Result):
         """Each example, then the answer given at its last position, which carries that loss."""
         lines, values = [], []
         for sentence, losses, answer in zip(self.words, loss, answers, strict=True):
-            lines += [*sentence, str(answer), "│"]
+            lines += [*sentence, self.vocabulary[answer] if self.vocabulary else str(answer), "│"]
             values += [*np.nan_to_num(losses[: len(sentence)]).tolist()[:-1], 0.0]
             values += [float(losses[len(sentence) - 1]), 0.0]
         return View(

@@ -108,6 +108,13 @@ def test_answers_of_the_first_step_stand_beside(snapshot):
     assert view_of(found, "first_tokens").props == view_of(first, "tokens").props
 
 
+def test_answers_are_named_where_the_task_has_names(snapshot):
+    named = replace(snapshot.examples, constants={"vocabulary": [f"<{n}>" for n in range(7)]})
+    found = ExampleViews.measure(snapshot.on(named))
+    shown = view_of(found, "tokens").props["tokens"]
+    assert shown[shown.index("│ ") - 1] == f"<{found.answers[0]}> "
+
+
 def test_a_reference_on_other_examples_is_refused(snapshot):
     other = ExampleViews.measure(snapshot.on(snapshot.examples.head(3)))
     with pytest.raises(ValueError, match="reference: it is of other examples"):
