@@ -35,8 +35,8 @@ def bayes_mixture(x: X, y: Y, prior: Sequence[Mapping[str, Any]], noise: float) 
         x: Inputs.
         y: Values.
         prior: A table a class, as a task's constant `prior` has them: `weight`; `basis`, linear in
-            the inputs with `nnz` of them, or waves of one input with a `frequency`; `law` of the
-            coefficients, normal or sign; `scale`, their size.
+            the inputs with `nnz` of the first `active` (all where left out), or waves of one input
+            with a `frequency`; `law` of the coefficients, normal or sign; `scale`, their size.
         noise: Standard deviation of the noise in y; at least a jitter of 1e-3.
 
     Raises:
@@ -56,7 +56,7 @@ def components_of(each: Mapping[str, Any], d: int) -> int:
     if each["basis"] == "waves":
         return 1
     signs = 2 ** each["nnz"] if each["law"] == "sign" else 1
-    return math.comb(d, each["nnz"]) * signs
+    return math.comb(each.get("active", d), each["nnz"]) * signs
 
 
 def is_enumerable(prior: Sequence[Mapping[str, Any]], d: int) -> bool:
@@ -87,7 +87,8 @@ def _features(x: X, each: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
     if each["basis"] == "waves":
         turned = each["frequency"] * x
         return torch.cat([turned.sin(), turned.cos()], dim=2)[:, :, None], x.new_zeros(1, 2)
-    places = torch.tensor(list(combinations(range(x.shape[2]), each["nnz"])), device=x.device)
+    active = range(each.get("active", x.shape[2]))
+    places = torch.tensor(list(combinations(active, each["nnz"])), device=x.device)
     if each["law"] == "normal":
         return x[:, :, places], x.new_zeros(places.shape)
     signs = each["scale"] * x.new_tensor(list(product((-1.0, 1.0), repeat=each["nnz"])))

@@ -29,14 +29,26 @@ def greedy_tree(x: X, y: Y) -> Y:
 
 
 def boosted_trees(x: X, y: Y, trees: int = 100) -> Y:
-    """Gradient boosting with so many trees of depth 3."""
+    """Gradient boosting with so many trees of depth 3.
+
+    Raises:
+        ValueError: trees is not at least 1.
+    """
+    if trees < 1:
+        raise ValueError(f"boosted_trees:{trees}: at least 1 tree is needed")
     from sklearn.ensemble import GradientBoostingRegressor  # heavy, and only needed to measure
 
     return _fitted(lambda: GradientBoostingRegressor(n_estimators=trees, random_state=0), x, y)
 
 
 def network(x: X, y: Y, steps: int = 100, hidden: int = 100) -> Y:
-    """A two-layer ReLU network without biases, trained on the earlier pairs from a fixed seed."""
+    """A two-layer ReLU network without biases, trained on the earlier pairs from a fixed seed.
+
+    Raises:
+        ValueError: steps is not at least 1.
+    """
+    if steps < 1:
+        raise ValueError(f"network:{steps}: at least 1 step is needed")
     predicted = torch.zeros_like(y)
     for k in range(1, y.shape[1]):
         reads, writes = _trained(x[:, :k], y[:, :k], steps, hidden)

@@ -8,7 +8,8 @@ Source: Garg et al. 2022 (arXiv:2208.01066), appendix on baselines, and code: le
 pseudo-inverse, 3 nearest neighbours, the mean of y x, Lasso without intercept on each prefix.
 """
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
@@ -73,21 +74,40 @@ def ridge(x: X, y: Y, penalty: float = 0.1) -> Y:
     linear functions.
 
     Raises:
-        ValueError: The penalty is not above 0.
+        ValueError: The penalty is not above 0, or not finite.
     """
-    if not penalty > 0:
-        raise ValueError(f"ridge:{penalty}: the penalty must lie above 0; 0 is least_squares")
+    _check_penalty("ridge", penalty)
     return _by_rows(partial(_ridge, penalty=penalty), x, y)
+
+
+def joint_ridge(
+    x: X, y: Y, penalty: float = 0.1, *, linear: bool = True, frequencies: Sequence[float] = ()
+) -> Y:
+    """Ridge on features in which several classes are linear, and so each combination of them.
+
+    Args:
+        x: Inputs.
+        y: Values.
+        penalty: As of `ridge`, which this is where the inputs are the only features.
+        linear: Whether the inputs are among the features.
+        frequencies: Of which the sine and cosine of each input are features.
+
+    Raises:
+        ValueError: The penalty is not above 0, or not finite.
+    """
+    _check_penalty("joint_ridge", penalty)
+    waves = [wave(frequency * x) for frequency in frequencies for wave in (torch.sin, torch.cos)]
+    features = torch.cat([x, *waves] if linear else waves, dim=2)
+    return _by_rows(partial(_ridge, penalty=penalty), features, y)
 
 
 def lasso(x: X, y: Y, penalty: float = 0.01) -> Y:
     """The w that minimises |y - X w|^2 / 2k + penalty |w|_1 over the k earlier pairs.
 
     Raises:
-        ValueError: The penalty is not above 0.
+        ValueError: The penalty is not above 0, or not finite.
     """
-    if not penalty > 0:
-        raise ValueError(f"lasso:{penalty}: the penalty must lie above 0; 0 is least_squares")
+    _check_penalty("lasso", penalty)
     return _by_rows(partial(_lasso, penalty=penalty), x, y)
 
 
@@ -127,8 +147,16 @@ BASELINES: dict[str, Callable[..., Y]] = {
     "nearest": nearest,
     "least_squares": least_squares,
     "ridge": ridge,
+    "joint_ridge": joint_ridge,
     "lasso": lasso,
 }
+
+
+def _check_penalty(name: str, penalty: float) -> None:
+    if penalty == 0:
+        raise ValueError(f"{name}:{penalty}: the penalty must lie above 0; 0 is least_squares")
+    if not 0 < penalty < math.inf:
+        raise ValueError(f"{name}:{penalty}: the penalty must lie above 0 and be finite")
 
 
 def _ridge(x: X, y: Y, penalty: float) -> Y:

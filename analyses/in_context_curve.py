@@ -4,8 +4,7 @@ At the k-th scored position of a prompt a model has seen k - 1 examples. Its squ
 over prompts and divided by the mean square of y (so that always answering 0 has about 1), stands
 beside what least squares and others make of the same examples, and, where the classes of functions
 allow, beside the Bayes mixture, which nothing beats on average. Where answers are classes it is the
-share of wrong ones, beside
-the most frequent answer so far.
+share of wrong ones, beside the most frequent answer so far.
 
 Source: Garg et al. 2022 (arXiv:2208.01066), sections 3 to 5: normalised errors, bands from 1,000
 bootstrap samples of the prompts at 90 %; they divide by d, or by the number of coefficients.
@@ -15,22 +14,24 @@ import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
-from torch import Tensor
 
+from analyses.in_context_errors import on_prompts_of, with_bands
 from analyses.in_context_figures import curves_figure, heading_of
+from analyses.in_context_names import JOINT, joint_of
 from analyses.in_context_prompts import Pairs, pairs_of, predictions
 from analyses.intervals import check_confidence
 from analyses.result import Drawing, Result, check_needs
 from hooks import Snapshot
 
 MODEL = "model"
-RESAMPLES = 1000
-DEFAULT = ("zero", "averaging", "nearest", "least_squares", "ridge", "lasso", "bayes")
+DEFAULT = (
+    "zero", "averaging", "nearest", "least_squares", "ridge", "lasso", JOINT, "bayes",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,8 +45,11 @@ class InContextCurve(Result):
         errors: Mean error over prompts, normalised.
         low: Lower end of its bootstrap interval.
         high: Upper end.
+        matched: The model's mean error on the prompts that each curve was predicted for.
         scale: By group, the mean square of y that squared errors are divided by; 1 for classes.
-        by: The label that tells groups apart; empty where there is one group.
+        joint: The curve of ridge on the features of all classes, which is plain `ridge` where these
+            are the inputs; empty where there is none.
+        by: The labels that tell groups apart; empty where there is one group.
         unit: What errors are.
         at: Numbers of examples worth a line in a table.
         confidence: Level of the intervals.
@@ -62,7 +66,9 @@ class InContextCurve(Result):
     errors: Float[np.ndarray, "group curve examples"]
     low: Float[np.ndarray, "group curve examples"]
     high: Float[np.ndarray, "group curve examples"]
+    matched: Float[np.ndarray, "group curve examples"]
     scale: Float[np.ndarray, " group"]
+    joint: str
     by: str
     unit: str
     at: tuple[int, ...]
@@ -87,10 +93,12 @@ class InContextCurve(Result):
             reference: Another step's curve, whose baselines are taken over where prompts and
                 options are the same.
             baselines: Names, with a number where one takes it (`ridge:0.1`): zero, averaging,
-                nearest (neighbours), least_squares, ridge and lasso (penalty), bayes, and, on the
-                first 50 prompts, greedy_tree, boosted_trees (trees), network (steps). Bayes is
-                passed over where the task gives no exact prior.
-            by: The label by which prompts are grouped; the one that the task names where left out.
+                nearest (neighbours), least_squares, ridge, lasso and joint_ridge (penalty), bayes,
+                and, on 50 prompts, greedy_tree, boosted_trees (trees), network (steps). Bayes is
+                passed over where the task gives no exact prior, joint_ridge where it gives no
+                features or the same ridge is named.
+            by: The label by which prompts are grouped, several with commas; those that the task
+                names where left out.
             at: Numbers of examples for the summary; where left out half of d, d and twice d as
                 far as prompts reach, and the most that precede an answer.
             confidence: Level of the intervals, between 0 and 1.
@@ -108,12 +116,14 @@ class InContextCurve(Result):
         known = reference if reference is not None and reference.digest == digest else None
         if known is None:
             predicted |= pairs.baselines(baselines)
-        errors, low, high = _measured(pairs, predicted, confidence, known)
+        curves = tuple(predicted) if known is None else known.curves
+        errors, low, high = _after(with_bands(pairs, predicted, confidence), known)
         return cls(
-            groups=tuple(pairs.groups), prompts=pairs.counts,
-            curves=tuple(predicted) if known is None else known.curves,
-            errors=errors, low=low, high=high, scale=pairs.scale, by=pairs.by, unit=pairs.unit,
-            at=listed, confidence=confidence, digest=digest,
+            groups=tuple(pairs.groups), prompts=pairs.counts, curves=curves,
+            errors=errors, low=low, high=high,
+            matched=on_prompts_of(pairs, predicted[MODEL], curves), scale=pairs.scale,
+            joint=joint_of(baselines, pairs.constants) if pairs.d else "", by=pairs.by,
+            unit=pairs.unit, at=listed, confidence=confidence, digest=digest,
         )  # fmt: skip
 
     def error(self, curve: str = MODEL, group: str | None = None) -> Float[np.ndarray, " examples"]:
@@ -126,31 +136,46 @@ class InContextCurve(Result):
         Raises:
             ValueError: There is no such curve or group; the message lists those there are.
         """
-        chosen = self.groups[0] if group is None else group
-        for name, known in ((curve, self.curves), (chosen, self.groups)):
-            if name not in known:
-                raise ValueError(f"no '{name}'; there are {', '.join(known)}")
-        return self.errors[self.groups.index(chosen), self.curves.index(curve)]
+        if curve not in self.curves:
+            raise ValueError(f"no '{curve}'; there are {', '.join(self.curves)}")
+        return self.errors[self._place(group), self.curves.index(curve)]
 
     def excess(self, group: str | None = None) -> Float[np.ndarray, " examples"]:
         """The model's error less that of the best baseline at each number of examples.
 
-        NaN where there are no baselines. Beside the Bayes mixture it is the gap to the best there
-        is; a model can be better than all others.
+        Each comparison is on the prompts that the baseline was predicted for; of slow ones these
+        are few. NaN where there are no baselines. Beside the Bayes mixture it is the gap to the
+        best there is; a model can be better than all others.
         """
-        chosen = self.groups[0] if group is None else group
-        others = self.errors[self.groups.index(chosen), 1:]
-        least = others.min(axis=0) if len(others) else np.full(self.errors.shape[2], math.nan)
-        return self.error(MODEL, chosen) - least
+        place = self._place(group)
+        apart = self.matched[place, 1:] - self.errors[place, 1:]
+        return apart.max(axis=0) if len(apart) else np.full(self.errors.shape[2], math.nan)
+
+    def ratio(self, group: str | None = None) -> Float[np.ndarray, " examples"]:
+        """The model's error over that of ridge on the features of all classes (`joint`).
+
+        NaN where there is no such baseline, or where it has no error.
+        """
+        if not self.joint:
+            return np.full(self.errors.shape[2], math.nan)
+        own, joint = self.error(MODEL, group), self.error(self.joint, group)
+        return np.divide(own, joint, out=np.full_like(own, math.nan), where=joint > 0)
 
     def summary(self) -> dict[str, float | str]:
-        """By group, the model's error and its excess after so many examples (`at`)."""
+        """By group, the model's error and its excess after so many examples (`at`).
+
+        Its ratio too, where classes are linear in more than the inputs.
+        """
         found: dict[str, float | str] = {}
         for group in self.groups:
-            prefix = f"{group.replace(' ', '_')}_" if len(self.groups) > 1 else ""
+            prefix = (
+                f"{group.replace(', ', '_').replace(' ', '_')}_" if len(self.groups) > 1 else ""
+            )
             for k in self.at:
                 found[f"{prefix}error_{k}"] = float(self.error(MODEL, group)[k])
                 found[f"{prefix}excess_{k}"] = float(self.excess(group)[k])
+                if self.joint.startswith(JOINT):
+                    found[f"{prefix}ratio_{k}"] = float(self.ratio(group)[k])
         return found
 
     def to_frame(self) -> pd.DataFrame:
@@ -170,7 +195,8 @@ class InContextCurve(Result):
 
     def figures(self) -> Mapping[str, Drawing]:
         """Each group's curves, the model's with its band."""
-        title = heading_of(self.at[-1], float(self.error()[self.at[-1]]))
+        group = self.groups[0] if len(self.groups) > 1 else ""
+        title = heading_of(group, self.at[-1], float(self.error()[self.at[-1]]))
         return {
             "curves": curves_figure(
                 self.groups, self.curves, (self.errors, self.low, self.high),
@@ -178,32 +204,19 @@ class InContextCurve(Result):
             )
         }  # fmt: skip
 
-
-def bootstrap(
-    errors: Float[np.ndarray, "prompt examples"], confidence: float
-) -> tuple[Float[np.ndarray, " examples"], Float[np.ndarray, " examples"]]:
-    """Percentile interval of the mean over prompts, from 1,000 samples with a fixed seed."""
-    n_prompts = len(errors)
-    drawing = np.random.default_rng(0)
-    weights = drawing.multinomial(n_prompts, np.full(n_prompts, 1 / n_prompts), RESAMPLES)
-    means = weights @ errors / n_prompts
-    outside = (1 - confidence) / 2
-    low, high = np.quantile(means, [outside, 1 - outside], axis=0)
-    return low, high
+    def _place(self, group: str | None) -> int:
+        """Where a group stands; the first one where left out."""
+        if group is None:
+            return 0
+        if group not in self.groups:
+            raise ValueError(f"no '{group}'; there are {', '.join(self.groups)}")
+        return self.groups.index(group)
 
 
-def _measured(
-    pairs: Pairs,
-    predicted: Mapping[str, Tensor],
-    confidence: float,
-    known: InContextCurve | None,
-) -> list[Float[np.ndarray, "group curve examples"]]:
-    """Errors and the ends of their intervals by group and curve, known baselines' after them."""
-    found: list[list[Any]] = []
-    for index in range(len(pairs.groups)):
-        errors = [pairs.errors(values, index).numpy() for values in predicted.values()]
-        found.append([(each.mean(0), *bootstrap(each, confidence)) for each in errors])
-    parts = [np.array(found)[:, :, which] for which in range(3)]
+def _after(
+    parts: Sequence[Float[np.ndarray, "group own examples"]], known: InContextCurve | None
+) -> Sequence[Float[np.ndarray, "group curve examples"]]:
+    """Errors and the ends of their intervals, known baselines' after those that were measured."""
     if known is None:
         return parts
     before = (known.errors[:, 1:], known.low[:, 1:], known.high[:, 1:])

@@ -9,7 +9,7 @@ from analyses.layout import DASHES, MUTED, PALETTE, line, words
 from analyses.multiples import Trace, band, multiples
 from analyses.plots import Figure
 
-TOP = 1.5  # errors up to here are shown, and all of the model's
+TOP = 1.5  # errors up to here are shown, and all of the model's with their band
 
 
 def curves_figure(
@@ -38,14 +38,22 @@ def curves_figure(
         for index, group in enumerate(groups)
     }
     finite = errors[np.isfinite(errors)]
-    top = min(float(finite.max(initial=0)), max(TOP, float(np.nanmax(errors[:, 0], initial=0))))
+    reach = np.fmax(errors[:, 0], values[2][:, 0])  # of the model and its band
+    most = max(float(finite.max(initial=0)), float(np.nanmax(reach, initial=0)))
+    top = min(most, max(TOP, float(np.nanmax(reach, initial=0))))
     axes = ("examples before the answer", unit)
     return multiples(panels, title=title, axes=axes, yaxis={"range": [0, 1.05 * top]})
 
 
-def heading_of(k: int, error: float) -> str:
-    """What the model's curve comes to."""
-    return f"Error after {k} examples: {error:.3g}"
+def heading_of(group: str, k: int, error: float) -> str:
+    """What the model's curve of a group comes to; a group without a name is the only one."""
+    on = f" on {group}" if group else ""
+    return f"Error{on} after {examples_of(k)}: {error:.3g}"
+
+
+def examples_of(k: int) -> str:
+    """A number of examples in words."""
+    return f"{k} example" if k == 1 else f"{k} examples"
 
 
 def _model(errors: np.ndarray, low: np.ndarray, high: np.ndarray, name: str) -> list[Trace]:

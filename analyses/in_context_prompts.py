@@ -1,8 +1,7 @@
 """Prompts as baselines see them: inputs, answers, groups; and how far predictions are from them."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,22 +9,12 @@ import torch
 from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
-from analyses.bayes_mixture import bayes_mixture, is_enumerable
-from analyses.fitted_baselines import FITTED
-from analyses.in_context_baselines import BASELINES
+from analyses.in_context_names import baseline, is_repeated, is_slow
 from hooks import Examples, Snapshot
 
-FEW = 50  # prompts that slow baselines are fitted to
+FEW = 50  # prompts that slow baselines are fitted to, of all groups together
 LATE = 4  # answers at a prompt's end
 AT_A_TIME = 256  # prompts whose logits are held
-# What the number after a baseline's name is.
-NUMBERS = {
-    "nearest": ("neighbours", int),
-    "ridge": ("penalty", float),
-    "lasso": ("penalty", float),
-    "boosted_trees": ("trees", int),
-    "network": ("steps", int),
-}
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +26,7 @@ class Pairs:
         scored: Where they stand among the positions.
         inputs: What each is an answer to; None where that is not real numbers, or answers are
             classes.
-        by: The label that groups are told apart by; empty where there is one group.
+        by: The labels that groups are told apart by, with commas; empty where there is one group.
         groups: Rows by name.
         constants: The task's.
     """
@@ -77,26 +66,39 @@ class Pairs:
         squares = self.targets.double().square()
         return np.array([float(squares[rows].mean()) for rows in self.groups.values()])
 
+    def given(self, name: str) -> Bool[Tensor, " prompt"]:
+        """Which prompts a curve is predicted for: all, or for a slow baseline a few of each group.
+
+        Those are the first of each group, as many of one as of another, and one at least.
+        """
+        if not is_slow(name):
+            return torch.ones(len(self.targets), dtype=torch.bool)
+        found = torch.zeros(len(self.targets), dtype=torch.bool)
+        share = max(1, FEW // len(self.groups))
+        found[torch.cat([rows[:share] for rows in self.groups.values()])] = True
+        return found
+
     def errors(
-        self, predicted: Shaped[Tensor, "some pair"], group: int
+        self, predicted: Shaped[Tensor, "prompt pair"], group: int, name: str = ""
     ) -> Float[Tensor, "row pair"]:
-        """Normalised errors on a group's prompts, those of them that were predicted."""
+        """Normalised errors on a group's prompts, those of them that a curve is predicted for."""
         rows = list(self.groups.values())[group]
-        rows = rows[rows < len(predicted)]
+        rows = rows[self.given(name)[rows]]
         own = self.targets[rows]
         if not self.is_real:
             return (predicted[rows] != own).double()
         return (predicted[rows] - own).double().square() / self.scale[group]
 
-    def baselines(self, names: Sequence[str]) -> dict[str, Tensor]:
-        """Predictions of baselines by name; of slow ones for the first prompts only.
+    def baselines(self, names: Sequence[str]) -> dict[str, Shaped[Tensor, "prompt pair"]]:
+        """Predictions of baselines by name; NaN where a slow one is not given a prompt.
 
-        Where answers are classes it is the most frequent one so far, whatever the names.
+        Where answers are classes it is the most frequent one so far, whatever the names. A joint
+        ridge that would be a ridge of the same penalty is passed over.
 
         Raises:
             ValueError: A name is unknown, or its number no number.
         """
-        chosen = {name: _baseline(name, self) for name in names}
+        chosen = {name: baseline(name, self.constants, self.d) for name in names}
         if not self.is_real:
             return {"most_frequent": most_frequent(self.targets)}
         if self.inputs is None:
@@ -104,9 +106,11 @@ class Pairs:
         x, y = self.inputs.double(), self.targets.double()
         predicted = {}
         for name, predict in chosen.items():
-            if predict is not None:
-                some = slice(FEW) if name.partition(":")[0] in FITTED else slice(None)
-                predicted[name] = predict(x[some], y[some])
+            if predict is None or is_repeated(name, names, self.constants):
+                continue
+            given = self.given(name)
+            predicted[name] = torch.full_like(y, torch.nan)
+            predicted[name][given] = predict(x[given], y[given])
         return predicted
 
 
@@ -115,7 +119,8 @@ def pairs_of(examples: Examples, by: str | None) -> Pairs:
 
     Args:
         examples: Each scored as often as the others.
-        by: The label to group by; the constant `group` names it where left out.
+        by: The label to group by, or several with commas between them; the constant `group` names
+            them where left out.
 
     Raises:
         ValueError: Prompts are scored at different numbers of positions, hold NaN or infinity, or
@@ -201,49 +206,28 @@ def _answers(
     return known.gather(2, best)[..., 0].float()
 
 
-def _groups(examples: Examples, label: str) -> dict[str, Tensor]:
-    """Rows by group, in the order of the label's values."""
+def labels_of(by: str) -> list[str]:
+    """Labels that stand with commas between them."""
+    return [each.strip() for each in by.split(",")] if by else []
+
+
+def _groups(examples: Examples, by: str) -> dict[str, Tensor]:
+    """Rows by group, in the order of the labels' values."""
     facts = examples.constants
-    if not label:
+    if not by:
         shares = zip(facts.get("classes", ()), facts.get("shares", ()), strict=True)
         trained = [name for name, share in shares if share > 0]
         return {trained[0] if len(trained) == 1 else "all": torch.arange(len(examples))}
-    values = examples.label(label)
-    names = facts.get("asked_names", ()) if label == facts.get("asked") else ()
+    labels = labels_of(by)
+    values = torch.stack([examples.label(each).double() for each in labels], dim=1)
     return {
-        str(names[int(value)]) if len(names) > int(value) >= 0 else f"{label} {value:.4g}":
-        (values == value).nonzero()[:, 0]
-        for value in values.unique().tolist()
+        ", ".join(_named(*each, facts) for each in zip(labels, row.tolist(), strict=True)):
+        (values == row).all(1).nonzero()[:, 0]
+        for row in values.unique(dim=0)
     }  # fmt: skip
 
 
-def _baseline(name: str, pairs: Pairs) -> Callable[..., Tensor] | None:
-    """A baseline by name and number, or None where this task allows none.
-
-    Raises:
-        ValueError: The name is unknown, or its number no number.
-    """
-    known = BASELINES | FITTED
-    kind, has_number, number = name.partition(":")
-    if kind not in (*known, "bayes"):
-        raise ValueError(f"baselines: no '{kind}'; there are {', '.join([*known, 'bayes'])}")
-    if has_number:
-        option = _option(kind, number, name)  # which refuses bayes
-        return partial(known[kind], **option)
-    if kind != "bayes":
-        return known[kind]
-    prior = pairs.constants.get("prior")
-    if not prior or not is_enumerable(prior, pairs.d):
-        return None
-    return partial(bayes_mixture, prior=prior, noise=float(pairs.constants.get("noise", 0)))
-
-
-def _option(kind: str, number: str, name: str) -> dict[str, Any]:
-    if kind not in NUMBERS:
-        raise ValueError(f"baselines: '{name}': {kind} takes no number")
-    option, of_type = NUMBERS[kind]
-    try:
-        return {option: of_type(number)}
-    except ValueError:
-        wanted = "a whole number" if of_type is int else "a number"
-        raise ValueError(f"baselines: '{name}': {kind} takes {wanted}") from None
+def _named(label: str, value: float, facts: Mapping[str, Any]) -> str:
+    """A label's value in words."""
+    names = facts.get("asked_names", ()) if label == facts.get("asked") else ()
+    return str(names[int(value)]) if len(names) > int(value) >= 0 else f"{label} {value:.4g}"

@@ -3,11 +3,12 @@
 Models trained on each class alone and on mixtures answer the same prompts: of each class, between
 them (numbers of coefficients that are not 0), and outside (convex combinations, larger values,
 other frequencies). Beside each error stands the same model's error on the classes it was trained
-on, since what it never learned inside it cannot show outside.
+on, since what it never learned inside it cannot show outside. Ridge on the features of all classes
+together fits combinations too: an error over its error is the ratio of failure.
 
 Source: Yadlowsky et al. 2023 (arXiv:2311.00871), figures 1 to 4, as far as they are known to us.
-They divide by what the class has; here by the mean y² of the prompts. References, and distances to
-them and between seeds, are ours.
+They divide by what the class has; here by the mean y² of the prompts. References, distances to them
+and between seeds, and ratios are ours.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,15 +17,17 @@ from typing import ClassVar
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
+from analyses.in_context_names import JOINT, joint_of
 from analyses.result import Drawing, SweepResult
 from analyses.selection_figures import selection_figures
 from analyses.selection_models import models_of
 from analyses.selection_prompts import answers
+from analyses.selection_summary import selection_summary
 from hooks import Series
 
-DEFAULT = ("zero", "least_squares", "ridge", "lasso", "bayes")
+DEFAULT = ("zero", "least_squares", "ridge", "lasso", JOINT, "bayes")
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,11 +42,15 @@ class ModelSelection(SweepResult):
         setting: Which of the settings each run has.
         references: Baselines on the same prompts.
         splits: By group of prompts, where they are from; `test` is like training data.
-        groups: By group, its name: a class, `nnz 3`, `alpha 0.5`.
+        groups: By group, its name: a class, `nnz 3`, `alpha 0.5`, `dense, scale 3`.
+        kinds: By group, the class of its functions; empty where that is not what tells it apart.
         values: By group, the number that tells it from others of its split.
+        outside: By group, whether its functions are of no class of the most even mixture.
         errors: Of each run, then of each reference; always answering 0 has about 1.
         distances: Mean square difference of predictions over mean y², alike among runs and
             references.
+        joint: The reference that is ridge on the features of all classes: plain `ridge` where
+            these are the inputs; empty where there is none.
         at: The number of examples that is quoted.
     """
 
@@ -57,9 +64,12 @@ class ModelSelection(SweepResult):
     references: tuple[str, ...]
     splits: tuple[str, ...]
     groups: tuple[str, ...]
+    kinds: tuple[str, ...]
     values: Float[np.ndarray, " group"]
+    outside: Bool[np.ndarray, " group"]
     errors: Float[np.ndarray, "group curve examples"]
     distances: Float[np.ndarray, "group curve curve examples"]
+    joint: str
     at: int
 
     @classmethod
@@ -102,9 +112,12 @@ class ModelSelection(SweepResult):
             classes=models.classes, names=models.names, shares=models.shares, runs=models.runs,
             setting=models.setting, references=tuple(found[0].predicted)[len(models.runs) :],
             splits=tuple(split for split, _ in groups), groups=tuple(name for _, name in groups),
+            kinds=tuple(kind for part in found for kind in part.kinds),
             values=np.concatenate([part.values for part in found]),
+            outside=np.concatenate([part.outside for part in found]),
             errors=np.concatenate([part.errors() for part in found]),
-            distances=np.concatenate([part.distances() for part in found]), at=quoted,
+            distances=np.concatenate([part.distances() for part in found]),
+            joint=joint_of(references, mixed.constants), at=quoted,
         )  # fmt: skip
 
     @property
@@ -138,11 +151,16 @@ class ModelSelection(SweepResult):
     @property
     def in_class(self) -> Float[np.ndarray, "curve examples"]:
         """Each setting's mean error on the classes it was trained on; of references, on all."""
-        known = [place for place, name in enumerate(self.classes) if name in self._inside]
+        known = [place for place, name in enumerate(self.classes) if name in self.inside]
         errors = self.curve_errors[[self.groups.index(self.classes[place]) for place in known]]
         trained = np.ones((len(known), len(self.curves)))
         trained[:, : len(self.names)] = (self.shares[:, known] > 0).T
         return (errors * trained[..., None]).sum(0) / trained.sum(0)[:, None]
+
+    @property
+    def ratios(self) -> Float[np.ndarray, "group curve examples"]:
+        """Errors over those of ridge on the features of all classes; NaN where there is none."""
+        return self.over_joint(self.curve_errors)
 
     @property
     def mixture(self) -> int:
@@ -158,23 +176,14 @@ class ModelSelection(SweepResult):
         """By class, the errors of mixture, pure model and best reference after `at` examples.
 
         `<class>_cost` is what mixing costs there, and `<class>_other` the error of the worst pure
-        model of another class. Of each split from outside: the mixture's largest error, where it
-        is, and the error inside that stands beside it.
+        model of another class. `in_class` is the mixture's error inside; of each split that leads
+        outside its largest error there, and where that is. `combination_ratio` is its largest ratio
+        of failure on combinations, `in_class_ratio` that inside.
         """
-        errors = self.curve_errors[..., self.at]
-        told: dict[str, float | str] = {"examples": float(self.at)}
-        for name in self._inside:
-            told |= self._of_class(name, errors[self.groups.index(name)])
-        told["in_class"] = float(self.in_class[self.mixture, self.at])
-        for split in dict.fromkeys(each for each in self.splits if each != "test"):
-            rows = [row for row, each in enumerate(self.splits) if each == split]
-            worst = max(rows, key=lambda row: errors[row, self.mixture])
-            told[f"{split}_largest"] = float(errors[worst, self.mixture])
-            told[f"{split}_largest_at"] = self.groups[worst]
-        return told
+        return selection_summary(self)
 
     def to_frame(self) -> pd.DataFrame:
-        """One row a group, curve and number of examples: `error`, `in_class`, distances.
+        """One row a group, curve and number of examples: `error`, `in_class`, `ratio`, distances.
 
         Columns `to <curve>` are distances to each other setting and reference.
         """
@@ -189,6 +198,7 @@ class ModelSelection(SweepResult):
                 "examples": examples,
                 "error": self.curve_errors.ravel(),
                 "in_class": self.in_class[curve, examples],
+                "ratio": self.ratios.ravel(),
             }
         )
         distances = {
@@ -201,21 +211,18 @@ class ModelSelection(SweepResult):
         """Curves by class; errors and distances by number of coefficients; what lies outside."""
         return selection_figures(self)
 
-    def _of_class(self, name: str, row: Float[np.ndarray, " curve"]) -> dict[str, float]:
-        """What the summary tells of one class, from the errors on its prompts."""
-        found = {"mixture": row[self.mixture]}
-        if self.references:
-            found["best_reference"] = row[len(self.names) :].min()
-        alone = self.pure(name)
-        if alone is not None:
-            found |= {"pure": row[alone], "cost": row[self.mixture] - row[alone]}
-        others = [self.pure(each) for each in self.classes if each != name]
-        apart = [row[each] for each in others if each is not None]
-        found |= {"other": max(apart)} if apart else {}
-        return {f"{name.replace(' ', '_')}_{key}": float(value) for key, value in found.items()}
+    def over_joint(
+        self, errors: Float[np.ndarray, "row curve examples"]
+    ) -> Float[np.ndarray, "row curve examples"]:
+        """Errors of all curves over those of ridge on the features of all classes."""
+        if not self.joint:
+            return np.full_like(errors, np.nan)
+        joint = errors[:, self.curves.index(self.joint)][:, None]
+        return np.divide(errors, joint, out=np.full_like(errors, np.nan), where=joint > 0)
 
     @property
-    def _inside(self) -> tuple[str, ...]:
+    def inside(self) -> tuple[str, ...]:
+        """Classes that some of the prompts are of as in training."""
         return tuple(
             name for split, name in zip(self.splits, self.groups, strict=True) if split == "test"
         )

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from analyses.layout import DASHES, MUTED, PALETTE, line, words
+from analyses.in_context_figures import examples_of
+from analyses.layout import DASHES, MUTED, PALETTE, line, logarithmic, words
 from analyses.multiples import Trace, multiples
 from analyses.plots import Figure
 
@@ -20,6 +21,13 @@ ALONG = {
     "scale": "y multiplied by",
     "frequency": "frequency multiplied by",
 }
+# What its prompts are, where the class does not tell.
+ON = {
+    "sparsity": "linear functions",
+    "combination": "combinations",
+    "scale": "values made larger and smaller",
+    "frequency": "other frequencies",
+}
 ERROR, DISTANCE = "squared error / mean y²", "squared difference / mean y²"
 
 
@@ -31,6 +39,8 @@ def selection_figures(found: "ModelSelection") -> Mapping[str, Figure]:
     for split in ("combination", "scale", "frequency"):
         if split in found.splits:
             drawn[split] = _against(found, split)
+    if "combination" in found.splits and found.joint:
+        drawn["ratio"] = _ratios(found)
     return drawn
 
 
@@ -45,24 +55,48 @@ def _classes(found: "ModelSelection") -> Figure:
     return multiples(
         panels, axes=("examples before the answer", ERROR), yaxis={"range": [0, TOP]},
         title=f"Trained on {found.names[found.mixture]}: error {inside:.3g} after "
-        f"{found.at} examples, mean over classes",
+        f"{examples_of(found.at)}, mean over classes",
     )  # fmt: skip
 
 
 def _against(found: "ModelSelection", split: str) -> Figure:
-    """Errors along a split; in a panel of its own, the errors inside beside them."""
+    """Errors along a split, a panel a class; in one more the errors inside beside them."""
     rows = np.array([row for row, each in enumerate(found.splits) if each == split])
-    x, errors = found.values[rows], found.curve_errors[rows][..., found.at]
-    inside = np.broadcast_to(found.in_class[None, :, found.at], errors.shape)
-    panels = {
-        f"on {split}": [_curve(found, x, errors[:, curve], curve) for curve in _order(found)],
-        "on the classes trained on": [
-            _curve(found, x, inside[:, curve], curve) for curve in _order(found)
-        ],
-    }
+    errors, kinds = found.curve_errors[..., found.at], np.array(found.kinds)
+    panels = {}
+    for kind in dict.fromkeys(found.kinds[row] for row in rows):
+        own = rows[kinds[rows] == kind]
+        panels[f"on {kind or ON[split]}"] = [
+            _curve(found, found.values[own], errors[own, curve], curve) for curve in _order(found)
+        ]
+    x = np.unique(found.values[rows])
+    panels["on the classes trained on"] = [
+        _curve(found, x, np.full(len(x), found.in_class[curve, found.at]), curve)
+        for curve in _order(found)
+    ]
     return multiples(
         panels, axes=(ALONG[split], ERROR), yaxis={"range": [0, TOP]},
-        title=f"Errors after {found.at} examples on {split}, beside those inside",
+        title=f"Errors after {examples_of(found.at)} on {ON[split]}, beside those inside",
+    )  # fmt: skip
+
+
+def _ratios(found: "ModelSelection") -> Figure:
+    """Errors on combinations over those of ridge on the features of all classes.
+
+    All of the models' is shown; a reference that fits exactly lies endlessly far below.
+    """
+    rows = np.array([row for row, each in enumerate(found.splits) if each == "combination"])
+    ratios = found.ratios[rows][..., found.at]
+    curves = [_curve(found, found.values[rows], ratios[:, curve], curve) for curve in _order(found)]
+    outside = ratios[found.outside[rows], found.mixture]
+    most = f"up to {float(f'{outside.max():.3g}'):,g}" if len(outside) else "only inside"
+    models = {"joint": [1.0], "models": ratios[:, : len(found.names)]}
+    ends = np.log10([np.nanmin(models["models"]), np.nanmax(models["models"]), 1])
+    return multiples(
+        {"": curves}, axes=(ALONG["combination"], "error / error of joint ridge"),
+        yaxis=logarithmic(models) | {"range": [ends.min() - 0.2, ends.max() + 0.2]},
+        title=f"Error of {found.names[found.mixture]} after {examples_of(found.at)} over that of "
+        f"ridge on the features of all classes: {most}",
     )  # fmt: skip
 
 
@@ -77,8 +111,8 @@ def _distances(found: "ModelSelection") -> Figure:
     ]
     return multiples(
         {"": curves}, axes=(ALONG["sparsity"], DISTANCE),
-        title=f"Predictions of {found.names[found.mixture]} after {found.at} examples, how far "
-        "from those of others",
+        title=f"Predictions of {found.names[found.mixture]} after {examples_of(found.at)}, how "
+        "far from those of others",
     )  # fmt: skip
 
 

@@ -62,7 +62,12 @@ def models_of(table: pd.DataFrame, series: Mapping[str, Series], axes: Sequence[
     finished = table.loc[~has_failed(table), "run"]
     known = {run: own for run in finished if (own := series[run]).steps}
     facts = [own.constants for own in known.values()]
-    lacking = [name for each in facts for name in ("shares", "splits", *ALIKE) if name not in each]
+    lacking = [
+        name
+        for each in facts
+        for name in ("shares", "splits", "inside", *ALIKE)
+        if name not in each
+    ]
     if not known or lacking:
         why = f"their task tells no {lacking[0]}" if lacking else "no run is finished"
         raise ValueError(f"ModelSelection needs runs of function_classes: {why}")

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
-from analyses.in_context_prompts import Pairs, pairs_of, predictions
+from analyses.in_context_prompts import Pairs, labels_of, pairs_of, predictions
 from hooks import Examples, Series
 
 
@@ -22,13 +22,17 @@ class Answers:
     Attributes:
         split: Where the prompts are from.
         pairs: The prompts.
+        kinds: By group, the class of its functions; empty where it is of several, or of none.
         values: By group, the number that tells it from others.
-        predicted: By run, then by baseline; of slow baselines for the first prompts.
+        outside: By group, whether its functions are of no class that is trained on.
+        predicted: By run, then by baseline; NaN where a slow one is not given a prompt.
     """
 
     split: str
     pairs: Pairs
+    kinds: tuple[str, ...]
     values: Float[np.ndarray, " group"]
+    outside: Bool[np.ndarray, " group"]
     predicted: Mapping[str, Tensor]
 
     @property
@@ -40,7 +44,10 @@ class Answers:
         """Mean squared errors over the mean square of y."""
         return np.array(
             [
-                [self.pairs.errors(each, group).mean(0).numpy() for each in self.predicted.values()]
+                [
+                    self.pairs.errors(each, group, name).mean(0).numpy()
+                    for name, each in self.predicted.items()
+                ]
                 for group in range(len(self.pairs.groups))
             ]
         )
@@ -51,9 +58,13 @@ class Answers:
 
     def _apart(self, group: int) -> Float[np.ndarray, "curve curve examples"]:
         rows, scale = list(self.pairs.groups.values())[group], self.pairs.scale[group]
+        given = {name: self.pairs.given(name)[rows] for name in self.predicted}
         found = [
-            [_square(one, two, rows) / scale for two in self.predicted.values()]
-            for one in self.predicted.values()
+            [
+                (a[rows] - b[rows])[given[one] & given[two]].square().mean(0).numpy() / scale
+                for two, b in self.predicted.items()
+            ]
+            for one, a in self.predicted.items()
         ]
         return np.array(found)
 
@@ -67,7 +78,8 @@ def answers(
         ValueError: The examples are no prompts, or a baseline is unknown.
     """
     pairs = pairs_of(examples, None)
-    told = examples.label(pairs.by).double() if pairs.by else torch.zeros(len(examples))
+    kinds, values = _told_apart(examples, pairs)
+    inside = examples.constants["inside"].get(split)  # which `test` is as a whole
     predicted = {
         name: predictions(series.snapshot(series.steps[-1], examples), pairs).double()
         for name, series in models.items()
@@ -75,11 +87,25 @@ def answers(
     return Answers(
         split=split,
         pairs=pairs,
-        values=told.unique().numpy().astype(np.float64),
+        kinds=kinds,
+        values=values,
+        outside=np.array(
+            [inside is not None and not np.isclose(each, inside).any() for each in values]
+        ),
         predicted=predicted | pairs.baselines(baselines),
     )
 
 
-def _square(one: Tensor, two: Tensor, rows: Tensor) -> Float[np.ndarray, " examples"]:
-    both = rows[rows < min(len(one), len(two))]
-    return (one[both] - two[both]).square().mean(0).numpy()
+def _told_apart(
+    examples: Examples, pairs: Pairs
+) -> tuple[tuple[str, ...], Float[np.ndarray, " group"]]:
+    """By group, its class where the groups are told apart by it, and the number that does."""
+    labels, names = labels_of(pairs.by), examples.constants.get("asked_names", ())
+    firsts = [int(rows[0]) for rows in pairs.groups.values()]
+    asked = examples.constants.get("asked")
+    classes = examples.label(asked) if asked in labels else None
+    told = examples.label(labels[-1]).double() if labels else torch.zeros(len(examples))
+    return (
+        tuple("" if classes is None else str(names[int(classes[row])]) for row in firsts),
+        np.array([float(told[row]) for row in firsts]),
+    )

@@ -17,6 +17,7 @@ from interp.experiment import Experiment
 from interp.mixtures import Draw, mixture, single
 from interp.randomness import generator
 from interp.tasks import Batch
+from interp.tasks.base import Reader, as_it_is
 from interp.training import Phase
 
 BatchSource = Callable[[int], Batch]
@@ -33,6 +34,7 @@ class Stretch:
         order: Rows in the order they are read; None stands for the table's own.
         size: Rows a batch.
         widths: Of sentences without padding (`Task.flat`), what each batch is padded to.
+        read: Makes a batch of rows (`Task.reader`).
     """
 
     start: int
@@ -41,6 +43,7 @@ class Stretch:
     order: Int[Tensor, " row"] | None
     size: int
     widths: tuple[int, ...] = ()
+    read: Reader = as_it_is
 
     @property
     def end(self) -> int:
@@ -58,6 +61,9 @@ class Stretch:
 
     def batch(self, step: int) -> Batch:
         """The batch of the update that leads from `step` to the next."""
+        return self.read(self._rows(step))
+
+    def _rows(self, step: int) -> Batch:
         if self.is_whole:
             return self.table
         first = (step - self.start) * self.size
@@ -120,13 +126,15 @@ def stretch_source(
     sources = [
         _source(experiment, index, start, device, tables) for index, (start, _) in enumerate(phases)
     ]
+    readers = [_reader(phase, device) for _, phase in phases]
     memory: list[Stretch] = []
 
     def stretch_at(step: int) -> Stretch:
         if not memory or not memory[0].start <= step < memory[0].end:
             index = max(i for i, (start, _) in enumerate(phases) if start <= step)
             found, end = sources[index](step), phases[index][0] + phases[index][1].steps
-            memory[:] = [replace(found, steps=min(found.steps, end - found.start))]
+            steps = min(found.steps, end - found.start)
+            memory[:] = [replace(found, steps=steps, read=readers[index])]
         return memory[0]
 
     return stretch_at
@@ -141,6 +149,11 @@ def _phases(experiment: Experiment) -> list[tuple[int, Phase]]:
         (sum(earlier.steps for earlier in schedule[:index]), phase)
         for index, phase in enumerate(schedule)
     ]
+
+
+def _reader(phase: Phase, device: torch.device) -> Reader:
+    """That of its task; a mixture's rows are batches already, being of several."""
+    return phase.tasks[0].reader(device) if len(phase.tasks) == 1 else as_it_is
 
 
 def _source(

@@ -46,14 +46,15 @@ def mixture(phase: Phase, data_seed: int) -> Draw:
 
 
 def _drawer(task: Task, data_seed: int) -> Draw:
-    """Draws of one task, with replacement where its training set is fixed."""
+    """Batches of one task, drawn with replacement where its training set is fixed."""
+    read = task.reader(torch.device("cpu"))
     if task.train_count is None:
-        return single(task)
+        return lambda count, key: read(task.data(count, generator(*key)))
     table = task.data(None, generator(data_seed, 0))
 
     def draw(count: int, key: Key) -> Batch:
         rows = torch.randint(len(table["targets"]), (count,), generator=generator(*key))
-        return {name: values[rows] for name, values in table.items()}
+        return read({name: values[rows] for name, values in table.items()})
 
     return draw
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from interp.batches import Stretch, padded
 from interp.tasks import Batch
+from interp.tasks.base import Reader, as_it_is
 from interp.training import Training
 
 WINDOW = 4096  # steps of learning rates and losses held on the device
@@ -33,6 +34,7 @@ class Window:
         is_whole: Whether every batch is the whole table.
         all_scored: Whether every answer counts, so that `scored` need not be looked up.
         widths: What the batch of each step is padded to, wide enough for every member's.
+        read: Makes a batch of rows (`Task.reader`).
     """
 
     start: int
@@ -44,6 +46,7 @@ class Window:
     is_whole: bool
     all_scored: bool = False
     widths: tuple[int, ...] = ()
+    read: Reader = as_it_is
 
     @property
     def batch_is_shared(self) -> bool:
@@ -66,7 +69,7 @@ class Window:
         return [*self.table.values(), *order, self.rates]
 
     def _shapes(self) -> list[object]:
-        flags = [self.is_shared, self.is_whole, self.order is None, self.all_scored]
+        flags = [self.is_shared, self.is_whole, self.order is None, self.all_scored, self.read]
         return [*flags, *self.table] + [each.shape for each in self._tensors()]
 
     def width(self, step: int) -> int | None:
@@ -75,6 +78,9 @@ class Window:
 
     def batch(self, place: Int[Tensor, "1"], width: int | None) -> Batch:
         """The batch of a step, counted from the first, padded to a width."""
+        return self.read(self._rows(place, width))
+
+    def _rows(self, place: Int[Tensor, "1"], width: int | None) -> Batch:
         if self.is_whole:
             return self.table
         if self.order is None:
@@ -134,7 +140,8 @@ def window(
     rates = learning_rates(trainings, start, rates_end).to(device)
     all_scored = "scored" in table and bool(table["scored"].all())
     widths = tuple(map(max, zip(*(each.widths for each in stretches), strict=True)))
-    return Window(start, end, table, order, rates, is_shared, first.is_whole, all_scored, widths)
+    told = (is_shared, first.is_whole, all_scored, widths, first.read)
+    return Window(start, end, table, order, rates, *told)
 
 
 def side_by_side(tables: Sequence[Batch]) -> Batch:

@@ -40,20 +40,32 @@ def measured(folder: SweepFolder, at: int) -> ModelSelection:
     return ModelSelection.measure(table, series, axes=folder.sweep.axes, at=at)
 
 
-def errors(found: ModelSelection, examples: tuple[int, ...]) -> None:
-    """Errors by kind of prompts, setting or reference, and number of examples."""
-    row("split", "prompts", "model", *(f"k = {k}" for k in examples))
-    for place, group in enumerate(found.groups):
+def curves(found: ModelSelection, examples: tuple[int, ...]) -> None:
+    """Errors within the classes by setting or reference, and number of examples."""
+    row("prompts", "model", *(f"k = {k}" for k in examples))
+    for place in inside(found):
         for name, curve in zip(found.curves, found.curve_errors[place], strict=True):
-            row(found.splits[place], group, name, *(f"{curve[k]:.3f}" for k in examples))
+            row(found.groups[place], name, *(f"{curve[k]:.3f}" for k in examples))
+
+
+def everywhere(found: ModelSelection, at: int) -> None:
+    """Errors by kind of prompts, of every setting and reference, after so many examples."""
+    row("split", "prompts", *found.curves, f"(k = {at})")
+    errors = found.curve_errors[..., at]
+    for split, group, cells in zip(found.splits, found.groups, errors, strict=True):
+        row(split, group, *(f"{each:.3f}" for each in cells))
+
+
+def inside(found: ModelSelection) -> list[int]:
+    """The groups of prompts that are like training data."""
+    return [place for place, split in enumerate(found.splits) if split == "test"]
 
 
 def by_seed(found: ModelSelection, at: int) -> None:
     """Errors of every run within the classes, after so many examples."""
-    inside = [place for place, split in enumerate(found.splits) if split == "test"]
-    row("run", *(found.groups[place] for place in inside), f"(k = {at})")
+    row("run", *(found.groups[place] for place in inside(found)), f"(k = {at})")
     for index, run in enumerate(found.runs):
-        row(run, *(f"{found.errors[place, index, at]:.3f}" for place in inside))
+        row(run, *(f"{found.errors[place, index, at]:.3f}" for place in inside(found)))
 
 
 def distances(found: ModelSelection, at: int) -> None:
@@ -79,7 +91,8 @@ def main() -> None:
             stored()
             continue
         found = measured(train_sweep(load_sweep(name), root / name), QUOTED[name])
-        errors(found, SWEEPS[name])
+        curves(found, SWEEPS[name])
+        everywhere(found, QUOTED[name])
         by_seed(found, QUOTED[name])
         distances(found, QUOTED[name])
 

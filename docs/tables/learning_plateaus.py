@@ -24,8 +24,10 @@ PRESET = "factor-labels"
 SEEDS = (0, 1, 2)
 WARM_UP = 1000  # updates on a single map
 LATE = 500  # updates on the hard task before a late reset
+MOVED = (1500, 3000)  # steps, both on the plateau of most
 PROBED = 6000  # prompts, of which a quarter are held out
-LEVELS = (0.6, 0.9)  # accuracies of the last four labels
+LEVELS = (0.7, 0.9)  # accuracies of the last four labels
+ASIDE = ("warm-up, moments reset late", "warm-up, clipped", "hard alone, clipped")
 BY_ADAM = ("hard alone", "easy alone", "mixed", "weights loss", "context loss")
 COMPONENTS = ("identity_quarter", "alone_best", "in_context_best")
 
@@ -115,16 +117,29 @@ def papers_probe(run: Run, strategy: str) -> None:
     row(strategy, run.experiment.seeds.model, *told)
 
 
-def common_part(run: Run, strategy: str) -> None:
-    """How much of the final residual stream is the same at all queries, by step."""
-    shares = []
-    for snapshot in probed(run, strategy, run.steps[::2], prompts=500):
-        (final,) = snapshot.cache(f"blocks.{snapshot.config.n_layers - 1}.hook_resid_post").values()
-        stream = final[:, ::2]
-        mean = stream.mean((0, 1))
-        spread = (stream - mean).square().sum(-1).mean().sqrt()
-        shares.append(f"{mean.norm() / spread:.1f}")
-    row(strategy, run.experiment.seeds.model, *shares)
+def common_part(strategy: str, runs: Sequence[Run]) -> None:
+    """How much of the final residual stream is the same at all queries, by step, over all seeds."""
+    found = []
+    for run in runs:
+        shares = []
+        for snapshot in probed(run, strategy, run.steps[::2], prompts=500):
+            (final,) = snapshot.cache(
+                f"blocks.{snapshot.config.n_layers - 1}.hook_resid_post"
+            ).values()
+            stream = final[:, ::2]
+            mean = stream.mean((0, 1))
+            shares.append(float(mean.norm() / (stream - mean).square().sum(-1).mean().sqrt()))
+        found.append(shares)
+    row(strategy, *(f"{min(each):.1f} to {max(each):.1f}" for each in zip(*found, strict=True)))
+
+
+def after_the_switch(run: Run, strategy: str) -> None:
+    """Loss on the hard task as warm-up ends, and how far all parameters move a while later."""
+    metrics = run.series().metrics.set_index("step")
+    early, late = (run.snapshot(step).parameters() for step in MOVED)
+    moved = sum(float((late[name] - each).square().sum()) for name, each in early.items()) ** 0.5
+    loss = metrics.loc[WARM_UP, "fresh.loss"]
+    row(strategy, run.experiment.seeds.model, f"{loss:.2f}", f"{moved:.2f}")
 
 
 def probed(
@@ -157,14 +172,19 @@ def main(folder: Path, seeds: Sequence[int]) -> None:
         plateau(run, name)
     row("strategy", "seed", *COMPONENTS)
     for name, run in runs:
-        components(run, name)
+        if name not in ASIDE:
+            components(run, name)
     row("strategy", "seed", "identity_quarter", "alone_quarter", "by Adam's probe")
     for name, run in runs:
         if name in BY_ADAM:
             papers_probe(run, name)
-    row("strategy", "seed", "common part of the final stream, over the rest of it, by step")
+    row("strategy", "common part of the final stream over the rest of it, every 1,000 steps")
+    for name in STRATEGIES:
+        common_part(name, [run for strategy, run in runs if strategy == name])
+    row("strategy", "seed", f"loss at step {WARM_UP}", f"moved from step {MOVED[0]} to {MOVED[1]}")
     for name, run in runs:
-        common_part(run, name)
+        if name.startswith(("warm-up", "hard")):
+            after_the_switch(run, name)
 
 
 if __name__ == "__main__":

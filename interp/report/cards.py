@@ -110,7 +110,8 @@ def _figure_card(figure: dict[str, Any], slug: str, title: str, *, is_wide: bool
     }
     data, height = Markup(script_json(drawn)), layout.get("height", plots.HEIGHT)
     least_width = layout.get("meta", {}).get("least_width", 0)
-    is_wide = is_wide or least_width > HALF
+    has_panels = "xaxis2" in layout
+    is_wide = is_wide or has_panels or least_width > HALF
     return Card(slug, "figure", title, "", data, height, is_wide, least_width)
 
 

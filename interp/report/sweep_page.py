@@ -109,11 +109,16 @@ def facts(members: Members) -> dict[str, int]:
 def varied(members: Members) -> dict[str, str]:
     """The values of each axis, and the seeds."""
     sweep, axes = members.folder.sweep, members.folder.sweep.axes
-    told = {axis_name(axis, axes): ", ".join(map(shown, sweep.vary[axis])) for axis in axes}
+    told = {axis_name(axis, axes): ", ".join(map(_value, sweep.vary[axis])) for axis in axes}
     first, *_, last = sweep.seeds * 2
     is_range = len(sweep.seeds) > 2 and sweep.seeds == tuple(range(first, last + 1))
     seeds = f"{first} to {last}" if is_range else ", ".join(map(str, sweep.seeds))
     return {name: brief(value) for name, value in told.items()} | {"seeds": seeds}
+
+
+def _value(value: Any) -> str:
+    """One value of an axis; a list in brackets, so that lists side by side stay apart."""
+    return f"[{shown(value)}]" if isinstance(value, list | tuple) else shown(value)
 
 
 def columns(rows: Sequence[tuple[Overview, Mapping[str, Any]]]) -> dict[str, str]:

@@ -1,6 +1,6 @@
 """What a task is: examples whose answer is known, for training and for looking."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -12,6 +12,7 @@ from hooks import Examples, Sizes, Snapshot
 from hooks.loss import token_losses
 
 Batch = Mapping[str, Tensor]
+Reader = Callable[[Batch], Batch]
 
 
 class Task(BaseModel):
@@ -68,11 +69,20 @@ class Task(BaseModel):
     def data(self, count: int | None, generator: torch.Generator) -> Batch:
         """Training data: `tokens` or `inputs`, and `targets` and `scored` at `positions`.
 
+        A task whose inputs are too large to hold gives what its `reader` makes them of.
+
         Args:
             count: Number of examples; None for the whole fixed training set.
             generator: Decides everything that is random.
         """
         raise NotImplementedError
+
+    def reader(self, device: torch.device) -> Reader:
+        """What turns rows of `data` into a batch, on a device; here they are one.
+
+        It works on tensors alone, with any leading axes, and in a captured step.
+        """
+        return as_it_is
 
     def flat(self, generator: torch.Generator) -> Batch:
         """The fixed training set of a task with `widths`, without padding.
@@ -118,6 +128,11 @@ class Task(BaseModel):
         batch = {"targets": examples.targets, "scored": examples.scored}
         found = self.grade(snapshot.logits().double().cpu(), batch)
         return {name: float(value) for name, value in found.items()}
+
+
+def as_it_is(batch: Batch) -> Batch:
+    """The batch."""
+    return batch
 
 
 def model_inputs(batch: Batch) -> Tensor:

@@ -3,7 +3,7 @@
 An image is one value of each factor. A fixed random network stands for the representation that a
 pretrained network would give: one-hots of the values are mixed by sines and projected,
 
-    z = P sin(difficulty (sum_f W_f[v_f]) + b),    scaled to mean 0 and variance 1, noise added.
+    z = P sin(difficulty (sum_f W_f[v_f]) + b),    scaled to mean 0 and variance 1.
 
 Slow sines are all but linear in the one-hots, so that each factor can be read off z by a linear
 map; fast ones hide it. A file of real representations takes the network's place.
@@ -13,21 +13,20 @@ released). The random network is ours.
 """
 
 import math
-import zipfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
+from typing import NamedTuple
 
-import numpy as np
 import torch
 from jaxtyping import Float, Int
-from torch import Generator, Tensor
+from torch import Tensor
 
 from interp.randomness import generator
+from interp.tasks.factor_file import Stamp, read_embeddings
 
 HIDDEN = 64
 SAMPLED = 10_000  # images whose vectors set mean and scale
-ARRAYS = ("embeddings", "factors")
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,20 +80,77 @@ def unravelled(
     return torch.stack(found[::-1], dim=-1)
 
 
-@lru_cache(maxsize=4)
-def map_pool(values: tuple[int, ...], count: int, seed: int) -> Int[Tensor, "map factor value"]:
-    """So many maps, each a random permutation of every factor's values (0 beyond them)."""
-    return drawn_maps(values, count, generator(seed, 2, 1))
+class Share(NamedTuple):
+    """Some of the images.
+
+    Attributes:
+        is_train: Whether those that training shows, or those that tests show.
+        held_out: Share of all that training does not show; 0 shows all in both.
+        seed: Of the split.
+    """
+
+    is_train: bool
+    held_out: float
+    seed: int
 
 
-def drawn_maps(
-    values: tuple[int, ...], count: int, drawing: Generator
-) -> Int[Tensor, "map factor value"]:
-    """Maps drawn from a generator."""
-    keys = torch.rand(count, len(values), max(values), generator=drawing, device=drawing.device)
-    beyond = torch.arange(max(values)) >= torch.tensor(values)[:, None]
-    keys = keys.masked_fill(beyond.to(keys.device), math.inf)  # sorted behind all values
-    return keys.argsort(2).masked_fill(beyond.to(keys.device), 0)
+@dataclass(frozen=True, eq=False)
+class Images:
+    """All images there are; one object a world, so that it can be remembered by identity.
+
+    Attributes:
+        values: How many each factor has.
+        width: Numbers of a vector.
+        total: How many images there are.
+        factors: Values of factors of images, by their numbers.
+        vectors: Vectors of images, by their numbers, without noise.
+    """
+
+    values: tuple[int, ...]
+    width: int
+    total: int
+    factors: Callable[[Int[Tensor, "*batch"]], Int[Tensor, "*batch factor"]]
+    vectors: Callable[[Int[Tensor, "*batch"]], Float[Tensor, "*batch d"]]
+
+    def shown(self, share: Share) -> Int[Tensor, " image"]:
+        """Numbers of the images of a share."""
+        if not share.held_out:
+            return torch.arange(self.total)
+        order = image_order(self.total, share.seed)
+        kept = self.total - round(share.held_out * self.total)
+        return order[:kept] if share.is_train else order[kept:]
+
+
+@lru_cache(maxsize=8)
+def images_of_network(values: tuple[int, ...], d: int, difficulty: float, seed: int) -> Images:
+    """Images of every combination of values, seen by a random network."""
+    return Images(
+        values,
+        d,
+        math.prod(values),
+        lambda images: unravelled(images, values),
+        lambda images: random_network(values, d, difficulty, seed).embed(
+            unravelled(images, values)
+        ),
+    )
+
+
+@lru_cache(maxsize=2)
+def images_of_file(stamp: Stamp) -> Images:
+    """Images of a file.
+
+    Raises:
+        ValueError: As `read_embeddings`.
+    """
+    vectors, factors = read_embeddings(stamp)
+    values = tuple((factors.amax(0) + 1).tolist())
+    return Images(
+        values,
+        vectors.shape[1],
+        len(vectors),
+        lambda images: factors[images],
+        lambda images: vectors[images],
+    )
 
 
 @lru_cache(maxsize=4)
@@ -103,67 +159,12 @@ def image_order(total: int, seed: int) -> Int[Tensor, " image"]:
     return torch.randperm(total, generator=generator(seed, 2, 2))
 
 
-@lru_cache(maxsize=2)
-def read_embeddings(path: str) -> tuple[Float[Tensor, "image d"], Int[Tensor, "image factor"]]:
-    """Vectors and factor values of images, from an npz file without objects.
-
-    Args:
-        path: A file with `embeddings [image, d]`, real, and `factors [image, factor]`, whole
-            numbers from 0.
-
-    Raises:
-        FileNotFoundError: There is none.
-        ValueError: It is no such file, holds pickled objects, arrays of other shapes or types, NaN
-            or infinity, or a factor with a single value.
-    """
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"file: {path} does not exist")
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            embeddings, factors = (file[name] for name in ARRAYS)
-    except KeyError as missing:
-        raise ValueError(f"file: {path} lacks {missing}; it needs {', '.join(ARRAYS)}") from None
-    except (ValueError, OSError, AttributeError, TypeError, zipfile.BadZipFile) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ValueError(f"file: {path} is no npz of plain arrays ({reason})") from None
-    fault = _fault(embeddings, factors)
-    if fault:
-        raise ValueError(f"file: {path}: {fault}")
-    return torch.from_numpy(embeddings.astype(np.float32)), torch.from_numpy(
-        factors.astype(np.int64)
-    )
-
-
-def _fault(embeddings: np.ndarray, factors: np.ndarray) -> str:
-    """What is wrong with the arrays of a file, or nothing."""
-    if embeddings.ndim != 2 or factors.ndim != 2 or len(embeddings) != len(factors):
-        shapes = f"{list(embeddings.shape)} and {list(factors.shape)}"
-        return f"embeddings [image, d] and factors [image, factor] are wanted, got {shapes}"
-    if embeddings.dtype.kind != "f" or factors.dtype.kind not in "iu":
-        return (
-            f"real embeddings and whole factors are wanted, got {embeddings.dtype}, {factors.dtype}"
-        )
-    if not factors.size or not embeddings.size:
-        return "no images"
-    if not np.isfinite(embeddings).all():
-        return "embeddings hold NaN or infinity"
-    if factors.min() < 0:
-        return "factors hold negative values: count from 0"
-    single = [str(f) for f in range(factors.shape[1]) if len(np.unique(factors[:, f])) < 2]
-    return f"factor {', '.join(single)} has a single value: leave it out" if single else ""
-
-
-def places_of_images(
-    shape: tuple[int, int], total: int, drawing: Generator, *, repeats: bool
-) -> Int[Tensor, "prompt pair"]:
-    """Places among so many images; prompts with an image twice are drawn again, unless let."""
-    count, pairs = shape
-    if not repeats and total < pairs**2:
-        return torch.rand(count, total, generator=drawing).argsort(1)[:, :pairs]
-    chosen = torch.randint(total, shape, generator=drawing)
-    while not repeats:
-        rows = (chosen.sort(1).values.diff(dim=1) == 0).any(1).nonzero()[:, 0]
-        if not len(rows):
-            break
-        chosen[rows] = torch.randint(total, (len(rows), pairs), generator=drawing)
-    return chosen
+def too_few(kept: tuple[int, int], pairs: int, held_out: float) -> str:
+    """What is wrong with so many images to train on and to test on, or nothing."""
+    few, kind, change = min((kept[0], "training", "lower"), (kept[1], "test", "raise"))
+    if few >= pairs:
+        return ""
+    if not few:
+        return f"held_out {held_out} leaves no {kind} images: {change} it, or 0 shows all in both"
+    left = f"{kind} images that held_out {held_out} leaves" if held_out else "images there are"
+    return f"pairs {pairs} are more than the {few} {left}: lower pairs or set repeats = true"

@@ -10,33 +10,36 @@ version maps drawn anew for every prompt, which is the split `fresh` here. Label
 vector as wide as an image's; the loss is at every image, the first included.
 """
 
-import math
+from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from pydantic import Field, model_validator
 from torch import Generator, Tensor
 
 from hooks import Examples, Sizes
 from interp.randomness import generator
-from interp.tasks.base import Batch, Task
-from interp.tasks.factor_images import (
-    drawn_maps,
-    image_order,
-    map_pool,
-    places_of_images,
-    random_network,
-    read_embeddings,
-    unravelled,
+from interp.tasks.base import Batch, Reader, Task
+from interp.tasks.factor_file import stamp_of, vectors_on
+from interp.tasks.factor_images import Images, Share, images_of_file, images_of_network, too_few
+from interp.tasks.factor_maps import best_guess, best_guess_anew, check_size
+from interp.tasks.factor_prompts import (
+    IMAGES,
+    Kind,
+    Prompts,
+    drawn_prompts,
+    interleaved,
+    looked_up,
 )
 from interp.tasks.late import late_accuracy
-from interp.tasks.side_loss import SIDE, ExtraLoss, at_queries, class_losses, mean_at_queries
+from interp.tasks.side_loss import SIDE, ExtraLoss, class_losses, mean_at_queries
 
 SHAPES3D = {
     "floor_hue": 10, "wall_hue": 10, "object_hue": 10, "scale": 8, "shape": 4, "orientation": 15,
 }  # fmt: skip
 OF_NETWORK = ("factors", "d", "difficulty")
+HELD = 16  # GiB of vectors that a training set may hold
 
 
 class FactorLabels(Task):
@@ -44,12 +47,14 @@ class FactorLabels(Task):
 
     Attributes:
         factors: How many values each has, by name; Shapes3D's where left out, a file's numbered.
-        maps: Size of the pool of maps; none for maps drawn anew for every prompt.
+        maps: Size of the pool of maps; 0, or left out, for maps drawn anew for every prompt.
         pairs: Images of a prompt.
         d: Numbers of an image's vector, at least as many as there are labels.
         difficulty: How fast the embedding's sines turn. Of Shapes3D's factors a linear map reads
             off 0.97 at 0.3 and 0.29 at 1 (guessing: 0.12).
-        noise: Standard deviation of what is added to each vector, whose numbers have variance 1.
+        noise: Standard deviation of what is added to each number of a vector. Where left out 0.1
+            beside the network, whose numbers have variance 1, and 0 beside a file, whose vectors
+            are taken as they are.
         label_scale: Size of a label's one-hot.
         file: Vectors and factors of images (npz), in place of the random network.
         held_out: Share of the images that only test prompts show; 0 shows all in both.
@@ -68,7 +73,7 @@ class FactorLabels(Task):
 
     name: Literal["factor_labels"] = "factor_labels"  # pyright: ignore[reportIncompatibleVariableOverride]  # frozen: may narrow
     factors: dict[str, int] = Field(default=SHAPES3D, min_length=1)
-    maps: int | None = Field(default=None, ge=1)
+    maps: int | None = Field(default=None, ge=0)
     pairs: int = Field(default=40, ge=2)
     d: int = Field(default=64, ge=2)
     difficulty: float = Field(default=0.5, gt=0, allow_inf_nan=False)
@@ -83,6 +88,14 @@ class FactorLabels(Task):
     extra_loss: ExtraLoss | None = None
     extra_weight: float = Field(default=0.1, gt=0, allow_inf_nan=False)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _files_are_without_noise(cls, table: Any) -> Any:
+        """Written into the task, so that its file says what was added."""
+        if isinstance(table, Mapping) and table.get("file") is not None:
+            return {"noise": 0.0} | dict(table)
+        return table
+
     @model_validator(mode="after")
     def _factors_fit(self) -> "FactorLabels":
         single = [name for name, count in self.factors.items() if count < 2]
@@ -92,19 +105,38 @@ class FactorLabels(Task):
         replaced = [n for n in OF_NETWORK if getattr(self, n) != fields[n].default]
         if self.file is not None and replaced:
             raise ValueError(f"file brings its own factors and vectors: drop {replaced[0]}")
-        if self.width < max(self.values):
-            raise ValueError(f"d {self.width} is less than {max(self.values)} labels: raise it")
-        few = min(len(self._images(True)), len(self._images(False)))
-        if few < (1 if self.repeats else self.pairs):
-            raise ValueError(f"pairs {self.pairs} are more than {few} images: set repeats = true")
+        labels, width = max(self.values), self.images.width
+        if width < labels and self.file is None:
+            raise ValueError(f"d {width} is less than {labels} labels: raise it")
+        if width < labels:
+            raise ValueError(f"file: vectors of {width} numbers, {labels} labels: append zeros")
         return self
+
+    @model_validator(mode="after")
+    def _prompts_fit(self) -> "FactorLabels":
+        check_size(self.values, self.images.total, self.maps or 0)
+        kinds = (self._kind(is_train, None) for is_train in (True, False))
+        trained, tested = (len(self.images.shown(kind.share)) for kind in kinds)
+        fault = too_few((trained, tested), 1 if self.repeats else self.pairs, self.held_out)
+        if fault:
+            raise ValueError(fault)
+        size = 8 * self.pairs * self.images.width * (self.train_prompts or 0) / 2**30
+        if size > HELD and not self._is_looked_up:
+            remedy = "leave it out, to draw prompts anew" + ", or set noise = 0" * bool(self.file)
+            raise ValueError(f"train_prompts: {size:.1f} GiB of vectors, over {HELD}: {remedy}")
+        return self
+
+    @property
+    def images(self) -> Images:
+        """What there is to see."""
+        if self.file is not None:
+            return images_of_file(stamp_of(self.file))
+        return images_of_network(tuple(self.factors.values()), self.d, self.difficulty, self.seed)
 
     @property
     def values(self) -> tuple[int, ...]:
         """How many values each factor has."""
-        if self.file is None:
-            return tuple(self.factors.values())
-        return tuple((read_embeddings(self.file)[1].amax(0) + 1).tolist())
+        return self.images.values
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -114,29 +146,28 @@ class FactorLabels(Task):
         return tuple(f"factor_{index}" for index in range(len(self.values)))
 
     @property
-    def width(self) -> int:
-        """Numbers of an image's vector."""
-        return self.d if self.file is None else read_embeddings(self.file)[0].shape[1]
-
-    @property
     def sizes(self) -> Sizes:
         """An image's numbers in, one output a label and spare ones, two positions a pair."""
         answers, factors = max(self.values), len(self.values)
         spare = {None: 0, "weights": factors * answers, "context": factors}[self.extra_loss]
-        return Sizes(d_in=self.width, d_vocab_out=answers + spare, n_ctx=2 * self.pairs)
+        return Sizes(d_in=self.images.width, d_vocab_out=answers + spare, n_ctx=2 * self.pairs)
 
     @property
     def constants(self) -> dict[str, Any]:
         """`pairs`, `factors` and their numbers of `values`, `maps` (0: drawn anew), and `chance`.
 
         `asked` is the label that tells which factor a prompt asks for; `outputs`, how many of the
-        model's answer. Chance is the best that is possible without context where maps are drawn
-        anew: label 0 is right in 1 of V cases for each factor.
+        model's answer. Chance is that of `test`; examples of `fresh` bring their own.
         """
-        chance = sum(1 / count for count in self.values) / len(self.values)
         facts = {"pairs": self.pairs, "factors": self.names, "values": self.values}
         facts |= {"asked": "factor", "asked_names": self.names, "outputs": max(self.values)}
-        return facts | {"maps": self.maps or 0, "chance": chance}
+        return facts | {"maps": self.maps or 0, "chance": self.chance("test")}
+
+    def chance(self, split: str) -> float:
+        """The best accuracy on a split without examples, known its maps and the image."""
+        if split == "fresh" or not self.maps:
+            return best_guess_anew(self.values)
+        return best_guess(self.images, self._kind(False, self.maps).share, self.maps)
 
     @property
     def train_count(self) -> int | None:
@@ -144,9 +175,9 @@ class FactorLabels(Task):
         return self.train_prompts
 
     @property
-    def draws_split(self) -> bool:
-        """Whether the data seed decides on a fixed training set."""
-        return self.train_prompts is not None
+    def _is_looked_up(self) -> bool:
+        """Whether a batch is given images by number, since their vectors are fixed ones."""
+        return self.file is not None and not self.noise
 
     def data(self, count: int | None, generator: Generator) -> Batch:
         """Training prompts, on the CPU.
@@ -157,7 +188,17 @@ class FactorLabels(Task):
         count = self.train_prompts if count is None else count
         if count is None:
             raise ValueError("count: factor_labels draws without end; say how many prompts")
-        return self._prompts(count, (True, self.maps), generator)[0]
+        drawn = drawn_prompts(self.images, self._kind(True, self.maps), count, generator)
+        batch = drawn.answered(self.extra_loss)
+        if self._is_looked_up:
+            return batch | {IMAGES: drawn.images}
+        return batch | {"inputs": self._inputs(drawn, generator)}
+
+    def reader(self, device: torch.device) -> Reader:
+        """Looks up a file's vectors, which are the same in every prompt that has no noise."""
+        if not self._is_looked_up or self.file is None:
+            return super().reader(device)
+        return looked_up(vectors_on(stamp_of(self.file), device), self.label_scale)
 
     def examples(self, split: str, count: int | None, seed: int) -> Examples:
         """Prompts of held-out images, with maps of the pool (`test`) or drawn anew (`fresh`).
@@ -168,14 +209,16 @@ class FactorLabels(Task):
         if split not in self.splits:
             raise ValueError(f"split '{split}' is none of {', '.join(self.splits)}")
         drawing = generator(seed, 1, 1, self.splits.index(split))
-        maps = self.maps if split == "test" else None
-        batch, labels = self._prompts(self.test_prompts, (False, maps), drawing)
+        kind = self._kind(False, self.maps if split == "test" else 0)
+        drawn = drawn_prompts(self.images, kind, self.test_prompts, drawing)
+        batch = drawn.answered(None)
+        last = dict(zip(self.names, drawn.factors[:, -1].T, strict=True))
         found = Examples(
             targets=batch["targets"],
             scored=batch["scored"],
-            inputs=batch["inputs"],
-            labels=labels,
-            constants=self.constants | {"group": "factor", "asked": "factor"},
+            inputs=self._inputs(drawn, drawing),
+            labels={"factor": drawn.asked, "map": drawn.maps} | last,
+            constants=self.constants | {"chance": self.chance(split), "group": "factor"},
         )
         return found if count is None else found.head(count)
 
@@ -195,56 +238,13 @@ class FactorLabels(Task):
         answers = logits[..., : max(self.values)]
         return super().grade(answers, batch) | {"late_accuracy": late_accuracy(answers, batch)}
 
-    def _prompts(
-        self, count: int, kind: tuple[bool, int | None], drawing: Generator
-    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Prompts and what is true of them, of training images or not, and of a pool or not."""
-        (is_train, maps), rows = kind, torch.arange(count)
-        shown, shape = self._images(is_train), (count, self.pairs)
-        images = shown[places_of_images(shape, len(shown), drawing, repeats=self.repeats)]
-        factors = self._factors(images)
-        asked = torch.randint(len(self.values), (count,), generator=drawing)
-        numbers = torch.full((count,), -1)
-        if maps is None:
-            applied = drawn_maps(self.values, count, drawing)[rows, asked]
-        else:
-            numbers = torch.randint(maps, (count,), generator=drawing)
-            applied = map_pool(self.values, maps, self.seed)[numbers, asked]
-        answers = applied.gather(1, factors[rows, :, asked])
-        vectors = self._vectors(images, drawing)
-        coded = self.label_scale * torch.nn.functional.one_hot(answers, self.width).to(vectors)
-        scored = torch.tensor([True, False]).repeat(self.pairs).expand(count, -1).clone()
-        batch = {
-            "inputs": torch.stack([vectors, coded], dim=2).flatten(1, 2),
-            "targets": torch.stack([answers, torch.zeros_like(answers)], dim=2).flatten(1, 2),
-            "scored": scored,
-        }
-        sides = {"weights": factors, "context": asked[:, None, None].expand(-1, self.pairs, 1)}
-        if self.extra_loss is not None:
-            batch[SIDE] = at_queries(sides[self.extra_loss])
-        last = dict(zip(self.names, factors[:, -1].T, strict=True))
-        return batch, {"factor": asked, "map": numbers} | last
+    def _inputs(self, drawn: Prompts, drawing: Generator) -> Tensor:
+        """What a model sees of prompts, noise included."""
+        vectors = self.images.vectors(drawn.images)
+        vectors = vectors + self.noise * torch.randn(vectors.shape, generator=drawing)
+        return interleaved(vectors, drawn.answers, self.label_scale)
 
-    def _images(self, is_train: bool) -> Int[Tensor, " image"]:
-        """Numbers of the images that training prompts show, or the others."""
-        total = math.prod(self.values)
-        total = total if self.file is None else len(read_embeddings(self.file)[0])
-        if not self.held_out:
-            return torch.arange(total)
-        order = image_order(total, self.seed)
-        kept = total - round(self.held_out * total)
-        return order[:kept] if is_train else order[kept:]
-
-    def _factors(self, images: Int[Tensor, "*batch"]) -> Int[Tensor, "*batch factor"]:
-        if self.file is None:
-            return unravelled(images, self.values)
-        return read_embeddings(self.file)[1][images]
-
-    def _vectors(self, images: Int[Tensor, "prompt pair"], drawing: Generator) -> Tensor:
-        """What a model sees of images, noise included."""
-        if self.file is None:
-            network = random_network(self.values, self.d, self.difficulty, self.seed)
-            vectors = network.embed(unravelled(images, self.values))
-        else:
-            vectors = read_embeddings(self.file)[0][images]
-        return vectors + self.noise * torch.randn(vectors.shape, generator=drawing)
+    def _kind(self, is_train: bool, maps: int | None) -> Kind:
+        """Prompts of the images that training shows, or of the others, under maps of a pool."""
+        share = Share(is_train, self.held_out, self.seed)
+        return Kind(share, maps or 0, self.pairs, self.repeats)

@@ -10,6 +10,7 @@ class has variance 1 unless `unit_variance` is off, since otherwise |y| alone te
 """
 
 import math
+from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -29,19 +30,11 @@ from interp.tasks.function_families import (
     Sinusoid,
     Sparse,
     names_of,
-    supports,
 )
+from interp.tasks.function_splits import GROUPS, LINEAR, by_nnz, by_turns, facts_outside
 from interp.tasks.regression import RegressionTask, prompts
 
-# By split, the label that tells its prompts apart; splits that the classes allow.
-GROUPS = {
-    "test": "class",
-    "combination": "alpha",
-    "scale": "scale",
-    "frequency": "faster",
-    "sparsity": "nnz",
-}
-LINEAR = (Dense, Sparse)
+SUMS = (1e-30, 1e30)  # of weights, that float32 holds
 
 
 class FunctionClasses(RegressionTask):
@@ -83,22 +76,24 @@ class FunctionClasses(RegressionTask):
 
     @model_validator(mode="after")
     def _classes_fit(self) -> "FunctionClasses":
-        active = self.active_inputs or self.d
         for each in self.classes:
-            if isinstance(each, Sparse) and each.nnz > active:
-                raise ValueError(f"classes: nnz {each.nnz} is more than {active} inputs: lower it")
+            if isinstance(each, Sparse) and each.nnz > self._active:
+                count = f"{self._active} inputs"
+                raise ValueError(f"classes: nnz {each.nnz} is more than {count}: lower it")
             if isinstance(each, Sinusoid) and self.d != 1:
                 raise ValueError(f"classes: a sinusoid is of one input, d is {self.d}: set d = 1")
-        if active > self.d or (self.active_pairs or 0) > self.pairs:
+        if self._active > self.d or (self.active_pairs or 0) > self.pairs:
             raise ValueError("active_inputs and active_pairs are at most d and pairs: lower them")
         return self
 
     @model_validator(mode="after")
     def _numbers_fit(self) -> "FunctionClasses":
         weights = self.shares
-        if len(weights) != len(self.classes) or min(weights) < 0 or sum(weights) <= 0:
+        if len(weights) != len(self.classes) or min(weights) < 0 or sum(weights) == 0:
             count = f"one for each of {len(self.classes)} classes"
             raise ValueError(f"weights {list(weights)}: {count}, none negative, not all 0")
+        if not SUMS[0] <= sum(weights) <= SUMS[1]:
+            raise ValueError(f"weights {list(weights)}: only shares count; let their sum be near 1")
         if not all(0 <= alpha <= 1 for alpha in self.alphas):
             raise ValueError(f"alphas {list(self.alphas)}: shares lie between 0 and 1")
         if min(*self.scales, *self.frequency_factors) <= 0:
@@ -127,22 +122,30 @@ class FunctionClasses(RegressionTask):
 
     @property
     def constants(self) -> dict[str, Any]:
-        """`d`, `pairs`, `noise`, `classes` (names), `shares`, `splits`; `prior` where it is exact.
+        """`d`, `pairs`, `noise`, `classes` (names), `shares`, `splits`, and what follows from them.
 
-        `prior` has a table a class that is trained on: `weight`, and the law of its coefficients.
-        Where there are several, `asked` names the label that tells them apart.
+        Where several classes are trained on, `asked` names the label that tells them apart, and
+        `asked_names` its values. `prior`, where it is exact, has a table for each of these:
+        `weight`, and the law of its coefficients. `inside` has by split the values that lead back
+        into training; `features`, where they are known, those in which all classes are linear.
         """
         names, shares = names_of(self.classes), [each / sum(self.shares) for each in self.shares]
         facts = {"d": self.d, "pairs": self.pairs, "noise": self.noise, "classes": names}
         facts |= {"shares": tuple(shares), "splits": self.splits}
+        facts |= facts_outside(self.classes, shares, self._active)
         trained = [pair for pair in zip(shares, self.classes, strict=True) if pair[0] > 0]
+        facts |= {"asked": "class", "asked_names": names} if len(trained) > 1 else {}
         told = tuple(
             prior | {"weight": share, "scale": prior["scale"] / self._deviation(each)}
             for share, each in trained
-            if (prior := each.prior(self.active_inputs or self.d)) is not None
+            if (prior := each.prior(self._active)) is not None
         )
-        facts |= {"asked": "class", "asked_names": names} if len(trained) > 1 else {}
         return facts | ({"prior": told} if len(told) == len(trained) else {})
+
+    @property
+    def _active(self) -> int:
+        """Numbers of an input that are not 0."""
+        return self.active_inputs or self.d
 
     @property
     def train_count(self) -> None:
@@ -158,46 +161,44 @@ class FunctionClasses(RegressionTask):
         if count is None:
             raise ValueError("count: function_classes draws without end; say how many prompts")
         x = self._draw_inputs(count, self.active_pairs or self.pairs, generator)
-        y = self._mixed(x, self._kinds(count, generator), generator)
+        y = self._mixed(x, self.classes, self._kinds(count, generator), generator)
         return prompts(x, self._noisy(y, generator))
 
     def examples(self, split: str, count: int | None, seed: int) -> Examples:
         """Prompts, labelled with the `class` where there are several, and what tells them apart.
 
         That is `alpha`, `scale`, `faster` or `nnz`: prompt i has value i of those there are, from
-        the first again after the last. `constants` name it, or the class, as `group`.
+        the first again after the last. `constants` name it, the class, or both as `group`.
         """
         if split not in self.splits:
             raise ValueError(f"split '{split}' is none of {', '.join(self.splits)}")
         drawing = generator(seed, 1, 1, list(GROUPS).index(split))
         x = self._draw_inputs(self.test_prompts, self.pairs, drawing)
         kinds = self._kinds(len(x), drawing)
-        values = self._group_values(split, len(x))
+        values = by_turns(self._values_of(split), len(x))
         y = self._values(split, x, (kinds, values), drawing)
         batch = prompts(x, self._noisy(y, drawing))
-        told = {} if split == "test" else {GROUPS[split]: values}
-        if split in ("test", "scale") and sum(share > 0 for share in self.shares) > 1:
-            told["class"] = kinds
+        has_kinds = split in ("test", "scale") and sum(share > 0 for share in self.shares) > 1
+        told = {"class": kinds} if has_kinds else {}
+        told |= {} if split == "test" else {GROUPS[split]: values}
         found = Examples(
             targets=batch["targets"],
             scored=batch["scored"],
             inputs=batch["inputs"],
             labels=told,
-            constants=self.constants | ({"group": GROUPS[split]} if GROUPS[split] in told else {}),
+            constants=self.constants | ({"group": ", ".join(told)} if told else {}),
         )
         return found if count is None else found.head(count)
 
-    def _group_values(self, split: str, count: int) -> Tensor:
-        """By prompt, the number that tells the split's prompts apart."""
-        by_split = {
+    def _values_of(self, split: str) -> Sequence[float]:
+        """The numbers that a split goes through."""
+        return {
             "test": (0,),
             "combination": self.alphas,
             "scale": self.scales,
             "frequency": self.frequency_factors,
-            "sparsity": tuple(range(1, self.d + 1)),
-        }
-        values = torch.tensor(by_split[split])
-        return values[torch.arange(count) % len(values)]
+            "sparsity": range(1, self._active + 1),
+        }[split]
 
     def _values(
         self, split: str, x: Tensor, by_prompt: tuple[Tensor, Tensor], drawing: Generator
@@ -208,27 +209,30 @@ class FunctionClasses(RegressionTask):
             first, second = (self._of(each, x, drawing) for each in self.classes[:2])
             return values[:, None] * first + (1 - values[:, None]) * second
         if split == "scale":
-            return values[:, None] * self._mixed(x, kinds, drawing)
+            return values[:, None] * self._mixed(x, self.classes, kinds, drawing)
         if split == "frequency":
             wave = next(each for each in self.classes if isinstance(each, Sinusoid))
             return wave.draw(x, drawing, values) / self._deviation(wave)
         if split == "sparsity":
-            return self._sparse(x, values, drawing)
-        return self._mixed(x, kinds, drawing)
+            return self._mixed(x, by_nnz(self.classes, self._active), values - 1, drawing)
+        return self._mixed(x, self.classes, kinds, drawing)
 
     def _draw_inputs(self, count: int, pairs: int, drawing: Generator) -> Tensor:
         """Inputs; those beyond the active ones are 0."""
-        active = self.active_inputs or self.d
-        return pad(self.inputs.draw((count, pairs, active), drawing), (0, self.d - active))
+        drawn = self.inputs.draw((count, pairs, self._active), drawing)
+        return pad(drawn, (0, self.d - self._active))
 
     def _kinds(self, count: int, drawing: Generator) -> Int[Tensor, " prompt"]:
         """By prompt, the place of its class."""
         weights = torch.tensor(self.shares, device=drawing.device)
         return torch.multinomial(weights, count, replacement=True, generator=drawing)
 
-    def _mixed(self, x: Tensor, kinds: Tensor, drawing: Generator) -> Tensor:
+    def _mixed(
+        self, x: Tensor, classes: Sequence[FunctionClass], kinds: Tensor, drawing: Generator
+    ) -> Tensor:
+        """Values of the class that each prompt has."""
         y = x.new_zeros(x.shape[:2])
-        for index, each in enumerate(self.classes):
+        for index, each in enumerate(classes):
             rows = (kinds == index).nonzero()[:, 0]
             y[rows] = self._of(each, x[rows], drawing)
         return y
@@ -236,12 +240,6 @@ class FunctionClasses(RegressionTask):
     def _of(self, each: FunctionClass, x: Tensor, drawing: Generator) -> Tensor:
         """Values of one class, scaled as the task says."""
         return each.draw(x[..., : self.active_inputs], drawing) / self._deviation(each)
-
-    def _sparse(self, x: Tensor, nnz: Tensor, drawing: Generator) -> Tensor:
-        """Linear functions with so many normal coefficients that are not 0."""
-        size = (nnz * self.inputs.second_moment).sqrt() if self.unit_variance else nnz**0
-        drawn = torch.randn(len(x), self.d, generator=drawing) * supports(nnz, self.d, drawing)
-        return torch.einsum("nkd,nd->nk", x, drawn) / size[:, None]
 
     def _deviation(self, each: FunctionClass) -> float:
         return math.sqrt(each.variance(self.d, self.inputs)) if self.unit_variance else 1.0

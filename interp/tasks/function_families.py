@@ -68,7 +68,7 @@ class Dense(BaseModel, frozen=True, extra="forbid"):
 
     def prior(self, d: int) -> dict[str, Any] | None:
         """The law of coefficients, for exact evidence (`analyses.bayes_mixture`)."""
-        return {"basis": "linear", "nnz": d, "law": "normal", "scale": 1.0}
+        return {"basis": "linear", "nnz": d, "active": d, "law": "normal", "scale": 1.0}
 
 
 class Sparse(BaseModel, frozen=True, extra="forbid"):
@@ -96,7 +96,8 @@ class Sparse(BaseModel, frozen=True, extra="forbid"):
 
     def prior(self, d: int) -> dict[str, Any] | None:
         """The law of coefficients, for exact evidence."""
-        return {"basis": "linear", "nnz": self.nnz, "law": self.coefficients, "scale": 1.0}
+        law = {"law": self.coefficients, "scale": 1.0}
+        return {"basis": "linear", "nnz": self.nnz, "active": d} | law
 
 
 class ReluNetwork(BaseModel, frozen=True, extra="forbid"):

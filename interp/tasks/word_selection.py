@@ -9,6 +9,7 @@ Source: ours. Fu et al. 2024 (arXiv:2309.06054) follow a language model on a tas
 data and settings are not known to us, and this is not it.
 """
 
+from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -72,10 +73,13 @@ class WordSelection(Task):
         return self.constants_in(PLAIN)
 
     def constants_in(self, spelling: Spelling) -> dict[str, Any]:
-        """`pairs`, `chance`, `candidates` (where words to choose from stand), `asked`: the rule."""
+        """`pairs`, `chance`, `candidates` (where words to choose from stand), `asked`: the rule.
+
+        Chance is `best_guess` of the rules.
+        """
         return {
             "pairs": self.pairs,
-            "chance": 1 / LENGTHS,
+            "chance": best_guess(self.rules),
             "candidates": spelling.candidates,
             "asked": "rule",
             "asked_names": rule_names(self.rules),
@@ -154,6 +158,25 @@ class WordSelection(Task):
         place = chosen(names, rule, (categories, lengths))
         answers = tokens.gather(2, place[..., None])[..., 0]
         return _laid(tokens, answers, spelling), {"rule": rule, "answer": place[:, -1]}
+
+
+def best_guess(rules: Sequence[str]) -> float:
+    """Best accuracy of whoever sees a list without examples, and knows how prompts are made.
+
+    Every word of a list is chosen by one rule of position and by one of category, the longest (or
+    the shortest) also by one of length, so that it is the best guess. Rules are not alike likely
+    once the list is seen: it lacks one of five categories, each of the others with a chance of 1/4
+    under a rule of category, whose own is put in where it lacks, and any with 1/5 under other
+    rules. That makes rules of its four categories 5/4 as likely as the others:
+
+        (1 [position] + 5/4 [category] + 1 [length]) / (4 [position] + 5 [category] + 2 [length])
+
+    Args:
+        rules: The kinds there are.
+    """
+    missing = len(CATEGORIES) / (len(CATEGORIES) - 1)
+    votes = {"position": 1.0, "category": missing, "length": 1.0}
+    return sum(votes[kind] for kind in rules) / len(rule_names(rules))
 
 
 def _laid(tokens: Tensor, answers: Tensor, spelling: Spelling) -> dict[str, Tensor]:

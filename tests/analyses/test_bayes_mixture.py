@@ -74,6 +74,16 @@ def test_for_one_dense_class_bayes_is_ridge():
     assert_close(found, ridge(x, y, 0.3**2 / 0.5**2))
 
 
+@pytest.mark.parametrize("nnz", [1, 2])
+def test_supports_lie_among_the_active_inputs(nnz):
+    """As if the inactive inputs, which are 0 in all prompts, were not there."""
+    x, y, _ = linear_prompts(20, 6, 2, nnz=nnz, noise=0.1)
+    padded = torch.nn.functional.pad(x, (0, 2))
+    prior = [SPARSE | {"nnz": nnz, "active": 2}, DENSE | {"nnz": 2, "active": 2}]
+    among_two = [{k: v for k, v in each.items() if k != "active"} for each in prior]
+    assert_close(bayes_mixture(padded, y, prior, 0.1), bayes_mixture(x, y, among_two, 0.1))
+
+
 def test_without_noise_bayes_is_close_to_least_squares():
     x, y, _ = linear_prompts(200, 9, 4)
     found = bayes_mixture(x, y, [DENSE | {"weight": 1.0}], noise=0.0)
@@ -109,6 +119,7 @@ def test_prompts_do_not_meet():
 def test_components_are_supports_and_signs():
     counts = [components_of(each, 4) for each in (DENSE, SPARSE, SIGNS, WAVE)]
     assert counts == [1, 6, 24, 1]
+    assert components_of(SPARSE | {"active": 3}, 4) == 3
 
 
 def test_too_many_components_are_refused():

@@ -11,6 +11,7 @@ from analyses.fitted_baselines import FITTED, boosted_trees, greedy_tree, networ
 from analyses.in_context_baselines import (
     BASELINES,
     averaging,
+    joint_ridge,
     lasso,
     lasso_weights,
     least_squares,
@@ -57,6 +58,23 @@ def test_ridge_is_scikit_learns(penalty):
 def test_ridge_without_a_penalty_to_speak_of_is_least_squares():
     x, y, _ = linear_prompts(20, 8, 4)
     assert_close(ridge(x, y, 1e-9)[:, :4], least_squares(x, y)[:, :4], atol=1e-3, rtol=0)
+
+
+def test_joint_ridge_is_ridge_where_inputs_are_the_only_features():
+    x, y, _ = linear_prompts(5, 8, 3, noise=0.1)
+    assert torch.equal(joint_ridge(x, y, 0.2), ridge(x, y, 0.2))
+
+
+@pytest.mark.parametrize("linear", [True, False])
+def test_joint_ridge_is_scikit_learns_on_inputs_and_waves(linear):
+    x, y, _ = linear_prompts(2, 9, 1, noise=0.3)
+    found = joint_ridge(x, y, 0.3, linear=linear, frequencies=(3.0, 5.0))
+    waves = [wave(f * x) for f in (3.0, 5.0) for wave in (torch.sin, torch.cos)]
+    features = torch.cat([x, *waves] if linear else waves, dim=2)
+    for prompt in range(2):
+        fitted = Ridge(alpha=0.3, fit_intercept=False).fit(features[prompt, :8], y[prompt, :8])
+        expected = float(fitted.predict(features[prompt, 8:])[0])
+        assert found[prompt, 8] == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("penalty", [0.3, 0.03, 0.001])
@@ -158,6 +176,11 @@ def test_networks_train_as_if_alone():
         (lasso, -1.0, "lasso:-1.0: the penalty must lie above 0"),
         (lasso, math.nan, "lasso:nan: the penalty must lie above 0"),
         (nearest, 0, "nearest:0: at least 1 neighbour"),
+        (ridge, math.inf, "ridge:inf: the penalty must lie above 0 and be finite"),
+        (lasso, math.inf, "lasso:inf: the penalty must lie above 0 and be finite"),
+        (joint_ridge, -1.0, "joint_ridge:-1.0: the penalty must lie above 0"),
+        (network, -1, "network:-1: at least 1 step is needed"),
+        (boosted_trees, 0, "boosted_trees:0: at least 1 tree is needed"),
     ],
 )
 def test_numbers_out_of_range_are_refused(predict, number, message):

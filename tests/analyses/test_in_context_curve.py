@@ -1,40 +1,16 @@
+"""Errors by number of examples, beside baselines on the same prompts."""
+
 import math
 from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 
 from analyses import InContextCurve
-from analyses.in_context_curve import bootstrap
-from analyses.in_context_prompts import most_frequent, pairs_of
+from analyses.in_context_errors import bootstrap
 from analyses.plots import Figure, as_data
-from hooks import Snapshot, build
-from hooks.edit import Edit
-from interp.tasks.function_classes import FunctionClasses
-from tests.planted import config_for
-
-TASK = {"d": 3, "pairs": 8, "test_prompts": 400}
-MIXED = {"classes": [{"family": "dense"}, {"family": "sparse", "nnz": 1}]}
-
-
-def task_of(**options):
-    return FunctionClasses.model_validate(TASK | options)
-
-
-def untrained(task, split="test", count=None):
-    """A model that was never trained, on prompts of a task."""
-    model = build(config_for(task.sizes), task.sizes, seed=0)
-    return Snapshot.of(model, task.examples(split, count, 0))
-
-
-def always(snapshot, answer):
-    """The model made to answer one number."""
-    constant = {
-        "unembed.W_U": lambda weights: torch.zeros_like(weights),
-        "unembed.b_U": lambda weights: torch.full_like(weights, answer),
-    }
-    return snapshot.edited(Edit(parameters=constant))
+from tests.analyses.prompted import MIXED, always, task_of, untrained
+from tests.sweeps import drawn
 
 
 def test_a_model_that_answers_zero_has_the_error_of_the_zero_predictor():
@@ -73,26 +49,6 @@ def test_nothing_beats_bayes_on_its_own_mixture():
     assert (mean[place] <= mean[1:] + 0.02).all()
 
 
-def test_classes_are_told_apart():
-    result = InContextCurve.measure(untrained(task_of(**MIXED)))
-    assert result.groups == ("dense", "sparse")
-    assert result.prompts.sum() == 400
-    assert result.error("lasso", "sparse")[2] < result.error("lasso", "dense")[2]
-
-
-@pytest.mark.parametrize(
-    ("split", "groups"),
-    [
-        ("scale", ("scale 0.3", "scale 1", "scale 3", "scale 10")),
-        ("sparsity", ("nnz 1", "nnz 2", "nnz 3")),
-        ("combination", ("alpha 0", "alpha 0.5", "alpha 1")),
-    ],
-)
-def test_prompts_of_other_splits_are_grouped_by_what_tells_them_apart(split, groups):
-    snapshot = untrained(task_of(**MIXED, alphas=[0, 0.5, 1]), split)
-    assert InContextCurve.measure(snapshot, baselines=["zero"]).groups == groups
-
-
 def test_each_group_is_divided_by_its_own_mean_square():
     result = InContextCurve.measure(
         always(untrained(task_of(), "scale"), 0.0), baselines=["least_squares"]
@@ -101,28 +57,28 @@ def test_each_group_is_divided_by_its_own_mean_square():
     np.testing.assert_allclose(result.errors[:, 1, 4:], 0, atol=1e-6)
 
 
-def test_a_label_can_be_asked_for():
-    result = InContextCurve.measure(untrained(task_of(**MIXED), "scale"), baselines=[], by="class")
-    assert (result.by, result.groups) == ("class", ("dense", "sparse"))
-
-
-def test_a_single_class_gives_its_name():
-    of_two = untrained(task_of(**MIXED, weights=[0, 1]))
-    for snapshot, name in ((untrained(task_of()), "dense"), (of_two, "sparse")):
-        result = InContextCurve.measure(snapshot, baselines=[])
-        assert (result.by, result.groups) == ("", (name,))
-
-
 def test_bayes_is_passed_over_without_an_exact_prior():
     task = task_of(classes=[{"family": "decision_tree"}])
     assert "bayes" not in InContextCurve.measure(untrained(task)).curves
 
 
-def test_slow_baselines_take_the_first_prompts_only():
+def test_slow_baselines_have_errors_of_every_group():
     names = ["greedy_tree", "boosted_trees:3", "network:5"]
-    result = InContextCurve.measure(untrained(task_of(test_prompts=60)), baselines=names)
+    task = task_of(**MIXED, weights=[0.98, 0.02], test_prompts=60)
+    result = InContextCurve.measure(untrained(task), baselines=names)
     assert result.curves == ("model", *names)
     assert np.isfinite(result.errors).all()
+
+
+def test_the_excess_over_a_slow_baseline_is_on_its_own_prompts():
+    snapshot = always(untrained(task_of(test_prompts=300)), 0.0)
+    result = InContextCurve.measure(snapshot, baselines=["greedy_tree"])
+    some = InContextCurve.measure(
+        snapshot.on(snapshot.examples.head(50)), baselines=["greedy_tree"]
+    )  # which are all that the tree is given
+    expected = (some.error() - some.error("greedy_tree")) * some.scale[0] / result.scale[0]
+    np.testing.assert_allclose(result.excess(), expected)
+    assert abs(result.error() - result.matched[0, 1]).max() > 0.01
 
 
 def test_a_number_after_a_name_is_its_option():
@@ -139,6 +95,7 @@ def test_another_steps_baselines_are_taken_over():
     second = InContextCurve.measure(snapshot, reference=planted)
     np.testing.assert_array_equal(second.errors[:, 1:], planted.errors[:, 1:])
     np.testing.assert_array_equal(second.errors[:, 0], first.errors[:, 0])
+    np.testing.assert_array_equal(second.matched, first.matched)
 
 
 @pytest.mark.parametrize(
@@ -183,6 +140,58 @@ def test_a_group_names_its_part_of_the_summary():
     ]  # fmt: skip
 
 
+WAVES = {"d": 1, "classes": [{"family": "dense"}, {"family": "sinusoid"}]}
+
+
+def test_joint_ridge_fits_combinations_that_bayes_does_not():
+    task = task_of(**WAVES, alphas=[0.5], test_prompts=800)
+    result = InContextCurve.measure(
+        untrained(task, "combination"), baselines=["joint_ridge:1e-6", "bayes", "ridge"]
+    )
+    assert result.error("joint_ridge:1e-6")[7] < 1e-3
+    assert min(result.error("bayes")[7], result.error("ridge")[7]) > 0.05
+
+
+def test_the_ratio_is_to_the_error_of_joint_ridge():
+    snapshot = untrained(task_of(**WAVES, alphas=[0.5]), "combination")
+    result = InContextCurve.measure(snapshot, at=[7])
+    assert result.joint == "joint_ridge"
+    expected = result.error()[7] / result.error("joint_ridge")[7]
+    assert result.summary()["ratio_7"] == result.ratio()[7] == expected
+
+
+def test_for_linear_classes_the_ratio_is_to_ridge_alone():
+    result = InContextCurve.measure(untrained(task_of(**MIXED)))
+    assert (result.joint, "joint_ridge" in result.curves) == ("ridge", False)
+    np.testing.assert_allclose(result.ratio(), result.error() / result.error("ridge"))
+    assert not any("ratio" in name for name in result.summary())
+
+
+@pytest.mark.parametrize(
+    "family", [{"family": "sinusoid", "frequency": [1, 2]}, {"family": "decision_tree"}]
+)
+def test_joint_ridge_is_passed_over_where_features_are_not_known(family):
+    task = task_of(d=1, classes=[{"family": "dense"}, family])
+    result = InContextCurve.measure(untrained(task), baselines=["ridge", "joint_ridge"])
+    assert (result.curves, result.joint) == (("model", "ridge"), "")
+    assert np.isnan(result.ratio()).all()
+
+
+def test_the_title_names_the_group_that_it_quotes():
+    several = InContextCurve.measure(untrained(task_of(**MIXED)), baselines=["zero"], at=[1])
+    alone = InContextCurve.measure(untrained(task_of()), baselines=["zero"], at=[2])
+    titles = [drawn(each.plot())["layout"]["title"]["text"] for each in (several, alone)]
+    assert titles[0].startswith("Error on dense after 1 example: ")
+    assert titles[1].startswith("Error after 2 examples: ")
+
+
+def test_the_whole_band_is_shown():
+    result = InContextCurve.measure(untrained(task_of()), baselines=["zero"])
+    wide = replace(result, high=result.errors + 7)
+    top = drawn(wide.plot())["layout"]["yaxis"]["range"][1]
+    assert top > wide.high[:, 0].max()
+
+
 def test_the_table_has_a_row_a_group_curve_and_number_of_examples():
     frame = InContextCurve.measure(untrained(task_of(**MIXED)), baselines=["zero"]).to_frame()
     assert len(frame) == 2 * 2 * 8
@@ -198,80 +207,3 @@ def test_curves_differ_in_dash_or_width():
     styles = {(each["color"], each.get("dash"), each["width"]) for each in drawn}
     assert len(styles) == len(drawn) == 8
     assert max(each["width"] for each in drawn) == drawn[-1]["width"]  # the model, on top
-
-
-def test_where_answers_are_classes_errors_are_shares_of_wrong_ones():
-    snapshot = untrained(task_of())
-    examples = snapshot.examples
-    classes = replace(examples, targets=(examples.targets > 0).long())
-    result = InContextCurve.measure(snapshot.on(classes))
-    expected = (classes.targets[:, ::2] != 0).double().mean(0)  # one output: always class 0
-    np.testing.assert_allclose(result.error(), expected)
-    assert result.curves == ("model", "most_frequent")
-    assert result.unit == "share of wrong answers"
-
-
-def test_the_most_frequent_answer_is_that_of_earlier_pairs():
-    answers = torch.tensor([[2, 1, 1, 2, 2, 0]])
-    assert most_frequent(answers).tolist() == [[0, 2, 1, 1, 1, 2]]
-
-
-def test_scored_positions_may_differ_by_prompt():
-    examples = task_of(test_prompts=2).examples("test", None, 0)
-    scored = torch.zeros_like(examples.scored)
-    scored[0, [0, 4]], scored[1, [2, 6]] = True, True
-    found = pairs_of(replace(examples, scored=scored), None)
-    assert found.targets.tolist() == [
-        examples.targets[0, [0, 4]].tolist(), examples.targets[1, [2, 6]].tolist()
-    ]  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"at": [8]}, r"at = \[8\]: give numbers of examples from 0 to 7, the context"),
-        ({"at": [-1]}, r"at = \[-1\]: give numbers"),
-        ({"at": []}, r"at = \[\]: give numbers"),
-        ({"baselines": ["spline"]}, "baselines: no 'spline'; there are zero, .*bayes"),
-        ({"baselines": ["zero:3"]}, "baselines: 'zero:3': zero takes no number"),
-        ({"baselines": ["bayes:3"]}, "baselines: 'bayes:3': bayes takes no number"),
-        ({"baselines": ["nearest:x"]}, "baselines: 'nearest:x': nearest takes a whole number"),
-        ({"baselines": ["ridge:"]}, "baselines: 'ridge:': ridge takes a number"),
-        ({"by": "depth"}, "labels has no 'depth'; this task provides: none"),
-        ({"confidence": 1.0}, "confidence = 1.0"),
-    ],
-)
-def test_options_that_are_wrong_are_refused(options, message):
-    with pytest.raises(ValueError, match=rf"\A[^\n]*{message}[^\n]*\Z"):
-        InContextCurve.measure(untrained(task_of(test_prompts=5)), **options)
-
-
-@pytest.mark.parametrize("field", ["inputs", "targets"])
-@pytest.mark.parametrize("value", [math.nan, math.inf])
-def test_values_that_are_not_finite_are_refused(field, value):
-    snapshot = untrained(task_of(test_prompts=5))
-    spoiled = getattr(snapshot.examples, field).clone()
-    spoiled[2, 0] = value
-    examples = replace(snapshot.examples, **{field: spoiled})
-    with pytest.raises(ValueError, match=f"{field} hold NaN or infinity"):
-        InContextCurve.measure(snapshot.on(examples))
-
-
-def test_prompts_of_different_lengths_are_refused():
-    snapshot = untrained(task_of(test_prompts=5))
-    scored = snapshot.examples.scored.clone()
-    scored[0, 0] = False
-    with pytest.raises(ValueError, match="all scored at the same number of positions"):
-        InContextCurve.measure(snapshot.on(replace(snapshot.examples, scored=scored)))
-
-
-def test_examples_that_are_no_prompts_are_refused(snapshot):
-    with pytest.raises(ValueError, match="InContextCurve needs a task with the constants pairs"):
-        InContextCurve.measure(snapshot)
-
-
-@pytest.mark.parametrize(("name", "message"), [("spline", "no 'spline'"), ("model", "no 'x'")])
-def test_an_unknown_curve_or_group_is_refused(name, message):
-    result = InContextCurve.measure(untrained(task_of(test_prompts=5)), baselines=["zero"])
-    with pytest.raises(ValueError, match=message):
-        result.error(name, None if name == "spline" else "x")

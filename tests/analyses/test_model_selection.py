@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -103,7 +104,7 @@ def test_seeds_of_a_setting_are_averaged_and_their_distance_is_told():
 
 def test_there_is_a_group_for_each_value_of_each_split():
     by_split = {each: FOUND.splits.count(each) for each in FOUND.splits}
-    assert by_split == {"test": 2, "combination": 7, "scale": 4, "sparsity": 3}
+    assert by_split == {"test": 2, "combination": 7, "scale": 2 * 4, "sparsity": 3}
     nnz = [value for split, value in zip(FOUND.splits, FOUND.values, strict=True)
            if split == "sparsity"]  # fmt: skip
     assert nnz == [1, 2, 3]
@@ -117,13 +118,66 @@ def test_the_summary_tells_what_mixing_costs():
     assert summary["sparse_pure"] == pytest.approx(errors[1, 2])
     assert summary["in_class"] == pytest.approx(errors[:2, 1].mean())
     # Of a constant answer the error is largest where y is smallest.
-    assert summary["scale_largest_at"] == "scale 0.3"
+    assert summary["scale_largest_at"] in ("dense, scale 0.3", "sparse, scale 0.3")
+
+
+def test_values_that_lead_back_into_training_are_inside():
+    inside = [name for name, out in zip(FOUND.groups, FOUND.outside, strict=True) if not out]
+    assert inside == [
+        "dense", "sparse", "alpha 0", "alpha 1", "dense, scale 1", "sparse, scale 1",
+        "nnz 1", "nnz 3",
+    ]  # fmt: skip
+
+
+def test_the_largest_error_of_a_split_is_one_from_outside():
+    wild = FOUND.errors.copy()
+    wild[~FOUND.outside] = 1e6
+    summary = replace(FOUND, errors=wild).summary()
+    assert summary["sparsity_largest_at"] == "nnz 2"
+    largest = [value for name, value in summary.items() if name.endswith("_largest")]
+    assert len(largest) == 3
+    assert 1e6 not in largest
+
+
+def test_a_split_that_never_leaves_training_has_no_largest_error():
+    summary = replace(FOUND, outside=np.zeros_like(FOUND.outside)).summary()
+    assert not any("largest" in name for name in summary)
+
+
+def test_scales_are_told_apart_by_class():
+    rows = [row for row, split in enumerate(FOUND.splits) if split == "scale"]
+    assert [FOUND.kinds[row] for row in rows] == ["dense"] * 4 + ["sparse"] * 4
+    np.testing.assert_allclose(FOUND.values[rows], [0.3, 1, 3, 10] * 2, rtol=1e-6)
+
+
+def test_ratios_are_to_ridge_on_the_features_of_all_classes():
+    runs = {"mixed": answering(1.0, [1, 1], d=1, classes=WAVE)}
+    found = measured(runs, references=["zero", "joint_ridge"])
+    np.testing.assert_allclose(found.ratios, found.curve_errors / found.curve_errors[:, [2]])
+    combined = np.array([split == "combination" for split in found.splits]) & found.outside
+    summary = found.summary()
+    assert summary["combination_ratio"] == pytest.approx(found.ratios[combined, 0, 5].max())
+    inside = found.in_class[:, 5]
+    assert summary["in_class_ratio"] == pytest.approx(inside[0] / inside[2])
+    figure = drawn(found.figures()["ratio"])
+    (own,) = [each for each in figure["data"] if each["name"] == "dense 0.5, sinusoid 0.5"]
+    np.testing.assert_allclose(own["y"], found.ratios[2:9, 0, 5])
+    low, high = figure["layout"]["yaxis"]["range"]
+    assert low < np.log10(own["y"]).min() < np.log10(own["y"]).max() < high
+
+
+def test_without_known_features_there_is_no_ratio():
+    classes = [{"family": "dense"}, {"family": "decision_tree", "depth": 2}]
+    found = measured({"mixed": answering(1.0, [1, 1], classes=classes)})
+    assert (found.joint, "ratio" in found.figures()) == ("", False)
+    assert np.isnan(found.ratios).all()
+    assert "combination_ratio" not in found.summary()
 
 
 def test_the_table_has_the_error_inside_beside_every_error():
     frame = FOUND.to_frame()
     assert len(frame) == len(FOUND.groups) * 5 * 6
-    row = frame[(frame["group"] == "scale 10") & (frame["curve"] == "dense alone")].iloc[2]
+    row = frame[(frame["group"] == "dense, scale 10") & (frame["curve"] == "dense alone")].iloc[2]
     assert row["in_class"] == pytest.approx(FOUND.in_class[0, 2])
     assert row["to zero"] == 0
 
@@ -151,7 +205,8 @@ def test_without_references_the_summary_tells_of_models_alone():
 def test_errors_outside_are_drawn_beside_those_inside():
     figure = drawn(FOUND.figures()["scale"])
     headings = [note["text"] for note in figure["layout"]["annotations"]]
-    assert headings == ["on scale", "on the classes trained on"]
+    assert headings == ["on dense", "on sparse", "on the classes trained on"]
+    assert figure["layout"]["title"]["text"].startswith("Errors after 1 example on values made")
 
 
 def test_distances_are_those_of_the_mixture():

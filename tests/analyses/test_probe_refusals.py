@@ -1,5 +1,7 @@
 """What `ProbeAccuracy` refuses, with the remedy."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -14,9 +16,14 @@ PAIRS = torch.cartesian_prod(torch.arange(7), torch.arange(7), torch.tensor([7])
 
 def test_a_reference_with_other_options_is_refused(snapshot):
     other = ProbeAccuracy.measure(snapshot, labels="a")
-    for changed in ({"labels": "b"}, {"seed": 1}, {"penalties": (1.0,)}):
+    options: tuple[dict[str, Any], ...] = (
+        {"labels": "b"},
+        {"labels": "a", "seed": 1},
+        {"labels": "a", "penalties": (1.0,)},
+    )
+    for changed in options:
         with pytest.raises(ValueError, match="on the same examples with the same options"):
-            ProbeAccuracy.measure(snapshot, reference=other, **({"labels": "a"} | changed))
+            ProbeAccuracy.measure(snapshot, reference=other, **changed)
 
 
 def test_a_reference_on_other_examples_is_refused(snapshot):

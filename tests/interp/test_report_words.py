@@ -6,10 +6,14 @@ import pandas as pd
 import pytest
 from markupsafe import Markup
 
+from analyses.layout import line
+from analyses.multiples import multiples
 from interp.report.captions import caption, panel_captions
 from interp.report.cards import Card, arranged
+from interp.report.cards import card as drawn_as
 from interp.report.page import curves, drawn_together, unit
 from interp.report.sections import _trace, readable, spread
+from interp.report.sweep_page import _value
 from interp.report.tables import shown
 from interp.results import saved
 
@@ -49,6 +53,20 @@ def test_a_slider_keeps_first_and_last_of_many_steps():
 def test_a_card_without_a_neighbour_takes_the_row():
     cards = arranged([card(False), card(False), card(False), card(True)])
     assert [each.is_wide for each in cards] == [False, False, True, True]
+
+
+@pytest.mark.parametrize(("names", "is_wide"), [(["one"], False), (["one", "two"], True)])
+def test_a_drawing_of_several_panels_takes_the_row(names, is_wide):
+    panels = {name: [line([0, 1], [2, 3], "curve", {})] for name in names}
+    drawing = multiples(panels, title="Title", axes=("x", "y"))
+    assert drawn_as(drawing, "slug").is_wide == is_wide
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [([1.0, 0.0], "[1, 0]"), ((0.9, 0.98), "[0.9, 0.98]"), (0.1, "0.1")]
+)
+def test_a_list_that_varies_keeps_its_brackets(value, text):
+    assert _value(value) == text
 
 
 def test_numbers_that_never_change_are_not_drawn_over_training():

@@ -1,44 +1,22 @@
-import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
 from sklearn.linear_model import LogisticRegression
+from torch.testing import assert_close
 
 from analyses import InContextCurve
 from hooks import Snapshot, build
 from interp.experiment import Experiment
 from interp.randomness import generator
-from interp.tasks.factor_images import drawn_maps, map_pool, random_network, unravelled
-from interp.tasks.factor_labels import FactorLabels
+from interp.sweep import load_sweep
+from interp.tasks.factor_maps import drawn_maps, map_pool
 from interp.train import train
+from tests.interp.tasks.images import SMALL, shown, task_of
 from tests.planted import config_for
-
-SMALL = {"factors": {"hue": 4, "shape": 3, "size": 2}, "pairs": 4, "d": 8, "test_prompts": 300}
-
-
-def task_of(**options):
-    return FactorLabels.model_validate(SMALL | options)
 
 
 def answers_of(batch):
     return batch["targets"][:, ::2]
-
-
-def shown(task, batch):
-    """Values of the factors of the images in noiseless prompts, by their vectors."""
-    every = unravelled(torch.arange(24), task.values)
-    network = random_network(task.values, task.d, task.difficulty, task.seed)
-    distances = torch.cdist(batch["inputs"][:, ::2], network.embed(every)[None])
-    assert distances.amin(2).max() < 1e-2  # each is one of them
-    return every[distances.argmin(2)]
-
-
-def saved(tmp_path, **arrays):
-    path = tmp_path / "images.npz"
-    every = np.stack([np.arange(60) % 3, np.arange(60) // 3 % 2], axis=1)
-    drawn = np.random.default_rng(0).normal(size=(60, 5))
-    np.savez(path, **{"embeddings": drawn, "factors": every} | arrays)
-    return str(path)
 
 
 def test_a_prompt_is_images_and_labels_by_turns():
@@ -80,6 +58,21 @@ def test_training_and_test_share_the_pool_and_fresh_does_not():
     assert task.examples("fresh", None, 0).label("map").unique().tolist() == [-1]
 
 
+def test_a_pool_of_0_stands_for_maps_drawn_anew():
+    zero, none = (task_of(maps=maps) for maps in (0, None))
+    assert_close(zero.data(50, generator(0)), none.data(50, generator(0)), rtol=0, atol=0)
+    assert zero.examples("test", None, 0).label("map").unique().tolist() == [-1]
+    assert zero.constants == none.constants
+
+
+def test_a_sweep_reaches_maps_drawn_anew(tmp_path):
+    path = tmp_path / "sweep.toml"
+    path.write_text('base = "factor-labels"\n[vary]\n"task.maps" = [1, 0]\n')
+    tasks = [member.task for member in load_sweep(path).members().values()]
+    assert [task.constants["maps"] for task in tasks] == [1, 0]
+    assert [task.constants["chance"] for task in tasks] == [0.625, 0.25]
+
+
 def test_maps_are_permutations_of_each_factors_values():
     pool = drawn_maps((4, 3), 500, generator(0))
     assert torch.equal(pool[:, 0].sort(1).values, torch.arange(4).expand(500, 4))
@@ -95,11 +88,6 @@ def test_held_out_images_are_never_trained_on():
     kinds = [{tuple(row) for row in each.tolist()} for each in (trained, tested)]
     assert [len(each) for each in kinds] == [19, 5]
     assert not kinds[0] & kinds[1]
-
-
-def test_a_file_is_written_with_defaults_and_read_again(tmp_path):
-    task = FactorLabels(file=saved(tmp_path), pairs=4)
-    assert FactorLabels.model_validate(task.model_dump(exclude_none=True)) == task
 
 
 @pytest.mark.parametrize("factors", [{"a": 4, "b": 3, "c": 2}, {"a": 15, "b": 15}])
@@ -132,13 +120,6 @@ def test_vectors_have_mean_zero_and_variance_one():
     inputs = task_of(noise=0.0, held_out=0).data(3000, generator(0))["inputs"][:, ::2]
     assert inputs.mean((0, 1)).abs().max() < 0.1
     assert (inputs.std((0, 1)) - 1).abs().max() < 0.1
-
-
-def test_chance_is_the_best_without_context():
-    examples = task_of(test_prompts=8000).examples("fresh", None, 0)
-    share = (examples.targets[:, ::2] == 0).double().mean()
-    assert task_of().constants["chance"] == pytest.approx((1 / 4 + 1 / 3 + 1 / 2) / 3)
-    assert share == pytest.approx(task_of().constants["chance"], abs=0.02)
 
 
 def test_labels_name_the_factors_of_the_last_image():
@@ -185,59 +166,21 @@ def test_it_can_be_trained_on(train_prompts, tmp_path):
     assert {"test.accuracy", "test.late_accuracy", "fresh.late_accuracy"} < set(metrics)
 
 
-def test_a_file_brings_vectors_and_factors(tmp_path):
-    task = FactorLabels(file=saved(tmp_path), pairs=4, noise=0.0)
-    assert (task.values, task.names, task.width) == ((3, 2), ("factor_0", "factor_1"), 5)
-    drawn = np.random.default_rng(0).normal(size=(60, 5)).astype(np.float32)
-    inputs = task.data(30, generator(0))["inputs"][:, ::2].reshape(-1, 5)
-    assert {tuple(row) for row in inputs.tolist()} <= {tuple(row) for row in drawn.tolist()}
-
-
-@pytest.mark.parametrize(
-    ("arrays", "message"),
-    [
-        ({"embeddings": np.zeros((59, 5))}, r"are wanted, got \[59, 5\] and \[60, 2\]"),
-        ({"embeddings": np.zeros(60)}, r"are wanted, got \[60\] and \[60, 2\]"),
-        ({"embeddings": np.zeros((60, 5), dtype=int)}, "real embeddings and whole factors"),
-        ({"factors": np.zeros((60, 2))}, "real embeddings and whole factors"),
-        ({"factors": np.zeros((60, 2), dtype=int)}, "factor 0, 1 has a single value"),
-        ({"factors": np.full((60, 2), -1)}, "factors hold negative values"),
-        ({"embeddings": np.full((60, 5), np.nan)}, "embeddings hold NaN or infinity"),
-        ({"embeddings": np.zeros((0, 5)), "factors": np.zeros((0, 2), dtype=int)}, "no images"),
-        ({"embeddings": np.array([{"a": 1}] * 60)}, r"no npz of plain arrays \(Object arrays"),
-    ],
-)
-def test_a_file_that_is_wrong_is_refused_in_one_line(arrays, message, tmp_path):
-    path = saved(tmp_path, **arrays)
-    with pytest.raises(ValidationError, match=rf"file: {path}[^\n]*{message}"):
-        FactorLabels(file=path, pairs=4)
-
-
-def test_a_file_without_its_arrays_is_refused(tmp_path):
-    np.savez(tmp_path / "other.npz", repre=np.zeros((4, 4)))
-    with pytest.raises(ValidationError, match=r"lacks .*it needs embeddings, factors"):
-        FactorLabels(file=str(tmp_path / "other.npz"))
-
-
-def test_a_file_of_another_format_is_refused(tmp_path):
-    (tmp_path / "text.npz").write_text("text")
-    with pytest.raises(ValidationError, match="no npz of plain arrays"):
-        FactorLabels(file=str(tmp_path / "text.npz"))
-
-
-def test_a_file_that_is_missing_is_refused():
-    with pytest.raises(FileNotFoundError, match=r"file: nowhere\.npz does not exist"):
-        FactorLabels(file="nowhere.npz")
-
-
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"factors": {"a": 1, "b": 3}}, "factors: a has fewer than 2 values"),
         ({"factors": {}}, "at least 1 item"),
         ({"d": 3}, "d 3 is less than 4 labels"),
-        ({"pairs": 6}, "pairs 6 are more than 5 images: set repeats = true"),
-        ({"maps": 0}, "maps"),
+        ({"pairs": 6}, "pairs 6 are more than the 5 test images that held_out 0.2 leaves: lower"),
+        ({"held_out": 0.9}, "pairs 4 are more than the 2 training images that held_out 0.9 leaves"),
+        ({"pairs": 25, "held_out": 0}, "pairs 25 are more than the 24 images there are: lower"),
+        ({"repeats": True, "held_out": 0.999}, "held_out 0.999 leaves no training images: lower"),
+        ({"repeats": True, "held_out": 0.001}, "held_out 0.001 leaves no test images: raise it"),
+        ({"maps": -1}, "maps"),
+        ({"maps": 10**11}, "maps 100000000000 are more than 8333333: lower it, or 0 draws them"),
+        ({"factors": {"a": 10**5, "b": 10**5}, "d": 10**5}, "factors make 10000000000 images"),
+        ({"train_prompts": 10**8}, "train_prompts: 23.8 GiB of vectors, over 16: leave it out"),
         ({"difficulty": 0}, "difficulty"),
         ({"held_out": 1}, "held_out"),
         ({"file": "x.npz"}, "file brings its own factors and vectors"),

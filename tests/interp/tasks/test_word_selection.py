@@ -1,3 +1,6 @@
+import itertools
+from collections import Counter
+
 import pytest
 import torch
 from pydantic import ValidationError
@@ -88,6 +91,49 @@ def preferring(tokens):
     for strength, token in enumerate(tokens, start=1):
         logits[..., token] = strength
     return logits
+
+
+def lists_of(rule):
+    """Each list of words that a prompt of a rule may show, as often as it is likely."""
+    kind, value = rule.split()
+    for categories in itertools.permutations(WORDS, 4):
+        places = range(4) if kind == "category" and value not in categories else [None] * 4
+        for place in places:
+            put_in = [value if at == place else name for at, name in enumerate(categories)]
+            for order in itertools.permutations(range(4)):
+                yield tuple(WORDS[name][2 * at] for name, at in zip(put_in, order, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("rules", "rounded"),
+    [
+        (("position", "category", "length"), 0.295),
+        (("category", "length"), 0.321),
+        (("length",), 0.5),
+        (("position",), 0.25),
+        (("category",), 0.25),
+        (("length", "position"), 0.333),
+    ],
+)
+def test_chance_is_the_best_guess_from_a_list_alone(rules, rounded):
+    names, votes = rule_names(rules), Counter()
+    for rule in names:
+        votes.update((words, expected(rule, words)) for words in lists_of(rule))
+    best = Counter()
+    for (words, _), count in votes.items():
+        best[words] = max(best[words], count)
+    chance = WordSelection(rules=rules).constants["chance"]
+    assert chance == pytest.approx(best.total() / votes.total(), rel=1e-12)
+    assert chance == pytest.approx(rounded, abs=5e-4)
+
+
+def test_the_longest_word_is_as_often_right_as_chance_says():
+    examples = WordSelection(test_prompts=8000, pairs=2).examples("test", None, 0)
+    assert examples.words is not None
+    last = [words[-5:-1] for words in examples.words]
+    places = [max(range(4), key=lambda at: len(words[at])) for words in last]
+    share = (torch.tensor(places) == examples.label("answer")).double().mean()
+    assert share == pytest.approx(examples.constants["chance"], abs=0.02)  # 3.9 deviations
 
 
 def test_only_words_of_the_list_compete():
