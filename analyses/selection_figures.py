@@ -110,7 +110,7 @@ def _distances(found: "ModelSelection") -> Figure:
         if np.isfinite(apart[:, curve]).all()
     ]
     return multiples(
-        {"": curves}, axes=(ALONG["sparsity"], DISTANCE),
+        {"": curves}, axes=(ALONG["sparsity"], DISTANCE), xaxis={"dtick": 1},
         title=f"Predictions of {found.names[found.mixture]} after {examples_of(found.at)}, how "
         "far from those of others",
     )  # fmt: skip

@@ -19,7 +19,7 @@ from interp.report.tables import Overview, settings
 from interp.results import Saved, saved
 from interp.run import Run
 
-UNITS = {"loss": "nats", "accuracy": "fraction right"}
+UNITS = {"loss": "nats", "accuracy": "fraction right", "error": "over that of answering 0"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,7 +99,7 @@ def curves(metrics: pd.DataFrame | None, marks: dict[str, float]) -> tuple[Card,
             metrics["step"].to_numpy(),
             {curve: metrics[column] for curve, column in columns.items()},
             title=f"{told} over training",
-            axes=("step (optimiser updates)", unit(name)),
+            axes=("step (optimiser updates)", unit(name, metrics)),
             log_y=name == "loss",
         )
         cards.append(card(plots.mark_steps(figure, marks), f"metric-{index + 1}"))
@@ -129,8 +129,13 @@ def capital(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def unit(name: str) -> str:
-    """The title of a metric's axis: its name, and its unit where that is known."""
+def unit(name: str, columns: Iterable[str]) -> str:
+    """The title of a metric's axis: its name, and its unit where that is known.
+
+    Where errors are recorded too, answers are real numbers, and the loss is no entropy.
+    """
     metric = name.removesuffix(" by kind")
+    is_real = any(each.rpartition(".")[2] == "error" for each in columns)
     known = UNITS.get(metric.rpartition(" ")[2])
+    known = "squared error" if is_real and known == "nats" else known
     return f"{metric} ({known})" if known else metric

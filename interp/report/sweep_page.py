@@ -153,7 +153,7 @@ def curves(members: Members) -> tuple[Card, ...]:
         figure = multiples(
             panels, columns=columns_of(axes, settings),
             title=f"{capital(drawing)} over training, a curve a run",
-            axes=("step (updates)", unit(drawing)),
+            axes=("step (updates)", unit(drawing, known)),
             yaxis={"type": "log"} if drawing == "loss" else {},
         )  # fmt: skip
         cards.append(card(figure, f"metric-{index + 1}", is_wide=True))

@@ -143,7 +143,11 @@ def test_kinds_of_a_metric_are_drawn_together_and_apart_from_the_whole():
     ],
 )
 def test_an_axis_tells_the_unit_of_a_metric_that_has_one(drawing, title):
-    assert unit(drawing) == title
+    assert unit(drawing, ["test.loss"]) == title
+
+
+def test_the_loss_of_real_answers_is_no_entropy():
+    assert unit("loss", ["step", "test.loss", "test.error"]) == "loss (squared error)"
 
 
 def test_a_lone_curve_is_named_in_the_heading():
