@@ -3,8 +3,9 @@
     python docs/tables/data_mixtures.py [RUNS [PART ...]]
 
 Trains what is missing below RUNS (runs/mixtures by default), one thread. Parts, all by default:
-in-context-linear (the stored run, seconds), and the sweeps function-mixture and linear-and-sine
-(nine models each, of 30,000 and 20,000 updates; `interp sweep NAME --dry-run` estimates the time).
+in-context-linear (the stored run, seconds), the sweeps function-mixture and linear-and-sine (nine
+models each, of 30,000 and 20,000 updates; `interp sweep NAME --dry-run` estimates the time), and
+longer, the mixture of the former for 60,000.
 """
 
 import sys
@@ -14,13 +15,17 @@ import numpy as np
 
 import interp
 from analyses import InContextCurve, ModelSelection
+from interp import load_experiment, train
 from interp.device import prepare_process
+from interp.run import Run
 from interp.sweep import SweepFolder, load_sweep
 from interp.sweep_results import LazySeries, members_of, sweep_table
 from interp.sweeping import train_sweep
+from interp.train import is_done_with, training_of
 
-LINEAR = "in-context-linear"
+LINEAR, LONGER = "in-context-linear", "longer"
 SWEEPS = {"function-mixture": (1, 2, 3, 4, 8), "linear-and-sine": (2, 4, 8, 13)}
+STEPS, SEEDS = 60000, 3  # of `longer`
 QUOTED = {"function-mixture": 2, "linear-and-sine": 13}  # examples, for distances and extremes
 
 
@@ -31,6 +36,22 @@ def stored() -> None:
     row(LINEAR, *(f"k = {k}" for k in range(found.errors.shape[2])))
     for name in found.curves:
         row(name, *(f"{each:.3f}" for each in found.error(name)))
+
+
+def longer(root: Path) -> None:
+    """Errors of mixtures that are trained for twice as long, a row a seed."""
+    name = "function-mixture"
+    base = load_experiment(name)
+    training = training_of(base).model_copy(update={"steps": STEPS})
+    row("run", f"(k = {QUOTED[name]})")
+    for seed in range(SEEDS):
+        experiment = base.model_copy(update={"training": training}).with_seed(seed)
+        path = root / f"s{seed}"
+        run = Run(path) if is_done_with(path, experiment) else train(experiment, path)
+        found = InContextCurve.measure(run.snapshot(), baselines=())
+        errors = found.errors[:, 0, QUOTED[name]]
+        told = zip(found.groups, errors, strict=True)
+        row(path.name, *(f"{group} {error:.3f}" for group, error in told))
 
 
 def measured(folder: SweepFolder, at: int) -> ModelSelection:
@@ -86,9 +107,12 @@ def main() -> None:
     """Trains, measures, prints."""
     prepare_process(1)
     root = Path(sys.argv[1] if len(sys.argv) > 1 else "runs/mixtures")
-    for name in sys.argv[2:] or (LINEAR, *SWEEPS):
+    for name in sys.argv[2:] or (LINEAR, *SWEEPS, LONGER):
         if name == LINEAR:
             stored()
+            continue
+        if name == LONGER:
+            longer(root / name)
             continue
         found = measured(train_sweep(load_sweep(name), root / name), QUOTED[name])
         curves(found, SWEEPS[name])
