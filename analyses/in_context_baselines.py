@@ -153,7 +153,7 @@ BASELINES: dict[str, Callable[..., Y]] = {
 
 
 def _check_penalty(name: str, penalty: float) -> None:
-    if penalty == 0:
+    if penalty == 0 and name in ("ridge", "lasso"):
         raise ValueError(f"{name}:{penalty}: the penalty must lie above 0; 0 is least_squares")
     if not 0 < penalty < math.inf:
         raise ValueError(f"{name}:{penalty}: the penalty must lie above 0 and be finite")

@@ -187,4 +187,6 @@ def check_penalties(penalties: Sequence[float]) -> None:
         ValueError: See above.
     """
     if not penalties or not all(0 < each < math.inf for each in penalties):
-        raise ValueError(f"penalties are {list(penalties)}; give at least one, each above 0")
+        raise ValueError(
+            f"penalties are {list(penalties)}; give at least one, each above 0 and finite"
+        )

@@ -84,10 +84,11 @@ def questions(
         else:
             targets[name] = [None if isinstance(target, str) else target for target in found]
     if not targets or (left_out and not is_choosy):
-        for name, reason in left_out.items():
-            also = f" (and {len(left_out) - 1} more labels)" if len(left_out) > 1 else ""
-            raise ValueError(f"label '{name}': {reason}{also}")
-        raise ValueError("labels: none to probe; name one or give an array")
+        if not left_out:
+            raise ValueError("labels: none to probe; name one or give an array")
+        name, reason = next(iter(left_out.items()))
+        also = f" (and {len(left_out) - 1} more labels)" if len(left_out) > 1 else ""
+        raise ValueError(f"label '{name}': {reason}{also}")
     return Questions(targets, split, index, left_out)
 
 

@@ -5,7 +5,7 @@
 Trains what is missing below RUNS (runs/mixtures by default), one thread. Parts, all by default:
 in-context-linear (the stored run, seconds), the sweeps function-mixture and linear-and-sine (nine
 models each, of 30,000 and 20,000 updates; `interp sweep NAME --dry-run` estimates the time), and
-longer, the mixture of the former for 60,000.
+longer, seed 0 of the former's mixture for 60,000.
 """
 
 import sys
@@ -25,7 +25,7 @@ from interp.train import is_done_with, training_of
 
 LINEAR, LONGER = "in-context-linear", "longer"
 SWEEPS = {"function-mixture": (1, 2, 3, 4, 8), "linear-and-sine": (2, 4, 8, 13)}
-STEPS, SEEDS = 60000, 3  # of `longer`
+STEPS = 60000  # of `longer`
 QUOTED = {"function-mixture": 2, "linear-and-sine": 13}  # examples, for distances and extremes
 
 
@@ -39,19 +39,16 @@ def stored() -> None:
 
 
 def longer(root: Path) -> None:
-    """Errors of mixtures that are trained for twice as long, a row a seed."""
+    """Errors of the mixture of dense and sparse, seed 0, trained for twice as long."""
     name = "function-mixture"
     base = load_experiment(name)
     training = training_of(base).model_copy(update={"steps": STEPS})
-    row("run", f"(k = {QUOTED[name]})")
-    for seed in range(SEEDS):
-        experiment = base.model_copy(update={"training": training}).with_seed(seed)
-        path = root / f"s{seed}"
-        run = Run(path) if is_done_with(path, experiment) else train(experiment, path)
-        found = InContextCurve.measure(run.snapshot(), baselines=())
-        errors = found.errors[:, 0, QUOTED[name]]
-        told = zip(found.groups, errors, strict=True)
-        row(path.name, *(f"{group} {error:.3f}" for group, error in told))
+    experiment = base.model_copy(update={"training": training})
+    run = Run(root) if is_done_with(root, experiment) else train(experiment, root)
+    found = InContextCurve.measure(run.snapshot(), baselines=())
+    row("prompts", f"k = {QUOTED[name]}")
+    for group, curve in zip(found.groups, found.errors[:, 0], strict=True):
+        row(group, f"{curve[QUOTED[name]]:.3f}")
 
 
 def measured(folder: SweepFolder, at: int) -> ModelSelection:
@@ -75,6 +72,15 @@ def everywhere(found: ModelSelection, at: int) -> None:
     errors = found.curve_errors[..., at]
     for split, group, cells in zip(found.splits, found.groups, errors, strict=True):
         row(split, group, *(f"{each:.3f}" for each in cells))
+
+
+def ratios(found: ModelSelection, at: int) -> None:
+    """Errors over those of ridge on the features of all classes, inside and on combinations."""
+    row("split", "prompts", *found.names, f"(k = {at})")
+    told = zip(found.splits, found.groups, found.ratios[..., at], strict=True)
+    for split, group, cells in told:
+        if split in ("test", "combination"):
+            row(split, group, *(f"{each:,.2f}" for each in cells[: len(found.names)]))
 
 
 def inside(found: ModelSelection) -> list[int]:
@@ -117,6 +123,7 @@ def main() -> None:
         found = measured(train_sweep(load_sweep(name), root / name), QUOTED[name])
         curves(found, SWEEPS[name])
         everywhere(found, QUOTED[name])
+        ratios(found, QUOTED[name])
         by_seed(found, QUOTED[name])
         distances(found, QUOTED[name])
 

@@ -24,6 +24,7 @@ PRESET = "factor-labels"
 SEEDS = (0, 1, 2)
 WARM_UP = 1000  # updates on a single map
 LATE = 500  # updates on the hard task before a late reset
+COMMON = (0, 500, 1000, 1500, 2000, 3000, 4000, 5000)  # steps
 MOVED = (1500, 3000)  # steps, both on the plateau of most
 PROBED = 6000  # prompts, of which a quarter are held out
 LEVELS = (0.7, 0.9)  # accuracies of the last four labels
@@ -108,7 +109,7 @@ def components(run: Run, strategy: str) -> None:
 
 
 def papers_probe(run: Run, strategy: str) -> None:
-    """The weights component as Adam's probe reads it, and the final stream that it reads from."""
+    """The weights component after a quarter of the blocks, as Adam's probe reads it, by 1,000 steps."""
     found = []
     for snapshot in probed(run, strategy, run.steps[::2]):
         scores = WeightsComponent.measure(snapshot, forms=("identity", "alone"), method="adam")
@@ -122,7 +123,7 @@ def common_part(strategy: str, runs: Sequence[Run]) -> None:
     found = []
     for run in runs:
         shares = []
-        for snapshot in probed(run, strategy, run.steps[::2], prompts=500):
+        for snapshot in probed(run, strategy, COMMON, prompts=500):
             (final,) = snapshot.cache(
                 f"blocks.{snapshot.config.n_layers - 1}.hook_resid_post"
             ).values()
@@ -178,7 +179,7 @@ def main(folder: Path, seeds: Sequence[int]) -> None:
     for name, run in runs:
         if name in BY_ADAM:
             papers_probe(run, name)
-    row("strategy", "common part of the final stream over the rest of it, every 1,000 steps")
+    row("strategy", *COMMON, "common part of the final stream over the rest of it")
     for name in STRATEGIES:
         common_part(name, [run for strategy, run in runs if strategy == name])
     row("strategy", "seed", f"loss at step {WARM_UP}", f"moved from step {MOVED[0]} to {MOVED[1]}")

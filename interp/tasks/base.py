@@ -45,7 +45,7 @@ class Task(BaseModel):
 
     @property
     def constants(self) -> dict[str, Any]:
-        """Facts that analyses need; `chance` is the accuracy of guessing."""
+        """Facts that analyses need; `chance` is the best accuracy without looking."""
         raise NotImplementedError
 
     @property

@@ -58,7 +58,10 @@ def facts_outside(
 def values_inside(
     classes: Sequence[FunctionClass], shares: Sequence[float], d: int
 ) -> dict[str, tuple[float, ...]]:
-    """By split, the numbers at which its functions are of a class that is trained on."""
+    """By split, the numbers at which its functions are of a class that is trained on.
+
+    A range of frequencies may overlap itself times 0.5 or 2: such prompts count as outside.
+    """
     trained = [each for each, share in zip(classes, shares, strict=True) if share > 0]
     wave = next((each for each in classes if isinstance(each, Sinusoid)), None)
     counts = {_nnz(each, d) for each in trained if isinstance(each, LINEAR)}
