@@ -109,7 +109,7 @@ def components(run: Run, strategy: str) -> None:
 
 
 def papers_probe(run: Run, strategy: str) -> None:
-    """The weights component after a quarter of the blocks, as Adam's probe reads it, by 1,000 steps."""
+    """The weights component after a quarter of the blocks, as Adam's probe reads it."""
     found = []
     for snapshot in probed(run, strategy, run.steps[::2]):
         scores = WeightsComponent.measure(snapshot, forms=("identity", "alone"), method="adam")
