@@ -21,7 +21,7 @@ from jaxtyping import Bool, Float, Int
 from analyses.layout import PALETTE, plain
 from analyses.multiples import Trace, multiples, ticks
 from analyses.result import Drawing, SweepResult
-from analyses.settings import setting_name, settings_of
+from analyses.settings import axis_name, setting_name, settings_of, shown
 from analyses.sweep_scalars import at_end, has_failed
 from hooks import Series
 
@@ -156,11 +156,16 @@ class PlateauLengths(SweepResult):
     def figures(self) -> Mapping[str, Drawing]:
         """Lengths by setting; lengths against what the component gained or lost."""
         names = [setting_name(self.axes, each) for each in self.settings]
-        medians = [f"{name}: {self.median(self.setting == i)}" for i, name in enumerate(names)]
-        told = "; ".join(medians) if len(medians) <= 4 else f"{len(medians)} settings"
+        medians = [self.median(self.setting == place) for place in range(len(names))]
+        told = "; ".join(f"{name}: {each}" for name, each in zip(names, medians, strict=True))
+        if len(names) > 4:
+            told = f"{medians[0]} steps ({names[0]}) to {medians[-1]} ({names[-1]})"
+        is_one = len(self.axes) == 1
+        labels = [shown(each[0]) for each in self.settings] if is_one else names
         difficulty = multiples(
-            {"": self._dots(self.setting.astype(np.float64))}, xaxis=ticks(names),
-            title=f"Median plateau, {told}", axes=("setting", "length (steps)"),
+            {"": self._dots(self.setting.astype(np.float64))}, xaxis=ticks(labels),
+            title=f"Median plateau, {told}",
+            axes=(axis_name(self.axes[0], self.axes) if is_one else "setting", "length (steps)"),
         )  # fmt: skip
         component = multiples(
             {"": self._dots(self.growth)},

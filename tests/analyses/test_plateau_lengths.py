@@ -115,3 +115,15 @@ def test_runs_that_were_not_measured_are_refused():
 def test_an_unknown_component_is_refused():
     with pytest.raises(ValueError, match=r"the table has no 'Other\.thing'"):
         measured(component="Other.thing")
+
+
+def test_one_axis_is_named_and_its_values_stand_at_the_ticks():
+    layout = drawn(measured().figures()["difficulty"])["layout"]
+    assert layout["xaxis"]["ticktext"] == ["1", "9"]
+    assert "lr" in layout["xaxis"]["title"]["text"]
+
+
+def test_of_many_settings_the_heading_tells_the_first_and_the_last():
+    table = planted([(each, 100 * each, 900, 0.9, 0.5) for each in (1, 2, 3, 4, 5)])
+    title = drawn(measured(table).figures()["difficulty"])["layout"]["title"]["text"]
+    assert "100 steps (lr 1) to 500 (lr 5)" in title.replace("<br>", " ")
