@@ -144,6 +144,7 @@ def test_what_does_not_fit_is_named(imported, tmp_path, content, message):
         ({"act_fn": "solu"}, "config: act_fn: Input should be 'relu', 'gelu'"),
         ({"use_local_attn": True}, "use_local_attn is True in the config; the token model"),
         ({"attn_scale": 1.0}, "attn_scale is 1.0 in the config"),
+        ({"attn_coeff": 0.5}, "attn_coeff is 0.5 in the config; this option is unknown here"),
         ({"positional_embedding_type": "rotary"}, "but pos_embed.W_pos is there"),
         ({"positional_embedding_type": "shortformer"}, "positional_embedding_type: Input should"),
     ],
