@@ -15,7 +15,7 @@ from analyses.result import Finding, Result, SeriesResult
 from hooks import Examples, Series, Snapshot
 from hooks.finite import first_not_finite
 from interp.attempts import Attempt, Missed, attempted
-from interp.jobs import Job, experiment_digest
+from interp.jobs import Basis, Job
 from interp.results import (
     Header,
     is_current,
@@ -160,17 +160,17 @@ def results_digest(run: Run, names: Sequence[str]) -> str:
     return digest.hexdigest()[:16]
 
 
-def digest_of(run: Run, hashes: Mapping[int, str]) -> str:
+def digest_of(run: Run, basis: Basis) -> str:
     """A hash of all that a series result may read of a run.
 
     That are task, model and data seed, checkpoints (by their hashes, the damaged ones among them:
     another result is due when one is put back) and metrics.
     """
-    metrics, experiment = run.path / "metrics.jsonl", run.experiment
+    metrics = run.path / "metrics.jsonl"
     facts = [
-        experiment_digest(experiment),
-        experiment.seeds.data,
-        list(hashes.items()),
+        basis.experiment,
+        run.experiment.seeds.data,
+        list(basis.hashes.items()),
         hashlib.sha256(metrics.read_bytes() if metrics.is_file() else b"").hexdigest(),
     ]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]

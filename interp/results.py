@@ -31,13 +31,24 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from analyses import ANALYSES
 from analyses.result import Analysis, Finding
-from interp.run import Run, write_whole
+from interp.run import write_whole
 
 Header = dict[str, Any]
 HEADER = "__header__"  # the member of a file that holds its JSON
 STRAY = (
     "allow_pickle"  # a member that older versions wrote beside the arrays under NumPy 2.0 and 2.1
 )
+AGAIN = "; run `interp analyze` again"
+# What some entries of a header are called in messages.
+CALLED = {
+    "experiment": "task or model",
+    "against": "reference checkpoint",
+    "fields": "version of its class",
+    "run": "state of the run",
+    "results": "state of what it reads",
+    "runs": "state of the members",
+    "missing": "number of members",
+}
 PLAIN = re.compile(r"[A-Za-z0-9_-]{1,80}")
 
 
@@ -71,58 +82,78 @@ class Saved:
     path: Path
     steps: tuple[int, ...]
 
-    def load(self, step: int | None = None) -> Any:
-        """The result of a step, by default the last; an instance of `cls`."""
+    def file(self, step: int | None = None) -> Path:
+        """The file of a step, by default the last, or of a whole run or sweep.
+
+        Raises:
+            ValueError: The step has no result.
+        """
+        if step is not None and step not in self.steps:
+            there = ", ".join(map(str, self.steps)) or "none: it is of the whole"
+            raise ValueError(f"{self.path}: no result of step {step}; steps: {there}")
         if not self.steps:
-            return read_result(self.path / f"{self.split}.npz", self.cls)[0]
-        step = self.steps[-1] if step is None else step
-        return read_result(self.path / f"{step}.npz", self.cls)[0]
+            return self.path / f"{self.split}.npz"
+        return self.path / f"{self.steps[-1] if step is None else step}.npz"
+
+    def load(self, step: int | None = None) -> Any:
+        """The result of a step, by default the last; an instance of `cls`.
+
+        Raises:
+            ValueError: There is none, it is damaged, or of another version of the class.
+        """
+        return read_result(self.file(step), self.cls)[0]
 
 
 def saved(folder: Folder, names: Sequence[str] = tuple(ANALYSES)) -> list[Saved]:
     """Everything saved of some analyses for a run, or for a whole sweep, in their order.
 
-    The task's own split comes before those that an analysis names.
+    The task's own split comes before those that an analysis names. Of a folder of which no file can
+    be read a warning tells. What is listed need not hold any more: `interp.holding` looks at that.
     """
-    found = []
+    found, faults = find_saved(folder, names)
+    for why in faults:
+        warnings.warn(f"passed over: {why}", stacklevel=2)
+    return found
+
+
+def find_saved(folder: Folder, names: Sequence[str]) -> tuple[list[Saved], list[str]]:
+    """What is saved, and of each folder that cannot be read, why."""
+    found, faults = [], []
     for name in names:
         later = getattr(ANALYSES[name], "splits", ())
         places = sorted((folder.path / "results" / name).glob("*-*/"))
         for place in sorted(places, key=lambda place: place.name.rpartition("-")[0] in later):
             files = sorted(place.glob("*.npz"))
-            facts = _split_and_options(files) if files else None
-            if facts:
-                steps = tuple(sorted(int(file.stem) for file in files if file.stem.isdigit()))
-                found.append(Saved(ANALYSES[name], name, *facts, place, steps))
-    return found
+            if not files:
+                continue
+            try:
+                split, options = _split_and_options(files)
+            except ValueError as error:
+                faults.append(str(error))
+                continue
+            steps = tuple(sorted(int(file.stem) for file in files if file.stem.isdecimal()))
+            found.append(Saved(ANALYSES[name], name, split, options, place, steps))
+    return found, faults
 
 
-def _split_and_options(files: Sequence[Path]) -> tuple[str, dict[str, Any]] | None:
-    """Split and options of the results in a folder; nothing, and a warning, if none can be read."""
+def _split_and_options(files: Sequence[Path]) -> tuple[str, dict[str, Any]]:
+    """Split and options of the results in a folder, from the first file that can be read.
+
+    Raises:
+        ValueError: There is none.
+    """
     why = ""
     for file in files:
         try:
             header = read_header(file)
         except ValueError as error:
-            why = str(error)
+            why = why or str(error)
             continue
         split, options = header.get("split"), header.get("options")
         if isinstance(split, str) and isinstance(options, dict):
             return split, options
-        why = f"{file} does not say split and options; run `interp analyze` again"
-    warnings.warn(f"passed over: {why}", stacklevel=4)
-    return None
-
-
-def saved_scalars(run: Run, name: str) -> pd.DataFrame:
-    """Saved summaries of an analysis by step (column `step`); empty where there are none.
-
-    Where several splits or options were measured, those of the first.
-    """
-    for each in saved(run, [name]):
-        if each.steps:
-            return scalars(each)
-    return pd.DataFrame()
+        why = why or str(_damaged(file, "its header does not say split and options"))
+    raise ValueError(why)
 
 
 def scalars(each: Saved) -> pd.DataFrame:
@@ -175,13 +206,8 @@ def read_result(path: Path, cls: Analysis) -> tuple[Finding, Header]:
         ValueError: The file is damaged, of another version of the class, or holds a value or an
             array of another shape than the class has.
     """
-    content = _read(path)
-    header, values = _described(path, content.pop(HEADER, None))
-    if STRAY not in header.get("fields", ()):
-        content.pop(STRAY, None)
-    fields = {name: _frozen(value) for name, value in values.items()} | content
-    _check_fields(path, cls, fields)
-    return cls(**fields), header
+    header, fields = _parts(path)
+    return _made(path, cls, fields), header
 
 
 def read_header(path: Path) -> Header:
@@ -193,20 +219,48 @@ def read_header(path: Path) -> Header:
     return _described(path, _read(path, only=HEADER).get(HEADER))[0]
 
 
+def read_current(path: Path, cls: Analysis, header: Header) -> Finding:
+    """The result in a file, if every byte of it is as it was written and its header is this one.
+
+    Raises:
+        ValueError: It is damaged, or of something else; the message names what.
+    """
+    stored, fields = _parts(path)
+    wanted = json.loads(json.dumps(header))
+    if not wanted.keys() <= stored.keys():
+        raise ValueError(f"{path} is of an older version{AGAIN}")
+    other = [CALLED.get(name, name) for name in stored if stored[name] != wanted.get(name)]
+    if other:
+        raise ValueError(f"{path} is of another {', '.join(other)}{AGAIN}")
+    return _made(path, cls, fields)
+
+
 def current(path: Path, cls: Analysis, header: Header) -> Finding | None:
-    """The result in a file, if every byte of it is as it was written and its header is this one."""
-    if not path.is_file():
-        return None
+    """The result in a file, or nothing where `read_current` refuses it."""
     try:
-        found, stored = read_result(path, cls)
+        return read_current(path, cls, header) if path.is_file() else None
     except ValueError:
         return None
-    return found if stored == json.loads(json.dumps(header)) else None
 
 
 def is_current(path: Path, cls: Analysis, header: Header) -> bool:
     """Whether a file holds, undamaged, the result that this header describes."""
     return current(path, cls, header) is not None
+
+
+def _parts(path: Path) -> tuple[Header, dict[str, Any]]:
+    """Header and fields of a file."""
+    arrays = _read(path)
+    header, values = _described(path, arrays.pop(HEADER, None))
+    if STRAY not in header.get("fields", ()):
+        arrays.pop(STRAY, None)
+    return header, {name: _frozen(value) for name, value in values.items()} | arrays
+
+
+def _made(path: Path, cls: Analysis, fields: Mapping[str, Any]) -> Finding:
+    """The result that a file's fields make."""
+    _check_fields(path, cls, fields)
+    return cls(**fields)
 
 
 def _read(path: Path, only: str | None = None) -> dict[str, np.ndarray]:
@@ -238,7 +292,7 @@ def _described(path: Path, stored: np.ndarray | None) -> tuple[Header, dict[str,
 
 
 def _damaged(path: Path, why: str) -> ValueError:
-    return ValueError(f"{path} is damaged ({why}); run `interp analyze` again")
+    return ValueError(f"{path} is damaged ({why}){AGAIN}")
 
 
 def _check_fields(path: Path, cls: Analysis, fields: Mapping[str, Any]) -> None:
@@ -256,8 +310,7 @@ def _check_fields(path: Path, cls: Analysis, fields: Mapping[str, Any]) -> None:
     if not needed <= fields.keys() <= known.keys():
         differing = ", ".join(sorted((needed - fields.keys()) | (fields.keys() - known.keys())))
         raise ValueError(
-            f"{path}: of another version of {cls.__name__}, which differs in {differing}; "
-            "run `interp analyze` again"
+            f"{path} is of another version of {cls.__name__}, which differs in {differing}{AGAIN}"
         )
     with jaxtyped("context"):  # the same axis name is the same size in all fields
         for name, value in fields.items():
@@ -266,8 +319,8 @@ def _check_fields(path: Path, cls: Analysis, fields: Mapping[str, Any]) -> None:
             except ValidationError:
                 shape = f"an array {list(value.shape)}" if isinstance(value, np.ndarray) else ""
                 raise ValueError(
-                    f"{path}: {name} of {cls.__name__} is {shape or repr(value)[:80]}, which is "
-                    "not its type or shape; run `interp analyze` again"
+                    f"{path} is damaged ({name} of {cls.__name__} is {shape or repr(value)[:80]}, "
+                    f"which is not its type or shape){AGAIN}"
                 ) from None
 
 

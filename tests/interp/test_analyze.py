@@ -5,7 +5,8 @@ import pytest
 
 from analyses import FourierCircuit, FourierSpectrum, GrokkingPhases, WeightNorms
 from interp import experiment as experiments
-from interp.analyze import OF_RUNS, analyze, trace
+from interp.analyze import analyze, trace
+from interp.holding import OF_RUNS
 from interp.results import saved, scalars
 from interp.run import Run
 from interp.train import train
@@ -136,8 +137,13 @@ def test_without_metrics_weights_are_measured_and_what_needs_metrics_says_so(fol
 
 
 def test_an_unknown_analysis_is_refused_with_those_there_are(folder):
-    with pytest.raises(ValueError, match="no analysis 'Fourier'; there are GrokkingPhases"):
-        analyze(Run(folder), ["Fourier"])
+    with pytest.raises(ValueError, match="no analysis 'Tree'; there are GrokkingPhases"):
+        analyze(Run(folder), ["Tree"])
+
+
+def test_a_misspelt_analysis_is_refused_with_the_nearest(folder):
+    with pytest.raises(ValueError, match=r"did you mean FourierSpectrum( or \w+)*\?"):
+        analyze(Run(folder), ["FourierSpectrm"])
 
 
 def test_options_of_the_experiment_are_used_and_kept_apart(folder):
