@@ -194,12 +194,35 @@ def reference_step(cls: type[Result], steps: Sequence[int]) -> int | None:
     return {"first": steps[0], "last": steps[-1], None: None}[cls.reference]
 
 
+def of_steps(cls: object) -> type[Result]:
+    """The class, if its results are of single steps.
+
+    Raises:
+        TypeError: It is no analysis.
+        ValueError: It describes a whole run, or a sweep.
+    """
+    if not (isinstance(cls, type) and issubclass(cls, Finding)):
+        raise TypeError(f"a trace takes a class of results, such as FourierSpectrum; got {cls!r}")
+    if issubclass(cls, SweepResult):
+        raise ValueError(f"{cls.__name__} describes a whole sweep, which has no steps to trace")
+    if not issubclass(cls, Result):
+        raise ValueError(f"{cls.__name__} describes a whole run: call its measure(series)")
+    return cls
+
+
 def trace(series: Series, cls: type[Result], **options: Any) -> pd.DataFrame:
     """An analysis' scalars at every step of a series, measured in memory.
 
     Returns:
         One row a step: `step`, then the summary's columns.
+
+    Raises:
+        TypeError: `cls` is no analysis.
+        ValueError: It describes a whole run or sweep, or the series has no steps.
     """
+    cls = of_steps(cls)
+    if not series.steps:
+        raise ValueError("this series has no steps: no checkpoint was kept")
     examples = series.examples(cls.splits[0], cls.count)
     against, reference = reference_step(cls, series.steps), None
     if against is not None:

@@ -9,22 +9,30 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from difflib import get_close_matches
 from typing import Any
 
 import pandas as pd
 
 from analyses import ANALYSES
 from analyses.options import check_options
-from analyses.result import Analysis, Finding, Result, SeriesResult, SweepResult, missing
+from analyses.result import (
+    Analysis,
+    Finding,
+    Result,
+    SeriesResult,
+    SweepResult,
+    missing,
+    of_steps,
+)
 from hooks import Series
 from interp.attempts import Attempt, Outcome, outcome, refuse
-from interp.jobs import Job, hashes_of, jobs_of
+from interp.holding import OF_RUNS
+from interp.jobs import Job, basis_of, jobs_of, options_of
 from interp.lock import alone
 from interp.measuring import SeriesJob, digest_of, measure, measure_all, measure_series
-from interp.results import is_current, read_result
-from interp.run import Run
-
-OF_RUNS = [name for name, cls in ANALYSES.items() if not issubclass(cls, SweepResult)]
+from interp.results import current
+from interp.run import Run, check_run
 
 
 def analyze(
@@ -49,12 +57,13 @@ def analyze(
             after all else is measured, an analysis refuses a step, or a checkpoint that others are
             measured against is damaged.
     """
+    check_run(run, "interp.analyze")
     chosen = {name: find_analysis(name) for name in (OF_RUNS if names is None else _read_by(names))}
     asked = () if names is None else tuple(chosen)
     _refuse_sweeps(chosen)
     with alone(run.path), _named(run):
-        hashes = hashes_of(run)
-        intact = _intact(run, tuple(hashes))
+        basis = basis_of(run)
+        intact = _intact(run, tuple(basis.hashes))
         series = replace(run.series(), steps=tuple(intact))
         lacking = {
             name: _lacking(run, series, cls) or _not_by_default(run, series, name, asked)
@@ -65,17 +74,17 @@ def analyze(
             job
             for name, cls in applying.items()
             if issubclass(cls, Result)
-            for job in jobs_of(run, cls, name, hashes)
+            for job in jobs_of(run, cls, name, basis)
         ]
         attempts: list[Attempt] = []
         for step, made in measure_all(series, jobs):
             attempts += made
             on_step(step)
-        digest = digest_of(run, [hashes[step] for step in intact])
+        digest = digest_of(run, basis)
         without = tuple(step for step, is_finite in intact.items() if not is_finite)
         for name, cls in applying.items():
             if issubclass(cls, SeriesResult):
-                job = SeriesJob(run, cls, name, digest)
+                job = SeriesJob(run, cls, name, options_of(run, cls, name), digest)
                 attempts.append(measure_series(job, series, without))
         refuse(attempts)
         _check_references(jobs, series.steps)
@@ -90,23 +99,32 @@ def trace(run: Run, analysis: Analysis | str, **options: Any) -> pd.DataFrame:
     Args:
         run: A run.
         analysis: A result class, or its name.
-        options: Options of its `measure`.
+        options: Options of its `measure`; the experiment's own where they are not given.
 
     Returns:
-        One row a step: `step`, then the summary's columns.
+        One row a step: `step`, then the summary's columns. Its `attrs` hold `split` and `options`.
+
+    Raises:
+        TypeError: `run` is something other than a run, or `analysis` than an analysis.
+        ValueError: The analysis is of a whole run or sweep, an option is unknown, or no checkpoint
+            was kept.
     """
-    cls = find_analysis(analysis) if isinstance(analysis, str) else analysis
-    if not issubclass(cls, Result):
-        raise ValueError(f"{cls.__name__} describes a whole run: call its measure(run.series())")
+    check_run(run, "interp.trace", "of a Series: analyses.trace(series, ...)")
+    cls = of_steps(find_analysis(analysis) if isinstance(analysis, str) else analysis)
     name = next((name for name, known in ANALYSES.items() if known is cls), cls.__name__)
-    job, series = Job(run, cls, name, cls.splits[0], options, hashes_of(run)), run.series()
+    options = (options_of(run, cls, name) if name in ANALYSES else {}) | options
     check_options(cls, options)
+    job, series = Job(run, cls, name, cls.splits[0], options, basis_of(run)), run.series()
+    if not series.steps:
+        raise ValueError(f"{run.path}: no checkpoints; train it with `interp train`")
     examples = series.examples(job.split, cls.count)
     measured: dict[int, Finding] = {}
     for step in sorted(series.steps, key=lambda step: step != job.against):
-        measured[step] = _read(job, step) or measure(job, series.snapshot(step, examples), measured)
-    rows = [{"step": step} | measured[step].summary() for step in series.steps]
-    return pd.DataFrame(rows)
+        found = current(job.path(step), cls, job.header(step))
+        measured[step] = found or measure(job, series.snapshot(step, examples), measured)
+    frame = pd.DataFrame([{"step": step} | measured[step].summary() for step in series.steps])
+    frame.attrs = {"split": job.split_name, "options": options}
+    return frame
 
 
 def find_analysis(name: str) -> Analysis:
@@ -116,7 +134,9 @@ def find_analysis(name: str) -> Analysis:
         ValueError: There is none; the message lists those there are.
     """
     if name not in ANALYSES:
-        raise ValueError(f"no analysis '{name}'; there are {', '.join(ANALYSES)}")
+        near = get_close_matches(name, ANALYSES)
+        meant = f"did you mean {' or '.join(near)}? " if near else ""
+        raise ValueError(f"no analysis '{name}'; {meant}there are {', '.join(ANALYSES)}")
     return ANALYSES[name]
 
 
@@ -205,8 +225,3 @@ def _not_by_default(run: Run, series: Series, name: str, names: Sequence[str]) -
     snapshot = series.snapshot(series.steps[-1], series.examples(count=1))
     lacking = missing(cls, snapshot, cls.by_default)
     return f"unasked, needs {'; '.join(lacking)}; --only {name} asks for it" if lacking else ""
-
-
-def _read(job: Job, step: int) -> Finding | None:
-    path = job.path(step)
-    return read_result(path, job.cls)[0] if is_current(path, job.header(step)) else None

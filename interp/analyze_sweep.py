@@ -5,8 +5,9 @@ from collections.abc import Callable, Mapping, Sequence
 
 from analyses import ANALYSES
 from analyses.result import SweepResult
-from interp.analyze import OF_RUNS, analyze, find_analysis
+from interp.analyze import analyze, find_analysis
 from interp.attempts import Outcome, outcome, refuse
+from interp.holding import OF_RUNS
 from interp.lock import alone
 from interp.run import Run
 from interp.sweep import SweepFolder
@@ -53,9 +54,10 @@ def analyze_sweep(
             is measured, a member or an analysis of the whole refuses.
     """
     members = members_of(folder)
-    if members.missing:
+    unfinished = members.missing - len(members.faults)
+    if unfinished:
         every = len(members.runs) + members.missing
-        left = f"{members.missing} of {every} members are not finished"
+        left = f"{unfinished} of {every} members are not finished"
         warnings.warn(f"{folder.path}: {left}, and are left out", stacklevel=2)
     chosen = {name: find_analysis(name) for name in (ANALYSES if names is None else names)}
     jobs = [
@@ -68,8 +70,9 @@ def analyze_sweep(
     outcomes, faults = _measure_members(members, of_runs, on_run, is_asked=names is not None)
     with alone(folder.path):
         of_all, more = _measure_whole(members, jobs)
-    if faults or more:
-        raise ValueError("; ".join([*faults, *more]))
+    refused = [*members.faults, *faults, *more]
+    if refused:
+        raise ValueError("; ".join(refused))
     return outcomes + of_all
 
 

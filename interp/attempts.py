@@ -2,7 +2,8 @@
 
 A model that has diverged holds NaN or infinity. That is a fact about a run, not an error: what
 cannot be measured at a step is passed over, and a line names analysis, step and hook point. Any
-other refusal (an option that does not fit) is an error, told when all else is measured.
+other refusal (an option that does not fit), and any mistake in an analysis, is an error, told when
+all else is measured.
 """
 
 import math
@@ -73,14 +74,17 @@ def attempted(measure: Callable[[], F], diagnose: Callable[[], str]) -> F | Miss
     """
     try:
         found = measure()
-    except Exception as error:  # each library meets NaN in its own way
+        numbers = [each for each in found.summary().values() if isinstance(each, float)]
+    except Exception as error:  # each library meets NaN in its own way, and each has its mistakes
         why = diagnose()
-        if not why and not isinstance(error, ValueError):
-            raise
-        return Missed(why or str(error), is_error=not why)
-    numbers = [each for each in found.summary().values() if isinstance(each, float)]
+        return Missed(why or in_a_line(error), is_error=not why)
     why = diagnose() if any(map(math.isnan, numbers)) else ""
     return Missed(why) if why else found
+
+
+def in_a_line(error: Exception) -> str:
+    """An error's message, and its kind where that is no refusal but a mistake."""
+    return str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
 
 
 def outcome(name: str, lacking: str, attempts: Sequence[Attempt]) -> Outcome:

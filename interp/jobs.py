@@ -1,8 +1,10 @@
 """What there is to measure: an analysis on a split of a run, and what its results should say.
 
-The hashes of all checkpoints are taken once, and a header is made from them.
+What all results of a run rest on, its checkpoints and its experiment, is hashed once.
 """
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,8 +12,22 @@ from typing import Any
 
 from analyses.options import check_options
 from analyses.result import Analysis, Finding, Result, reference_step
+from interp.experiment import Experiment
 from interp.results import Header, make_header, result_folder
 from interp.run import Run
+
+
+@dataclass(frozen=True)
+class Basis:
+    """What every result of a run rests on.
+
+    Attributes:
+        hashes: The hash of the checkpoint of every kept step, ascending.
+        experiment: A digest of task and model.
+    """
+
+    hashes: Mapping[int, str] = field(hash=False)
+    experiment: str
 
 
 @dataclass(frozen=True)
@@ -19,7 +35,7 @@ class Job:
     """One analysis with its options on one split of one run.
 
     Attributes:
-        hashes: The hash of the checkpoint of every kept step.
+        basis: The run's.
     """
 
     run: Run
@@ -27,7 +43,7 @@ class Job:
     name: str
     split: str | None
     options: Mapping[str, Any] = field(hash=False)
-    hashes: Mapping[int, str] = field(hash=False)
+    basis: Basis
 
     @property
     def key(self) -> Header:
@@ -38,7 +54,7 @@ class Job:
     @property
     def against(self) -> int | None:
         """The step that every other is measured against."""
-        return reference_step(self.cls, tuple(self.hashes))
+        return reference_step(self.cls, tuple(self.basis.hashes))
 
     @property
     def split_name(self) -> str:
@@ -51,9 +67,11 @@ class Job:
 
     def header(self, step: int) -> Header:
         """What that file should say of itself now."""
-        facts: Header = {"split": self.split_name, "checkpoint": self.hashes[step]}
+        hashes = self.basis.hashes
+        facts: Header = {"split": self.split_name, "step": step, "checkpoint": hashes[step]}
+        facts["experiment"] = self.basis.experiment
         if self.against is not None:
-            facts |= {"reference": self.against, "against": self.hashes[self.against]}
+            facts |= {"reference": self.against, "against": hashes[self.against]}
         return make_header(self.cls, self.name, **self.key, **facts)
 
     def is_ready(self, step: int, references: Mapping["Job", Mapping[int, Finding]]) -> bool:
@@ -61,15 +79,21 @@ class Job:
         return self.against in (None, step) or self.against in references[self]
 
 
-def hashes_of(run: Run) -> dict[int, str]:
-    """The hash of the checkpoint of every kept step, ascending."""
-    return {step: run.checkpoint_hash(step) for step in run.steps}
+def basis_of(run: Run) -> Basis:
+    """What every result of a run rests on; reads every checkpoint.
+
+    Raises:
+        ValueError: The experiment is damaged.
+        FileNotFoundError: A file that the task reads is missing.
+    """
+    hashes = {step: run.checkpoint_hash(step) for step in run.steps}
+    return Basis(hashes, experiment_digest(run.experiment))
 
 
-def jobs_of(run: Run, cls: type[Result], name: str, hashes: Mapping[int, str]) -> list[Job]:
+def jobs_of(run: Run, cls: type[Result], name: str, basis: Basis) -> list[Job]:
     """An analysis' jobs on a run: one a split that its task has, with the experiment's options."""
     options, known = options_of(run, cls, name), (None, *run.experiment.task.splits)
-    return [Job(run, cls, name, split, options, hashes) for split in cls.splits if split in known]
+    return [Job(run, cls, name, split, options, basis) for split in cls.splits if split in known]
 
 
 def options_of(run: Run, cls: Analysis, name: str) -> dict[str, Any]:
@@ -81,3 +105,27 @@ def options_of(run: Run, cls: Analysis, name: str) -> dict[str, Any]:
     options = run.experiment.analyses.get(name, {})
     check_options(cls, options)
     return options
+
+
+def experiment_digest(experiment: Experiment) -> str:
+    """A short hash of the task and the model, which decide what a checkpoint computes, and on what.
+
+    It is over values that differ from defaults, so that an option added later, with a default that
+    changes nothing, makes no result stale; and over the files that the task reads.
+
+    Raises:
+        FileNotFoundError: A file that the task reads is missing.
+    """
+    task, model = experiment.task, experiment.model
+    facts = {
+        "task": task.model_dump(mode="json", exclude_defaults=True) | {"name": task.name},
+        "model": model.model_dump(mode="json", exclude_defaults=True) | {"kind": model.kind},
+        "files": [_content(path) for path in task.paths],
+    }
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _content(path: str) -> str:
+    """A hash of a file's bytes."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

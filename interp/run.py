@@ -137,7 +137,7 @@ class Run:
         )
 
     def _saved_scalars(self, analysis: str) -> pd.DataFrame:
-        from interp.results import saved_scalars  # results know runs, so runs cannot import them
+        from interp.holding import saved_scalars  # results know runs, so runs cannot import them
 
         return saved_scalars(self, analysis)
 
@@ -152,6 +152,24 @@ def load(path: str | Path) -> Run:
     if not (path / "experiment.toml").is_file():
         raise FileNotFoundError(f"{path} is not a run folder: it has no experiment.toml")
     return Run(path)
+
+
+def check_run(run: object, call: str, instead: str = "") -> None:
+    """Refuses what is no run.
+
+    Args:
+        run: What was given.
+        call: What takes a run.
+        instead: What takes something else.
+
+    Raises:
+        TypeError: It is no run.
+    """
+    if not isinstance(run, Run):
+        other = f"; {instead}" if instead else ""
+        raise TypeError(
+            f"{call} takes a run, interp.load(FOLDER); got a {type(run).__name__}{other}"
+        )
 
 
 def find_runs(paths: list[Path]) -> list[Run]:

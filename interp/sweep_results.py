@@ -2,15 +2,18 @@
 
     SWEEP/results/<analysis>/sweep-<hash>/sweep.npz
 
-Only members that are finished or failed count. A header holds a hash of their metrics and of the
-saved results that are read, so that a sweep which went on is measured again.
+Only members that are finished or failed count, and whose files can be read. A header holds a hash
+of their experiments, checkpoints and metrics and of the saved results that are read, so that a
+sweep which went on or was changed is measured again.
 """
 
 import hashlib
 import inspect
+import json
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +22,22 @@ import pandas as pd
 from analyses import ANALYSES
 from analyses.result import SweepResult
 from hooks import Series
-from interp.attempts import Attempt, attempted
+from interp.attempts import Attempt, attempted, in_a_line
 from interp.experiment import Experiment
-from interp.results import Header, is_current, make_header, result_folder, saved, write_result
+from interp.holding import last_saved, passed_over, without_place
+from interp.jobs import Basis, basis_of
+from interp.measuring import digest_of as digest_of_run
+from interp.measuring import results_digest
+from interp.results import (
+    Header,
+    Saved,
+    find_saved,
+    is_current,
+    make_header,
+    read_current,
+    result_folder,
+    write_result,
+)
 from interp.run import Run
 from interp.sweep import SweepFolder
 from interp.train import is_done_with
@@ -35,11 +51,18 @@ class Members:
         folder: The sweep.
         runs: Their experiments, by run.
         missing: How many others there are.
+        faults: Why some of those others cannot be read, a line a member.
     """
 
     folder: SweepFolder
     runs: Mapping[Run, Experiment] = field(hash=False)
     missing: int
+    faults: tuple[str, ...] = ()
+
+    @cached_property
+    def bases(self) -> dict[Run, Basis]:
+        """What the results of each run rest on; reads every checkpoint, once."""
+        return {run: basis_of(run) for run in self.runs}
 
 
 class LazySeries(Mapping[str, Series]):
@@ -110,16 +133,36 @@ class SweepJob:
 
 
 def members_of(folder: SweepFolder) -> Members:
-    """The members of a sweep that are finished or failed.
+    """The members of a sweep that are finished or failed, and can be read.
 
     Raises:
         ValueError: There are none.
     """
     every = folder.members()
-    done = {Run(path): each for path, each in every.items() if is_done_with(path, each)}
+    done, faults = {}, []
+    for path, each in every.items():
+        fault = fault_of(Run(path))
+        faults += [fault] if fault else []
+        if not fault and is_done_with(path, each):
+            done[Run(path)] = each
     if not done:
-        raise ValueError(f"{folder.path}: no member is trained yet; run `interp sweep`")
-    return Members(folder, done, len(every) - len(done))
+        why = "; ".join(faults) or f"{folder.path}: no member is trained yet; run `interp sweep`"
+        raise ValueError(why)
+    return Members(folder, done, len(every) - len(done), tuple(faults))
+
+
+def fault_of(run: Run) -> str:
+    """Which file of a run's folder cannot be read, and why; nothing where all can, or none is."""
+    if not run.path.is_dir():
+        return ""
+    try:
+        _ = run.failure, run.metrics()
+        if (run.path / "experiment.toml").is_file():
+            _ = run.experiment
+    except (ValueError, KeyError, TypeError) as error:  # failure.json may hold any JSON
+        told = in_a_line(error)
+        return told if str(run.path) in told else f"{run.path}: {told}"
+    return ""
 
 
 def sweep_table(members: Members, analyses: Sequence[str] = tuple(ANALYSES)) -> pd.DataFrame:
@@ -128,14 +171,15 @@ def sweep_table(members: Members, analyses: Sequence[str] = tuple(ANALYSES)) -> 
     Args:
         members: The sweep's.
         analyses: Those of single runs whose saved scalars are read: of a whole run, or of its last
-            step, on the first of several splits.
+            step, on the first of several splits, with the options of the run's experiment. Those
+            that do not hold (`interp.holding`) are left out, and one warning tells.
 
     Returns:
         Columns `run`, `failure`, `experiment.<field>`, `metrics.<column>` at the last evaluation,
         and `<Analysis>.<scalar>`. An axis whose values are whole tables has a column of its own,
         which tells in what they differ.
     """
-    told = table_axes(members)
+    told, stale = table_axes(members), []
     rows = []
     for run, experiment in members.runs.items():
         row: dict[str, Any] = {"run": run.name, "failure": run.failure}
@@ -144,10 +188,23 @@ def sweep_table(members: Members, analyses: Sequence[str] = tuple(ANALYSES)) -> 
         metrics = run.metrics()
         last = {} if metrics is None else metrics.iloc[-1].to_dict()
         row |= {f"metrics.{name}": value for name, value in last.items()}
-        for each in reversed(saved(run, analyses)):  # so that the first of several stays
-            found = each.load().summary()
-            row |= {f"{each.name}.{name}": value for name, value in found.items()}
+        for name in analyses:
+            try:
+                found = last_saved(run, name, members.bases[run])
+            except ValueError as error:
+                stale.append(str(error))
+                continue
+            scalars = {} if found is None else found.summary()
+            row |= {f"{name}.{scalar}": value for scalar, value in scalars.items()}
         rows.append(row)
+    if stale:
+        place = members.folder.path
+        more = f", and {len(stale) - 1} more" if len(stale) > 1 else ""
+        warnings.warn(
+            f"{place}: saved results that do not hold are left out: {stale[0]}{more}. "
+            f"Run `interp analyze {place}`",
+            stacklevel=2,
+        )
     return pd.DataFrame(rows)
 
 
@@ -167,7 +224,7 @@ def table_axes(members: Members) -> dict[str, dict[Run, str]]:
 
 def measure_sweep(job: SweepJob, table: pd.DataFrame) -> Attempt:
     """Measures and saves a result of a whole sweep."""
-    if is_current(job.path, job.header):
+    if is_current(job.path, job.cls, job.header):
         return Attempt(job.name, None, is_new=False)
     series, axes = LazySeries(list(job.members.runs)), job.members.folder.sweep.axes
     tried = partial(job.cls.measure, table, series, axes=axes, **job.options)
@@ -185,15 +242,40 @@ def digest_of(members: Members, reads: Sequence[str]) -> str:
         members: The sweep's.
         reads: Analyses whose saved results are read.
     """
-    digest = hashlib.sha256()
-    for run in members.runs:
-        digest.update(f"{run.name}\0{run.failure}\0".encode())
-        results = [sorted((run.path / "results" / name).rglob("*.npz")) for name in reads]
-        for file in [run.path / "metrics.jsonl", *(file for each in results for file in each)]:
-            content = file.read_bytes() if file.is_file() else b""
-            digest.update(f"{file.relative_to(run.path).as_posix()}\0{len(content)}\0".encode())
-            digest.update(content)
-    return digest.hexdigest()[:16]
+    facts = [
+        [
+            run.name,
+            run.failure,
+            digest_of_run(run, members.bases[run]),
+            results_digest(run, reads),
+            experiment.model_dump(mode="json", exclude_defaults=True),
+        ]
+        for run, experiment in members.runs.items()
+    ]
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def holding_in_sweep(folder: SweepFolder) -> tuple[list[Saved], str]:
+    """Results of a whole sweep that hold, and one line on the others; see `interp.holding`."""
+    found, faults = find_saved(folder, tuple(ANALYSES))
+    if not found and not faults:
+        return [], ""
+    try:
+        members = members_of(folder)
+    except ValueError as error:
+        return [], passed_over(folder.path, [*faults, str(error)])
+    held = []
+    for each in found:
+        if not issubclass(each.cls, SweepResult):
+            continue
+        job = SweepJob(members, each.cls, each.name, each.options)
+        try:
+            read_current(each.file(), each.cls, job.header)
+        except ValueError as error:
+            faults.append(f"{each.name}: {without_place(error, each.file())}")
+        else:
+            held.append(each)
+    return held, passed_over(folder.path, faults)
 
 
 def _differences(within: Mapping[Run, Mapping[str, Any]]) -> dict[Run, str]:

@@ -12,11 +12,12 @@ import pandas as pd
 
 from analyses import plots
 from analyses.result import SeriesResult
+from interp.holding import holding
 from interp.report.cards import Card, arranged, card
 from interp.report.recipe import Recipe, json_table, recipe
 from interp.report.sections import Section, sections
 from interp.report.tables import Overview, settings
-from interp.results import Saved, saved
+from interp.results import Saved
 from interp.run import Run
 
 UNITS = {"loss": "nats", "accuracy": "fraction right", "error": "over that of answering 0"}
@@ -35,6 +36,7 @@ class RunPage:
         versions: What the run was made with.
         recipe: How to make it again.
         toml: The experiment.
+        passed_over: Which saved results are not on the page, and why; empty where all are.
     """
 
     overview: Overview
@@ -45,6 +47,7 @@ class RunPage:
     versions: dict[str, Any]
     recipe: Recipe
     toml: str
+    passed_over: str
 
     @property
     def kinds(self) -> set[str]:
@@ -53,13 +56,14 @@ class RunPage:
 
 
 def run_page(run: Run, overview: Overview) -> RunPage:
-    """The page of a run.
+    """The page of a run, with the saved results that hold (`interp.holding`).
 
     Raises:
-        ValueError: A saved result is damaged, or holds something that cannot be drawn.
+        ValueError: The run's files are damaged.
     """
-    found, experiment = saved(run), run.experiment
+    (found, stale), experiment = holding(run), run.experiment
     phases = phase_marks(found)
+    drawn, faults = sections(found)
     training = settings(experiment.training) or {"training": "none: imported or constructed"}
     return RunPage(
         overview=overview,
@@ -70,10 +74,11 @@ def run_page(run: Run, overview: Overview) -> RunPage:
             "Training": training | {"seeds": settings(experiment.seeds)},
         },
         curves=curves(run.metrics(), phases),
-        sections=sections(found),
+        sections=drawn,
         versions=json_table(run, "environment.json"),
         recipe=recipe(run),
         toml=experiment.to_toml(),
+        passed_over="; ".join([stale] * bool(stale) + [f"{run.path}: {why}" for why in faults]),
     )
 
 

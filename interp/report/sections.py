@@ -10,6 +10,7 @@ import pandas as pd
 
 from analyses import plots
 from analyses.result import Drawing, Finding, Result
+from interp.attempts import in_a_line
 from interp.report.captions import panel_captions
 from interp.report.cards import Card, arranged, card, sliding_card
 from interp.results import Saved
@@ -56,17 +57,21 @@ class History:
     last: Finding
 
 
-def sections(found: Sequence[Saved]) -> tuple[Section, ...]:
+def sections(found: Sequence[Saved]) -> tuple[tuple[Section, ...], list[str]]:
     """One a saved result; where an analysis has several, titles tell in what they differ.
 
-    Raises:
-        ValueError: A result is damaged, or holds something that cannot be drawn.
+    Returns:
+        The sections, and a line on each result that could not be drawn.
     """
-    made = []
+    made, faults = [], []
     for index, each in enumerate(found, start=1):
-        one, own = section(each, f"result-{index}"), _own(each, found)
+        try:
+            one, own = section(each, f"result-{index}"), _own(each, found)
+        except Exception as error:  # whatever an analysis raises, the others are drawn
+            faults.append(f"{each.name} cannot be drawn: {in_a_line(error)}")
+            continue
         made.append(replace(one, title=f"{one.title}: {own}") if own else one)
-    return tuple(made)
+    return tuple(made), faults
 
 
 def section(each: Saved, slug: str) -> Section:

@@ -1,8 +1,8 @@
 """What a page was made from, as a hash that the page itself carries.
 
 A page whose hash is that of its run now is left as it is. The hash is of bytes, not of times and
-sizes: copying a run changes no page, changing a byte of it does. The checkpoints are not among
-them, for a page is drawn from saved results.
+sizes: copying a run changes no page, changing a byte of it does. The checkpoints are among them,
+for a page shows those results alone that are of today's checkpoints.
 """
 
 import hashlib
@@ -44,7 +44,11 @@ def page_hash(run: Run, overview: Overview, program: str, place: str) -> str:
     """
     digest = hashlib.sha256(json.dumps([program, place, asdict(overview)]).encode())
     results = sorted((run.path / "results").rglob("*.npz"))
-    for file in [*(run.path / name for name in FILES), *results]:
+    checkpoints = [run.checkpoint(step) for step in run.steps] if results else []
+    task_files = map(Path, run.experiment.task.paths)
+    for file in task_files:
+        digest.update(file.read_bytes())
+    for file in [*(run.path / name for name in FILES), *checkpoints, *results]:
         if file.is_file():
             _add(digest, file, run.path)
     return digest.hexdigest()

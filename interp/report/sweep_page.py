@@ -18,8 +18,8 @@ from interp.report.page import capital, drawn_together, unit
 from interp.report.recipe import Recipe, sweep_recipe
 from interp.report.sections import Section, sections
 from interp.report.tables import Overview, brief, settings, shown
-from interp.results import Saved, saved
-from interp.sweep_results import Members, sweep_table
+from interp.results import Saved
+from interp.sweep_results import Members, holding_in_sweep, sweep_table
 from interp.train import is_done_with
 
 POINTS = 60_000  # of all curves of a drawing together
@@ -43,6 +43,7 @@ class SweepPage:
         rows: The runs, each with its own settings.
         recipe: How to make it again.
         toml: The sweep.
+        passed_over: Which saved results are not on the page, and why; empty where all are.
     """
 
     name: str
@@ -57,6 +58,7 @@ class SweepPage:
     rows: Sequence[tuple[Overview, Mapping[str, Any]]]
     recipe: Recipe
     toml: str
+    passed_over: str
 
 
 def sweep_page(members: Members, rows: Sequence[tuple[Overview, Mapping[str, Any]]]) -> SweepPage:
@@ -67,9 +69,11 @@ def sweep_page(members: Members, rows: Sequence[tuple[Overview, Mapping[str, Any
         rows: The same as lines of a table, each with its own settings.
 
     Raises:
-        ValueError: A saved result is damaged, or holds something that cannot be drawn.
+        ValueError: A member's files are damaged.
     """
     folder, base = members.folder, members.folder.sweep.base
+    found, stale = holding_in_sweep(folder)
+    drawn, faults = sections(_by_analysis(found))
     name, task = folder.path.resolve().name, _shared(members, "task")
     return SweepPage(
         name=name,
@@ -82,11 +86,12 @@ def sweep_page(members: Members, rows: Sequence[tuple[Overview, Mapping[str, Any
             "Training": _shared(members, "training"),
         },
         curves=curves(members),
-        sections=sections(_by_analysis(saved(members.folder))),
+        sections=drawn,
         columns=columns(rows),
         rows=rows,
         recipe=sweep_recipe(name, members.runs),
         toml=folder.sweep.to_toml(),
+        passed_over="; ".join([stale] * bool(stale) + [f"{folder.path}: {why}" for why in faults]),
     )
 
 
@@ -103,7 +108,9 @@ def facts(members: Members) -> dict[str, int]:
     every = len(members.runs) + members.missing
     told = {"runs": every, "finished": len(done) - failed}
     told |= {"failed": failed} if failed else {}
-    return told | ({"not finished yet": every - len(done)} if every > len(done) else {})
+    told |= {"damaged": len(members.faults)} if members.faults else {}
+    left = every - len(done) - len(members.faults)
+    return told | ({"not finished yet": left} if left else {})
 
 
 def varied(members: Members) -> dict[str, str]:

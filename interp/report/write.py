@@ -7,6 +7,7 @@ here knows what an analysis is about.
 """
 
 import re
+import warnings
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
@@ -21,9 +22,10 @@ from interp.report.captions import caption
 from interp.report.curve import sparkline
 from interp.report.differences import differences, told
 from interp.report.page import run_page
+from interp.report.recipe import recipe
 from interp.report.stamp import is_current, page_hash, program_hash, stamp
 from interp.report.tables import Overview, overview, shared, shown
-from interp.run import Run, write_whole
+from interp.run import Run, check_run, write_whole
 
 HERE = Path(__file__).parent
 MARK = '<meta name="generator" content="interp report">'
@@ -53,10 +55,17 @@ def write_report(runs: Sequence[Run], out: str | Path, *, single_file: bool = Fa
         The index, `out/index.html`, or the file.
 
     Raises:
-        ValueError: There are no runs, a run is damaged, `out` holds something else, or several
-            runs are to go into a single file.
+        TypeError: `runs` is something other than a list of runs.
+        ValueError: There are no runs, all of them are damaged, `out` holds something else, or
+            several runs are to go into a single file.
         FileNotFoundError: The CircuitsVis bundle is not installed.
     """
+    if isinstance(runs, str | Path) or not isinstance(runs, Sequence):
+        raise TypeError(
+            f"a report takes a list of runs, [interp.load(FOLDER)]; got a {type(runs).__name__}"
+        )
+    for run in runs:
+        check_run(run, "a report")
     if not runs:
         raise ValueError("a report needs at least one run; name run folders")
     if single_file:
@@ -88,8 +97,9 @@ def write_page(run: Run, out: str | Path) -> Path:
 
 def _write_folder(runs: Sequence[Run], out: Path) -> Path:
     check_out(out)
-    entries = [overview(run, page) for run, page in zip(runs, page_names(runs), strict=True)]
-    experiments = [run.experiment for run in runs]
+    readable = readable_runs(list(zip(runs, page_names(runs), strict=True)))
+    entries = [entry for _, entry in readable]
+    experiments = [run.experiment for run, _ in readable]
     varied = differences(experiments, without=("task.name", "model.kind"))
     index = (
         environment()
@@ -104,8 +114,33 @@ def _write_folder(runs: Sequence[Run], out: Path) -> Path:
         )
     )
     write_text(out / "index.html", index)
-    write_pages(list(zip(runs, entries, strict=True)), out)
+    write_pages(readable, out)
     return out / "index.html"
+
+
+def readable_runs(pages: Sequence[tuple[Run, str]]) -> list[tuple[Run, Overview]]:
+    """Each run that can be read, in one line; a warning names each other.
+
+    Args:
+        pages: Runs, and the file name of each one's page.
+
+    Raises:
+        ValueError: None can be read; the message is about the first.
+    """
+    found, faults = [], []
+    for run, page in pages:
+        try:
+            entry = overview(run, page)
+            recipe(run)  # reads the other files of the folder
+        except (ValueError, FileNotFoundError) as error:
+            faults.append(error)
+        else:
+            found.append((run, entry))
+    if not found:
+        raise faults[0]
+    for error in faults:
+        warnings.warn(f"a run is left out of the report: {error}", stacklevel=3)
+    return found
 
 
 def write_pages(entries: Sequence[tuple[Run, Overview]], out: Path) -> None:
@@ -119,11 +154,17 @@ def write_pages(entries: Sequence[tuple[Run, Overview]], out: Path) -> None:
 
 
 def update_page(page: Path, run: Run, entry: Overview, program: str, place: str) -> None:
-    """Writes a run's page, unless it stands there already."""
+    """Writes a run's page, unless it stands there already.
+
+    A page without some of the saved results, of which a warning tells, carries no hash: it is made
+    again each time, and the warning is given each time.
+    """
     digest = page_hash(run, entry, program, place)
     if is_current(page, digest):
         return
     made = run_page(run, entry)
+    if made.passed_over:
+        warnings.warn(made.passed_over, stacklevel=2)
     views = [file for kind, file in DRAWN_BY.items() if kind in made.kinds]
     content = (
         environment()
@@ -132,7 +173,7 @@ def update_page(page: Path, run: Run, entry: Overview, program: str, place: str)
             page=made,
             root="../",
             is_alone=place == "alone",
-            stamp=Markup(stamp(digest)),
+            stamp="" if made.passed_over else Markup(stamp(digest)),
             files=("plotly.min.js", *views, "report.js"),
             dark=Markup(script_json(DARK)),
         )

@@ -5,6 +5,8 @@
 A run without saved results has no page: of a thousand, the table and the small multiples tell more.
 """
 
+import warnings
+from dataclasses import replace
 from pathlib import Path
 
 from markupsafe import Markup
@@ -13,19 +15,19 @@ from analyses.layout import DARK
 from analyses.views import script_json
 from interp.report.differences import differences
 from interp.report.sweep_page import SweepPage, sweep_page
-from interp.report.tables import overview
 from interp.report.write import (
     DRAWN_BY,
     check_file,
     check_out,
     environment,
     page_names,
+    readable_runs,
     write_pages,
     write_text,
 )
 from interp.run import Run
 from interp.sweep import SweepFolder
-from interp.sweep_results import Members
+from interp.sweep_results import Members, fault_of
 
 
 def write_sweep_report(folder: SweepFolder, out: str | Path, *, single_file: bool = False) -> Path:
@@ -40,38 +42,51 @@ def write_sweep_report(folder: SweepFolder, out: str | Path, *, single_file: boo
         The index, `out/index.html`, or the file.
 
     Raises:
-        ValueError: No member has begun, one is damaged, or `out` holds something else.
+        ValueError: No member has begun, or all that have are damaged (of some, warnings tell), or
+            `out` holds something else.
     """
     out = Path(out)
     check_file(out) if single_file else check_out(out)
     members = begun(folder)
+    for fault in members.faults:
+        warnings.warn(f"a member is left out of the report: {fault}", stacklevel=2)
     runs = list(members.runs)
     pages = [
-        name if not single_file and has_results(run) else ""
+        (run, name if not single_file and has_results(run) else "")
         for run, name in zip(runs, page_names(runs), strict=True)
     ]
-    entries = [overview(run, name) for run, name in zip(runs, pages, strict=True)]
+    readable = readable_runs(pages)
+    members = replace(members, runs={run: members.runs[run] for run, _ in readable})
     varied = differences(list(members.runs.values()))
+    entries = [entry for _, entry in readable]
     page = sweep_page(members, list(zip(entries, varied, strict=True)))
+    if page.passed_over:
+        warnings.warn(page.passed_over, stacklevel=2)
     if single_file:
         write_text(out, _rendered(page, is_alone=True))
         return out
     write_text(out / "index.html", _rendered(page, is_alone=False))
-    write_pages([(run, each) for run, each in zip(runs, entries, strict=True) if each.page], out)
+    write_pages([(run, entry) for run, entry in readable if entry.page], out)
     return out / "index.html"
 
 
 def begun(folder: SweepFolder) -> Members:
-    """The members whose folders are there.
+    """The members whose folders are there and can be read.
 
     Raises:
         ValueError: There are none.
     """
     every = folder.members()
-    runs = {Run(path): each for path, each in every.items() if (path / "experiment.toml").is_file()}
+    started = {
+        Run(path): each for path, each in every.items() if (path / "experiment.toml").is_file()
+    }
+    found = {run: fault_of(run) for run in started}
+    runs = {run: each for run, each in started.items() if not found[run]}
+    faults = tuple(fault for fault in found.values() if fault)
     if not runs:
-        raise ValueError(f"{folder.path}: no member has begun; train them with `interp sweep`")
-    return Members(folder, runs, len(every) - len(runs))
+        none = f"{folder.path}: no member has begun; train them with `interp sweep`"
+        raise ValueError("; ".join(faults) or none)
+    return Members(folder, runs, len(every) - len(runs), faults)
 
 
 def has_results(run: Run) -> bool:

@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from analyses import ExampleViews
 from interp.analyze import analyze
 from interp.importers import import_run
-from interp.results import saved, write_result
+from interp.results import read_header, saved, write_result
 from interp.run import Run
 from tests.foreign import TASK
 from tests.interp.browser import INSTALL, PROGRAM, Browser, Tab, offline_browser
@@ -46,8 +46,7 @@ def hostile_run(analysed: Run, tmp_path_factory: pytest.TempPathFactory) -> Run:
     last = each.load()
     assert isinstance(last, ExampleViews)
     words = tuple(HOSTILE_WORDS for _ in last.words)
-    header = {"split": each.split, "options": {}}
-    write_result(each.path / f"{each.steps[-1]}.npz", replace(last, words=words), header)
+    write_result(each.file(), replace(last, words=words), read_header(each.file()))
     return run
 
 

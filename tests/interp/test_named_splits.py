@@ -10,8 +10,9 @@ from analyses import FourierSpectrum, TreeProjection, WeightNorms
 from interp import analyze_sweep
 from interp.analyze import _not_by_default, analyze
 from interp.attempts import Outcome
-from interp.jobs import hashes_of, jobs_of
-from interp.results import read_result, saved, saved_scalars, write_result
+from interp.holding import saved_scalars
+from interp.jobs import basis_of, jobs_of
+from interp.results import read_result, saved, write_result
 from interp.run import Run
 from interp.sweep_results import members_of
 from tests.interp.pages import only_page
@@ -37,7 +38,7 @@ def test_scalars_are_those_of_the_tasks_own_split(sentences_run):
 
 def test_a_split_that_the_task_lacks_is_passed_over(run, monkeypatch):
     monkeypatch.setattr(FourierSpectrum, "splits", (None, "test", "generalization"))
-    jobs = jobs_of(run, FourierSpectrum, "FourierSpectrum", hashes_of(run))
+    jobs = jobs_of(run, FourierSpectrum, "FourierSpectrum", basis_of(run))
     assert [job.split for job in jobs] == [None, "test"]
 
 

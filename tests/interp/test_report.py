@@ -13,7 +13,7 @@ from analyses import GrokkingPhases
 from interp.report import write_report
 from interp.report.sections import readable
 from interp.report.write import page_names
-from interp.results import saved, write_result
+from interp.results import read_header, saved, write_result
 from interp.run import Run
 from tests.interp.pages import contents, drawings, only_page, rewritten
 
@@ -262,7 +262,7 @@ def phases(analysed, tmp_path):
     (each,) = [each for each in saved(run) if each.cls is GrokkingPhases]
     last = each.load()
     crossed = replace(last, accuracy=np.stack([last.steps >= 10, last.steps >= 30]).astype(float))
-    write_result(each.path / "series.npz", crossed, {"split": each.split, "options": {}})
+    write_result(each.file(), crossed, read_header(each.file()))
     head = only_page([run], tmp_path / "report").partition("</header>")[0]
     found = re.findall(r"<dt>([^<]*)</dt><dd>step ([^<]*)</dd>", head)
     return {name: int(step) for name, step in found}

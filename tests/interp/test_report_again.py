@@ -8,8 +8,9 @@ from dataclasses import replace
 import pytest
 
 from analyses import WeightNorms
+from interp.analyze import analyze
 from interp.report import write, write_report
-from interp.results import saved, write_result
+from interp.results import read_header, saved, write_result
 from interp.run import Run
 from tests.interp.pages import contents, drawings, only_page
 
@@ -48,12 +49,40 @@ def test_a_file_that_was_only_touched_changes_nothing(written, monkeypatch):
     assert not drawn((run, page), monkeypatch)
 
 
-@pytest.mark.parametrize("name", ["experiment.toml", "metrics.jsonl", "environment.json"])
+@pytest.mark.parametrize("name", ["experiment.toml", "environment.json"])
 def test_a_page_is_drawn_again_where_a_byte_of_its_run_has_changed(written, monkeypatch, name):
     run, page = written
     with (run.path / name).open("a") as file:
-        file.write("\n" if name != "metrics.jsonl" else '{"step": 40}\n')
+        file.write("\n")
     assert drawn((Run(run.path), page), monkeypatch)
+
+
+def test_a_page_is_drawn_again_where_metrics_have_changed_without_what_they_gave(
+    written, monkeypatch
+):
+    run, page = written
+    with (run.path / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 40}\n')
+    with pytest.warns(UserWarning, match="GrokkingPhases: of another state of the run"):
+        assert drawn((run, page), monkeypatch)
+
+
+def test_a_page_without_some_results_is_drawn_each_time_and_says_so(written, monkeypatch):
+    run, page = written
+    run.checkpoint(20).write_bytes(run.checkpoint(10).read_bytes())
+    for _ in range(2):
+        with pytest.warns(UserWarning, match=r"FourierSpectrum at step 20: of another checkpoint"):
+            assert drawn((run, page), monkeypatch)
+
+
+def test_a_page_is_drawn_again_where_a_checkpoint_has_changed_and_was_analysed(
+    written, monkeypatch
+):
+    run, _ = written
+    run.checkpoint(20).write_bytes(run.checkpoint(10).read_bytes())
+    analyze(run)
+    assert drawn(written, monkeypatch)
+    assert not drawn(written, monkeypatch)
 
 
 def test_a_page_is_drawn_again_by_another_version(written, monkeypatch):
@@ -69,8 +98,7 @@ def test_a_changed_result_changes_its_page_alone(written, folder):
     (each,) = [each for each in saved(run) if each.cls is WeightNorms]
     last = each.load()
     doubled = replace(last, norms=2 * last.norms)
-    header = {"split": each.split, "options": {}}
-    write_result(each.path / f"{each.steps[-1]}.npz", doubled, header)
+    write_result(each.file(), doubled, read_header(each.file()))
     write_report([run, other], page.parent.parent)
     after = contents(page.parent)
     assert [name.name for name in before if after[name] != before[name]] == ["run.html"]

@@ -53,7 +53,8 @@ def test_a_member_with_results_has_a_page(analysed_sweep, written):
 def test_a_member_without_results_stands_in_the_table_alone(folder, tmp_path):
     bare = next(iter(folder.members()))
     shutil.rmtree(bare / "results")
-    page = page_of(folder, tmp_path / "report")
+    with pytest.warns(UserWarning, match="OutcomeShares: of another state of the members"):
+        page = page_of(folder, tmp_path / "report")
     assert len(rows_of(page)) == 8
     assert not (tmp_path / "report" / "runs" / f"{bare.name}.html").exists()
     assert f'href="runs/{bare.name}.html"' not in page
@@ -162,9 +163,32 @@ def test_members_that_failed_and_that_are_missing_are_told(folder, tmp_path):
     failed, gone, *_ = folder.members()
     (failed / "failure.json").write_text(json.dumps({"step": 20, "reason": "diverged at step 20"}))
     shutil.rmtree(gone)
-    page = page_of(folder, tmp_path / "report")
+    with pytest.warns(UserWarning, match="SeedSpread: of another number of members, state of the"):
+        page = page_of(folder, tmp_path / "report")
     assert facts(page) == {"runs": "8", "finished": "6", "failed": "1", "not finished yet": "1"}
     assert '<span class="detail">diverged at step 20</span>' in page
+
+
+def test_a_damaged_member_is_named_and_the_others_are_drawn(folder, tmp_path):
+    damaged = next(iter(folder.members()))
+    with (damaged / "metrics.jsonl").open("a") as file:
+        file.write("garbage\n")
+    warned = r"left out of the report: .*metrics\.jsonl, line \d+ is not a row"
+    with pytest.warns(UserWarning, match=warned), pytest.warns(UserWarning, match="do not hold"):
+        page = page_of(folder, tmp_path / "report")
+    assert facts(page) == {"runs": "8", "finished": "7", "damaged": "1"}
+    assert len(rows_of(page)) == 7
+    assert f'href="runs/{damaged.name}.html"' not in page
+
+
+def test_a_member_with_a_damaged_checkpoint_is_named_and_the_others_are_drawn(folder, tmp_path):
+    damaged = next(iter(folder.members()))
+    for file in (damaged / "checkpoints").iterdir():
+        file.write_bytes(b"nonsense")
+    warned = r"left out of the report: .*safetensors is damaged"
+    with pytest.warns(UserWarning, match=warned), pytest.warns(UserWarning, match="do not hold"):
+        page = page_of(folder, tmp_path / "report")
+    assert len(rows_of(page)) == 7
 
 
 def test_a_sweep_without_results_says_what_to_run(tmp_path):

@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from analyses import GrokkingPhases, OutcomeShares, SeedSpread, WeightNorms
+from analyses import FourierSpectrum, GrokkingPhases, OutcomeShares, SeedSpread, WeightNorms
 from interp.analyze import analyze
 from interp.analyze_sweep import analyze_sweep
 from interp.results import read_header, saved
@@ -241,6 +241,68 @@ def test_a_member_that_cannot_be_measured_stops_no_other(folder):
     with pytest.warns(UserWarning, match="is skipped"), damaged:
         analyze_sweep(folder, ["WeightNorms"])
     assert all(saved(run, ["WeightNorms"]) for run in runs_of(folder)[1:])
+
+
+def add_garbage(run):
+    with (run.path / "metrics.jsonl").open("a") as file:
+        file.write("garbage\n")
+
+
+def test_a_member_whose_metrics_are_damaged_is_named_when_the_others_are_measured(folder):
+    damaged, *others = runs_of(folder)
+    add_garbage(damaged)
+    message = rf"{damaged.name}/metrics\.jsonl, line \d+ is not a row of metrics"
+    with pytest.raises(ValueError, match=message):
+        analyze_sweep(folder, ["WeightNorms", "SeedSpread"])
+    assert all(saved(run, ["WeightNorms"]) for run in others)
+    assert saved(folder, ["SeedSpread"])[0].load().runs == tuple(run.name for run in others)
+
+
+def test_a_sweep_whose_members_are_all_damaged_is_refused(folder):
+    for run in runs_of(folder):
+        add_garbage(run)
+    with pytest.raises(ValueError, match=r"metrics\.jsonl, line \d+ is not a row"):
+        analyze_sweep(folder)
+
+
+def test_the_table_holds_no_result_of_another_checkpoint(folder):
+    first, *others = runs_of(folder)
+    for run in (first, *others):
+        analyze(run, ["WeightNorms"])
+    first.checkpoint(40).write_bytes(first.checkpoint(0).read_bytes())
+    warned = r"WeightNorms.*40\.npz is of another checkpoint.*Run `interp analyze"
+    with pytest.warns(UserWarning, match=warned):
+        table = sweep_table(members_of(folder), ["WeightNorms"]).set_index("run")
+    assert list(table["WeightNorms.total"].dropna().index) == [run.name for run in others]
+
+
+def test_the_table_holds_no_earlier_step_in_place_of_the_last(folder):
+    first, *others = runs_of(folder)
+    for run in (first, *others):
+        analyze(run, ["WeightNorms"])
+    saved(first, ["WeightNorms"])[0].file().unlink()
+    table = sweep_table(members_of(folder), ["WeightNorms"]).set_index("run")
+    assert list(table["WeightNorms.total"].dropna().index) == [run.name for run in others]
+
+
+@pytest.mark.parametrize("shares", [(0.5, None), (None, 0.5)])
+def test_the_table_holds_the_result_of_the_options_that_a_run_has_today(folder, shares):
+    run = runs_of(folder)[0]
+    file = run.path / "experiment.toml"
+    text = file.read_text().replace("[analyses]", "")
+    for share in shares:
+        more = "" if share is None else f"[analyses.FourierSpectrum]\nshare = {share}\n"
+        file.write_text(f"{text}\n{more}")
+        analyze(Run(run.path), ["FourierSpectrum"])
+    options = {} if shares[1] is None else {"share": shares[1]}
+    wanted = FourierSpectrum.measure(run.snapshot(), **options).summary()["key_count"]
+    table = sweep_table(members_of(folder), ["FourierSpectrum"]).set_index("run")
+    assert table["FourierSpectrum.key_count"].dropna().to_dict() == {run.name: wanted}
+
+
+def test_a_member_whose_checkpoint_changed_has_the_whole_measured_again(folder):
+    runs_of(folder)[0].checkpoint(20).unlink()
+    assert counts(analyze_sweep(folder, ["SeedSpread"])) == {"SeedSpread": (1, 0)}
 
 
 def test_a_result_of_many_runs_is_no_analysis_of_one(run):
