@@ -166,5 +166,5 @@ def results_digest(run: Run, names: Sequence[str]) -> str:
 def digest_of(run: Run, hashes: Sequence[str]) -> str:
     """A hash of all that a series result may read: checkpoints, by their hashes, and metrics."""
     metrics = run.path / "metrics.jsonl"
-    facts = [*hashes, metrics.read_text("utf-8") if metrics.is_file() else ""]
+    facts = [*hashes, metrics.read_text("utf-8", errors="replace") if metrics.is_file() else ""]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]

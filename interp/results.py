@@ -23,7 +23,8 @@ import pandas as pd
 
 from analyses import ANALYSES
 from analyses.result import Analysis, Finding
-from interp.run import Run, write_whole
+from interp.disk import write_whole
+from interp.run import Run
 
 Header = dict[str, Any]
 PLAIN = re.compile(r"[A-Za-z0-9_-]{1,80}")
@@ -129,7 +130,7 @@ def write_result(path: Path, result: Finding, header: Header) -> None:
     text = json.dumps({"header": header, "values": others}, sort_keys=True)
     buffer = io.BytesIO()
     np.savez_compressed(buffer, allow_pickle=False, __header__=np.array(text), **arrays)
-    write_whole(path, buffer.getvalue())
+    write_whole(path, buffer.getvalue(), durable=False)  # it can be measured again
 
 
 def read_result(path: Path, cls: Analysis) -> tuple[Finding, Header]:

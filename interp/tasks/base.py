@@ -54,6 +54,11 @@ class Task(BaseModel):
         raise NotImplementedError
 
     @property
+    def data_files(self) -> dict[str, str]:
+        """Paths of the files that examples are read from, by what they are to the task."""
+        return {}
+
+    @property
     def draws_split(self) -> bool:
         """Whether the data seed decides which examples are for training."""
         return self.train_count is not None

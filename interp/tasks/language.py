@@ -94,6 +94,11 @@ class LanguageTask(Task):
         return len(self._lines("train", torch.Generator()))
 
     @property
+    def data_files(self) -> dict[str, str]:
+        """The published files by split, where lines are read."""
+        return {} if self.files is None else self.files.model_dump()
+
+    @property
     def draws_split(self) -> bool:
         """Whether lines are drawn rather than read."""
         return self.files is None
