@@ -204,7 +204,7 @@ def _curves(
     series: Series, split: str | None, metric: str | None
 ) -> tuple[Int[np.ndarray, " n"], Float[np.ndarray, "2 n"], str]:
     """Steps, score and loss, and the score's name."""
-    if series.recorded is None:
+    if not series.has_metrics:
         return _measured(series, split)
     metrics = series.metrics
     name = _name_of(list(metrics), split, metric)

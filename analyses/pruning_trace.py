@@ -113,7 +113,7 @@ class PruningTrace(SeriesResult):
         key = told_inputs(traced, series.constants) if key is None else key
         is_key = key_members(traced.at(steps[-1]), share, key, traced.first)
         found = member_paths(traced.at, steps, is_key, threshold=threshold, count=paths)
-        metrics = pd.DataFrame({"step": []}) if series.recorded is None else series.recorded
+        metrics = series.metrics if series.has_metrics else pd.DataFrame({"step": []})
         return cls(
             by=traced.by,
             matrix=traced.matrix,

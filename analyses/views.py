@@ -26,11 +26,13 @@ TOKENS = ("tokens", "prompt", "topKTokens")
 VISIBLE = str.maketrans({"\n": "↵", "\r": "␍", "\t": "⇥"})
 DIGITS = 4
 
+MARK = '<meta name="generator" content="interp show">'
 PAGE = """<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
+{mark}
 <title>{title}</title>
 <style>{style}</style>
 </head>
@@ -122,6 +124,7 @@ class Page:
         ]
         return PAGE.format(
             title=html.escape(self.views[0].title if self.views else "No views"),
+            mark=MARK,
             style=STYLE,
             sections="\n".join(sections),
             bundle="</script><script>".join(scripts({view.component for view in self.views})),
@@ -130,8 +133,16 @@ class Page:
         )
 
     def save(self, path: str | Path) -> Path:
-        """Writes the page to a file that opens without a network."""
+        """Writes the page to a file that opens without a network; an earlier page is replaced.
+
+        Raises:
+            ValueError: The file is something else than such a page.
+        """
         path = Path(path)
+        if path.is_symlink() or (path.exists() and not _is_page(path)):
+            raise ValueError(
+                f"{path} is something else than a page of views; choose another file, or delete it"
+            )
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(self.html().encode())
         return path
@@ -140,6 +151,13 @@ class Page:
         content = html.escape(self.html())
         style = "width: 100%; height: 30rem; border: 0"
         return f'<iframe srcdoc="{content}" style="{style}" title="CircuitsVis"></iframe>'
+
+
+def _is_page(path: Path) -> bool:
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return MARK.encode() in file.read(1000)
 
 
 def scripts(components: Set[str]) -> list[str]:

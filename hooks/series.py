@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import pandas as pd
@@ -26,7 +27,8 @@ class Series:
         make_examples: From (split, count, seed) to examples. None stands for the task's own
             split, for all examples, and for the run's data seed.
         constants: Facts about the task, `chance` among them.
-        recorded: Metrics by step (columns `step`, `<split>.<metric>`), or None.
+        recorded: Metrics by step (columns `step`, `<split>.<metric>`), or None; or what reads them,
+            which is called once, when an analysis asks for metrics.
         saved_scalars: From an analysis' name to its saved summaries by step.
     """
 
@@ -36,7 +38,9 @@ class Series:
     parameters: Callable[[int], Mapping[str, Tensor]] = field(repr=False)
     make_examples: Callable[[str | None, int | None, int | None], Examples] = field(repr=False)
     constants: Mapping[str, Any] = field(default_factory=dict)
-    recorded: pd.DataFrame | None = field(default=None, repr=False)
+    recorded: pd.DataFrame | Callable[[], pd.DataFrame | None] | None = field(
+        default=None, repr=False
+    )
     saved_scalars: Callable[[str], pd.DataFrame] | None = field(default=None, repr=False)
 
     @classmethod
@@ -75,11 +79,24 @@ class Series:
         """Metrics by step.
 
         Raises:
-            ValueError: None were recorded.
+            ValueError: None were recorded, or they cannot be read.
         """
-        if self.recorded is None:
+        if self._metrics is None:
             raise ValueError("this series has no metrics: it was imported or made without training")
-        return self.recorded
+        return self._metrics
+
+    @property
+    def has_metrics(self) -> bool:
+        """Whether metrics were recorded.
+
+        Raises:
+            ValueError: They cannot be read.
+        """
+        return self._metrics is not None
+
+    @cached_property
+    def _metrics(self) -> pd.DataFrame | None:
+        return self.recorded() if callable(self.recorded) else self.recorded
 
     def examples(
         self, split: str | None = None, count: int | None = None, seed: int | None = None

@@ -207,7 +207,9 @@ def _refuse_sweeps(chosen: Mapping[str, Analysis]) -> None:
 def _lacking(run: Run, series: Series, cls: Analysis) -> str:
     """Why an analysis does not apply to a run, or nothing."""
     columns = [need.partition(".")[2] for need in cls.needs if need.startswith("metrics.")]
-    if columns and series.recorded is None:
+    if columns and not _are_read(series):
+        return ""  # measuring it says what is wrong with them, after all else is measured
+    if columns and not series.has_metrics:
         return f"{run.path / 'metrics.jsonl'} has no rows; train the run to have metrics"
     absent = [name for name in columns if name not in series.metrics]
     there = ", ".join(name for name in series.metrics if name != "step") if absent else ""
@@ -215,6 +217,15 @@ def _lacking(run: Run, series: Series, cls: Analysis) -> str:
     if len(columns) < len(cls.needs):
         lacking += missing(cls, series.snapshot(series.steps[-1], series.examples(count=1)))
     return f"needs {'; '.join(lacking)}" if lacking else ""
+
+
+def _are_read(series: Series) -> bool:
+    """Whether there is nothing wrong with a run's metrics."""
+    try:
+        _ = series.has_metrics
+    except ValueError:
+        return False
+    return True
 
 
 def _not_by_default(run: Run, series: Series, name: str, names: Sequence[str]) -> str:

@@ -9,6 +9,7 @@ older version, only damage to the structure is found. Parameters are float32 or 
 
 import json
 import zlib
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +23,8 @@ from torch import Tensor
 
 ENTRY = "interp"
 TYPES = ("F32", "F64")
+# What reading raises depends on what the damage has made of the header's JSON.
+DAMAGED = (SafetensorError, OSError, ValueError, TypeError, KeyError, AttributeError)
 REMEDY = "move it away and go on without that step, or train the experiment again in a new folder"
 
 
@@ -45,26 +48,39 @@ def checksum(values: np.ndarray) -> int:
 class Checkpoint(Mapping[str, Tensor]):
     """A file of parameters by name; each is read, and checked, when asked for.
 
-    Attributes:
+    `dict(checkpoint)` reads all of them. What copies or pickles a checkpoint (`torch.save`) gets
+    that dictionary too, since an open file can be neither copied nor pickled.
+
+    Args:
         path: The file.
         remedy: What to do where it is damaged.
+        step: The step that it must be of, if the file says of which it is; older ones do not.
+
+    Attributes:
         facts: What was stored beside the tensors.
+        checksums: CRC-32 of each tensor, by name; None in a file without them.
 
     Raises:
-        ValueError: The file is damaged: here in its structure, on reading in a tensor's bytes. Or,
-            on reading, a tensor is of another type.
+        ValueError: The file is damaged: here in its structure, on reading in a tensor's bytes. Or
+            it is of another step, or, on reading, a tensor is of another type.
     """
 
-    def __init__(self, path: Path, remedy: str = REMEDY) -> None:
+    def __init__(self, path: Path, remedy: str = REMEDY, step: int | None = None) -> None:
         self.path = path
         self.remedy = remedy
         with self._reading():
             self._file = safe_open(path, framework="np")  # half the time of framework="pt"
             entry = (self._file.metadata() or {}).get(ENTRY)
             self.facts: dict[str, Any] = {} if entry is None else json.loads(entry)
-            self._checksums = None if entry is None else self.facts.pop("checksums")
+            stored = None if entry is None else self.facts.pop("checksums")
+            self.checksums: dict[str, int] | None = stored
             # A name that damage has changed is still among the checksums, and missed on reading.
-            self._names = tuple(sorted(self._checksums or self._file.keys()))
+            self._names = tuple(sorted(self.checksums or self._file.keys()))
+        if step is not None and self.facts.get("step", step) != step:
+            raise ValueError(
+                f"{path} holds the parameters of step {self.facts['step']}, and its name says "
+                f"{step}: name each checkpoint after its own step"
+            )
 
     def __getitem__(self, name: str) -> Tensor:
         if name not in self._names:
@@ -72,14 +88,14 @@ class Checkpoint(Mapping[str, Tensor]):
         with self._reading():
             stored = self._file.get_slice(name).get_dtype()
         # Where there are checksums, another type than was written is damage.
-        if stored not in TYPES and self._checksums is None:
+        if stored not in TYPES and self.checksums is None:
             raise ValueError(
                 f"{self.path}: {name} is stored as {stored}, checkpoints of a run as F32 or F64; "
                 "`interp import` makes a run folder of other types"
             )
         with self._reading():
             values = self._file.get_tensor(name)
-            if self._checksums is not None and checksum(values) != self._checksums[name]:
+            if self.checksums is not None and checksum(values) != self.checksums[name]:
                 raise ValueError(f"{name} is not as it was written")
         return torch.from_numpy(values)
 
@@ -92,10 +108,13 @@ class Checkpoint(Mapping[str, Tensor]):
     def __len__(self) -> int:
         return len(self._names)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # An OrderedDict is what a state_dict is: torch.load takes it with weights_only.
+        return OrderedDict, (), None, None, iter(list(self.items()))
+
     @contextmanager
     def _reading(self) -> Iterator[None]:
-        # A damaged header raises whatever the JSON in it has become.
         try:
             yield
-        except (SafetensorError, OSError, ValueError, TypeError, KeyError) as error:
+        except DAMAGED as error:
             raise ValueError(f"{self.path} is damaged ({error}); {self.remedy}") from None

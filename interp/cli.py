@@ -4,6 +4,7 @@ Nothing heavy is imported before a command runs, so that `interp --help` answers
 """
 
 import gc
+import re
 import sys
 import warnings
 from pathlib import Path
@@ -15,6 +16,13 @@ from interp import cli_training
 from interp.cli_training import Threads, set_threads
 
 INTERRUPTED = 130  # what the parser ends with after Ctrl-C
+OUT_OF_MEMORY = re.compile(
+    r"you tried to allocate \d+ bytes|Tried to allocate [\d.]+ \w+"
+    r"|Storage size calculation overflowed with sizes=[^\n]*"
+)
+TOO_LITTLE_MEMORY = (
+    "there is too little memory: end other programs, or take a smaller model, batch or stack"
+)
 
 app = typer.Typer(
     help="Train small transformers on tasks whose answer is known; measure when structure appears.",
@@ -175,7 +183,12 @@ def main() -> None:
         status = app(standalone_mode=False)
     except (ValueError, OSError) as error:
         _fail(str(error))
+    except MemoryError as error:
+        _fail(f"{TOO_LITTLE_MEMORY} ({error})" if str(error) else TOO_LITTLE_MEMORY)
     except Exception as error:
+        found = OUT_OF_MEMORY.search(str(error))  # on the CPU, torch raises a bare RuntimeError
+        if found:
+            _fail(f"{TOO_LITTLE_MEMORY} ({found[0]})")
         # Usage errors come from the parser, whose own exceptions say how to print themselves.
         if not hasattr(error, "format_message"):
             raise

@@ -7,8 +7,9 @@ import torch
 from hooks import build
 from hooks.models import parameters_of
 from interp.checkpoints import pack
+from interp.disk import write_whole
 from interp.experiment import Experiment
-from interp.run import Run, write_whole
+from interp.run import Run
 from interp.writing import writing
 
 
@@ -41,5 +42,5 @@ def construct(experiment: Experiment, path: str | Path) -> Run:
     with writing(experiment, Path(path), torch.device("cpu")) as run:
         file = run.path / "checkpoints" / "0.safetensors"
         if not file.is_file():
-            write_whole(file, pack(parameters_of(model)))
+            write_whole(file, pack(parameters_of(model), step=0))
     return run

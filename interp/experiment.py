@@ -22,6 +22,7 @@ from pydantic import (
 from hooks import ModelConfig
 from hooks.models import TokenConfig
 from interp.tasks import Task
+from interp.tasks.data_files import taken_from
 from interp.training import AnyTask, Frozen, Seeds, Training
 
 PRESETS = Path(__file__).parent / "presets"
@@ -92,6 +93,18 @@ class Experiment(Frozen):
         return self
 
     @property
+    def data_files(self) -> dict[str, str]:
+        """Paths of the files that its tasks read, by what they are to it (`task.train`)."""
+        tasks = {"task": self.task}
+        for n, phase in enumerate(self.training.schedule if self.training else ()):
+            tasks |= {f"training.schedule.{n}.tasks.{i}": t for i, t in enumerate(phase.tasks)}
+        return {
+            f"{place}.{role}": path
+            for place, task in tasks.items()
+            for role, path in task.data_files.items()
+        }
+
+    @property
     def digest(self) -> str:
         """A short hash of everything in the experiment."""
         return hashlib.sha256(self.to_toml().encode()).hexdigest()[:12]
@@ -145,8 +158,13 @@ def _flat(table: Mapping[str, Any], above: str = "") -> dict[str, Any]:
     return flat
 
 
-def load_experiment(source: str | Path) -> Experiment:
+def load_experiment(source: str | Path, relative: Path | str | None = None) -> Experiment:
     """An experiment from a TOML file or the name of a preset.
+
+    Args:
+        source: The file, or the name.
+        relative: What becomes of relative paths of data files (`interp.tasks.data_files`); they are
+            taken from the TOML file's folder where left out.
 
     Raises:
         ValueError: The file is not TOML, or a field is unknown or wrong; one line names it.
@@ -160,11 +178,13 @@ def load_experiment(source: str | Path) -> Experiment:
             f"{source} is neither a TOML file nor a preset; presets: {', '.join(preset_names())}"
         )
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        table = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: not TOML: {error}") from None
     try:
-        return Experiment.model_validate({"name": safe_name(path.stem)} | table)
+        return Experiment.model_validate(
+            {"name": safe_name(path.stem)} | table, context=taken_from(relative or path.parent)
+        )
     except ValidationError as error:
         raise ValueError(f"{path}: {readable(error)}") from None
 

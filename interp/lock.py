@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from interp.disk import open_plain
+
 READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
@@ -24,7 +26,7 @@ def alone(folder: Path) -> Iterator[None]:
     A folder that cannot be written to is not locked: nobody writes there, and reading is free.
 
     Raises:
-        ValueError: Another process holds it.
+        ValueError: Another process holds it, or `.lock` is a symbolic link.
     """
     file = _open(folder / ".lock")
     try:
@@ -38,7 +40,7 @@ def alone(folder: Path) -> Iterator[None]:
 
 def _open(path: Path) -> int | None:
     try:
-        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        return open_plain(path, os.O_RDWR | os.O_CREAT)
     except OSError as error:
         if error.errno in READ_ONLY:
             return None

@@ -31,7 +31,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from analyses import ANALYSES
 from analyses.result import Analysis, Finding
-from interp.run import write_whole
+from interp.disk import write_whole
 
 Header = dict[str, Any]
 HEADER = "__header__"  # the member of a file that holds its JSON
@@ -196,7 +196,7 @@ def write_result(path: Path, result: Finding, header: Header) -> None:
         for name, value in {HEADER: np.array(text), **arrays}.items():
             with file.open(f"{name}.npy", "w", force_zip64=True) as member:
                 np.lib.format.write_array(member, np.asarray(value), allow_pickle=False)
-    write_whole(path, buffer.getvalue())
+    write_whole(path, buffer.getvalue(), durable=False)  # it can be measured again
 
 
 def read_result(path: Path, cls: Analysis) -> tuple[Finding, Header]:

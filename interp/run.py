@@ -1,30 +1,27 @@
 """A run: one folder that holds an experiment, its metrics, its checkpoints and its results.
 
     experiment.toml  metrics.jsonl  environment.json  state.safetensors  [failure.json]
-    checkpoints/<step>.safetensors  results/<analysis>/<split>-<hash>/<step>.npz
+    checkpoints/<step>.safetensors  results/<analysis>/<split>-<hash>/<step>.npz  [data_files.json]
 
-Every file but `metrics.jsonl` is written under a temporary name and renamed, so that a reader, or
-a process killed at any moment, finds it whole or not at all. A full disk is an error that names
-the file and leaves no half of it behind.
+`interp.disk` says how files are written.
 """
 
 import hashlib
 import json
-import os
 import re
 import warnings
-from contextlib import suppress
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
 import pandas as pd
 from torch import Tensor
 
-from hooks import Series, Snapshot
+from hooks import Examples, Series, Snapshot
 from hooks.models import HookedModel
 from interp.checkpoints import Checkpoint
 from interp.experiment import Experiment, load_experiment
+from interp.tasks.data_files import KEPT, sha256_of, stamp_of
 
 STEP = re.compile(r"0|[1-9][0-9]*")
 
@@ -51,13 +48,25 @@ class Run:
         Raises:
             ValueError: experiment.toml is missing or wrong.
         """
-        return load_experiment(self.path / "experiment.toml")
+        return load_experiment(self.path / "experiment.toml", KEPT)
 
     @property
     def failure(self) -> str:
-        """Why training could not be finished, or nothing."""
+        """Why training could not be finished, or nothing.
+
+        A `failure.json` that does not say why is a failure too, and is named.
+        """
         file = self.path / "failure.json"
-        return json.loads(file.read_text("utf-8"))["reason"] if file.is_file() else ""
+        if not file.is_file():
+            return ""
+        try:
+            table = json.loads(file.read_bytes())
+        except (ValueError, RecursionError):
+            table = None
+        reason = table.get("reason") if isinstance(table, dict) else None
+        if isinstance(reason, str) and reason:
+            return reason
+        return f"{file} gives no reason in JSON; train the run again, or delete the file"
 
     @property
     def steps(self) -> tuple[int, ...]:
@@ -82,8 +91,14 @@ class Run:
         return hashlib.sha256(self.checkpoint(step).read_bytes()).hexdigest()[:16]
 
     def parameters(self, step: int) -> Checkpoint:
-        """Parameters of a step by name, each read, and checked, when asked for."""
-        return Checkpoint(self.checkpoint(step))
+        """Parameters of a step by name, each read, and checked, when asked for.
+
+        `dict(run.parameters(step))` reads all of them.
+
+        Raises:
+            ValueError: The step was not kept, or its file is damaged or of another step.
+        """
+        return Checkpoint(self.checkpoint(step), step=step)
 
     def weights(self, name: str) -> Tensor:
         """A parameter or a view (`hooks.weights`) at every kept step, steps first."""
@@ -110,11 +125,11 @@ class Run:
     def metrics(self) -> pd.DataFrame | None:
         """Recorded metrics by step (columns `step`, `<split>.<metric>`), or None.
 
-        A last line that was only half written, as a killed process leaves it, is passed over with
-        a warning.
+        `read_metrics` says what is mended with a warning.
 
         Raises:
-            ValueError: Another line is not JSON; the message names it.
+            ValueError: A line is not a row of metrics or stands in the wrong place; the message
+                names it.
         """
         rows = read_metrics(self.path / "metrics.jsonl")
         return pd.DataFrame(rows) if rows else None
@@ -128,13 +143,41 @@ class Run:
             config=experiment.model,
             sizes=task.sizes,
             parameters=self.parameters,
-            make_examples=lambda split, count, seed: task.examples(
-                split or task.splits[0], count, experiment.seeds.data if seed is None else seed
-            ),
+            make_examples=self._examples,
             constants=task.constants,
-            recorded=self.metrics(),
+            recorded=cache(self.metrics),
             saved_scalars=self._saved_scalars,
         )
+
+    def check_data_files(self) -> None:
+        """Refuses data files that are not what they were when the run was begun.
+
+        Runs of older versions do not say what theirs were.
+
+        Raises:
+            ValueError: One has changed, or data_files.json is damaged.
+            FileNotFoundError: One is gone.
+        """
+        file = self.path / "data_files.json"
+        if not file.is_file():
+            return
+        try:
+            hashes = dict(json.loads(file.read_bytes()))
+        except (ValueError, TypeError, RecursionError):
+            raise ValueError(
+                f"{file} is not a JSON table; delete it if the data files are still the same"
+            ) from None
+        for role, path in self.experiment.data_files.items():
+            if hashes.get(role) != sha256_of(stamp_of(path)):
+                raise ValueError(
+                    f"{role}: {path} has changed since the run {self.path} was begun; put the "
+                    "earlier file back, or train in a new folder"
+                )
+
+    def _examples(self, split: str | None, count: int | None, seed: int | None) -> Examples:
+        self.check_data_files()
+        task, seeds = self.experiment.task, self.experiment.seeds
+        return task.examples(split or task.splits[0], count, seeds.data if seed is None else seed)
 
     def _saved_scalars(self, analysis: str) -> pd.DataFrame:
         from interp.holding import saved_scalars  # results know runs, so runs cannot import them
@@ -191,66 +234,67 @@ def find_runs(paths: list[Path]) -> list[Run]:
 
 
 def read_metrics(path: Path) -> list[dict[str, float]]:
-    """The rows of a metrics.jsonl; none where the file is missing.
+    """The rows of a metrics.jsonl, steps ascending; none where the file is missing.
+
+    Two faults are mended with a warning, since there is no doubt what was meant: a last line that
+    was only half written, as a killed process leaves it, and a row that repeats an earlier one.
 
     Raises:
-        ValueError: A line before the last is not a row of metrics.
+        ValueError: A line before the last is not a row of metrics, contradicts an earlier row of
+            its step, or is of a step that should come earlier.
     """
     if not path.is_file():
         return []
-    *lines, rest = path.read_text(encoding="utf-8", errors="replace").split("\n")
+    *lines, rest = path.read_text(encoding="utf-8-sig", errors="replace").split("\n")
     if rest:
         warnings.warn(f"{path}: half-written last line passed over", stacklevel=2)
-    rows = []
+    by_step: dict[int, tuple[int, dict[str, float]]] = {}
+    repeated, last = [], 0
     for number, line in enumerate(lines, start=1):
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError:
-            row = None
-        if not (isinstance(row, dict) and "step" in row):
+        row = _metrics_row(line, f"{path}, line {number}")
+        step = int(row["step"])
+        if step in by_step:
+            earlier_number, earlier = by_step[step]
+            if str(row) != str(earlier):  # as text, where NaN is the same as NaN
+                raise ValueError(
+                    f"{path}, lines {earlier_number} and {number} are both of step {step} and "
+                    "differ; delete the wrong one and try again"
+                )
+            repeated.append(number)
+        elif step < last:
             raise ValueError(
-                f"{path}, line {number} is not a row of metrics in JSON; delete it and try again"
+                f"{path}, line {number} is of step {step}, after one of step {last}; put the lines "
+                "in the order of their steps and try again"
             )
-        rows.append(row)
-    return rows
+        else:
+            by_step[step], last = (number, row), step
+    if repeated:
+        told = f"{path}: {len(repeated)} repeated rows passed over, the first in line {repeated[0]}"
+        warnings.warn(told, stacklevel=2)
+    return [row for _, row in by_step.values()]
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Writes a file under a temporary name and renames it.
-
-    Raises:
-        OSError: The disk is full or cannot be written to; what was there before is there still.
-    """
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(content)
-        temporary.replace(path)
-    except OSError as error:
-        with suppress(OSError):
-            temporary.unlink()
-        raise _unwritten(path, error) from None
-
-
-def append_whole(path: Path, content: bytes) -> None:
-    """Writes at the end of a file; what a full disk cuts short is taken back.
+def _metrics_row(line: str, place: str) -> dict[str, float]:
+    """A line of metrics.
 
     Raises:
-        OSError: The disk is full or cannot be written to; the file is as it was before.
+        ValueError: It is no JSON table with a step, or something in it is no number.
     """
-    size = path.stat().st_size
     try:
-        with path.open("ab") as file:
-            file.write(content)
-    except OSError as error:
-        os.truncate(path, size)
-        raise _unwritten(path, error) from None
-
-
-def _unwritten(path: Path, error: OSError) -> OSError:
-    """An error that names the file, which errors of `write` do not."""
-    reason = error.strerror or str(error)
-    return OSError(
-        f"{path} could not be written ({reason}); nothing is half written, and the same command "
-        "goes on once it can be"
-    )
+        row = json.loads(line)
+    except (ValueError, RecursionError):
+        row = None
+    if not (isinstance(row, dict) and "step" in row):
+        raise ValueError(f"{place} is not a row of metrics in JSON; delete it and try again")
+    if type(row["step"]) is not int or row["step"] < 0:
+        raise ValueError(
+            f"{place}: step is {json.dumps(row['step'])}, and a whole number from 0 is wanted; "
+            "delete the line and try again"
+        )
+    for name, value in row.items():
+        if type(value) not in (int, float):
+            raise ValueError(
+                f"{place}: {name} is {json.dumps(value)}, and a number is wanted; delete the line "
+                "and try again"
+            )
+    return row

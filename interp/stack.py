@@ -32,7 +32,7 @@ from interp.state import (
     keep,
     mark_failure,
     resumed,
-    rewrite_metrics,
+    take_up,
 )
 from interp.train import diverged, end_of, training_of
 from interp.training import Seeds, Training
@@ -161,7 +161,7 @@ def _train_cohort(
     """Trains members that stand at the same step, to the end of the last of them."""
     members = []
     for run, state in states.items():
-        rewrite_metrics(run, state.rows)
+        take_up(run, state.rows)
         end = end_of(training_of(run.experiment), state.rows)
         members.append(Member(run, list(state.rows), end))
     now, count, drawn = list(states.values()), len(members), Drawn()

@@ -17,8 +17,9 @@ from torch import Tensor
 from hooks import build
 from hooks.models import parameters_of
 from interp.checkpoints import Checkpoint, pack
+from interp.disk import append_whole, sync, write_whole
 from interp.experiment import Experiment
-from interp.run import Run, append_whole, read_metrics, write_whole
+from interp.run import Run, read_metrics
 from interp.training import Training
 
 Row = dict[str, float]
@@ -59,8 +60,8 @@ def resumed(run: Run, training: Training) -> State | None:
     """The state that an earlier call left behind, or None where that kept nothing yet.
 
     Raises:
-        ValueError: The state is damaged, or missing beside checkpoints of later steps than 0, or
-            metrics that decide when to stop are missing.
+        ValueError: The state is damaged, of another run, or missing beside checkpoints of later
+            steps than 0, or metrics that decide when to stop are missing.
     """
     file = run.path / "state.safetensors"
     if not file.is_file():
@@ -71,9 +72,10 @@ def resumed(run: Run, training: Training) -> State | None:
             )
         return None
     kept = Checkpoint(file, remedy="training cannot go on from it: use a new folder")
-    if "step" not in kept.facts:
-        raise ValueError(f"{file} is of an older version, without its step; use a new folder")
-    tensors, step = dict(kept), int(kept.facts["step"])
+    step = _step_of(kept, training)
+    if step in run.steps:
+        _check_same(kept, run.parameters(step))
+    tensors = dict(kept)
     return State(
         step=step,
         parameters={name: value for name, value in tensors.items() if "/" not in name},
@@ -86,7 +88,9 @@ def keep(run: Run, state: State) -> None:
     """Writes the checkpoint, then the state that training resumes from."""
     parameters = {name: value.cpu().contiguous() for name, value in state.parameters.items()}
     moments = {name: value.cpu().contiguous() for name, value in state.moments.items()}
-    write_whole(run.path / "checkpoints" / f"{state.step}.safetensors", pack(parameters))
+    checkpoint = pack(parameters, step=state.step)
+    write_whole(run.path / "checkpoints" / f"{state.step}.safetensors", checkpoint)
+    sync(run.path / "metrics.jsonl")  # a state is no use without the metrics before it
     content = pack(parameters | moments, step=state.step)
     write_whole(run.path / "state.safetensors", content)
 
@@ -131,15 +135,51 @@ def mark_failure(run: Run, step: int, reason: str) -> None:
     write_whole(run.path / "failure.json", content.encode())
 
 
-def rewrite_metrics(run: Run, rows: list[Row]) -> None:
-    """Writes the metrics anew: those of later steps than the state are recorded again."""
+def take_up(run: Run, rows: list[Row]) -> None:
+    """Makes a folder ready to be trained on.
+
+    The metrics of later steps than the state are dropped, since they are recorded again. So is the
+    mark of an earlier failure: it is set again if it still holds.
+    """
     lines = "".join(json.dumps(row) + "\n" for row in rows)
     write_whole(run.path / "metrics.jsonl", lines.encode())
+    (run.path / "failure.json").unlink(missing_ok=True)
 
 
 def append_metrics(run: Run, row: Row) -> None:
     """Adds a line to the metrics."""
     append_whole(run.path / "metrics.jsonl", (json.dumps(row) + "\n").encode())
+
+
+def _step_of(kept: Checkpoint, training: Training) -> int:
+    """The step that a state says it is of.
+
+    Raises:
+        ValueError: It says none, or none of this training.
+    """
+    if "step" not in kept.facts:
+        raise ValueError(f"{kept.path} is of an older version, without its step; use a new folder")
+    step = kept.facts["step"]
+    if type(step) is not int or not 0 <= step <= training.steps:
+        raise ValueError(
+            f"{kept.path} says that it is of step {json.dumps(step)}, and training has steps 0 to "
+            f"{training.steps}: it is another run's; use a new folder"
+        )
+    return step
+
+
+def _check_same(state: Checkpoint, checkpoint: Checkpoint) -> None:
+    """Refuses a state whose parameters are not those of the checkpoint of its step.
+
+    Raises:
+        ValueError: Their checksums differ. Files without checksums are taken as they are.
+    """
+    resumed, kept = state.checksums or {}, checkpoint.checksums or {}
+    if resumed and any(resumed.get(name) != value for name, value in kept.items()):
+        raise ValueError(
+            f"{state.path} and {checkpoint.path} hold different parameters: one of them is another "
+            "run's; put the right one back, or train in a new folder"
+        )
 
 
 def _rows_before(run: Run, training: Training, step: int) -> list[Row]:

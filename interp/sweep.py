@@ -34,6 +34,7 @@ from interp.experiment import (
     safe_name,
 )
 from interp.run import Run
+from interp.tasks.data_files import KEPT, taken_from
 from interp.train import is_done_with
 from interp.training import Frozen
 from interp.variations import slug, with_values
@@ -169,8 +170,13 @@ class SweepFolder:
         return {path: each for path, each in self.members().items() if not is_done_with(path, each)}
 
 
-def load_sweep(source: str | Path) -> Sweep:
+def load_sweep(source: str | Path, relative: Path | str | None = None) -> Sweep:
     """A sweep from a TOML file or the name of a preset.
+
+    Args:
+        source: The file, or the name.
+        relative: What becomes of relative paths of data files in its base, as for
+            `load_experiment`.
 
     Raises:
         ValueError: The file is not TOML, or a field is unknown or wrong; one line names it.
@@ -184,7 +190,7 @@ def load_sweep(source: str | Path) -> Sweep:
             f"{source} is neither a TOML file nor a sweep; sweeps: {', '.join(sweep_names())}"
         )
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        table = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: not TOML: {error}") from None
     base = table.get("base")
@@ -192,7 +198,9 @@ def load_sweep(source: str | Path) -> Sweep:
         beside = path.parent / base
         table["base"] = load_experiment(beside if beside.is_file() else base)
     try:
-        sweep = Sweep.model_validate({"name": safe_name(path.stem)} | table)
+        sweep = Sweep.model_validate(
+            {"name": safe_name(path.stem)} | table, context=taken_from(relative or path.parent)
+        )
         sweep.members()
     except ValidationError as error:
         raise ValueError(f"{path}: {readable(error).removeprefix('experiment: ')}") from None
@@ -209,4 +217,4 @@ def sweep_names() -> list[str]:
 def find_sweep(path: str | Path) -> SweepFolder | None:
     """The sweep whose folder this is, or None."""
     file = Path(path) / "sweep.toml"
-    return SweepFolder(Path(path), load_sweep(file)) if file.is_file() else None
+    return SweepFolder(Path(path), load_sweep(file, KEPT)) if file.is_file() else None

@@ -4,9 +4,10 @@ from concurrent.futures import Executor
 from pathlib import Path
 
 from interp.device import Device
+from interp.disk import write_whole
 from interp.groups import grouped
-from interp.run import write_whole
 from interp.sweep import Sweep, SweepFolder, load_sweep
+from interp.tasks.data_files import KEPT
 from interp.workers import Watch, train_groups
 
 
@@ -53,7 +54,7 @@ def check_folder(folder: SweepFolder) -> None:
     """
     file = folder.path / "sweep.toml"
     if file.is_file():
-        there = load_sweep(file).members()
+        there = load_sweep(file, KEPT).members()
         if not there.items() <= folder.sweep.members().items():
             raise ValueError(f"{file} is another sweep; choose a new folder with --out")
     elif folder.path.is_dir() and any(folder.path.iterdir()):

@@ -34,7 +34,7 @@ from interp.state import (
     keep,
     mark_failure,
     resumed,
-    rewrite_metrics,
+    take_up,
 )
 from interp.tasks import model_inputs
 from interp.training import Training
@@ -86,7 +86,7 @@ def train(
         torch.random.fork_rng(),
     ):
         trainee = trainee_of(experiment, resumed(run, training) or fresh(experiment), place)
-        rewrite_metrics(run, trainee.rows)
+        take_up(run, trainee.rows)
         updates = batch_updates(experiment, trainee, place)
         scores = _scores(experiment, trainee)
         evaluated, kept = (

@@ -17,7 +17,7 @@ from pydantic import (
 from interp.tasks import TASKS, Task
 
 
-def _task(value: Any) -> Any:
+def _task(value: Any, info: Any) -> Any:  # info is pydantic's, which no check can take
     if not isinstance(value, dict):
         return value
     name = value.get("name")
@@ -25,7 +25,7 @@ def _task(value: Any) -> Any:
         raise ValueError(f"name is missing; there are {', '.join(TASKS)}")
     if name not in TASKS:
         raise ValueError(f"no task '{name}'; there are {', '.join(TASKS)}")
-    return TASKS[name].model_validate(value)
+    return TASKS[name].model_validate(value, context=info.context)
 
 
 Beta = Annotated[float, Field(ge=0, lt=1)]

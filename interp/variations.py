@@ -2,11 +2,13 @@
 
 import re
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
 from interp.experiment import Experiment, readable
+from interp.tasks.data_files import KEPT, REFUSED, taken_from
 
 Table = dict[str, Any]
 
@@ -27,8 +29,11 @@ def with_values(base: Experiment, values: Mapping[str, Any]) -> Experiment:
         *above, field = path.split(".")
         for each in [*_alike(table, path), table]:
             _place(each, above, f"vary.{path}")[field] = value
+    # The base of an older version's sweep may have relative paths: its members keep them.
+    is_whole = all(Path(file).is_absolute() for file in base.data_files.values())
+    rule = REFUSED if is_whole else KEPT
     try:
-        return Experiment.model_validate(table)
+        return Experiment.model_validate(table, context=taken_from(rule))
     except ValidationError as error:
         told = " · ".join(f"{path} = {value}" for path, value in values.items())
         raise ValueError(f"vary: {readable(error)}, with {told}") from None

@@ -14,12 +14,13 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from interp.checkpoints import pack
+from interp.disk import move_folder, write_whole
 from interp.experiment import Experiment, Seeds, safe_name
 from interp.importers.archives import Archive, archives, folder_config
 from interp.importers.configs import asked_of_user, stated_options
 from interp.importers.plan import Plan, make_plan, read_task, widened
 from interp.importers.splits import own_split
-from interp.run import Run, write_whole
+from interp.run import Run
 from interp.tasks import Task
 
 LOOKED_AT = 2000  # examples of a split on which an imported model's accuracy is told
@@ -72,8 +73,7 @@ def import_run(
         _write_metrics(folder, read)
         write_whole(folder / "imported.json", (json.dumps(about, indent=1) + "\n").encode())
         write_whole(folder / "experiment.toml", experiment.to_toml().encode())
-        path.parent.mkdir(parents=True, exist_ok=True)
-        folder.replace(path)
+        move_folder(folder, path)
     for note in notes:
         warnings.warn(f"{out}: {note}", stacklevel=2)
     return Run(out)
@@ -111,7 +111,7 @@ def _write_checkpoints(
                 file = folder / "checkpoints" / f"{step}.safetensors"
                 if file.exists():
                     raise ValueError("another file holds this step too")
-            write_whole(file, pack(parameters))
+            write_whole(file, pack(parameters, step=step))
         read.append(replace(archive, checkpoints={}))
     if plan is None:
         raise ValueError(f"{source}: no file says its step; rename them, such as step_1000.pth")

@@ -16,6 +16,7 @@ from interp.experiment import Experiment, load_experiment, readable
 from interp.importers.configs import config_of_shapes, sizes_of
 from interp.importers.layouts import LAYOUTS, State, check_masks, check_names, layout_of
 from interp.tasks import Task
+from interp.tasks.data_files import taken_from
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,11 +108,12 @@ def read_task(task: Task | str | Path | None) -> Task | None:
     if not path.is_file():
         return load_experiment(task).task
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        table = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: not TOML: {error}") from None
     try:
-        return Experiment.model_validate({"name": "any", "task": table.get("task", table)}).task
+        table = {"name": "any", "task": table.get("task", table)}
+        return Experiment.model_validate(table, context=taken_from(path.parent)).task
     except ValidationError as error:
         raise ValueError(f"{path}: {readable(error)}") from None
 

@@ -89,6 +89,6 @@ def read_table(path: Path) -> dict[str, Any]:
 def _parsed(path: Path) -> Any:
     read = json.loads if path.suffix == ".json" else tomllib.loads
     try:
-        return read(path.read_text(encoding="utf-8"))
+        return read(path.read_text(encoding="utf-8-sig"))
     except ValueError as error:
         raise ValueError(f"{path}: not {path.suffix.strip('.').upper()}: {error}") from None

@@ -45,7 +45,7 @@ def page_hash(run: Run, overview: Overview, program: str, place: str) -> str:
     digest = hashlib.sha256(json.dumps([program, place, asdict(overview)]).encode())
     results = sorted((run.path / "results").rglob("*.npz"))
     checkpoints = [run.checkpoint(step) for step in run.steps] if results else []
-    task_files = map(Path, run.experiment.task.paths)
+    task_files = map(Path, run.experiment.task.data_files.values())
     for file in task_files:
         digest.update(file.read_bytes())
     for file in [*(run.path / name for name in FILES), *checkpoints, *results]:

@@ -18,6 +18,7 @@ from markupsafe import Markup, escape
 from analyses.layout import DARK
 from analyses.plots import plotly_script
 from analyses.views import OWN, bundle, own_script, script_json
+from interp.disk import is_temporary, write_whole
 from interp.report.captions import caption
 from interp.report.curve import sparkline
 from interp.report.differences import differences, told
@@ -25,7 +26,7 @@ from interp.report.page import run_page
 from interp.report.recipe import recipe
 from interp.report.stamp import is_current, page_hash, program_hash, stamp
 from interp.report.tables import Overview, overview, shared, shown
-from interp.run import Run, check_run, write_whole
+from interp.run import Run, check_run
 
 HERE = Path(__file__).parent
 MARK = '<meta name="generator" content="interp report">'
@@ -199,8 +200,8 @@ def check_out(out: Path) -> None:
     """
     if out.exists() and not out.is_dir():
         raise ValueError(f"{out} is a file; choose a folder for the report")
-    begun = ".index.html.tmp"  # all that is there where the first of its files was cut short
-    others = out.is_dir() and any(each.name != begun for each in out.iterdir())
+    # A temporary file is all that is there where the first of its files was cut short.
+    others = out.is_dir() and not all(map(is_temporary, out.iterdir()))
     if others and not is_ours(out / "index.html"):
         raise ValueError(f"{out} holds something other than a report; choose another folder")
 
@@ -254,7 +255,7 @@ def write_text(path: Path, content: str) -> None:
     """Writes a file, unless it holds just that already."""
     data = content.encode("utf-8", errors="replace")
     if not path.is_file() or path.read_bytes() != data:
-        write_whole(path, data)
+        write_whole(path, data, durable=False)
 
 
 def is_ours(page: Path) -> bool:

@@ -10,27 +10,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from interp.tasks.data_files import Stamp
+
 ARRAYS = ("embeddings", "factors")
 UNREADABLE = (
     ValueError, OSError, AttributeError, TypeError, EOFError, zipfile.BadZipFile, zlib.error
 )  # fmt: skip
-Stamp = tuple[str, int, int]
-
-
-def stamp_of(path: str) -> Stamp:
-    """What tells one content of a file from another: path, time of change, bytes.
-
-    Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: It is a folder.
-    """
-    file = Path(path)
-    if file.is_dir():
-        raise ValueError(f"file: {path} is a folder: name the npz file in it")
-    if not file.is_file():
-        raise FileNotFoundError(f"file: {path} does not exist")
-    found = file.stat()
-    return path, found.st_mtime_ns, found.st_size
 
 
 @lru_cache(maxsize=2)

@@ -23,7 +23,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from interp.randomness import generator
-from interp.tasks.factor_file import Stamp, read_embeddings
+from interp.tasks.data_files import Stamp
+from interp.tasks.factor_file import read_embeddings
 
 HIDDEN = 64
 SAMPLED = 10_000  # images whose vectors set mean and scale

@@ -21,7 +21,8 @@ from torch import Generator, Tensor
 from hooks import Examples, Sizes
 from interp.randomness import generator
 from interp.tasks.base import Batch, Reader, Task
-from interp.tasks.factor_file import stamp_of, vectors_on
+from interp.tasks.data_files import DataFile, stamp_of
+from interp.tasks.factor_file import vectors_on
 from interp.tasks.factor_images import Images, Share, images_of_file, images_of_network, too_few
 from interp.tasks.factor_maps import best_guess, best_guess_anew, check_size
 from interp.tasks.factor_prompts import (
@@ -79,7 +80,7 @@ class FactorLabels(Task):
     difficulty: float = Field(default=0.5, gt=0, allow_inf_nan=False)
     noise: float = Field(default=0.1, ge=0, allow_inf_nan=False)
     label_scale: float = Field(default=1.0, gt=0, allow_inf_nan=False)
-    file: str | None = None
+    file: DataFile | None = None
     held_out: float = Field(default=0.2, ge=0, lt=1)
     repeats: bool = False
     train_prompts: int | None = Field(default=None, ge=1)
@@ -127,6 +128,11 @@ class FactorLabels(Task):
         return self
 
     @property
+    def data_files(self) -> dict[str, str]:
+        """The file of vectors and factors, if there is one."""
+        return {} if self.file is None else {"file": self.file}
+
+    @property
     def images(self) -> Images:
         """What there is to see."""
         if self.file is not None:
@@ -144,11 +150,6 @@ class FactorLabels(Task):
         if self.file is None:
             return tuple(self.factors)
         return tuple(f"factor_{index}" for index in range(len(self.values)))
-
-    @property
-    def paths(self) -> tuple[str, ...]:
-        """The file of vectors."""
-        return (self.file,) if self.file else ()
 
     @property
     def sizes(self) -> Sizes:

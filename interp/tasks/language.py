@@ -80,12 +80,6 @@ class LanguageTask(Task):
         raise NotImplementedError
 
     @property
-    def paths(self) -> tuple[str, ...]:
-        """The published files, if any."""
-        files = self.files
-        return () if files is None else (files.train, files.validation, files.generalization)
-
-    @property
     def sizes(self) -> Sizes:
         """The vocabulary in and out, and the positions of the longest line."""
         words = len(self.vocabulary)
@@ -98,6 +92,11 @@ class LanguageTask(Task):
             assert self.train_lines is not None  # checked above
             return self.train_lines
         return len(self._lines("train", torch.Generator()))
+
+    @property
+    def data_files(self) -> dict[str, str]:
+        """The published files by split, where lines are read."""
+        return {} if self.files is None else self.files.model_dump()
 
     @property
     def draws_split(self) -> bool:

@@ -10,18 +10,19 @@ from pathlib import Path
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
+from interp.tasks.data_files import DataFile, stamp_of
 from interp.tasks.english import CLASSES, MAX_WORDS, Sentences
 from interp.tasks.lines import Language, Lines
 
 
 class Files(BaseModel):
-    """Paths of published files, relative ones from where a command is run."""
+    """Paths of published files (`interp.tasks.data_files` says what relative ones are)."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    train: str
-    validation: str
-    generalization: str
+    train: DataFile
+    validation: DataFile
+    generalization: DataFile
 
 
 def read_lines(path: str, language: Language) -> Lines:
@@ -59,10 +60,9 @@ def text_lines(path: str) -> list[str]:
         ValueError: It is empty, or not UTF-8.
         FileNotFoundError: There is no such file.
     """
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"task.files: there is no file {path}")
+    stamp_of(path)  # refuses what is no file
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        text = Path(path).read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: not UTF-8 text: {error}") from None
     if not text:

@@ -171,6 +171,27 @@ def test_a_saved_page_is_the_page(tmp_path):
     assert page.save(tmp_path / "page.html").read_text("utf-8") == page.html()
 
 
+def test_an_earlier_page_is_replaced(tmp_path):
+    for titles in ("a", "b"):
+        Page((heads(titles),)).save(tmp_path / "page.html")
+    assert (tmp_path / "page.html").read_text("utf-8") == Page((heads("b"),)).html()
+
+
+@pytest.mark.parametrize("content", ["# my experiment", "", "<!doctype html><title>mine</title>"])
+def test_somebodys_file_is_not_replaced_by_a_page(tmp_path, content):
+    (tmp_path / "notes").write_text(content)
+    with pytest.raises(ValueError, match="/notes is something else than a page of views; choose"):
+        Page((heads("a"),)).save(tmp_path / "notes")
+    assert (tmp_path / "notes").read_text() == content
+
+
+def test_a_page_is_not_written_through_a_link(tmp_path):
+    page = Page((heads("a"),))
+    (tmp_path / "link").symlink_to(page.save(tmp_path / "page.html"))
+    with pytest.raises(ValueError, match="/link is something else than a page of views"):
+        page.save(tmp_path / "link")
+
+
 def test_a_notebook_gets_the_page_in_a_frame():
     frame = re.fullmatch(r'<iframe srcdoc="([^"]*)" [^<>]*></iframe>', heads("a")._repr_html_())
     assert frame is not None

@@ -35,10 +35,12 @@ def strike(request):
 
 def watch(request, done):
     """Notes every operation in `done`, and strikes at the one asked for."""
+    import interp.disk
     import interp.state
 
+    disk: Any = interp.disk
     state: Any = interp.state
-    write, rename, append = files.write_bytes, files.replace, state.append_whole
+    make, rename, append = disk._make, files.replace, state.append_whole
 
     def reached(name):
         done.append(name)
@@ -47,11 +49,12 @@ def watch(request, done):
     def part(content):
         return content[: round(request.get("part", 0) * len(content))]
 
-    def write_bytes(path, content):
-        if reached(f"write {path.name}"):
-            write(path, part(content))
+    def make_file(path, content, durable):
+        if reached(f"write {disk.TEMPORARY.fullmatch(path.name)['name']}"):
+            make(path, part(content), durable)
             strike(request)
-        return write(path, content)
+            path.unlink()  # it was only stopped, and writes the rest
+        make(path, content, durable)
 
     def replace(path, to):
         if reached(f"rename {to}"):
@@ -64,7 +67,7 @@ def watch(request, done):
             strike(request)
         append(path, content)
 
-    files.write_bytes, files.replace, state.append_whole = write_bytes, replace, append_whole
+    disk._make, files.replace, state.append_whole = make_file, replace, append_whole
 
 
 def make_read_only(folder):

@@ -1,11 +1,10 @@
-import shutil
-
 import pandas as pd
 import pytest
 
 from analyses import FourierCircuit, FourierSpectrum, GrokkingPhases, WeightNorms
 from interp import experiment as experiments
 from interp.analyze import analyze, trace
+from interp.checkpoints import pack
 from interp.holding import OF_RUNS
 from interp.results import saved, scalars
 from interp.run import Run
@@ -42,14 +41,14 @@ def test_a_missing_result_alone_is_measured_again(folder):
 def test_a_changed_checkpoint_is_measured_again(folder):
     run = Run(folder)
     analyze(run, ["FourierSpectrum"])
-    shutil.copy(run.checkpoint(10), run.checkpoint(20))
+    run.checkpoint(20).write_bytes(pack(dict(run.parameters(10)), step=20))
     assert analyze(run, ["FourierSpectrum"])[0].measured == 1
 
 
 def test_a_changed_reference_is_measured_against_again(folder):
     run = Run(folder)
     analyze(run, ["WeightNorms"])
-    shutil.copy(run.checkpoint(10), run.checkpoint(0))
+    run.checkpoint(0).write_bytes(pack(dict(run.parameters(10)), step=0))
     assert analyze(run, ["WeightNorms"])[0].measured == len(run.steps)
 
 
@@ -172,6 +171,30 @@ def test_a_damaged_checkpoint_is_named_and_skipped(folder):
         outcomes = by_name(analyze(Run(folder)))
     assert outcomes["FourierCircuit"].measured == 4
     assert saved(Run(folder))[-1].steps == (0, 10, 30, 40)
+
+
+def test_checkpoints_under_each_others_names_are_skipped(folder):
+    run = Run(folder)
+    run.checkpoint(10).write_bytes(run.checkpoint(20).read_bytes())
+    with pytest.warns(UserWarning, match=r"step 10 is skipped: .* holds the parameters of step 20"):
+        analyze(run, ["FourierSpectrum"])
+    assert saved(run)[0].steps == (0, 20, 30, 40)
+
+
+def test_damaged_metrics_are_an_error_after_all_else_is_measured(folder):
+    (folder / "metrics.jsonl").write_text("garbage\n")
+    wanted = (
+        r"GrokkingPhases: .*metrics\.jsonl, line 1 is not a row of metrics.*all else is measured"
+    )
+    with pytest.raises(ValueError, match=wanted):
+        analyze(Run(folder), ["GrokkingPhases", "FourierSpectrum"])
+    assert [each.name for each in saved(Run(folder))] == ["FourierSpectrum"]
+    assert saved(Run(folder))[0].steps == (0, 10, 20, 30, 40)
+
+
+def test_metrics_that_are_not_utf_8_stop_no_analysis_that_reads_none(folder):
+    (folder / "metrics.jsonl").write_bytes(b"\xff\n")
+    assert analyze(Run(folder), ["FourierSpectrum"])[0].measured == 5
 
 
 def test_other_steps_are_measured_as_they_would_be_without_the_damage(folder, run):

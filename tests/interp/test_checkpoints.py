@@ -1,3 +1,5 @@
+import copy
+import io
 import json
 
 import pytest
@@ -119,4 +121,36 @@ def test_a_type_that_damage_changed_is_damage(tmp_path):
     changed = PACKED.replace(b'"dtype":"F32"', b'"dtype":"I32"', 1)
     (tmp_path / "7.safetensors").write_bytes(changed)
     with pytest.raises(ValueError, match=r"is damaged \(.* is not as it was written\)"):
+        dict(Checkpoint(tmp_path / "7.safetensors"))
+
+
+def test_a_file_of_another_step_is_refused_by_both_steps(file):
+    wanted = r"7\.safetensors holds the parameters of step 7, and its name says 8: name each"
+    with pytest.raises(ValueError, match=wanted):
+        Checkpoint(file, step=8)
+
+
+def test_a_file_that_does_not_say_its_step_is_of_any(tmp_path):
+    (tmp_path / "7.safetensors").write_bytes(pack(PARAMETERS))
+    assert same(dict(Checkpoint(tmp_path / "7.safetensors", step=8)), PARAMETERS)
+
+
+def test_torch_saves_a_checkpoint_as_the_dictionary_that_it_stands_for(file):
+    saved = io.BytesIO()
+    torch.save(Checkpoint(file), saved)
+    saved.seek(0)
+    assert same(torch.load(saved, weights_only=True), PARAMETERS)
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy])
+def test_a_copied_checkpoint_is_the_dictionary_that_it_stands_for(file, copied):
+    found = copied(Checkpoint(file))
+    assert isinstance(found, dict)
+    assert same(found, PARAMETERS)
+
+
+@pytest.mark.parametrize("entry", ["null", "3", "[]", "{}", "{", '{"checksums": 3}'])
+def test_metadata_of_another_form_is_damage(tmp_path, entry):
+    save_file(PARAMETERS, tmp_path / "7.safetensors", metadata={"interp": entry})
+    with pytest.raises(ValueError, match=r"7\.safetensors is damaged"):
         dict(Checkpoint(tmp_path / "7.safetensors"))

@@ -2,6 +2,7 @@ import shutil
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from interp import cli
@@ -124,6 +125,32 @@ def test_an_error_is_one_line_and_code_2(interp, folder, tmp_path, arguments, me
     assert (code, out) == (2, "")
     assert err.count("\n") == 1
     assert message.format(**places) in err
+
+
+def test_show_does_not_replace_a_file_that_is_no_page_of_its_own(interp, folder):
+    before = (folder / "experiment.toml").read_bytes()
+    code, _, said = interp("show", folder, "--out", folder / "experiment.toml")
+    assert (code, said.count("\n")) == (2, 1)
+    assert "experiment.toml is something else than a page of views; choose another file" in said
+    assert (folder / "experiment.toml").read_bytes() == before
+
+
+def test_too_little_memory_is_one_line(interp, experiment, tmp_path):
+    huge = experiment.model.model_copy(update={"d_mlp": 10**16})
+    toml = experiment.model_copy(update={"model": huge}).to_toml()
+    (tmp_path / "huge.toml").write_text(toml)
+    code, _, said = interp("train", tmp_path / "huge.toml", "--out", tmp_path / "run")
+    assert (code, said.count("\n")) == (2, 1)
+    assert said.startswith("interp: there is too little memory")
+    assert "tried to allocate" in said
+
+
+def test_arrays_that_do_not_fit_into_memory_are_one_line(interp, monkeypatch):
+    monkeypatch.setattr("interp.run.load", lambda path: np.empty(2**58))
+    code, _, said = interp("show", "runs/demo")
+    assert (code, said.count("\n")) == (2, 1)
+    assert said.startswith("interp: there is too little memory")
+    assert "Unable to allocate 2.00 EiB" in said
 
 
 def test_several_seeds_are_a_sweep(interp, experiment, tmp_path):

@@ -74,3 +74,11 @@ def test_a_run_is_held_while_it_is_analysed(run, folder):
             pass
 
     analyze(type(run)(folder), ["FourierSpectrum"], on_step=train_meanwhile)
+
+
+def test_a_lock_that_is_a_link_is_refused(tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / ".lock").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(ValueError, match=r"\.lock is a symbolic link"), alone(tmp_path / "run"):
+        pass
+    assert not (tmp_path / "elsewhere").exists()

@@ -1,3 +1,4 @@
+import json
 import shutil
 import signal
 import warnings
@@ -7,6 +8,8 @@ import pytest
 import torch
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
+from interp.checkpoints import Checkpoint, pack
+from interp.run import Run
 from interp.train import train
 from tests.planted import tiny_experiment
 
@@ -14,10 +17,10 @@ from tests.planted import tiny_experiment
 # the updates that are left after the last state written before it (of 40).
 PLACES = {
     "while evaluating": ("append metrics.jsonl", 3, 0.0, 30),
-    "between checkpoint and state": ("write .state.safetensors.tmp", 2, 0.0, 30),
+    "between checkpoint and state": ("write state.safetensors", 2, 0.0, 30),
     "within a line of metrics": ("append metrics.jsonl", 5, 0.5, 20),
-    "within a checkpoint": ("write .30.safetensors.tmp", 0, 0.5, 20),
-    "before a checkpoint is renamed": ("30.safetensors", 0, 0.0, 20),
+    "within a checkpoint": ("write 30.safetensors", 0, 0.5, 20),
+    "before a checkpoint is renamed": ("checkpoints/30.safetensors", 0, 0.0, 20),
 }
 
 
@@ -112,7 +115,7 @@ def test_metrics_that_nothing_reads_are_missed_with_a_warning(folder, experiment
 
 
 def test_a_folder_left_before_its_experiment_was_written_is_taken(tmp_path, experiment):
-    (tmp_path / ".experiment.toml.tmp").write_text("name =")
+    (tmp_path / ".experiment.toml.0123abcd.tmp").write_text("name =")
     assert train(experiment, tmp_path, device="cpu").steps[-1] == 40
 
 
@@ -132,6 +135,68 @@ def test_a_folder_of_other_things_is_refused(tmp_path, experiment):
     (tmp_path / "thesis.tex").write_text("")
     with pytest.raises(ValueError, match=r"is not empty and holds no experiment\.toml"):
         train(experiment, tmp_path, device="cpu")
+
+
+def test_a_failure_ends_when_training_is_taken_up_again(folder, experiment):
+    (folder / "failure.json").write_text('{"step": 20, "reason": "diverged"}')
+    assert train(experiment, folder, device="cpu").failure == ""
+    assert not (folder / "failure.json").exists()
+
+
+def test_training_that_fails_again_is_marked_again(tmp_path):
+    diverging = tiny_experiment(optimizer="sgd", lr=1e30)
+    for _ in range(2):
+        with pytest.raises(ValueError, match="not numbers at step 5"):
+            train(diverging, tmp_path / "run", device="cpu")
+    assert "not numbers at step 5" in Run(tmp_path / "run").failure
+
+
+def write_state(folder, **facts):
+    """Writes the state again with other facts."""
+    kept = dict(Checkpoint(folder / "state.safetensors"))
+    (folder / "state.safetensors").write_bytes(pack(kept, **facts))
+
+
+@pytest.mark.parametrize("step", [None, "40", 4.5, -1, 41, True])
+def test_a_state_of_no_step_of_the_training_is_refused(folder, experiment, step):
+    write_state(folder, step=step)
+    wanted = rf"state\.safetensors says that it is of step {json.dumps(step)}, and training has s"
+    with pytest.raises(ValueError, match=wanted):
+        train(experiment, folder, device="cpu")
+
+
+def test_the_state_of_another_run_is_refused(folder, experiment, tmp_path):
+    other = train(experiment.with_seed(1), tmp_path / "other", device="cpu")
+    (other.path / "state.safetensors").replace(folder / "state.safetensors")
+    wanted = r"state\.safetensors and .*/40\.safetensors hold different parameters: one of them is"
+    with pytest.raises(ValueError, match=wanted):
+        train(experiment, folder, device="cpu")
+
+
+def test_a_run_of_an_older_version_is_carried_on(folder, run, experiment):
+    for step in run.steps:
+        content = pack(dict(run.parameters(step)))  # without its step
+        (folder / "checkpoints" / f"{step}.safetensors").write_bytes(content)
+    assert train(experiment, folder, device="cpu").steps == run.steps
+
+
+@pytest.mark.parametrize("name", ["experiment.toml", "metrics.jsonl"])
+def test_training_writes_through_no_link(tmp_path, experiment, name):
+    with pytest.raises(ValueError, match="frozen"):
+        train(tiny_experiment(frozen=("*.nonsense",)), tmp_path / "run", device="cpu")
+    place = tmp_path / "run" / name
+    place.unlink(missing_ok=True)
+    (tmp_path / "notes").write_text("")
+    place.symlink_to(tmp_path / "notes")
+    train(experiment, tmp_path / "run", device="cpu")
+    assert (tmp_path / "notes").read_text() == ""
+
+
+def test_somebodys_experiment_file_is_not_replaced(tmp_path, experiment):
+    (tmp_path / "experiment.toml").write_text("# mine\n" + experiment.to_toml())
+    with pytest.raises(ValueError, match=r"experiment\.toml was not written by interp, and would"):
+        train(experiment, tmp_path, device="cpu")
+    assert [path.name for path in tmp_path.iterdir()] == ["experiment.toml"]
 
 
 def test_a_damaged_state_is_refused(folder, experiment):

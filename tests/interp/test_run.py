@@ -1,11 +1,10 @@
 import json
-import resource
-from contextlib import contextmanager
 
 import pytest
 import torch
 
-from interp.run import Run, append_whole, find_runs, load, read_metrics, write_whole
+from interp.disk import write_whole
+from interp.run import Run, find_runs, load, read_metrics
 from interp.train import train
 from tests.planted import tiny_config, tiny_experiment
 
@@ -49,48 +48,6 @@ def test_the_series_knows_the_chance_of_its_task(run):
 
 def test_a_checkpoint_reads_only_names_it_has(run):
     assert "embed.W_X" not in run.parameters(0)
-
-
-def test_a_file_is_written_whole_or_not_at_all(tmp_path):
-    write_whole(tmp_path / "new" / "file", b"content")
-    assert [file.name for file in (tmp_path / "new").iterdir()] == ["file"]
-
-
-@contextmanager
-def full_disk():
-    """No file may grow beyond 100 bytes: for a moment only, since pytest may print to a file."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-
-def test_a_file_that_does_not_fit_leaves_the_earlier_one(tmp_path):
-    write_whole(tmp_path / "file", b"earlier")
-    with (
-        pytest.raises(OSError, match=r"/file could not be written \(File too large\); nothing is"),
-        full_disk(),
-    ):
-        write_whole(tmp_path / "file", bytes(101))
-    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"earlier"]
-
-
-def test_a_line_that_does_not_fit_is_taken_back(tmp_path):
-    (tmp_path / "file").write_bytes(b"earlier")
-    with (
-        pytest.raises(OSError, match=r"/file could not be written \(File too large\); nothing is"),
-        full_disk(),
-    ):
-        append_whole(tmp_path / "file", bytes(101))
-    assert (tmp_path / "file").read_bytes() == b"earlier"
-
-
-def test_a_line_is_added_at_the_end(tmp_path):
-    (tmp_path / "file").write_bytes(b"earlier\n")
-    append_whole(tmp_path / "file", b"later\n")
-    assert (tmp_path / "file").read_bytes() == b"earlier\nlater\n"
 
 
 @pytest.mark.parametrize("name", ["007", "1e3", "-1", "\u0663", "\u00b2", "last", ""])
@@ -177,6 +134,126 @@ def test_a_checkpoint_of_other_shapes_is_refused_by_its_parameter(folder, tmp_pa
 def test_weights_are_read_without_metrics(folder):
     (folder / "metrics.jsonl").unlink()
     assert Run(folder).weights("W_E").shape == (5, 8, 8)
+
+
+def swap(folder, first, second):
+    """Gives two checkpoints each other's name."""
+    files = [folder / "checkpoints" / f"{step}.safetensors" for step in (first, second)]
+    contents = [file.read_bytes() for file in files]
+    for file, content in zip(files, reversed(contents), strict=True):
+        file.write_bytes(content)
+
+
+@pytest.mark.parametrize(("step", "other"), [(20, 30), (30, 20)])
+def test_swapped_checkpoints_are_refused_by_both_their_steps(folder, step, other):
+    swap(folder, 20, 30)
+    wanted = rf"/{step}\.safetensors holds the parameters of step {other}, and its name says {step}"
+    with pytest.raises(ValueError, match=wanted):
+        Run(folder).snapshot(step)
+
+
+def test_weights_over_steps_are_refused_where_two_checkpoints_are_swapped(folder):
+    swap(folder, 0, 30)
+    with pytest.raises(ValueError, match=r"/0\.safetensors holds the parameters of step 30"):
+        Run(folder).weights("W_E")
+
+
+def write_rows(folder, *lines):
+    text = "".join(f"{line}\n" for line in lines)
+    (folder / "metrics.jsonl").write_text(text)
+    return folder / "metrics.jsonl"
+
+
+ROWS = ('{"step": 0, "test.loss": 2.0}', '{"step": 5, "test.loss": 1.0}')
+
+
+@pytest.mark.parametrize(
+    ("line", "fault"),
+    [
+        ('{"step": null, "test.loss": 1.0}', "step is null, and a whole number from 0 is wanted"),
+        ('{"step": "5", "test.loss": 1.0}', 'step is "5", and a whole number from 0 is wanted'),
+        ('{"step": true, "test.loss": 1.0}', "step is true, and a whole number from 0 is wanted"),
+        ('{"step": 5.5, "test.loss": 1.0}', r"step is 5\.5, and a whole number from 0 is wanted"),
+        ('{"step": -5, "test.loss": 1.0}', "step is -5, and a whole number from 0 is wanted"),
+        ('{"step": [5], "test.loss": 1.0}', r"step is \[5\], and a whole number from 0 is wanted"),
+        ('{"step": 5, "test.loss": "low"}', r'test\.loss is "low", and a number is wanted'),
+        ('{"step": 5, "test.loss": [1.0]}', r"test\.loss is \[1\.0\], and a number is wanted"),
+        ('{"step": 5, "test.loss": true}', r"test\.loss is true, and a number is wanted"),
+        ('{"step": 5, "test.loss": null}', r"test\.loss is null, and a number is wanted"),
+        ('[5, 1.0]', "not a row of metrics in JSON"),
+        ('{"test.loss": 1.0}', "not a row of metrics in JSON"),
+    ],
+)  # fmt: skip
+def test_a_row_that_holds_something_else_than_numbers_is_refused(tmp_path, line, fault):
+    file = write_rows(tmp_path, ROWS[0], line)
+    wanted = rf"metrics\.jsonl, line 2[^\n]*{fault}[^\n]*delete (it|the line) and try again\Z"
+    with pytest.raises(ValueError, match=wanted):
+        read_metrics(file)
+
+
+def test_metrics_may_be_nan_or_infinite(tmp_path):
+    (row,) = read_metrics(write_rows(tmp_path, '{"step": 0, "a.loss": Infinity, "a.b": NaN}'))
+    assert row["a.loss"] == float("inf")
+    assert row["a.b"] != row["a.b"]
+
+
+def test_a_row_that_repeats_another_is_passed_over_with_a_warning(tmp_path):
+    file = write_rows(tmp_path, *ROWS, *ROWS, '{"step": 10, "test.loss": NaN}')
+    wanted = r"metrics\.jsonl: 2 repeated rows passed over, the first in line 3"
+    with pytest.warns(UserWarning, match=wanted):
+        assert [row["step"] for row in read_metrics(file)] == [0, 5, 10]
+
+
+def test_repeated_rows_with_nan_are_the_same_row(tmp_path):
+    file = write_rows(tmp_path, *['{"step": 0, "test.loss": NaN}'] * 2)
+    with pytest.warns(UserWarning, match="1 repeated rows passed over"):
+        assert len(read_metrics(file)) == 1
+
+
+def test_two_rows_of_a_step_that_differ_are_refused_by_both_lines(tmp_path):
+    file = write_rows(tmp_path, *ROWS, '{"step": 0, "test.loss": 3.0}')
+    with pytest.raises(ValueError, match=r"lines 1 and 3 are both of step 0 and differ; delete"):
+        read_metrics(file)
+
+
+def test_a_row_out_of_order_is_refused_by_its_line(tmp_path):
+    file = write_rows(tmp_path, '{"step": 10, "test.loss": 0.5}', *ROWS)
+    with pytest.raises(ValueError, match=r"line 2 is of step 0, after one of step 10; put the lin"):
+        read_metrics(file)
+
+
+def test_metrics_after_a_byte_order_mark_are_read(tmp_path):
+    file = write_rows(tmp_path, *ROWS)
+    file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes())
+    assert [row["step"] for row in read_metrics(file)] == [0, 5]
+
+
+def test_weights_and_examples_of_a_run_whose_metrics_are_damaged_are_read(folder):
+    write_rows(folder, "garbage")
+    assert Run(folder).weights("W_E").shape == (5, 8, 8)
+    assert len(Run(folder).snapshot().examples) == 49
+
+
+def test_the_metrics_of_a_series_name_the_damaged_line_when_asked_for(folder):
+    write_rows(folder, "garbage")
+    series = Run(folder).series()
+    with pytest.raises(ValueError, match=r"metrics\.jsonl, line 1 is not a row of metrics in JSON"):
+        _ = series.metrics
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"null", b"[]", b"3", b"{}", b'{"reason": null}', b'{"reason": 3}',
+                b'{"reason": ""}', b"\xff\xff", b"[" * 100_000]
+)  # fmt: skip
+def test_a_failure_that_gives_no_reason_is_a_failure_that_names_its_file(folder, content):
+    (folder / "failure.json").write_bytes(content)
+    wanted = f"{folder}/failure.json gives no reason in JSON; train the run again, or delete the f"
+    assert Run(folder).failure == wanted + "ile"
+
+
+def test_a_failure_is_told_by_its_reason(folder):
+    (folder / "failure.json").write_text('{"step": 5, "reason": "diverged"}')
+    assert Run(folder).failure == "diverged"
 
 
 def test_a_run_without_metrics_has_none(folder):

@@ -47,6 +47,14 @@ def test_a_member_that_diverges_stops_nobody(tmp_path):
     assert [first.steps[-1], diverged.steps[-1], last.steps[-1]] == [20, 0, 20]
 
 
+def test_a_failed_member_that_is_trained_again_is_no_longer_marked(tmp_path):
+    experiments = [tiny_experiment(steps=20).with_seed(seed) for seed in (0, 1)]
+    runs = train_stack(folders(experiments, tmp_path), device="cpu")
+    (runs[1].path / "failure.json").write_text('{"step": 5, "reason": "diverged"}')
+    again = train_stack(folders(experiments, tmp_path), device="cpu")
+    assert [run.failure for run in again] == ["", ""]
+
+
 def test_a_resumed_run_drops_the_same_neurons(tmp_path):
     whole = train(dropping(0), tmp_path / "whole", device="cpu")
     broken = train(dropping(0), tmp_path / "broken", device="cpu")

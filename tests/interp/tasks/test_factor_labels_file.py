@@ -182,10 +182,10 @@ def test_a_file_of_another_format_is_refused(content, tmp_path):
 
 
 def test_a_folder_is_no_file(tmp_path):
-    with pytest.raises(ValidationError, match=rf"{tmp_path} is a folder: name the npz file"):
+    with pytest.raises(ValidationError, match=rf"{tmp_path} is a folder: name the file"):
         task_of(str(tmp_path))
 
 
 def test_a_file_that_is_missing_is_refused():
-    with pytest.raises(FileNotFoundError, match=r"file: nowhere\.npz does not exist"):
+    with pytest.raises(FileNotFoundError, match=r"data file .*/nowhere\.npz does not exist"):
         task_of("nowhere.npz")

@@ -132,7 +132,7 @@ def test_a_line_that_fits_both_rules_is_refused_for_generalization(kind, lines, 
 @CASES
 def test_a_missing_file_is_named(kind, lines, write):
     task = kind.model_validate({"files": write(lines) | {"validation": "nowhere.txt"}})
-    with pytest.raises(FileNotFoundError, match=r"task\.files: there is no file nowhere\.txt"):
+    with pytest.raises(FileNotFoundError, match=r"data file .*/nowhere\.txt does not exist"):
         task.examples("validation", None, 0)
 
 

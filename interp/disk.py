@@ -1,0 +1,156 @@
+"""How files are written: a reader, or a kill at any moment, finds them whole or not at all.
+
+A file is written under a temporary name that no other process has, and renamed. What cannot be made
+again is synced, so that it outlasts a power failure. Nothing is written through a symbolic link. A
+full disk is an error that names the file and leaves no half of it behind.
+"""
+
+import errno
+import os
+import re
+import secrets
+from contextlib import suppress
+from pathlib import Path
+
+TEMPORARY = re.compile(r"\.(?P<name>.+?)(\.[0-9a-f]{8})?\.tmp")  # older versions: no digits
+NO_SYNC = (errno.EINVAL, errno.ENOTSUP)  # what disks that cannot sync a folder answer
+
+
+def write_whole(path: Path, content: bytes, *, durable: bool = True) -> None:
+    """Writes a file under a temporary name and renames it.
+
+    Args:
+        path: The file. What stands there is replaced: of a symbolic link, the link and not the file
+            that it points to.
+        content: What it will hold.
+        durable: Whether it must outlast a power failure. A sync takes milliseconds, and is not
+            needed where the same command would write the file again.
+
+    Raises:
+        OSError: The disk is full or cannot be written to; what was there before is there still.
+    """
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        make_folder(path.parent)
+        _remove_temporaries(path)
+        _make(temporary, content, durable)
+        temporary.replace(path)
+        if durable:
+            _sync_folder(path.parent)
+    except OSError as error:
+        with suppress(OSError):
+            temporary.unlink()
+        raise _unwritten(path, error) from None
+
+
+def append_whole(path: Path, content: bytes) -> None:
+    """Writes at the end of a file; what a full disk cuts short is taken back.
+
+    Raises:
+        OSError: The disk is full or cannot be written to; the file is as it was before.
+        ValueError: The file is a symbolic link.
+    """
+    file = open_plain(path, os.O_WRONLY | os.O_APPEND)
+    size = os.fstat(file).st_size
+    try:
+        _write(file, content)
+    except OSError as error:
+        os.ftruncate(file, size)
+        raise _unwritten(path, error) from None
+    finally:
+        os.close(file)
+
+
+def sync(path: Path) -> None:
+    """Makes what was appended to a file outlast a power failure."""
+    file = open_plain(path, os.O_RDONLY)
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)
+
+
+def move_folder(folder: Path, path: Path) -> None:
+    """Moves a whole folder to its place, for good."""
+    make_folder(path.parent)
+    folder.replace(path)
+    _sync_folder(path.parent)
+
+
+def make_folder(path: Path) -> None:
+    """Makes a folder, and those above it, for good; one that is there is left as it is."""
+    if path.is_dir():
+        return
+    if not path.parent.exists():
+        make_folder(path.parent)
+    path.mkdir(exist_ok=True)
+    _sync_folder(path.parent)
+
+
+def open_plain(path: Path, flags: int) -> int:
+    """Opens a file that is no symbolic link; its descriptor.
+
+    Raises:
+        ValueError: It is a symbolic link.
+        OSError: It cannot be opened.
+    """
+    try:
+        return os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        raise ValueError(
+            f"{path} is a symbolic link, through which nothing is written: put the file that it "
+            "points to in its place"
+        ) from None
+
+
+def is_temporary(path: Path) -> bool:
+    """Whether a file has the name of one that a killed process was writing."""
+    return TEMPORARY.fullmatch(path.name) is not None
+
+
+def _remove_temporaries(path: Path) -> None:
+    """Removes what killed processes left of a file."""
+    with os.scandir(path.parent) as entries:
+        names = [TEMPORARY.fullmatch(entry.name) for entry in entries]
+    for found in names:
+        if found and found["name"] == path.name:
+            path.with_name(found[0]).unlink(missing_ok=True)
+
+
+def _make(path: Path, content: bytes, durable: bool) -> None:
+    """Writes a file that is not there yet."""
+    file = open_plain(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+    try:
+        _write(file, content)
+        if durable:
+            os.fsync(file)
+    finally:
+        os.close(file)
+
+
+def _write(file: int, content: bytes) -> None:
+    with os.fdopen(file, "wb", closefd=False) as opened:
+        opened.write(content)
+
+
+def _sync_folder(path: Path) -> None:
+    """Makes the names in a folder outlast a power failure."""
+    folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(folder)
+    except OSError as error:
+        if error.errno not in NO_SYNC:
+            raise
+    finally:
+        os.close(folder)
+
+
+def _unwritten(path: Path, error: OSError) -> OSError:
+    """An error that names the file, which errors of `write` do not."""
+    reason = error.strerror or str(error)
+    return OSError(
+        f"{path} could not be written ({reason}); nothing is half written, and the same command "
+        "goes on once it can be"
+    )

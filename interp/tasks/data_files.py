@@ -1,0 +1,74 @@
+"""Files that a task reads: where they are, and whether they are still what they were.
+
+A task knows its files by whole paths, so that a run loads from any folder, and never takes another
+file of the same name. A relative path is taken from the folder of the TOML file that names it, or,
+in Python, from the current folder.
+"""
+
+import hashlib
+import warnings
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import AfterValidator
+
+RELATIVE = "relative_paths"  # the key in a validation's context
+KEPT = "kept"  # they stay relative, as older versions wrote them into a run's folder
+REFUSED = "refused"
+
+Stamp = tuple[str, int, int]
+
+
+def taken_from(rule: Path | str) -> dict[str, Any]:
+    """A validation's context that says what becomes of relative paths.
+
+    Args:
+        rule: The folder that they are taken from, `KEPT` or `REFUSED`.
+    """
+    return {RELATIVE: rule}
+
+
+def _whole(path: str, info: Any) -> str:  # pydantic's ValidationInfo, which no check can take
+    if Path(path).is_absolute():
+        return path
+    rule = (info.context or {}).get(RELATIVE, Path.cwd())
+    if rule == REFUSED:
+        raise ValueError("a relative path; write the whole path here")
+    if rule == KEPT:
+        warnings.warn(
+            f"the run names its data file by the relative path {path}, as older versions wrote it: "
+            "it is looked for in the current folder; write the whole path into experiment.toml",
+            stacklevel=2,
+        )
+        return path
+    return str((rule / path).resolve())
+
+
+DataFile = Annotated[str, AfterValidator(_whole)]
+
+
+def stamp_of(path: str) -> Stamp:
+    """What tells one content of a file from another: path, time of change, bytes.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It is a folder.
+    """
+    file = Path(path)
+    if file.is_dir():
+        raise ValueError(f"the task's data file {path} is a folder: name the file in it")
+    if not file.is_file():
+        raise FileNotFoundError(
+            f"the task's data file {path} does not exist; a relative path is taken from the folder "
+            "of the TOML file that names it"
+        )
+    found = file.stat()
+    return path, found.st_mtime_ns, found.st_size
+
+
+@lru_cache(maxsize=16)
+def sha256_of(stamp: Stamp) -> str:
+    """SHA-256 of a file's bytes."""
+    with Path(stamp[0]).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
