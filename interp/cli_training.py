@@ -58,14 +58,14 @@ def train(
     set_threads(threads)
     from interp.bars import training_bar
     from interp.experiment import load_experiment
-    from interp.sweep import Sweep
+    from interp.sweep import sweep_of_seeds
     from interp.train import train as train_run
 
     what = load_experiment(experiment)
     if seeds is not None:
         if seed is not None:
             raise ValueError("--seed is one seed and --seeds several: give one of the two")
-        many = Sweep(name=what.name, base=what, seeds=tuple(range(seeds)))
+        many = sweep_of_seeds(what, seeds)
         _train_sweep(many, out or Path("runs") / f"{what.name}-seeds", device, workers, stack)
         return
     what = what if seed is None else what.with_seed(seed)

@@ -128,11 +128,7 @@ def end_of(training: Training, rows: list[Row]) -> int:
     stop = training.stop
     if stop is None:
         return training.steps
-    if rows and stop.metric not in rows[0]:
-        raise ValueError(
-            f"training.stop.metric: no metric '{stop.metric}'; there are {', '.join(rows[0])}"
-        )
-    held = [row[stop.metric] >= stop.at_least for row in rows]
+    held = [stop.is_held(row) for row in rows]
     for first in range(len(held) - stop.evaluations + 1):
         if all(held[first : first + stop.evaluations]):
             confirmed = int(rows[first + stop.evaluations - 1]["step"])

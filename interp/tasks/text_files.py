@@ -8,16 +8,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 from interp.tasks.english import CLASSES, MAX_WORDS, Sentences
+from interp.tasks.fields import STRICT
 from interp.tasks.lines import Language, Lines
 
 
 class Files(BaseModel):
     """Paths of published files, relative ones from where a command is run."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = STRICT
 
     train: str
     validation: str
