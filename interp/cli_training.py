@@ -89,9 +89,9 @@ def sweep(
 ) -> None:
     """Train every member of a sweep; those that are finished are passed over."""
     set_threads(1)
-    from interp.groups import described, grouped
+    from interp.groups import described
     from interp.sweep import SweepFolder, load_sweep
-    from interp.sweeping import check_folder
+    from interp.sweeping import check_folder, groups_left
     from interp.workers import worker_count
 
     what = load_sweep(file)
@@ -104,7 +104,7 @@ def sweep(
     left = folder.left()
     typer.echo(f"{len(what.members())} members, {len(left)} of them to be trained into {out}")
     workers = workers or worker_count(device)
-    for line in described(grouped(left, device, stack, workers), device, workers):
+    for line in described(groups_left(folder, device, stack), device, workers):
         typer.echo(line)
 
 

@@ -4,7 +4,7 @@ from concurrent.futures import Executor
 from pathlib import Path
 
 from interp.device import Device
-from interp.groups import grouped
+from interp.groups import Group, grouped
 from interp.run import write_whole
 from interp.sweep import Sweep, SweepFolder, load_sweep
 from interp.workers import Watch, train_groups
@@ -40,9 +40,19 @@ def train_sweep(
     file, text = folder.path / "sweep.toml", sweep.to_toml().encode()
     if not file.is_file() or file.read_bytes() != text:
         write_whole(file, text)
-    groups = grouped(folder.left(), device, stack, workers)
+    groups = groups_left(folder, device, stack)
     train_groups(groups, workers=workers, device=device, executor=executor, on_progress=on_progress)
     return folder
+
+
+def groups_left(folder: SweepFolder, device: Device, stack: int | None = None) -> list[Group]:
+    """The groups of a sweep that hold a member which is neither finished nor failed."""
+    left = folder.left().keys()
+    return [
+        group
+        for group in grouped(folder.members(), device, stack)
+        if not left.isdisjoint(group.members)
+    ]
 
 
 def check_folder(folder: SweepFolder) -> None:

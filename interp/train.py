@@ -138,11 +138,17 @@ def end_of(training: Training, rows: list[Row]) -> int:
 
 
 def is_done_with(path: Path, experiment: Experiment) -> bool:
-    """Whether a folder holds the finished run of an experiment, or one marked as failed."""
+    """Whether a folder holds the finished run of an experiment, or one marked as failed.
+
+    One whose metrics are damaged is not done; training it says what is wrong.
+    """
     run = Run(path)
     if run.failure:
         return True
-    rows = read_metrics(path / "metrics.jsonl")
+    try:
+        rows = read_metrics(path / "metrics.jsonl")
+    except ValueError:
+        return False
     if not rows or int(rows[-1]["step"]) not in run.steps:
         return False
     return end_of(training_of(experiment), rows) == int(rows[-1]["step"])
