@@ -1,6 +1,7 @@
 """Which options does an analysis take, and are these of the right kind?"""
 
 import inspect
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -27,7 +28,8 @@ def check_options(cls: Analysis, options: Mapping[str, Any]) -> None:
             parameters[name].annotation, config=ConfigDict(arbitrary_types_allowed=True)
         )
         try:
-            wanted.validate_python(value)
+            # As JSON, a list stands for a tuple, while a string stands for no number.
+            wanted.validate_json(json.dumps(value, default=str), strict=True)
         except ValidationError as error:
             message = error.errors()[0]["msg"]
             raise ValueError(f"analyses.{cls.__name__}.{name}: {message} (got {value!r})") from None

@@ -58,14 +58,14 @@ def train(
     set_threads(threads)
     from interp.bars import training_bar
     from interp.experiment import load_experiment
-    from interp.sweep import Sweep
+    from interp.sweep import sweep_of_seeds
     from interp.train import train as train_run
 
     what = load_experiment(experiment)
     if seeds is not None:
         if seed is not None:
             raise ValueError("--seed is one seed and --seeds several: give one of the two")
-        many = Sweep(name=what.name, base=what, seeds=tuple(range(seeds)))
+        many = sweep_of_seeds(what, seeds)
         _train_sweep(many, out or Path("runs") / f"{what.name}-seeds", device, workers, stack)
         return
     what = what if seed is None else what.with_seed(seed)
@@ -89,9 +89,9 @@ def sweep(
 ) -> None:
     """Train every member of a sweep; those that are finished are passed over."""
     set_threads(1)
-    from interp.groups import described, grouped
+    from interp.groups import described
     from interp.sweep import SweepFolder, load_sweep
-    from interp.sweeping import check_folder
+    from interp.sweeping import check_folder, groups_left
     from interp.workers import worker_count
 
     what = load_sweep(file)
@@ -104,7 +104,7 @@ def sweep(
     left = folder.left()
     typer.echo(f"{len(what.members())} members, {len(left)} of them to be trained into {out}")
     workers = workers or worker_count(device)
-    for line in described(grouped(left, device, stack, workers), device, workers):
+    for line in described(groups_left(folder, device, stack), device, workers):
         typer.echo(line)
 
 

@@ -26,6 +26,7 @@ from interp.tasks.data_files import taken_from
 from interp.training import AnyTask, Frozen, Seeds, Training
 
 PRESETS = Path(__file__).parent / "presets"
+TOLD = 200  # characters of a wrong value in a message
 NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,79}")
 
 
@@ -74,10 +75,10 @@ class Experiment(Frozen):
             raise ValueError("this task's data are endless: give training.batch_size")
         if training.batch_size is None and any(len(p.tasks) > 1 for p in training.schedule):
             raise ValueError("a mixture of tasks is drawn by batches: give training.batch_size")
-        split = training.stop.metric.partition(".")[0] if training.stop else None
-        if split not in (None, *self.task.evaluated):
-            known = ", ".join(self.task.evaluated)
-            raise ValueError(f"training.stop.metric: split '{split}' is not evaluated; {known} are")
+        known = [f"{split}.{name}" for split in self.task.evaluated for name in self.task.metrics]
+        if training.stop and training.stop.metric not in known:
+            named = f"no metric '{training.stop.metric}'"
+            raise ValueError(f"training.stop.metric: {named}; there are {', '.join(known)}")
         return self
 
     @model_validator(mode="after")
@@ -119,8 +120,16 @@ class Experiment(Frozen):
         return tomli_w.dumps(self.model_dump(mode="json", exclude_none=True))
 
     def with_seed(self, seed: int) -> "Experiment":
-        """The same experiment with all three seeds set to one number."""
-        return self.model_copy(update={"seeds": Seeds(model=seed, data=seed, order=seed)})
+        """The same experiment with all three seeds set to one number.
+
+        Raises:
+            ValueError: The number is negative, or 2^63 or more.
+        """
+        try:
+            seeds = Seeds(model=seed, data=seed, order=seed)
+        except ValidationError as error:
+            raise ValueError(f"seed: {readable(error)}") from None
+        return self.model_copy(update={"seeds": seeds})
 
 
 def with_named_phases(table: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -177,16 +186,27 @@ def load_experiment(source: str | Path, relative: Path | str | None = None) -> E
         raise FileNotFoundError(
             f"{source} is neither a TOML file nor a preset; presets: {', '.join(preset_names())}"
         )
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: not TOML: {error}") from None
+    table = read_toml(path)
     try:
         return Experiment.model_validate(
             {"name": safe_name(path.stem)} | table, context=taken_from(relative or path.parent)
         )
     except ValidationError as error:
         raise ValueError(f"{path}: {readable(error)}") from None
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The table of a TOML file.
+
+    Raises:
+        ValueError: It is not TOML, or nested too deeply; the message names the file.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except ValueError as error:  # of the parser, of the decoder, of whole numbers of many digits
+        raise ValueError(f"{path}: not TOML: {error}") from None
+    except RecursionError:
+        raise ValueError(f"{path}: nested too deeply: take tables or lists out") from None
 
 
 def safe_name(text: str) -> str:
@@ -209,9 +229,16 @@ def preset_summary(name: str, folder: str = ".") -> str:
 def readable(error: ValidationError) -> str:
     """The first fault of a validation in one line, and how many more there are."""
     first, *more = error.errors()
-    place = ".".join(str(part) for part in first["loc"]) or "experiment"
+    place = " ".join(".".join(str(part) for part in first["loc"]).split()) or "experiment"
     message = first["msg"].removeprefix("Value error, ")
     if first["type"] == "extra_forbidden":
         message = "unknown key; remove it or check its spelling"
-    came = "" if isinstance(first["input"], dict | BaseModel) else f" (got {first['input']!r})"
+    came = "" if isinstance(first["input"], dict | BaseModel) else f" (got {_told(first['input'])})"
     return f"{place}: {message}{came}" + (f" (and {len(more)} more)" if more else "")
+
+
+def _told(value: Any) -> str:
+    """A value as a message shows it: its beginning, where it is long."""
+    is_long = isinstance(value, int) and value.bit_length() > 500  # Python writes no longer ones
+    text = f"a number of {value.bit_length()} bits" if is_long else repr(value)
+    return text if len(text) <= TOLD else f"{text[:TOLD]}.."

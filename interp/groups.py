@@ -1,11 +1,13 @@
 """Which experiments train together, and where.
 
 On a GPU all that can share a stack do. On a CPU stacking pays only where a model is so small that
-the work of starting an operation is most of it: networks with one hidden layer are stacked as far
-as they stay in the cache, transformers are trained one at a time, a process a core.
+the work of starting an operation is most of it: networks with one hidden layer are stacked, few
+enough to leave work for every core; transformers are trained one at a time, a process a core.
+
+Which models share a stack decides their last digits. So stacks are cut from a whole sweep: neither
+what is finished already nor how many workers there are has a say.
 """
 
-import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,13 +24,16 @@ from interp.state import fresh
 from interp.train import batch_updates, trainee_of, training_of
 
 ON_GPU = 512  # members of a stack, at most
-ON_CPU = 512  # where a model is one hidden layer: more gain nothing
+ON_CPU = 32  # where a model is one hidden layer: most of what more would gain
 TIMED = 5  # steps, after one that is not timed
 
 
 @dataclass(frozen=True)
 class Group:
-    """Experiments, by run folder, that one worker trains: as a stack, or a single one alone."""
+    """Experiments, by run folder, that one worker trains: as a stack, or a single one alone.
+
+    Members that are finished are in it, and passed over.
+    """
 
     members: Mapping[Path, Experiment]
 
@@ -45,16 +50,13 @@ def grouped(
     members: Mapping[Path, Experiment],
     device: Device = "auto",
     stack: int | None = None,
-    workers: int = 1,
 ) -> list[Group]:
     """Experiments in groups that share a stack, the largest groups first.
 
     Args:
-        members: Experiments by run folder.
+        members: All experiments of a sweep by run folder.
         device: Where they will be trained.
-        stack: Members a stack, at most; where left out, chosen by device and kind of model, and
-            such that every worker has some.
-        workers: How many will train at once.
+        stack: Members a stack, at most; chosen by device and kind of model where left out.
 
     Raises:
         ValueError: An experiment has no training, or `stack` is less than 1.
@@ -64,10 +66,10 @@ def grouped(
     alike: dict[str, dict[Path, Experiment]] = {}
     for path, experiment in members.items():
         alike.setdefault(stack_key(experiment).to_toml(), {})[path] = experiment
-    groups, parts = [], math.ceil(workers / max(len(alike), 1))
+    groups = []
     for some in alike.values():
         paths = list(some)
-        size = stack or min(stack_size(some[paths[0]], device), math.ceil(len(paths) / parts))
+        size = stack or stack_size(some[paths[0]], device)
         groups += [
             Group({path: some[path] for path in paths[first : first + size]})
             for first in range(0, len(paths), size)

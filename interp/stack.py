@@ -6,6 +6,7 @@ carried on, analysed and reported as any run. Members that met their stop rule, 
 are no longer numbers, leave the stack at an evaluation; the others go on.
 """
 
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -18,7 +19,7 @@ from interp.batches import Tables
 from interp.device import Device, as_configured, pick_device
 from interp.experiment import Experiment
 from interp.optimizers import PER_MEMBER
-from interp.run import Run
+from interp.run import Run, read_metrics
 from interp.stacked import Parts, Stepper, assembled, states_of
 from interp.stacked_scores import Splits, stack_scores
 from interp.state import (
@@ -34,11 +35,11 @@ from interp.state import (
     resumed,
     take_up,
 )
-from interp.train import diverged, end_of, training_of
+from interp.train import diverged, end_of, is_done_with, training_of
 from interp.training import Seeds, Training
 from interp.writing import writing
 
-LEAVING = 0.1  # of a stack: so many that are done leave it together
+MIN_FINISHED_SHARE = 0.1  # a stack is made anew once this share of it has finished
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,20 +66,32 @@ class Member:
 
     Attributes:
         run: Where it is kept.
+        state: Where it stands, or stood when it was done. While the stack is at an earlier step
+            it is carried along unrecorded, and goes on from here once the stack has come so far.
         rows: Its metrics so far.
         end: The step at which it will end, as far as they tell.
-        is_done: Whether it has ended or failed; it may stay in the stack for a while.
+        done_at: The step at which it ended or failed; it may stay in the stack for a while.
     """
 
     run: Run
+    state: State
     rows: list[Row]
     end: int
-    is_done: bool = False
+    done_at: int | None = None
+
+    @property
+    def is_done(self) -> bool:
+        """Whether it has ended or failed."""
+        return self.done_at is not None
+
+    def is_awake(self, step: int) -> bool:
+        """Whether a step of the stack is one of its own training."""
+        return not self.is_done and self.state.step <= step
 
     def record(self, row: Row) -> None:
         """Adds metrics, or marks the run as failed where they are not numbers."""
         if not is_sound(row):
-            self.is_done = True
+            self.done_at = int(row["step"])
             mark_failure(self.run, int(row["step"]), diverged(int(row["step"])))
             return
         self.rows.append(asked(row))
@@ -99,27 +112,57 @@ def train_stack(
         device: auto takes CUDA where there is one.
         on_progress: Called at every evaluation.
 
+    Members that are finished, or marked as failed, are passed over; but they are part of the
+    stack as long as they were when nothing was stopped, so that on a CPU the others end with the
+    same bytes.
+
     Returns:
         The runs, in order: each finished, or marked as failed (`Run.failure`).
 
     Raises:
-        ValueError: There are none, one has no training, they cannot share a stack, or a folder
-            belongs to another experiment.
+        ValueError: There are none, one has no training, they cannot share a stack; or the folders
+            of some cannot be trained on (all others are).
     """
     check_alike(list(members.values()))
     training, place = training_of(next(iter(members.values()))), pick_device(device)
+    found: list[Member] = []
+    faults: list[ValueError | OSError] = []
     with ExitStack() as held, as_configured(training):
-        runs = {
-            held.enter_context(writing(experiment, Path(path), place)): experiment
-            for path, experiment in members.items()
-        }
-        states = {run: resumed(run, training_of(e)) or fresh(e) for run, e in runs.items()}
-        check_frozen(next(iter(states.values())).parameters, training)
-        # A kill may have left some members a checkpoint further than others.
-        for step in sorted({state.step for state in states.values()}):
-            cohort = {run: state for run, state in states.items() if state.step == step}
-            _train_cohort(cohort, place, on_progress)
-    return list(runs)
+        for path, experiment in members.items():
+            try:
+                found.append(_member(Path(path), experiment, place, held))
+            except (ValueError, OSError) as error:
+                faults.append(error)
+        if found:
+            check_frozen(found[0].state.parameters, training)
+        if not all(each.is_done for each in found):
+            _train_members(found, place, on_progress)
+    if faults:
+        raise ValueError(f"{len(faults)} of {len(members)} were not trained: {faults[0]}")
+    return [Run(Path(path)) for path in members]
+
+
+def _member(path: Path, experiment: Experiment, device: torch.device, held: ExitStack) -> Member:
+    """A member as an earlier call left it; its folder is held unless it is done."""
+    training, run = training_of(experiment), Run(path)
+    is_done = is_done_with(path, experiment)
+    if not is_done:
+        run = held.enter_context(writing(experiment, path, device))
+    state = resumed(run, training) or fresh(experiment)
+    if not is_done:
+        take_up(run, state.rows)
+    rows = read_metrics(path / "metrics.jsonl") if is_done else state.rows
+    done_at = (_failed_at(run, state.step) if run.failure else state.step) if is_done else None
+    return Member(run, state, list(rows), end_of(training, rows), done_at)
+
+
+def _failed_at(run: Run, otherwise: int) -> int:
+    """The step at which a run was marked as failed."""
+    try:
+        step = json.loads((run.path / "failure.json").read_bytes())["step"]
+    except (ValueError, TypeError, KeyError):
+        return otherwise
+    return step if isinstance(step, int) else otherwise
 
 
 def check_alike(experiments: Sequence[Experiment]) -> None:
@@ -155,40 +198,69 @@ def stack_key(experiment: Experiment) -> Experiment:
     )
 
 
-def _train_cohort(
-    states: Mapping[Run, State], device: torch.device, on_progress: Callable[[Progress], None]
+def _train_members(
+    everyone: Sequence[Member], device: torch.device, on_progress: Callable[[Progress], None]
 ) -> None:
-    """Trains members that stand at the same step, to the end of the last of them."""
-    members = []
-    for run, state in states.items():
-        take_up(run, state.rows)
-        end = end_of(training_of(run.experiment), state.rows)
-        members.append(Member(run, list(state.rows), end))
-    now, count, drawn = list(states.values()), len(members), Drawn()
+    """Trains members to the end of the last of them, from the step of the one furthest behind.
+
+    A kill may have left some a checkpoint further than others.
+    """
+
+    def look(step: int) -> None:
+        ends = [each.end for each in everyone if not each.is_done]
+        on_progress(
+            Progress(len(everyone) - len(ends), len(everyone), step, max(ends, default=step))
+        )
+
+    drawn, looked = Drawn(), False
+    step = min(each.state.step for each in everyone if not each.is_done)
+    members = _still_in(everyone, step)
+    now = {each: each.state for each in members}
     with _writer(device) as write:
-        while members:
-            parts = assembled([each.run.experiment for each in members], now, device)
-            for step in _until_some_leave(parts, members, drawn, write):
-                done = sum(each.is_done for each in members) + count - len(members)
-                end = max(each.end for each in members)
-                on_progress(Progress(done, count, step, end))
-                parts = replace(parts, step=step)
-            later = zip(members, states_of(parts, [each.rows for each in members]), strict=True)
-            staying = [(each, state) for each, state in later if not each.is_done]
-            members, now = [each for each, _ in staying], [state for _, state in staying]
+        while not all(each.is_done for each in everyone):
+            states = [replace(now[each], step=step) for each in members]
+            parts = assembled([each.run.experiment for each in members], states, device)
+            step, looked = _until_some_change(parts, members, drawn, (write, look), looked)
+            rows = [each.rows for each in members]
+            later = states_of(replace(parts, step=step), rows)
+            now = dict(zip(members, later, strict=True))
+            now |= {each: each.state for each in members if each.state.step == step}
+            members = _still_in(members, step + 1 if looked else step)
 
 
-def _until_some_leave(
+def _still_in(members: Sequence[Member], step: int) -> list[Member]:
+    """Of the members of a stack, those that it has after its looks at all steps before one."""
+    left = list(members)
+    for at in sorted({each.done_at for each in members if each.done_at is not None}):
+        done = {each for each in left if each.done_at is not None and each.done_at <= at}
+        if at < step and len(done) >= MIN_FINISHED_SHARE * len(left):
+            left = [each for each in left if each not in done]
+    return left
+
+
+def _until_some_change(
     parts: Parts,
     members: Sequence[Member],
     drawn: Drawn,
-    write: Callable[[Callable[[], None]], None],
-) -> Iterator[int]:
-    """Trains until enough members are done, and names every step at which it looked.
+    then: tuple[Callable[[Callable[[], None]], None], Callable[[int], None]],
+    looked: bool,
+) -> tuple[int, bool]:
+    """Trains until enough members are done, or the stack comes to where some stand already.
 
     A stack is made anew when members leave, which costs as much as many steps: a few that are done
     stay, unrecorded, until they are a share of it.
+
+    Args:
+        parts: The stack.
+        members: Whose models it is made of.
+        drawn: Data drawn already; added to.
+        then: Takes what is to be written, and the step after every look.
+        looked: Whether metrics and checkpoints of the stack's step are done with.
+
+    Returns:
+        The step, and whether metrics and checkpoints of that step are done with.
     """
+    write, look = then
     training = training_of(parts.experiments[0])
     evaluated, kept = (
         steps.up_to(training.steps) for steps in (training.evaluate, training.checkpoints)
@@ -196,21 +268,32 @@ def _until_some_leave(
     stepper, scores = Stepper(parts, drawn.tables), stack_scores(parts, drawn.splits)
     while True:
         step = stepper.step
-        active = [each for each in members if not each.is_done]
-        if step in evaluated or any(each.end == step for each in active):
-            for member, row in zip(members, scores(), strict=True):
-                if not member.is_done and (step in evaluated or step == member.end):
-                    member.record({"step": step} | row)
-        due = [not each.is_done and (step in kept or step == each.end) for each in members]
-        if any(due):
-            write(_keeping(replace(parts, step=step), members, due))
-        for member in members:
-            member.is_done |= member.end == step
-        yield step
-        if sum(each.is_done for each in members) >= LEAVING * len(members):
-            return
-        ahead = {each for each in evaluated | kept if each > step}
-        stepper.advance(min(ahead | {each.end for each in members if not each.is_done}))
+        if not looked:
+            is_evaluated = step in evaluated
+            if is_evaluated or any(each.is_awake(step) and each.end == step for each in members):
+                _record(members, step, scores(), is_evaluated)
+            due = [each.is_awake(step) and (step in kept or step == each.end) for each in members]
+            if any(due):
+                write(_keeping(replace(parts, step=step), members, due))
+            for member in members:
+                if member.is_awake(step) and member.end == step:
+                    member.done_at = step
+            look(step)
+            if _still_in(members, step + 1) != list(members):
+                return step, True
+        asleep = {each.state.step for each in members if not (each.is_done or each.is_awake(step))}
+        ends = {each.end if each.done_at is None else each.done_at for each in members}
+        stepper.advance(min(each for each in evaluated | kept | asleep | ends if each > step))
+        looked = False
+        if stepper.step in asleep:
+            return stepper.step, False
+
+
+def _record(members: Sequence[Member], step: int, rows: Sequence[Row], is_evaluated: bool) -> None:
+    """Adds the metrics of a step to those members that train, or end, there."""
+    for member, row in zip(members, rows, strict=True):
+        if member.is_awake(step) and (is_evaluated or step == member.end):
+            member.record({"step": step} | row)
 
 
 def _keeping(parts: Parts, members: Sequence[Member], due: Sequence[bool]) -> Callable[[], None]:

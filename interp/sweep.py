@@ -15,14 +15,14 @@ Each member is a run folder inside the sweep's, named by what is its own and a h
 """
 
 import itertools
-import tomllib
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tomli_w
-from pydantic import BeforeValidator, Field, NonNegativeInt, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from interp.experiment import (
     PRESETS,
@@ -30,11 +30,13 @@ from interp.experiment import (
     Name,
     load_experiment,
     preset_names,
+    read_toml,
     readable,
     safe_name,
 )
 from interp.run import Run
 from interp.tasks.data_files import KEPT, taken_from
+from interp.tasks.fields import Seed, Several
 from interp.train import is_done_with
 from interp.training import Frozen
 from interp.variations import slug, with_values
@@ -49,14 +51,20 @@ def _values(value: Any) -> Any:
 
 
 def _seeds(value: Any) -> Any:
-    return tuple(range(value)) if isinstance(value, int) else _values(value)
+    if not isinstance(value, int) or isinstance(value, bool):
+        return _values(value)
+    if value > MOST_MEMBERS:
+        raise ValueError(f"{value} seeds are over {MOST_MEMBERS}, the most members of a sweep")
+    return tuple(range(value))
 
 
 def _tables(value: Any) -> Any:
     return (value,) if isinstance(value, Mapping) else value
 
 
-Tables = Annotated[tuple[dict[str, Any], ...], BeforeValidator(_tables)]
+Tables = Annotated[Several[dict[str, Any]], BeforeValidator(_tables)]
+Values = Annotated[Several[Any], BeforeValidator(_values)]
+MOST_MEMBERS = 100_000  # each is a folder
 
 
 class Sweep(Frozen):
@@ -72,11 +80,9 @@ class Sweep(Frozen):
 
     name: Name
     base: Experiment
-    vary: dict[str, Annotated[tuple[Any, ...], BeforeValidator(_values)]] = Field(
-        default_factory=dict
-    )
+    vary: dict[str, Values] = Field(default_factory=dict)
     mode: Literal["grid", "zip"] = "grid"
-    seeds: Annotated[tuple[NonNegativeInt, ...], BeforeValidator(_seeds)] = (0,)
+    seeds: Annotated[Several[Seed], BeforeValidator(_seeds)] = (0,)
     analyses: dict[str, Tables] = Field(default_factory=dict)
 
     @model_validator(mode="after")
@@ -92,6 +98,12 @@ class Sweep(Frozen):
             raise ValueError(f"vary: zip needs lists of one length; {told}")
         if not self.seeds:
             raise ValueError("seeds: none; give a number of at least 1 or a list")
+        made = (
+            math.prod(lengths.values()) if self.mode == "grid" else max(lengths.values(), default=1)
+        )
+        if made * len(self.seeds) > MOST_MEMBERS:
+            count = f"{made * len(self.seeds)} members"
+            raise ValueError(f"vary: {count}, over {MOST_MEMBERS}: take values or seeds out")
         return self
 
     @model_validator(mode="after")
@@ -189,10 +201,7 @@ def load_sweep(source: str | Path, relative: Path | str | None = None) -> Sweep:
         raise FileNotFoundError(
             f"{source} is neither a TOML file nor a sweep; sweeps: {', '.join(sweep_names())}"
         )
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: not TOML: {error}") from None
+    table = read_toml(path)
     base = table.get("base")
     if isinstance(base, str):
         beside = path.parent / base
@@ -207,6 +216,18 @@ def load_sweep(source: str | Path, relative: Path | str | None = None) -> Sweep:
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
     return sweep
+
+
+def sweep_of_seeds(base: Experiment, count: int) -> Sweep:
+    """The seeds 0 to count - 1 of one experiment.
+
+    Raises:
+        ValueError: They are too many.
+    """
+    try:
+        return Sweep.model_validate({"name": base.name, "base": base, "seeds": count})
+    except ValidationError as error:
+        raise ValueError(readable(error)) from None
 
 
 def sweep_names() -> list[str]:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from interp.device import Device
 from interp.disk import write_whole
-from interp.groups import grouped
+from interp.groups import Group, grouped
 from interp.sweep import Sweep, SweepFolder, load_sweep
 from interp.tasks.data_files import KEPT
 from interp.workers import Watch, train_groups
@@ -41,9 +41,19 @@ def train_sweep(
     file, text = folder.path / "sweep.toml", sweep.to_toml().encode()
     if not file.is_file() or file.read_bytes() != text:
         write_whole(file, text)
-    groups = grouped(folder.left(), device, stack, workers)
+    groups = groups_left(folder, device, stack)
     train_groups(groups, workers=workers, device=device, executor=executor, on_progress=on_progress)
     return folder
+
+
+def groups_left(folder: SweepFolder, device: Device, stack: int | None = None) -> list[Group]:
+    """The groups of a sweep that hold a member which is neither finished nor failed."""
+    left = folder.left().keys()
+    return [
+        group
+        for group in grouped(folder.members(), device, stack)
+        if not left.isdisjoint(group.members)
+    ]
 
 
 def check_folder(folder: SweepFolder) -> None:

@@ -128,11 +128,7 @@ def end_of(training: Training, rows: list[Row]) -> int:
     stop = training.stop
     if stop is None:
         return training.steps
-    if rows and stop.metric not in rows[0]:
-        raise ValueError(
-            f"training.stop.metric: no metric '{stop.metric}'; there are {', '.join(rows[0])}"
-        )
-    held = [row[stop.metric] >= stop.at_least for row in rows]
+    held = [stop.is_held(row) for row in rows]
     for first in range(len(held) - stop.evaluations + 1):
         if all(held[first : first + stop.evaluations]):
             confirmed = int(rows[first + stop.evaluations - 1]["step"])
@@ -142,11 +138,17 @@ def end_of(training: Training, rows: list[Row]) -> int:
 
 
 def is_done_with(path: Path, experiment: Experiment) -> bool:
-    """Whether a folder holds the finished run of an experiment, or one marked as failed."""
+    """Whether a folder holds the finished run of an experiment, or one marked as failed.
+
+    One whose metrics are damaged is not done; training it says what is wrong.
+    """
     run = Run(path)
     if run.failure:
         return True
-    rows = read_metrics(path / "metrics.jsonl")
+    try:
+        rows = read_metrics(path / "metrics.jsonl")
+    except ValueError:
+        return False
     if not rows or int(rows[-1]["step"]) not in run.steps:
         return False
     return end_of(training_of(experiment), rows) == int(rows[-1]["step"])

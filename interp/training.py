@@ -2,19 +2,29 @@
 
 import itertools
 import math
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
-    NonNegativeInt,
     SerializeAsAny,
     model_validator,
 )
 
 from interp.tasks import TASKS, Task
+from interp.tasks.fields import (
+    STRICT,
+    Count,
+    Number,
+    Pair,
+    Scale,
+    Seed,
+    Several,
+    StepCount,
+    Updates,
+)
 
 
 def _task(value: Any, info: Any) -> Any:  # info is pydantic's, which no check can take
@@ -23,27 +33,30 @@ def _task(value: Any, info: Any) -> Any:  # info is pydantic's, which no check c
     name = value.get("name")
     if name is None:
         raise ValueError(f"name is missing; there are {', '.join(TASKS)}")
-    if name not in TASKS:
+    if not isinstance(name, str) or name not in TASKS:
         raise ValueError(f"no task '{name}'; there are {', '.join(TASKS)}")
     return TASKS[name].model_validate(value, context=info.context)
 
 
 Beta = Annotated[float, Field(ge=0, lt=1)]
+Factor = Annotated[float, Field(ge=1e-30, le=1e30)]  # float32 holds it, and neither 0 nor infinity
+Penalty = Annotated[float, Field(ge=0, le=1e30)]
+MOST_LOOKS = 10**7  # steps at which metrics are recorded, or checkpoints kept
 AnyTask = Annotated[SerializeAsAny[Task], BeforeValidator(_task)]
 
 
 class Frozen(BaseModel):
-    """A frozen table of the TOML file; unknown keys are refused."""
+    """A frozen table of the TOML file; unknown keys and values of other types are refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = STRICT
 
 
 class Steps(Frozen):
     """Which steps: every so many, so many on a logarithmic grid, or a list. Step 0 is in all."""
 
-    every: int | None = Field(default=None, ge=1)
-    logarithmic: int | None = Field(default=None, ge=2)
-    listed: tuple[NonNegativeInt, ...] | None = None
+    every: Updates | None = None
+    logarithmic: int | None = Field(default=None, ge=2, le=MOST_LOOKS)
+    listed: Several[StepCount] | None = None
 
     @model_validator(mode="after")
     def _one_of_three(self) -> "Steps":
@@ -66,14 +79,54 @@ class Steps(Frozen):
 class Stop(Frozen):
     """Train on for `extra_steps` after a metric has held its level for several evaluations.
 
-    The crossing is the first of `evaluations` successive evaluations at or above `at_least`:
-    single evaluations spike and dip at the learning rates that grok fast.
+    The crossing is the first of `evaluations` successive evaluations at which the level is held:
+    single evaluations spike and dip at the learning rates that grok fast. A metric that is not a
+    number, or is missing, does not hold it.
+
+    Attributes:
+        metric: `<split>.<metric>`.
+        at_least: The level of a metric that rises, such as an accuracy: 0.99 where left out.
+        at_most: The level of a metric that falls, a loss or an error.
+        evaluations: How many successive evaluations must hold it.
+        extra_steps: Updates after the first of them.
     """
 
     metric: str = "test.accuracy"
-    at_least: float = 0.99
-    evaluations: int = Field(default=3, ge=1)
-    extra_steps: int = Field(default=0, ge=0)
+    at_least: Number | None = None
+    at_most: Scale | None = None
+    evaluations: Updates = 3
+    extra_steps: StepCount = 0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _rises_to_99_percent(cls, table: Any) -> Any:
+        """Written into the table, so that its file says what ended training."""
+        if not isinstance(table, Mapping) or table.keys() & {"at_least", "at_most"}:
+            return table
+        return table if _falls(table.get("metric")) else {**table, "at_least": 0.99}
+
+    @model_validator(mode="after")
+    def _level_fits_the_metric(self) -> "Stop":
+        wanted = "at_most" if _falls(self.metric) else "at_least"
+        came = {"at_least": self.at_least, "at_most": self.at_most}
+        if [name for name, level in came.items() if level is not None] != [wanted]:
+            why = "falls" if wanted == "at_most" else "rises"
+            raise ValueError(f"{self.metric} {why} in training: give {wanted}, and it alone")
+        if self.at_least is not None and not 0 <= self.at_least <= 1:
+            raise ValueError(f"at_least {self.at_least:g}: {self.metric} is 1 at most; give 0 to 1")
+        return self
+
+    def is_held(self, row: Mapping[str, float]) -> bool:
+        """Whether the metrics of an evaluation hold the level."""
+        value = row.get(self.metric, math.nan)
+        if self.at_least is not None:
+            return value >= self.at_least
+        return self.at_most is not None and value <= self.at_most
+
+
+def _falls(metric: Any) -> bool:
+    """Whether a metric, named with its split, is better the lower it is."""
+    return isinstance(metric, str) and metric.rpartition(".")[2] in ("loss", "error")
 
 
 class Phase(Frozen):
@@ -87,9 +140,9 @@ class Phase(Frozen):
         reset_optimizer: Whether the optimiser begins anew, its moments forgotten.
     """
 
-    steps: int = Field(ge=1)
-    tasks: tuple[AnyTask, ...] = Field(min_length=1)
-    weights: tuple[Annotated[float, Field(gt=0, allow_inf_nan=False)], ...] | None = None
+    steps: Updates
+    tasks: Several[AnyTask] = Field(min_length=1)
+    weights: Several[Scale] | None = None
     reset_optimizer: bool = False
 
     @model_validator(mode="after")
@@ -108,9 +161,9 @@ class Phase(Frozen):
 class Seeds(Frozen):
     """Separate seeds: of the initial weights, of the data and their split, of the batch order."""
 
-    model: int = Field(default=0, ge=0)
-    data: int = Field(default=0, ge=0)
-    order: int = Field(default=0, ge=0)
+    model: Seed = 0
+    data: Seed = 0
+    order: Seed = 0
 
 
 class Training(Frozen):
@@ -146,36 +199,53 @@ class Training(Frozen):
         schedule: Training data by stretch of steps; the evaluated task's where left out.
     """
 
-    steps: int = Field(ge=1)
+    steps: Updates
     optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
-    lr: float = Field(default=1e-3, gt=0)
-    betas: tuple[Beta, Beta] = (0.9, 0.999)
-    eps: float = Field(default=1e-8, gt=0)
+    lr: Factor = 1e-3
+    betas: Pair[Beta] = (0.9, 0.999)
+    eps: Factor = 1e-8
     momentum: Beta = 0.0
-    weight_decay: float = Field(default=0.0, ge=0)
-    l1: float = Field(default=0.0, ge=0)
-    grad_clip: float | None = Field(default=None, gt=0)
-    init_scale: float = Field(default=1.0, gt=0)
-    warmup_steps: int = Field(default=0, ge=0)
+    weight_decay: Penalty = 0.0
+    l1: Penalty = 0.0
+    grad_clip: Factor | None = None
+    init_scale: Factor = 1.0
+    warmup_steps: StepCount = 0
     lr_decay: Literal["linear", "cosine"] | None = None
-    lr_decay_steps: int | None = Field(default=None, ge=1)
-    batch_size: int | None = Field(default=None, ge=1)
-    chunk: int = Field(default=64, ge=1)
-    frozen: tuple[str, ...] = ()
+    lr_decay_steps: Updates | None = None
+    batch_size: Count | None = None
+    chunk: Count = 64
+    frozen: Several[str] = ()
     dtype: Literal["float32", "float64"] = "float32"
     matmul: Literal["highest", "high", "medium"] = "highest"
     loss_dtype: Literal["float32", "float64"] = "float64"
-    loss_scale: float = Field(default=1.0, gt=0)
+    loss_scale: Factor = 1.0
     evaluate: Steps = Steps(every=100)
     checkpoints: Steps = Steps(logarithmic=15)
     stop: Stop | None = None
-    schedule: tuple[Phase, ...] = ()
+    schedule: Several[Phase] = ()
 
     @model_validator(mode="after")
     def _schedule_covers_training(self) -> "Training":
         total = sum(phase.steps for phase in self.schedule)
         if self.schedule and total != self.steps:
             raise ValueError(f"schedule covers {total} steps, steps says {self.steps}")
+        return self
+
+    @model_validator(mode="after")
+    def _numbers_can_be_computed(self) -> "Training":
+        for name in ("evaluate", "checkpoints"):
+            every = getattr(self, name).every
+            if every is not None and self.steps // every > MOST_LOOKS:
+                count = f"{self.steps // every} times, over {MOST_LOOKS}"
+                raise ValueError(
+                    f"{name}: every {every} of {self.steps} steps is {count}: raise it"
+                )
+        for name in ("l1", "weight_decay"):
+            if self.lr * getattr(self, name) > 1e30:
+                raise ValueError(
+                    f"{name} {getattr(self, name):g} times lr {self.lr:g} is what weights shrink "
+                    "by, and beyond 1e30: lower one"
+                )
         return self
 
     @model_validator(mode="after")

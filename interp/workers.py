@@ -3,19 +3,25 @@
 The seam is `concurrent.futures.Executor`: `submit(train_group, ...)` with arguments and results of
 plain text, so that a cluster's engine can stand in for the processes. A worker that is killed
 breaks the pool; its groups, which go on from their last checkpoints, are given to a new one.
+
+Workers end with the process that started them. They hold the reading end of a pipe whose writing
+end it alone has; the kernel closes that in whatever way the process ends.
 """
 
 import json
 import multiprocessing
 import os
 import signal
+import threading
 import time
 import tomllib
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import torch
@@ -107,15 +113,25 @@ class Watcher:
 
 
 def last_step(file: Path) -> int:
-    """The step of the last whole row of metrics, from the file's end; 0 where there is none."""
+    """The step of the last whole row of metrics, from the file's end; 0 where there is none.
+
+    Lines that are no rows are passed over: training says what is wrong with them.
+    """
     if not file.is_file():
         return 0
     with file.open("rb") as content:
         begin = max(0, content.seek(0, os.SEEK_END) - TAIL)
         content.seek(begin)
         *lines, _ = content.read().split(b"\n")
-    whole = lines[1:] if begin else lines
-    return int(json.loads(whole[-1])["step"]) if whole else 0
+    for line in reversed(lines[1:] if begin else lines):
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError):  # no JSON, or no text
+            continue
+        step = row.get("step") if isinstance(row, dict) else None
+        if isinstance(step, int):
+            return step
+    return 0
 
 
 def train_groups(
@@ -151,10 +167,10 @@ def train_groups(
     else:
         faults = _in_processes(groups, workers, device, watcher)
     watcher.look(at_least=0)
-    told = [KILLED if isinstance(fault, BrokenProcessPool) else str(fault)
-            for fault in faults if fault is not None]  # fmt: skip
-    if told:
-        raise ValueError(f"{len(told)} of {len(groups)} groups were not trained: {told[0]}")
+    met = [fault for fault in faults if fault is not None]
+    if met:
+        told = f"{len(met)} of {len(groups)} groups were not trained: {_told(met[0])}"
+        raise ValueError(told) from met[0]
     return [Run(path) for path in everyone]
 
 
@@ -196,16 +212,9 @@ def _in_processes(
     """The fault of each group, or None; groups of a killed worker are tried again."""
     faults: list[Exception | None] = [None] * len(groups)
     left, stalled = list(range(len(groups))), 0
-    # Workers are forked from a process that holds all imports and has computed nothing.
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(list(PRELOADED))
     while left and stalled < ATTEMPTS:
-        with ProcessPoolExecutor(workers, context, initializer=_prepare_worker) as pool:
-            try:
-                found = _collected(pool, [groups[index] for index in left], device, watcher)
-            except BaseException:  # Ctrl-C: what has not begun is not begun
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
+        with _pool(workers) as pool:
+            found = _collected(pool, [groups[index] for index in left], device, watcher)
         for index, fault in zip(left, found, strict=True):
             faults[index] = fault
         before = len(left)
@@ -214,32 +223,86 @@ def _in_processes(
     return faults
 
 
-def _prepare_worker() -> None:
-    """Makes this process a worker, which Ctrl-C ends at once, as a kill does."""
-    prepare_process()
+@contextmanager
+def _pool(workers: int) -> Iterator[Executor]:
+    """Worker processes, which end with this process, and at once where it is stopped."""
+    # Workers are forked from a process that holds all imports and has computed nothing.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(list(PRELOADED))
+    lifeline, held = context.Pipe(duplex=False)
+    try:
+        with ProcessPoolExecutor(workers, context, _prepare_worker, (lifeline,)) as pool:
+            try:
+                yield pool
+            except BaseException:  # Ctrl-C: what has begun ends, what has not is not begun
+                held.close()
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+    finally:
+        held.close()
+        lifeline.close()
+
+
+def _prepare_worker(lifeline: Connection) -> None:
+    """Makes this process a worker, which Ctrl-C ends at once, as a kill does.
+
+    Args:
+        lifeline: The reading end of a pipe; once its other end is closed, this process ends.
+    """
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    threading.Thread(target=_end_with, args=(lifeline,), daemon=True).start()
+    prepare_process()
+
+
+def _end_with(lifeline: Connection) -> None:
+    lifeline.poll(None)  # nothing is ever sent: it returns when the other end is closed
+    os._exit(1)
 
 
 def _collected(
     executor: Executor, groups: Sequence[Group], device: Device, watcher: Watcher
 ) -> list[Exception | None]:
-    """Hands groups to an executor and waits for all; the fault of each, or None."""
+    """Hands groups to an executor and waits for all; the fault of each, or None.
+
+    Stopped, it cancels those that the executor has not begun.
+    """
     futures: list[Future[None]] = []
-    for group in groups:
-        texts = {str(path): each.to_toml() for path, each in group.members.items()}
-        try:
-            futures.append(executor.submit(train_group, texts, device))
-        except BrokenProcessPool as error:  # a worker was killed while groups were handed out
-            futures.append(Future())
-            futures[-1].set_exception(error)
-    while wait(futures, timeout=POLL).not_done:
-        watcher.look()
+    try:
+        for group in groups:
+            texts = {str(path): each.to_toml() for path, each in group.members.items()}
+            futures.append(_submitted(executor, texts, device))
+        while wait(futures, timeout=POLL).not_done:
+            watcher.look()
+    except BaseException:
+        for future in futures:
+            future.cancel()
+        raise
     return [_fault(future.result) for future in futures]
 
 
+def _submitted(executor: Executor, texts: Mapping[str, str], device: Device) -> Future[None]:
+    """The future of a group; one that has failed where the executor does not take it."""
+    try:
+        return executor.submit(train_group, texts, device)
+    except Exception as error:  # an engine's own, or a worker was killed meanwhile
+        refused: Future[None] = Future()
+        refused.set_exception(error)
+        return refused
+
+
 def _fault(call: Callable[[], object]) -> Exception | None:
+    """What a group ran into, or None: of whatever kind, it stops no other group."""
     try:
         call()
-    except (ValueError, OSError, BrokenProcessPool) as error:
+    except Exception as error:
         return error
     return None
+
+
+def _told(fault: Exception) -> str:
+    """A fault in words; those that are no advice to a user are named by their kind."""
+    if isinstance(fault, BrokenProcessPool):
+        return KILLED
+    if isinstance(fault, ValueError | OSError):
+        return str(fault)
+    return ": ".join(filter(None, (type(fault).__name__, str(fault))))

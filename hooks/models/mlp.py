@@ -29,7 +29,7 @@ Activation = Literal["relu", "square", "abs", "gelu"]
 class OneHiddenLayer(BaseModel):
     """What configs of networks with one hidden layer say where a transformer's would be asked."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     @property
     def n_layers(self) -> int:

@@ -31,7 +31,7 @@ class NeoXConfig(BaseModel):
         eps: Added to variances in layer norms.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     kind: Literal["neox"] = "neox"
     n_layers: int = Field(default=6, ge=1)

@@ -33,7 +33,7 @@ class PostNormConfig(BaseModel):
             attention output, on neurons and after the MLP.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     kind: Literal["post_norm"] = "post_norm"
     n_layers: int = Field(default=6, ge=1)

@@ -17,6 +17,7 @@ from functools import partial
 from typing import Any, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from hooks.models.base import HookedModel, Sizes
@@ -34,7 +35,7 @@ class ReadInConfig(TokenConfig):
     kind: Literal["read_in"] = "read_in"  # pyright: ignore[reportIncompatibleVariableOverride]  # frozen: may narrow
     act_fn: Literal["relu", "gelu", "gelu_new", "silu", "gelu_fast"] = "gelu_new"
     normalization_type: Literal["LN", "LNPre"] | None = "LN"
-    initializer_range: float = 0.02
+    initializer_range: float = Field(default=0.02, allow_inf_nan=False)
 
 
 def build_read_in(config: ReadInConfig, sizes: Sizes, dtype: torch.dtype) -> HookedModel:

@@ -27,7 +27,7 @@ class TokenConfig(BaseModel):
     `initializer_range` stands for TransformerLens' default, 0.8 / sqrt(d_model).
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     kind: Literal["token"] = "token"
     n_layers: int = Field(default=1, ge=1)
@@ -40,7 +40,7 @@ class TokenConfig(BaseModel):
     normalization_type: Literal["LN", "LNPre"] | None = None
     positional_embedding_type: Literal["standard", "rotary"] = "standard"
     attention_dir: Literal["causal", "bidirectional"] = "causal"
-    initializer_range: float = -1.0
+    initializer_range: float = Field(default=-1.0, allow_inf_nan=False)
 
     @model_validator(mode="after")
     def _heads_fit(self) -> "TokenConfig":

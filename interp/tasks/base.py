@@ -5,11 +5,12 @@ from typing import Any, ClassVar, Literal
 
 import torch
 from jaxtyping import Bool, Float
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 from torch import Tensor
 
 from hooks import Examples, Sizes, Snapshot
 from hooks.loss import token_losses
+from interp.tasks.fields import STRICT
 
 Batch = Mapping[str, Tensor]
 Reader = Callable[[Batch], Batch]
@@ -25,15 +26,17 @@ class Task(BaseModel):
         splits: Names that `examples` takes; the first is the task's own, for looking.
         evaluated: Splits that training scores.
         positions: Positions whose logits the loss reads.
+        metrics: Names of what `score` returns.
         widths: Widths that batches of sentences are padded to, ascending; none where all examples
             have one length.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = STRICT
 
     splits: ClassVar[tuple[str, ...]]
     evaluated: ClassVar[tuple[str, ...]]
     positions: ClassVar[Literal["last", "all"]]
+    metrics: ClassVar[tuple[str, ...]] = ("loss", "accuracy")
     widths: ClassVar[tuple[int, ...]] = ()
 
     name: str

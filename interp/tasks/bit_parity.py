@@ -19,6 +19,7 @@ from torch import Tensor
 from hooks import Examples, Sizes
 from interp.randomness import generator
 from interp.tasks.base import Batch, Task
+from interp.tasks.fields import Count
 
 
 class BitParity(Task):
@@ -41,9 +42,9 @@ class BitParity(Task):
 
     name: Literal["bit_parity"] = "bit_parity"  # pyright: ignore[reportIncompatibleVariableOverride]  # frozen: may narrow
     n: int = Field(default=30, ge=1, le=62)  # a sequence is an integer of 64 bits
-    k: int = Field(default=3, ge=1)
-    train_sequences: int = Field(default=1200, ge=1)
-    test_sequences: int = Field(default=5000, ge=1)
+    k: Count = 3
+    train_sequences: Count = 1200
+    test_sequences: Count = 5000
     coding: Literal["zero_one", "plus_minus"] = "zero_one"
     bias: bool = True
     clip: float = Field(default=0.0, ge=0, lt=0.5)

@@ -12,7 +12,7 @@ a piece between returns to depth 0, where the paper says the whole string.
 
 import string
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -24,6 +24,7 @@ from hooks.examples import Tree
 from interp.tasks import dyck_strings
 from interp.tasks.base import Batch
 from interp.tasks.dyck_strings import Strings, joined, parse
+from interp.tasks.fields import Count
 from interp.tasks.flat import Flat, flattened
 from interp.tasks.language import LanguageTask
 
@@ -50,14 +51,16 @@ class Dyck(LanguageTask):
             cut, their end never predicted, or left out.
     """
 
+    metrics: ClassVar = ("loss", "accuracy", "far_accuracy")
+
     name: Literal["dyck"] = "dyck"  # pyright: ignore[reportIncompatibleVariableOverride]  # frozen: may narrow
-    train_lines: int | None = Field(default=200_000, ge=1)
-    validation_lines: int | None = Field(default=784, ge=1)
-    generalization_lines: int | None = Field(default=86, ge=1)
+    train_lines: Count | None = 200_000
+    validation_lines: Count | None = 784
+    generalization_lines: Count | None = 86
     k: int = Field(default=20, ge=1, le=26)
-    depth: int = Field(default=10, ge=1)
+    depth: int = Field(default=10, ge=1, le=1024)  # passes over the brackets
     structure: Literal["pieces", "string"] = "pieces"
-    n_ctx: int = Field(default=1024, ge=8)
+    n_ctx: Annotated[Count, Field(ge=8)] = 1024
     longer: Literal["cut", "leave_out"] = "cut"
 
     @property

@@ -11,7 +11,7 @@ vector as wide as an image's; the loss is at every image, the first included.
 """
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from jaxtyping import Float
@@ -33,6 +33,7 @@ from interp.tasks.factor_prompts import (
     interleaved,
     looked_up,
 )
+from interp.tasks.fields import Amount, Count, Scale, Seed, TwoOrMore
 from interp.tasks.late import late_accuracy
 from interp.tasks.side_loss import SIDE, ExtraLoss, class_losses, mean_at_queries
 
@@ -71,23 +72,24 @@ class FactorLabels(Task):
     splits: ClassVar = ("test", "fresh")
     evaluated: ClassVar = ("test", "fresh")
     positions: ClassVar = "all"
+    metrics: ClassVar = ("loss", "accuracy", "late_accuracy")
 
     name: Literal["factor_labels"] = "factor_labels"  # pyright: ignore[reportIncompatibleVariableOverride]  # frozen: may narrow
-    factors: dict[str, int] = Field(default=SHAPES3D, min_length=1)
-    maps: int | None = Field(default=None, ge=0)
-    pairs: int = Field(default=40, ge=2)
-    d: int = Field(default=64, ge=2)
-    difficulty: float = Field(default=0.5, gt=0, allow_inf_nan=False)
-    noise: float = Field(default=0.1, ge=0, allow_inf_nan=False)
-    label_scale: float = Field(default=1.0, gt=0, allow_inf_nan=False)
+    factors: dict[str, Count] = Field(default=SHAPES3D, min_length=1)
+    maps: Annotated[int, Field(ge=0)] | None = None
+    pairs: TwoOrMore = 40
+    d: TwoOrMore = 64
+    difficulty: Scale = 0.5
+    noise: Amount = 0.1
+    label_scale: Scale = 1.0
     file: DataFile | None = None
     held_out: float = Field(default=0.2, ge=0, lt=1)
     repeats: bool = False
-    train_prompts: int | None = Field(default=None, ge=1)
-    test_prompts: int = Field(default=1000, ge=1)
-    seed: int = Field(default=0, ge=0)
+    train_prompts: Count | None = None
+    test_prompts: Count = 1000
+    seed: Seed = 0
     extra_loss: ExtraLoss | None = None
-    extra_weight: float = Field(default=0.1, gt=0, allow_inf_nan=False)
+    extra_weight: Scale = 0.1
 
     @model_validator(mode="before")
     @classmethod

@@ -22,11 +22,11 @@ from torch.nn.functional import pad
 from hooks import Examples, Sizes
 from interp.randomness import generator
 from interp.tasks.base import Batch
+from interp.tasks.fields import Amount, Count, Number, Scale, Several, TwoOrMore
 from interp.tasks.function_families import (
     Dense,
     FunctionClass,
     InputLaw,
-    Number,
     Sinusoid,
     Sparse,
     names_of,
@@ -60,19 +60,19 @@ class FunctionClasses(RegressionTask):
     evaluated: ClassVar = ("test",)
 
     name: Literal["function_classes"] = "function_classes"  # pyright: ignore[reportIncompatibleVariableOverride]  # frozen: may narrow
-    d: int = Field(default=20, ge=1)
-    pairs: int = Field(default=41, ge=2)
-    classes: tuple[FunctionClass, ...] = Field(default=(Dense(),), min_length=1)
-    weights: tuple[Number, ...] | None = None
+    d: Count = 20
+    pairs: TwoOrMore = 41
+    classes: Several[FunctionClass] = Field(default=(Dense(),), min_length=1)
+    weights: Several[Number] | None = None
     inputs: InputLaw = InputLaw()
     unit_variance: bool = True
-    noise: float = Field(default=0.0, ge=0, allow_inf_nan=False)
-    active_inputs: int | None = Field(default=None, ge=1)
-    active_pairs: int | None = Field(default=None, ge=2)
-    test_prompts: int = Field(default=1280, ge=1)
-    alphas: tuple[Number, ...] = Field(default=(1.0, 0.9, 0.75, 0.5, 0.25, 0.1, 0.0), min_length=1)
-    scales: tuple[Number, ...] = Field(default=(0.3, 1.0, 3.0, 10.0), min_length=1)
-    frequency_factors: tuple[Number, ...] = Field(default=(0.5, 1.0, 2.0), min_length=1)
+    noise: Amount = 0.0
+    active_inputs: Count | None = None
+    active_pairs: TwoOrMore | None = None
+    test_prompts: Count = 1280
+    alphas: Several[Number] = Field(default=(1.0, 0.9, 0.75, 0.5, 0.25, 0.1, 0.0), min_length=1)
+    scales: Several[Scale] = Field(default=(0.3, 1.0, 3.0, 10.0), min_length=1)
+    frequency_factors: Several[Scale] = Field(default=(0.5, 1.0, 2.0), min_length=1)
 
     @model_validator(mode="after")
     def _classes_fit(self) -> "FunctionClasses":
@@ -96,8 +96,6 @@ class FunctionClasses(RegressionTask):
             raise ValueError(f"weights {list(weights)}: only shares count; let their sum be near 1")
         if not all(0 <= alpha <= 1 for alpha in self.alphas):
             raise ValueError(f"alphas {list(self.alphas)}: shares lie between 0 and 1")
-        if min(*self.scales, *self.frequency_factors) <= 0:
-            raise ValueError("scales and frequency_factors must lie above 0")
         return self
 
     @property

@@ -17,14 +17,15 @@ from jaxtyping import Bool, Float, Int
 from pydantic import BaseModel, Field, model_validator
 from torch import Generator, Tensor
 
+from interp.tasks.fields import Count, Number, Pair, Scale
+
 ROWS = 1024  # networks drawn at a time
-Number = Annotated[float, Field(allow_inf_nan=False)]
-Range = tuple[Number, Number]
+Range = Pair[Number]
 Inputs = Float[Tensor, "prompt pair d"]
 Values = Float[Tensor, "prompt pair"]
 
 
-class InputLaw(BaseModel, frozen=True, extra="forbid"):
+class InputLaw(BaseModel, frozen=True, extra="forbid", strict=True):
     """How each of an input's numbers is drawn, all independently.
 
     Attributes:
@@ -33,7 +34,7 @@ class InputLaw(BaseModel, frozen=True, extra="forbid"):
     """
 
     law: Literal["normal", "uniform"] = "normal"
-    scale: float = Field(default=1.0, gt=0, allow_inf_nan=False)
+    scale: Scale = 1.0
 
     @property
     def second_moment(self) -> float:
@@ -53,7 +54,7 @@ class InputLaw(BaseModel, frozen=True, extra="forbid"):
         return self.scale * (2 * torch.rand(*shape, **options) - 1)
 
 
-class Dense(BaseModel, frozen=True, extra="forbid"):
+class Dense(BaseModel, frozen=True, extra="forbid", strict=True):
     """y = w x with independent standard normal coefficients."""
 
     family: Literal["dense"] = "dense"
@@ -71,7 +72,7 @@ class Dense(BaseModel, frozen=True, extra="forbid"):
         return {"basis": "linear", "nnz": d, "active": d, "law": "normal", "scale": 1.0}
 
 
-class Sparse(BaseModel, frozen=True, extra="forbid"):
+class Sparse(BaseModel, frozen=True, extra="forbid", strict=True):
     """y = w x with nnz coefficients that are not 0, at random places.
 
     Attributes:
@@ -80,7 +81,7 @@ class Sparse(BaseModel, frozen=True, extra="forbid"):
     """
 
     family: Literal["sparse"] = "sparse"
-    nnz: int = Field(default=3, ge=1)
+    nnz: Count = 3
     coefficients: Literal["normal", "sign"] = "normal"
 
     def variance(self, d: int, law: InputLaw) -> float:
@@ -100,7 +101,7 @@ class Sparse(BaseModel, frozen=True, extra="forbid"):
         return {"basis": "linear", "nnz": self.nnz, "active": d} | law
 
 
-class ReluNetwork(BaseModel, frozen=True, extra="forbid"):
+class ReluNetwork(BaseModel, frozen=True, extra="forbid", strict=True):
     """y = sum_i a_i relu(w_i x) with a_i ~ N(0, 2 / hidden) and w_i ~ N(0, I).
 
     Attributes:
@@ -108,7 +109,7 @@ class ReluNetwork(BaseModel, frozen=True, extra="forbid"):
     """
 
     family: Literal["relu_network"] = "relu_network"
-    hidden: int = Field(default=100, ge=1)
+    hidden: Count = 100
 
     def variance(self, d: int, law: InputLaw) -> float:
         """Of y: a relu halves the mean square of w x, and 2 / hidden undoes that."""
@@ -128,7 +129,7 @@ class ReluNetwork(BaseModel, frozen=True, extra="forbid"):
         return ((x @ reads).relu() @ writes)[..., 0]
 
 
-class DecisionTree(BaseModel, frozen=True, extra="forbid"):
+class DecisionTree(BaseModel, frozen=True, extra="forbid", strict=True):
     """A full binary tree whose nodes ask for the sign of a random input; leaves are N(0, 1).
 
     Attributes:
@@ -158,7 +159,7 @@ class DecisionTree(BaseModel, frozen=True, extra="forbid"):
         return None
 
 
-class Sinusoid(BaseModel, frozen=True, extra="forbid"):
+class Sinusoid(BaseModel, frozen=True, extra="forbid", strict=True):
     """y = a sin(f x + phase) of a single input x.
 
     Attributes:

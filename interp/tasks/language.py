@@ -9,12 +9,13 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import torch
-from pydantic import Field, model_validator
+from pydantic import model_validator
 from torch import Tensor
 
 from hooks import Examples, Sizes
 from interp.randomness import generator
 from interp.tasks.base import Batch, Task
+from interp.tasks.fields import Count
 from interp.tasks.flat import Flat, dense, fed_lengths
 from interp.tasks.text_files import Files
 
@@ -55,9 +56,9 @@ class LanguageTask(Task):
     evaluated: ClassVar = ("validation", "generalization")
     positions: ClassVar = "all"
 
-    train_lines: int | None = Field(default=100_000, ge=1)
-    validation_lines: int | None = Field(default=1_000, ge=1)
-    generalization_lines: int | None = Field(default=10_000, ge=1)
+    train_lines: Count | None = 100_000
+    validation_lines: Count | None = 1_000
+    generalization_lines: Count | None = 10_000
     files: Files | None = None
 
     @model_validator(mode="before")

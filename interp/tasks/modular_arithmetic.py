@@ -17,6 +17,7 @@ from torch import Tensor
 from hooks import Examples, Sizes
 from interp.randomness import generator
 from interp.tasks.base import Batch, Task
+from interp.tasks.fields import TwoOrMore
 from interp.tasks.ranges import read_ranges, write_ranges
 
 OPERATIONS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
@@ -30,6 +31,9 @@ WAVES = {
     "subtract": "cos w(a - b - c)",
     "multiply": "cos w(log a + log b - log c)",
 }
+
+
+MOST_PAIRS = 10**8
 
 
 class ModularArithmetic(Task):
@@ -50,7 +54,7 @@ class ModularArithmetic(Task):
     positions: ClassVar = "last"
 
     name: Literal["modular_arithmetic"] = "modular_arithmetic"  # pyright: ignore[reportIncompatibleVariableOverride]  # frozen: may narrow
-    p: int = Field(default=113, ge=2)
+    p: TwoOrMore = 113
     operation: Literal["add", "subtract", "multiply", "sum_of_squares"] = "add"
     train_fraction: float | None = Field(default=0.3, gt=0, lt=1)
     train_pairs: str | None = None
@@ -68,8 +72,10 @@ class ModularArithmetic(Task):
     def _both_splits_have_pairs(self) -> "ModularArithmetic":
         if (self.train_fraction is None) == (self.train_pairs is None):
             raise ValueError("give one of train_fraction and train_pairs")
+        if self._total > MOST_PAIRS:
+            raise ValueError(f"p {self.p} makes {self._total} pairs, over {MOST_PAIRS}: lower p")
         try:
-            count, total = self._n_trained(), len(self._pairs())
+            count, total = self._n_trained(), self._total
         except ValueError as error:
             raise ValueError(f"train_pairs: {error}") from None
         if not 0 < count < total:
@@ -115,7 +121,7 @@ class ModularArithmetic(Task):
         Raises:
             ValueError: They are none, or all, or not as many as there are pairs.
         """
-        count, total = int(train.sum()), len(self._pairs())
+        count, total = int(train.sum()), self._total
         if len(train) != total or not 0 < count < total:
             raise ValueError(f"some of {total} pairs are for training, and {count} were given")
         named = write_ranges(train.nonzero()[:, 0])
@@ -152,6 +158,11 @@ class ModularArithmetic(Task):
             words=tuple(tuple(self._word(token) for token in row) for row in tokens.tolist()),
         )
 
+    @property
+    def _total(self) -> int:
+        """How many pairs there are."""
+        return self.p**2 if self.ordered else self.p * (self.p + 1) // 2
+
     def _pairs(self) -> Int[Tensor, "n 2"]:
         numbers = torch.arange(self.p)
         return (
@@ -163,19 +174,19 @@ class ModularArithmetic(Task):
     def _n_trained(self) -> int:
         if self.train_fraction is None:
             return len(self._named())
-        return int(self.train_fraction * len(self._pairs()))
+        return int(self.train_fraction * self._total)
 
     def _named(self) -> Int[Tensor, " n"]:
-        return read_ranges(self.train_pairs or "", len(self._pairs()))
+        return read_ranges(self.train_pairs or "", self._total)
 
     def _trained(self, generator: torch.Generator) -> Int[Tensor, " n"]:
         """Indices of the training pairs in their random order."""
-        candidates = torch.arange(len(self._pairs())) if self.draws_split else self._named()
+        candidates = torch.arange(self._total) if self.draws_split else self._named()
         drawn = torch.randperm(len(candidates), generator=generator)[: self._n_trained()]
         return candidates[drawn]
 
     def _is_train(self, seed: int) -> Bool[Tensor, " n"]:
-        train = torch.zeros(len(self._pairs()), dtype=torch.bool)
+        train = torch.zeros(self._total, dtype=torch.bool)
         return train.index_fill(0, self._trained(generator(seed, 0)), True)
 
     def _answers(self, pairs: Int[Tensor, "n 2"]) -> Int[Tensor, " n"]:

@@ -62,6 +62,10 @@ class QuestionFormation(EnglishTask):
 
     splits: ClassVar = ("validation", "generalization", "train", "train_questions")
     widths: ClassVar = (23, 29, 33, 37)  # 2 n + 5 for 9, 12, 14 and 16 words
+    metrics: ClassVar = (
+        *("loss", "accuracy", "first_word_accuracy", "line_accuracy"),
+        *(f"accuracy_{kind}" for kind in CLAUSES),
+    )
 
     name: Literal["question_formation"] = "question_formation"  # pyright: ignore[reportIncompatibleVariableOverride]  # frozen: may narrow
     sentences: Literal["fitted", "rc60", "rc60-orc80"] = "fitted"

@@ -20,6 +20,7 @@ class RegressionTask(Task):
     """A task whose answers are real numbers: one output a position, squared loss where scored."""
 
     positions: ClassVar = "all"
+    metrics: ClassVar = ("loss", "error", "explained")
 
     def loss(self, logits: Float[Tensor, "batch position 1"], batch: Batch) -> Tensor:
         """Mean squared error over the scored positions. Pure, without indexing by masks."""

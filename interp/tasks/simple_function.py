@@ -14,12 +14,13 @@ choice.
 from typing import Any, ClassVar, Literal
 
 from jaxtyping import Float
-from pydantic import Field, field_validator
+from pydantic import field_validator
 from torch import Generator, Tensor
 
 from hooks import Examples, Sizes
 from interp.randomness import generator
 from interp.tasks.base import Batch
+from interp.tasks.fields import Count, Scale, TwoOrMore
 from interp.tasks.function_families import Dense, InputLaw
 from interp.tasks.regression import RegressionTask, prompts
 from interp.tasks.side_loss import SIDE, ExtraLoss, at_queries, mean_at_queries, square_losses
@@ -41,12 +42,12 @@ class SimpleFunction(RegressionTask):
     evaluated: ClassVar = ("test",)
 
     name: Literal["simple_function"] = "simple_function"  # pyright: ignore[reportIncompatibleVariableOverride]  # frozen: may narrow
-    d: int = Field(default=20, ge=1)
-    pairs: int = Field(default=41, ge=2)
+    d: Count = 20
+    pairs: TwoOrMore = 41
     unit_variance: bool = False
-    test_prompts: int = Field(default=1280, ge=1)
+    test_prompts: Count = 1280
     extra_loss: ExtraLoss | None = None
-    extra_weight: float = Field(default=0.1, gt=0, allow_inf_nan=False)
+    extra_weight: Scale = 0.1
 
     @field_validator("extra_loss")
     @classmethod

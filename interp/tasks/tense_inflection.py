@@ -14,7 +14,6 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
-from pydantic import Field
 from torch import Tensor
 
 from hooks import Snapshot
@@ -31,6 +30,7 @@ from interp.tasks.english import (
     nearest_noun,
 )
 from interp.tasks.english_task import CHUNK, EnglishTask, Weights, plural_heads, some_lines
+from interp.tasks.fields import Count
 from interp.tasks.lines import Language, Lines
 
 
@@ -66,9 +66,10 @@ class TenseInflection(EnglishTask):
     """
 
     widths: ClassVar = (21, 25, 29, 31)  # 2 n + 5 for 8, 10, 12 and 13 words
+    metrics: ClassVar = ("loss", "accuracy", "verb_accuracy", "line_accuracy")
 
     name: Literal["tense_inflection"] = "tense_inflection"  # pyright: ignore[reportIncompatibleVariableOverride]  # frozen: may narrow
-    scored_lines: int = Field(default=2_000, ge=1)
+    scored_lines: Count = 2_000
 
     @property
     def language(self) -> Language:

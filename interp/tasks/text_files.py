@@ -8,17 +8,18 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 from interp.tasks.data_files import DataFile, stamp_of
 from interp.tasks.english import CLASSES, MAX_WORDS, Sentences
+from interp.tasks.fields import STRICT
 from interp.tasks.lines import Language, Lines
 
 
 class Files(BaseModel):
     """Paths of published files (`interp.tasks.data_files` says what relative ones are)."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = STRICT
 
     train: DataFile
     validation: DataFile

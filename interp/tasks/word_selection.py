@@ -20,6 +20,7 @@ from torch import Generator, Tensor
 from hooks import Examples, Sizes, Snapshot
 from interp.randomness import generator
 from interp.tasks.base import Batch, Task
+from interp.tasks.fields import Count, Several, TwoOrMore
 from interp.tasks.late import late_share
 from interp.tasks.word_lists import (
     ALIKE,
@@ -46,13 +47,14 @@ class WordSelection(Task):
     splits: ClassVar = ("test",)
     evaluated: ClassVar = ("test",)
     positions: ClassVar = "all"
+    metrics: ClassVar = ("loss", "accuracy", "late_accuracy")
 
     name: Literal["word_selection"] = "word_selection"  # pyright: ignore[reportIncompatibleVariableOverride]  # frozen: may narrow
-    pairs: int = Field(default=8, ge=2)
-    rules: tuple[Literal["position", "category", "length"], ...] = Field(
+    pairs: TwoOrMore = 8
+    rules: Several[Literal["position", "category", "length"]] = Field(
         default=("position", "category", "length"), min_length=1
     )
-    test_prompts: int = Field(default=500, ge=1)
+    test_prompts: Count = 500
 
     @field_validator("rules")
     @classmethod

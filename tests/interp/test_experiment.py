@@ -27,6 +27,7 @@ FAULTS = {
         TASK + "p = 2\ntrain_fraction = 0.1", r"task: train_fraction 0\.1 of 4 pairs"
     ),
     "unknown task": Fault('[task]\nname = "x"', "task: no task 'x'; there are modular_arithmetic"),
+    "list for a task": Fault("[task]\nname = [1]", r"task: no task '\[1\]'; there are"),
     "no task": Fault("", "task: Field required"),
     "not a table": Fault("task = 3", "task: .*got 3"),
     "not TOML": Fault("[task", "not TOML: "),
@@ -134,7 +135,10 @@ def test_grids_of_steps_hold_the_first_and_the_last(steps, last, expected):
 
 def test_a_stop_metric_of_a_split_that_is_not_evaluated_is_refused():
     stop = {"metric": "dev.accuracy"}
-    with pytest.raises(ValidationError, match="split 'dev' is not evaluated; train, test are"):
+    with pytest.raises(
+        ValidationError,
+        match=r"no metric 'dev.accuracy'; there are train\.loss, train\.accuracy, test",
+    ):
         tiny_experiment(stop=stop)
 
 

@@ -14,10 +14,10 @@ from tests.planted import tiny_experiment
 
 
 def test_members_that_met_their_stop_rule_leave(tmp_path):
-    stop = {"metric": "train.loss", "at_least": 1.5, "evaluations": 3, "extra_steps": 3}
+    stop = {"metric": "train.loss", "at_most": 1.9, "evaluations": 2, "extra_steps": 3}
     experiments = [
         tiny_experiment(stop=stop, steps=20, lr=lr).with_seed(seed)
-        for seed, lr in enumerate((1e-6, 0.1, 1e-6))
+        for seed, lr in enumerate((0.1, 1e-6, 0.1))
     ]
     seen: list[Progress] = []
     runs = train_stack(folders(experiments, tmp_path), device="cpu", on_progress=seen.append)
@@ -26,9 +26,9 @@ def test_members_that_met_their_stop_rule_leave(tmp_path):
 
 
 def test_one_of_many_that_is_done_is_recorded_no_more(tmp_path):
-    stop = {"metric": "train.loss", "at_least": 1.9, "evaluations": 3}
+    stop = {"metric": "train.loss", "at_most": 1.9, "evaluations": 2}
     experiments = [
-        tiny_experiment(stop=stop, steps=20, lr=1e-6 if seed == 7 else 0.1).with_seed(seed)
+        tiny_experiment(stop=stop, steps=20, lr=0.1 if seed == 7 else 1e-6).with_seed(seed)
         for seed in range(12)
     ]
     runs = train_stack(folders(experiments, tmp_path), device="cpu")

@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 from torch.testing import assert_close
 
-from interp.experiment import Experiment, load_experiment
+from interp.experiment import Experiment
 from interp.groups import described, grouped, seconds_a_step
 from interp.run import Run
 from interp.sweep import Sweep, SweepFolder, find_sweep, load_sweep
-from interp.sweeping import train_sweep
+from interp.sweeping import groups_left, train_sweep
 from interp.train import train
 from tests.interp.short_sweeps import VARY, short_sweep
 from tests.planted import tiny_experiment
@@ -38,20 +38,36 @@ def test_on_a_cpu_transformers_train_one_at_a_time():
     assert {len(each) for each in grouped(members, "cpu")} == {1}
 
 
-def test_stacks_leave_no_worker_idle():
-    mlps = load_experiment("parity")
-    paths = {Path(str(seed)): mlps.with_seed(seed) for seed in range(10)}
-    sizes = [[len(each) for each in grouped(paths, "cpu", workers=n)] for n in (1, 2, 4)]
-    assert sizes == [[10], [5, 5], [3, 3, 3, 1]]
+def test_stacks_are_cut_from_the_whole_sweep_whatever_is_left(tmp_path):
+    vary = {"training.lr": [1e-3, 1e-2, 0.1, 1.0]}
+    folder = train_sweep(short_sweep(vary=vary, seeds=1), tmp_path, device="cpu", stack=3)
+    whole = grouped(folder.members(), "cpu", stack=3)
+    lost = list(folder.members())[1]
+    (lost / "checkpoints" / "10.safetensors").unlink()
+    [group] = groups_left(folder, "cpu", stack=3)
+    assert list(group.members) == list(whole[0].members)
+    assert len(group) == 3
 
 
-def test_stacks_are_not_cut_where_every_worker_has_a_kind():
-    mlps = load_experiment("parity")
-    wide = mlps.model_copy(update={"model": mlps.model.model_copy(update={"d_mlp": 7})})
-    paths = {
-        Path(f"{i} {n}"): each.with_seed(n) for i, each in enumerate((mlps, wide)) for n in (0, 1)
-    }
-    assert [len(each) for each in grouped(paths, "cpu", workers=2)] == [2, 2]
+def test_what_is_left_of_a_stack_ends_with_the_same_bytes(tmp_path):
+    sweep = short_sweep(vary={"training.lr": [1e-3, 1e-2, 0.1]}, seeds=1)
+    folder = train_sweep(sweep, tmp_path, device="cpu", stack=3)
+    lost = list(folder.members())[1]
+    before = {file: file.read_bytes() for file in lost.rglob("*") if file.is_file()}
+    for name in ("checkpoints/5.safetensors", "checkpoints/10.safetensors", "state.safetensors"):
+        (lost / name).unlink()
+    train_sweep(sweep, tmp_path, device="cpu", stack=3)
+    assert {file: file.read_bytes() for file in before} == before
+
+
+def test_a_damaged_member_is_named_and_stops_no_other(tmp_path):
+    folder = train_sweep(short_sweep(seeds=3), tmp_path, device="cpu")
+    damaged, lost, _ = folder.members()
+    (damaged / "metrics.jsonl").write_text("garbage\n")
+    (lost / "checkpoints" / "10.safetensors").unlink()
+    with pytest.raises(ValueError, match=rf"1 of 2 groups .*{damaged.name}/metrics\.jsonl, line 1"):
+        train_sweep(short_sweep(seeds=3), tmp_path, device="cpu")
+    assert Run(lost).steps == (0, 5, 10)
 
 
 def test_a_group_is_described_with_its_size():

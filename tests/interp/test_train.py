@@ -1,4 +1,5 @@
 import json
+import math
 
 import pytest
 import torch
@@ -155,10 +156,10 @@ def test_without_a_stop_rule_training_runs_to_the_last_step():
     assert end_of(training_of(), rows_of(1.0, 1.0, 1.0, 1.0)) == 40
 
 
-def test_a_stop_rule_on_an_unknown_metric_is_refused_with_those_there_are():
-    training = training_of(stop={"metric": "test.f1"})
-    with pytest.raises(ValueError, match=r"stop\.metric: no metric 'test\.f1'; there are step"):
-        end_of(training, rows_of(1.0))
+def test_what_is_not_a_number_holds_no_level():
+    training = training_of(stop={"metric": "test.loss", "at_most": 0.5, "evaluations": 1})
+    rows = [{"step": 0.0, "test.loss": math.nan}, {"step": 5.0}, {"step": 10.0, "test.loss": 0.4}]
+    assert [end_of(training, rows[:count]) for count in (1, 2, 3)] == [40, 40, 10]
 
 
 def test_a_loss_that_is_not_a_number_stops_training(tmp_path):

@@ -50,6 +50,8 @@ METRICS = {
     "nothing": ("", 0),
     "half a row": ('{"step": 1', 0),
     "a row and a half": ('{"step": 1}\n{"step": 2', 1),
+    "a garbage line": ('{"step": 1}\ngarbage\n', 1),
+    "no rows": ('[1]\n{"step": "2"}\nnull\n\n', 0),
     "more than is read": ("".join(f'{{"step": {i}}}\n' for i in range(TAIL)), TAIL - 1),
 }
 
@@ -132,3 +134,44 @@ def test_a_group_too_large_for_the_memory_stops_no_other(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match=r"1 of 2 groups .* 2 models do not fit .*--stack"):
         train_groups([stack, groups[2]], device="cpu")
     assert (tmp_path / "2" / "checkpoints" / "1.safetensors").is_file()
+
+
+class Engine(Executor):
+    """A cluster's engine: one group is refused, one lost, one trained, the last not yet begun."""
+
+    def __init__(self) -> None:
+        self.futures: list[Future] = []
+
+    def submit(self, fn, /, *args, **kwargs) -> Future:
+        self.futures.append(Future())
+        if len(self.futures) == 1:
+            raise RuntimeError("quota exceeded")
+        if len(self.futures) == 2:
+            self.futures[-1].set_exception(LookupError("node lost"))
+        if len(self.futures) == 3:
+            self.futures[-1].set_result(fn(*args, **kwargs))
+        return self.futures[-1]
+
+
+def test_what_an_engine_itself_runs_into_stops_no_group(tmp_path):
+    groups = some_groups(tmp_path, 3)
+    with pytest.raises(ValueError, match=r"2 of 3 groups .*: RuntimeError: quota exceeded"):
+        train_groups(groups, device="cpu", executor=Engine())
+    assert (tmp_path / "2" / "checkpoints" / "1.safetensors").is_file()
+
+
+def test_what_an_engine_has_not_begun_is_cancelled_when_stopped(tmp_path):
+    def stop(progress):
+        raise KeyboardInterrupt
+
+    engine = Engine()
+    with pytest.raises(KeyboardInterrupt):
+        train_groups(some_groups(tmp_path, 4), executor=engine, device="cpu", on_progress=stop)
+    assert engine.futures[3].cancelled()
+
+
+def test_a_garbage_line_stops_no_look(folder, experiment):
+    seen = []
+    with (folder / "metrics.jsonl").open("a") as file:
+        file.write("garbage\n")
+    assert look_at(Watcher({folder: experiment}, seen.append), seen) == 0
