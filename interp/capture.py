@@ -32,6 +32,11 @@ class Recorder:
     aside: Callable[[], AbstractContextManager[object]] = nullcontext
 
 
+def recorder_for(device: torch.device) -> Recorder | None:
+    """CUDA graphs on a GPU; None on a CPU, where each step is run by itself."""
+    return cuda_graphs() if device.type == "cuda" else None
+
+
 def cuda_graphs() -> Recorder:
     """Records CUDA graphs that share one pool of memory.
 

@@ -108,7 +108,7 @@ def train_stack(
     """
     check_alike(list(members.values()))
     training, place = training_of(next(iter(members.values()))), pick_device(device)
-    with ExitStack() as held, as_configured(training):
+    with ExitStack() as held, as_configured(training, place):
         runs = {
             held.enter_context(writing(experiment, Path(path), place)): experiment
             for path, experiment in members.items()

@@ -5,6 +5,7 @@ reads and writes nothing but tensors, so that on a GPU it is captured once as a 
 """
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -17,7 +18,7 @@ from hooks import build
 from hooks.models import HookedModel, move
 from hooks.stacked import Layout, stacked_logits
 from interp.batches import Tables, stretch_source
-from interp.capture import Recorder, Step, captured, cuda_graphs
+from interp.capture import Recorder, Step, captured, recorder_for
 from interp.experiment import Experiment
 from interp.optimizers import MOMENTS, StackOptimizer
 from interp.stacked_data import WINDOW, Window, side_by_side, window
@@ -121,8 +122,8 @@ class Stepper:
     Args:
         parts: The stack.
         tables: Training sets drawn already (`stretch_source`); added to.
-        recorder: Records steps so that they can be replayed. Where left out, CUDA graphs on a GPU,
-            and on a CPU each step is run by itself.
+        recorder: Records steps so that they can be replayed; data are then drawn ahead, too.
+            `recorder_for` where left out.
 
     Attributes:
         parts: The stack, whose tensors are updated in place.
@@ -144,14 +145,16 @@ class Stepper:
         self._logits = stacked_logits(parts.model, first.model, first.task.positions)
         self._is_shared = len({each.seeds.data for each in parts.experiments}) == 1
         tables = {} if tables is None else tables
-        self._sources = [stretch_source(each, device, tables) for each in parts.experiments]
+        self._recorder = recorder or recorder_for(device)
+        ahead = None if self._recorder is None else ThreadPoolExecutor(1)
+        self._sources = [stretch_source(e, device, tables, ahead) for e in parts.experiments]
         self._place = torch.zeros(1, dtype=torch.long, device=device)
         self._updates = torch.tensor([self.step], device=device)
         self._tables: list[Batch] = []
         self._table: Batch = {}
+        self._all_scored = False
         self._window: Window | None = None
         self._drops = has_dropout(parts.model)
-        self._recorder = recorder or (cuda_graphs() if device.type == "cuda" else None)
         self._runs: dict[int | None, Step] = {}  # a step for each width
 
     def advance(self, to: int) -> None:
@@ -183,8 +186,12 @@ class Stepper:
         # A fixed training set is laid out once, not an epoch.
         if [id(each) for each in tables] != [id(each) for each in self._tables]:
             self._tables, self._table = tables, side_by_side(tables)
+            # Asked where rows are gathered alone, since it waits for the device.
+            is_gathered = stretches[0].order is not None and "scored" in self._table
+            self._all_scored = is_gathered and bool(self._table["scored"].all())
         trainings = [training_of(each) for each in self.parts.experiments]
-        fresh = window(stretches, self._table, trainings, self.step)
+        told = (stretches, self._table, trainings, self.step)
+        fresh = window(*told, all_scored=self._all_scored)
         if self._window is not None and fresh.is_like(self._window):
             self._window = fresh.copied_into(self._window)
         else:

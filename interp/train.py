@@ -80,11 +80,7 @@ def train(
     """
     training = training_of(experiment)
     place = pick_device(device)
-    with (
-        writing(experiment, Path(path), place) as run,
-        as_configured(training),
-        torch.random.fork_rng(),
-    ):
+    with writing(experiment, Path(path), place) as run, as_configured(training, place):
         trainee = trainee_of(experiment, resumed(run, training) or fresh(experiment), place)
         rewrite_metrics(run, trainee.rows)
         updates = batch_updates(experiment, trainee, place)
