@@ -116,7 +116,7 @@ def seconds_a_step(group: Group, device: Device) -> float:
     """Seconds of one update of a whole group, by a short timing; evaluation is not in it."""
     place = pick_device(device)
     experiments = list(group.members.values())
-    if len(group) == 1:
+    if len(group) == 1 and place.type == "cpu":
         trainee = trainee_of(experiments[0], fresh(experiments[0]), place)
         update = batch_updates(experiments[0], trainee, place)
 

@@ -46,17 +46,26 @@ class Drawn:
     """Data that were drawn already: training sets, and examples of evaluated splits."""
 
     tables: Tables = field(default_factory=dict)
-    splits: Splits = field(default_factory=dict)
+    splits: Splits = field(default_factory=Splits)
 
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a stack has come: members that are done, of how many, and the step of the others."""
+    """How far a stack has come.
+
+    Attributes:
+        done: Members that are done.
+        members: All of them.
+        step: The step of the others.
+        end: The step at which the last of them will end.
+        latest: The newest metrics of the first of them.
+    """
 
     done: int
     members: int
     step: int
     end: int
+    latest: Row
 
 
 @dataclass(eq=False)
@@ -122,6 +131,30 @@ def train_stack(
     return list(runs)
 
 
+def train_alone(
+    experiment: Experiment,
+    path: str | Path,
+    *,
+    device: Device,
+    on_evaluate: Callable[[Row, int], None] = lambda row, end: None,
+) -> Run:
+    """Trains an experiment as a stack of one: how a GPU, which records steps, trains a single run.
+
+    Takes, returns and raises what `interp.train.train` does.
+    """
+    ends = []
+
+    def tell(now: Progress) -> None:
+        ends.append(now.end)
+        if now.latest.get("step") == now.step:
+            on_evaluate(now.latest, now.end)
+
+    [run] = train_stack({Path(path): experiment}, device=device, on_progress=tell)
+    if ends[-1] not in run.steps:
+        raise ValueError(run.failure)
+    return run
+
+
 def check_alike(experiments: Sequence[Experiment]) -> None:
     """Refuses experiments that cannot share a stack.
 
@@ -171,7 +204,8 @@ def _train_cohort(
             for step in _until_some_leave(parts, members, drawn, write):
                 done = sum(each.is_done for each in members) + count - len(members)
                 end = max(each.end for each in members)
-                on_progress(Progress(done, count, step, end))
+                latest = members[0].rows[-1] if members[0].rows else {}
+                on_progress(Progress(done, count, step, end, latest))
                 parts = replace(parts, step=step)
             later = zip(members, states_of(parts, [each.rows for each in members]), strict=True)
             staying = [(each, state) for each, state in later if not each.is_done]
