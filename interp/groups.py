@@ -17,6 +17,7 @@ from hooks import build
 from interp.device import Device, pick_device
 from interp.experiment import Experiment
 from interp.stack import stack_key
+from interp.stack_memory import members_that_fit
 from interp.stacked import Stepper, assembled
 from interp.state import fresh
 from interp.train import batch_updates, trainee_of, training_of
@@ -76,9 +77,11 @@ def grouped(
 
 
 def stack_size(experiment: Experiment, device: Device) -> int:
-    """How many models of a kind are best trained together on a device."""
-    if pick_device(device).type == "cuda":
-        return ON_GPU
+    """How many models of a kind are best trained together on a device, and fit into it."""
+    place = pick_device(device)
+    if place.type == "cuda":
+        memory = torch.cuda.get_device_properties(place).total_memory
+        return min(ON_GPU, members_that_fit(experiment, memory))
     return ON_CPU if experiment.model.kind == "mlp" else 1
 
 
