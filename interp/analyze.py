@@ -18,6 +18,7 @@ from analyses.options import check_options
 from analyses.result import Analysis, Finding, Result, SeriesResult, SweepResult, missing
 from hooks import Series
 from interp.attempts import Attempt, Outcome, outcome, refuse
+from interp.device import Device, pick_device
 from interp.jobs import Job, hashes_of, jobs_of
 from interp.lock import alone
 from interp.measuring import SeriesJob, digest_of, measure, measure_all, measure_series
@@ -31,6 +32,7 @@ def analyze(
     run: Run,
     names: Sequence[str] | None = None,
     *,
+    device: Device = "cpu",
     on_step: Callable[[int], None] = lambda step: None,
 ) -> list[Outcome]:
     """Measures and saves what is not saved yet.
@@ -39,6 +41,8 @@ def analyze(
         run: The run; its experiment's `analyses` table gives options.
         names: Analyses by name, and those that they read; by default all that apply (`by_default`
             too).
+        device: Where models run; auto takes CUDA where there is one. What is made of their
+            activations is computed on the CPU.
         on_step: Called with each step when it is done.
 
     Returns:
@@ -49,13 +53,14 @@ def analyze(
             after all else is measured, an analysis refuses a step, or a checkpoint that others are
             measured against is damaged.
     """
+    place = pick_device(device)
     chosen = {name: find_analysis(name) for name in (OF_RUNS if names is None else _read_by(names))}
     asked = () if names is None else tuple(chosen)
     _refuse_sweeps(chosen)
     with alone(run.path), _named(run):
         hashes = hashes_of(run)
         intact = _intact(run, tuple(hashes))
-        series = replace(run.series(), steps=tuple(intact))
+        series = replace(run.series(), steps=tuple(intact), device=place)
         lacking = {
             name: _lacking(run, series, cls) or _not_by_default(run, series, name, asked)
             for name, cls in chosen.items()

@@ -142,15 +142,19 @@ def train_alone(
 
     Takes, returns and raises what `interp.train.train` does.
     """
-    ends = []
 
     def tell(now: Progress) -> None:
-        ends.append(now.end)
         if now.latest.get("step") == now.step:
             on_evaluate(now.latest, now.end)
 
-    [run] = train_stack({Path(path): experiment}, device=device, on_progress=tell)
-    if ends[-1] not in run.steps:
+    try:
+        [run] = train_stack({Path(path): experiment}, device=device, on_progress=tell)
+    except torch.OutOfMemoryError:
+        raise ValueError(
+            "the model does not fit into the GPU's memory: lower training.batch_size, or train "
+            "with --device cpu"
+        ) from None
+    if run.failure:
         raise ValueError(run.failure)
     return run
 

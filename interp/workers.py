@@ -190,8 +190,6 @@ def _train(members: Mapping[Path, Experiment], device: Device, look: Callable[[]
 
 def _told_of_memory(members: int, experiment: Experiment, device: Device) -> str:
     """What is said of a stack that a GPU does not hold: the number of members to try."""
-    if members == 1:
-        return "the model does not fit into the GPU's memory: lower batch_size, or --device cpu"
     fewer = min(members // 2, stack_size(experiment, device))
     return f"{members} models do not fit into the GPU's memory: give --stack {fewer}"
 

@@ -61,11 +61,17 @@ def test_a_stack_of_one_that_diverges_is_an_error(tmp_path, on_a_gpu):
         train(tiny_experiment(lr=1e30), tmp_path)
 
 
-def test_a_finished_stack_of_one_is_told_again(tmp_path):
+def test_a_finished_stack_of_one_stays_as_it_is(tmp_path):
     run = train_alone(tiny_experiment(), tmp_path, device="cpu")
     before = rows_of(run)
-    told = []
-    train_alone(
-        tiny_experiment(), tmp_path, device="cpu", on_evaluate=lambda *row: told.append(row)
-    )
-    assert (rows_of(run), told) == (before, [(before[-1], 40)])
+    train_alone(tiny_experiment(), tmp_path, device="cpu")
+    assert rows_of(run) == before
+
+
+def test_a_model_too_large_for_a_gpu_is_told_in_one_line(tmp_path, monkeypatch):
+    def full(*args, **kwargs):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 5 GiB\nand more")
+
+    monkeypatch.setattr("interp.stack.assembled", full)
+    with pytest.raises(ValueError, match=r"does not fit .* memory: lower training\.batch_size"):
+        train_alone(tiny_experiment(), tmp_path, device="cpu")
