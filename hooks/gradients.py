@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from hooks.edit import check_names
-from hooks.models import HookedModel
+from hooks.models import HookedModel, parameters_of
 from hooks.snapshot import TOKENS_PER_BATCH, Snapshot
 
 
@@ -31,7 +31,7 @@ def logit_gradients(
             positions are added.
 
     Returns:
-        One gradient a pair, in the model's dtype and on its device.
+        One gradient a pair, in the model's dtype, on the CPU.
 
     Raises:
         ValueError: A hook point does not exist or does not fire, a row or class is out of range,
@@ -58,13 +58,13 @@ def _gradients(
         return leaves[-1]
 
     with model.hooks(fwd_hooks=[(hook_name, cut)]):
-        logits = model(batch)
+        logits = model(batch.to(next(iter(parameters_of(model).values())).device))
     if not leaves:
         raise ValueError(f"hook point {hook_name} exists but does not fire in this model")
     positions, classes = (place.to(logits.device) for place in places)
     chosen = logits[torch.arange(len(batch), device=logits.device), positions, classes]
     # Examples do not meet in a model, so that the sum's gradient holds each one's own.
-    return torch.autograd.grad(chosen.sum(), leaves[-1])[0]
+    return torch.autograd.grad(chosen.sum(), leaves[-1])[0].cpu()
 
 
 def _last_scored(snapshot: Snapshot) -> Int[Tensor, " batch"]:

@@ -32,12 +32,14 @@ def neuron_readout(snapshot: Snapshot) -> Readout:
         return _without_residual(snapshot)
     names = [f"{last}.hook_resid_mid", f"{last}.mlp.hook_post"]
     residual, neurons = (each[scored] for each in snapshot.cache(names).values())
+    device = next(iter(snapshot.parameters().values())).device
     W_out, b_out = (snapshot.weights(f"{last}.mlp.{name}") for name in ("W_out", "b_out"))
 
     def logits(is_kept: Bool[Tensor, " d_mlp"]) -> Float[Tensor, "answer d_vocab_out"]:
         written = (neurons * is_kept.to(neurons)) @ W_out + b_out
+        stream = (residual + written)[:, None].to(device)
         with snapshot.running() as model, torch.no_grad():
-            return model((residual + written)[:, None], start_at_layer=n_layers)[:, 0]
+            return model(stream, start_at_layer=n_layers)[:, 0].cpu()
 
     return logits
 
@@ -46,9 +48,10 @@ def _without_residual(snapshot: Snapshot) -> Readout:
     """The same for a network with one hidden layer, whose neurons alone make the logits."""
     name = "blocks.0.mlp.hook_post"
     neurons = snapshot.cache([name])[name][snapshot.examples.scored][:, None]
+    device = next(iter(snapshot.parameters().values())).device
 
     def logits(is_kept: Bool[Tensor, " d_mlp"]) -> Float[Tensor, "answer d_vocab_out"]:
         with snapshot.running() as model, torch.no_grad():
-            return cast(Any, model).writes(neurons * is_kept.to(neurons))[:, 0]
+            return cast(Any, model).writes((neurons * is_kept.to(neurons)).to(device))[:, 0].cpu()
 
     return logits

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from hooks.examples import Examples
-from hooks.models import HookedModel, ModelConfig, Sizes, config_of, restore
+from hooks.models import HookedModel, ModelConfig, Sizes, config_of, move, restore
 from hooks.snapshot import Live, Snapshot
 from hooks.weights import weight
 
@@ -30,6 +30,7 @@ class Series:
         recorded: Metrics by step (columns `step`, `<split>.<metric>`), or None; or what reads them,
             which is called once, when an analysis asks for metrics.
         saved_scalars: From an analysis' name to its saved summaries by step.
+        device: Where the models of snapshots run; as they are restored where left out.
     """
 
     steps: tuple[int, ...]
@@ -42,6 +43,7 @@ class Series:
         default=None, repr=False
     )
     saved_scalars: Callable[[str], pd.DataFrame] | None = field(default=None, repr=False)
+    device: torch.device | None = None
 
     @classmethod
     def of(
@@ -128,6 +130,8 @@ class Series:
             model = restore(self.config, self.sizes, parameters)
         except ValueError as error:
             raise ValueError(f"checkpoint of step {step}: {error}") from None
+        if self.device is not None:
+            move(model, self.device)
         return Snapshot(Live(model, self.config), examples, step)
 
     def snapshots(self, examples: Examples | str | None = None) -> Iterator[Snapshot]:

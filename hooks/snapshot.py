@@ -31,7 +31,7 @@ class Snapshot:
     """A model at a step, and the examples it is looked at with.
 
     Compared by identity. Logits and activations are computed when first asked for, in batches,
-    without gradients, and then remembered.
+    without gradients, and then remembered. Wherever the model is, they and weights are on the CPU.
 
     Attributes:
         live: The model; only `running` hands it out.
@@ -123,7 +123,7 @@ class Snapshot:
         if "logits" not in self._memory:
             self._check_edits()
             with self.running() as model, torch.no_grad():
-                every = torch.cat([model(batch) for batch in self._batches()])
+                every = torch.cat([model(batch).cpu() for batch in self._batches()])
             self._memory["logits"] = every[..., : self.examples.constants.get("outputs")]
         return self._memory["logits"]
 
@@ -163,7 +163,7 @@ class Snapshot:
 
     def weights(self, name: str) -> Tensor:
         """A copy of a parameter or a view (`hooks.weights`), read through the edits."""
-        return weight(self.config, self.parameters(), name).clone()
+        return weight(self.config, self.parameters(), name).clone().cpu()
 
     def has_weights(self, name: str) -> bool:
         """Whether this kind of model answers to a parameter's or view's name."""
@@ -191,7 +191,7 @@ class Snapshot:
         found: dict[str, Tensor] = {}
 
         def keep(activation: Tensor, hook: Any) -> None:
-            found[hook.name] = activation.detach()
+            found[hook.name] = activation.detach().cpu()
 
         hooks = [(name, keep) for name in names]
         with self.running() as model, torch.no_grad(), model.hooks(fwd_hooks=hooks):

@@ -27,6 +27,7 @@ from analyses.result import (
 )
 from hooks import Series
 from interp.attempts import Attempt, Outcome, outcome, refuse
+from interp.device import Device, pick_device
 from interp.holding import OF_RUNS
 from interp.jobs import Job, basis_of, jobs_of, options_of
 from interp.lock import alone
@@ -39,6 +40,7 @@ def analyze(
     run: Run,
     names: Sequence[str] | None = None,
     *,
+    device: Device = "cpu",
     on_step: Callable[[int], None] = lambda step: None,
 ) -> list[Outcome]:
     """Measures and saves what is not saved yet.
@@ -47,6 +49,8 @@ def analyze(
         run: The run; its experiment's `analyses` table gives options.
         names: Analyses by name, and those that they read; by default all that apply (`by_default`
             too).
+        device: Where models run; auto takes CUDA where there is one. What is made of their
+            activations is computed on the CPU.
         on_step: Called with each step when it is done.
 
     Returns:
@@ -58,13 +62,14 @@ def analyze(
             measured against is damaged.
     """
     check_run(run, "interp.analyze")
+    place = pick_device(device)
     chosen = {name: find_analysis(name) for name in (OF_RUNS if names is None else _read_by(names))}
     asked = () if names is None else tuple(chosen)
     _refuse_sweeps(chosen)
     with alone(run.path), _named(run):
         basis = basis_of(run)
         intact = _intact(run, tuple(basis.hashes))
-        series = replace(run.series(), steps=tuple(intact))
+        series = replace(run.series(), steps=tuple(intact), device=place)
         lacking = {
             name: _lacking(run, series, cls) or _not_by_default(run, series, name, asked)
             for name, cls in chosen.items()

@@ -2,11 +2,13 @@
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 from analyses import ANALYSES
 from analyses.result import SweepResult
 from interp.analyze import analyze, find_analysis
 from interp.attempts import Outcome, outcome, refuse
+from interp.device import Device
 from interp.holding import OF_RUNS
 from interp.lock import alone
 from interp.run import Run
@@ -18,6 +20,7 @@ def analyze_folder(
     folder: Run | SweepFolder,
     names: Sequence[str] | None = None,
     *,
+    device: Device = "cpu",
     on_place: Callable[[str], None] = lambda place: None,
 ) -> list[Outcome]:
     """Measures a run, or a sweep; see `analyze` and `analyze_sweep`.
@@ -25,17 +28,19 @@ def analyze_folder(
     Args:
         folder: What to measure.
         names: Analyses by name; by default all.
+        device: Where models run.
         on_place: Called with the step, or the member, that is at hand.
     """
     if isinstance(folder, SweepFolder):
-        return analyze_sweep(folder, names, on_run=on_place)
-    return analyze(folder, names, on_step=lambda step: on_place(f"step {step}"))
+        return analyze_sweep(folder, names, device=device, on_run=on_place)
+    return analyze(folder, names, device=device, on_step=lambda step: on_place(f"step {step}"))
 
 
 def analyze_sweep(
     folder: SweepFolder,
     names: Sequence[str] | None = None,
     *,
+    device: Device = "cpu",
     on_run: Callable[[str], None] = lambda name: None,
 ) -> list[Outcome]:
     """Measures and saves what is not saved yet: of each member, then of the whole.
@@ -44,6 +49,7 @@ def analyze_sweep(
         folder: The sweep; its base's `analyses` table gives options.
         names: Analyses by name; by default all. What those of the whole need is measured on the
             members first.
+        device: Where models run.
         on_run: Called with each member's name before it is measured.
 
     Returns:
@@ -67,7 +73,9 @@ def analyze_sweep(
     ]  # fmt: skip
     needed = {name for job in jobs for name in job.reads}
     of_runs = [name for name in OF_RUNS if name in chosen or name in needed]
-    outcomes, faults = _measure_members(members, of_runs, on_run, is_asked=names is not None)
+    asked = None if names is None else of_runs
+    measured = partial(analyze, names=asked, device=device)
+    outcomes, faults = _measure_members(members, of_runs, on_run, measured)
     with alone(folder.path):
         of_all, more = _measure_whole(members, jobs)
     refused = [*members.faults, *faults, *more]
@@ -77,7 +85,10 @@ def analyze_sweep(
 
 
 def _measure_members(
-    members: Members, names: Sequence[str], on_run: Callable[[str], None], *, is_asked: bool
+    members: Members,
+    names: Sequence[str],
+    on_run: Callable[[str], None],
+    measured: Callable[[Run], list[Outcome]],
 ) -> tuple[list[Outcome], list[str]]:
     """What became of each analysis over all members, and the members that could not be measured.
 
@@ -85,7 +96,7 @@ def _measure_members(
         members: The runs.
         names: Analyses by name.
         on_run: Called with each run's name before it is measured.
-        is_asked: Whether somebody asked for these by name; else they are all there are.
+        measured: Measures a run by them.
     """
     faults: list[str] = []
     outcomes: dict[Run, list[Outcome]] = {}
@@ -93,7 +104,7 @@ def _measure_members(
         if names and run.steps:
             on_run(run.name)
             try:
-                outcomes[run] = analyze(run, names if is_asked else None)
+                outcomes[run] = measured(run)
             except ValueError as error:  # the other members are still measured
                 faults.append(str(error))
     return [_together(name, outcomes) for name in names], faults

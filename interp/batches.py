@@ -3,16 +3,19 @@
 Training is cut into stretches of steps, each of which reads one table of examples. A fixed
 training set is one table, read in a permutation an epoch, from (order seed, phase, epoch). Endless
 data are drawn a table of some batches at a time, table c from (data seed, phase, c). So a resumed
-run, a run alone and a member of a stack see the same batches.
+run, a run alone and a member of a stack see the same batches, whether or not a stretch is drawn
+ahead of the step that needs it.
 """
 
 from collections.abc import Callable
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from interp.device import sent
 from interp.experiment import Experiment
 from interp.mixtures import Draw, mixture, single
 from interp.randomness import generator
@@ -21,6 +24,7 @@ from interp.tasks.base import Reader, as_it_is
 from interp.training import Phase
 
 BatchSource = Callable[[int], Batch]
+ORDERED_ROWS = 2**14  # a stretch of short epochs has so many of them as this many rows make
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,7 +117,10 @@ def batch_source(experiment: Experiment, device: torch.device) -> BatchSource:
 
 
 def stretch_source(
-    experiment: Experiment, device: torch.device, tables: Tables | None = None
+    experiment: Experiment,
+    device: torch.device,
+    tables: Tables | None = None,
+    ahead: Executor | None = None,
 ) -> StretchSource:
     """A function from a step to the stretch it lies in, on the device; the last is remembered.
 
@@ -121,6 +128,8 @@ def stretch_source(
         experiment: What is trained.
         device: Where the tables are kept.
         tables: Fixed training sets drawn already, by phase and data seed; added to.
+        ahead: Draws each stretch, on the CPU, while the steps before it are made. An error there
+            is raised at the step that needs the stretch.
     """
     phases, tables = _phases(experiment), {} if tables is None else tables
     sources = [
@@ -128,13 +137,21 @@ def stretch_source(
     ]
     readers = [_reader(phase, device) for _, phase in phases]
     memory: list[Stretch] = []
+    coming: dict[int, Future[Stretch]] = {}
+
+    def drawn(step: int) -> Stretch:
+        index = max(i for i, (start, _) in enumerate(phases) if start <= step)
+        found, end = sources[index](step), phases[index][0] + phases[index][1].steps
+        return replace(found, steps=min(found.steps, end - found.start), read=readers[index])
 
     def stretch_at(step: int) -> Stretch:
         if not memory or not memory[0].start <= step < memory[0].end:
-            index = max(i for i, (start, _) in enumerate(phases) if start <= step)
-            found, end = sources[index](step), phases[index][0] + phases[index][1].steps
-            steps = min(found.steps, end - found.start)
-            memory[:] = [replace(found, steps=steps, read=readers[index])]
+            future = coming.pop(step, None)
+            memory[:] = [_on(device, drawn(step) if future is None else future.result())]
+            coming.clear()
+            following, (start, last) = memory[0].end, phases[-1]
+            if ahead is not None and following < start + last.steps:
+                coming[following] = ahead.submit(drawn, following)
         return memory[0]
 
     return stretch_at
@@ -168,11 +185,11 @@ def _source(
         assert training.batch_size is not None  # refused
         draw = mixture(phase, seeds.data)
         key = (seeds.data, index)
-        return _chunks(draw, (training.batch_size, training.chunk), start, key, device)
+        return _chunks(draw, (training.batch_size, training.chunk), start, key)
     if task.train_count is None:
         assert training.batch_size is not None  # endless data without it are refused
         key = (seeds.data, index)
-        return _chunks(single(task), (training.batch_size, training.chunk), start, key, device)
+        return _chunks(single(task), (training.batch_size, training.chunk), start, key)
     if (index, seeds.data) not in tables:
         draw = task.flat if task.widths else lambda generator: task.data(None, generator)
         tables[index, seeds.data] = _to(draw(generator(seeds.data, 0)), device)
@@ -187,14 +204,22 @@ def _source(
 
 
 def _epochs(table: Batch, size: int, start: int, key: tuple[int, int]) -> StretchSource:
-    """Batches without replacement; what is left at the end of an epoch is not used."""
-    count, device = len(table["targets"]), table["targets"].device
+    """Batches without replacement; what is left at the end of an epoch is not used.
+
+    A stretch is some whole epochs, so that short ones are not laid out one at a time.
+    """
+    count = len(table["targets"])
     an_epoch = count // size
+    epochs = max(1, ORDERED_ROWS // (an_epoch * size))
 
     def stretch_at(step: int) -> Stretch:
-        epoch = (step - start) // an_epoch
-        order = torch.randperm(count, generator=generator(*key, epoch)).to(device)
-        return Stretch(start + epoch * an_epoch, an_epoch, table, order, size)
+        first = (step - start) // (an_epoch * epochs) * epochs
+        orders = [
+            torch.randperm(count, generator=generator(*key, epoch))[: an_epoch * size]
+            for epoch in range(first, first + epochs)
+        ]
+        begins = start + first * an_epoch
+        return Stretch(begins, epochs * an_epoch, table, torch.cat(orders), size)
 
     return stretch_at
 
@@ -204,35 +229,40 @@ def _sentences(
 ) -> StretchSource:
     """Batches of sentences without replacement, each padded to the least width that holds it."""
     lengths = table["offsets"].diff().cpu()
-    epoch_at = _epochs({"targets": lengths}, size, start, key)
+    epochs_at = _epochs({"targets": lengths}, size, start, key)
     known = torch.tensor(widths)
     if int(lengths.max()) > widths[-1]:
         raise ValueError(f"a sentence of {int(lengths.max())} tokens exceeds {widths[-1]}, n_ctx")
 
     def stretch_at(step: int) -> Stretch:
-        epoch = epoch_at(step)
-        assert epoch.order is not None
-        longest = lengths[epoch.order[: epoch.steps * size]].unflatten(0, (-1, size)).amax(1)
+        epochs = epochs_at(step)
+        assert epochs.order is not None
+        longest = lengths[epochs.order].unflatten(0, (-1, size)).amax(1)
         wide = known[torch.searchsorted(known, longest)].tolist()
-        order = epoch.order.to(table["flat"].device)
-        return replace(epoch, table=table, order=order, widths=tuple(wide))
+        return replace(epochs, table=table, widths=tuple(wide))
 
     return stretch_at
 
 
-def _chunks(
-    draw: Draw, shape: tuple[int, int], start: int, key: tuple[int, int], device: torch.device
-) -> StretchSource:
+def _chunks(draw: Draw, shape: tuple[int, int], start: int, key: tuple[int, int]) -> StretchSource:
     """Batches of data drawn without end, so many at a time."""
     size, chunk = shape
 
     def stretch_at(step: int) -> Stretch:
         which = (step - start) // chunk
-        table = _to(draw(size * chunk, (*key, which)), device)
+        table = draw(size * chunk, (*key, which))
         return Stretch(start + which * chunk, chunk, table, None, size)
 
     return stretch_at
 
 
+def _on(device: torch.device, stretch: Stretch) -> Stretch:
+    """A stretch on a device; a table that is there stays the same object."""
+    order = None if stretch.order is None else sent(stretch.order, device)
+    return replace(stretch, table=_to(stretch.table, device), order=order)
+
+
 def _to(batch: Batch, device: torch.device) -> Batch:
-    return {name: values.to(device) for name, values in batch.items()}
+    if all(values.device.type == device.type for values in batch.values()):
+        return batch
+    return {name: sent(values, device) for name, values in batch.items()}

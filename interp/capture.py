@@ -1,46 +1,115 @@
-"""A step on a GPU as a CUDA graph: launched whole, without Python between its kernels."""
+"""A step on a GPU as a CUDA graph: launched whole, without Python between its kernels.
+
+A graph is recorded once for each shape of batch, at any moment of training. Libraries choose their
+kernels in the first calls of a step, so it is called some times before it is recorded. Nothing may
+show of those calls: what a step changes is put back after every one of them, since a step that
+went on from the one before would read batches beyond the last one that is on the device.
+"""
 
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-WARM_UPS = 3  # libraries choose their kernels and workspaces in the first calls
+WARM_UPS = 3  # calls before a step is recorded
+
+Step = Callable[[], object]
 
 
-def captured(step: Callable[[], None], changed: Sequence[Tensor]) -> Callable[[], object] | None:
-    """The step as a CUDA graph, or None, with a warning, where it cannot be captured.
+@dataclass(frozen=True)
+class Recorder:
+    """How steps are recorded.
+
+    Attributes:
+        record: From a step to a function that replays it; calls the step once.
+        aside: A context in which it is called before that.
+    """
+
+    record: Callable[[Step], Step]
+    aside: Callable[[], AbstractContextManager[object]] = nullcontext
+
+
+def recorder_for(device: torch.device) -> Recorder | None:
+    """CUDA graphs on a GPU; None on a CPU, where each step is run by itself."""
+    return cuda_graphs() if device.type == "cuda" else None
+
+
+def cuda_graphs() -> Recorder:
+    """Records CUDA graphs that share one pool of memory.
+
+    They may share it since one replay follows another on a single stream, and since all that
+    outlives a replay was allocated before.
+    """
+    pool = torch.cuda.graph_pool_handle()
+
+    def record(step: Step) -> Step:
+        graph = torch.cuda.CUDAGraph()
+        # Other threads may copy checkpoints off the device meanwhile.
+        with torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"):
+            step()
+        return graph.replay
+
+    return Recorder(record, _SideStream)
+
+
+class _SideStream:
+    """A stream of its own, as capturing asks for; it waits for the current one, and that for it."""
+
+    def __enter__(self) -> None:
+        self._side = torch.cuda.Stream()
+        self._side.wait_stream(torch.cuda.current_stream())
+        self._inside = torch.cuda.stream(self._side)
+        self._inside.__enter__()
+
+    def __exit__(self, *error: object) -> None:
+        self._inside.__exit__(*error)
+        torch.cuda.current_stream().wait_stream(self._side)
+
+
+def captured(step: Step, changed: Sequence[Tensor], recorder: Recorder) -> Step | None:
+    """The step, recorded; or None, with a warning, where it cannot be.
 
     Args:
         step: Reads and writes tensors of fixed addresses and never waits for the device.
-        changed: All that it changes in place; left as it was.
+        changed: All that it changes in place; left as it was, as torch's random state is.
+        recorder: How it is recorded.
 
     Returns:
         A function that replays the step.
+
+    Raises:
+        OutOfMemoryError: The device has not enough memory, which a step without a graph lacks too.
     """
     before = [tensor.detach().clone() for tensor in changed]
-    try:
-        graph = _capture(step)
-    except RuntimeError as error:
-        reason = str(error).strip().partition("\n")[0]
-        warnings.warn(f"steps run one kernel at a time: not captured ({reason})", stacklevel=2)
-        graph = None
-    with torch.no_grad():
-        for tensor, value in zip(changed, before, strict=True):
-            tensor.copy_(value)
-    return None if graph is None else graph.replay
+
+    def put_back() -> None:
+        with torch.no_grad():
+            for tensor, value in zip(changed, before, strict=True):
+                tensor.copy_(value)
+
+    devices = sorted({tensor.device.index or 0 for tensor in changed if tensor.is_cuda})
+    with torch.random.fork_rng(devices):
+        try:
+            with recorder.aside():
+                for _ in range(WARM_UPS):
+                    step()
+                    put_back()
+            replay = recorder.record(step)
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as error:
+            message = f"steps run one kernel at a time: not captured ({_cause(error)})"
+            warnings.warn(message, stacklevel=2)
+            replay = None
+    put_back()
+    return replay
 
 
-def _capture(step: Callable[[], None]) -> torch.cuda.CUDAGraph:
-    side = torch.cuda.Stream()
-    side.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(side):
-        for _ in range(WARM_UPS):
-            step()
-    torch.cuda.current_stream().wait_stream(side)
-    graph = torch.cuda.CUDAGraph()
-    # Other threads may copy checkpoints off the device meanwhile.
-    with torch.cuda.graph(graph, capture_error_mode="thread_local"):
-        step()
-    return graph
+def _cause(error: BaseException) -> str:
+    """The first line of what went wrong first: ending a failed capture is an error of its own."""
+    while error.__context__ is not None:
+        error = error.__context__
+    return str(error).strip().partition("\n")[0]

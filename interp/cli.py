@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from interp import cli_training
-from interp.cli_training import Threads, set_threads
+from interp.cli_training import Device, Threads, set_threads
 
 INTERRUPTED = 130  # what the parser ends with after Ctrl-C
 OUT_OF_MEMORY = re.compile(
@@ -53,6 +53,7 @@ def analyze(
     only: Annotated[
         list[str] | None, typer.Option(help="An analysis by name; may be given several times.")
     ] = None,
+    device: Device = "cpu",
     threads: Threads = 1,
 ) -> None:
     """Measure runs and sweeps with every analysis that applies; save what is not saved yet."""
@@ -66,7 +67,9 @@ def analyze(
         try:
             with spinner(f"{folder.path.name}: {{place}}") as show:
                 names = only or None
-                outcomes = analyze_folder(folder, names, on_place=lambda now: show(place=now))
+                outcomes = analyze_folder(
+                    folder, names, device=device, on_place=lambda now: show(place=now)
+                )
         except ValueError as error:  # the other runs are still measured
             failed.append(str(error))
             continue

@@ -6,6 +6,7 @@ from contextlib import contextmanager, suppress
 from typing import Literal
 
 import torch
+from torch import Tensor
 
 from interp.training import Training
 
@@ -38,16 +39,25 @@ def prepare_process(threads: int = 1) -> None:
             library.mallopt(option, 2**30)
 
 
+def sent(values: Tensor, device: torch.device) -> Tensor:
+    """A tensor of the CPU on a device, without waiting for what the device has yet to do."""
+    if device.type != "cuda":
+        return values.to(device)
+    return values.pin_memory().to(device, non_blocking=True)
+
+
 @contextmanager
-def as_configured(training: Training) -> Iterator[None]:
+def as_configured(training: Training, device: torch.device) -> Iterator[None]:
     """Torch's precision of float32 products as the training has it, for a while.
 
-    Its random state is left as it was before: dropout reseeds it at every update.
+    Its random state is left as it was before: dropout reseeds it at every update. A GPU that is
+    not trained on is left alone.
     """
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision(training.matmul)
+    devices = [torch.cuda.current_device()] if device.type == "cuda" else []
     try:
-        with torch.random.fork_rng():
+        with torch.random.fork_rng(devices):
             yield
     finally:
         torch.set_float32_matmul_precision(before)

@@ -19,6 +19,7 @@ from hooks import build
 from interp.device import Device, pick_device
 from interp.experiment import Experiment
 from interp.stack import stack_key
+from interp.stack_memory import members_that_fit
 from interp.stacked import Stepper, assembled
 from interp.state import fresh
 from interp.train import batch_updates, trainee_of, training_of
@@ -78,9 +79,11 @@ def grouped(
 
 
 def stack_size(experiment: Experiment, device: Device) -> int:
-    """How many models of a kind are best trained together on a device."""
-    if pick_device(device).type == "cuda":
-        return ON_GPU
+    """How many models of a kind are best trained together on a device, and fit into it."""
+    place = pick_device(device)
+    if place.type == "cuda":
+        memory = torch.cuda.get_device_properties(place).total_memory
+        return min(ON_GPU, members_that_fit(experiment, memory))
     return ON_CPU if experiment.model.kind == "mlp" else 1
 
 
@@ -118,7 +121,7 @@ def seconds_a_step(group: Group, device: Device) -> float:
     """Seconds of one update of a whole group, by a short timing; evaluation is not in it."""
     place = pick_device(device)
     experiments = list(group.members.values())
-    if len(group) == 1:
+    if len(group) == 1 and place.type == "cpu":
         trainee = trainee_of(experiments[0], fresh(experiments[0]), place)
         update = batch_updates(experiments[0], trainee, place)
 

@@ -102,14 +102,14 @@ class StackOptimizer:
         updates = torch.tensor(float(step), device=device)
         is_uniform = all(row == rows[0] for row in rows) and len({t.lr for t in trainings}) == 1
         fused = None
-        # On a GPU the fused kernel holds the learning rate in float32.
-        is_exact = device.type != "cuda" or parameters.dtype == torch.float32
-        if is_uniform and is_exact and name != "sgd":
+        # On a GPU the fused kernel reads the learning rate in float32.
+        is_on_cpu = device.type == "cpu"
+        if is_uniform and name != "sgd" and (is_on_cpu or parameters.dtype == torch.float32):
             fused = optimizer_of([parameters], trainings[0])
             fused.state[parameters] = {"step": updates, **moments}
-            if device.type == "cuda":  # read when a captured step is replayed
-                rate = torch.zeros((), device=device)
-                fused.param_groups[0] |= {"lr": rate, "capturable": True}
+            # A tensor, since a replayed step reads no number of Python's.
+            rate = torch.zeros((), device=device, dtype=torch.double if is_on_cpu else torch.float)
+            fused.param_groups[0] |= {"lr": rate, "capturable": not is_on_cpu}
         return cls(name, columns, used, moments, updates, fused)
 
     @torch.no_grad()
@@ -127,10 +127,10 @@ class StackOptimizer:
             else:
                 gradient.add_(pull(parameters) * self.options[penalty].to(gradient))
         if self.fused is not None:
-            group = self.fused.param_groups[0]
-            group["lr"] = group["lr"].copy_(lr[0, 0]) if lr.is_cuda else float(lr[0, 0])
+            self.fused.param_groups[0]["lr"].copy_(lr[0, 0])
             parameters.grad = gradient
             self.fused.step()
+            parameters.grad = None  # else a graph's memory would be held for it
             return
         self.updates.add_(1.0)
         step = self._sgd if self.name == "sgd" else self._adam

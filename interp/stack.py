@@ -47,17 +47,26 @@ class Drawn:
     """Data that were drawn already: training sets, and examples of evaluated splits."""
 
     tables: Tables = field(default_factory=dict)
-    splits: Splits = field(default_factory=dict)
+    splits: Splits = field(default_factory=Splits)
 
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a stack has come: members that are done, of how many, and the step of the others."""
+    """How far a stack has come.
+
+    Attributes:
+        done: Members that are done.
+        members: All of them.
+        step: The step of the others.
+        end: The step at which the last of them will end.
+        latest: The newest metrics of the first of them.
+    """
 
     done: int
     members: int
     step: int
     end: int
+    latest: Row
 
 
 @dataclass(eq=False)
@@ -127,7 +136,7 @@ def train_stack(
     training, place = training_of(next(iter(members.values()))), pick_device(device)
     found: list[Member] = []
     faults: list[ValueError | OSError] = []
-    with ExitStack() as held, as_configured(training):
+    with ExitStack() as held, as_configured(training, place):
         for path, experiment in members.items():
             try:
                 found.append(_member(Path(path), experiment, place, held))
@@ -163,6 +172,34 @@ def _failed_at(run: Run, otherwise: int) -> int:
     except (ValueError, TypeError, KeyError):
         return otherwise
     return step if isinstance(step, int) else otherwise
+
+
+def train_alone(
+    experiment: Experiment,
+    path: str | Path,
+    *,
+    device: Device,
+    on_evaluate: Callable[[Row, int], None] = lambda row, end: None,
+) -> Run:
+    """Trains an experiment as a stack of one: how a GPU, which records steps, trains a single run.
+
+    Takes, returns and raises what `interp.train.train` does.
+    """
+
+    def tell(now: Progress) -> None:
+        if now.latest.get("step") == now.step:
+            on_evaluate(now.latest, now.end)
+
+    try:
+        [run] = train_stack({Path(path): experiment}, device=device, on_progress=tell)
+    except torch.OutOfMemoryError:
+        raise ValueError(
+            "the model does not fit into the GPU's memory: lower training.batch_size, or train "
+            "with --device cpu"
+        ) from None
+    if run.failure:
+        raise ValueError(run.failure)
+    return run
 
 
 def check_alike(experiments: Sequence[Experiment]) -> None:
@@ -208,9 +245,9 @@ def _train_members(
 
     def look(step: int) -> None:
         ends = [each.end for each in everyone if not each.is_done]
-        on_progress(
-            Progress(len(everyone) - len(ends), len(everyone), step, max(ends, default=step))
-        )
+        done, rows = len(everyone) - len(ends), everyone[0].rows
+        latest = rows[-1] if rows else {}
+        on_progress(Progress(done, len(everyone), step, max(ends, default=step), latest))
 
     drawn, looked = Drawn(), False
     step = min(each.state.step for each in everyone if not each.is_done)

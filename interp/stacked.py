@@ -4,7 +4,8 @@ The step draws a batch, runs all members forward and backward under vmap, and up
 reads and writes nothing but tensors, so that on a GPU it is captured once as a CUDA graph.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -17,7 +18,7 @@ from hooks import build
 from hooks.models import HookedModel, move
 from hooks.stacked import Layout, stacked_logits
 from interp.batches import Tables, stretch_source
-from interp.capture import captured
+from interp.capture import Recorder, Step, captured, recorder_for
 from interp.experiment import Experiment
 from interp.optimizers import MOMENTS, StackOptimizer
 from interp.stacked_data import WINDOW, Window, side_by_side, window
@@ -118,14 +119,22 @@ def states_of(parts: Parts, rows: Sequence[list[Row]]) -> list[State]:
 class Stepper:
     """Makes the updates of a stack.
 
+    Args:
+        parts: The stack.
+        tables: Training sets drawn already (`stretch_source`); added to.
+        recorder: Records steps so that they can be replayed; data are then drawn ahead, too.
+            `recorder_for` where left out.
+
     Attributes:
         parts: The stack, whose tensors are updated in place.
         step: Updates made.
         losses: Training losses of the latest steps, `[step % WINDOW, member]`.
-        is_captured: Whether steps run as a CUDA graph.
+        is_captured: Whether the last step ran as a recorded one.
     """
 
-    def __init__(self, parts: Parts, tables: Tables | None = None) -> None:
+    def __init__(
+        self, parts: Parts, tables: Tables | None = None, recorder: Recorder | None = None
+    ) -> None:
         device, first = parts.trained.device, parts.experiments[0]
         training, members = training_of(first), len(parts.experiments)
         self.parts = parts
@@ -136,14 +145,17 @@ class Stepper:
         self._logits = stacked_logits(parts.model, first.model, first.task.positions)
         self._is_shared = len({each.seeds.data for each in parts.experiments}) == 1
         tables = {} if tables is None else tables
-        self._sources = [stretch_source(each, device, tables) for each in parts.experiments]
+        self._recorder = recorder or recorder_for(device)
+        ahead = None if self._recorder is None else ThreadPoolExecutor(1)
+        self._sources = [stretch_source(e, device, tables, ahead) for e in parts.experiments]
         self._place = torch.zeros(1, dtype=torch.long, device=device)
         self._updates = torch.tensor([self.step], device=device)
         self._tables: list[Batch] = []
         self._table: Batch = {}
+        self._all_scored = False
         self._window: Window | None = None
         self._drops = has_dropout(parts.model)
-        self._runs: dict[int | None, Callable[[], object]] = {}  # a step for each width
+        self._runs: dict[int | None, Step] = {}  # a step for each width
 
     def advance(self, to: int) -> None:
         """Makes updates up to a step, which training has, without waiting for the device."""
@@ -174,23 +186,33 @@ class Stepper:
         # A fixed training set is laid out once, not an epoch.
         if [id(each) for each in tables] != [id(each) for each in self._tables]:
             self._tables, self._table = tables, side_by_side(tables)
+            # Asked where rows are gathered alone, since it waits for the device.
+            is_gathered = stretches[0].order is not None and "scored" in self._table
+            self._all_scored = is_gathered and bool(self._table["scored"].all())
         trainings = [training_of(each) for each in self.parts.experiments]
-        fresh = window(stretches, self._table, trainings, self.step)
+        told = (stretches, self._table, trainings, self.step)
+        fresh = window(*told, all_scored=self._all_scored)
         if self._window is not None and fresh.is_like(self._window):
             self._window = fresh.copied_into(self._window)
         else:
             self._window, self._runs = fresh, {}
         self._place.fill_(self.step - fresh.start)
 
-    def _prepare(self, width: int | None) -> Callable[[], object]:
-        step = self._runs[width] = partial(self._update, width)
-        if self.parts.trained.is_cuda:
-            moments = self.parts.optimizer.moments.values()
-            changed = [self.parts.trained, *moments, self.parts.optimizer.updates]
-            graph = captured(step, [*changed, self.losses, self._place, self._updates])
-            self.is_captured = graph is not None
-            self._runs[width] = graph or step
-        return self._runs[width]
+    def _prepare(self, width: int | None) -> Step:
+        step: Step = partial(self._update, width)
+        if self._recorder is not None:
+            replay = captured(step, self._changed, self._recorder)
+            self.is_captured = replay is not None
+            step = replay or step
+        self._runs[width] = step
+        return step
+
+    @property
+    def _changed(self) -> list[Tensor]:
+        """All that a step changes."""
+        optimizer = self.parts.optimizer
+        counters = [optimizer.updates, self.losses, self._place, self._updates]
+        return [self.parts.trained, *optimizer.moments.values(), *counters]
 
     def _update(self, width: int | None) -> None:
         """One step: batch, forward, backward, optimiser, and the loss noted; tensors only."""

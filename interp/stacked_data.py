@@ -12,6 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from interp.batches import Stretch, padded
+from interp.device import sent
 from interp.tasks import Batch
 from interp.tasks.base import Reader, as_it_is
 from interp.training import Training
@@ -70,7 +71,7 @@ class Window:
 
     def _shapes(self) -> list[object]:
         flags = [self.is_shared, self.is_whole, self.order is None, self.all_scored, self.read]
-        return [*flags, *self.table] + [each.shape for each in self._tensors()]
+        return [*flags, *self.table] + [(each.shape, each.dtype) for each in self._tensors()]
 
     def width(self, step: int) -> int | None:
         """What the batch of a step is padded to; None where there is no padding to do."""
@@ -110,7 +111,12 @@ class Window:
 
 
 def window(
-    stretches: Sequence[Stretch], table: Batch, trainings: Sequence[Training], step: int
+    stretches: Sequence[Stretch],
+    table: Batch,
+    trainings: Sequence[Training],
+    step: int,
+    *,
+    all_scored: bool = False,
 ) -> Window:
     """The window that a step lies in.
 
@@ -120,6 +126,7 @@ def window(
         table: Their tables, side by side (`side_by_side`).
         trainings: Every member's training.
         step: The step.
+        all_scored: Whether every answer of the tables counts.
     """
     first, order = stretches[0], None
     start, end, rates_end = first.start, first.end, first.end
@@ -137,8 +144,7 @@ def window(
         order = torch.stack([_cut(each, first.size, 0) for each in orders], dim=1)
         rates_end = start + len(order)  # a phase may end within an epoch
     device = next(iter(table.values())).device
-    rates = learning_rates(trainings, start, rates_end).to(device)
-    all_scored = "scored" in table and bool(table["scored"].all())
+    rates = sent(learning_rates(trainings, start, rates_end), device)
     widths = tuple(map(max, zip(*(each.widths for each in stretches), strict=True)))
     told = (is_shared, first.is_whole, all_scored, widths, first.read)
     return Window(start, end, table, order, rates, *told)

@@ -2,7 +2,8 @@
 
 A straight loop: at each step record metrics if it is time, keep a checkpoint if it is time, and
 update. Batches are a function of the step and the stop rule is a function of the metrics, so that
-a run that was killed continues from its last checkpoint bit for bit (on the CPU).
+a run that was killed continues from its last checkpoint bit for bit (on the CPU). On a GPU a single
+model is trained as a stack of one (`interp.stack`), whose steps are recorded and replayed.
 """
 
 from collections.abc import Callable
@@ -80,11 +81,11 @@ def train(
     """
     training = training_of(experiment)
     place = pick_device(device)
-    with (
-        writing(experiment, Path(path), place) as run,
-        as_configured(training),
-        torch.random.fork_rng(),
-    ):
+    if place.type == "cuda":
+        from interp.stack import train_alone  # which itself needs what is below
+
+        return train_alone(experiment, path, device=device, on_evaluate=on_evaluate)
+    with writing(experiment, Path(path), place) as run, as_configured(training, place):
         trainee = trainee_of(experiment, resumed(run, training) or fresh(experiment), place)
         take_up(run, trainee.rows)
         updates = batch_updates(experiment, trainee, place)

@@ -28,7 +28,7 @@ import torch
 
 from interp.device import Device, pick_device, prepare_process
 from interp.experiment import Experiment
-from interp.groups import Group
+from interp.groups import Group, stack_size
 from interp.run import Run
 from interp.stack import train_stack
 from interp.train import is_done_with, train
@@ -198,12 +198,16 @@ def _train(members: Mapping[Path, Experiment], device: Device, look: Callable[[]
         else:
             train(experiment, path, device=device, on_evaluate=lambda row, end: look())
     except torch.OutOfMemoryError:
-        raise ValueError(
-            f"{len(members)} models do not fit into the GPU's memory; give --stack a smaller number"
-        ) from None
+        raise ValueError(_told_of_memory(len(members), experiment, device)) from None
     except ValueError:
         if len(members) > 1 or not Run(path).failure:
             raise
+
+
+def _told_of_memory(members: int, experiment: Experiment, device: Device) -> str:
+    """What is said of a stack that a GPU does not hold: the number of members to try."""
+    fewer = min(members // 2, stack_size(experiment, device))
+    return f"{members} models do not fit into the GPU's memory: give --stack {fewer}"
 
 
 def _in_processes(

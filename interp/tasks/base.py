@@ -133,7 +133,9 @@ class Task(BaseModel):
         A task whose answers are not read off the logits in one pass overrides this.
         """
         examples = snapshot.examples
+        name = "inputs" if examples.tokens is None else "tokens"
         batch = {"targets": examples.targets, "scored": examples.scored}
+        batch[name] = examples.model_inputs
         found = self.grade(snapshot.logits().double().cpu(), batch)
         return {name: float(value) for name, value in found.items()}
 

@@ -17,7 +17,7 @@ from jaxtyping import Float
 from pydantic import Field, field_validator
 from torch import Generator, Tensor
 
-from hooks import Examples, Sizes, Snapshot
+from hooks import Examples, Sizes
 from interp.randomness import generator
 from interp.tasks.base import Batch, Task
 from interp.tasks.fields import Count, Several, TwoOrMore
@@ -133,14 +133,6 @@ class WordSelection(Task):
         accuracy = (right & scored).sum(dtype=logits.dtype) / scored.sum(dtype=logits.dtype)
         late = late_share(right, scored).to(logits.dtype)
         return {"loss": self.loss(logits, batch), "accuracy": accuracy, "late_accuracy": late}
-
-    def score(self, snapshot: Snapshot) -> dict[str, float]:
-        """The grade of a snapshot of a model of this vocabulary, in float64."""
-        examples = snapshot.examples
-        batch = {"targets": examples.targets, "scored": examples.scored}
-        batch |= {"tokens": examples.model_inputs}
-        found = self.grade(snapshot.logits().double().cpu(), batch)
-        return {name: float(value) for name, value in found.items()}
 
     def _prompts(
         self, count: int, spelling: Spelling, drawing: Generator

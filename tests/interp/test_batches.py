@@ -1,8 +1,11 @@
+import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 
+import pytest
 import torch
 
-from interp.batches import batch_source
+from interp.batches import batch_source, stretch_source
 from interp.tasks import Task
 from tests.planted import tiny_experiment
 
@@ -115,3 +118,72 @@ def test_endless_data_do_not_repeat_from_chunk_to_chunk():
 
 def test_endless_batches_have_the_size_asked_for():
     assert len(rows(batch_source(endless(), CPU)(4))) == 4
+
+
+@pytest.mark.parametrize("size", [8, 10, 24, None])
+def test_short_epochs_are_laid_out_many_at_a_time(size):
+    stretch = stretch_source(tiny_experiment(batch_size=size, steps=1000), CPU)(0)
+    assert stretch.steps == 1000
+
+
+class Slow(Endless):
+    """The same, drawn so slowly that whoever wants a chunk has to wait for it."""
+
+    def data(self, count, generator):
+        time.sleep(0.05)
+        return super().data(count, generator)
+
+
+class Broken(Endless):
+    """The same, of which one chunk cannot be drawn."""
+
+    def data(self, count, generator):
+        drawn = super().data(count, generator)
+        if torch.equal(drawn["tokens"], third_chunk()):
+            raise ValueError("task.file: the rest of it is missing")
+        return drawn
+
+
+def third_chunk():
+    return stretch_source(endless(), CPU)(6).table["tokens"]
+
+
+def sources(experiment):
+    """Stretches that are drawn ahead, and those that are drawn when they are needed."""
+    return stretch_source(experiment, CPU, ahead=ThreadPoolExecutor(1)), stretch_source(
+        experiment, CPU
+    )
+
+
+@pytest.mark.parametrize("task", [Endless(), Slow()], ids=["at once", "slowly"])
+def test_what_is_drawn_ahead_is_what_is_drawn_when_needed(task):
+    ahead, plain = sources(endless().model_copy(update={"task": task}))
+    for step in [*range(13), 4, 5, 39]:  # in order, then back and forth
+        assert rows(ahead(step).batch(step)) == rows(plain(step).batch(step))
+
+
+def test_epochs_drawn_ahead_are_those_drawn_when_needed():
+    ahead, plain = sources(tiny_experiment(batch_size=10, steps=40_000))
+    for step in (0, 8191, 8192, 16384, 39_999):  # either side of a stretch of 16384 rows
+        assert rows(ahead(step).batch(step)) == rows(plain(step).batch(step))
+
+
+def test_a_chunk_that_cannot_be_drawn_is_told_at_the_step_that_needs_it():
+    ahead, _ = sources(endless().model_copy(update={"task": Broken()}))
+    assert [ahead(step).start for step in range(6)] == [0, 0, 0, 3, 3, 3]
+    with pytest.raises(ValueError, match="the rest of it is missing"):
+        ahead(6)
+
+
+def test_nothing_is_drawn_beyond_the_last_step():
+    asked = []
+
+    class Noted(ThreadPoolExecutor):
+        def submit(self, call, step):  # pyright: ignore[reportIncompatibleMethodOverride]
+            asked.append(step)
+            return super().submit(call, step)
+
+    source = stretch_source(endless(), CPU, ahead=Noted(1))  # 40 steps, of 3 a chunk
+    for step in range(40):
+        source(step)
+    assert asked == list(range(3, 40, 3))

@@ -127,7 +127,8 @@ def test_a_window_that_is_scored_in_part_takes_no_place_of_one_that_is_scored_in
     order = torch.arange(4)
     training = [training_of(tiny_experiment(steps=2))]
     whole, part = (
-        window([Stretch(0, 2, each, order, 2)], each, training, step=0) for each in (table, partly)
+        window([Stretch(0, 2, each, order, 2)], each, training, 0, all_scored=each is table)
+        for each in (table, partly)
     )
     assert (whole.is_like(whole), whole.is_like(part)) == (True, False)
 
