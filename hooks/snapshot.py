@@ -11,7 +11,7 @@ from torch import Tensor
 
 from hooks.edit import Edit, check_names, edited, replaced
 from hooks.examples import Examples
-from hooks.models import HookedModel, ModelConfig, config_of, parameters_of
+from hooks.models import HookedModel, ModelConfig, agreed_config, parameters_of
 from hooks.weights import has_weight, weight
 
 TOKENS_PER_BATCH = 8192  # larger batches leave the processor's cache and gain nothing
@@ -70,7 +70,7 @@ class Snapshot:
             step: Updates it has had. Only at step 0 is a model its own untrained control.
             config: Its config; read off the model where left out.
         """
-        return cls(Live(model, config or config_of(model)), examples, step)
+        return cls(Live(model, agreed_config(model, config)), examples, step)
 
     @property
     def config(self) -> ModelConfig:

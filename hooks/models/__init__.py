@@ -83,6 +83,7 @@ __all__ = [
     "ReadInConfig",
     "Sizes",
     "TokenConfig",
+    "agreed_config",
     "build",
     "config_of",
     "move",
@@ -137,8 +138,43 @@ def restore(config: ModelConfig, sizes: Sizes, parameters: Mapping[str, Tensor])
 
 
 def config_of(model: HookedModel) -> ModelConfig:
-    """The config of a live model: its own, or that of a HookedTransformer from elsewhere."""
-    return getattr(model.cfg, "config", None) or token_config_of(model.cfg)
+    """The config of a live model: its own, or that of a HookedTransformer from elsewhere.
+
+    Raises:
+        ValueError: A HookedTransformer computes what no config here can say, or its parameters
+            have other names.
+    """
+    return getattr(model.cfg, "config", None) or token_config_of(model)
+
+
+def agreed_config(model: HookedModel, given: ModelConfig | None) -> ModelConfig:
+    """The config given for a live model, or the one read off it where none is given.
+
+    Raises:
+        ValueError: The given one is not the model's, or the model's cannot be said (`config_of`).
+    """
+    own = config_of(model)
+    if given is None:
+        return own
+    says, has = _choices(given), _choices(own)
+    for name in [*says, *(name for name in has if name not in says)]:
+        if says.get(name) != has.get(name):
+            raise ValueError(
+                f"{name} is {says.get(name)!r} in the config given, and {has.get(name)!r} in the "
+                "live model: leave config out, and it is read off the model"
+            )
+    return given
+
+
+def _choices(config: ModelConfig) -> dict[str, Any]:
+    """The options of a config that decide logits, with those left out at what they stand for."""
+    values = config.model_dump(exclude={"initializer_range"})
+    for name, size in {"d_head": "head_size", "d_mlp": "mlp_size"}.items():
+        if values.get(name, 0) is None:
+            values[name] = getattr(config, size)
+    if values.get("attn_only"):
+        values |= {"act_fn": None, "d_mlp": None}  # of no MLP
+    return values
 
 
 def _shape(shape: tuple[int, ...] | None) -> str:

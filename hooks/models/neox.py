@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
 
 from hooks.models.base import HookedModel, Sizes
+from hooks.models.computed import check_computed
 
 
 class NeoXConfig(BaseModel):
@@ -102,17 +103,21 @@ def neox_config(hugging_face: Any) -> tuple[NeoXConfig, Sizes]:
     """Config and sizes of a transformers GPTNeoXConfig.
 
     Raises:
-        ValueError: It is of another architecture, or lacks biases.
+        ValueError: It is of another architecture, lacks biases, or turns queries and keys by
+            other angles than TransformerLens' defaults.
     """
     if getattr(hugging_face, "model_type", "") != "gpt_neox":
         came = getattr(hugging_face, "model_type", type(hugging_face).__name__)
         raise ValueError(f"a model of type gpt_neox is wanted, as Pythia's are; this is {came}")
     if not getattr(hugging_face, "attention_bias", True):
         raise ValueError("attention_bias = false: TransformerLens converts GPT-NeoX with biases")
+    n_heads = hugging_face.num_attention_heads
+    d_head = hugging_face.hidden_size // n_heads
+    check_computed(_rotary(hugging_face), n_heads=n_heads, d_head=d_head)
     config = NeoXConfig(
         n_layers=hugging_face.num_hidden_layers,
         d_model=hugging_face.hidden_size,
-        n_heads=hugging_face.num_attention_heads,
+        n_heads=n_heads,
         d_mlp=hugging_face.intermediate_size,
         act_fn=hugging_face.hidden_act,
         rotary_dim=_rotary_dim(hugging_face),
@@ -136,6 +141,18 @@ def _rotary_dim(hugging_face: Any) -> int:
     told = getattr(hugging_face, "rope_parameters", None) or {}
     share = told.get("partial_rotary_factor") or getattr(hugging_face, "rotary_pct", 1.0)
     return round(share * (hugging_face.hidden_size // hugging_face.num_attention_heads))
+
+
+def _rotary(hugging_face: Any) -> dict[str, Any]:
+    """What a config says of rotary angles, under HookedTransformerConfig's names where it has them.
+
+    A kind of scaling (`linear`, `yarn`) goes under the name transformers gives it, unknown here.
+    """
+    told = getattr(hugging_face, "rope_parameters", None) or {}
+    scaling = getattr(hugging_face, "rope_scaling", None) or {}
+    kind = told.get("rope_type") or scaling.get("rope_type") or scaling.get("type")
+    base = told.get("rope_theta") or getattr(hugging_face, "rotary_emb_base", None)
+    return {"rotary_base": base, "rope_type": None if kind == "default" else kind}
 
 
 def _transformer_lens_config(config: NeoXConfig, sizes: Sizes, dtype: torch.dtype) -> Any:

@@ -7,15 +7,17 @@ stream; embeddings, heads and MLPs add to it, `W_U` reads it.
 
 import warnings
 from collections.abc import Callable, Mapping
+from dataclasses import fields, is_dataclass
 from typing import Any, Literal
 
 import torch
 from einops import einsum
 from jaxtyping import Float
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from torch import Tensor
 
 from hooks.models.base import HookedModel, Sizes
+from hooks.models.computed import KNOWN, check_computed
 
 
 class TokenConfig(BaseModel):
@@ -107,12 +109,72 @@ def instantiated(
     return model
 
 
-def token_config_of(cfg: Any) -> TokenConfig:
-    """The config of a live HookedTransformer, for models that came without one."""
-    fields = set(TokenConfig.model_fields) - {"kind"}
-    values = {name: getattr(cfg, name) for name in fields}
+def token_config_of(model: HookedModel) -> TokenConfig:
+    """The config of a live HookedTransformer, for models that came without one.
+
+    Raises:
+        ValueError: Its config asks for what the token model does not compute, holds an option
+            that is unknown here, or its parameters have other names than HookedTransformer's.
+    """
+    cfg = model.cfg
+    names = set(TokenConfig.model_fields) - {"kind"}
+    lacking = sorted(name for name in names if not hasattr(cfg, name))
+    if lacking:
+        raise ValueError(
+            f"the model's cfg has no {lacking[0]}, which a HookedTransformer's has: take one, or "
+            "a model of this toolkit"
+        )
+    check_computed(_stated(cfg), n_heads=cfg.n_heads, d_head=cfg.d_head)
     # What does not apply is None there (act_fn without an MLP) and left out here.
-    return TokenConfig(**{name: value for name, value in values.items() if value is not None})
+    values = {name: getattr(cfg, name) for name in names if getattr(cfg, name) is not None}
+    try:
+        config = TokenConfig(**values)
+    except ValidationError as error:
+        faults = (
+            f"{'.'.join(map(str, fault['loc']))} is {fault['input']!r}: {fault['msg']}"
+            for fault in error.errors()
+        )
+        raise ValueError(f"the model's cfg: {'; '.join(faults)}") from None
+    _check_parameters(model, config)
+    return config
+
+
+def _stated(cfg: Any) -> dict[str, Any]:
+    """The options of a live config, without unknown ones that are at their default."""
+    defaults = {each.name: each.default for each in fields(cfg)} if is_dataclass(cfg) else {}
+    return {
+        name: value
+        for name, value in vars(cfg).items()
+        if name in KNOWN or name not in defaults or defaults[name] != value
+    }
+
+
+def _check_parameters(model: HookedModel, config: TokenConfig) -> None:
+    """Refuses parameters of other names than a HookedTransformer's of this config."""
+    names = {name for name, _ in model.named_parameters()}
+    strange = sorted(names ^ parameter_names(config))
+    if strange:
+        there = "is there and not wanted" if strange[0] in names else "is missing"
+        raise ValueError(
+            f"parameter {strange[0]} {there}: names are not those of a HookedTransformer with this "
+            "cfg, so that no weight could be found by name. A TransformerBridge names them "
+            "otherwise: take a HookedTransformer with the same weights"
+        )
+
+
+def parameter_names(config: TokenConfig) -> set[str]:
+    """The names of a token model's parameters."""
+    norms = [f"{part}.{name}" for part in ("ln1", "ln2") for name in ("w", "b")]
+    block = [f"attn.{kind}_{part}" for kind in "Wb" for part in "QKVO"]
+    ends = {"embed.W_E", "unembed.W_U", "unembed.b_U"}
+    if config.positional_embedding_type == "standard":
+        ends.add("pos_embed.W_pos")
+    if not config.attn_only:
+        block += ["mlp.W_in", "mlp.b_in", "mlp.W_out", "mlp.b_out"]
+    if config.normalization_type == "LN":
+        block += norms[:2] if config.attn_only else norms
+        ends |= {"ln_final.w", "ln_final.b"}
+    return ends | {f"blocks.{layer}.{name}" for layer in range(config.n_layers) for name in block}
 
 
 def neurons_read(

@@ -5,7 +5,6 @@ taken from the archive's config or the user, and asked for by name where neither
 stated must agree with the shapes, and must not ask for what the token model does not compute.
 """
 
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from hooks import ModelConfig, Sizes
+from hooks.models.computed import check_computed
 from hooks.models.token import TokenConfig
 from interp.experiment import readable
 from interp.importers.layouts import n_blocks
@@ -31,19 +31,14 @@ NOT_READ = (
     "constant pattern and, in spite of its mask, not causal; such models are not read"
 )
 
-# Options of HookedTransformerConfig that change logits, at the values the token model computes.
-# rotary_base and eps are 3.9's defaults.
-COMPUTED: dict[str, Any] = {
-    "use_attn_scale": True, "gated_mlp": False, "parallel_attn_mlp": False,
-    "uses_rms_norm": False, "final_rms": False, "use_local_attn": False, "num_experts": None,
-    "scale_attn_by_inverse_layer_idx": False, "post_embedding_ln": False,
-    "use_normalization_before_and_after": False, "attn_scores_soft_cap": -1.0,
-    "output_logits_soft_cap": -1.0, "use_qk_norm": False, "clip_qkv": None,
-    "use_logn_attn": False, "use_attention_sinks": False, "eps": 1e-5,
-    "rotary_base": 10000, "rotary_scaling_factor": 1.0, "rotary_adjacent_pairs": False,
-    "use_NTK_by_parts_rope": False, "use_dynamic_ntk_rope": False, "use_yarn_rope": False,
-    "use_hook_tokens": False,
-}  # fmt: skip
+# What authors keep beside a model's options, and what says nothing of the model.
+BOOKKEEPING = frozenset({
+    "lr", "learning_rate", "weight_decay", "betas", "beta1", "beta2", "optimizer", "momentum",
+    "warmup_steps", "batch_size", "batch_style", "n_batches", "num_epochs", "n_epochs", "epochs",
+    "steps", "n_steps", "stopping_thresh", "frac_train", "train_frac", "p", "fn_name", "fn",
+    "operation", "task", "name", "run_name", "save_models", "save_every",
+    "take_metrics_every_n_epochs", "data_seed", "use_ln",
+})  # fmt: skip
 
 
 def user_options(config: Path | None, **flags: str | None) -> dict[str, Any]:
@@ -188,11 +183,12 @@ def _check_code(parameters: Mapping[str, Tensor], stated: Options, layout: str) 
             f"two positions in the progress-measures layout: {NOT_READ}. Of another code, give a "
             '--config with attention_dir = "causal"'
         )
-    if layout == "progress_measures" and stated.get("normalization_type") is not None:
-        raise ValueError(
-            f"normalization_type is {stated['normalization_type']!r} in the config; the "
-            "progress-measures layout has no layer norm"
-        )
+    for name in ("normalization_type", "use_ln"):
+        if layout == "progress_measures" and stated.get(name):
+            raise ValueError(
+                f"{name} is {stated[name]!r} in the config; the progress-measures layout has no "
+                "layer norm"
+            )
 
 
 def _from_shapes(parameters: Mapping[str, Tensor]) -> dict[str, Any]:
@@ -229,20 +225,8 @@ def _check_agreement(found: Options, stated: Options, parameters: Mapping[str, T
 
 
 def _check_computed(stated: Options, n_heads: int, d_head: int) -> None:
-    wanted = COMPUTED | {
-        "n_key_value_heads": n_heads,
-        "rotary_dim": d_head,
-        "attn_scale": math.sqrt(d_head),
-    }
-    for name, value in wanted.items():
-        says = stated.get(name, value)
-        agrees = says == value or says in ABSENT
-        if isinstance(says, float) and isinstance(value, float):
-            agrees = agrees or math.isclose(says, value, rel_tol=1e-6)
-        if not agrees:
-            raise ValueError(
-                f"{name} is {says!r} in the config; the token model computes {value!r} only"
-            )
+    options = {name: value for name, value in stated.items() if name not in BOOKKEEPING}
+    check_computed(options, n_heads=n_heads, d_head=d_head)
 
 
 def _activation(stated: Options, *, attn_only: bool) -> str:

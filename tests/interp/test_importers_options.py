@@ -90,7 +90,8 @@ def test_a_config_and_a_task_with_a_byte_order_mark_are_read(save, tmp_path):
     run = import_run(
         file.parent, tmp_path / "run", tmp_path / "task.toml", {"normalization_type": None}
     )
-    assert (run.experiment.model.act_fn, run.experiment.task.p) == ("gelu", 7)
+    fields = run.experiment.fields
+    assert (fields["model.act_fn"], fields["task.p"]) == ("gelu", 7)
 
 
 @pytest.mark.parametrize("inside", [{"step": 5000}, {"epoch": 7}])

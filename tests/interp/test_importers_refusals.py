@@ -263,8 +263,9 @@ def test_two_positions_of_stated_attention_are_imported(imported, direction):
     assert run.experiment.model.attention_dir == direction
 
 
-def test_a_layer_norm_that_the_layout_cannot_have_is_refused(imported, tmp_path):
-    message = refusal(imported, tmp_path, progress_state(), options={"normalization_type": "LNPre"})
+@pytest.mark.parametrize("options", [{"normalization_type": "LNPre"}, {"use_ln": True}], ids=str)
+def test_a_layer_norm_that_the_layout_cannot_have_is_refused(imported, tmp_path, options):
+    message = refusal(imported, tmp_path, progress_state(), options=options)
     assert "the progress-measures layout has no layer norm" in message
 
 
@@ -289,6 +290,7 @@ def test_rotary_angles_of_another_base_are_refused(imported, tmp_path):
         ({"act_fn": "solu"}, "config: act_fn: Input should be 'relu', 'gelu'"),
         ({"use_local_attn": True}, "use_local_attn is True in the config; the token model"),
         ({"attn_scale": 1.0}, "attn_scale is 1.0 in the config"),
+        ({"gate": 0.5}, "gate is 0.5 in the config; this option is unknown here"),
         ({"positional_embedding_type": "rotary"}, "but pos_embed.W_pos is there"),
         ({"positional_embedding_type": "shortformer"}, "positional_embedding_type: Input should"),
     ],
