@@ -9,6 +9,7 @@ from hooks import Series, Snapshot
 from interp.analyze import analyze
 from interp.importers import import_run
 from interp.importers.archives import _places
+from interp.importers.importing import _scratch
 from interp.importers.layouts import progress_measures
 from interp.report import write_report
 from tests.foreign import (
@@ -244,6 +245,41 @@ def test_importing_twice_gives_the_same_bytes(save, tmp_path):
     assert len(files) == 6
     for each in files:
         assert (runs[0] / each).read_bytes() == (runs[1] / each).read_bytes()
+
+
+def test_the_same_import_again_is_content_with_what_is_there(imported):
+    first = imported(demo_archive())
+    files = {path: path.stat().st_mtime_ns for path in first.path.rglob("*")}
+    imported(demo_archive())
+    assert {path: path.stat().st_mtime_ns for path in first.path.rglob("*")} == files
+
+
+@pytest.mark.parametrize(
+    "change", [{"checkpoint_epochs": [0, 10, 18]}, {"train_losses": [1.0] * 20}]
+)
+def test_another_import_into_the_same_folder_is_refused(imported, change):
+    files = {path: path.stat().st_mtime_ns for path in imported(demo_archive()).path.rglob("*")}
+    with pytest.raises(ValueError, match="not an empty folder, and not what this import makes"):
+        imported(demo_archive(**change))
+    assert {path: path.stat().st_mtime_ns for path in files} == files
+
+
+def test_fewer_checkpoints_than_are_there_are_another_import(save, tmp_path):
+    for step in (1, 2):
+        save(hooked_state(), f"{step}.pt")
+    import_run(tmp_path / "given", tmp_path / "run", TASK, PLAIN)
+    (tmp_path / "given" / "2.pt").unlink()
+    with pytest.raises(ValueError, match="not what this import makes"):
+        import_run(tmp_path / "given", tmp_path / "run", TASK, PLAIN)
+
+
+def test_two_imports_to_one_place_at_a_time_are_refused(imported, save, tmp_path):
+    file = save(demo_archive())
+    with (
+        _scratch((tmp_path / "run").resolve()),
+        pytest.raises(ValueError, match="is in use: another process"),
+    ):
+        import_run(file, tmp_path / "run", TASK)
 
 
 def test_a_full_folder_is_refused_and_left_alone(imported, tmp_path):

@@ -1,6 +1,7 @@
 """An imported run is split as its archive says."""
 
 import json
+import re
 
 import pytest
 import torch
@@ -201,6 +202,17 @@ def test_pairs_of_another_order_are_found_by_their_tokens():
 def test_pairs_that_the_task_leaves_out_are_not_passed_over():
     examples = TASK.model_copy(update={"ordered": False}).examples("all", None, 0)
     assert stored_split(examples, [(2, 5), (5, 2)]) is None
+
+
+@pytest.mark.filterwarnings("ignore:.*; assumed: ", "ignore:.*last 1 left out")
+def test_an_import_is_looked_at_on_all_examples_of_a_finite_task(save, tmp_path):
+    state = progress_state()
+    state["embed.W_E"] = torch.randn(6, 60, dtype=torch.float64)
+    state["unembed.W_U"] = torch.randn(6, 60, dtype=torch.float64)
+    trained = {"train_indices": list(range(1000))}
+    task = TASK.model_copy(update={"p": 59})
+    run = import_run(save({"model": state} | trained), tmp_path / "run", task)
+    assert re.findall("over ([0-9]+) examples", describe(run)) == ["1000", "2481"]
 
 
 def test_an_import_says_how_well_the_model_does_on_either_side(imported):
