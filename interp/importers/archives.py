@@ -187,7 +187,8 @@ def _step(
     except ValueError as error:
         if not inside:
             raise ValueError(f"{error}: rename it, such as step_1000{path.suffix}") from None
-        named = None
+        name, step = next(iter(inside.items()))
+        return step, [f"step {step}, its {name}, since {error}"]
     step = next((step for step in (named, *inside.values(), number) if step is not None), None)
     if named is None and not inside and number is not None:
         return step, ["steps taken to be the one number in each file's name"]

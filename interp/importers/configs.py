@@ -118,12 +118,16 @@ def _known_names(options: Options) -> dict[str, Any]:
 
 def sizes_of(parameters: Mapping[str, Tensor], n_ctx: int) -> Sizes:
     """Vocabulary, classes and positions; `n_ctx` counts where positions have no parameters."""
-    positions = parameters.get("pos_embed.W_pos")
-    return Sizes(
-        d_vocab=_shape(parameters, "embed.W_E", 2)[0],
-        d_vocab_out=_shape(parameters, "unembed.W_U", 2)[1],
-        n_ctx=n_ctx if positions is None else len(positions),
-    )
+    if "pos_embed.W_pos" in parameters:
+        n_ctx = _shape(parameters, "pos_embed.W_pos", 2)[0]
+    try:
+        return Sizes(
+            d_vocab=_shape(parameters, "embed.W_E", 2)[0],
+            d_vocab_out=_shape(parameters, "unembed.W_U", 2)[1],
+            n_ctx=n_ctx,
+        )
+    except ValidationError as error:
+        raise ValueError(f"the parameters' shapes: {readable(error)}") from None
 
 
 def config_of_shapes(parameters: Mapping[str, Tensor], stated: Options, layout: str) -> TokenConfig:

@@ -180,5 +180,6 @@ def check_names(missing: list[str], extra: list[str]) -> None:
 def some(names: Iterable[str]) -> str:
     """The first few names, and how many more there are."""
     listed = [name if len(name) <= 60 else f"{name[:57]}..." for name in names]
+    listed = [name if name.isprintable() and name else repr(name) for name in listed]
     more = f" and {len(listed) - 6} more" if len(listed) > 6 else ""
     return (", ".join(listed[:6]) or "none") + more

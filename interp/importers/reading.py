@@ -69,9 +69,9 @@ def _load(path: Path) -> Any:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what torch says of old files is no fault of the user
             return torch.load(path, weights_only=True, map_location="cpu")
-    except OSError:
-        raise
     except Exception as error:  # a damaged pickle may fail in any way
+        if isinstance(error, OSError) and error.filename:
+            raise  # the file cannot be opened
         raise ValueError(_refusal(path, error)) from None
 
 
@@ -117,7 +117,10 @@ def _fault(tensor: Tensor) -> str | None:
 def _refusal(path: Path, error: Exception) -> str:
     pickled = re.search(r"GLOBAL ([\w.]+)", str(error))
     if pickled is None:
-        reason = next((line for line in str(error).splitlines() if line), type(error).__name__)
+        # torch's own message begins with the advice to read the file unsafely.
+        _, found, rest = str(error).partition("WeightsUnpickler error:")
+        lines = (rest if found else str(error)).splitlines()
+        reason = next((line.strip() for line in lines if line.strip()), type(error).__name__)
         return f"{path} cannot be read as tensors and plain values, or is damaged: {reason[:200]}"
     name = pickled[1]
     fitting = (remedy for word, remedy in REMEDIES.items() if word in name)

@@ -102,7 +102,11 @@ def test_a_name_that_contradicts_the_content_is_told_of(imported, inside):
 
 
 def test_a_step_inside_counts_where_the_names_number_is_not_plain(imported):
-    assert imported({"model": progress_state(), "step": 10_000}, "step_10k.pt").steps == (10_000,)
+    content = {"model": progress_state(), "step": 10_000}
+    with pytest.warns(
+        UserWarning, match="step 10000, its step, since 'step_10k' in step_10k is no"
+    ):
+        assert imported(content, "step_10k.pt").steps == (10_000,)
 
 
 def test_a_step_that_is_a_names_one_number_is_told_of(save, tmp_path):

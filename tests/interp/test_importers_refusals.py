@@ -83,6 +83,13 @@ def test_a_file_that_is_no_checkpoint_is_refused(tmp_path, name, content):
         import_run(tmp_path / name, tmp_path / "run", TASK, PLAIN)
 
 
+@pytest.mark.parametrize("content", [b"{}", b"[" * 1000])
+def test_nobody_is_told_to_read_a_pickle_unsafely(tmp_path, content):
+    (tmp_path / "step_1.pt").write_bytes(content)
+    with pytest.raises(ValueError, match="damaged: Unsupported operand"):
+        import_run(tmp_path / "step_1.pt", tmp_path / "run", TASK, PLAIN)
+
+
 def without(name: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {key: value for key, value in state.items() if key != name}
 
@@ -130,6 +137,10 @@ def without(name: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         ),
         ({"checkpoints": [3], "checkpoint_epochs": [3]}, "checkpoints is not a list of state_d"),
         ({}, "no state_dict under checkpoints"),
+        (hooked_state(**{"a\nb": torch.ones(1)}), r"has unknown tensors 'a\nb'"),
+        (hooked_state(**{"": torch.ones(1)}), "has unknown tensors ''"),
+        (hooked_state(**{"pos_embed.W_pos": torch.ones(0, 8)}), "shapes: n_ctx: Input should be"),
+        (hooked_state(**{"pos_embed.W_pos": torch.ones(())}), "pos_embed.W_pos is []; 2 axes"),
         (hooked_state(**{"blocks.999999.attn.W_Q": torch.ones(2, 8, 4)}), "are numbered 0, 999999"),
         ({"model": hooked_state(), "state_dict": hooked_state()}, "holds model and state_dict"),
         (demo_archive(cfg={}), "holds config and cfg: save it again with the one that counts"),
