@@ -4,16 +4,21 @@
     LearningPlateau.measure(series)
 
 A name is looked up as transformers does it; a folder holds a folder a revision, as save_pretrained
-writes them, tokenizer included. Each revision is read when it is asked for, and not kept.
+writes them, tokenizer included. Each revision is read when it is asked for, and not kept. Nothing
+that a revision brings along is run: no code of its own, no pickled weights, only safetensors.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hooks import Series
-from hooks.models.neox import neox_config, neox_parameters
+from pydantic import ValidationError
+from torch import Tensor
+
+from hooks import Series, Sizes
+from hooks.models.neox import NeoXConfig, neox_config, neox_parameters
+from interp.experiment import readable
 from interp.tasks.word_lists import EVERY, Spelling
 from interp.tasks.word_selection import WordSelection
 
@@ -36,20 +41,34 @@ def language_series(
     Raises:
         FileNotFoundError: There is no such folder, or it lacks a revision.
         ValueError: A revision names no step, or one twice; the name is neither a folder nor known;
-            the model is of another architecture; a word of the task is no single token.
+            the model is of another architecture, needs code of its own or has no safetensors; a
+            word of the task is no single token. On reading a step: the same, or its model is of
+            another shape than the first one's, or lacks weights.
     """
     places = _places(directory_or_name, revisions)
     from transformers import AutoConfig, AutoTokenizer, GPTNeoXForCausalLM  # heavy
 
     first = next(iter(places.values()))
-    try:
-        settings, tokenizer = (
-            each.from_pretrained(**first) for each in (AutoConfig, AutoTokenizer)
-        )
-    except OSError as error:
-        reason = " ".join(str(error).split())
-        raise ValueError(f"{directory_or_name} cannot be read: {reason}") from None
-    config, sizes = neox_config(settings)
+    tokenizer = _pretrained(AutoTokenizer, first)
+    config, sizes = _shape(_pretrained(AutoConfig, first), first)
+
+    def parameters(step: int) -> dict[str, Tensor]:
+        place = places[step]
+        options = {"use_safetensors": True, "output_loading_info": True}
+        model, told = _pretrained(GPTNeoXForCausalLM, place, **options)
+        lacking = [*told["missing_keys"], *told["mismatched_keys"]]
+        if lacking:
+            raise ValueError(
+                f"{_named(place)} lacks {lacking[0]}, which would be drawn at random: it is not "
+                "the whole model"
+            )
+        if _shape(model.config, place) != (config, sizes):
+            raise ValueError(
+                f"{_named(place)} is of another shape than {_named(first)}: their config.json "
+                "differ, so that they are no checkpoints of one model"
+            )
+        return neox_parameters(model, config, sizes)
+
     spelling = spelling_of(tokenizer)
     own = task or WordSelection()
     if spelling.width(own.pairs) > sizes.n_ctx:
@@ -61,14 +80,44 @@ def language_series(
         steps=tuple(places),
         config=config,
         sizes=sizes,
-        parameters=lambda step: neox_parameters(
-            GPTNeoXForCausalLM.from_pretrained(**places[step]), config, sizes
-        ),
+        parameters=parameters,
         make_examples=lambda split, count, seed: own.examples_in(
             spelling, split or "test", count, seed or 0
         ),
         constants=own.constants_in(spelling),
     )
+
+
+def _pretrained(cls: Any, place: Mapping[str, Any], **options: Any) -> Any:
+    """What transformers reads from a revision, without running code that comes with it.
+
+    Raises:
+        ValueError: It cannot be read; in one line.
+    """
+    try:
+        return cls.from_pretrained(**place, trust_remote_code=False, **options)
+    except Exception as error:  # a damaged file, or a config of wrong types, may fail in any way
+        reason = " ".join(str(error).split())[:400] or type(error).__name__
+        raise ValueError(f"{_named(place)} cannot be read: {reason}") from None
+
+
+def _shape(settings: Any, place: Mapping[str, Any]) -> tuple[NeoXConfig, Sizes]:
+    """Config and sizes of a revision.
+
+    Raises:
+        ValueError: The model is none that is read here; in one line.
+    """
+    try:
+        return neox_config(settings)
+    except ValidationError as error:
+        raise ValueError(f"{_named(place)}: {readable(error)}") from None
+    except ValueError as error:
+        raise ValueError(f"{_named(place)}: {error}") from None
+
+
+def _named(place: Mapping[str, Any]) -> str:
+    revision = f" ({place['revision']})" if "revision" in place else ""
+    return f"{place['pretrained_model_name_or_path']}{revision}"
 
 
 def spelling_of(tokenizer: Any) -> Spelling:
@@ -121,6 +170,11 @@ def _places(directory_or_name: str | Path, revisions: Sequence[str]) -> dict[int
             continue
         if not (folder / revision / "config.json").is_file():
             raise FileNotFoundError(f"{folder / revision} holds no model: it has no config.json")
+        if not any((folder / revision).glob("*.safetensors")):
+            raise FileNotFoundError(
+                f"{folder / revision} holds no .safetensors file; pickled weights are not read: "
+                "save the model again with save_pretrained"
+            )
         found[step] = {
             "pretrained_model_name_or_path": str(folder / revision), "local_files_only": True,
         }  # fmt: skip

@@ -2,22 +2,24 @@
 
 Authors name things differently; the names that are known are in the tables below. Steps are the
 archive's own numbers. Both public codes keep a checkpoint numbered e after the update of epoch e,
-so that it has had e + 1 updates.
+so that it has had e + 1 updates. What had to be assumed is in an archive's notes.
 """
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from interp.importers.layouts import State, some
+from interp.importers.layouts import State, some, unwrapped
 from interp.importers.reading import TABLE_SUFFIXES, TENSOR_SUFFIXES, read_file, read_table
+from interp.importers.steps import step_in_name, step_inside, steps_in_names, whole
 
 SERIES = ("checkpoints", "state_dicts")
-STEPS = ("checkpoint_epochs", "epochs", "steps", "epoch", "step")
+STEPS = ("checkpoint_epochs", "epochs", "steps")
+STEP = ("epoch", "step")
 MODEL = ("model", "state_dict", "model_state_dict")
 CONFIG = ("config", "cfg")
 TRAINED_ON = ("train_indices", "train_data")
@@ -27,7 +29,6 @@ METRICS = {
     "train_loss": "train.loss", "test_loss": "test.loss",
     "train_accuracies": "train.accuracy", "test_accuracies": "test.accuracy",
 }  # fmt: skip
-STEP_IN_NAME = re.compile(r"(?:^|[^a-z])(?:step|epoch|iter|iteration|checkpoint|ckpt)[-_ =]?(\d+)")
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +42,7 @@ class Archive:
         metrics: Values by step, by column of metrics.jsonl.
         trained_on: Indices of the training examples or their tokens, as stored, or None.
         tested_on: The same of the test examples.
-        unplaced: Lists of metrics whose steps cannot be told.
+        notes: What was assumed of it, or left out.
         is_stepless: Whether its parameters are of no known step, and so left out.
     """
 
@@ -51,7 +52,7 @@ class Archive:
     metrics: Mapping[str, Mapping[int, float]] = field(default_factory=dict)
     trained_on: Any = None
     tested_on: Any = None
-    unplaced: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     is_stepless: bool = False
 
 
@@ -75,16 +76,23 @@ def archives(source: Path) -> Iterator[Archive]:
     ]
     if not files:
         raise FileNotFoundError(f"{source} holds no {', '.join(TENSOR_SUFFIXES)} file")
-    for file in sorted(files, key=lambda file: (_number(file.stem) or -1, file.name)):
-        archive = read_archive(file, number=_number(file.stem))
+    numbers = steps_in_names(files)
+    for file in sorted(files, key=lambda file: (numbers.get(file, -1), file.name)):
+        archive = read_archive(file, number=numbers.get(file))
         yield archive if archive.trained_on is not None else _with_step(archive)
 
 
 def folder_config(source: Path) -> dict[str, Any] | None:
-    """The config.json, .toml, .pt or .pth of a folder of checkpoints, or None."""
+    """The config.json, .toml, .pt or .pth of a folder of checkpoints, or None.
+
+    Raises:
+        ValueError: There are two, or it cannot be read.
+    """
     files = [source / f"config{suffix}" for suffix in TABLE_SUFFIXES]
-    found = next((file for file in files if file.is_file()), None)
-    return None if found is None else read_table(found)
+    found = [file for file in files if file.is_file()]
+    if len(found) > 1:
+        raise ValueError(f"{found[0]} and {found[1].name} are two configs: move one away")
+    return read_table(found[0]) if found else None
 
 
 def read_archive(path: Path, number: int | None = None) -> Archive:
@@ -95,7 +103,7 @@ def read_archive(path: Path, number: int | None = None) -> Archive:
         number: The step, where neither the file's name nor what it holds says it.
 
     Raises:
-        ValueError: It cannot be read, or holds no state_dict.
+        ValueError: It cannot be read, holds no state_dict, or has a step that cannot be read.
     """
     content = read_file(path)
     try:
@@ -126,40 +134,73 @@ def _with_step(archive: Archive) -> Archive:
 def _archive(path: Path, content: Any, number: int | None) -> Archive:
     if not isinstance(content, Mapping):
         raise ValueError(f"holds a {type(content).__name__}, not a state_dict or a table of them")
-    checkpoints = _checkpoints(path, content, number)
-    lists, unplaced = _placed(content, tuple(checkpoints))
-    config = next((content[name] for name in CONFIG if name in content), None)
-    if config is not None and not isinstance(config, Mapping):
+    checkpoints, step_notes = _checkpoints(path, content, number)
+    metrics, metric_notes = _placed(content, tuple(checkpoints))
+    config = _only(content, CONFIG)
+    if config is not None and not _is_table(config):
         raise ValueError(f"its config is a {type(config).__name__}, not a table of options by name")
     return Archive(
         path=path,
         checkpoints=checkpoints,
         config=config,
-        metrics=lists,
+        metrics=metrics,
         trained_on=next((content[name] for name in TRAINED_ON if name in content), None),
         tested_on=next((content[name] for name in TESTED_ON if name in content), None),
-        unplaced=unplaced,
+        notes=tuple(f"{note} ({path.name})" for note in (*step_notes, *metric_notes)),
         is_stepless=not checkpoints,
     )
 
 
-def _checkpoints(path: Path, content: Mapping[Any, Any], number: int | None) -> dict[int, State]:
-    listed = next((name for name in SERIES if name in content), None)
-    single = next((name for name in MODEL if is_state(content.get(name))), None)
-    steps = next((content[name] for name in STEPS if name in content), None)
+def _is_table(value: Any) -> bool:
+    return isinstance(value, Mapping) and all(isinstance(name, str) for name in value)
+
+
+def _only(content: Mapping[Any, Any], names: Sequence[str]) -> Any:
+    """What stands under one of several names for the same thing, or None."""
+    found = [name for name in names if content.get(name) is not None]
+    if len(found) > 1:
+        raise ValueError(f"holds {' and '.join(found)}: save it again with the one that counts")
+    return content[found[0]] if found else None
+
+
+def _checkpoints(
+    path: Path, content: Mapping[Any, Any], number: int | None
+) -> tuple[dict[int, State], list[str]]:
+    """Parameters by step, and what is to be said of the steps."""
+    listed = _only(content, SERIES)
     if listed is not None:
-        return _series(content[listed], listed, steps)
-    if single is None:
+        return _series(listed, content), []
+    states = {name: content[name] for name in MODEL if is_state(content.get(name))}
+    if not states:
         keys = some([str(key) for key in content])
         raise ValueError(f"no state_dict under {', '.join((*SERIES, *MODEL))}; it holds {keys}")
-    named = [_named_step(path.stem), _whole(steps), number]
-    step = next((step for step in named if step is not None), None)
-    return {} if step is None else {step: content[single]}
+    step, notes = _step(path, step_inside(content, STEP), number)
+    return {} if step is None else {step: unwrapped(_only(states, MODEL))}, notes
 
 
-def _series(states: Any, name: str, steps: Any) -> dict[int, State]:
+def _step(
+    path: Path, inside: Mapping[str, int], number: int | None
+) -> tuple[int | None, list[str]]:
+    """The step of a file's one model: from its name, or from inside, or the name's one number."""
+    try:
+        named = step_in_name(path.stem)
+    except ValueError as error:
+        if not inside:
+            raise ValueError(f"{error}: rename it, such as step_1000{path.suffix}") from None
+        name, step = next(iter(inside.items()))
+        return step, [f"step {step}, its {name}, since {error}"]
+    step = next((step for step in (named, *inside.values(), number) if step is not None), None)
+    if named is None and not inside and number is not None:
+        return step, ["steps taken to be the one number in each file's name"]
+    others = {name: other for name, other in inside.items() if other != step}
+    return step, [f"step {step}, though its {name} is {other}" for name, other in others.items()]
+
+
+def _series(states: Any, content: Mapping[Any, Any]) -> dict[int, State]:
+    name = next(name for name in SERIES if content.get(name) is not None)
     if not isinstance(states, Sequence) or not states or not all(map(is_state, states)):
         raise ValueError(f"{name} is not a list of state_dicts")
+    steps = next((content[name] for name in (*STEPS, *STEP) if name in content), None)
     if isinstance(steps, Tensor):
         steps = steps.tolist()
     if not isinstance(steps, Sequence) or len(steps) != len(states):
@@ -168,68 +209,73 @@ def _series(states: Any, name: str, steps: Any) -> dict[int, State]:
             f"{name} holds {len(states)} state_dicts and {STEPS[0]} {count} steps; add the list "
             f"{STEPS[0]} with one number each and save again"
         )
-    numbers = [_whole(step) for step in steps]
+    numbers = [whole(step) for step in steps]
     if None in numbers or len(set(numbers)) < len(numbers):
-        raise ValueError(f"the steps of {name} are not distinct whole numbers: {steps[:6]}")
-    return {step: state for step, state in zip(numbers, states, strict=True) if step is not None}
-
-
-def _whole(value: Any) -> int | None:
-    if isinstance(value, Tensor) and value.numel() == 1:
-        value = value.item()
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return int(value) if is_number and value >= 0 and value == int(value) else None
-
-
-def _named_step(stem: str) -> int | None:
-    """The step that a file's name states: `1000`, `step_1000`, `epoch-1000`."""
-    if stem.isdecimal():
-        return int(stem)
-    found = STEP_IN_NAME.findall(stem.lower())
-    return int(found[-1]) if found else None
-
-
-def _number(stem: str) -> int | None:
-    """The step in a name, or the only number in it."""
-    numbers = re.findall(r"\d+", stem)
-    alone = int(numbers[0]) if len(numbers) == 1 else None
-    return alone if _named_step(stem) is None else _named_step(stem)
+        raise ValueError(
+            f"the steps of {name} are not distinct whole numbers: {str(list(steps[:6]))[:200]}"
+        )
+    return {
+        step: unwrapped(state)
+        for step, state in zip(numbers, states, strict=True)
+        if step is not None
+    }
 
 
 def _placed(
     content: Mapping[Any, Any], steps: tuple[int, ...]
-) -> tuple[dict[str, dict[int, float]], tuple[str, ...]]:
-    """Metrics by column and step, and the names of lists whose steps cannot be told."""
+) -> tuple[dict[str, dict[int, float]], list[str]]:
+    """Metrics by column and step, and what is to be said of their steps."""
     lists = {name: _numbers(content[name], name) for name in METRICS if name in content}
     longest = max(map(len, lists.values()), default=0)
+    gap = max((after - before for before, after in pairwise(sorted(steps))), default=1)
     placed: dict[str, dict[int, float]] = {}
-    unplaced = []
+    notes = []
     for name, values in lists.items():
         places = _places(len(values), steps, longest)
         if places is None:
-            unplaced.append(name)
-        else:
-            placed.setdefault(METRICS[name], {}).update(zip(places, values, strict=True))
-    return placed, tuple(unplaced)
+            notes.append(f"{name} left out: the steps of its {len(values)} entries cannot be told")
+            continue
+        placed.setdefault(METRICS[name], {}).update(zip(places, values, strict=True))
+        if isinstance(places, range) and (places.step > 1 or longest > max(steps) + gap):
+            notes.append(
+                f"{name} taken to be one every {places.step} steps, from 0 to {places[-1]}"
+            )
+    return placed, notes
 
 
 def _places(count: int, steps: tuple[int, ...], longest: int) -> Sequence[int] | None:
-    """The steps of a list of values: those of the checkpoints, every step, or every so many."""
-    if not steps:
+    """The steps of a list of values: those of the checkpoints, every step, or every so many.
+
+    The longest list has a value a step. A list of every k-th step has longest / k values, rounded
+    up; where several k give the same count, none of which divides, k cannot be told.
+    """
+    if not steps or not count:
         return None
     if count == len(steps) and count != max(steps) + 1:
         return steps
-    if longest < max(steps) or not count or longest % count:
+    if longest < max(steps) or (count == 1 and longest > 1):
         return None
-    return range(0, longest, longest // count)
+    every = _rounded_up(longest, count)
+    is_known = longest % count == 0 or _rounded_up(longest, every + 1) < count
+    return range(0, longest, every) if is_known and _rounded_up(longest, every) == count else None
+
+
+def _rounded_up(number: int, divisor: int) -> int:
+    return -(-number // divisor)
 
 
 def _numbers(values: Any, name: str) -> list[float]:
     if isinstance(values, Tensor):
-        values = values.flatten().tolist()
+        values = values.tolist()
     if not isinstance(values, Sequence) or isinstance(values, str):
         values = [values]
+    if not all(isinstance(value, int | float) or _is_scalar(value) for value in values):
+        raise ValueError(f"{name} is neither a number nor a list of numbers")
     try:
         return [float(value) for value in values]
-    except (TypeError, RuntimeError):
-        raise ValueError(f"{name} is neither a number nor a list of numbers") from None
+    except OverflowError:
+        raise ValueError(f"{name} holds a number beyond floating point") from None
+
+
+def _is_scalar(value: Any) -> bool:
+    return isinstance(value, Tensor) and value.ndim == 0 and not value.is_complex()

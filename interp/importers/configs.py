@@ -26,6 +26,11 @@ SYNONYMS = {"num_layers": "n_layers", "num_heads": "n_heads", "act_type": "act_f
 ASKED = ("act_fn", "normalization_type", "positional_embedding_type", "attention_dir")
 ABSENT = (None, -1)  # HookedTransformerConfig's ways to leave something to its default
 
+NOT_READ = (
+    "in the code of Zhong et al. 2023 (The Clock and the Pizza) attention is blended with a "
+    "constant pattern and, in spite of its mask, not causal; such models are not read"
+)
+
 # What authors keep beside a model's options, and what says nothing of the model.
 BOOKKEEPING = frozenset({
     "lr", "learning_rate", "weight_decay", "betas", "beta1", "beta2", "optimizer", "momentum",
@@ -47,20 +52,47 @@ def user_options(config: Path | None, **flags: str | None) -> dict[str, Any]:
     return stated_options(None if config is None else read_table(config), given)
 
 
-def stated_options(archive: Options | None, user: Options) -> dict[str, Any]:
+def stated_options(
+    archive: Options | None, user: Options, beside: Options | None = None
+) -> dict[str, Any]:
     """What is stated about a model, under HookedTransformerConfig's names.
 
+    Args:
+        archive: The config that its file holds, if any.
+        user: What the user states.
+        beside: The config that stands beside the files of a folder, if any.
+
     Raises:
-        ValueError: The config and the user disagree.
+        ValueError: Two of them disagree, or a value is a tensor.
     """
-    stated, user = _known_names(archive or {}), _known_names(user)
-    for name, value in user.items():
-        if name in stated and stated[name] != value:
+    stated = _known_names(archive or {})
+    for name, value in _known_names(beside or {}).items():
+        if stated.setdefault(name, value) != value:
+            raise ValueError(
+                f"{name}: the file's config says {stated[name]!r}, the one beside it {value!r}; "
+                "change one of them"
+            )
+    for name, value in _known_names(user).items():
+        if stated.setdefault(name, value) != value:
             raise ValueError(
                 f"{name}: the config says {stated[name]!r}, you say {value!r}; "
                 "leave it out, or change the config"
             )
-    return stated | user
+    return stated
+
+
+def check_alike(stated: Options, first: Options) -> None:
+    """Refuses a file whose config says something else than that of the first file.
+
+    Raises:
+        ValueError: They differ; the message names the first difference.
+    """
+    for name, value in stated.items():
+        if name in first and value != first[name]:
+            raise ValueError(
+                f"{name} is {value!r} in its config and {first[name]!r} in that of the first file: "
+                "import checkpoints of one run at a time"
+            )
 
 
 def asked_of_user(config: ModelConfig, user: Options) -> dict[str, Any]:
@@ -70,20 +102,32 @@ def asked_of_user(config: ModelConfig, user: Options) -> dict[str, Any]:
 
 def _known_names(options: Options) -> dict[str, Any]:
     """Options under HookedTransformerConfig's names; TOML, which has no null, says "none"."""
-    known = {SYNONYMS.get(name, name): value for name, value in options.items()}
-    if known.get("act_fn") in ("ReLU", "GeLU"):  # as the progress-measures code writes them
-        known["act_fn"] = known["act_fn"].lower()
-    return {name: None if value == "none" else value for name, value in known.items()}
+    known: dict[str, Any] = {}
+    for name, value in options.items():
+        plain = value.item() if isinstance(value, Tensor) and value.ndim == 0 else value
+        if isinstance(plain, Tensor):
+            raise ValueError(f"{name} is a tensor in the config: save it as numbers")
+        if name in ("act_fn", "act_type") and plain in ("ReLU", "GeLU"):
+            plain = plain.lower()  # as the progress-measures code writes them
+        plain = None if plain == "none" else plain
+        own = SYNONYMS.get(name, name)
+        if known.setdefault(own, plain) != plain:
+            raise ValueError(f"{own} is {known[own]!r} and, as {name}, {plain!r} in one config")
+    return known
 
 
 def sizes_of(parameters: Mapping[str, Tensor], n_ctx: int) -> Sizes:
     """Vocabulary, classes and positions; `n_ctx` counts where positions have no parameters."""
-    positions = parameters.get("pos_embed.W_pos")
-    return Sizes(
-        d_vocab=_shape(parameters, "embed.W_E", 2)[0],
-        d_vocab_out=_shape(parameters, "unembed.W_U", 2)[1],
-        n_ctx=n_ctx if positions is None else len(positions),
-    )
+    if "pos_embed.W_pos" in parameters:
+        n_ctx = _shape(parameters, "pos_embed.W_pos", 2)[0]
+    try:
+        return Sizes(
+            d_vocab=_shape(parameters, "embed.W_E", 2)[0],
+            d_vocab_out=_shape(parameters, "unembed.W_U", 2)[1],
+            n_ctx=n_ctx,
+        )
+    except ValidationError as error:
+        raise ValueError(f"the parameters' shapes: {readable(error)}") from None
 
 
 def config_of_shapes(parameters: Mapping[str, Tensor], stated: Options, layout: str) -> TokenConfig:
@@ -99,8 +143,9 @@ def config_of_shapes(parameters: Mapping[str, Tensor], stated: Options, layout: 
             or something is known from neither; the message names it.
     """
     found = _from_shapes(parameters)
+    _check_code(parameters, stated, layout)
     if layout == "progress_measures":
-        stated = {"act_fn": "relu"} | dict(stated) | {"normalization_type": None}
+        stated = assumed_options(stated, layout) | dict(stated)
     _check_agreement(found | dict(sizes_of(parameters, n_ctx=1)), stated, parameters)
     _check_computed(stated, found["n_heads"], found["d_head"])
     options = found | {
@@ -114,6 +159,40 @@ def config_of_shapes(parameters: Mapping[str, Tensor], stated: Options, layout: 
         return TokenConfig.model_validate(options)
     except ValidationError as error:
         raise ValueError(f"config: {readable(error)}") from None
+
+
+def assumed_options(stated: Options, layout: str) -> dict[str, Any]:
+    """What is taken to hold of a model because nothing says otherwise.
+
+    A mask among the tensors does not tell: HookedTransformer keeps one even where it is not used,
+    and so does the code of Zhong et al. 2023.
+    """
+    assumed: dict[str, Any] = {"attention_dir": "causal"}
+    if layout == "progress_measures":
+        assumed |= {"act_fn": "relu", "normalization_type": None}
+    return {name: value for name, value in assumed.items() if name not in stated}
+
+
+def _check_code(parameters: Mapping[str, Tensor], stated: Options, layout: str) -> None:
+    """Refuses models of the code of Zhong et al. 2023, in the layout of the progress measures.
+
+    Two positions are its own: the progress-measures code reads "=" at a third.
+    """
+    positions = parameters.get("pos_embed.W_pos")
+    is_unsaid = layout == "progress_measures" and "attention_dir" not in stated
+    if "attn_coeff" in stated:
+        raise ValueError(f"attn_coeff is {stated['attn_coeff']!r} in the config: {NOT_READ}")
+    if is_unsaid and positions is not None and len(positions) == 2:
+        raise ValueError(
+            f"two positions in the progress-measures layout: {NOT_READ}. Of another code, give a "
+            '--config with attention_dir = "causal"'
+        )
+    for name in ("normalization_type", "use_ln"):
+        if layout == "progress_measures" and stated.get(name):
+            raise ValueError(
+                f"{name} is {stated[name]!r} in the config; the progress-measures layout has no "
+                "layer norm"
+            )
 
 
 def _from_shapes(parameters: Mapping[str, Tensor]) -> dict[str, Any]:
@@ -144,7 +223,9 @@ def _check_agreement(found: Options, stated: Options, parameters: Mapping[str, T
         if name == "n_ctx" and "pos_embed.W_pos" not in parameters:
             continue
         if value is not None and says not in ABSENT and says != value:
-            raise ValueError(f"{name}: the config says {says}, the parameters' shapes say {value}")
+            raise ValueError(
+                f"{name}: the config says {says!r}, the parameters' shapes say {value}"
+            )
 
 
 def _check_computed(stated: Options, n_heads: int, d_head: int) -> None:

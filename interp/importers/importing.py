@@ -1,29 +1,33 @@
 """Writes a run folder from other people's checkpoints.
 
 The folder is made beside its place under a hidden name, checkpoint by checkpoint, and moved there
-when it is whole, so that no error leaves half a run.
+when it is whole, so that no error leaves half a run. The hidden name follows from the place: the
+same command, given again after a kill, clears what the killed one left. Where the kill came after
+the move, the command finds the run that it would have made, and is content.
 """
 
+import hashlib
 import json
+import shutil
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from interp.checkpoints import pack
 from interp.disk import move_folder, write_whole
 from interp.experiment import Experiment, Seeds, safe_name
 from interp.importers.archives import Archive, archives, folder_config
-from interp.importers.configs import asked_of_user, stated_options
+from interp.importers.configs import asked_of_user, check_alike, stated_options
 from interp.importers.plan import Plan, make_plan, read_task, widened
 from interp.importers.splits import own_split
+from interp.lock import alone
 from interp.run import Run
 from interp.tasks import Task
 
-LOOKED_AT = 2000  # examples of a split on which an imported model's accuracy is told
+LOOKED_AT = 2000  # examples told of where a task has no end of them
 
 
 def import_run(
@@ -49,14 +53,13 @@ def import_run(
         ValueError: A file is refused, something is unknown or contradictory, or `out` is taken.
     """
     source, out = Path(source), Path(out)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    if out.exists() and not _is_free(out) and not (out / "imported.json").is_file():
         raise ValueError(f"{out} is not an empty folder; choose a new one with --out")
     if not source.exists():
         raise FileNotFoundError(f"{source}: no such file or folder")
     known_task, path = read_task(task), out.resolve()
-    near = next(parent for parent in path.parents if parent.is_dir())
-    with TemporaryDirectory(prefix=".interp-import-", dir=near) as scratch:
-        folder = Path(scratch) / "run"
+    with _scratch(path) as scratch:
+        folder = scratch / "run"
         plan, read, widenings = _write_checkpoints(source, folder, known_task, options or {})
         assert known_task is not None  # make_plan refuses a missing one
         own_task, split_notes = own_split(known_task, seed, read)
@@ -73,10 +76,55 @@ def import_run(
         _write_metrics(folder, read)
         write_whole(folder / "imported.json", (json.dumps(about, indent=1) + "\n").encode())
         write_whole(folder / "experiment.toml", experiment.to_toml().encode())
-        move_folder(folder, path)
+        if not path.exists() or _is_free(path):
+            move_folder(folder, path)
+        elif not _holds(path, folder):
+            raise ValueError(
+                f"{out} is not an empty folder, and not what this import makes; choose a new one "
+                "with --out"
+            )
     for note in notes:
         warnings.warn(f"{out}: {note}", stacklevel=2)
     return Run(out)
+
+
+def _is_free(folder: Path) -> bool:
+    return folder.is_dir() and not any(folder.iterdir())
+
+
+def _holds(folder: Path, other: Path) -> bool:
+    """Whether a folder holds every file of another one, byte for byte, and no more checkpoints."""
+    files = [file.relative_to(other) for file in other.rglob("*") if file.is_file()]
+    is_same = all(
+        (folder / file).is_file() and (folder / file).read_bytes() == (other / file).read_bytes()
+        for file in files
+    )
+    return is_same and Run(folder).steps == Run(other).steps
+
+
+@contextmanager
+def _scratch(path: Path) -> Iterator[Path]:
+    """An empty hidden folder above a place, held for one import, and removed at the end.
+
+    Raises:
+        ValueError: Another process imports to the same place.
+        OSError: It cannot be made.
+    """
+    name = f".interp-import-{hashlib.sha256(str(path).encode()).hexdigest()[:12]}"
+    above = [parent for parent in path.parents if parent.is_dir()]
+    left = (parent / name for parent in above if (parent / name).is_dir())
+    folder = next(left, above[0] / name)
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise OSError(f"{folder} cannot be made ({reason}); choose another place") from None
+    with alone(folder):
+        shutil.rmtree(folder / "run", ignore_errors=True)
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder)
 
 
 def describe(run: Run) -> str:
@@ -84,13 +132,14 @@ def describe(run: Run) -> str:
     task = run.experiment.task
     scores = []
     for split in task.evaluated:
-        snapshot = run.snapshot(split=split, count=LOOKED_AT)
+        is_finite = task.train_count is not None
+        snapshot = run.snapshot(split=split, count=None if is_finite else LOOKED_AT)
         named = (f"{name} {value:.4g}" for name, value in task.score(snapshot).items())
         scores.append(f"{split} {', '.join(named)} over {len(snapshot.examples)} examples")
     return (
         f"imported {run.path}: {len(run.steps)} checkpoints, the last at {run.steps[-1]}; there, "
-        f"{'; '.join(scores)} (not what is known of this model? then the task, --act-fn or "
-        "--normalization-type is another)"
+        f"{'; '.join(scores)} (not what is known of this model? then the task, --act-fn, "
+        "--normalization-type or the config's attention_dir is another)"
     )
 
 
@@ -99,13 +148,14 @@ def _write_checkpoints(
 ) -> tuple[Plan, list[Archive], list[str]]:
     """Writes every checkpoint; the plan, what files say beside them, what is said of numbers."""
     beside = folder_config(source) if source.is_dir() else None
-    plan, read, widenings = None, [], set()
+    plan, stated, read, widenings = None, {}, [], set()
     for archive in archives(source):
         for step, state in archive.checkpoints.items():
             with _named(f"{archive.path}, step {step}"):
+                own = stated_options(archive.config, options, beside)
                 if plan is None:
-                    stated = stated_options(archive.config or beside, options)
-                    plan = make_plan(state, stated, task)
+                    stated, plan = own, make_plan(state, own, task)
+                check_alike(own, stated)
                 parameters = plan.parameters(state)
                 widenings |= widened(state, parameters)
                 file = folder / "checkpoints" / f"{step}.safetensors"
@@ -140,6 +190,9 @@ def _write_metrics(folder: Path, read: Sequence[Archive]) -> None:
 
 
 def _notes(plan: Plan, read: Sequence[Archive]) -> Iterator[str]:
+    if plan.assumed:
+        assumed = (f"{name} {value or 'none'}" for name, value in plan.assumed.items())
+        yield f"nothing states what shapes cannot tell; assumed: {', '.join(assumed)}"
     if plan.n_dropped:
         yield (
             f"the checkpoints answer with {plan.n_classes} classes, the task has "
@@ -149,5 +202,4 @@ def _notes(plan: Plan, read: Sequence[Archive]) -> Iterator[str]:
     for archive in read:
         if archive.is_stepless:
             yield f"the weights of {archive.path.name} left out: nothing says their step"
-        for name in archive.unplaced:
-            yield f"{name} of {archive.path.name} left out: its entries' steps cannot be told"
+    yield from dict.fromkeys(note for archive in read for note in archive.notes)

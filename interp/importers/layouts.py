@@ -11,7 +11,7 @@ progress-measures code subtracts 1e10 from later scores, whose weights are then 
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import torch
 from einops import rearrange
@@ -21,7 +21,8 @@ State = Mapping[str, Tensor]
 
 # What HookedTransformer keeps in its state_dict beside the parameters.
 BUFFERS = re.compile(r"blocks\.\d+\.attn\.(mask|IGNORE|rotary_sin|rotary_cos)")
-BLOCK = re.compile(r"blocks\.(\d+)\.")
+BLOCK = re.compile(r"blocks\.([0-9]+)\.")
+WRAPPERS = ("_orig_mod.", "module.")
 
 
 def layout_of(state: State) -> str:
@@ -115,9 +116,38 @@ def turn(tensor: Tensor, pattern: str, name: str) -> Tensor:
     return rearrange(tensor, pattern)
 
 
+def unwrapped(state: State) -> State:
+    """A state_dict without the prefixes of torch.compile and DataParallel.
+
+    Raises:
+        ValueError: Some of its names have such a prefix and others have not.
+    """
+    for prefix in WRAPPERS:
+        has_it = [name.startswith(prefix) for name in state]
+        if all(has_it):
+            return unwrapped({name.removeprefix(prefix): state[name] for name in state})
+        if any(has_it):
+            raise ValueError(
+                f"{sum(has_it)} of {len(has_it)} names begin with {prefix}: save the state_dict of "
+                "one model, unwrapped"
+            )
+    return state
+
+
 def n_blocks(state: State) -> int:
-    """How many blocks the names count to."""
-    return 1 + max(int(match[1]) for name in state if (match := BLOCK.match(name)))
+    """How many blocks the names count.
+
+    Raises:
+        ValueError: They are not numbered from 0 on without a gap.
+    """
+    found = {match[1] for name in state if (match := BLOCK.match(name))}
+    numbered = {str(block) for block in range(len(found))}
+    if found != numbered:
+        raise ValueError(
+            f"its blocks are numbered {some(sorted(found, key=lambda each: (len(each), each)))}; "
+            f"0 to {len(found) - 1} are wanted"
+        )
+    return len(found)
 
 
 def check_masks(state: State) -> None:
@@ -128,8 +158,10 @@ def check_masks(state: State) -> None:
     """
     for name, mask in state.items():
         if name.endswith("attn.mask") and mask.numel():
-            causal = torch.ones(mask.shape[0], mask.shape[0]).tril().bool() if mask.ndim else mask
-            if not torch.equal(mask.bool(), causal):
+            is_causal = mask.ndim == 2 and torch.equal(
+                mask != 0, torch.ones(mask.shape).tril() != 0
+            )
+            if not is_causal or mask.shape[0] != mask.shape[1]:
                 raise ValueError(f"{name} is not the causal mask; other attention is unknown here")
 
 
@@ -145,8 +177,9 @@ def check_names(missing: list[str], extra: list[str]) -> None:
         raise ValueError(" and ".join(faults))
 
 
-def some(names: Mapping[str, Tensor] | list[str]) -> str:
+def some(names: Iterable[str]) -> str:
     """The first few names, and how many more there are."""
-    listed = list(names)
+    listed = [name if len(name) <= 60 else f"{name[:57]}..." for name in names]
+    listed = [name if name.isprintable() and name else repr(name) for name in listed]
     more = f" and {len(listed) - 6} more" if len(listed) > 6 else ""
     return (", ".join(listed[:6]) or "none") + more

@@ -13,7 +13,7 @@ from torch import Tensor
 from hooks import ModelConfig, Sizes, build
 from hooks.models import parameters_of
 from interp.experiment import Experiment, load_experiment, readable
-from interp.importers.configs import config_of_shapes, sizes_of
+from interp.importers.configs import assumed_options, config_of_shapes, sizes_of
 from interp.importers.layouts import LAYOUTS, State, check_masks, check_names, layout_of
 from interp.tasks import Task
 from interp.tasks.data_files import taken_from
@@ -28,12 +28,14 @@ class Plan:
         config: The model's config.
         shapes: The shape that each parameter of the run must have.
         n_classes: How many classes the checkpoints answer with, at least the task's.
+        assumed: What nothing says of the model, and what it was taken to be.
     """
 
     layout: str
     config: ModelConfig
     shapes: Mapping[str, tuple[int, ...]]
     n_classes: int
+    assumed: Mapping[str, Any]
 
     @property
     def n_dropped(self) -> int:
@@ -44,7 +46,8 @@ class Plan:
         """A checkpoint's parameters, in one dtype, without the classes beyond the task's.
 
         Raises:
-            ValueError: A tensor is missing, unknown, or of another shape, or holds no floats.
+            ValueError: A tensor is missing, unknown, or of another shape, or holds no floats or
+                some that are not finite.
         """
         check_masks(state)
         if layout_of(state) != self.layout:
@@ -58,10 +61,14 @@ class Plan:
             if list(found[name].shape) != wanted:
                 raise ValueError(f"{name} is {list(found[name].shape)}, wanted is {wanted}")
         # Cloned, since safetensors refuses tensors that share memory.
-        return {
+        kept = {
             name: found[name][..., : shape[-1]].detach().to(dtype).clone().contiguous()
             for name, shape in self.shapes.items()
         }
+        for name, value in kept.items():
+            if not value.isfinite().all():
+                raise ValueError(f"{name} holds NaN or infinite numbers: leave this checkpoint out")
+        return kept
 
 
 def widened(state: State, kept: Mapping[str, Tensor]) -> set[str]:
@@ -91,8 +98,9 @@ def make_plan(state: State, stated: Mapping[str, Any], task: Task | None) -> Pla
     _check_sizes(has, task.sizes)
     config = config_of_shapes(parameters, stated, layout)
     model = build(config, task.sizes, seed=0)
+    _check_rotary(state, dict(torch.nn.Module.named_buffers(model)))  # pyright: ignore[reportArgumentType]  # the protocol's models are modules
     shapes = {name: tuple(value.shape) for name, value in parameters_of(model).items()}
-    return Plan(layout, config, shapes, has.d_vocab_out)
+    return Plan(layout, config, shapes, has.d_vocab_out, assumed_options(stated, layout))
 
 
 def read_task(task: Task | str | Path | None) -> Task | None:
@@ -116,6 +124,24 @@ def read_task(task: Task | str | Path | None) -> Task | None:
         return Experiment.model_validate(table, context=taken_from(path.parent)).task
     except ValidationError as error:
         raise ValueError(f"{path}: {readable(error)}") from None
+
+
+def _check_rotary(state: State, buffers: Mapping[str, Tensor]) -> None:
+    """Refuses a checkpoint whose positions are rotated by other angles than the token model's."""
+    for name in state:
+        if not name.endswith(("attn.rotary_sin", "attn.rotary_cos")):
+            continue
+        ours, theirs = buffers.get(name), state[name]
+        n_ctx = 0 if ours is None else min(len(ours), len(theirs) if theirs.ndim else 0)
+        if (
+            ours is None
+            or theirs.shape[1:] != ours.shape[1:]
+            or not torch.allclose(theirs[:n_ctx].to(ours.dtype), ours[:n_ctx], atol=0.01)
+        ):
+            raise ValueError(
+                f"{name} holds other angles than the token model computes: rotary positions over "
+                "the whole head, from base 10000, where positions are rotary at all"
+            )
 
 
 def _name(dtype: torch.dtype) -> str:

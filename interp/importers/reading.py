@@ -1,20 +1,23 @@
 """Reads other people's files without running anything they hold.
 
 A .pt or .pth file is a pickle. `torch.load(weights_only=True)` builds tensors, numbers, strings and
-containers from it and refuses the rest; what it refuses is refused here, with the remedy.
+containers from it and refuses the rest; what it refuses is refused here, with the remedy. Before
+torch 2.10 a made-up file could still write beyond its memory (CVE-2026-24747), so that older ones
+read no pickles here.
 """
 
 import json
 import re
 import tomllib
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load
+from torch import Tensor
 
 TENSOR_SUFFIXES = (".pt", ".pth", ".safetensors")
 TABLE_SUFFIXES = (".json", ".toml", ".pt", ".pth")
@@ -25,6 +28,7 @@ REMEDIES = {
     "Config": f"with the config as a plain dict: {PLAIN_CONFIG}",
     "numpy": "with numbers as float(x) and arrays as torch.from_numpy(x)",
 }
+SAFE_TORCH = (2, 10)
 ANY_REMEDY = "with tensors, numbers, strings and containers of those only, a model as state_dict()"
 
 
@@ -33,35 +37,90 @@ def read_file(path: Path) -> Any:
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: Its name ends otherwise, it is damaged, or it holds a pickled object.
+        ValueError: Its name ends otherwise, it is damaged, or it holds a pickled object, or a
+            tensor that is not an ordinary array of numbers.
     """
     if path.suffix not in TENSOR_SUFFIXES:
         raise ValueError(f"{path}: not one of {', '.join(TENSOR_SUFFIXES)}")
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder, not a file: move or rename it")
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file")
     if path.suffix == ".safetensors":
         try:
-            return load(path.read_bytes())
+            content = load(path.read_bytes())
         except SafetensorError as error:
             raise ValueError(f"{path} is not a safetensors file, or damaged: {error}") from None
-    return _load(path)
+        except (KeyError, TypeError) as error:  # a type of numbers that torch lacks
+            raise ValueError(f"{path} holds numbers that are unknown here: {error}") from None
+    else:
+        content = _load(path)
+    _check_tensors(path, content)
+    return content
 
 
 def _load(path: Path) -> Any:
+    if tuple(map(int, torch.__version__.split(".")[:2])) < SAFE_TORCH:
+        raise ValueError(
+            f"{path} is a pickle, which torch {torch.__version__} does not read safely: "
+            "pip install 'torch>=2.10', or save the tensors as .safetensors"
+        )
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what torch says of old files is no fault of the user
             return torch.load(path, weights_only=True, map_location="cpu")
-    except OSError:
-        raise
     except Exception as error:  # a damaged pickle may fail in any way
+        if isinstance(error, OSError) and error.filename:
+            raise  # the file cannot be opened
         raise ValueError(_refusal(path, error)) from None
+
+
+def _check_tensors(path: Path, content: Any) -> None:
+    """Refuses tensors that are not arrays of numbers stored one by one, by their place."""
+    for place, tensor in _tensors(content):
+        fault = _fault(tensor)
+        if fault:
+            raise ValueError(f"{path}: {place[:200] or 'it'} {fault}")
+
+
+def _tensors(content: Any) -> Iterator[tuple[str, Tensor]]:
+    """Every tensor in containers of containers, by its place; a container within itself once."""
+    waiting, seen = [("", content)], set()
+    while waiting:
+        place, value = waiting.pop()
+        if isinstance(value, Tensor):
+            yield place, value
+            continue
+        if not isinstance(value, Mapping | list | tuple | set) or id(value) in seen:
+            continue
+        seen.add(id(value))
+        items = value.items() if isinstance(value, Mapping) else enumerate(value)
+        waiting += [(f"{place}.{name}" if place else str(name), each) for name, each in items]
+
+
+def _fault(tensor: Tensor) -> str | None:
+    remedy = "save it again as an ordinary tensor"
+    if tensor.is_nested:
+        return f"is a nested tensor, not one array: {remedy}"
+    if tensor.layout != torch.strided:
+        kind = str(tensor.layout).removeprefix("torch.")
+        return f"is a {kind} tensor: {remedy}, with to_dense()"
+    if tensor.is_meta:
+        return "is a meta tensor, a shape without numbers: save the model with its weights"
+    if tensor.is_quantized:
+        return f"is a quantized tensor: {remedy}, with dequantize()"
+    if tensor.numel() * tensor.itemsize > tensor.untyped_storage().nbytes():
+        return f"repeats fewer stored numbers than it has: {remedy}, with contiguous()"
+    return None
 
 
 def _refusal(path: Path, error: Exception) -> str:
     pickled = re.search(r"GLOBAL ([\w.]+)", str(error))
     if pickled is None:
-        reason = next((line for line in str(error).splitlines() if line), type(error).__name__)
+        # torch's own message begins with the advice to read the file unsafely.
+        _, found, rest = str(error).partition("WeightsUnpickler error:")
+        lines = (rest if found else str(error)).splitlines()
+        reason = next((line.strip() for line in lines if line.strip()), type(error).__name__)
         return f"{path} cannot be read as tensors and plain values, or is damaged: {reason[:200]}"
     name = pickled[1]
     fitting = (remedy for word, remedy in REMEDIES.items() if word in name)
@@ -87,8 +146,18 @@ def read_table(path: Path) -> dict[str, Any]:
 
 
 def _parsed(path: Path) -> Any:
-    read = json.loads if path.suffix == ".json" else tomllib.loads
     try:
-        return read(path.read_text(encoding="utf-8-sig"))
-    except ValueError as error:
+        text = path.read_text(encoding="utf-8-sig")  # an editor's byte order mark says nothing
+        if path.suffix == ".json":
+            return json.loads(text, object_pairs_hook=_without_repeats)
+        return tomllib.loads(text)
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: not {path.suffix.strip('.').upper()}: {error}") from None
+
+
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    names = [name for name, _ in pairs]
+    repeated = next((name for name in names if names.count(name) > 1), None)
+    if repeated is not None:
+        raise ValueError(f"{repeated} stands there twice")
+    return dict(pairs)

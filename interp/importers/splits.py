@@ -60,19 +60,24 @@ def stored_split(examples: Examples, stored_on: Any) -> Split | None:
 
     Args:
         examples: All examples, in the task's order.
-        stored_on: Indices into all examples, the tokens of each, or a mask over all.
+        stored_on: Indices into all examples, each once, the tokens of each, or a mask over all,
+            of booleans or of zeros and ones.
     """
     try:
         stored = torch.as_tensor(stored_on).cpu()
-    except (TypeError, ValueError, RuntimeError):
+    except (TypeError, ValueError, RuntimeError, OverflowError):
         return None
     if stored.is_floating_point() or stored.is_complex() or not stored.numel():
         return None
+    is_mask = stored.shape == (len(examples),) and bool(((stored == 0) | (stored == 1)).all())
+    if is_mask and len(examples) > 2:  # that many indices would repeat themselves
+        return stored.bool()
     if stored.dtype == torch.bool:
-        return stored if stored.shape == (len(examples),) else None
+        return None
     if stored.ndim == 1:
         indices = torch.arange(len(examples))
-        return torch.isin(indices, stored) if bool(torch.isin(stored, indices).all()) else None
+        is_index = torch.isin(stored, indices).all() and len(stored.unique()) == len(stored)
+        return torch.isin(indices, stored) if bool(is_index) else None
     return _with_tokens(examples, stored.long())
 
 

@@ -8,6 +8,8 @@ import torch
 from hooks import Series, Snapshot
 from interp.analyze import analyze
 from interp.importers import import_run
+from interp.importers.archives import _places
+from interp.importers.importing import _scratch
 from interp.importers.layouts import progress_measures
 from interp.report import write_report
 from tests.foreign import (
@@ -23,7 +25,9 @@ from tests.oracles import progress_measures_logits
 from tests.planted import random_model
 
 # Most imports warn of the split (tests/interp/test_importers_splits.py).
-pytestmark = pytest.mark.filterwarnings("ignore:.*it was trained on", "ignore:.*last 1 left out")
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:.*it was trained on", "ignore:.*last 1 left out", "ignore:.*; assumed: "
+)
 
 
 @pytest.mark.parametrize(
@@ -97,8 +101,11 @@ def test_a_list_of_state_dicts_in_the_progress_measures_layout_is_a_series(impor
         (("1000.safetensors", "0.safetensors"), (0, 1000)),
         (("p113-epoch=7.pth", "p113-epoch=8.pth"), (7, 8)),
         (("model100.pt", "model20.pt"), (20, 100)),
+        (("epoch=1-step=50.pt", "step=60-epoch=2.pt"), (50, 60)),
+        (("step_7.ema.pt", "STEP-8_seed1.pt"), (7, 8)),
     ],
 )
+@pytest.mark.filterwarnings("ignore:.*steps taken to be the one number")
 def test_a_folder_has_a_step_a_file(save, tmp_path, names, steps):
     for name in names:
         save(hooked_state(), name)
@@ -156,20 +163,46 @@ def test_losses_one_a_checkpoint_are_at_the_checkpoints(imported):
     }  # fmt: skip
 
 
-def test_a_shorter_list_is_spread_over_the_longer(imported):
-    metrics = imported(demo_archive(test_losses=[4.0, 3.0, 2.0, 1.0])).series().metrics
-    assert metrics["test.loss"].dropna().to_dict() == {0: 4.0, 5: 3.0, 10: 2.0, 15: 1.0}
+@pytest.mark.parametrize(("count", "every"), [(4, 5), (10, 2), (7, 3)])
+def test_a_shorter_list_is_spread_over_the_longer(imported, count, every):
+    said = f"test_losses taken to be one every {every} steps, from 0 to {every * (count - 1)} "
+    with pytest.warns(UserWarning, match=said):
+        metrics = imported(demo_archive(test_losses=[1.0] * count)).series().metrics
+    assert list(metrics["test.loss"].dropna().index) == [*range(0, 20, every)]
+
+
+def test_losses_of_every_tenth_of_107791_steps_are_all_placed():
+    assert _places(10_780, (0, 107_790), 107_791) == range(0, 107_791, 10)
+
+
+@pytest.mark.parametrize(("count", "longest"), [(1, 20), (11, 20), (6, 107_791), (0, 0)])
+def test_a_count_that_several_spacings_or_none_would_give_places_nothing(count, longest):
+    assert _places(count, (0, 19), longest) is None
+
+
+@pytest.mark.filterwarnings("ignore:.*train_losses")
+def test_losses_with_an_axis_too_many_are_refused(imported):
+    with pytest.raises(ValueError, match="train_losses is neither a number nor a list of numbers"):
+        imported(demo_archive(train_losses=torch.ones(20, 2)))
+
+
+@pytest.mark.filterwarnings("ignore:.*test_losses taken")
+def test_curves_that_go_on_far_beyond_the_last_checkpoint_are_told_of(imported):
+    with pytest.warns(
+        UserWarning, match="train_losses taken to be one every 1 steps, from 0 to 99"
+    ):
+        imported(demo_archive(train_losses=[1.0] * 100, test_losses=[1.0] * 100))
 
 
 @pytest.mark.filterwarnings("ignore:.*test_losses")
 def test_losses_whose_steps_cannot_be_told_are_left_out(imported):
-    metrics = imported(demo_archive(test_losses=[1.0] * 7)).series().metrics
+    metrics = imported(demo_archive(test_losses=[1.0] * 11)).series().metrics
     assert list(metrics) == ["step", "train.loss"]
 
 
 def test_losses_that_are_left_out_are_warned_of(imported):
-    with pytest.warns(UserWarning, match=r"test_losses of step_100\.pt left out"):
-        imported(demo_archive(test_losses=[1.0] * 7))
+    with pytest.warns(UserWarning, match=r"test_losses left out: the steps of its 11 "):
+        imported(demo_archive(test_losses=[1.0] * 11))
 
 
 def test_a_loss_beside_each_checkpoint_of_a_folder_is_at_its_step(save, tmp_path):
@@ -202,7 +235,7 @@ def test_an_imported_experiment_has_no_training(imported):
 def test_what_was_imported_is_written_down(imported):
     about = json.loads((imported({"model": progress_state()}).path / "imported.json").read_text())
     assert (about["source"], about["layout"]) == ("step_100.pt", "progress_measures")
-    assert len(about["notes"]) == 2
+    assert len(about["notes"]) == 3
 
 
 def test_importing_twice_gives_the_same_bytes(save, tmp_path):
@@ -212,6 +245,41 @@ def test_importing_twice_gives_the_same_bytes(save, tmp_path):
     assert len(files) == 6
     for each in files:
         assert (runs[0] / each).read_bytes() == (runs[1] / each).read_bytes()
+
+
+def test_the_same_import_again_is_content_with_what_is_there(imported):
+    first = imported(demo_archive())
+    files = {path: path.stat().st_mtime_ns for path in first.path.rglob("*")}
+    imported(demo_archive())
+    assert {path: path.stat().st_mtime_ns for path in first.path.rglob("*")} == files
+
+
+@pytest.mark.parametrize(
+    "change", [{"checkpoint_epochs": [0, 10, 18]}, {"train_losses": [1.0] * 20}]
+)
+def test_another_import_into_the_same_folder_is_refused(imported, change):
+    files = {path: path.stat().st_mtime_ns for path in imported(demo_archive()).path.rglob("*")}
+    with pytest.raises(ValueError, match="not an empty folder, and not what this import makes"):
+        imported(demo_archive(**change))
+    assert {path: path.stat().st_mtime_ns for path in files} == files
+
+
+def test_fewer_checkpoints_than_are_there_are_another_import(save, tmp_path):
+    for step in (1, 2):
+        save(hooked_state(), f"{step}.pt")
+    import_run(tmp_path / "given", tmp_path / "run", TASK, PLAIN)
+    (tmp_path / "given" / "2.pt").unlink()
+    with pytest.raises(ValueError, match="not what this import makes"):
+        import_run(tmp_path / "given", tmp_path / "run", TASK, PLAIN)
+
+
+def test_two_imports_to_one_place_at_a_time_are_refused(imported, save, tmp_path):
+    file = save(demo_archive())
+    with (
+        _scratch((tmp_path / "run").resolve()),
+        pytest.raises(ValueError, match="is in use: another process"),
+    ):
+        import_run(file, tmp_path / "run", TASK)
 
 
 def test_a_full_folder_is_refused_and_left_alone(imported, tmp_path):

@@ -1,6 +1,7 @@
 """An imported run is split as its archive says."""
 
 import json
+import re
 
 import pytest
 import torch
@@ -22,6 +23,7 @@ PAIRS = [(index // 7, index % 7) for index in OWN]
         {"train_indices": OWN},
         {"train_indices": OWN[::-1]},
         {"train_indices": torch.isin(torch.arange(49), torch.tensor(OWN))},
+        {"train_indices": torch.isin(torch.arange(49), torch.tensor(OWN)).to(torch.uint8)},
         {"train_data": PAIRS},
         {"train_data": [(a, b, 7) for a, b in PAIRS]},
         {"train_data": torch.tensor([(a, b, 7) for a, b in PAIRS], dtype=torch.int32)},
@@ -36,7 +38,7 @@ def test_the_archives_split_is_the_runs(imported, recwarn, stated, seed):
     assert not recwarn.list
 
 
-@pytest.mark.filterwarnings("ignore:.*last 1 left out")
+@pytest.mark.filterwarnings("ignore:.*last 1 left out", "ignore:.*; assumed: ")
 def test_scores_are_those_of_the_archives_split(imported):
     state = progress_state()
     run = imported({"model": state, "train_data": PAIRS})
@@ -72,6 +74,8 @@ def test_a_split_that_the_task_draws_anyway_is_not_written_out(imported, recwarn
         ({}, "are not stored"),
         ({"train_indices": torch.tensor([4000])}, "are stored in a form unknown here"),
         ({"train_indices": torch.tensor([-1, 3])}, "unknown"),
+        ({"train_indices": torch.tensor([3, 4, 3])}, "unknown"),
+        ({"train_indices": [10**30]}, "unknown"),
         ({"train_indices": torch.tensor([0.5])}, "unknown"),
         ({"train_indices": torch.ones(48).bool()}, "unknown"),
         ({"train_indices": []}, "unknown"),
@@ -149,7 +153,9 @@ def progress_folder(save):
     return save(start, "init.pth").parent
 
 
-@pytest.mark.filterwarnings("ignore:.*last 1 left out", "ignore:.*init.pth left out")
+@pytest.mark.filterwarnings(
+    "ignore:.*last 1 left out", "ignore:.*; assumed: ", "ignore:.*init.pth left out"
+)
 def test_a_file_of_no_step_states_the_split_of_its_folder(progress_folder, tmp_path):
     run = import_run(progress_folder, tmp_path / "run", TASK)
     assert run.steps == (0, 100, 200)
@@ -159,7 +165,7 @@ def test_a_file_of_no_step_states_the_split_of_its_folder(progress_folder, tmp_p
     assert len(run.series().metrics) == 201
 
 
-@pytest.mark.filterwarnings("ignore:.*last 1 left out")
+@pytest.mark.filterwarnings("ignore:.*last 1 left out", "ignore:.*; assumed: ")
 def test_weights_of_no_step_are_left_out_with_a_warning(progress_folder, tmp_path):
     said = "the weights of init.pth left out: nothing says their step"
     with pytest.warns(UserWarning, match=f"{said}$"):
@@ -196,6 +202,17 @@ def test_pairs_of_another_order_are_found_by_their_tokens():
 def test_pairs_that_the_task_leaves_out_are_not_passed_over():
     examples = TASK.model_copy(update={"ordered": False}).examples("all", None, 0)
     assert stored_split(examples, [(2, 5), (5, 2)]) is None
+
+
+@pytest.mark.filterwarnings("ignore:.*; assumed: ", "ignore:.*last 1 left out")
+def test_an_import_is_looked_at_on_all_examples_of_a_finite_task(save, tmp_path):
+    state = progress_state()
+    state["embed.W_E"] = torch.randn(6, 60, dtype=torch.float64)
+    state["unembed.W_U"] = torch.randn(6, 60, dtype=torch.float64)
+    trained = {"train_indices": list(range(1000))}
+    task = TASK.model_copy(update={"p": 59})
+    run = import_run(save({"model": state} | trained), tmp_path / "run", task)
+    assert re.findall("over ([0-9]+) examples", describe(run)) == ["1000", "2481"]
 
 
 def test_an_import_says_how_well_the_model_does_on_either_side(imported):

@@ -24,12 +24,17 @@ from tests.planted import tiny_experiment
 pytestmark = pytest.mark.slow
 
 SOME = ("--only", "FourierSpectrum", "--only", "FourierCircuit", "--only", "ProbeAccuracy")
-# Each stage's command, and what it writes first.
+# Each stage's command, and a pattern of what it writes first.
 STAGES: dict[str, tuple[tuple[str, ...], str]] = {
     "train": (("train", "tiny.toml", "--out", "run", "--device", "cpu"), "run/environment.json"),
     "analyze": (("analyze", "run", *SOME), "run/results"),
     "report": (("report", "run", "--out", "pages"), "pages"),
-}
+    "import": (
+        ("import", "run/checkpoints", "--out", "others/run", "--task", "run/experiment.toml",
+         "--act-fn", "relu", "--normalization-type", "none"),
+        ".interp-import-*",
+    ),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -51,7 +56,7 @@ def begun(name: str, here: Path) -> subprocess.Popen[bytes]:
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    while process.poll() is None and not (here / first).exists():
+    while process.poll() is None and not any(here.glob(first)):
         time.sleep(0.001)
     return process
 

@@ -1,11 +1,14 @@
 """A tiny GPT-NeoX with three revisions, made and saved here; nothing is fetched."""
 
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 import interp
 from analyses import ContextComponent, InContextCurve, LearningPlateau
@@ -152,6 +155,8 @@ def test_a_model_of_another_kind_is_refused(tmp_path):
     from transformers import GPT2Config
 
     GPT2Config(n_layer=1).save_pretrained(tmp_path / "step0")
+    tokenizer_of(EVERY).save_pretrained(tmp_path / "step0")
+    (tmp_path / "step0" / "model.safetensors").touch()
     with pytest.raises(ValueError, match=r"of type gpt_neox is wanted.* this is gpt2"):
         language_series(tmp_path, ["step0"])
 
@@ -173,6 +178,86 @@ def test_a_path_without_a_folder_is_refused(folder):
 
 def test_a_name_that_cannot_be_read_is_refused_in_one_line(monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with pytest.raises(ValueError, match="no-such-model cannot be read: ") as raised:
+    with pytest.raises(ValueError, match=r"no-such-model \(step0\) cannot be read: ") as raised:
         language_series("no-such-model", ["step0"])
     assert "\n" not in str(raised.value)
+
+
+@pytest.fixture
+def spoilt(folder, tmp_path):
+    """A copy of the first revision whose config.json says something else."""
+
+    def spoilt(**settings: Any) -> Path:
+        place = shutil.copytree(folder / "step0", tmp_path / "step0", dirs_exist_ok=True)
+        file = place / "config.json"
+        file.write_text(json.dumps(json.loads(file.read_text()) | settings))
+        return tmp_path
+
+    return spoilt
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"num_attention_heads": 0}, "cannot be read: "),
+        ({"num_attention_heads": None}, "cannot be read: .*num_attention_heads"),
+        ({"num_attention_heads": 3}, "cannot be read: .*not divisible by the number of attention"),
+        ({"hidden_act": "tanh"}, "step0: act_fn: Input should be 'relu', 'gelu'"),
+        ({"model_type": "own", "auto_map": {"AutoConfig": "own.Own"}}, "cannot be read: "),
+    ],
+    ids=str,
+)
+def test_a_config_that_cannot_be_read_is_one_line(spoilt, monkeypatch, settings, message):
+    monkeypatch.setattr("builtins.input", lambda *_: pytest.fail("the user was asked"))
+    with pytest.raises(ValueError, match=message) as raised:
+        language_series(spoilt(**settings), ["step0"])
+    assert "\n" not in str(raised.value)
+    assert len(str(raised.value)) < 600
+
+
+def test_code_beside_a_model_is_not_run(spoilt):
+    place = spoilt(auto_map={"AutoConfig": "own.Own", "AutoModelForCausalLM": "own.Model"})
+    (place / "step0" / "own.py").write_text("raise SystemExit('run')")
+    assert language_series(place, ["step0"], task=TASK).parameters(0)
+
+
+def test_pickled_weights_are_refused(spoilt):
+    place = spoilt()
+    (place / "step0" / "model.safetensors").unlink()
+    torch.save(tiny(0).state_dict(), place / "step0" / "pytorch_model.bin")
+    with pytest.raises(FileNotFoundError, match=r"holds no \.safetensors file; pickled weights"):
+        language_series(place, ["step0"])
+
+
+@pytest.mark.parametrize(
+    ("lacking", "named"),
+    [
+        ("embed_out.weight", "(embed_out|lm_head).weight"),  # by version of transformers
+        ("gpt_neox.layers.1.mlp.dense_h_to_4h.bias", "gpt_neox.layers.1.mlp"),
+    ],
+)
+def test_weights_that_a_revision_lacks_are_not_drawn_at_random(spoilt, lacking, named):
+    file = spoilt() / "step0" / "model.safetensors"
+    weights = load_file(file)
+    del weights[lacking]
+    save_file(weights, file, metadata={"format": "pt"})
+    series = language_series(file.parents[1], ["step0"], task=TASK)
+    with pytest.raises(ValueError, match=f"step0 lacks {named}.*, which would be drawn at random"):
+        series.parameters(0)
+
+
+@pytest.mark.parametrize("options", [{"num_attention_heads": 1}, {"hidden_act": "relu"}], ids=str)
+def test_a_revision_of_another_shape_is_refused(spoilt, options):
+    place = spoilt()
+    tiny(1, **options).save_pretrained(place / "step1")
+    series = language_series(place, ["step0", "step1"], task=TASK)
+    with pytest.raises(ValueError, match=r"step1 is of another shape than .*step0"):
+        series.parameters(1)
+
+
+def test_damaged_weights_are_one_line(spoilt):
+    place = spoilt()
+    (place / "step0" / "model.safetensors").write_bytes(b"damaged")
+    series = language_series(place, ["step0"], task=TASK)
+    with pytest.raises(ValueError, match=r"\A[^\n]*step0 cannot be read: [^\n]*\Z"):
+        series.parameters(0)

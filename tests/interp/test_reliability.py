@@ -24,7 +24,11 @@ STAGES: dict[str, tuple[str, ...]] = {
     "train": ("train", "{here}/tiny.toml", "--out", "{here}/run"),
     "analyze": ("analyze", "{here}/run", *ONLY),
     "report": ("report", "{here}/run", "--out", "{here}/pages"),
-}
+    "import": (
+        "import", "{here}/run/checkpoints", "--out", "{here}/others/run", "--task",
+        "{here}/run/experiment.toml", "--act-fn", "relu", "--normalization-type", "none",
+    ),
+}  # fmt: skip
 SEEDS = [pytest.param(seed, marks=[pytest.mark.slow] if seed >= 5 else []) for seed in range(50)]
 
 
@@ -104,12 +108,30 @@ def test_a_killed_command_writes_what_was_left(command, killed, unbroken, name, 
     assert files(here) == files(unbroken.after[name])
 
 
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_killed_import_is_done_by_the_same_command(command, killed, unbroken, seed):
+    here = killed("import", seed)
+    assert command(*stage("import", here))["code"] == 0
+    assert files(here) == files(unbroken.after["import"])
+
+
+def test_an_import_killed_after_its_move_is_done_by_the_same_command(command, begun, unbroken):
+    here, last = begun("import"), unbroken.operations["import"] - 1
+    assert command(*stage("import", here), operation=last) == {"signal": signal.SIGKILL}
+    (scratch,) = here.glob(".interp-import-*")
+    (here / "others").mkdir(exist_ok=True)
+    (scratch / "run").rename(here / "others" / "run")  # what the kill came just before
+    assert command(*stage("import", here))["code"] == 0
+    assert files(here) == files(unbroken.after["import"])
+
+
 # The size that no file may outgrow, and the first file that would.
 FULL = [
     ("train", 3000, "run/checkpoints/0.safetensors"),
     ("train", 10_000, "run/state.safetensors"),
     ("analyze", 2000, "FourierCircuit"),
     ("report", 1000, "pages/index.html"),
+    ("import", 3000, ".interp-import-"),
     ("report", 30_000, "pages/assets/plotly.min.js"),
 ]
 
@@ -200,7 +222,7 @@ def met(request, command, unbroken, tmp_path_factory) -> Met:
     name = request.param
     here = shutil.copytree(unbroken.before[name], tmp_path_factory.mktemp("met") / "here")
     process = command(*stage(name, here), operation=14, stops=True)["stopped"]
-    replies = {second: command(*stage(second, here)) for second in STAGES}
+    replies = {second: command(*stage(second, here)) for second in ("train", "analyze", "report")}
     return Met(name, here, replies, command(go_on=process))
 
 
