@@ -18,10 +18,10 @@ from analyses.options import check_options
 from analyses.result import Analysis, Finding, Result, SeriesResult, SweepResult, missing
 from hooks import Series
 from interp.attempts import Attempt, Outcome, outcome, refuse
-from interp.jobs import Job, hashes_of, jobs_of
+from interp.jobs import Job, hashes_of, jobs_of, options_of
 from interp.lock import alone
 from interp.measuring import SeriesJob, digest_of, measure, measure_all, measure_series
-from interp.results import is_current, read_result
+from interp.results import current
 from interp.run import Run
 
 OF_RUNS = [name for name, cls in ANALYSES.items() if not issubclass(cls, SweepResult)]
@@ -71,11 +71,11 @@ def analyze(
         for step, made in measure_all(series, jobs):
             attempts += made
             on_step(step)
-        digest = digest_of(run, [hashes[step] for step in intact])
+        digest = digest_of(run, hashes)
         without = tuple(step for step, is_finite in intact.items() if not is_finite)
         for name, cls in applying.items():
             if issubclass(cls, SeriesResult):
-                job = SeriesJob(run, cls, name, digest)
+                job = SeriesJob(run, cls, name, options_of(run, cls, name), digest)
                 attempts.append(measure_series(job, series, without))
         refuse(attempts)
         _check_references(jobs, series.steps)
@@ -104,7 +104,8 @@ def trace(run: Run, analysis: Analysis | str, **options: Any) -> pd.DataFrame:
     examples = series.examples(job.split, cls.count)
     measured: dict[int, Finding] = {}
     for step in sorted(series.steps, key=lambda step: step != job.against):
-        measured[step] = _read(job, step) or measure(job, series.snapshot(step, examples), measured)
+        found = current(job.path(step), cls, job.header(step))
+        measured[step] = found or measure(job, series.snapshot(step, examples), measured)
     rows = [{"step": step} | measured[step].summary() for step in series.steps]
     return pd.DataFrame(rows)
 
@@ -205,8 +206,3 @@ def _not_by_default(run: Run, series: Series, name: str, names: Sequence[str]) -
     snapshot = series.snapshot(series.steps[-1], series.examples(count=1))
     lacking = missing(cls, snapshot, cls.by_default)
     return f"unasked, needs {'; '.join(lacking)}; --only {name} asks for it" if lacking else ""
-
-
-def _read(job: Job, step: int) -> Finding | None:
-    path = job.path(step)
-    return read_result(path, job.cls)[0] if is_current(path, job.header(step)) else None

@@ -1,15 +1,20 @@
 """What there is to measure: an analysis on a split of a run, and what its results should say.
 
-The hashes of all checkpoints are taken once, and a header is made from them.
+The hashes of all checkpoints are taken once, and a header is made from them and from a digest of
+task and model.
 """
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from analyses.options import check_options
 from analyses.result import Analysis, Finding, Result, reference_step
+from interp.experiment import Experiment
 from interp.results import Header, make_header, result_folder
 from interp.run import Run
 
@@ -51,7 +56,8 @@ class Job:
 
     def header(self, step: int) -> Header:
         """What that file should say of itself now."""
-        facts: Header = {"split": self.split_name, "checkpoint": self.hashes[step]}
+        facts: Header = {"split": self.split_name, "step": step, "checkpoint": self.hashes[step]}
+        facts["experiment"] = experiment_digest(self.run.experiment)
         if self.against is not None:
             facts |= {"reference": self.against, "against": self.hashes[self.against]}
         return make_header(self.cls, self.name, **self.key, **facts)
@@ -81,3 +87,33 @@ def options_of(run: Run, cls: Analysis, name: str) -> dict[str, Any]:
     options = run.experiment.analyses.get(name, {})
     check_options(cls, options)
     return options
+
+
+def experiment_digest(experiment: Experiment) -> str:
+    """A short hash of the task and the model, which decide what a checkpoint computes, and on what.
+
+    It is over values that differ from defaults, so that an option added later, with a default that
+    changes nothing, makes no result stale; and over the files that the task reads.
+
+    Raises:
+        FileNotFoundError: A file that the task reads is missing.
+    """
+    task, model = experiment.task, experiment.model
+    facts = {
+        "task": task.model_dump(mode="json", exclude_defaults=True) | {"name": task.name},
+        "model": model.model_dump(mode="json", exclude_defaults=True) | {"kind": model.kind},
+        "files": [_content(path, *_stamp(path)) for path in task.paths],
+    }
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _stamp(path: str) -> tuple[int, int]:
+    found = Path(path).stat()
+    return found.st_mtime_ns, found.st_size
+
+
+@lru_cache(maxsize=16)
+def _content(path: str, _changed: int, _size: int) -> str:
+    """A hash of a file's bytes, taken again when its time of change or its size is another."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

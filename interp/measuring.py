@@ -6,7 +6,7 @@ Steps that others are measured against come first; one live model serves all ana
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from analyses.result import Finding, Result, SeriesResult
 from hooks import Examples, Series, Snapshot
 from hooks.finite import first_not_finite
 from interp.attempts import Attempt, Missed, attempted
-from interp.jobs import Job, options_of
+from interp.jobs import Job, experiment_digest
 from interp.results import (
     Header,
     is_current,
@@ -36,29 +36,26 @@ class SeriesJob:
     """One analysis of a whole run.
 
     Attributes:
+        options: Options that differ from the defaults.
         digest: Of all that it may read; see `digest_of`.
     """
 
     run: Run
     cls: type[SeriesResult]
     name: str
+    options: Mapping[str, Any] = field(hash=False)
     digest: str
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """The experiment's options."""
-        return options_of(self.run, self.cls, self.name)
 
     @property
     def path(self) -> Path:
         """The file of the result."""
-        key = {"options": self.options}
+        key = {"options": dict(self.options)}
         return result_folder(self.run, self.name, "series", key) / "series.npz"
 
     @property
     def header(self) -> Header:
         """What that file should say of itself now."""
-        facts = {"split": "series", "options": self.options, "run": self.digest}
+        facts = {"split": "series", "options": dict(self.options), "run": self.digest}
         facts |= {"results": results_digest(self.run, self.cls.reads)} if self.cls.reads else {}
         return make_header(self.cls, self.name, **facts)
 
@@ -72,7 +69,7 @@ def measure_all(series: Series, jobs: Sequence[Job]) -> Iterator[tuple[int, list
     pending = {(job, step) for job in jobs for step in series.steps}
     for step in _visits(series.steps):
         ready = [job for job in jobs if (job, step) in pending and job.is_ready(step, references)]
-        stale = [job for job in ready if not is_current(job.path(step), job.header(step))]
+        stale = [job for job in ready if not is_current(job.path(step), job.cls, job.header(step))]
         snapshots = _snapshots(series, step, examples) if stale else {}
         missed = _measure_stale(stale, step, snapshots, references)
         made = []
@@ -143,7 +140,7 @@ def measure_series(job: SeriesJob, series: Series, without: tuple[int, ...]) -> 
         series: The run.
         without: Steps to leave out, since their weights are not finite.
     """
-    if is_current(job.path, job.header):
+    if is_current(job.path, job.cls, job.header):
         return Attempt(job.name, None, is_new=False, without=without)
     finite = replace(series, steps=tuple(step for step in series.steps if step not in without))
     tried = partial(job.cls.measure, finite, **job.options)
@@ -163,8 +160,17 @@ def results_digest(run: Run, names: Sequence[str]) -> str:
     return digest.hexdigest()[:16]
 
 
-def digest_of(run: Run, hashes: Sequence[str]) -> str:
-    """A hash of all that a series result may read: checkpoints, by their hashes, and metrics."""
-    metrics = run.path / "metrics.jsonl"
-    facts = [*hashes, metrics.read_text("utf-8") if metrics.is_file() else ""]
+def digest_of(run: Run, hashes: Mapping[int, str]) -> str:
+    """A hash of all that a series result may read of a run.
+
+    That are task, model and data seed, checkpoints (by their hashes, the damaged ones among them:
+    another result is due when one is put back) and metrics.
+    """
+    metrics, experiment = run.path / "metrics.jsonl", run.experiment
+    facts = [
+        experiment_digest(experiment),
+        experiment.seeds.data,
+        list(hashes.items()),
+        hashlib.sha256(metrics.read_bytes() if metrics.is_file() else b"").hexdigest(),
+    ]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]

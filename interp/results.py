@@ -3,8 +3,10 @@
     results/<analysis>/<split>-<hash>/<step>.npz   results/<analysis>/series-<hash>/series.npz
 
 Those of many runs stand in the sweep's folder: results/<analysis>/sweep-<hash>/sweep.npz. A
-folder's hash is of options, count and seed. A file whose header differs from what would be measured
-now (another checkpoint, reference, version) counts as absent. Nothing is unpickled.
+folder's hash is of options, count and seed. A file that is damaged, or whose header differs from
+what would be measured now (another checkpoint, reference, task, model, version), counts as absent:
+`analyze` measures it again. Who loads such a file by hand still gets what is in it. Nothing is
+pickled or unpickled.
 """
 
 import dataclasses
@@ -12,20 +14,30 @@ import hashlib
 import io
 import json
 import re
-from collections.abc import Sequence
+import typing
+import warnings
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import pandas as pd
+from jaxtyping import jaxtyped
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from analyses import ANALYSES
 from analyses.result import Analysis, Finding
 from interp.run import Run, write_whole
 
 Header = dict[str, Any]
+HEADER = "__header__"  # the member of a file that holds its JSON
+STRAY = (
+    "allow_pickle"  # a member that older versions wrote beside the arrays under NumPy 2.0 and 2.1
+)
 PLAIN = re.compile(r"[A-Za-z0-9_-]{1,80}")
 
 
@@ -77,13 +89,29 @@ def saved(folder: Folder, names: Sequence[str] = tuple(ANALYSES)) -> list[Saved]
         later = getattr(ANALYSES[name], "splits", ())
         places = sorted((folder.path / "results" / name).glob("*-*/"))
         for place in sorted(places, key=lambda place: place.name.rpartition("-")[0] in later):
-            files = {file.stem: file for file in sorted(place.glob("*.npz"))}
-            if files:
-                header = read_header(next(iter(files.values())))
-                steps = tuple(sorted(int(stem) for stem in files if stem.isdigit()))
-                split, options = header["split"], header["options"]
-                found.append(Saved(ANALYSES[name], name, split, options, place, steps))
+            files = sorted(place.glob("*.npz"))
+            facts = _split_and_options(files) if files else None
+            if facts:
+                steps = tuple(sorted(int(file.stem) for file in files if file.stem.isdigit()))
+                found.append(Saved(ANALYSES[name], name, *facts, place, steps))
     return found
+
+
+def _split_and_options(files: Sequence[Path]) -> tuple[str, dict[str, Any]] | None:
+    """Split and options of the results in a folder; nothing, and a warning, if none can be read."""
+    why = ""
+    for file in files:
+        try:
+            header = read_header(file)
+        except ValueError as error:
+            why = str(error)
+            continue
+        split, options = header.get("split"), header.get("options")
+        if isinstance(split, str) and isinstance(options, dict):
+            return split, options
+        why = f"{file} does not say split and options; run `interp analyze` again"
+    warnings.warn(f"passed over: {why}", stacklevel=4)
+    return None
 
 
 def saved_scalars(run: Run, name: str) -> pd.DataFrame:
@@ -122,13 +150,21 @@ def make_header(cls: Analysis, name: str, **facts: Any) -> Header:
 
 
 def write_result(path: Path, result: Finding, header: Header) -> None:
-    """Saves a result: arrays as they are, all else in the JSON header."""
+    """Saves a result: arrays as they are, all else in the JSON header.
+
+    Raises:
+        ValueError: An array holds objects, which could only be pickled.
+    """
     fields = {each.name: getattr(result, each.name) for each in dataclasses.fields(result)}
     arrays = {name: value for name, value in fields.items() if isinstance(value, np.ndarray)}
     others = {name: value for name, value in fields.items() if name not in arrays}
     text = json.dumps({"header": header, "values": others}, sort_keys=True)
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, allow_pickle=False, __header__=np.array(text), **arrays)
+    # numpy.savez takes `allow_pickle` since 2.2; before, it saved an array of that name.
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as file:
+        for name, value in {HEADER: np.array(text), **arrays}.items():
+            with file.open(f"{name}.npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, np.asarray(value), allow_pickle=False)
     write_whole(path, buffer.getvalue())
 
 
@@ -136,15 +172,16 @@ def read_result(path: Path, cls: Analysis) -> tuple[Finding, Header]:
     """A saved result and its header.
 
     Raises:
-        ValueError: The file is damaged, or of another version of the class.
+        ValueError: The file is damaged, of another version of the class, or holds a value or an
+            array of another shape than the class has.
     """
     content = _read(path)
-    described = json.loads(str(content.pop("__header__")))
-    values = {name: _frozen(value) for name, value in described["values"].items()}
-    try:
-        return cls(**values, **content), described["header"]
-    except TypeError:
-        raise ValueError(f"{path}: of another version of {cls.__name__}; analyse again") from None
+    header, values = _described(path, content.pop(HEADER, None))
+    if STRAY not in header.get("fields", ()):
+        content.pop(STRAY, None)
+    fields = {name: _frozen(value) for name, value in values.items()} | content
+    _check_fields(path, cls, fields)
+    return cls(**fields), header
 
 
 def read_header(path: Path) -> Header:
@@ -153,25 +190,93 @@ def read_header(path: Path) -> Header:
     Raises:
         ValueError: The file is damaged.
     """
-    return json.loads(str(_read(path, only="__header__")["__header__"]))["header"]
+    return _described(path, _read(path, only=HEADER).get(HEADER))[0]
 
 
-def is_current(path: Path, header: Header) -> bool:
-    """Whether a file holds the result that this header describes."""
+def current(path: Path, cls: Analysis, header: Header) -> Finding | None:
+    """The result in a file, if every byte of it is as it was written and its header is this one."""
+    if not path.is_file():
+        return None
     try:
-        return path.is_file() and read_header(path) == json.loads(json.dumps(header))
+        found, stored = read_result(path, cls)
     except ValueError:
-        return False
+        return None
+    return found if stored == json.loads(json.dumps(header)) else None
+
+
+def is_current(path: Path, cls: Analysis, header: Header) -> bool:
+    """Whether a file holds, undamaged, the result that this header describes."""
+    return current(path, cls, header) is not None
 
 
 def _read(path: Path, only: str | None = None) -> dict[str, np.ndarray]:
+    """The arrays of a file by name; each is compared to its checksum as a whole."""
+    found = {}
     try:
-        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files if only in (None, name)}
-    except Exception as error:  # NumPy raises whatever zip, zlib and its own reader raise
+        with zipfile.ZipFile(path) as file:
+            for member in file.namelist():
+                name = member.removesuffix(".npy")
+                if only in (None, name):
+                    content = io.BytesIO(file.read(member))
+                    found[name] = np.lib.format.read_array(content, allow_pickle=False)
+    except Exception as error:  # whatever zip, zlib and NumPy raise on damaged bytes
+        raise _damaged(path, str(error)) from None
+    return found
+
+
+def _described(path: Path, stored: np.ndarray | None) -> tuple[Header, dict[str, Any]]:
+    """Header and values, of the JSON text in a file."""
+    try:
+        described = json.loads(str(stored))
+    except ValueError:
+        described = None
+    if isinstance(described, dict):
+        header, values = described.get("header"), described.get("values")
+        if isinstance(header, dict) and isinstance(values, dict):
+            return header, values
+    raise _damaged(path, f"{HEADER} is not a JSON table of header and values")
+
+
+def _damaged(path: Path, why: str) -> ValueError:
+    return ValueError(f"{path} is damaged ({why}); run `interp analyze` again")
+
+
+def _check_fields(path: Path, cls: Analysis, fields: Mapping[str, Any]) -> None:
+    """Refuses a file whose fields are not those of the class, by name, type and shape.
+
+    Raises:
+        ValueError: They are not; the message names the field.
+    """
+    known = {each.name: each for each in dataclasses.fields(cls)}
+    needed = {
+        name
+        for name, each in known.items()
+        if each.default is dataclasses.MISSING and each.default_factory is dataclasses.MISSING
+    }
+    if not needed <= fields.keys() <= known.keys():
+        differing = ", ".join(sorted((needed - fields.keys()) | (fields.keys() - known.keys())))
         raise ValueError(
-            f"{path} is damaged ({error}); delete it and run `interp analyze` again"
-        ) from None
+            f"{path}: of another version of {cls.__name__}, which differs in {differing}; "
+            "run `interp analyze` again"
+        )
+    with jaxtyped("context"):  # the same axis name is the same size in all fields
+        for name, value in fields.items():
+            try:
+                _checks_of(cls)[name](value)
+            except ValidationError:
+                shape = f"an array {list(value.shape)}" if isinstance(value, np.ndarray) else ""
+                raise ValueError(
+                    f"{path}: {name} of {cls.__name__} is {shape or repr(value)[:80]}, which is "
+                    "not its type or shape; run `interp analyze` again"
+                ) from None
+
+
+@cache
+def _checks_of(cls: Analysis) -> dict[str, Callable[[Any], Any]]:
+    """For each field of a class, what refuses a value of another type."""
+    allowed, hints = ConfigDict(arbitrary_types_allowed=True), typing.get_type_hints(cls)
+    names = [each.name for each in dataclasses.fields(cls)]
+    return {name: TypeAdapter(hints[name], config=allowed).validate_python for name in names}
 
 
 def _frozen(value: Any) -> Any:

@@ -167,7 +167,7 @@ def table_axes(members: Members) -> dict[str, dict[Run, str]]:
 
 def measure_sweep(job: SweepJob, table: pd.DataFrame) -> Attempt:
     """Measures and saves a result of a whole sweep."""
-    if is_current(job.path, job.header):
+    if is_current(job.path, job.cls, job.header):
         return Attempt(job.name, None, is_new=False)
     series, axes = LazySeries(list(job.members.runs)), job.members.folder.sweep.axes
     tried = partial(job.cls.measure, table, series, axes=axes, **job.options)

@@ -49,6 +49,11 @@ class Task(BaseModel):
         raise NotImplementedError
 
     @property
+    def paths(self) -> tuple[str, ...]:
+        """Files that its data are read from; their content is part of what a result is of."""
+        return ()
+
+    @property
     def train_count(self) -> int | None:
         """Size of the fixed training set, or None where training data are drawn without end."""
         raise NotImplementedError

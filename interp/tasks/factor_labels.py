@@ -146,6 +146,11 @@ class FactorLabels(Task):
         return tuple(f"factor_{index}" for index in range(len(self.values)))
 
     @property
+    def paths(self) -> tuple[str, ...]:
+        """The file of vectors."""
+        return (self.file,) if self.file else ()
+
+    @property
     def sizes(self) -> Sizes:
         """An image's numbers in, one output a label and spare ones, two positions a pair."""
         answers, factors = max(self.values), len(self.values)

@@ -80,6 +80,12 @@ class LanguageTask(Task):
         raise NotImplementedError
 
     @property
+    def paths(self) -> tuple[str, ...]:
+        """The published files, if any."""
+        files = self.files
+        return () if files is None else (files.train, files.validation, files.generalization)
+
+    @property
     def sizes(self) -> Sizes:
         """The vocabulary in and out, and the positions of the longest line."""
         words = len(self.vocabulary)

@@ -52,6 +52,56 @@ def test_a_changed_reference_is_measured_against_again(folder):
     assert analyze(run, ["WeightNorms"])[0].measured == len(run.steps)
 
 
+def test_a_result_whose_bytes_are_damaged_is_measured_again(folder):
+    run = Run(folder)
+    analyze(run, ["FourierSpectrum"])
+    file = saved(run)[0].path / "20.npz"
+    whole = file.read_bytes()
+    change_a_byte(file, place=whole.index(b"power.npy") + 40)  # among the array's own
+    outcome = analyze(run, ["FourierSpectrum"])[0]
+    assert (outcome.measured, outcome.kept) == (1, len(run.steps) - 1)
+    assert file.read_bytes() == whole
+
+
+def edit(folder, old, new):
+    file = folder / "experiment.toml"
+    text = file.read_text()
+    assert old in text
+    file.write_text(text.replace(old, new))
+
+
+EDITS = [
+    ('operation = "add"', 'operation = "subtract"'),
+    ("train_fraction = 0.5", "train_fraction = 0.6"),
+    ('act_fn = "relu"', 'act_fn = "gelu"'),
+    ('attention_dir = "causal"', 'attention_dir = "bidirectional"'),
+    ("data = 0", "data = 1"),
+]
+
+
+@pytest.mark.parametrize(("old", "new"), EDITS)
+def test_another_task_or_model_has_everything_measured_again(folder, old, new):
+    analyze(Run(folder))
+    edit(folder, old, new)
+    again = analyze(Run(folder))
+    assert sum(each.measured for each in again) > 40
+    assert sum(each.kept for each in again) == 0
+
+
+def test_how_it_was_trained_and_a_default_that_is_left_out_change_no_result(folder):
+    analyze(Run(folder), ["FourierSpectrum", "PruningTrace"])
+    edit(folder, "lr = 0.01", "lr = 0.02")
+    edit(folder, 'attention_dir = "causal"\n', "")
+    assert sum(each.measured for each in analyze(Run(folder), ["FourierSpectrum"])) == 0
+    assert sum(each.measured for each in analyze(Run(folder), ["PruningTrace"])) == 0
+
+
+def test_a_checkpoint_under_another_step_has_the_series_measured_again(folder):
+    analyze(Run(folder), ["PruningTrace"])
+    Run(folder).checkpoint(20).rename(folder / "checkpoints" / "25.safetensors")
+    assert analyze(Run(folder), ["PruningTrace"])[0].measured == 1
+
+
 def test_key_frequencies_are_those_of_the_last_step(folder):
     run = Run(folder)
     analyze(run, ["FourierCircuit"])
@@ -104,9 +154,9 @@ def test_an_unknown_option_is_refused_with_those_there_are(run):
         trace(run, FourierSpectrum, shar=0.5)
 
 
-def change_a_byte(path):
+def change_a_byte(path, place=-1):
     content = bytearray(path.read_bytes())
-    content[-1] ^= 1
+    content[place] ^= 1
     path.write_bytes(content)
 
 

@@ -1,9 +1,14 @@
+import dataclasses
+import json
+import zipfile
+
 import numpy as np
 import pytest
 
 from analyses import FourierSpectrum
 from interp.analyze import analyze
 from interp.results import (
+    current,
     is_current,
     read_header,
     read_result,
@@ -68,11 +73,103 @@ def test_a_damaged_result_is_an_error_that_names_the_file(analysed):
         read_result(path, FourierSpectrum)
 
 
+def stored(path):
+    """Every array of a file, its header among them."""
+    with np.load(path) as file:
+        return dict(file)
+
+
+def test_a_file_holds_the_arrays_of_the_result_and_a_header(analysed):
+    path = saved(analysed)[1].path / "10.npz"
+    wanted = [each.name for each in dataclasses.fields(FourierSpectrum)]
+    assert set(stored(path)) <= {"__header__", *wanted}
+
+
+def test_an_array_that_older_versions_wrote_by_mistake_is_passed_over(tmp_path, analysed):
+    path = saved(analysed)[1].path / "10.npz"
+    arrays = stored(path) | {"allow_pickle": np.array(False)}
+    with zipfile.ZipFile(tmp_path / "old.npz", "w") as file:
+        for name, value in arrays.items():
+            with file.open(f"{name}.npy", "w") as member:
+                np.lib.format.write_array(member, value)
+    old, new = (read_result(each, FourierSpectrum)[0] for each in (tmp_path / "old.npz", path))
+    np.testing.assert_array_equal(old.power, new.power)
+
+
+def test_an_array_of_objects_is_never_pickled(tmp_path, analysed):
+    result = saved(analysed)[1].load()
+    object.__setattr__(result, "power", np.array([{}], dtype=object))
+    with pytest.raises(ValueError, match="Object arrays cannot be saved"):
+        write_result(tmp_path / "objects.npz", result, {})
+    assert not (tmp_path / "objects.npz").exists()
+
+
+def test_a_changed_byte_is_noticed_or_changes_no_number(analysed):
+    path = saved(analysed)[1].path / "10.npz"
+    content, header = path.read_bytes(), read_header(path)
+    whole = read_result(path, FourierSpectrum)[0]
+    noticed = 0
+    for place in range(0, len(content), 7):
+        damaged = bytearray(content)
+        damaged[place] ^= 1
+        path.write_bytes(damaged)
+        found = current(path, FourierSpectrum, header)
+        noticed += found is None
+        if found is not None:
+            np.testing.assert_array_equal(found.power, whole.power)
+            assert found.summary() == whole.summary()
+    assert noticed > len(content) / 7 / 2
+
+
+def test_an_array_of_another_shape_is_a_line_that_names_it(analysed):
+    path = saved(analysed)[1].path / "10.npz"
+    arrays = stored(path)
+    np.savez_compressed(path, **arrays | {"power": arrays["power"].ravel()})
+    with pytest.raises(ValueError, match=r"10\.npz: power of FourierSpectrum is an array \["):
+        read_result(path, FourierSpectrum)
+
+
+def test_a_value_of_another_type_is_a_line_that_names_it(analysed):
+    path = saved(analysed)[1].path / "10.npz"
+    arrays = stored(path)
+    described = json.loads(str(arrays["__header__"]))
+    described["values"]["share"] = "much"
+    np.savez_compressed(path, **arrays | {"__header__": np.array(json.dumps(described))})
+    with pytest.raises(ValueError, match="share of FourierSpectrum is 'much', which is not its"):
+        read_result(path, FourierSpectrum)
+
+
+FORMS = ["[]", "{}", "nonsense", '{"header": [], "values": {}}', '{"header": {}}']
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_header_of_another_form_is_a_line_that_names_the_file(analysed, form):
+    path = saved(analysed)[1].path / "10.npz"
+    np.savez_compressed(path, **stored(path) | {"__header__": np.array(form)})
+    for read in (read_header, lambda path: read_result(path, FourierSpectrum)):
+        with pytest.raises(
+            ValueError, match=r"10\.npz is damaged \(__header__ is not a JSON table"
+        ):
+            read(path)
+
+
+def test_a_folder_of_which_nothing_can_be_read_is_passed_over_with_a_warning(analysed):
+    for file in saved(analysed)[1].path.iterdir():
+        file.write_bytes(b"nonsense")
+    with pytest.warns(UserWarning, match=r"passed over: .*npz is damaged"):
+        assert [each.name for each in saved(analysed)] == ["GrokkingPhases"]
+
+
+def test_a_folder_is_known_by_those_of_its_files_that_can_be_read(analysed):
+    (saved(analysed)[1].path / "0.npz").write_bytes(b"nonsense")
+    assert [each.name for each in saved(analysed)] == ["GrokkingPhases", "FourierSpectrum"]
+
+
 def test_a_damaged_result_counts_as_absent(analysed):
     path = saved(analysed)[1].path / "10.npz"
     header = read_header(path)
     path.write_bytes(b"nonsense")
-    assert not is_current(path, header)
+    assert not is_current(path, FourierSpectrum, header)
 
 
 def test_a_result_of_another_version_of_the_class_is_refused(tmp_path, analysed):
