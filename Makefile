@@ -31,7 +31,7 @@ LOWEST := $(wildcard tests/interp/test_cli.py tests/interp/test_analyze.py tests
 
 .venv-lowest/.installed: pyproject.toml constraints-lowest.txt
 	$(PYTHON) -m venv .venv-lowest
-	.venv-lowest/bin/pip install --quiet --constraint constraints-lowest.txt --editable '.[dev]'
+	.venv-lowest/bin/pip install --quiet --constraint constraints-lowest.txt --editable '.[test]'
 	@touch $@
 
 install: .venv/.installed  ## make .venv and install the project
@@ -68,5 +68,5 @@ constraints: .venv/.dev  ## the newest versions, and the lowest that pyproject.t
 	$(BIN)/pip install --quiet uv
 	$(BIN)/uv pip compile --quiet --upgrade --universal --all-extras --no-annotate \
 		--custom-compile-command 'make constraints' pyproject.toml --output-file constraints.txt
-	$(BIN)/uv pip compile --quiet --upgrade --resolution lowest-direct --extra dev --no-annotate --python-version 3.11 \
+	$(BIN)/uv pip compile --quiet --upgrade --resolution lowest-direct --extra test --no-annotate --python-version 3.11 \
 		--custom-compile-command 'make constraints' pyproject.toml --output-file constraints-lowest.txt

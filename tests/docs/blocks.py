@@ -76,6 +76,11 @@ def _read(page: str, text: str) -> Iterator[Block]:
             markers = {}
 
 
+def needed_by(root: Path, page: str) -> list[str]:
+    """The pages whose runs a page needs."""
+    return sorted({b.markers["needs"] for b in blocks(root, page) if "needs" in b.markers})
+
+
 def with_lines(file: str, added: str) -> str:
     """The file with the lines of `added` that it lacks, each after the line before it there."""
     lines = file.splitlines()

@@ -10,8 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from _pytest.mark import ParameterSet
 
-from tests.docs.blocks import Block, blocks, pages, same_figures, with_lines
+from tests.docs.blocks import Block, blocks, needed_by, pages, same_figures, with_lines
 
 ROOT = Path(__file__).parents[2]
 BLOCKS = [block for page in pages(ROOT) for block in blocks(ROOT, page)]
@@ -43,7 +44,7 @@ def pasted(tmp_path_factory: pytest.TempPathFactory) -> Paste:
         if page in done:
             return done[page]
         place = copy_of_the_project(tmp_path_factory.mktemp("copy"))
-        for needed in {b.markers["needs"] for b in blocks(ROOT, page) if "needs" in b.markers}:
+        for needed in needed_by(ROOT, page):
             shutil.copytree(paste(needed) / "runs", place / "runs", dirs_exist_ok=True)
         # The copy comes before the project that is installed in the environment.
         environment = os.environ | {"PYTHONPATH": str(place), "OMP_NUM_THREADS": "1"}
@@ -56,13 +57,21 @@ def pasted(tmp_path_factory: pytest.TempPathFactory) -> Paste:
     return paste
 
 
+def beside_what_it_needs(page: str) -> ParameterSet:
+    """A page, to be pasted by the process that pastes what it needs."""
+    group = [page, *needed_by(ROOT, page)][-1]
+    return pytest.param(page, marks=pytest.mark.xdist_group(group))
+
+
 def test_readme_works_as_pasted(pasted):
     place = pasted("README.md")
     assert (place / "report" / "runs" / "modular-addition-s1.html").is_file()
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", [page for page in PASTED if page != "README.md"])
+@pytest.mark.parametrize(
+    "page", [beside_what_it_needs(page) for page in PASTED if page != "README.md"]
+)
 def test_a_page_works_as_pasted(pasted, page):
     pasted(page)
 
