@@ -1,27 +1,37 @@
 # Everything runs in .venv, which the first command that needs it makes.
-PYTHON ?= $(shell for p in python3 python3.12 python3.11; do \
-	$$p -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' 2>/dev/null && echo $$p && break; done)
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
+# Versions that are known to work together.
+INSTALL := $(BIN)/pip install --quiet --constraint constraints.txt --editable
 # A process a core, each with whole files.
 PYTEST := $(BIN)/pytest -n auto --dist loadfile
+# What the lowest versions are tried with: commands, results and reports.
+LOWEST := $(wildcard tests/interp/test_cli.py tests/interp/test_analyze.py tests/interp/test_results*.py \
+	tests/interp/test_report*.py tests/interp/test_sweep_results.py)
 
-.PHONY: install demo test check docs fixtures bench
+.PHONY: install demo test lint check docs fixtures bench lowest constraints
 .DEFAULT_GOAL := install
 
 .venv/bin/python:
-	@test -n "$(PYTHON)" || { echo "No Python 3.11 or 3.12 found: install one, or name it with 'make PYTHON=/path/to/python3.12'."; exit 2; }
+	@test -n "$(PYTHON)" || { echo "No Python 3.11 to 3.14 found: install one, or name it with 'make PYTHON=/path/to/python3.14'."; exit 2; }
 	$(PYTHON) -m venv .venv
 
-.venv/.installed: pyproject.toml | .venv/bin/python
-	$(BIN)/pip install --quiet --editable .
+.venv/.installed: pyproject.toml constraints.txt | .venv/bin/python
+	$(INSTALL) .
 	@touch $@
 
-.venv/.dev: pyproject.toml | .venv/bin/python
-	$(BIN)/pip install --quiet --editable '.[dev]'
+.venv/.dev: pyproject.toml constraints.txt | .venv/bin/python
+	$(INSTALL) '.[dev]'
 	@touch $@ .venv/.installed
 
-.venv/.docs: pyproject.toml | .venv/.dev
-	$(BIN)/pip install --quiet --editable '.[dev,docs]'
+.venv/.docs: pyproject.toml constraints.txt | .venv/.dev
+	$(INSTALL) '.[dev,docs]'
+	@touch $@
+
+.venv-lowest/.installed: pyproject.toml constraints-lowest.txt
+	$(PYTHON) -m venv .venv-lowest
+	.venv-lowest/bin/pip install --quiet --constraint constraints-lowest.txt --editable '.[test]'
 	@touch $@
 
 install: .venv/.installed  ## make .venv and install the project
@@ -32,12 +42,13 @@ demo: .venv/.installed  ## train on a+b mod 53 until it groks, analyse, write a 
 test: .venv/.dev  ## the tests, without the long trainings
 	$(PYTEST)
 
-check: .venv/.dev  ## format, lint, layers, types, tests
+lint: .venv/.dev  ## format, lint, layers, types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/lint-imports
 	$(BIN)/pyright
-	$(PYTEST)
+
+check: lint test  ## all of it
 
 docs: .venv/.docs  ## the site, into site/
 	$(BIN)/mkdocs build --strict
@@ -47,3 +58,15 @@ fixtures: .venv/.installed  ## train the fixture run again
 
 bench: .venv/.dev  ## ratios against plain code, one thread
 	$(BIN)/python -m tests.bench
+
+# Old libraries warn about new ones that they stand on; that is no fault of ours.
+lowest: .venv-lowest/.installed  ## the demo and some tests at the lowest versions; Python 3.11
+	cd "$$(mktemp -d)" && $(CURDIR)/.venv-lowest/bin/interp demo
+	.venv-lowest/bin/pytest -n auto --dist loadfile --override-ini filterwarnings=default $(LOWEST)
+
+constraints: .venv/.dev  ## the newest versions, and the lowest that pyproject.toml allows; then run make check lowest
+	$(BIN)/pip install --quiet uv
+	$(BIN)/uv pip compile --quiet --upgrade --universal --all-extras --no-annotate \
+		--custom-compile-command 'make constraints' pyproject.toml --output-file constraints.txt
+	$(BIN)/uv pip compile --quiet --upgrade --resolution lowest-direct --extra test --no-annotate --python-version 3.11 \
+		--custom-compile-command 'make constraints' pyproject.toml --output-file constraints-lowest.txt

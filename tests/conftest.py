@@ -1,5 +1,6 @@
-"""Shape checks on every annotation, one thread, and the fixtures that several files share."""
+"""Shape checks on every annotation, one thread if not told, and fixtures that files share."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -32,7 +33,7 @@ from tests.planted import (  # noqa: E402
 )
 from tests.sweeps import tiny_sweep, train_members  # noqa: E402
 
-torch.set_num_threads(1)
+torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))  # one, unless asked
 settings.register_profile("untimed", deadline=None)  # a busy machine is not a wrong answer
 settings.load_profile("untimed")
 
