@@ -194,12 +194,19 @@ def reference_step(cls: type[Result], steps: Sequence[int]) -> int | None:
     return {"first": steps[0], "last": steps[-1], None: None}[cls.reference]
 
 
-def trace(series: Series, cls: type[Result], **options: Any) -> pd.DataFrame:
+def trace(series: Series, cls: type[Finding], **options: Any) -> pd.DataFrame:
     """An analysis' scalars at every step of a series, measured in memory.
 
     Returns:
         One row a step: `step`, then the summary's columns.
+
+    Raises:
+        ValueError: The analysis is not one of single steps.
     """
+    if not issubclass(cls, Result):
+        raise ValueError(
+            f"{cls.__name__} describes more than one step: call {cls.__name__}.measure itself"
+        )
     examples = series.examples(cls.splits[0], cls.count)
     against, reference = reference_step(cls, series.steps), None
     if against is not None:
