@@ -210,7 +210,7 @@ def of_steps(cls: object) -> type[Result]:
     return cls
 
 
-def trace(series: Series, cls: type[Result], **options: Any) -> pd.DataFrame:
+def trace(series: Series, cls: type[Finding], **options: Any) -> pd.DataFrame:
     """An analysis' scalars at every step of a series, measured in memory.
 
     Returns:

@@ -59,10 +59,14 @@ def sentences_only(examples: Examples) -> Examples:
     words = examples.words and tuple(
         row[:length] for row, length in zip(examples.words, lengths.tolist(), strict=True)
     )
+    # What is answered after the sentence (at its end sign) is cut off with it.
+    is_kept = torch.arange(longest) < lengths[:, None]
+    is_kept = is_kept.to(examples.scored.device)
+    targets, scored = examples.targets[:, :longest], examples.scored[:, :longest]
     return replace(
         examples,
-        targets=examples.targets[:, :longest],
-        scored=examples.scored[:, :longest],
+        targets=targets * is_kept,
+        scored=scored & is_kept,
         tokens=None if examples.tokens is None else examples.tokens[:, :longest],
         inputs=None if examples.inputs is None else examples.inputs[:, :longest],
         lengths=lengths.to(examples.model_inputs.device),

@@ -7,7 +7,18 @@ needs no live model (weights by name, examples, losses) never pays for its impor
 from hooks.edit import Edit
 from hooks.examples import Examples
 from hooks.models import ModelConfig, Sizes, build
+from hooks.patching import patched, replaced_by
 from hooks.series import Series
 from hooks.snapshot import Snapshot
 
-__all__ = ["Edit", "Examples", "ModelConfig", "Series", "Sizes", "Snapshot", "build"]
+__all__ = [
+    "Edit",
+    "Examples",
+    "ModelConfig",
+    "Series",
+    "Sizes",
+    "Snapshot",
+    "build",
+    "patched",
+    "replaced_by",
+]

@@ -3,6 +3,9 @@
 An `Edit` is a value: parameters replaced, hooks added. `edited` applies edits to a live model and
 takes every one back, also when the body raises. Parts are removed by zeroing what they add to the
 residual stream: a head its `z`, a neuron its activation.
+
+A model runs in batches that a hook cannot see. A hook that needs to know which examples it is
+given (to take their activations from elsewhere) goes under `row_hooks`.
 """
 
 import difflib
@@ -12,12 +15,26 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from jaxtyping import Float, Shaped
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 from hooks.models.base import HookedModel
 
 Hook = Callable[..., Any]
+
+
+@dataclass(eq=False)
+class Pass:
+    """What a live model is being run on now.
+
+    Attributes:
+        rows: The examples of the batch, by number; None where nobody says.
+        is_trial: Whether the pass only asks what fires and how large it is: hooks of edits then
+            stay out of it.
+    """
+
+    rows: Int[Tensor, " row"] | None = None
+    is_trial: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,11 +43,23 @@ class Edit:
 
     Attributes:
         parameters: By name, a function from the parameter to what replaces it.
-        hooks: By hook name, a function `(activation, hook)` that returns what replaces it.
+        hooks: By hook name, a function `(activation, hook)` that returns what replaces it. It is
+            given some examples at a time, and not told which.
+        row_hooks: By hook name, a function `(activation, hook, rows)`: row i of the activation
+            belongs to example `rows[i]` of the snapshot. At one hook point they come after
+            `hooks`, and later edits after earlier ones.
+        n_examples: How many examples a snapshot must have to be edited so; any where left out.
     """
 
     parameters: Mapping[str, Callable[[Tensor], Tensor]] = field(default_factory=dict)
     hooks: Mapping[str, Hook] = field(default_factory=dict)
+    row_hooks: Mapping[str, Hook] = field(default_factory=dict)
+    n_examples: int | None = None
+
+    @property
+    def hook_names(self) -> tuple[str, ...]:
+        """The hook points that it changes something at."""
+        return tuple(dict.fromkeys([*self.hooks, *self.row_hooks]))
 
 
 def without_heads(layer: int, heads: Collection[int]) -> Edit:
@@ -78,24 +107,36 @@ def masked_weights(masks: Mapping[str, Shaped[Tensor, "..."]]) -> Edit:
 
 
 @contextmanager
-def edited(model: HookedModel, edits: Sequence[Edit]) -> Iterator[None]:
+def edited(
+    model: HookedModel, edits: Sequence[Edit], running: Pass | None = None
+) -> Iterator[None]:
     """Applies edits to a live model, in order, and restores it bit for bit on leaving.
+
+    Edited parameters hold other memory meanwhile, so that the model's own is never written to.
+
+    Args:
+        model: A live model.
+        edits: What to change.
+        running: What it will be run on, kept up to date by whoever runs it. Left out, nobody says
+            so, and row hooks are refused when they fire.
 
     Raises:
         ValueError: An edit names a parameter or hook point the model does not have, gives a
             parameter another shape, or removes a head or neuron beyond its last.
     """
     for edit in edits:
-        check_names(edit.hooks, model.hook_dict, "hook point")
+        check_names(edit.hook_names, model.hook_dict, "hook point")
         check_names(edit.parameters, dict(model.named_parameters()), "parameter")
+    running = running or Pass()
     parameters = dict(model.named_parameters())
-    touched = {name for edit in edits for name in edit.parameters}
-    saved = {name: parameters[name].detach().clone() for name in touched}
+    own = {name: parameters[name].data for edit in edits for name in edit.parameters}
     with ExitStack() as stack:
-        stack.callback(_write, parameters, saved)
+        stack.callback(_point, parameters, own)
         for edit in edits:
-            _write(parameters, replaced(parameters, edit))
-            stack.enter_context(model.hooks(fwd_hooks=list(edit.hooks.items())))
+            _point(parameters, _laid_out(parameters, replaced(parameters, edit)))
+            hooks = [(name, _plain(hook, running)) for name, hook in edit.hooks.items()]
+            hooks += [(name, _by_row(hook, running)) for name, hook in edit.row_hooks.items()]
+            stack.enter_context(model.hooks(fwd_hooks=hooks))
         yield
 
 
@@ -136,7 +177,39 @@ def _zeroing(indices: Collection[int], axis: int) -> Hook:
     return zero
 
 
-def _write(parameters: Mapping[str, Tensor], values: Mapping[str, Tensor]) -> None:
+def _plain(function: Hook, running: Pass) -> Hook:
+    def run(activation: Tensor, hook: Any) -> Any:
+        return None if running.is_trial else function(activation, hook=hook)
+
+    return run
+
+
+def _by_row(function: Hook, running: Pass) -> Hook:
+    def run(activation: Tensor, hook: Any) -> Any:
+        if running.is_trial:
+            return None
+        if running.rows is None:
+            raise ValueError(
+                f"{hook.name}: a row hook does not know which examples it is given: run the model "
+                "within `with snapshot.seeing(rows):`, or ask the snapshot for logits or a cache"
+            )
+        if len(running.rows) != len(activation):
+            raise ValueError(
+                f"{hook.name}: the model was run on {len(activation)} examples, within "
+                f"seeing(rows) of {len(running.rows)}: give the rows of the batch"
+            )
+        return function(activation, hook, running.rows)
+
+    return run
+
+
+def _laid_out(parameters: Mapping[str, Tensor], values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Copies of new values in their parameters' dtype, device and memory layout."""
     with torch.no_grad():
-        for name, value in values.items():
-            parameters[name].copy_(value)
+        return {name: torch.empty_like(parameters[name]).copy_(v) for name, v in values.items()}
+
+
+def _point(parameters: Mapping[str, Tensor], values: Mapping[str, Tensor]) -> None:
+    """Has parameters hold other memory; unlike writing, that leaves their version as it is."""
+    for name, value in values.items():
+        parameters[name].data = value

@@ -1,6 +1,7 @@
 """What a model is run on, and the truth about it."""
 
 from collections.abc import Mapping
+from copy import copy
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -16,7 +17,9 @@ class Examples:
     """Examples to look at a model with, and everything true of them.
 
     Made by a task, so that the truth travels with the data. One of `tokens` and `inputs` is
-    given.
+    given. What contradicts itself is refused when they are made: lengths beyond the positions,
+    answers scored in the padding, labels of other counts, trees that skip a position. Padding
+    stands on the right; on the left it is not offered, since positions are counted from 0.
 
     Attributes:
         targets: The right answer at each scored position; 0 elsewhere. Of all positions, or of
@@ -26,7 +29,7 @@ class Examples:
         inputs: Real-valued inputs instead of tokens.
         lengths: Number of real positions of each example; all of them where left out.
         labels: By name, one value an example or one a position (`a`, `depth`, `train`).
-        trees: Gold parses: nested pairs of token positions.
+        trees: Gold parses: nested tuples of token positions, which follow on one another.
         constants: Facts about the task (`p`, `operation`, `chance`, class names).
         words: Each example's positions for people to read.
     """
@@ -44,6 +47,11 @@ class Examples:
     def __post_init__(self) -> None:
         if (self.tokens is None) == (self.inputs is None):
             raise ValueError("Examples take tokens or inputs: give one of the two")
+        self._check_counts()
+        self._check_numbers()
+        self._check_lengths()
+        for row, tree in enumerate(self.trees or ()):
+            _check_tree(tree, row, self._length(row))
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -87,6 +95,22 @@ class Examples:
             self, targets=self.targets[:, -n_answers:], scored=self.scored[:, -n_answers:]
         )
 
+    def check_sizes(self, d_vocab: int | None, d_vocab_out: int | None) -> None:
+        """Refuses tokens and targets that a model of these sizes does not have.
+
+        Args:
+            d_vocab: Tokens it reads; None where it reads none, or does not say.
+            d_vocab_out: Classes it answers with.
+
+        Raises:
+            ValueError: A token or a scored target is beyond the last.
+        """
+        if self.tokens is not None and d_vocab is not None:
+            _check_ids("tokens", self.tokens, d_vocab)
+        outputs = self.constants.get("outputs", d_vocab_out)
+        if not self.targets.is_floating_point() and outputs is not None:
+            _check_ids("targets", self.targets[self.scored], outputs)
+
     def head(self, count: int) -> "Examples":
         """The first `count` examples."""
         return self.at(torch.arange(min(count, len(self))))
@@ -100,14 +124,108 @@ class Examples:
 
     def at(self, rows: Int[Tensor, " row"]) -> "Examples":
         """The examples of these numbers, in this order."""
-        return Examples(
-            targets=self.targets[rows],
-            scored=self.scored[rows],
-            tokens=None if self.tokens is None else self.tokens[rows],
-            inputs=None if self.inputs is None else self.inputs[rows],
-            lengths=None if self.lengths is None else self.lengths[rows],
-            labels={name: values[rows] for name, values in self.labels.items()},
-            trees=None if self.trees is None else tuple(self.trees[row] for row in rows.tolist()),
-            constants=self.constants,
-            words=None if self.words is None else tuple(self.words[row] for row in rows.tolist()),
+        found = copy(self)  # parts of what was checked need no check
+        for name in ("targets", "scored", "tokens", "inputs", "lengths"):
+            values = getattr(self, name)
+            object.__setattr__(found, name, None if values is None else values[rows])
+        labels = {name: values[rows] for name, values in self.labels.items()}
+        object.__setattr__(found, "labels", labels)
+        for name in ("trees", "words"):
+            values = getattr(self, name)
+            some = None if values is None else tuple(values[row] for row in rows.tolist())
+            object.__setattr__(found, name, some)
+        return found
+
+    def _length(self, row: int) -> int:
+        return self.model_inputs.shape[1] if self.lengths is None else int(self.lengths[row])
+
+    def _check_counts(self) -> None:
+        """Refuses parts that are not of the same examples and positions."""
+        count, n_pos = self.model_inputs.shape[:2]
+        if self.scored.shape != self.targets.shape[:2] or self.targets.ndim != 2:
+            raise ValueError(
+                f"scored is {list(self.scored.shape)} and targets {list(self.targets.shape)}: give "
+                "both as [example, answer]"
+            )
+        if self.scored.dtype != torch.bool:
+            raise ValueError(f"scored holds {self.scored.dtype}: give True where an answer counts")
+        if self.targets.shape[1] > n_pos:
+            raise ValueError(
+                f"targets and scored have {self.targets.shape[1]} positions, the examples {n_pos}"
+            )
+        others = {"targets": self.targets, "lengths": self.lengths}
+        others |= {"trees": self.trees or None, "words": self.words}
+        others |= {f"labels {name!r}": values for name, values in self.labels.items()}
+        for name, values in others.items():
+            if values is not None and len(values) != count:
+                raise ValueError(f"{name} has {len(values)} entries, there are {count} examples")
+
+    def _check_numbers(self) -> None:
+        """Refuses ids below 0, and numbers that are none."""
+        if self.tokens is not None:
+            _check_ids("tokens", self.tokens, None)
+        elif not self.model_inputs.isfinite().all():
+            raise ValueError("inputs hold NaN or infinity: leave such examples out")
+        counting = self.targets[self.scored]
+        if not counting.is_floating_point():
+            _check_ids("targets", counting, None)
+        elif not counting.isfinite().all():
+            raise ValueError("targets hold NaN or infinity where scored")
+        if not len(counting) and bool((self.targets != 0).any()):
+            raise ValueError(
+                "targets hold answers and scored is False everywhere, so that none of them "
+                "counts: mark them in scored, or give targets of 0"
+            )
+
+    def _check_lengths(self) -> None:
+        """Refuses lengths that are none, and answers in the padding."""
+        if self.lengths is None:
+            return
+        n_pos = self.model_inputs.shape[1]
+        wrong = (self.lengths < 1) | (self.lengths > n_pos)
+        if bool(wrong.any()):
+            row = int(wrong.int().argmax())
+            raise ValueError(
+                f"lengths[{row}] is {int(self.lengths[row])}: give 1 to {n_pos}, the positions"
+            )
+        beyond = (self.scored & ~self.visible[:, -self.scored.shape[1] :]).any(1)
+        if bool(beyond.any()):
+            row = int(beyond.int().argmax())
+            raise ValueError(
+                f"example {row} has {int(self.lengths[row])} real positions (lengths) and is "
+                "scored after them: positions are padded on the right here; move padding that is "
+                "on the left behind the real positions"
+            )
+
+
+def _check_ids(name: str, ids: Tensor, count: int | None) -> None:
+    """Refuses ids that are no whole numbers from 0 up, or not below a count."""
+    if ids.is_floating_point():
+        raise ValueError(f"{name} hold {ids.dtype}: give whole numbers")
+    if not ids.numel():
+        return
+    low, high = (int(end) for end in ids.long().aminmax())
+    if low < 0 or (count is not None and high >= count):
+        wanted = "0 and up" if count is None else f"0 to {count - 1}, as the model has"
+        raise ValueError(f"{name} hold {low if low < 0 else high}: ids are {wanted}")
+
+
+def _check_tree(tree: Tree, row: int, length: int) -> None:
+    """Refuses a tree that does not span its sentence: one position after the other."""
+    leaves, left = [], [tree]
+    while left:
+        node = left.pop()
+        if isinstance(node, tuple | list):
+            left.extend(reversed(node))
+        else:
+            leaves.append(node)
+    first = leaves[0] if leaves else None
+    if not isinstance(first, int) or leaves != list(range(first, first + len(leaves))):
+        raise ValueError(
+            f"trees[{row}] has the leaves {leaves[:8]}: a tree spans its sentence, each leaf the "
+            "position after the one before"
+        )
+    if first < 0 or leaves[-1] >= length:
+        raise ValueError(
+            f"trees[{row}] spans the positions {first} to {leaves[-1]}, the example has {length}"
         )

@@ -24,8 +24,9 @@ def first_not_finite(snapshot: Snapshot) -> str:
 
     hooks = [(name, look) for name in snapshot.live.model.hook_dict]
     with snapshot.running() as model, torch.no_grad(), model.hooks(fwd_hooks=hooks):
-        for batch in snapshot._batches():
-            logits = model(batch)
+        for rows, batch in snapshot._batches():
+            with snapshot.seeing(rows):
+                logits = model(batch)
             if not found and not logits.isfinite().all():
                 found.append("logits")
             if found:

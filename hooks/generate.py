@@ -35,8 +35,14 @@ def greedy(
         stop: The token that ends what is said; it is left out of it.
 
     Raises:
-        ValueError: A prompt is empty or longer than the model's `n_ctx`.
+        ValueError: A prompt is empty or longer than the model's `n_ctx`, or the snapshot's edits go
+            by the rows of its examples.
     """
+    if any(edit.row_hooks for edit in snapshot.edits):
+        raise ValueError(
+            "this snapshot's edits go by the rows of its examples, and prompts are others: decode "
+            "with edits that have no row hooks"
+        )
     n_ctx = snapshot.live.model.cfg.n_ctx
     if len(lengths) and not 1 <= int(lengths.min()) <= int(lengths.max()) <= n_ctx:
         raise ValueError(
@@ -46,7 +52,7 @@ def greedy(
     said: list[list[int]] = [[] for _ in range(len(prompts))]
     with snapshot.running() as model, torch.no_grad():
         device = next(iter(parameters_of(model).values())).device
-        keeps_keys = not any(edit.hooks for edit in snapshot.edits)
+        keeps_keys = not any(edit.hook_names for edit in snapshot.edits)
         for rows, length in _groups(lengths):
             start = prompts[rows, :length].to(device)
             past = past_keys(model, len(rows), device) if keeps_keys else None

@@ -44,7 +44,11 @@ def logit_gradients(
     size = max(1, TOKENS_PER_BATCH // inputs.shape[1])
     pairs = zip(rows.split(size), classes.split(size), strict=True)
     with snapshot.running() as model, torch.enable_grad():
-        parts = [_gradients(model, inputs[r], (positions[r], c), hook_name) for r, c in pairs]
+        parts = []
+        for some, chosen in pairs:
+            with snapshot.seeing(some):
+                places = (positions[some], chosen)
+                parts.append(_gradients(model, inputs[some], places, hook_name))
     return torch.cat(parts)
 
 

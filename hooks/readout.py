@@ -25,9 +25,14 @@ def neuron_readout(snapshot: Snapshot) -> Readout:
     Returns:
         A function of a mask, True where a neuron is kept; answers are in the order of
         `examples.scored`, row by row.
+
+    Raises:
+        ValueError: The last block adds its neurons to no residual stream of its own, or an edit
+            changes what comes after them.
     """
     n_layers, scored = snapshot.config.n_layers, snapshot.examples.scored
     last = f"blocks.{n_layers - 1}"
+    _check(snapshot, last)
     if f"{last}.hook_resid_mid" not in snapshot.live.model.hook_dict:
         return _without_residual(snapshot)
     names = [f"{last}.hook_resid_mid", f"{last}.mlp.hook_post"]
@@ -42,6 +47,24 @@ def neuron_readout(snapshot: Snapshot) -> Readout:
             return model(stream, start_at_layer=n_layers)[:, 0].cpu()
 
     return logits
+
+
+def _check(snapshot: Snapshot, last: str) -> None:
+    """Refuses what the shortcut would pass over without a word."""
+    kind = snapshot.config.kind
+    if kind in ("post_norm", "neox"):
+        raise ValueError(
+            f"a model of kind {kind} does not read logits off what its last neurons add to the "
+            "stream before them: take a model of kind token"
+        )
+    after = ("ln_final.", "unembed.", "hook_logits", f"{last}.hook_mlp_out", f"{last}.hook_resid_p")
+    for edit in snapshot.edits:
+        for name in edit.hook_names:
+            if name.startswith(after) and not name.endswith("hook_resid_pre"):
+                raise ValueError(
+                    f"an edit at {name} comes after the last neurons, where this shortcut does not "
+                    "run the model: leave it out"
+                )
 
 
 def _without_residual(snapshot: Snapshot) -> Readout:

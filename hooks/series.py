@@ -10,9 +10,14 @@ import torch
 from torch import Tensor
 
 from hooks.examples import Examples
-from hooks.models import HookedModel, ModelConfig, Sizes, config_of, move, restore
-from hooks.snapshot import Live, Snapshot
+from hooks.live import Live, check_live
+from hooks.models import HookedModel, ModelConfig, Sizes, config_of, move, parameters_of, restore
+from hooks.models.states import check_prefixes, check_tensor
+from hooks.snapshot import Snapshot
 from hooks.weights import weight
+
+FEW = 4  # examples on which a live model and the one rebuilt from its config are compared
+SAME = 1e-3  # of the largest logit; rounding on any device stays below
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,18 +62,26 @@ class Series:
                 buffers in it are passed over.
             examples: What snapshots of this series are looked at with. Where an analysis takes
                 fewer, they are drawn at random, by seed 0 unless another is given.
+
+        Raises:
+            ValueError: As `Snapshot.of`, or a model made of the config that was read off this one
+                gives other logits with the same weights.
+            TypeError: It is no model with hook points.
         """
-        cfg = model.cfg
+        check_live(model)
+        cfg, config = model.cfg, config_of(model)
+        sizes = Sizes(
+            d_vocab=cfg.d_vocab,
+            d_in=getattr(cfg, "d_in", None),
+            d_vocab_out=cfg.d_vocab_out,
+            n_ctx=cfg.n_ctx,
+        )
+        _check_rebuilt(Live(model, config), sizes, examples.head(FEW))
         buffers = dict(torch.nn.Module.named_buffers(model))  # pyright: ignore[reportArgumentType]  # the protocol's models are modules
         return cls(
             steps=tuple(sorted(checkpoints)),
-            config=config_of(model),
-            sizes=Sizes(
-                d_vocab=cfg.d_vocab,
-                d_in=getattr(cfg, "d_in", None),
-                d_vocab_out=cfg.d_vocab_out,
-                n_ctx=cfg.n_ctx,
-            ),
+            config=config,
+            sizes=sizes,
             parameters=lambda step: _without(checkpoints[step], buffers),
             make_examples=lambda split, count, seed: (
                 examples if count is None else examples.drawn(count, seed or 0)
@@ -128,8 +141,8 @@ class Series:
         parameters = self.parameters(step)
         try:
             model = restore(self.config, self.sizes, parameters)
-        except ValueError as error:
-            raise ValueError(f"checkpoint of step {step}: {error}") from None
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"checkpoint of step {step}: {error}") from None
         if self.device is not None:
             move(model, self.device)
         return Snapshot(Live(model, self.config), examples, step)
@@ -160,18 +173,48 @@ def _without(
     return {name: value for name, value in parameters.items() if name not in buffers}
 
 
+def _check_rebuilt(live: Live, sizes: Sizes, examples: Examples) -> None:
+    """Refuses a model that computes something else than its config says, such as a subclass."""
+    parameters = parameters_of(live.model)
+    if any(value.is_meta for value in parameters.values()):
+        return  # nothing to compare; its config has been checked
+    again = Live(restore(live.config, sizes, parameters), live.config)
+    own, rebuilt = (Snapshot(each, examples).logits().cpu() for each in (live, again))
+    if not torch.allclose(own, rebuilt, rtol=0, atol=SAME * _largest(own), equal_nan=True):
+        raise ValueError(
+            f"a model made of this one's config and weights gives logits that differ by "
+            f"{float((own - rebuilt).abs().max()):.3g}: its code does something that its config "
+            "does not say; use Snapshot.of for each of its checkpoints"
+        )
+
+
+def _largest(logits: Tensor) -> float:
+    return float(logits.nan_to_num(0, 0, 0).abs().max()) if logits.numel() else 0.0
+
+
+def _check_of_step(step: int, name: str, value: Any) -> None:
+    try:
+        check_tensor(name, value)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"checkpoint of step {step}: {error}") from None
+
+
 class _Stacked(Mapping[str, Tensor]):
     """Parameters by name with the steps stacked first, read one name at a time."""
 
     def __init__(self, series: Series) -> None:
         self._series = series
         self._first = series.parameters(series.steps[0])
+        check_prefixes(self._first)
 
     def __getitem__(self, name: str) -> Tensor:
-        first = self._first[name]
-        stacked = first.new_empty(len(self._series.steps), *first.shape)
-        for place, step in zip(stacked, self._series.steps, strict=True):
+        steps, first = self._series.steps, self._first[name]
+        _check_of_step(steps[0], name, first)
+        stacked = first.new_empty(len(steps), *first.shape)
+        for place, step in zip(stacked, steps, strict=True):
             value = self._series.parameters(step).get(name)
+            if value is not None:
+                _check_of_step(step, name, value)
             if value is None or value.shape != first.shape:
                 came = "is missing" if value is None else f"has shape {list(value.shape)}"
                 raise ValueError(

@@ -1,29 +1,22 @@
 """A model at one step of its training, and the examples to look at it with."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
-from hooks.edit import Edit, check_names, edited, replaced
+from hooks.edit import Edit, check_names, replaced
 from hooks.examples import Examples
+from hooks.live import Live, check_live
+from hooks.memory import Memory
 from hooks.models import HookedModel, ModelConfig, agreed_config, parameters_of
 from hooks.weights import has_weight, weight
 
 TOKENS_PER_BATCH = 8192  # larger batches leave the processor's cache and gain nothing
-
-
-@dataclass(eq=False)
-class Live:
-    """A live model, its config, and the snapshot that is running it now."""
-
-    model: HookedModel
-    config: ModelConfig
-    user: "Snapshot | None" = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +25,9 @@ class Snapshot:
 
     Compared by identity. Logits and activations are computed when first asked for, in batches,
     without gradients, and then remembered. Wherever the model is, they and weights are on the CPU.
+    A model that is trained on, or gets hooks, is no longer the one a snapshot was made of, and the
+    snapshot then answers nothing (`hooks.live` says what is noticed); what a caller writes into
+    tensors it was handed is computed again.
 
     Attributes:
         live: The model; only `running` hands it out.
@@ -46,12 +42,21 @@ class Snapshot:
     step: int | None = None
     edits: tuple[Edit, ...] = field(default=(), repr=False)
     memory_limit: int = 2 * 1024**3
-    _memory: dict[str, Tensor] = field(default_factory=dict, repr=False)
+    _memory: Memory = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        n_answers = getattr(self.live.model.cfg, "n_answers", None)
+        cfg = self.live.model.cfg
+        n_answers = getattr(cfg, "n_answers", None)
         if n_answers is not None:
             object.__setattr__(self, "examples", self.examples.answered(n_answers))
+        self.examples.check_sizes(getattr(cfg, "d_vocab", None), getattr(cfg, "d_vocab_out", None))
+        for edit in self.edits:
+            if edit.n_examples not in (None, len(self.examples)):
+                raise ValueError(
+                    f"an edit was made for {edit.n_examples} examples, this snapshot has "
+                    f"{len(self.examples)}: make it from a snapshot of the same number"
+                )
+        object.__setattr__(self, "_memory", Memory(self.examples.model_inputs))
 
     @classmethod
     def of(
@@ -64,12 +69,22 @@ class Snapshot:
     ) -> "Snapshot":
         """A snapshot of any HookedTransformer. The model is held, not copied.
 
+        A model whose options our configs cannot say is refused, though it would run: weight views
+        and analyses rest on its config.
+
         Args:
             model: A live model.
             examples: What it is run on.
             step: Updates it has had. Only at step 0 is a model its own untrained control.
             config: Its config; read off the model where left out.
+
+        Raises:
+            ValueError: The model is wrapped, in half precision or carries hooks; it computes what
+                no config here says, or another config than the one given; or tokens or targets
+                are none of its own.
+            TypeError: It is no model with hook points.
         """
+        check_live(model)
         return cls(Live(model, agreed_config(model, config)), examples, step)
 
     @property
@@ -84,11 +99,20 @@ class Snapshot:
 
     def edited(self, *edits: Edit) -> "Snapshot":
         """The same model and examples with further edits, and nothing remembered."""
-        return replace(self, edits=(*self.edits, *edits), _memory={})
+        return replace(self, edits=(*self.edits, *edits))
 
     def on(self, examples: Examples) -> "Snapshot":
-        """The same model and edits on other examples, and nothing remembered."""
-        return replace(self, examples=examples, _memory={})
+        """The same model and edits on other examples, and nothing remembered.
+
+        Raises:
+            ValueError: An edit has row hooks, which know the rows of these examples only.
+        """
+        if examples is not self.examples and any(edit.row_hooks for edit in self.edits):
+            raise ValueError(
+                "this snapshot's edits go by the rows of its examples, and these are others: take "
+                "the unedited snapshot on them, then edit it"
+            )
+        return replace(self, examples=examples)
 
     @contextmanager
     def running(self) -> Iterator[HookedModel]:
@@ -98,61 +122,71 @@ class Snapshot:
         would see these edits.
 
         Raises:
-            ValueError: Another snapshot of the same model is running, or an edit does not fit.
+            ValueError: Another snapshot of the same model is running, the model was changed or
+                carries hooks, or an edit does not fit or never fires.
         """
-        live = self.live
-        if live.user is self:
-            yield live.model
+        if self.live.user is self:
+            yield self.live.model
             return
-        self._check_free()
-        was_training = live.model.training
-        live.model.train(False)
-        live.user = self
-        try:
-            with edited(live.model, self.edits):
-                yield live.model
-        finally:
-            live.user = None
-            live.model.train(was_training)
+        with self.live.lent(self, self.edits):
+            self._check_edits()
+            yield self.live.model
+
+    def seeing(self, rows: Int[Tensor, " row"]) -> AbstractContextManager[None]:
+        """Says which examples the model is run on within, to edits that go by rows.
+
+        For whoever runs the model by hand: `with snapshot.running() as model,
+        snapshot.seeing(rows): model(inputs[rows])`.
+        """
+        return self.live.seeing(rows)
 
     def logits(self) -> Float[Tensor, "batch pos d_vocab_out"]:
         """Logits at every position, of those `outputs` alone that answer where a task has others.
 
         A task with spare outputs says how many answer in `constants["outputs"]`.
+
+        Raises:
+            ValueError: As `running`.
         """
-        if "logits" not in self._memory:
-            self._check_edits()
+        self.live.check(self)
+        found = self._memory.get("logits")
+        if found is None:
             with self.running() as model, torch.no_grad():
-                every = torch.cat([model(batch).cpu() for batch in self._batches()])
-            self._memory["logits"] = every[..., : self.examples.constants.get("outputs")]
-        return self._memory["logits"]
+                batches = [self._logits(model, *some).cpu() for some in self._batches()]
+                every = torch.cat(batches)
+            found = every[..., : self.examples.constants.get("outputs")]
+            self._memory["logits"] = found
+        return found
 
     def cache(self, names: str | Sequence[str]) -> Mapping[str, Tensor]:
         """Activations by hook name, over all examples; a single name gives a mapping as well.
 
         Raises:
             ValueError: A hook point does not exist or does not fire in this model, or the
-                activations would take more than `memory_limit` bytes.
+                activations would take more than `memory_limit` bytes; or as `running`.
         """
         names = [names] if isinstance(names, str) else names
         check_names(names, self.live.model.hook_dict, "hook point")
-        missing = [name for name in names if name not in self._memory]
+        self.live.check(self)
+        found = {name: self._memory.get(name) for name in names}
+        missing = [name for name, tensor in found.items() if tensor is None]
         if missing:
-            self._check_edits()
-            self._check_memory(missing)
-            parts = [self._run(batch, missing) for batch in self._batches()]
-            self._memory.update(
-                {name: torch.cat([part[name] for part in parts]) for name in missing}
-            )
-        return {name: self._memory[name] for name in names}
+            with self.running():
+                self._check_memory(missing)
+                parts = [
+                    self._kept(batch, missing, self.seeing(rows)) for rows, batch in self._batches()
+                ]
+            for name in missing:
+                found[name] = self._memory[name] = torch.cat([part[name] for part in parts])
+        return {name: tensor for name, tensor in found.items() if tensor is not None}
 
     def parameters(self) -> dict[str, Tensor]:
         """Parameters by name, read through the edits; they share memory with the model.
 
         Raises:
-            ValueError: Another snapshot of the same model is running.
+            ValueError: Another snapshot of the same model is running, or it was changed.
         """
-        self._check_free()
+        self.live.check(self)
         parameters = parameters_of(self.live.model)
         if self.live.user is self:
             return parameters  # the edits are applied already
@@ -169,13 +203,8 @@ class Snapshot:
         """Whether this kind of model answers to a parameter's or view's name."""
         return has_weight(self.config, self.parameters(), name)
 
-    def _check_free(self) -> None:
-        if self.live.user not in (None, self):
-            raise ValueError(
-                "another snapshot of this model is running: leave its `with` before using this one"
-            )
-
-    def _batches(self) -> Iterator[Tensor]:
+    def _batches(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """The numbers of some examples and what the model is fed of them, until all were given."""
         inputs = self.examples.model_inputs
         n_ctx = self.live.model.cfg.n_ctx
         if inputs.shape[1] > n_ctx:
@@ -185,33 +214,45 @@ class Snapshot:
             )
         device = next(iter(parameters_of(self.live.model).values())).device
         size = max(1, TOKENS_PER_BATCH // inputs.shape[1])
-        return (batch.to(device) for batch in inputs.split(size))
+        numbers = torch.arange(len(inputs)).split(size)
+        batches = (batch.to(device) for batch in inputs.split(size))
+        return zip(numbers, batches, strict=True)
 
-    def _run(self, batch: Tensor, names: Sequence[str]) -> dict[str, Tensor]:
+    def _logits(self, model: HookedModel, rows: Tensor, batch: Tensor) -> Tensor:
+        with self.seeing(rows):
+            return model(batch)
+
+    def _kept(
+        self, batch: Tensor, names: Sequence[str], seeing: AbstractContextManager[None]
+    ) -> dict[str, Tensor]:
+        """Activations by hook name of one pass of the running model."""
         found: dict[str, Tensor] = {}
 
         def keep(activation: Tensor, hook: Any) -> None:
             found[hook.name] = activation.detach().cpu()
 
-        hooks = [(name, keep) for name in names]
-        with self.running() as model, torch.no_grad(), model.hooks(fwd_hooks=hooks):
+        model, hooks = self.live.model, [(name, keep) for name in names]
+        with seeing, torch.no_grad(), model.hooks(fwd_hooks=hooks):
             model(batch)
         silent = [name for name in names if name not in found]
         if silent:
             raise ValueError(f"hook point {silent[0]} exists but does not fire in this model")
         return found
 
+    def _tried(self, names: Sequence[str]) -> dict[str, Tensor]:
+        """Activations of one example, in a pass that hooks of edits stay out of."""
+        _, batch = next(self._batches())
+        return self._kept(batch[:1], names, self.live.seeing(None, is_trial=True))
+
     def _check_edits(self) -> None:
         """Refuses edits at hook points that never fire, since those would do nothing unsaid."""
-        hooked = sorted({name for edit in self.edits for name in edit.hooks})
-        if hooked:
-            self._run(next(self._batches())[:1], hooked)
+        hooked = sorted({name for edit in self.edits for name in edit.hook_names})
+        if hooked and not self._memory.is_tried:
+            self._tried(hooked)
+            self._memory.is_tried = True
 
     def _check_memory(self, names: Sequence[str]) -> None:
-        one = next(self._batches())[:1]
-        needed = len(self.examples) * sum(
-            tensor.nbytes for tensor in self._run(one, names).values()
-        )
+        needed = len(self.examples) * sum(tensor.nbytes for tensor in self._tried(names).values())
         if needed > self.memory_limit:
             raise ValueError(
                 f"caching {len(names)} activations of {len(self.examples)} examples takes "

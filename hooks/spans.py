@@ -24,6 +24,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from hooks.live import Live
 from hooks.models import HookedModel
 from hooks.snapshot import TOKENS_PER_BATCH, Snapshot
 
@@ -78,8 +79,9 @@ def span_charts(
         device = next(iter(snapshot.parameters().values())).device
         lengths = snapshot.examples.visible.sum(1).to(device) - first
         tokens = snapshot.examples.model_inputs[:, : first + int(lengths.max())].to(device)
-        states = _states_before(model, tokens, thresholds)
-        passes = _Passes(model, first, lengths, _is_causal(snapshot), _is_masked(snapshot))
+        with snapshot.seeing(torch.arange(len(tokens))):
+            states = _states_before(model, tokens, thresholds)
+        passes = _Passes(snapshot.live, first, lengths, _is_causal(snapshot), _is_masked(snapshot))
         size, d_model = int(lengths.max()) + 1, states[thresholds[0]].shape[2]
         whole = torch.zeros(len(lengths), size, d_model, dtype=torch.float64, device=device)
         charts = whole.new_full((len(thresholds), len(lengths), size, size), uncut)
@@ -98,11 +100,16 @@ def span_charts(
 class _Passes:
     """The passes over sentences cut to (sentence, start, stop), each the words of a row."""
 
-    model: Any
+    live: Live
     first: int
     lengths: Int[Tensor, " example"]
     is_causal: bool
     is_masked: bool
+
+    @property
+    def n_layers(self) -> int:
+        """The model's blocks."""
+        return self.live.config.n_layers
 
     def rows(self) -> Iterator[tuple[int, Int[Tensor, "row 3"]]]:
         """The passes to make, longest first, in batches of one length; whole sentences too."""
@@ -125,7 +132,8 @@ class _Passes:
         length = int(rows[0, 2] - rows[0, 1])
         words = self.first + rows[:, 1, None] + torch.arange(length, device=rows.device)
         run = self.masked if self.is_masked else self.alone
-        return run(before, layer, rows[:, 0], words)
+        with self.live.seeing(rows[:, 0]):
+            return run(before, layer, rows[:, 0], words)
 
     def alone(
         self,
@@ -154,9 +162,9 @@ class _Passes:
         def mask(scores: Tensor, hook: Any) -> Tensor:
             return scores.masked_fill(~visible[:, None, None], -torch.inf)
 
-        layers = range(layer, len(self.model.blocks))
+        layers = range(layer, self.n_layers)
         hooks = [(f"blocks.{each}.attn.hook_attn_scores", mask) for each in layers]
-        with self.model.hooks(fwd_hooks=hooks):
+        with self.live.model.hooks(fwd_hooks=hooks):
             states = self.through(before[sentence], layer)
         return states.gather(1, words[:, :, None].expand(-1, -1, states.shape[2]))
 
@@ -164,7 +172,7 @@ class _Passes:
         self, inputs: Float[Tensor, "row pos d_model"], layer: int
     ) -> Float[Tensor, "row pos d_model"]:
         """The residual stream after the last block."""
-        return self.model(inputs, start_at_layer=layer, stop_at_layer=len(self.model.blocks))
+        return self.live.model(inputs, start_at_layer=layer, stop_at_layer=self.n_layers)
 
     def spans(
         self, rows: Int[Tensor, "row 3"], sums: Float[Tensor, "row word d_model"]
@@ -200,7 +208,7 @@ def _is_causal(snapshot: Snapshot) -> bool:
 def _is_masked(snapshot: Snapshot) -> bool:
     """Whether a pass must hold the whole sentence."""
     positions = getattr(snapshot.config, "positional_embedding_type", "standard")
-    return positions != "standard" or any(edit.hooks for edit in snapshot.edits)
+    return positions != "standard" or any(edit.hook_names for edit in snapshot.edits)
 
 
 def _check(snapshot: Snapshot, thresholds: Sequence[int]) -> None:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from hooks.edit import check_names
+from hooks.models import HookedModel
 from hooks.snapshot import Snapshot
 
 Reducer = Callable[[Tensor, slice], Mapping[str, Tensor]]
@@ -52,13 +53,8 @@ def stream(
         ValueError: A hook point does not exist or does not fire in this model.
     """
     check_names(reducers, snapshot.live.model.hook_dict, "hook point")
-    snapshot._check_edits()
-    parts: list[dict[str, dict[str, Tensor]]] = []
-    start = 0
-    for batch in snapshot._batches():
-        rows = slice(start, start + len(batch))
-        parts.append(_reduced(snapshot, batch, rows, reducers))
-        start = rows.stop
+    with snapshot.running() as model, torch.no_grad():
+        parts = [_reduced(snapshot, model, some, reducers) for some in snapshot._batches()]
     return {
         name: {key: combine([part[name][key] for part in parts]) for key in statistics}
         for name, statistics in parts[0].items()
@@ -66,9 +62,15 @@ def stream(
 
 
 def _reduced(
-    snapshot: Snapshot, batch: Tensor, rows: slice, reducers: Mapping[str, Reducer]
+    snapshot: Snapshot,
+    model: HookedModel,
+    some: tuple[Tensor, Tensor],
+    reducers: Mapping[str, Reducer],
 ) -> dict[str, dict[str, Tensor]]:
     """One batch's statistics."""
+    numbers, batch = some
+    first = int(numbers[0]) if len(numbers) else 0
+    rows = slice(first, first + len(numbers))
     found: dict[str, dict[str, Tensor]] = {}
 
     def reduce(activation: Tensor, hook: Any) -> None:
@@ -79,12 +81,7 @@ def _reduced(
             raise _Seen
 
     hooks = [(name, reduce) for name in reducers]
-    with (
-        snapshot.running() as model,
-        torch.no_grad(),
-        model.hooks(fwd_hooks=hooks),
-        suppress(_Seen),
-    ):
+    with snapshot.seeing(numbers), model.hooks(fwd_hooks=hooks), suppress(_Seen):
         model(batch)
     silent = [name for name in reducers if name not in found]
     if silent:

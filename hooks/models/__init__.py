@@ -21,6 +21,7 @@ from hooks.models.post_norm import VIEWS as POST_NORM_VIEWS
 from hooks.models.post_norm import PostNormConfig, build_post_norm
 from hooks.models.read_in import VIEWS as READ_IN_VIEWS
 from hooks.models.read_in import ReadInConfig, build_read_in
+from hooks.models.states import check_state
 from hooks.models.token import VIEWS as TOKEN_VIEWS
 from hooks.models.token import TokenConfig, build_token, token_config_of
 
@@ -115,13 +116,16 @@ def build(
 
 
 def restore(config: ModelConfig, sizes: Sizes, parameters: Mapping[str, Tensor]) -> HookedModel:
-    """A model that holds a copy of the given parameters, in their dtype.
+    """A model that holds a copy of the given parameters, in float64 where one of them is.
 
     Raises:
-        ValueError: A parameter is missing, unknown or of another shape than the config's.
+        TypeError: A parameter is no tensor.
+        ValueError: A parameter is missing, unknown or of another shape than the config's, has a
+            wrapper's name, or holds no float32 or float64 numbers.
     """
-    dtype = str(next(iter(parameters.values())).dtype).removeprefix("torch.")
-    model = build(config, sizes, seed=0, dtype=dtype)  # pyright: ignore[reportArgumentType]  # checkpoints hold float32 or float64
+    check_state(parameters)
+    is_double = any(value.dtype == torch.float64 for value in parameters.values())
+    model = build(config, sizes, seed=0, dtype="float64" if is_double else "float32")
     own = dict(model.named_parameters())
     for name in sorted(own.keys() | parameters.keys()):
         wanted = tuple(own[name].shape) if name in own else None

@@ -77,7 +77,10 @@ def test_padding_is_not_counted():
 def test_padded_examples_have_the_entropy_of_short_ones():
     full = tokens_as_examples(TOKENS)
     padded = Examples(
-        targets=full.targets, scored=full.scored, tokens=full.tokens, lengths=torch.full((49,), 2)
+        targets=torch.zeros_like(full.targets),
+        scored=torch.zeros_like(full.scored),
+        tokens=full.tokens,
+        lengths=torch.full((49,), 2),
     )
     found = AttentionSparsity.measure(Snapshot.of(uniform_attention_model(), padded))
     np.testing.assert_allclose(found.entropy, math.log(2) / 2)
@@ -97,10 +100,8 @@ def test_layers_and_heads_have_a_row_each():
 
 def sentences_of(lengths, trees, tokens=TOKENS[:2]):
     """Examples of three tokens, the first of them a start token."""
-    full = tokens_as_examples(tokens)
-    return Examples(
-        full.targets, full.scored, tokens, lengths=torch.tensor(lengths), trees=trees
-    )  # fmt: skip
+    nothing = torch.zeros_like(tokens)
+    return Examples(nothing, nothing.bool(), tokens, lengths=torch.tensor(lengths), trees=trees)
 
 
 def test_what_follows_a_sentence_is_not_fed_where_trees_tell_where_it_ends():

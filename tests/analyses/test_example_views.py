@@ -54,7 +54,9 @@ def test_the_neurons_kept_are_those_with_the_largest_activations(snapshot):
 
 def test_padding_makes_no_neuron_active(snapshot):
     lengths = torch.tensor([1, 3])
-    examples = replace(snapshot.examples.head(2), lengths=lengths)
+    some = snapshot.examples.head(2)
+    scored = torch.arange(3) == lengths[:, None] - 1
+    examples = replace(some, lengths=lengths, scored=scored)
     found = ExampleViews.measure(snapshot.on(examples))
     assert (found.activations[0, 1:] == 0).all()
 

@@ -9,7 +9,10 @@ import torch
 
 from analyses import InContextCurve
 from analyses.in_context_prompts import most_frequent, pairs_of
+from hooks import Snapshot, build
+from hooks.edit import with_weights
 from tests.analyses.prompted import MIXED, task_of, untrained
+from tests.planted import config_for
 
 
 def test_classes_are_told_apart():
@@ -74,11 +77,14 @@ def test_a_single_class_gives_its_name():
 
 
 def test_where_answers_are_classes_errors_are_shares_of_wrong_ones():
-    snapshot = untrained(task_of())
-    examples = snapshot.examples
+    examples = task_of().examples("test", None, 0)
+    sizes = task_of().sizes.model_copy(update={"d_vocab_out": 2})
+    snapshot = Snapshot.of(build(config_for(sizes), sizes, seed=0), examples).edited(
+        with_weights({"unembed.W_U": torch.zeros(8, 2), "unembed.b_U": torch.tensor([1.0, 0])})
+    )
     classes = replace(examples, targets=(examples.targets > 0).long())
     result = InContextCurve.measure(snapshot.on(classes))
-    expected = (classes.targets[:, ::2] != 0).double().mean(0)  # one output: always class 0
+    expected = (classes.targets[:, ::2] != 0).double().mean(0)  # always class 0
     np.testing.assert_allclose(result.error(), expected)
     assert result.curves == ("model", "most_frequent")
     assert result.unit == "share of wrong answers"
@@ -127,9 +133,8 @@ def test_values_that_are_not_finite_are_refused(field, value):
     snapshot = untrained(task_of(test_prompts=5))
     spoiled = getattr(snapshot.examples, field).clone()
     spoiled[2, 0] = value
-    examples = replace(snapshot.examples, **{field: spoiled})
     with pytest.raises(ValueError, match=f"{field} hold NaN or infinity"):
-        InContextCurve.measure(snapshot.on(examples))
+        InContextCurve.measure(snapshot.on(replace(snapshot.examples, **{field: spoiled})))
 
 
 def test_prompts_of_different_lengths_are_refused():

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -35,9 +37,8 @@ def padded():
     """Pairs of which every other lacks its last position."""
     full = tokens_as_examples(PAIRS)
     lengths = torch.tensor([3, 2]).repeat(25)[:49]
-    return Examples(
-        full.targets, full.scored, full.tokens, lengths=lengths, labels=dict(full.labels)
-    )
+    scored = torch.arange(3) == lengths[:, None] - 1
+    return Examples(full.targets, scored, full.tokens, lengths=lengths, labels=dict(full.labels))
 
 
 @pytest.fixture
@@ -144,8 +145,8 @@ def test_negative_positions_count_from_each_examples_end(padded):
 def test_a_position_that_few_examples_reach_is_unknown(padded):
     lengths = torch.full((49,), 2)
     lengths[0] = 3
-    examples = Examples(padded.targets, padded.scored, padded.tokens, lengths=lengths,
-                        labels=padded.labels)  # fmt: skip
+    scored = torch.arange(3) == lengths[:, None] - 1
+    examples = replace(padded, scored=scored, lengths=lengths)
     found = ProbeAccuracy.measure(Snapshot.of(random_model(), examples), position="all")
     assert np.isnan(found.score[:, :, 2]).all()
     assert not np.isnan(found.score[:, :, :2]).any()

@@ -112,5 +112,10 @@ def test_an_unknown_form_is_refused():
 
 def test_a_prompt_without_an_answer_is_refused():
     examples = TASK.examples("test", None, 0)
+    nowhere = replace(
+        examples,
+        scored=torch.zeros_like(examples.scored),
+        targets=torch.zeros_like(examples.targets),
+    )
     with pytest.raises(ValueError, match="each prompt needs an answer"):
-        query_places(replace(examples, scored=torch.zeros_like(examples.scored)))
+        query_places(nowhere)

@@ -98,7 +98,7 @@ def test_rows_and_classes_out_of_range_are_refused(snapshot, row, cls, name):
 def test_an_example_that_is_scored_nowhere_is_refused(snapshot):
     examples = snapshot.examples
     nowhere = Examples(
-        targets=examples.targets, scored=torch.zeros(49, 3).bool(), tokens=examples.tokens
+        targets=torch.zeros(49, 3).long(), scored=torch.zeros(49, 3).bool(), tokens=examples.tokens
     )
     with pytest.raises(ValueError, match="scored nowhere"):
         logit_gradients(Snapshot.of(snapshot.live.model, nowhere), ROWS, CLASSES)

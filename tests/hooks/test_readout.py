@@ -2,10 +2,11 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from hooks import Snapshot
+from hooks import Edit, Snapshot, build
 from hooks.edit import without_neurons
+from hooks.models import NeoXConfig, PostNormConfig
 from hooks.readout import neuron_readout
-from tests.planted import random_model, tokens_as_examples
+from tests.planted import SIZES, random_model, tokens_as_examples
 
 TOKENS = torch.cartesian_prod(torch.arange(7), torch.arange(7), torch.tensor([7]))
 
@@ -28,3 +29,23 @@ def test_edits_are_seen(snapshot):
     edited = snapshot.edited(without_neurons(0, [2]))
     every = torch.ones(16, dtype=torch.bool)
     assert_close(neuron_readout(edited)(every), edited.logits()[:, -1])
+
+
+@pytest.mark.parametrize("name", ["hook_mlp_out", "hook_resid_post"])
+def test_an_edit_after_the_last_neurons_is_refused(snapshot, name):
+    edited = snapshot.edited(Edit(hooks={f"blocks.0.{name}": lambda value, hook: 0 * value}))
+    with pytest.raises(ValueError, match=rf"an edit at blocks\.0\.{name} comes after"):
+        neuron_readout(edited)
+
+
+OTHERS = [
+    PostNormConfig(d_model=8, n_heads=2, d_mlp=16),
+    NeoXConfig(n_layers=1, d_model=8, n_heads=2, d_mlp=16, rotary_dim=2),
+]
+
+
+@pytest.mark.parametrize("config", OTHERS, ids=lambda config: config.kind)
+def test_a_model_whose_neurons_do_not_end_the_stream_is_refused(config):
+    model = build(config, SIZES, seed=0, dtype="float64")
+    with pytest.raises(ValueError, match=f"a model of kind {config.kind} does not read"):
+        neuron_readout(Snapshot.of(model, tokens_as_examples(TOKENS)))

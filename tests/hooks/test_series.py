@@ -92,9 +92,10 @@ def test_without_a_count_all_examples_are_given():
 
 def test_everything_known_of_an_example_is_drawn_with_it():
     words = tuple((f"{a} + {b}",) for a in range(7) for b in range(7))
-    trees = tuple((a, b) for a in range(7) for b in range(7))
-    lengths = torch.arange(49)
-    full = replace(PAIRS, words=words, trees=trees, lengths=lengths)
+    trees = tuple((0, 1) if number % 3 else 0 for number in range(49))
+    lengths = torch.tensor([2 if number % 3 else 1 for number in range(49)])
+    scored = PAIRS.scored & (lengths == 2)[:, None]
+    full = replace(PAIRS, words=words, trees=trees, lengths=lengths, scored=scored)
     drawn = Series.of(random_model(), CHECKPOINTS, full).examples(count=5)
     numbers = numbers_of(drawn).tolist()
     assert drawn.words == tuple(words[number] for number in numbers)

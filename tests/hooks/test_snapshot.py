@@ -177,7 +177,7 @@ def test_the_head_of_examples_keeps_their_truth(snapshot):
 def test_positions_beyond_an_examples_length_are_not_visible():
     examples = Examples(
         targets=torch.zeros(2, 3, dtype=torch.long),
-        scored=torch.ones(2, 3, dtype=torch.bool),
+        scored=torch.tensor([[True, False, False], [True, True, True]]),
         tokens=torch.zeros(2, 3, dtype=torch.long),
         lengths=torch.tensor([1, 3]),
     )

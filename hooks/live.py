@@ -1,0 +1,185 @@
+"""The live model behind snapshots: who runs it, on what, and whether it is still as it was.
+
+What a snapshot remembers is true of the model as it was when the snapshot was made. Changes since
+then are noticed by the version that torch counts up with every write to a tensor, by the memory it
+holds, and by the hooks on the model. Not noticed: writes that go round torch's count, through
+`.data`, NumPy or a captured CUDA graph.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from hooks.edit import Edit, Pass, edited
+from hooks.models import HookedModel, ModelConfig
+
+WRAPPERS = {
+    "_orig_mod": "torch.compile's wrapper: give the model inside, model._orig_mod",
+    "module": "a DataParallel's wrapper: give the model inside, model.module",
+}
+HOOKS = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")
+
+
+@dataclass(frozen=True, eq=False)
+class Marks:
+    """What tells whether a model was changed.
+
+    Attributes:
+        tensors: Parameters and buffers by name, with version and place in memory.
+        hooks: The hooks on each module that has any, by the module's name.
+    """
+
+    tensors: dict[str, tuple[Tensor, int, int]]
+    hooks: dict[str, tuple[int, ...]]
+
+
+@dataclass(eq=False)
+class Live:
+    """A live model, its config, and the snapshot that is running it now.
+
+    Attributes:
+        model: The model; only `Snapshot.running` hands it out.
+        config: Its config.
+        user: The snapshot that is running it, or None.
+        running: What it is run on.
+    """
+
+    model: HookedModel
+    config: ModelConfig
+    user: Any = None
+    running: Pass = field(default_factory=Pass)
+
+    def __post_init__(self) -> None:
+        check_live(self.model)
+        self._marks = marks_of(self.model)
+
+    @property
+    def rows(self) -> Int[Tensor, " row"] | None:
+        """The examples of the batch that is running, by number; None where nobody says."""
+        return self.running.rows
+
+    def check(self, user: Any) -> None:
+        """Refuses a model that another snapshot runs, or that is not as it was.
+
+        Raises:
+            ValueError: Another snapshot is running it, its tensors were written to since it was
+                taken, or it carries hooks that are no edits.
+        """
+        if self.user not in (None, user):
+            raise ValueError(
+                "another snapshot of this model is running: leave its `with` before using this one"
+            )
+        check_marks(self.model, self._marks)
+
+    @contextmanager
+    def lent(self, user: Any, edits: Sequence[Edit]) -> Iterator[None]:
+        """The model in evaluation mode with edits, for one user; all is restored on leaving."""
+        self.check(user)
+        modes = [(module, module.training) for module in self.model.modules()]
+        own = self._marks
+        self.user = user
+        try:
+            self.model.train(False)
+            with edited(self.model, edits, self.running):
+                self._marks = marks_of(self.model)
+                yield
+        finally:
+            self.user, self._marks = None, own
+            for module, mode in modes:  # train(mode) would set every module alike
+                module.training = mode
+
+    @contextmanager
+    def seeing(self, rows: Int[Tensor, " row"] | None, *, is_trial: bool = False) -> Iterator[None]:
+        """Says which examples the model is run on within."""
+        before = replace(self.running)
+        self.running.rows, self.running.is_trial = rows, is_trial
+        try:
+            yield
+        finally:
+            self.running.rows, self.running.is_trial = before.rows, before.is_trial
+
+
+def check_live(model: Any) -> None:
+    """Refuses a live model that could not be run and read as it is.
+
+    Raises:
+        ValueError: It is wrapped, holds numbers other than float32 or float64, or carries hooks.
+        TypeError: It is no model with hook points.
+    """
+    for name, remedy in WRAPPERS.items():
+        if name in getattr(model, "_modules", {}):
+            raise ValueError(f"the model is {remedy}")
+    if not isinstance(model, HookedModel) or not hasattr(model, "cfg"):
+        raise TypeError(
+            f"a model with hook points is wanted, such as a HookedTransformer; got "
+            f"{type(model).__name__}"
+        )
+    for name, parameter in model.named_parameters():
+        if parameter.dtype not in (torch.float32, torch.float64):
+            raise ValueError(
+                f"parameter {name} holds {parameter.dtype}: take the model in float32 "
+                "(`model.to(torch.float32)`) or float64"
+            )
+    check_hooks(hooks_of(model), {})
+
+
+def check_hooks(there: dict[str, tuple[int, ...]], known: dict[str, tuple[int, ...]]) -> None:
+    """Refuses hooks that nobody announced.
+
+    Raises:
+        ValueError: A module carries other hooks than the known ones.
+    """
+    for name in [*there, *known]:
+        if there.get(name) != known.get(name):
+            raise ValueError(
+                f"the model carries a hook at {name or 'its root'} that is no edit, and every "
+                "number would be of the model with it: model.reset_hooks(including_permanent=True) "
+                "takes hooks off; one that is meant goes into an edit, "
+                "snapshot.edited(Edit(hooks={name: function}))"
+            )
+
+
+def check_marks(model: HookedModel, marks: Marks) -> None:
+    """Refuses a model that was changed since marks were taken.
+
+    Raises:
+        ValueError: A tensor was written to or replaced, or hooks were added.
+    """
+    check_hooks(hooks_of(model), marks.hooks)
+    parameters = dict(model.named_parameters())
+    for name, (tensor, version, place) in marks.tensors.items():
+        is_same = name not in parameters or parameters[name] is tensor
+        if not is_same or _version(tensor) != version or tensor.data_ptr() != place:
+            raise ValueError(
+                f"{name} of the live model was changed since this snapshot was made, so that it is "
+                "no longer a snapshot of it: take a new one, Snapshot.of(model, examples)"
+            )
+
+
+def marks_of(model: HookedModel) -> Marks:
+    """The marks of a model as it is now."""
+    buffers = dict(torch.nn.Module.named_buffers(model))  # pyright: ignore[reportArgumentType]  # the protocol's models are modules
+    tensors = {
+        name: (tensor, _version(tensor), tensor.data_ptr())
+        for name, tensor in [*model.named_parameters(), *buffers.items()]
+    }
+    return Marks(tensors, hooks_of(model))
+
+
+def hooks_of(model: HookedModel) -> dict[str, tuple[int, ...]]:
+    """The hooks on each module that has any, TransformerLens' and torch's own."""
+    found: dict[str, tuple[int, ...]] = {}
+    for name, module in torch.nn.Module.named_modules(model):  # pyright: ignore[reportArgumentType]  # the protocol's models are modules
+        ids = tuple(key for kind in HOOKS for key in getattr(module, kind))
+        if ids:
+            found[name] = ids
+    return found
+
+
+def _version(tensor: Tensor) -> int:
+    return -1 if tensor.is_inference() else tensor._version  # inference tensors count none

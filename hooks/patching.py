@@ -1,0 +1,200 @@
+"""Activations of one run put into another, or replaced by means.
+
+    clean, corrupted = Snapshot.of(model, x), Snapshot.of(model, c)
+    corrupted.edited(patched(clean, "blocks.0.attn.hook_z", heads=[2])).logits()    # denoising
+    clean.edited(replaced_by({"blocks.0.hook_mlp_out": mean})).logits()             # mean ablation
+
+Row i of the source belongs to example i of the snapshot that is edited. The source may itself be
+edited, which gives path patching, or be of another step of the same run. Two edits at one hook
+point compose in order: the later one replaces what the earlier one gave.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
+
+from hooks.edit import Edit
+from hooks.snapshot import Snapshot
+
+PATTERNS = ("hook_attn_scores", "hook_pattern")  # [batch, head, query, key]
+HEADS = ("hook_q", "hook_k", "hook_v", "hook_z", "hook_rot_q", "hook_rot_k", "hook_result")
+NEURONS = ("hook_pre", "hook_pre_linear", "hook_mid", "hook_post")
+NOWHERE = -1  # in a table of positions: this row has fewer
+
+Positions = int | Sequence[int] | Int[Tensor, "..."] | Bool[Tensor, "batch pos"]
+
+
+def patched(
+    source: Snapshot,
+    names: str | Sequence[str],
+    *,
+    heads: Collection[int] | None = None,
+    neurons: Collection[int] | None = None,
+    positions: Positions | None = None,
+    source_positions: Positions | None = None,
+) -> Edit:
+    """Activations are those of a source, example by example.
+
+    The source is run now and its activations are held: what `source.cache(names)` takes, again.
+
+    Args:
+        source: What activations are taken from; its memory limit holds.
+        names: Hook points.
+        heads: Only these heads; all where left out. At hook points of heads.
+        neurons: Only these neurons. At hook points of an MLP's neurons.
+        positions: Only these positions: whole numbers for all examples alike; a tensor with one a
+            row, `[batch]`, or several, `[batch, k]`; or True where an activation is replaced,
+            `[batch, pos]`. Not at attention patterns.
+        source_positions: Where in the source they are taken from, as many a row and in the same
+            order; `positions` where left out.
+
+    Raises:
+        ValueError: A hook point is unknown or has no heads, neurons or positions; an index is out
+            of range; positions are of other rows, or not as many as in the source. When the model
+            runs: the activation has another shape than the source's, or nobody says which examples
+            it is of. When a snapshot is edited: it has another number of examples.
+    """
+    names = [names] if isinstance(names, str) else list(names)
+    kept = {name: value.detach().clone() for name, value in source.cache(names).items()}
+    part = {name: _part(name, heads, neurons) for name in names}
+    if positions is None and source_positions is not None:
+        raise ValueError("source_positions without positions: say where they are put")
+    tables: dict[str, tuple[Tensor, Tensor] | None] = dict.fromkeys(names)
+    for name, value in kept.items():
+        _check_indices(name, value, part[name])
+        if positions is not None:
+            if name.endswith(PATTERNS):
+                raise ValueError(f"positions: {name} is of pairs of positions; leave them out")
+            there = positions if source_positions is None else source_positions
+            tables[name] = _both_tables(positions, there, value)
+
+    def insert(activation: Tensor, hook: Any, rows: Tensor) -> Tensor:
+        given = kept[hook.name]
+        given = given[rows.to(given.device)].to(activation)
+        if given.shape != activation.shape:
+            raise ValueError(
+                f"{hook.name} is {list(activation.shape)}, in the source {list(given.shape)}: take "
+                "a source of the same shapes"
+            )
+        return _within(
+            activation, _moved(activation, given, tables[hook.name], rows), *part[hook.name]
+        )
+
+    return Edit(row_hooks=dict.fromkeys(names, insert), n_examples=len(source.examples))
+
+
+def replaced_by(
+    means: Mapping[str, Tensor],
+    *,
+    heads: Collection[int] | None = None,
+    neurons: Collection[int] | None = None,
+) -> Edit:
+    """Activations are the given ones, the same for every example: mean ablation.
+
+    Args:
+        means: By hook name, of one example's shape, `[pos, ...]`, or the same at every position,
+            without that axis (not at attention patterns).
+        heads: Only these heads; all where left out.
+        neurons: Only these neurons.
+
+    Raises:
+        ValueError: A hook point has no heads or neurons, or a mean holds NaN. When the model runs:
+            a mean does not fit the activation, or an index is out of range.
+    """
+    part = {name: _part(name, heads, neurons) for name in means}
+    for name, mean in means.items():
+        if mean.isnan().any():
+            raise ValueError(f"means: {name} holds NaN")
+
+    def replace(activation: Tensor, hook: Any) -> Tensor:
+        mean = means[hook.name]
+        shapes = [activation.shape[1:]]
+        if not hook.name.endswith(PATTERNS):
+            shapes.append(activation.shape[2:])
+        if mean.shape not in shapes:
+            wanted = " or ".join(str(list(shape)) for shape in shapes)
+            raise ValueError(f"means: {hook.name} is {list(mean.shape)}, wanted is {wanted}")
+        _check_indices(hook.name, activation, part[hook.name])
+        return _within(activation, mean.to(activation).expand_as(activation), *part[hook.name])
+
+    return Edit(hooks=dict.fromkeys(means, replace))
+
+
+def _part(
+    name: str, heads: Collection[int] | None, neurons: Collection[int] | None
+) -> tuple[int, list[int] | None]:
+    """The axis of heads or neurons, and which of them; None for all."""
+    point = name.rsplit(".", 1)[-1]
+    if heads is not None and point not in HEADS + PATTERNS:
+        raise ValueError(f"heads: {name} has none; take {', '.join(HEADS + PATTERNS)}")
+    if neurons is not None and not (point in NEURONS and ".mlp." in name):
+        raise ValueError(f"neurons: {name} has none; take an MLP's {', '.join(NEURONS)}")
+    some = neurons if heads is None else heads
+    return (1 if point in PATTERNS else 2), None if some is None else sorted(set(some))
+
+
+def _check_indices(name: str, activation: Tensor, part: tuple[int, list[int] | None]) -> None:
+    axis, indices = part
+    if indices and not 0 <= indices[0] <= indices[-1] < activation.shape[axis]:
+        raise ValueError(f"{name}: indices {indices} are not all below {activation.shape[axis]}")
+
+
+def _within(activation: Tensor, replaced: Tensor, axis: int, indices: list[int] | None) -> Tensor:
+    """What replaces an activation: all of it, or some heads or neurons of a copy."""
+    if indices is None:
+        return replaced.clone()
+    some = torch.tensor(indices, dtype=torch.long, device=activation.device)
+    return activation.index_copy(axis, some, replaced.index_select(axis, some))
+
+
+def _moved(
+    activation: Tensor, given: Tensor, tables: tuple[Tensor, Tensor] | None, rows: Tensor
+) -> Tensor:
+    """An activation with the source's at some positions of each row."""
+    if tables is None:
+        return given
+    here, there = (table[rows.to(table.device)].to(activation.device) for table in tables)
+    row, place = (here != NOWHERE).nonzero().unbind(1)
+    return activation.index_put((row, here[row, place]), given[row, there[row, place]])
+
+
+def _both_tables(positions: Positions, there: Positions, value: Tensor) -> tuple[Tensor, Tensor]:
+    here, source = _table("positions", positions, value), _table("source_positions", there, value)
+    if here.shape != source.shape or not torch.equal(here == NOWHERE, source == NOWHERE):
+        raise ValueError("source_positions: give as many as positions, in every row")
+    return here, source
+
+
+def _table(name: str, positions: Positions, value: Tensor) -> Int[Tensor, "batch k"]:
+    """Positions of each row, filled up with `NOWHERE`."""
+    count, n_pos = value.shape[:2]
+    if not isinstance(positions, Tensor):
+        alike = [positions] if isinstance(positions, int) else list(positions)
+        positions = torch.tensor(alike, dtype=torch.long).expand(count, -1)
+    if positions.ndim == 0:
+        positions = positions.expand(count)
+    if positions.ndim == 1:
+        positions = positions[:, None]
+    if positions.ndim != 2 or len(positions) != count:
+        raise ValueError(f"{name} is {list(positions.shape)}: give one row for {count} examples")
+    if positions.dtype == torch.bool:
+        return _of_mask(name, positions, n_pos)
+    if positions.is_floating_point() or bool(((positions < 0) | (positions >= n_pos)).any()):
+        raise ValueError(f"{name}: give whole numbers from 0 to {n_pos - 1}")
+    if bool((positions.sort(1).values.diff(dim=1) == 0).any()) and name == "positions":
+        raise ValueError(f"{name}: a row names a position twice")
+    return positions.long()
+
+
+def _of_mask(name: str, mask: Tensor, n_pos: int) -> Int[Tensor, "batch k"]:
+    if mask.shape[1] != n_pos:
+        raise ValueError(f"{name} has {mask.shape[1]} positions, the activation {n_pos}")
+    places = torch.arange(n_pos, device=mask.device).expand_as(mask)
+    first = mask.long().argsort(
+        dim=1, descending=True, stable=True
+    )  # those that are True, in order
+    table = places.where(mask, NOWHERE).gather(1, first)
+    return table[:, : int(mask.sum(1).max())]
