@@ -194,12 +194,17 @@ def reference_step(cls: type[Result], steps: Sequence[int]) -> int | None:
     return {"first": steps[0], "last": steps[-1], None: None}[cls.reference]
 
 
-def trace(series: Series, cls: type[Result], **options: Any) -> pd.DataFrame:
+def trace(series: Series, cls: Analysis, **options: Any) -> pd.DataFrame:
     """An analysis' scalars at every step of a series, measured in memory.
 
     Returns:
         One row a step: `step`, then the summary's columns.
+
+    Raises:
+        TypeError: The analysis is not of single snapshots.
     """
+    if not issubclass(cls, Result):
+        raise TypeError(f"{cls.__name__} is no result of one step: call {cls.__name__}.measure")
     examples = series.examples(cls.splits[0], cls.count)
     against, reference = reference_step(cls, series.steps), None
     if against is not None:
