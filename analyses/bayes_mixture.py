@@ -43,7 +43,7 @@ def bayes_mixture(x: X, y: Y, prior: Sequence[Mapping[str, Any]], noise: float) 
         ValueError: A class has more components than can be enumerated.
     """
     means, logs = [], []
-    for each in prior:
+    for each in (known for known in prior if known["weight"] > 0):
         mean, evidence = _class_predictions(x, y, each, max(noise, JITTER))
         means.append(mean)
         logs.append(evidence + math.log(each["weight"]))

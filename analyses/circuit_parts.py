@@ -51,7 +51,8 @@ def own_keys(snapshot: Snapshot, fve: Tensor, share: float, least_fve: float) ->
     """
     constants = snapshot.examples.constants
     order = fourier.orders_of(constants)[0]
-    power = fourier.frequency_power(snapshot.weights("W_E").double().cpu()[order])
+    W_E = snapshot.weights("W_E").double().cpu()[order]
+    power = fourier.without_rounding(fourier.frequency_power(W_E))
     strong = fourier.keys_by_share(fourier.frequency_shares(power), share)
     return tuple(key for key in strong if fve[key - 1] >= least_fve)
 

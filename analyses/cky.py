@@ -19,6 +19,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from analyses.rounding import SIZE_FLOOR
+
 Charts = Float[Tensor, "sentence start stop"]
 Lengths = Int[Tensor, " sentence"]
 Nodes = Bool[Tensor, "sentence start stop"]
@@ -54,6 +56,28 @@ def tree_values(charts: Charts, nodes: Nodes, lengths: Lengths) -> Float[Tensor,
     """What each sentence's tree is worth; 0 for a single word, which is its own root."""
     total = torch.where(nodes, charts, 0).sum((1, 2))
     return total - charts[torch.arange(len(charts), device=charts.device), 0, lengths]
+
+
+def undecided(
+    charts: Charts, nodes: Nodes, lengths: Lengths, method: str
+) -> Float[Tensor, " sentence"]:
+    """Share of each tree's nodes of three words or more that the chart does not decide.
+
+    Those are the nodes all of whose splits are worth alike, up to rounding beside the sentence's
+    largest value: the first is taken, whatever the chart. NaN where the tree has no such node.
+
+    Args:
+        charts: Values of spans.
+        nodes: The nodes of each sentence's tree.
+        lengths: Words of each sentence.
+        method: The rule they were found by: greedy, cky or cky_centred.
+    """
+    own = centred(charts, lengths) if method == "cky_centred" else charts
+    spreads = _as_charts(_by_length(own, _spread, nested=method != "greedy"), charts)
+    places = torch.arange(charts.shape[1], device=charts.device)
+    choices = nodes & (places - places[:, None] > 2)
+    floor = SIZE_FLOOR * charts.abs().amax((1, 2), keepdim=True)
+    return (choices & (spreads <= floor)).sum((1, 2)).double() / choices.sum((1, 2))
 
 
 def mean_split_values(charts: Charts) -> Charts:
@@ -129,6 +153,11 @@ def _trees(splits: list[Tensor], lengths: Lengths) -> Nodes:
 def _best(parts: Parts) -> tuple[Tensor, Tensor]:
     """The highest value, and the first split that has it."""
     return parts.max(1)
+
+
+def _spread(parts: Parts) -> tuple[Tensor, Tensor]:
+    """The highest value, and how far the lowest is below it."""
+    return (best := parts.amax(1)), best - parts.amin(1)
 
 
 def _mean(parts: Parts) -> tuple[Tensor, Tensor]:

@@ -6,6 +6,10 @@ E_a + E_b, so that the gradients agree. Three measures: gradient symmetricity, d
 irrelevance, and the circularity of the embedding, beside those of the first snapshot: untrained
 networks have the first two near 1.
 
+The published distance irrelevance is of raw logits, and so are the paper's figures. A number added
+to all logits of a pair changes it, which softmax ignores: beside it stands the same of logits less
+their mean over classes.
+
 Source: Zhong et al. 2023 (arXiv:2306.17844), and released code (circularity).
 """
 
@@ -32,7 +36,10 @@ from analyses.result import Drawing, Result, check_needs
 from hooks import Snapshot
 from hooks.gradients import logit_gradients
 
-SCORES: tuple[str, ...] = ("gradient_symmetricity", "distance_irrelevance", "circularity")
+CENTRED = "distance_irrelevance_centred"
+SCORES: tuple[str, ...] = (
+    "gradient_symmetricity", "distance_irrelevance", CENTRED, "circularity",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,8 +52,11 @@ class ClockPizza(Result):
 
     Attributes:
         wave: The wave that fits the operation.
-        scores: Gradient symmetricity, distance irrelevance and circularity, by name.
+        scores: Gradient symmetricity, distance irrelevance of raw logits and of logits less their
+            mean over classes, and circularity, by name.
         first_scores: The same at the first snapshot; NaN where that is not known.
+        mean_logit_spread: Standard deviation over pairs of the logits' mean over classes: the shift
+            that softmax ignores and raw logits hold.
         correct_logits: The right answer's logit by s and d. For even n half the sums do not occur
             at a difference (NaN), and the others are the mean of two pairs.
         cosines: Cosine between a wrong logit's gradients by the two embeddings, by random triple
@@ -65,6 +75,7 @@ class ClockPizza(Result):
     wave: str
     scores: dict[str, float]
     first_scores: dict[str, float]
+    mean_logit_spread: float
     correct_logits: Float[np.ndarray, "sum difference"]
     cosines: Float[np.ndarray, " triple"]
     component_shares: Float[np.ndarray, "component frequency"]
@@ -91,14 +102,18 @@ class ClockPizza(Result):
         if triples < 1:
             raise ValueError(f"triples = {triples}: take one at least")
         shares = component_shares(_embedding(snapshot))
-        grid, cosines = _correct_grid(snapshot), _cosines(snapshot, triples, seed)
-        means = float(cosines.nanmean()), float(shares.amax(1).mean())
-        scores = dict(zip(SCORES, (means[0], distance_irrelevance(grid), means[1]), strict=True))
+        (grid, mean), cosines = _logit_grids(snapshot), _cosines(snapshot, triples, seed)
+        found = (
+            float(cosines.nanmean()), distance_irrelevance(grid),
+            distance_irrelevance(grid - mean), float(shares.amax(1).mean()),
+        )  # fmt: skip
+        scores = dict(zip(SCORES, found, strict=True))
         own = scores if snapshot.step == 0 else dict.fromkeys(SCORES, math.nan)
         return cls(
             wave=snapshot.examples.constants["wave"],
             scores=scores,
             first_scores=reference.scores if reference else own,
+            mean_logit_spread=float(mean.std(correction=0)),
             correct_logits=by_sum_and_difference(grid).float().numpy(),
             cosines=cosines.numpy(),
             component_shares=shares.numpy(),
@@ -112,7 +127,7 @@ class ClockPizza(Result):
         return float(defined.std(ddof=1)) / math.sqrt(count) if count > 1 else math.nan
 
     def summary(self) -> dict[str, float | str]:
-        """The three scores, the first snapshot's, and the standard error of symmetricity.
+        """The scores, the first snapshot's, the error of symmetricity, and the shift of logits.
 
         NaN where no gradient is left, all right logits are equal, the embedding is constant, or no
         first snapshot is known.
@@ -121,6 +136,7 @@ class ClockPizza(Result):
             **{name: self.scores[name] for name in SCORES},
             **{f"first_{name}": self.first_scores[name] for name in SCORES},
             "gradient_symmetricity_error": self.symmetricity_error,
+            "mean_logit_spread": self.mean_logit_spread,
         }
 
     def to_frame(self) -> pd.DataFrame:
@@ -130,7 +146,7 @@ class ClockPizza(Result):
 
     def figures(self) -> Mapping[str, Drawing]:
         """The scores, the right logit by sum and difference, cosines, and components."""
-        symmetricity, irrelevance, circularity = (self.scores[name] for name in SCORES)
+        symmetricity, irrelevance, _, circularity = (self.scores[name] for name in SCORES)
         n, logits = len(self.correct_logits), self.correct_logits
         known = {"this step": self.scores}
         if not all(map(math.isnan, self.first_scores.values())):
@@ -188,8 +204,8 @@ def _cosines(snapshot: Snapshot, triples: int, seed: int) -> Float[Tensor, " tri
     return gradient_cosines(logit_gradients(snapshot, rows, classes)[:, :2].double().cpu())
 
 
-def _correct_grid(snapshot: Snapshot) -> Float[Tensor, "n n"]:
-    """The right answer's logit by a and b, in wave order."""
+def _logit_grids(snapshot: Snapshot) -> Float[Tensor, "2 n n"]:
+    """The right answer's logit by a and b, in wave order, and the mean logit over classes."""
     examples = snapshot.examples
     p, operation = (examples.constants[name] for name in ("p", "operation"))
     a, b, c = (examples.label(name).cpu() for name in "abc")
@@ -200,6 +216,7 @@ def _correct_grid(snapshot: Snapshot) -> Float[Tensor, "n n"]:
             f"ClockPizza needs all {p * p} pairs, these examples have {len(examples)}: "
             "use split 'all' and no count"
         )
-    right = snapshot.logits()[:, -1].double().cpu().gather(1, c[:, None])[:, 0]
+    logits = snapshot.logits()[:, -1].double().cpu()
+    both = torch.stack([logits.gather(1, c[:, None])[:, 0], logits.mean(1)])
     orders = fourier.residue_order(operation, p)
-    return right[index[orders[0]][:, orders[1]]]
+    return both[:, index[orders[0]][:, orders[1]]]

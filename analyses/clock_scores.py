@@ -6,23 +6,29 @@ difference or does not; principal components of the embedding are waves or are n
 Source: Zhong et al. 2023 (arXiv:2306.17844), and released code (circularity).
 """
 
+import math
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from analyses import fourier
+from analyses.rounding import SIZE_FLOOR
 
 
 def gradient_cosines(
     gradients: Float[Tensor, "triple operand d_model"],
 ) -> Float[Tensor, " triple"]:
-    """Cosine between the gradients by the first and second operand; NaN where one is 0.
+    """Cosine between the gradients by the first and second operand.
+
+    NaN where one is 0, up to rounding beside the largest.
 
     Source:
         Zhong et al. 2023: gradient symmetricity is their mean over triples.
     """
-    first, second = gradients[:, 0], gradients[:, 1]
-    return (first * second).sum(1) / (first.norm(dim=1) * second.norm(dim=1))
+    norms = gradients.norm(dim=2)
+    norms = norms.masked_fill(norms <= SIZE_FLOOR * norms.max(), torch.nan)
+    return gradients.prod(1).sum(1) / norms.prod(1)
 
 
 def by_sum_and_difference(grid: Float[Tensor, "n n"]) -> Float[Tensor, "n n"]:
@@ -44,14 +50,17 @@ def distance_irrelevance(grid: Float[Tensor, "n n"]) -> float:
 
     The standard deviation over the n pairs of each difference, averaged over differences, over
     that of all pairs (both divide by the number of pairs): 0 for a function of the difference, 1
-    for one of the sum if n is odd; NaN for a constant.
+    for one of the sum if n is odd; NaN for a constant, up to rounding.
 
     Source:
         Zhong et al. 2023, of raw logits.
     """
     n = len(grid)
     j, d = torch.arange(n)[:, None], torch.arange(n)
-    return float(grid[(j + d) % n, j].std(0, correction=0).mean() / grid.std(correction=0))
+    spread = grid.std(correction=0)
+    if spread <= SIZE_FLOOR * grid.abs().max():
+        return math.nan
+    return float(grid[(j + d) % n, j].std(0, correction=0).mean() / spread)
 
 
 def component_shares(

@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from analyses.rounding import is_rounding
 from hooks import Snapshot
 
 KINDS = ("Q", "K", "V")
@@ -25,8 +26,8 @@ def head_weights(snapshot: Snapshot) -> tuple[Thin, Thin, Thin, Wide]:
     """W_Q, W_K, W_V and W_O of all heads, in order of layers, in float64.
 
     Where layer norm comes before, what reads is what layer norm lets through: its gain multiplied
-    in and the mean over the residual stream taken out. What layer norm divides by depends on the
-    input and is left out.
+    in and the mean over the residual stream taken out; of a head of which that leaves rounding
+    alone, 0. What layer norm divides by depends on the input and is left out.
     """
     parameters, config = snapshot.parameters(), snapshot.config
 
@@ -36,7 +37,9 @@ def head_weights(snapshot: Snapshot) -> tuple[Thin, Thin, Thin, Wide]:
             return W
         gain = parameters.get(f"blocks.{layer}.ln1.w", torch.ones(W.shape[1])).double().cpu()
         scaled = gain[:, None] * W
-        return scaled - scaled.mean(1, keepdim=True)
+        centred = scaled - scaled.mean(1, keepdim=True)
+        powers = [each.square().sum((1, 2)) for each in (centred, scaled)]
+        return centred.masked_fill(is_rounding(*powers)[:, None, None], 0)
 
     layers = range(config.n_layers)
     W_Q, W_K, W_V, W_O = (

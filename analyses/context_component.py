@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from analyses.component_scores import ComponentScores, beside, component_fields, residual_sites
@@ -23,6 +23,7 @@ from analyses.probe_inputs import label_values
 from analyses.probes import check_method
 from analyses.query_states import FORMS, States, states_in_context, states_without_context
 from analyses.result import check_needs
+from analyses.rounding import SIZE_FLOOR
 from hooks import Examples, Snapshot
 
 IN_CONTEXT = "in_context"
@@ -99,4 +100,17 @@ def asked_values(examples: Examples) -> Mapping[str, Int[Tensor, " batch"]]:
 
 
 def _difference(states: States, without: States) -> States:
-    return {site: states[site] - without[site] for site in states}
+    return {site: remainder(states[site], without[site]) for site in states}
+
+
+def remainder(
+    whole: Float[Tensor, "batch query feature"], part: Float[Tensor, "batch query feature"]
+) -> Float[Tensor, "batch query feature"]:
+    """One less the other, features that are left with rounding alone taken as 0.
+
+    Rounding is told by the largest number of the whole: a probe scales its features, and would
+    read what the two were rounded to.
+    """
+    left = whole - part
+    spread = left.amax((0, 1)) - left.amin((0, 1))
+    return left.masked_fill(spread <= SIZE_FLOOR * whole.abs().max(), 0)

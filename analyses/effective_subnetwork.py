@@ -92,8 +92,8 @@ class EffectiveSubnetwork(Result):
             seed: Of the random order.
 
         Raises:
-            ValueError: An option does not fit the model, `reference` is of other options, or
-                logits are not finite.
+            ValueError: An option does not fit the model, `reference` is of other options, no
+                example is for training though they say which are, or logits are not finite.
         """
         check_needs(cls, snapshot)
         parts = parts_of(snapshot, by, matrices)
@@ -212,11 +212,21 @@ def _scores(
 
 
 def _train(examples: Examples) -> Bool[Tensor, " answer"]:
-    """Which scored answers are of training examples; all where that is not known."""
+    """Which scored answers are of training examples; all where that is not known.
+
+    Raises:
+        ValueError: None is.
+    """
     rows = examples.scored.nonzero()[:, 0]
     if "train" not in examples.labels:
         return torch.ones_like(rows, dtype=torch.bool)
-    return examples.labels["train"].bool()[rows]
+    train = examples.labels["train"].bool()[rows]
+    if not train.any():
+        raise ValueError(
+            f"EffectiveSubnetwork needs training examples, and none of these {len(examples)} is "
+            "labelled `train`: take more, or another split"
+        )
+    return train
 
 
 def _shares(

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from analyses.pictures import picture
 from analyses.result import Drawing, Result, check_needs
+from analyses.undefined import defined_mean
 from analyses.views import View
 from hooks import Examples, Snapshot
 from hooks.loss import token_losses
@@ -105,9 +106,9 @@ class ExampleViews(Result):
         )
 
     def summary(self) -> dict[str, float | str]:
-        """Mean loss over these examples, and how many are answered right."""
+        """Mean loss over these examples, NaN where none is scored, and how many are right."""
         right = [a == t for a, t in zip(self.answers, self.targets, strict=True)]
-        return {"mean_loss": float(np.nanmean(self.loss)), "accuracy": float(np.mean(right))}
+        return {"mean_loss": defined_mean(self.loss), "accuracy": float(np.mean(right))}
 
     def to_frame(self) -> pd.DataFrame:
         """One row a position: `example`, `position`, `word`, `loss`."""

@@ -18,6 +18,8 @@ from einops import rearrange
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from analyses.rounding import POWER_FLOOR, is_rounding
+
 
 def fourier_basis(n: int) -> Float[Tensor, "n n"]:
     """The orthonormal real Fourier basis of Z_n, one function a row.
@@ -73,6 +75,22 @@ def frequency_power(weights: Float[Tensor, "*series n d"]) -> Float[Tensor, "*se
     return power.reshape(*weights.shape[:-2], n // 2 + 1)
 
 
+def without_rounding(
+    power: Float[Tensor, "*series frequency"],
+) -> Float[Tensor, "*series frequency"]:
+    """Powers, with 0 at frequencies 1, 2, ... of a series that varies by rounding alone.
+
+    Rounding is told by the largest power of all series, the constant's included: equal weights,
+    and neurons that read nothing, have no frequency.
+
+    Args:
+        power: As `frequency_power` gives it.
+    """
+    is_flat = is_rounding(power[..., 1:].sum(-1), power.sum(-1))
+    constant = torch.arange(power.shape[-1], device=power.device) == 0
+    return power.where(~is_flat[..., None] | constant, 0.0)
+
+
 def frequency_shares(power: Float[Tensor, "*series frequency"]) -> Float[Tensor, "*series rest"]:
     """Share of the power of frequencies 1, 2, ... (the constant excluded); NaN where all are 0."""
     rest = power[..., 1:]
@@ -94,19 +112,24 @@ def keys_by_share(shares: Float[Tensor, " rest"], share: float = 0.9) -> tuple[i
 
 
 def keys_by_median(power: Float[Tensor, " frequency"], factor: float = 10) -> tuple[int, ...]:
-    """Frequencies with more than `factor` times the median power, strongest first."""
+    """Frequencies with more than `factor` times the median power, strongest first.
+
+    A power that is rounding beside the largest is none of them, however small the median is.
+    """
     rest = power[1:]
-    strong = (rest > factor * rest.quantile(0.5)).nonzero()[:, 0]
+    least = torch.maximum(factor * rest.quantile(0.5), POWER_FLOOR * power.max())
+    strong = (rest > least).nonzero()[:, 0]
     return tuple((strong[rest[strong].argsort(descending=True, stable=True)] + 1).tolist())
 
 
 def keys_by_vote(best: Int[Tensor, " neuron"]) -> tuple[int, ...]:
     """Every frequency that is some neuron's best, the most often named first.
 
-    Nanda et al.'s released code; without a threshold it lists noise for untrained models. Their
-    scan leaves out the last frequency; this one does not.
+    A neuron with frequency 0 has none, and no vote. Nanda et al.'s released code; without a
+    threshold it lists noise for untrained models. Their scan leaves out the last frequency; this
+    one does not.
     """
-    named, votes = best.unique(return_counts=True)
+    named, votes = best[best > 0].unique(return_counts=True)
     return tuple(named[votes.argsort(descending=True, stable=True)].tolist())
 
 
@@ -135,12 +158,12 @@ def residue_order(operation: str, p: int) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def orders_of(constants: Mapping[str, Any]) -> tuple[Tensor, Tensor, Tensor]:
-    """Orders of a, b and c by `residue_order`; the natural one where no wave fits."""
-    operation, p = constants["operation"], constants["p"]
-    if "wave" not in constants:
-        numbers = torch.arange(p)
-        return numbers, numbers, numbers
-    return residue_order(operation, p)
+    """Orders of a, b and c by `residue_order`, from a task's constants.
+
+    Raises:
+        ValueError: No wave fits the operation.
+    """
+    return residue_order(constants["operation"], constants["p"])
 
 
 @lru_cache

@@ -24,6 +24,7 @@ from analyses.circuit_parts import ablations, norm_map, own_keys, pair_grids, re
 from analyses.frequency_map import frequency_map
 from analyses.layout import logarithmic
 from analyses.result import Drawing, Drawings, Result, check_needs
+from analyses.undefined import defined_mean
 from analyses.waves import logit_waves, neuron_waves
 from hooks import Snapshot
 
@@ -41,9 +42,10 @@ class FourierCircuit(Result):
         logit_fve: Share of the logits' variance that cos w(a + b - c) explains, by frequency
             1..n//2; shares add up.
         logit_amplitude: The factor of each such cosine in the logits.
-        neuron_frequency: The frequency that explains most of each neuron.
+        neuron_frequency: The frequency that explains most of each neuron; 0 for a silent one, whose
+            activation is the same for all pairs.
         neuron_fve: Share of the neuron's variance that it explains, by cosines and sines of it
-            in a and in b and their products.
+            in a and in b and their products; NaN for a silent one.
         neuron_map: Norm over neurons of their 2-D Fourier coefficients.
         logit_map: Norm over classes of the logits' 2-D Fourier coefficients.
         readout_fve: By key frequency, the share of the MLP's projections on the readout
@@ -129,14 +131,24 @@ class FourierCircuit(Result):
     def slope_ratio(self) -> Float[np.ndarray, " key"]:
         """The smaller of the two readout slopes over the larger, by key frequency.
 
-        1 where the network uses the trigonometric identity; negative where the signs differ.
+        1 where the network uses the trigonometric identity; negative where the signs differ; NaN
+        where both are 0.
         """
         least, most = (pick(np.abs(self.readout_slope), axis=1) for pick in (np.min, np.max))
-        return np.sign(self.readout_slope).prod(1) * least / most
+        signed = np.sign(self.readout_slope).prod(1) * least
+        return np.divide(signed, most, out=np.full_like(most, math.nan), where=most > 0)
+
+    @property
+    def silent_neurons(self) -> int:
+        """Neurons whose activation is the same for all pairs; they have no vote."""
+        return int((self.neuron_frequency == 0).sum())
 
     def single_frequency_neurons(self, threshold: float = 0.85) -> float:
-        """Share of neurons of which one frequency explains more than a threshold."""
-        return float((self.neuron_fve > threshold).mean())
+        """Share of neurons of which one frequency explains more than a threshold.
+
+        Silent neurons are left out; NaN where there are no others.
+        """
+        return defined_mean((self.neuron_fve > threshold)[self.neuron_frequency > 0])
 
     def keys_by_rule(self, least_fve: float = 0.02) -> dict[str, tuple[int, ...]]:
         """Key frequencies by the rules on activations, whatever `keys` are.
@@ -150,16 +162,20 @@ class FourierCircuit(Result):
         return {"vote": voted, "logits": tuple(strong)}
 
     def summary(self) -> dict[str, float | str]:
-        """Explained shares, and losses with the waves kept and removed. NaN without keys."""
+        """Explained shares, and losses with the waves kept and removed. NaN without keys.
+
+        Silent neurons are counted, and left out of votes and means.
+        """
         return {
             "logit_fve_key": self.key_fve,
             "logit_fve_top_5": self.top_5_fve,
             "key_count_vote_rule": len(self.keys_by_rule()["vote"]),
             "key_count_logit_rule": len(self.keys_by_rule()["logits"]),
-            "mean_neuron_fve": _mean(self.neuron_fve),
+            "silent_neurons": self.silent_neurons,
+            "mean_neuron_fve": defined_mean(self.neuron_fve),
             "single_frequency_neurons": self.single_frequency_neurons(),
-            "readout_fve": _mean(self.readout_fve),
-            "readout_slope_ratio": _mean(self.slope_ratio),
+            "readout_fve": defined_mean(self.readout_fve),
+            "readout_slope_ratio": defined_mean(self.slope_ratio),
             "accuracy": self.accuracy,
             "restricted_accuracy": self.restricted_accuracy,
             "loss_all": self.loss[0],
@@ -238,9 +254,3 @@ class FourierCircuit(Result):
             title="Loss over train pairs without the waves of one key frequency",
             axes=("waves of key frequencies in the logits", "cross-entropy (nats)"),
         ).update_yaxes(logarithmic({"loss": losses}))  # fmt: skip
-
-
-def _mean(values: np.ndarray) -> float:
-    """The mean of those that are defined, NaN where none is."""
-    defined = values[~np.isnan(values)]
-    return float(defined.mean()) if len(defined) else math.nan

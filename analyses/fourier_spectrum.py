@@ -21,6 +21,7 @@ from torch import Tensor
 from analyses import fourier, plots
 from analyses.result import Drawing, Result, check_needs
 from analyses.sparsity import gini
+from analyses.undefined import defined_mean, ratio
 from hooks import Snapshot
 
 MATRICES = ("W_E", "neuron_in", "W_L")
@@ -35,13 +36,15 @@ class FourierSpectrum(Result):
             discrete logarithms.
         operation: The task's operation.
         power: Squared norm by matrix (W_E, neuron_in, W_L) and frequency 0..modulus//2.
-        neuron_frequency: The strongest frequency in what each neuron reads.
-        neuron_purity: Share of that frequency in what the neuron reads, the constant excluded.
+        neuron_frequency: The strongest frequency in what each neuron reads; 0 for a silent one,
+            which reads nothing that varies over residues.
+        neuron_purity: Share of that frequency in what the neuron reads, the constant excluded;
+            NaN for a silent one.
         share: How much of the power key frequencies by share carry.
     """
 
-    needs: ClassVar = ("constants.p", "constants.operation", "weights.W_E", "weights.neuron_in",
-                       "weights.neuron_out")  # fmt: skip
+    needs: ClassVar = ("constants.p", "constants.operation", "constants.wave", "weights.W_E",
+                       "weights.neuron_in", "weights.neuron_out")  # fmt: skip
     sliding: ClassVar = ("embedding", "matrices")
 
     modulus: int
@@ -61,6 +64,9 @@ class FourierSpectrum(Result):
             snapshot: A model of modular arithmetic.
             reference: Not used.
             share: Share of the power that key frequencies must carry together.
+
+        Raises:
+            ValueError: No wave fits the operation, or the model has no neurons.
         """
         check_needs(cls, snapshot)
         constants = snapshot.examples.constants
@@ -71,11 +77,12 @@ class FourierSpectrum(Result):
             rearrange(reads, "operand residue neuron -> residue (operand neuron)"),
             snapshot.weights("neuron_out").double().cpu()[:, orders[2]].T,
         )
+        power = [fourier.without_rounding(fourier.frequency_power(each)) for each in matrices]
         best, purity = neuron_frequencies(reads)
         return cls(
             modulus=len(orders[0]),
             operation=constants["operation"],
-            power=torch.stack([fourier.frequency_power(matrix) for matrix in matrices]).numpy(),
+            power=torch.stack(power).numpy(),
             neuron_frequency=best.numpy(),
             neuron_purity=purity.numpy(),
             share=share,
@@ -83,7 +90,10 @@ class FourierSpectrum(Result):
 
     @property
     def shares(self) -> Float[np.ndarray, "matrix rest"]:
-        """Share of each frequency 1, 2, ... by matrix, the constant excluded."""
+        """Share of each frequency 1, 2, ... by matrix, the constant excluded.
+
+        NaN for a matrix that does not vary over residues.
+        """
         return fourier.frequency_shares(torch.from_numpy(self.power)).numpy()
 
     @property
@@ -104,8 +114,17 @@ class FourierSpectrum(Result):
             "vote": fourier.keys_by_vote(torch.from_numpy(self.neuron_frequency)),
         }
 
+    @property
+    def silent_neurons(self) -> int:
+        """Neurons that read nothing which varies over residues; they have no vote."""
+        return int((self.neuron_frequency == 0).sum())
+
     def summary(self) -> dict[str, float | str]:
-        """Key frequencies, how few they are, and how concentrated the power is."""
+        """Key frequencies, how few they are, and how concentrated the power is.
+
+        A matrix that does not vary over residues has no key frequencies, and NaN for the rest.
+        Silent neurons are counted, and left out of votes and of the mean purity.
+        """
         concentration = gini(torch.from_numpy(self.power[:, 1:])).tolist()
         top = np.sort(self.shares, axis=1)[:, ::-1][:, :5].sum(1)
         return {
@@ -118,8 +137,9 @@ class FourierSpectrum(Result):
             "gini_W_L": concentration[2],
             "top_5_share_W_E": float(top[0]),
             "top_5_share_W_L": float(top[2]),
-            "constant_share_W_E": float(self.power[0, 0] / self.power[0].sum()),
-            "mean_neuron_purity": float(self.neuron_purity.mean()),
+            "constant_share_W_E": ratio(self.power[0, 0], self.power[0].sum()),
+            "mean_neuron_purity": defined_mean(self.neuron_purity),
+            "silent_neurons": self.silent_neurons,
         }
 
     def to_frame(self) -> pd.DataFrame:
@@ -155,8 +175,10 @@ class FourierSpectrum(Result):
                 title="The same frequencies through the network", axes=axes,
             ),
             "purity": plots.histogram(
-                self.neuron_purity, limits=(0, 1), axes=("share of best frequency", "neurons"),
-                title=f"Neurons read {self.neuron_purity.mean():.0%} from one frequency on average",
+                self.neuron_purity[~np.isnan(self.neuron_purity)], limits=(0, 1),
+                axes=("share of best frequency", "neurons"),
+                title=f"Neurons read {defined_mean(self.neuron_purity):.0%} from one frequency on "
+                "average",
             ),
         }  # fmt: skip
 
@@ -166,10 +188,13 @@ def neuron_frequencies(
 ) -> tuple[Int[Tensor, " d_mlp"], Float[Tensor, " d_mlp"]]:
     """Each neuron's strongest frequency over all it reads, and that frequency's share.
 
+    Returns:
+        Frequency 0 and share NaN for a neuron that reads nothing but a constant, up to rounding
+        beside what the largest neuron reads.
     Source:
         Grokking spectra of single neurons as max_f P_f / sum_f P_f, the constant excluded.
     """
     power = fourier.frequency_power(rearrange(reads, "o residue neuron -> neuron residue o"))
-    shares = fourier.frequency_shares(power)
+    shares = fourier.frequency_shares(fourier.without_rounding(power))
     purity, best = shares.max(-1)
-    return best + 1, purity
+    return torch.where(purity.isnan(), -1, best) + 1, purity

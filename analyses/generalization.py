@@ -121,27 +121,28 @@ class Generalization(SeriesResult):
 
     @property
     def first_maximum(self) -> int:
-        """The first evaluation of the greatest validation accuracy."""
-        return int(self.validation.argmax())
+        """The first evaluation of the greatest validation accuracy, of those that are not NaN."""
+        return int(np.nan_to_num(self.validation, nan=-math.inf).argmax())
 
     @property
     def least_loss(self) -> int:
-        """The evaluation of the least validation loss."""
-        return int(self.validation_loss.argmin())
+        """The evaluation of the least validation loss, of those that are not NaN."""
+        return int(np.nan_to_num(self.validation_loss, nan=math.inf).argmin())
 
     def marks(self) -> dict[str, float]:
         """Both early stops, and where generalization is first above the level, if it is."""
         marks = {
-            "validation accuracy at its best": float(self.steps[self.first_maximum]),
+            "validation accuracy at its best": self._step(self.first_maximum, self.validation),
             f"generalization > {self.level:.0%}": self.t_ever,
-            "validation loss at its least": float(self.steps[self.least_loss]),
+            "validation loss at its least": self._step(self.least_loss, self.validation_loss),
         }
         return {label: step for label, step in marks.items() if not math.isnan(step)}
 
     def summary(self) -> dict[str, float | str]:
         """Success ever, sustained and final (1 or 0), its steps, accuracy at stops and by kind.
 
-        `least_later` is the least accuracy from the first validation maximum on.
+        `least_later` is the least accuracy from the first validation maximum on. Stops are NaN
+        where no evaluation has what they go by.
         """
         early, least = self.first_maximum, self.least_loss
         return {
@@ -151,9 +152,9 @@ class Generalization(SeriesResult):
             "share_above": self.share_above,
             "t_ever": self.t_ever,
             "t_sustained": self.t_sustained,
-            "first_maximum_step": int(self.steps[early]),
+            "first_maximum_step": self._step(early, self.validation),
             "at_first_maximum": float(self.accuracy[early]),
-            "least_loss_step": int(self.steps[least]),
+            "least_loss_step": self._step(least, self.validation_loss),
             "at_least_loss": float(self.accuracy[least]),
             "least_later": float(self.accuracy[early:].min()),
             "best": float(self.accuracy.max()),
@@ -162,6 +163,10 @@ class Generalization(SeriesResult):
             f"last_{kind}": float(values[-1])
             for kind, values in zip(self.kinds, self.by_kind, strict=True)
         }
+
+    def _step(self, evaluation: int, values: Float[np.ndarray, " evaluation"]) -> float:
+        """An evaluation's step; NaN where its value is."""
+        return math.nan if np.isnan(values[evaluation]) else int(self.steps[evaluation])
 
     def to_frame(self) -> pd.DataFrame:
         """One row an evaluation: `step`, accuracies, validation loss, accuracy by kind."""

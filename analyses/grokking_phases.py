@@ -130,14 +130,15 @@ class GrokkingPhases(SeriesResult):
         """fails, memorises, partial, generalises or groks, by accuracy.
 
         A run that crosses on training data alone is `partial` where its best test accuracy is more
-        than halfway from chance to 1. One that crosses on both groks where test comes at least
-        `ratio` times as late as train, and generalises otherwise.
+        than halfway from chance (0 where that is not known) to 1. One that crosses on both groks
+        where test comes at least `ratio` times as late as train, and generalises otherwise.
         """
-        halfway = self.chance + 0.5 * (1 - self.chance)
+        chance = 0.0 if math.isnan(self.chance) else self.chance
+        halfway = chance + 0.5 * (1 - chance)
         if math.isnan(self.t_train):
             return "fails"
         if math.isnan(self.t_test):
-            return "partial" if self.accuracy[1].max() > halfway else "memorises"
+            return "partial" if (self.accuracy[1] > halfway).any() else "memorises"
         is_late = self.t_test > self.t_train and self.t_test >= self.ratio * self.t_train
         return "groks" if is_late else "generalises"
 
@@ -148,8 +149,13 @@ class GrokkingPhases(SeriesResult):
 
     @property
     def loss_category(self) -> str:
-        """High train loss, high test loss, drop together or grokking, by extremes of the losses."""
+        """High train loss, high test loss, drop together or grokking, by extremes of the losses.
+
+        `diverged` where a loss is NaN or infinite: it has no extremes.
+        """
         train, test = self.loss
+        if not np.isfinite(self.loss).all():
+            return "diverged"
         if train.min() > self.tau:
             return "high train loss"
         if test.min() > self.tau:
@@ -167,13 +173,17 @@ class GrokkingPhases(SeriesResult):
         """End of memorisation, start of cleanup, end of cleanup; NaN unless the run generalises.
 
         Cleanup starts where the slope of log test loss, walked back from its steepest fall, has
-        sunk to a tenth of it, and ends where test loss is within twice its last value.
+        sunk to a tenth of it, and ends where test loss is within twice its last value. There is
+        none where test loss never falls, or is NaN or infinite at some evaluation.
         """
-        if math.isnan(self.t_test) or len(self.steps) < 2:
-            return (self.t_train, math.nan, math.nan)
+        none = (self.t_train, math.nan, math.nan)
+        if math.isnan(self.t_test) or len(self.steps) < 2 or not np.isfinite(self.loss[1]).all():
+            return none
         fall = -np.gradient(np.log(np.maximum(self.loss[1], 1e-300)), self.steps)
         fall[self.steps < self.t_train] = -math.inf
         steepest = int(fall.argmax())
+        if fall[steepest] <= 0:
+            return none
         gentle = np.flatnonzero(fall[:steepest] <= 0.1 * fall[steepest])
         start = int(gentle[-1]) + 1 if len(gentle) else 0
         settled = np.flatnonzero(self.loss[1][steepest:] <= 2 * self.loss[1][-1])[0] + steepest

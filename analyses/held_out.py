@@ -160,17 +160,31 @@ def wilson_interval(share: float, count: int) -> tuple[float, float]:
 def r2_interval(
     values: Float[Tensor, " row"], outputs: Float[Tensor, " row"], groups: Int[Tensor, " row"]
 ) -> tuple[float, float]:
-    """95 % interval of R^2 by drawing groups anew; NaN where no draw has values that vary."""
+    """95 % interval of R^2 by drawing groups anew; NaN where no draw has values that vary.
+
+    The spread of a draw is that within its groups and that of their means round the draw's own,
+    each a sum of squares. Squares less a squared sum would cancel for values that are large beside
+    their spread, such as times.
+    """
     codes = torch.unique(groups, return_inverse=True)[1]
-    n_groups = int(codes.max()) + 1
-    facts = torch.stack([torch.ones_like(values), values, values**2, (values - outputs) ** 2], 1)
-    by_group = torch.zeros(n_groups, 4, dtype=torch.float64).index_add(0, codes, facts)
+    counts = codes.bincount().double()
+    centred = values - values.mean()
+    means = _by_group(centred, codes) / counts
+    within = _by_group((centred - means[codes]).square(), codes)
+    errors = _by_group((values - outputs).square(), codes)
     generator = torch.Generator().manual_seed(0)
-    drawn = torch.randint(n_groups, (DRAWS, n_groups), generator=generator)
-    count, total, squares, errors = by_group[drawn].sum(1).T
-    r2 = 1 - errors / (squares - total**2 / count)
-    defined = r2[r2.isfinite()]
-    if n_groups < 2 or not len(defined):
+    drawn = torch.randint(len(counts), (DRAWS, len(counts)), generator=generator)
+    count, mean = counts[drawn], means[drawn]
+    middle = (count * mean).sum(1, keepdim=True) / count.sum(1, keepdim=True)
+    spread = within[drawn].sum(1) + (count * (mean - middle).square()).sum(1)
+    r2 = 1 - errors[drawn].sum(1) / spread
+    defined = r2[spread > 0]
+    if len(counts) < 2 or not len(defined):
         return math.nan, math.nan
     low, high = defined.quantile(torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
     return low, high
+
+
+def _by_group(values: Float[Tensor, " row"], codes: Int[Tensor, " row"]) -> Float[Tensor, " group"]:
+    """Sums over each group, whose numbers are 0, 1, ..."""
+    return codes.bincount(values.double())

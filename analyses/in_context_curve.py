@@ -46,7 +46,8 @@ class InContextCurve(Result):
         low: Lower end of its bootstrap interval.
         high: Upper end.
         matched: The model's mean error on the prompts that each curve was predicted for.
-        scale: By group, the mean square of y that squared errors are divided by; 1 for classes.
+        scale: By group, the mean square of y that squared errors are divided by; 1 for classes, NaN
+            where all y are 0, and so are the group's errors.
         joint: The curve of ridge on the features of all classes, which is plain `ridge` where these
             are the inputs; empty where there is none.
         by: The labels that tell groups apart; empty where there is one group.

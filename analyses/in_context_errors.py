@@ -16,8 +16,14 @@ Curves = Float[np.ndarray, "group curve examples"]
 def bootstrap(
     errors: Float[np.ndarray, "prompt examples"], confidence: float
 ) -> tuple[Float[np.ndarray, " examples"], Float[np.ndarray, " examples"]]:
-    """Percentile interval of the mean over prompts, from 1,000 samples with a fixed seed."""
+    """Percentile interval of the mean over prompts, from 1,000 samples with a fixed seed.
+
+    NaN for a single prompt, which says nothing of the others.
+    """
     n_prompts = len(errors)
+    if n_prompts < 2:
+        unknown = np.full(errors.shape[1], np.nan)
+        return unknown, unknown
     drawing = np.random.default_rng(0)
     weights = drawing.multinomial(n_prompts, np.full(n_prompts, 1 / n_prompts), RESAMPLES)
     means = weights @ errors / n_prompts

@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
 from analyses.in_context_names import baseline, is_repeated, is_slow
+from analyses.undefined import ratio
 from hooks import Examples, Snapshot
 
 FEW = 50  # prompts that slow baselines are fitted to, of all groups together
@@ -60,11 +61,15 @@ class Pairs:
 
     @property
     def scale(self) -> Float[np.ndarray, " group"]:
-        """What squared errors of each group are divided by: the mean square of its answers."""
+        """What squared errors of each group are divided by: the mean square of its answers.
+
+        NaN where all answers are 0, beside which no error has a size.
+        """
         if not self.is_real:
             return np.ones(len(self.groups))
         squares = self.targets.double().square()
-        return np.array([float(squares[rows].mean()) for rows in self.groups.values()])
+        means = np.array([float(squares[rows].mean()) for rows in self.groups.values()])
+        return np.where(means > 0, means, np.nan)
 
     def given(self, name: str) -> Bool[Tensor, " prompt"]:
         """Which prompts a curve is predicted for: all, or for a slow baseline a few of each group.
@@ -165,6 +170,8 @@ def predictions(snapshot: Snapshot, pairs: Pairs) -> Shaped[Tensor, "prompt pair
 def late_score(snapshot: Snapshot) -> float:
     """How much of the last four answers of each prompt is right: a share of them, or of mean y².
 
+    NaN where these answers are all 0.
+
     Raises:
         ValueError: The examples are no prompts.
     """
@@ -173,7 +180,7 @@ def late_score(snapshot: Snapshot) -> float:
     if not pairs.is_real:
         return 1 - float(wrong.mean())
     late = pairs.targets[:, -LATE:].double().square().mean()
-    return 1 - float(wrong.mean() * pairs.scale[0] / late)
+    return 1 - ratio(wrong.mean() * pairs.scale[0], late)
 
 
 def most_frequent(answers: Int[Tensor, "prompt pair"]) -> Int[Tensor, "prompt pair"]:

@@ -81,8 +81,8 @@ class LearningPlateau(SeriesResult):
             drop: Of the loss in nats (of the error over that of always answering 0), above 0.
 
         Raises:
-            ValueError: An option is out of range, the run recorded no such metric, or a value is
-                not finite.
+            ValueError: An option is out of range, the run recorded no such metric, a value is
+                not finite, or chance is 1.
         """
         if window < 1 or window % 2 != 1:
             raise ValueError(f"window = {window}: take an odd number of evaluations")
@@ -94,9 +94,12 @@ class LearningPlateau(SeriesResult):
         is_share = name.endswith("accuracy")
         of = name.rpartition(".")[0] or split
         facts = series.examples(of, 1).constants if is_share else {}
+        chance = float(facts.get("chance", 0.0))
+        if chance >= 1:
+            raise ValueError(f"chance = {chance}: all is right without context, so nothing is left")
         return cls(
-            steps=steps, score=curves[0], loss=curves[1], metric=name,
-            chance=float(facts.get("chance", 0.0)), window=window, share=share, drop=drop,
+            steps=steps, score=curves[0], loss=curves[1], metric=name, chance=chance,
+            window=window, share=share, drop=drop,
         )  # fmt: skip
 
     @property
@@ -135,10 +138,13 @@ class LearningPlateau(SeriesResult):
 
     @property
     def transition(self) -> tuple[float, float]:
-        """Steps at which a tenth and four fifths of the final gain are reached; NaN if censored."""
-        if self.is_censored:
-            return math.nan, math.nan
+        """Steps at which a tenth and four fifths of the final gain are reached.
+
+        NaN if censored, or if the run ends without a gain.
+        """
         gain = float(self.score[-self.window :].mean()) - self.chance
+        if self.is_censored or gain <= 0:
+            return math.nan, math.nan
         early, late = (self._reaches(self.chance + part * gain) for part in (0.1, 0.8))
         return early, late
 

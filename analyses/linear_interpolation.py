@@ -32,7 +32,8 @@ class LinearInterpolation(SeriesResult):
         start: The step at x = 0.
         stop: The step at x = 1.
         positions: x of each point.
-        parts: `train` and `test` where examples carry the label `train`, else `all`.
+        parts: `train` and `test` where examples carry the label `train`, those of them that have
+            an example; else `all`.
         loss: Mean cross-entropy in nats of scored answers.
         accuracy: Share of scored answers that are right.
         guess_loss: Loss of guessing all classes alike.
@@ -137,11 +138,12 @@ class LinearInterpolation(SeriesResult):
 
 
 def _parts(examples: Examples) -> dict[str, torch.Tensor]:
-    """Which examples belong to which part."""
+    """Which examples belong to which part; a part without a scored one is left out."""
     if "train" not in examples.labels:
         return {"all": torch.ones(len(examples), dtype=torch.bool)}
-    train = examples.labels["train"].bool()
-    return {"train": train, "test": ~train}
+    train, is_scored = examples.labels["train"].bool(), examples.scored.any(1)
+    parts = {"train": train, "test": ~train}
+    return {name: part for name, part in parts.items() if bool((part & is_scored).any())}
 
 
 def _score(snapshot: Snapshot) -> list[list[float]]:

@@ -1,9 +1,11 @@
 """Do seeds whose insides look more like trees generalize better?
 
 Spearman's correlation of each internal measure with generalization: across the seeds of a depth at
-the end of training, and within a seed over steps, which is another question. Intervals are
-percentile bootstraps over seeds. The paper argues from means over seeds that rise together; of its
-released runs, the seed of tense inflection whose computation is most tree-like never generalizes.
+the end of training, and within a seed over steps, which is another question. Across seeds a
+correlation has a p, exact under ten of them, and from ten on a percentile bootstrap interval; the
+mean over seeds of that over steps has Student's interval. The paper argues from means over seeds
+that rise together; of its released runs, the seed of tense inflection whose computation is most
+tree-like never generalizes.
 
 Source: Murty et al. 2023 (arXiv:2305.18741) for the measures; correlations are ours.
 """
@@ -29,7 +31,7 @@ from analyses.layout import PALETTE, colour, plain
 from analyses.measures_by_depth import group_name
 from analyses.multiples import SYMBOLS, Trace, ticks, whiskers
 from analyses.plots import empty
-from analyses.rank_correlation import mean_interval, spearman, spearman_interval
+from analyses.rank_correlation import mean_interval, spearman, spearman_interval, spearman_p
 from analyses.result import Drawing, SweepResult
 from analyses.settings import settings_of, shown
 from analyses.sweep_scalars import at_end
@@ -43,7 +45,7 @@ class MeasureCorrelations(SweepResult):
     """Rank correlations of internal measures with generalization.
 
     Measures are tscore, tparseval, sparsity and norm, in this order. Across seeds it takes three
-    runs of a depth, for an interval five; NaN where undefined.
+    runs of a depth, for an interval ten; NaN where undefined.
 
     Attributes:
         axis: The field by which runs are grouped.
@@ -53,9 +55,11 @@ class MeasureCorrelations(SweepResult):
         generalization: Accuracy at the end.
         measures: The measures at the end.
         across: Correlation across the runs of a depth.
-        across_ends: Ends of its interval.
+        across_p: How likely so strong a correlation is by chance (`spearman_p`).
+        across_ends: Ends of its bootstrap interval; NaN for fewer than ten runs.
         within: Correlation over the steps of each run.
-        within_ends: Ends of the interval of its mean over the runs of a depth.
+        within_ends: Ends of Student's interval of its mean over the runs of a depth, cut off at -1
+            and 1; NaN for a single run, or where all have the same.
         since: The first step that counts within a run.
         confidence: Level of the intervals.
     """
@@ -69,6 +73,7 @@ class MeasureCorrelations(SweepResult):
     generalization: Float[np.ndarray, " run"]
     measures: Float[np.ndarray, "measure run"]
     across: Float[np.ndarray, "measure depth"]
+    across_p: Float[np.ndarray, "measure depth"]
     across_ends: Float[np.ndarray, "2 measure depth"]
     within: Float[np.ndarray, "measure run"]
     within_ends: Float[np.ndarray, "2 measure depth"]
@@ -96,7 +101,7 @@ class MeasureCorrelations(SweepResult):
             axis: The field by which runs are grouped.
             since: The first step that counts within a run: early on everything rises.
             confidence: Level of the intervals, between 0 and 1.
-            seed: Of the bootstrap.
+            seed: Of the bootstrap, which ten runs or more of a depth have.
 
         Raises:
             ValueError: A column is missing, or the level is no level.
@@ -116,11 +121,14 @@ class MeasureCorrelations(SweepResult):
             generalization=end,
             measures=measures,
             across=_cells(measures, groups, lambda row, own: spearman(row[own], end[own])),
+            across_p=_cells(measures, groups, lambda row, own: spearman_p(row[own], end[own])),
             across_ends=_cells(
                 measures, groups, lambda row, own: spearman_interval(row[own], end[own], *how)
             ),
             within=within,
-            within_ends=_cells(within, groups, lambda row, own: mean_interval(row[own], *how)),
+            within_ends=_cells(
+                within, groups, lambda row, own: mean_interval(row[own], confidence)
+            ).clip(-1, 1),
             since=since,
             confidence=confidence,
         )
@@ -132,17 +140,18 @@ class MeasureCorrelations(SweepResult):
         return np.array([pd.DataFrame(each.T).mean().to_numpy() for each in groups]).T
 
     def summary(self) -> dict[str, float | str]:
-        """Both correlations of each measure at each value of the field."""
+        """Both correlations of each measure at each value of the field, and the p across seeds."""
         found: dict[str, float | str] = {"runs": len(self.runs), "since": self.since}
         for row, name in enumerate(NAMES):
             for place, value in enumerate(self.depths):
                 told = "" if len(self.depths) == 1 else f"_at_{shown(value)}"
                 found[f"{name}_across_seeds{told}"] = float(self.across[row, place])
+                found[f"{name}_across_seeds_p{told}"] = float(self.across_p[row, place])
                 found[f"{name}_over_time{told}"] = float(self.mean_within[row, place])
         return found
 
     def to_frame(self) -> pd.DataFrame:
-        """One row a measure and value of the field: runs, both correlations and their ends."""
+        """One row a measure and value of the field: runs, both correlations, p and ends."""
         return pd.DataFrame(
             [
                 {
@@ -150,6 +159,7 @@ class MeasureCorrelations(SweepResult):
                     self.axis: value,
                     "runs": int((self.depth == place).sum()),
                     "across_seeds": self.across[row, place],
+                    "across_p": self.across_p[row, place],
                     "across_low": self.across_ends[0, row, place],
                     "across_high": self.across_ends[1, row, place],
                     "over_time": self.mean_within[row, place],
@@ -166,9 +176,7 @@ class MeasureCorrelations(SweepResult):
         return {"correlations": self._whiskers(), "seeds": self._scatter()}
 
     def _whiskers(self) -> Drawing:
-        ends = (self.across_ends, self.within_ends)
-        intervals = f", with {self.confidence:.0%} intervals" if np.isfinite(ends).any() else ""
-        title = f"Rank correlation with generalization{intervals}"
+        title = f"Rank correlation with generalization{self._intervals_named()}"
         if len(self.depths) > len(PALETTE):
             return empty(title, f"{len(self.depths)} groups are too many: see to_frame()")
         found = {
@@ -183,6 +191,15 @@ class MeasureCorrelations(SweepResult):
             for heading, (values, ends, what) in found.items()
         ]  # fmt: skip
         return grid(panels, title=title, across="measure", columns=1, xaxis=ticks(NAMES))
+
+    def _intervals_named(self) -> str:
+        """Which intervals there are, in words."""
+        kinds = {
+            "bootstrap across seeds": self.across_ends,
+            "Student's over steps": self.within_ends,
+        }
+        there = [name for name, ends in kinds.items() if np.isfinite(ends).any()]
+        return f", with {self.confidence:.0%} intervals ({', '.join(there)})" if there else ""
 
     def _intervals(
         self, values: Float[np.ndarray, "measure depth"], ends: Float[np.ndarray, "2 measure depth"]

@@ -107,7 +107,10 @@ class MeasuresByDepth(SweepResult):
 
     @property
     def best(self) -> int:
-        """The depth, by number, whose median generalizes best; the first where none is known."""
+        """The depth, by number, whose median generalizes best; the first of equals.
+
+        The first too where none is known: its median is NaN.
+        """
         return int(np.nan_to_num(self.medians[0], nan=-np.inf).argmax())
 
     def over_steps(self, name: str) -> tuple[np.ndarray, Float[np.ndarray, "run step"]]:
@@ -118,17 +121,27 @@ class MeasuresByDepth(SweepResult):
         return self.steps[chosen], self.values[:, chosen]
 
     def summary(self) -> dict[str, float | str]:
-        """The best depth, its median generalization, and where each measure's median is highest."""
+        """The best depth, its median generalization, and where each measure's median is highest.
+
+        The first of equal ones; `all alike` where no depth differs, `unknown` where no run has a
+        value.
+        """
         medians = self.medians
         found: dict[str, float | str] = {
             "runs": len(self.runs),
             "by": self.axis,
-            "best": shown(self.depths[self.best]),
+            "best": self._named(medians[0]),
             "best_median_generalization": float(medians[0, self.best]),
         }
-        highest = np.nan_to_num(medians[1:], nan=-np.inf).argmax(axis=1)
-        told = zip(NAMES[1:], highest, strict=True)
-        return found | {f"highest_{name}_at": shown(self.depths[place]) for name, place in told}
+        told = zip(NAMES[1:], medians[1:], strict=True)
+        return found | {f"highest_{name}_at": self._named(row) for name, row in told}
+
+    def _named(self, medians: Float[np.ndarray, " depth"]) -> str:
+        """The depth of the highest median."""
+        if np.isnan(medians).all():
+            return "unknown"
+        are_alike = len(medians) > 1 and np.unique(medians).size == 1
+        return "all alike" if are_alike else shown(self.depths[int(np.nanargmax(medians))])
 
     def to_frame(self) -> pd.DataFrame:
         """One row a run: `run`, the field's value, and each measure at the end."""
@@ -143,6 +156,9 @@ class MeasuresByDepth(SweepResult):
     def _title(self, where: str) -> str:
         told, median = group_name(self.axis, self.depths[self.best]), self.medians[0, self.best]
         best = f"Generalization is best at {told}: {median:.0%} (median of seeds)"
+        alike = f"Generalization is the same everywhere: {median:.0%} (median of seeds)"
+        named = self._named(self.medians[0])
+        best = {"unknown": "Generalization is not known", "all alike": alike}.get(named, best)
         return f"{best}; {where}, insides on {SENTENCES}"
 
     def _dots(self) -> Drawing:

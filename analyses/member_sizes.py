@@ -44,9 +44,13 @@ class Members:
 
 
 def frequency_sizes(series: Series) -> Float[Tensor, "step frequency"]:
-    """Norm of each frequency's components of W_E, frequencies 1, 2, ..."""
+    """Norm of each frequency's components of W_E, frequencies 1, 2, ...
+
+    0 where W_E varies over residues by rounding alone.
+    """
     order = fourier.orders_of(series.constants)[0]
-    return fourier.frequency_power(series.weights("W_E").double()[:, order])[:, 1:].sqrt()
+    power = fourier.frequency_power(series.weights("W_E").double()[:, order])
+    return fourier.without_rounding(power)[:, 1:].sqrt()
 
 
 def effective_weights(series: Series) -> Float[Tensor, "step operand input d_mlp"]:

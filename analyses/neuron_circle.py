@@ -34,6 +34,7 @@ from analyses.neuron_phases import (
     variation,
 )
 from analyses.result import Drawing, Result, check_needs
+from analyses.rounding import SIZE_FLOOR
 from hooks import Snapshot
 
 MEASURES = ("order_parameter", "input_norm_variation", "output_norm_variation", "gap_variation")
@@ -48,10 +49,12 @@ class NeuronCircle(Result):
 
     Attributes:
         modulus: Residues in play.
-        frequency: The frequency that each neuron reads most.
-        written_frequency: The frequency that it writes most.
+        frequency: The frequency that each neuron reads most; 0 for one that reads nothing which
+            varies over residues.
+        written_frequency: The frequency that it writes most; 0 for one that writes no such thing.
         is_active: Which neurons belong to a group: those whose size, what they read times what they
-            write at the frequency they read, is at least `least` of the largest.
+            write at the frequency they read, is at least `least` of the largest, and more than
+            rounding beside it.
         reads: Cosine and sine coefficient of what each neuron reads from each operand there.
         writes: The same of what it writes.
         least: Share of the largest size below which a neuron is in no group.
@@ -59,8 +62,8 @@ class NeuronCircle(Result):
             (`p`, `d_mlp`, `act_fn`, `frequency`); empty for other networks.
     """
 
-    needs: ClassVar = ("constants.p", "constants.operation", "weights.neuron_in",
-                       "weights.neuron_out")  # fmt: skip
+    needs: ClassVar = ("constants.p", "constants.operation", "constants.wave",
+                       "weights.neuron_in", "weights.neuron_out")  # fmt: skip
     sliding: ClassVar = ("phases",)
 
     modulus: int
@@ -101,7 +104,7 @@ class NeuronCircle(Result):
             modulus=snapshot.weights("neuron_out").shape[1],
             frequency=frequency.numpy(),
             written_frequency=best_frequencies(outward.abs().square())[0].numpy(),
-            is_active=(sizes >= least * sizes.max()).numpy(),
+            is_active=(sizes >= max(least, SIZE_FLOOR) * sizes.max()).numpy(),
             reads=torch.view_as_real(reads).numpy(),
             writes=torch.view_as_real(writes).numpy(),
             least=least,
@@ -134,7 +137,8 @@ class NeuronCircle(Result):
     def summary(self) -> dict[str, float | str]:
         """Neurons and groups, and the means over neurons of what circles tell of their groups.
 
-        Means are over groups of at least three neurons; NaN where there is none.
+        Silent neurons read nothing, or write nothing, that varies over residues: they are in no
+        group. Means are over groups of at least three neurons; NaN where there is none.
         """
         told = self.circles()
         sizes = told["neurons"].to_numpy()
@@ -143,6 +147,7 @@ class NeuronCircle(Result):
         return {
             "neurons": len(self.frequency),
             "active_neurons": int(self.is_active.sum()),
+            "silent_neurons": int((self.frequency * self.written_frequency == 0).sum()),
             "groups": len(told),
             "frequencies": " ".join(map(str, told["frequency"])),
             "frequency_match": float(matched[self.is_active].mean()),

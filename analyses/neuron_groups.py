@@ -33,6 +33,8 @@ def group_logits(
         frequency: Each neuron's group.
         groups: Frequencies of the groups.
     """
+    if not groups:
+        return post.new_zeros(0, len(post), len(writes))
     parts = torch.stack([(post * (frequency == group)) @ writes.T for group in groups])
     return parts - parts.mean(-1, keepdim=True)
 
@@ -46,8 +48,8 @@ def explained(
     """How much of each group's part its wave explains, and how large the part is.
 
     Returns:
-        `wave_fve`, NaN for a group that adds nothing, and `logit_share`: the fields of
-        `NeuronWaves`.
+        `wave_fve`, NaN for a group that adds nothing, and `logit_share`, NaN where no group adds
+        anything: the fields of `NeuronWaves`.
     """
     examples, orders = snapshot.examples, fourier.orders_of(snapshot.examples.constants)
     p, n = examples.constants["p"], len(writes)
@@ -58,7 +60,7 @@ def explained(
     known = (a >= 0) & (b >= 0)  # of products, 0 has no logarithm
     parts = group_logits(_post(snapshot)[known], writes, frequency, groups)
     angles = (a + b)[known, None] - torch.arange(n)
-    waves = torch.stack([torch.cos(2 * torch.pi * group * angles / n) for group in groups]).double()
+    waves = (2 * torch.pi / n * torch.tensor(groups)[:, None, None] * angles.double()).cos()
     inner = einsum(parts, waves, "g batch c, g batch c -> g")
     norms = parts.square().sum((1, 2))
     return {

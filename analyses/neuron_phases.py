@@ -18,6 +18,7 @@ from jaxtyping import Complex128, Float, Int
 from torch import Tensor
 
 from analyses import fourier
+from analyses.rounding import is_rounding
 from hooks import Snapshot
 
 ATTENTION = "blocks.0.attn.hook_pattern"
@@ -48,7 +49,8 @@ def coefficients(
 ) -> Complex128[Tensor, "*series frequency neuron"]:
     """Each neuron's coefficient at frequencies 1..n//2: cosine plus i times sine.
 
-    Their squared sizes are the powers of `fourier.frequency_power`.
+    Their squared sizes are the powers of `fourier.frequency_power`. A neuron whose wave varies by
+    rounding alone, beside the largest wave, has coefficients of 0: it is silent.
     """
     n = waves.shape[-2]
     rows = fourier.fourier_basis(n)[1:]
@@ -56,7 +58,8 @@ def coefficients(
     even = einsum(cosines, waves.double(), "f x, ... x neuron -> ... f neuron")
     odd = torch.zeros_like(even)
     odd[..., : len(sines), :] = einsum(sines, waves.double(), "f x, ... x neuron -> ... f neuron")
-    return torch.complex(even, odd)
+    is_flat = is_rounding((even.square() + odd.square()).sum(-2), waves.double().square().sum(-2))
+    return torch.complex(even, odd).masked_fill(is_flat[..., None, :], 0)
 
 
 def best_frequencies(
@@ -71,21 +74,22 @@ def best_frequencies(
         powers: Squared sizes at frequencies 1, 2, ...
 
     Returns:
-        NaN shares and ratios, and frequency 1, for a neuron without any power.
+        Frequency 0, and NaN shares and ratios, for a silent neuron, which has no power.
     Source:
         Gromov 2023 sums |c_k|^4 over single coefficients, where a wave has two; here cosine and
         sine are taken together, so that the phase does not matter.
     """
     shares = powers / powers.sum(0)
     share, best = shares.max(0)
-    return torch.where(share.isnan(), 0, best) + 1, share, shares.square().sum(0)
+    return torch.where(share.isnan(), -1, best) + 1, share, shares.square().sum(0)
 
 
 def own_coefficients(
     found: Complex128[Tensor, "*series frequency neuron"], frequency: Int[Tensor, " neuron"]
 ) -> Complex128[Tensor, "*series neuron"]:
-    """Each neuron's coefficient at one frequency of its own."""
-    return found[..., frequency - 1, torch.arange(len(frequency))]
+    """Each neuron's coefficient at one frequency of its own; 0 at frequency 0, which is none."""
+    own = found[..., (frequency - 1).clamp(min=0), torch.arange(len(frequency))]
+    return own.masked_fill(frequency == 0, 0)
 
 
 def phase_sums(reads: Complex128[Tensor, "operand neuron"]) -> Float[Tensor, " neuron"]:

@@ -9,13 +9,14 @@ takes the largest single coefficient for a neuron's frequency; here cosine and s
 Gromov 2023 (arXiv:2301.02679) for the inverse participation ratio.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from analyses import fourier, plots
 from analyses.layout import PALETTE, bar
@@ -23,6 +24,7 @@ from analyses.multiples import Trace, multiples, strands
 from analyses.neuron_groups import explained, pair_logits
 from analyses.neuron_phases import best_frequencies, class_writes, coefficients, operand_reads
 from analyses.result import Drawing, Result, check_needs
+from analyses.undefined import defined_mean
 from hooks import Snapshot
 
 PAIR = (13, 19)  # the article's
@@ -37,9 +39,11 @@ class NeuronWaves(Result):
     Residues and classes stand in an order in which the operation is addition.
 
     Attributes:
-        frequency: The frequency that each neuron reads most.
-        written_frequency: The frequency that it writes most.
-        purity: Share of that frequency in what the neuron reads, the constant excluded.
+        frequency: The frequency that each neuron reads most; 0 for one that reads nothing which
+            varies over residues.
+        written_frequency: The frequency that it writes most; 0 for one that writes no such thing.
+        purity: Share of that frequency in what the neuron reads, the constant excluded; NaN where
+            there is no frequency, and so below.
         written_purity: The same of what it writes.
         ipr: Inverse participation ratio of what it reads: 1 for a single frequency.
         written_ipr: The same of what it writes.
@@ -54,8 +58,9 @@ class NeuronWaves(Result):
         pair_logits: Each group's part of the logits for that pair, centred over classes.
     """
 
-    needs: ClassVar = ("tokens", "constants.p", "constants.operation", "labels.a", "labels.b",
-                       "weights.neuron_in", "weights.neuron_out")  # fmt: skip
+    needs: ClassVar = ("tokens", "constants.p", "constants.operation", "constants.wave",
+                       "labels.a", "labels.b", "weights.neuron_in",
+                       "weights.neuron_out")  # fmt: skip
     count: ClassVar = 1000
 
     frequency: Int[np.ndarray, " neuron"]
@@ -125,22 +130,31 @@ class NeuronWaves(Result):
             pair_logits=pair_logits(snapshot, chosen, written, frequency, groups).numpy(),
         )
 
+    @property
+    def is_silent(self) -> Bool[np.ndarray, " neuron"]:
+        """Which neurons read nothing, or write nothing, that varies over residues."""
+        return (self.frequency == 0) | (self.written_frequency == 0)
+
     def summary(self) -> dict[str, float | str]:
         """Groups, purity and participation, and how much of the logits their waves explain.
 
-        NaN where a neuron reads or writes nothing, or the logits are all 0.
+        Silent neurons are counted; of the rest, `frequency_match` is the share that write the
+        frequency that they read. Means are over neurons that have a frequency on that side. NaN
+        where none has, and where groups add nothing to the logits.
         """
-        matched = self.frequency == self.written_frequency
+        matched = (self.frequency == self.written_frequency)[~self.is_silent]
+        parts = self.wave_fve * self.logit_share
         return {
             "neurons": len(self.frequency),
             "groups": len(self.groups),
-            "largest_group": int(np.bincount(self.frequency).max()),
-            "frequency_match": float(matched.mean()),
-            "mean_purity": float(self.purity.mean()),
-            "mean_written_purity": float(self.written_purity.mean()),
-            "mean_ipr": float(self.ipr.mean()),
-            "mean_written_ipr": float(self.written_ipr.mean()),
-            "wave_fve": float(np.nansum(self.wave_fve * self.logit_share)),
+            "largest_group": int((self.frequency == self.groups[0]).sum()) if self.groups else 0,
+            "silent_neurons": int(self.is_silent.sum()),
+            "frequency_match": defined_mean(matched),
+            "mean_purity": defined_mean(self.purity),
+            "mean_written_purity": defined_mean(self.written_purity),
+            "mean_ipr": defined_mean(self.ipr),
+            "mean_written_ipr": defined_mean(self.written_ipr),
+            "wave_fve": math.nan if np.isnan(parts).all() else float(np.nansum(parts)),
         }
 
     def to_frame(self) -> pd.DataFrame:
@@ -178,6 +192,8 @@ class NeuronWaves(Result):
             ]
             for group in self._largest
         }
+        if not panels:
+            return plots.empty(f"What single neurons {verb}", "no neuron reads any frequency")
         left = len(self.groups) - len(panels)
         more = f" ({left} smaller groups left out)" if left else ""
         return multiples(

@@ -146,7 +146,10 @@ class NeuronWeights(Result):
 
 
 def in_order(snapshot: Snapshot, most: int) -> Int[Tensor, " shown"]:
-    """The largest neurons: by frequency, then phase, where they read waves; else by their size."""
+    """The largest neurons: by frequency, then phase, where they read waves; else by their size.
+
+    Silent neurons, which read nothing that varies over residues, come last.
+    """
     reads, writes = _both(snapshot)
     sizes = reads.square().sum((0, 1)).sqrt() * writes.norm(dim=1)
     largest = sizes.argsort(descending=True, stable=True)[:most]
@@ -156,7 +159,8 @@ def in_order(snapshot: Snapshot, most: int) -> Int[Tensor, " shown"]:
     frequency = best_frequencies(found.abs().square().sum(0))[0]
     phase = own_coefficients(found[0], frequency).angle()
     by_phase = largest[phase[largest].argsort(stable=True)]
-    return by_phase[frequency[by_phase].argsort(stable=True)]
+    is_silent = frequency == 0
+    return by_phase[(frequency + is_silent * len(found[0]))[by_phase].argsort(stable=True)]
 
 
 def _both(

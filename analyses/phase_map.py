@@ -2,7 +2,9 @@
 
 Every run of a sweep as a dot: cells by two axes, a panel for each setting of the others, in a cell
 the runs that differ in their seeds alone. Beside the map stands how often each outcome comes at
-each value of an axis, over all values of the others, with Wilson's interval.
+each value of an axis, over all values of the others, and how far the settings at that value are
+apart. Settings that differ are no draws of one coin: only where a value has a single setting is
+there an interval, Wilson's.
 
 Source: "Do Machine Learning Models Memorize or Generalize?" (PAIR 2023), whose sweep has panels by
 weight decay, width across, data up, and 3 x 3 dots a cell. Shares and intervals are ours.
@@ -42,7 +44,7 @@ class PhaseMap(SweepResult):
         setting: Which of the settings each run has.
         category: Which of the categories each run ended in.
         unmeasured: Runs that have neither failed nor a category; they are not drawn.
-        confidence: Level of the intervals.
+        confidence: Level of the intervals, which values of a single setting have.
     """
 
     needs: ClassVar = ("column.outcome",)
@@ -130,7 +132,9 @@ class PhaseMap(SweepResult):
     def to_frame(self) -> pd.DataFrame:
         """One row a category at each value of each axis, and of all runs.
 
-        Columns `axis`, `value` (as text), `category`, `count`, `runs`, `share`, `low`, `high`.
+        Columns `axis`, `value` (as text), `category`, `count`, `runs`, `settings`, `share` of the
+        runs; `lowest` and `highest` share of a single setting among these; `low` and `high`, the
+        ends of Wilson's interval of the share, NaN where there are several settings.
         """
         whole = [(WHOLE, "", np.ones(len(self.settings), dtype=bool))]
         return pd.DataFrame(
@@ -162,10 +166,16 @@ class PhaseMap(SweepResult):
         return sorted(found) if all(isinstance(each, int | float) for each in found) else found
 
     def _share(self, counts: Int[np.ndarray, "setting category"], category: int) -> dict[str, Any]:
-        """A category's count and share among some settings' runs, with its interval."""
+        """A category's count and share among some settings' runs, its range and its interval."""
         count, runs = int(counts[:, category].sum()), int(counts.sum())
-        low, high = wilson_interval(count, runs, self.confidence)
-        return {"count": count, "runs": runs, "share": count / runs, "low": low, "high": high}
+        own = counts[:, category] / counts.sum(1)
+        is_one = len(counts) == 1
+        ends = wilson_interval(count, runs, self.confidence) if is_one else (math.nan, math.nan)
+        return {
+            "count": count, "runs": runs, "settings": len(counts), "share": count / runs,
+            "lowest": float(own.min()), "highest": float(own.max()),
+            "low": ends[0], "high": ends[1],
+        }  # fmt: skip
 
     def _map(self) -> Drawing:
         rank = pd.Series(self.setting).groupby(self.setting).cumcount().to_numpy()
@@ -216,15 +226,20 @@ class PhaseMap(SweepResult):
         """A panel a category; along it the values of every axis."""
         values = self._values()
         drawn: dict[str, list[Trace]] = {category: [] for category in self.categories}
+        are_single = all(chosen.sum() == 1 for _, _, chosen in values)
+        ends = ("low", "high") if are_single else ("lowest", "highest")
         for index, axis in enumerate(self.axes):
             x = [place for place, (own, _, _) in enumerate(values) if own == axis]
             for place, traces in enumerate(drawn.values()):
                 found = [self._share(self.counts[values[each][2]], place) for each in x]
                 share, low, high = (
-                    np.array([each[name] for each in found]) for name in ("share", "low", "high")
+                    np.array([each[name] for each in found]) for name in ("share", *ends)
                 )
                 traces.append(whiskers(x, share, (low, high), axis_name(axis, self.axes), index))
-        title = f"Share of each outcome by axis, with {self.confidence:.0%} intervals (Wilson)"
+        bars = f"{self.confidence:.0%} intervals (Wilson)" if are_single else (
+            "bars from the lowest to the highest share of a setting"
+        )  # fmt: skip
+        title = f"Share of each outcome by axis, with {bars}"
         if not values:
             return empty(title, "no axis varies")
         return multiples(

@@ -20,6 +20,7 @@ from jaxtyping import Bool, Float, Int
 
 from analyses.layout import PALETTE, plain
 from analyses.multiples import Trace, multiples, ticks
+from analyses.rank_correlation import spearman, spearman_p
 from analyses.result import Drawing, SweepResult
 from analyses.settings import axis_name, setting_name, settings_of, shown
 from analyses.sweep_scalars import at_end, has_failed
@@ -105,12 +106,17 @@ class PlateauLengths(SweepResult):
     @property
     def correlation(self) -> float:
         """Spearman's, of length and growth; NaN for fewer than three runs or without spread."""
-        known = np.isfinite(self.growth)
-        x, y = self.growth[known], np.where(self.is_censored, np.inf, self.length)[known]
-        ranks = [pd.Series(each).rank().to_numpy() for each in (x, y)]
-        if known.sum() < 3 or min(float(np.ptp(each)) for each in ranks) == 0:
-            return math.nan
-        return float(np.corrcoef(np.stack(ranks))[0, 1])
+        return spearman(self.growth, self._ordered)
+
+    @property
+    def correlation_p(self) -> float:
+        """How likely so strong a correlation is by chance (`spearman_p`)."""
+        return spearman_p(self.growth, self._ordered)
+
+    @property
+    def _ordered(self) -> Float[np.ndarray, " run"]:
+        """Lengths, those that are censored beyond every other, tied."""
+        return np.where(self.is_censored, 2 * self.length.max() + 1, self.length)
 
     def median(self, chosen: Bool[np.ndarray, " run"]) -> str:
         """Median length of some runs in words; `> 900` where it is censored, `none` of no run.
@@ -127,7 +133,10 @@ class PlateauLengths(SweepResult):
         return f"{middle:.0f}"
 
     def summary(self) -> dict[str, float | str]:
-        """Runs, how many are censored, medians where the component fell and where it did not."""
+        """Runs, how many are censored, medians where the component fell and where it did not.
+
+        And the rank correlation, with its p.
+        """
         fell = self.growth < 0
         return {
             "runs": float(len(self.runs)),
@@ -137,6 +146,7 @@ class PlateauLengths(SweepResult):
             "median_length_below_initial": self.median(fell),
             "median_length_at_or_above_initial": self.median(self.growth >= 0),
             "rank_correlation": self.correlation,
+            "rank_correlation_p": self.correlation_p,
         }
 
     def to_frame(self) -> pd.DataFrame:
@@ -169,7 +179,8 @@ class PlateauLengths(SweepResult):
         )  # fmt: skip
         component = multiples(
             {"": self._dots(self.growth)},
-            title=f"Rank correlation with the component's growth: {self.correlation:.2f}",
+            title=f"Rank correlation with the component's growth: {self.correlation:.2f} "
+            f"(p = {self.correlation_p:.2g})",
             axes=(f"{self.component}, less its initial value", "length (steps)"),
         )  # fmt: skip
         return {"difficulty": difficulty, "component": component}

@@ -156,7 +156,10 @@ class ProbeAccuracy(Result):
 
     @property
     def best(self) -> tuple[tuple[int, int], ...]:
-        """Each label's site and position, by number, where validation examples are read best."""
+        """Each label's site and position, by number, where validation examples are read best.
+
+        The first of equals: where a label is read everywhere alike, its place says nothing.
+        """
         flat = np.nan_to_num(self.validation, nan=-np.inf).reshape(len(self.labels), -1)
         return tuple(divmod(int(cell), len(self.positions)) for cell in flat.argmax(1))
 
@@ -200,7 +203,7 @@ class ProbeAccuracy(Result):
             "commonest class or mean": self.baseline[labels, positions],
         }
         highest = self.highest_control[labels, sites, positions]
-        lead = int((heights["probe"] - highest).argmax())
+        lead = int(np.nan_to_num(heights["probe"] - highest, nan=-np.inf).argmax())
         return plots.bars(
             list(self.labels), {name: each for name, each in heights.items() if _is_known(each)},
             title=f"{self.labels[lead]} is read at {self._best_place(lead)}: "

@@ -29,6 +29,7 @@ from analyses.cky import (
     mean_split_values,
     random_tree_values,
     tree_values,
+    undecided,
 )
 from analyses.sentences import first_word, sentences_only
 from analyses.trees import spans_of
@@ -89,9 +90,9 @@ def projections(snapshot: Snapshot, rules: Rules) -> dict[str, Tensor]:
         rules: How trees are projected and scored.
 
     Returns:
-        `values` and `matches` [method, threshold, sentence], `chance` [threshold, sentence], and
-        `spans` [threshold, span, 2] of the trees by `rules.method`, sentence after sentence, of
-        each one fewer than it has words.
+        `values`, `matches` and `undecided` [method, threshold, sentence], `chance`
+        [threshold, sentence], and `spans` [threshold, span, 2] of the trees by `rules.method`,
+        sentence after sentence, of each one fewer than it has words.
     """
     generator = torch.Generator().manual_seed(rules.seed)
     orders, parts = [], []
@@ -103,7 +104,8 @@ def projections(snapshot: Snapshot, rules: Rules) -> dict[str, Tensor]:
     owners = order.repeat_interleave(lengths - 1)
     joined = {name: torch.cat([part[name] for part in parts], 1) for name in ("spans", "chance")}
     by_method = {
-        name: torch.cat([part[name] for part in parts], 2) for name in ("values", "matches")
+        name: torch.cat([part[name] for part in parts], 2)
+        for name in ("values", "matches", "undecided")
     }
     return {
         "spans": joined["spans"][:, owners.argsort(stable=True)],
@@ -147,6 +149,9 @@ def of_charts(
     return {
         "values": torch.stack(values),
         "matches": torch.stack([(nodes & gold).sum((1, 2)) for nodes in trees.values()]),
+        "undecided": torch.stack(
+            [undecided(charts, nodes, lengths, method) for method, nodes in trees.items()]
+        ),
         "chance": chance_values(charts, lengths, own, rules.against, generator),
         "spans": brackets(own).short(),
     }

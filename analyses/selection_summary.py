@@ -22,7 +22,8 @@ def selection_summary(found: "ModelSelection") -> dict[str, float | str]:
     for split in dict.fromkeys(found.splits):
         rows = [row for row in np.flatnonzero(found.outside) if found.splits[row] == split]
         if rows:
-            worst = max(rows, key=lambda row: errors[row, found.mixture])
+            # NaN, of a group whose answers are all 0, is no largest.
+            worst = max(rows, key=lambda row: np.nan_to_num(errors[row, found.mixture], nan=-1))
             told[f"{split}_largest"] = float(errors[worst, found.mixture])
             told[f"{split}_largest_at"] = found.groups[worst]
         if rows and split == "combination" and found.joint:

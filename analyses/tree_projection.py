@@ -9,6 +9,7 @@ Source: Murty et al. 2023 (arXiv:2211.01288; arXiv:2305.18741 for language model
 code of the second differ, the code, unless `against` says otherwise.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -26,6 +27,7 @@ from analyses.sentences import place_of, sentence_table, short_sentences
 from analyses.thresholds import Threshold, layers_of
 from analyses.tree_drawings import TwoTrees, side_by_side
 from analyses.trees import Span, to_brackets, tree_graph
+from analyses.undefined import defined_mean
 from hooks import Snapshot
 
 DRAWN, READABLE = 3, 24  # sentences whose trees are drawn, and words that a drawing has room for
@@ -48,6 +50,8 @@ class TreeProjection(Result):
         spans: Brackets of the projected trees, of each sentence one fewer than it has words.
         values: What the tree of each method is worth: its nodes' SCI, the root's left out.
         matches: How many of its brackets are gold.
+        undecided: Of its brackets of three words or more, the share whose splits are all worth
+            alike, so that the first is taken; NaN where it has none.
         chance: What the projected tree's value is held against.
         method: Whose trees `spans` and `chance` are of.
         similarity: How spans in context and cut off are compared.
@@ -69,6 +73,7 @@ class TreeProjection(Result):
     spans: Int[np.ndarray, "threshold span 2"]
     values: Float[np.ndarray, "method threshold sentence"]
     matches: Int[np.ndarray, "method threshold sentence"]
+    undecided: Float[np.ndarray, "method threshold sentence"]
     chance: Float[np.ndarray, "threshold sentence"]
     method: str
     similarity: str
@@ -126,7 +131,10 @@ class TreeProjection(Result):
         return float(self.scores[0].mean())
 
     def f1(self, method: str | None = None, threshold: int | None = None) -> float:
-        """F1 of a method's brackets over all sentences; NaN where none has two words.
+        """F1 of a method's brackets over all sentences.
+
+        NaN where none has two words, or where no bracket was decided by the model: trees of splits
+        that are all worth alike branch to the right, whatever the words are.
 
         Args:
             method: By default the one that was asked for.
@@ -135,9 +143,23 @@ class TreeProjection(Result):
         Raises:
             ValueError: There is no such method, or the threshold was not measured.
         """
-        row = row_of(method or self.method)
-        matches = self.matches[row, self._at(threshold)].sum()
+        row, at = row_of(method or self.method), self._at(threshold)
+        if self.undecided_share(method, threshold) == 1:
+            return math.nan
+        matches = self.matches[row, at].sum()
         return bracketing_f1(int(matches), int((self.lengths - 1).sum()), len(self.gold))
+
+    def undecided_share(self, method: str | None = None, threshold: int | None = None) -> float:
+        """Mean over sentences of `undecided`; NaN where no sentence has three words.
+
+        Args:
+            method: By default the one that was asked for.
+            threshold: By default the headline's.
+
+        Raises:
+            ValueError: There is no such method, or the threshold was not measured.
+        """
+        return defined_mean(self.undecided[row_of(method or self.method), self._at(threshold)])
 
     def baselines(self) -> dict[str, float]:
         """F1 of trees that know nothing: of three shapes, and the mean over random trees."""
@@ -168,12 +190,17 @@ class TreeProjection(Result):
         return tree_graph(self.gold_brackets(number), self.sentence(number))
 
     def summary(self) -> dict[str, float | str]:
-        """Tscore and tparseval at the headline's threshold; F1 of each method and baseline."""
+        """Tscore and tparseval at the headline's threshold; F1 of each method and baseline.
+
+        `undecided_share` is that of brackets whose splits are all worth alike; F1 is NaN where
+        these are all.
+        """
         return {
             "tscore": self.tscore,
             "tparseval": self.f1(),
             **{f"f1_{method}": self.f1(method) for method in METHODS},
             **{f"f1_{name}": value for name, value in self.baselines().items()},
+            "undecided_share": self.undecided_share(),
             "sentences": len(self.lengths),
             "left_out": self.left_out,
             "mean_words": float(self.lengths.mean()),

@@ -15,6 +15,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from analyses import fourier
+from analyses.rounding import is_rounding
 from hooks.loss import token_losses
 
 Grid = Float[Tensor, "n n z"]
@@ -31,8 +32,8 @@ def logit_waves(
         logits: By a, b and class, in an order in which the operation is addition.
 
     Returns:
-        Shares of the centred logits' squared norm (0 where they have none), and the factor of
-        each wave.
+        Shares of the centred logits' squared norm (0 where they are alike for all classes, up to
+        rounding), and the factor of each wave.
     Source:
         Nanda et al. 2023, section 4.2, who fit five factors by least squares: the same where the
         waves are orthogonal.
@@ -43,8 +44,10 @@ def logit_waves(
     # The real part of the 3-D transform at (f, f, -f) is the sum of logits times the wave.
     inner = torch.fft.fftn(centred)[rows, rows, -rows].real
     squared_norm = torch.where(2 * rows == n, 1.0, 0.5) * n**3
-    fve = inner.square() / squared_norm / centred.square().sum()
-    return fve.nan_to_num(0.0), inner / squared_norm
+    power = centred.square().sum()
+    if is_rounding(power, logits.square().sum()):
+        return torch.zeros_like(inner), inner / squared_norm
+    return inner.square() / squared_norm / power, inner / squared_norm
 
 
 def neuron_waves(
@@ -53,7 +56,8 @@ def neuron_waves(
     """The frequency that explains most of each neuron, and its share of the neuron's variance.
 
     Frequency f explains what the constant, cos and sin of f in a, times the same in b, span: nine
-    products less the constant one. A neuron that never changes has share NaN and frequency 1.
+    products less the constant one. A silent neuron, which never changes but by rounding beside the
+    largest, has share NaN and frequency 0.
 
     Source:
         Nanda et al. 2023, released code; the paper calls a neuron explained above 0.85.
@@ -63,8 +67,10 @@ def neuron_waves(
     rows = fourier.frequencies_of_rows(n)
     member = torch.stack([(rows == f) | (rows == 0) for f in range(1, n // 2 + 1)]).double()
     explained = einsum(member, power, member, "f i, i j z, f j -> f z")
-    fve, best = (explained / power.sum((0, 1))).max(0)
-    return torch.where(fve.isnan(), 0, best) + 1, fve
+    whole = power.sum((0, 1))
+    is_silent = is_rounding(whole, neurons.square().sum((0, 1)))
+    fve, best = (explained / whole.masked_fill(is_silent, torch.nan)).max(0)
+    return torch.where(fve.isnan(), -1, best) + 1, fve
 
 
 def sum_waves(n: int, frequencies: Sequence[int]) -> Float[Tensor, "wave n n"]:
@@ -118,8 +124,9 @@ def readout_waves(
     for row, wave in zip(rows, sum_waves(n, [frequency]), strict=True):
         projected = neurons @ (W_L @ row) * math.sqrt(2 / n)
         centred = projected - projected.mean()
-        inner = (centred * wave).sum()
-        shares.append(float(inner**2 / centred.square().sum()))
+        inner, power = (centred * wave).sum(), centred.square().sum()
+        is_flat = bool(is_rounding(power, projected.square().sum()))
+        shares.append(math.nan if is_flat else float(inner**2 / power))
         slopes.append(float(inner * math.sqrt(2) / n))
     shares, slopes = shares * (3 - len(rows)), slopes * (3 - len(rows))
     return (shares[0], shares[1]), (slopes[0], slopes[1])

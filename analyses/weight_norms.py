@@ -16,6 +16,7 @@ from jaxtyping import Float, Int
 
 from analyses import plots
 from analyses.result import Drawing, Result
+from analyses.undefined import ratio
 from hooks import Snapshot
 
 EMBEDDINGS = ("embed.", "pos_embed.", "unembed.")
@@ -86,6 +87,11 @@ class WeightNorms(Result):
         chosen = norms if embeddings else norms[~self.is_embedding]
         return float(np.linalg.norm(chosen)) / (self.n_layers if self.is_per_layer else 1)
 
+    def growth(self, *, embeddings: bool = True) -> float:
+        """The total over that of the first snapshot; NaN where that is 0."""
+        first = self.total(embeddings=embeddings, first=True)
+        return ratio(self.total(embeddings=embeddings), first)
+
     def layer_norms(self) -> Float[np.ndarray, " layer"]:
         """L2 norm of each layer's parameters."""
         return np.array(
@@ -96,15 +102,17 @@ class WeightNorms(Result):
         )
 
     def summary(self) -> dict[str, float | str]:
-        """Totals with and without embeddings, root mean square, growth since the first step."""
+        """Totals with and without embeddings, root mean square, growth since the first step.
+
+        Growth is NaN where there was nothing at the first step.
+        """
         count = self.sizes.sum()
         return {
             "total": self.total(),
             "total_without_embeddings": self.total(embeddings=False),
             "rms": float(np.sqrt((self.norms**2).sum() / count)),
-            "growth": self.total() / self.total(first=True),
-            "growth_without_embeddings": self.total(embeddings=False)
-            / self.total(embeddings=False, first=True),
+            "growth": self.growth(),
+            "growth_without_embeddings": self.growth(embeddings=False),
             "divided_by_layers": "yes" if self.is_per_layer else "no",
         }
 
@@ -124,11 +132,10 @@ class WeightNorms(Result):
         """Norm of each matrix beside that at the first step; of each of several layers."""
         shown = (self.norms > 0) | (self.first_norms > 0)
         names = [name.removeprefix("blocks.") for name in np.array(self.names)[shown]]
-        growth = self.total() / self.total(first=True)
         matrices = plots.bars(
             names,
             {"first step": self.first_norms[shown], "this step": self.norms[shown]},
-            title=f"Weights: norm {self.total():.1f}, {growth:.2f} times the first step's",
+            title=f"Weights: norm {self.total():.1f}, {self.growth():.2f} times the first step's",
             axes=("", "L2 norm"),
         )
         if self.n_layers == 1:

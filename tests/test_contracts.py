@@ -10,7 +10,7 @@ import torch
 
 from analyses import ANALYSES, Result, SeriesResult, SweepResult, trace
 from analyses.plots import Figure
-from analyses.result import Drawing, missing
+from analyses.result import Drawing
 from analyses.views import View
 from hooks import Snapshot, build
 from interp.randomness import generator
@@ -18,6 +18,7 @@ from interp.results import read_result, write_result
 from interp.sweep_results import LazySeries, members_of, sweep_table
 from interp.tasks import TASKS
 from interp.tasks.regression import RegressionTask
+from tests.by_needs import run_for
 from tests.planted import config_for
 
 RESULTS = {name: cls for name, cls in ANALYSES.items() if issubclass(cls, Result)}
@@ -55,24 +56,7 @@ def name(request):
 
 @pytest.fixture
 def run(name, run, request):
-    """The tiny run, that of two layers where one is too few, of other data, or a sweep."""
-    of_sentences = {"trees", "metrics.generalization.accuracy"} & {*ANALYSES[name].needs}
-    if "LearningPlateau.length" in ANALYSES[name].needs:
-        return request.getfixturevalue("factors_sweep")
-    if "experiment.task.weights" in ANALYSES[name].needs:
-        return request.getfixturevalue("selection_sweep")
-    if name in SWEEPS:
-        return request.getfixturevalue("sentences_sweep" if of_sentences else "analysed_sweep")
-    if "constants.pairs" in ANALYSES[name].needs:
-        return request.getfixturevalue("prompts_run")
-    if {"constants.factors", "constants.asked"} & set(ANALYSES[name].needs):
-        return request.getfixturevalue("factors_run")
-    if "constants.inputs" in ANALYSES[name].needs:
-        return request.getfixturevalue("parity_run")
-    if {"trees", "metrics.generalization.accuracy"} & set(ANALYSES[name].needs):
-        return request.getfixturevalue("sentences_run")
-    does_apply = not missing(ANALYSES[name], run.snapshot(count=1))
-    return run if does_apply else request.getfixturevalue("two_layer_run")
+    return run_for(name, run, request)
 
 
 @pytest.fixture

@@ -47,14 +47,16 @@ def with_phases(folder: SweepFolder) -> tuple[pd.DataFrame, LazySeries]:
 
 
 def shares(folder: SweepFolder, outcome: str) -> None:
-    """Counts by every value of every axis, a row a value."""
+    """Counts and shares by every value of every axis, with the range over its settings."""
     table, series = with_phases(folder)
     found = PhaseMap.measure(table, series, axes=folder.sweep.axes, outcome=outcome)
     frame = found.to_frame()
     row(f"{folder.sweep.name}, {outcome}", "", *found.categories)
     for place in range(0, len(frame), len(found.categories)):
         own = frame.iloc[place : place + len(found.categories)].to_dict("records")
-        told = [f"{e['count']}: {e['share']:.2f} ({e['low']:.2f} to {e['high']:.2f})" for e in own]
+        told = [
+            f"{e['count']}: {e['share']:.2f} ({e['lowest']:.2f} to {e['highest']:.2f})" for e in own
+        ]
         row(own[0]["axis"], own[0]["value"], *told)
 
 

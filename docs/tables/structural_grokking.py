@@ -119,13 +119,11 @@ def across_seeds(runs: Sequence[Run]) -> None:
     found = MeasureCorrelations.measure(
         pd.DataFrame(columns), LazySeries(runs), axes=(), since=SINCE
     )
-    row("measure", "across seeds", "95 % interval", "over time, mean", "95 % interval")
+    row("measure", "across seeds", "p", "over time, mean", "95 % interval (Student)")
     for _, each in found.to_frame().iterrows():
-        cells = [
-            f"{each[kind]:+.2f} | {each[f'{short}_low']:+.2f} to {each[f'{short}_high']:+.2f}"
-            for kind, short in (("across_seeds", "across"), ("over_time", "over_time"))
-        ]
-        row(each["measure"], *cells)
+        across = f"{each['across_seeds']:+.2f} | {each['across_p']:.2f}"
+        ends = f"{each['over_time_low']:+.2f} to {each['over_time_high']:+.2f}"
+        row(each["measure"], across, f"{each['over_time']:+.2f} | {ends}")
 
 
 def row(*cells: object) -> None:

@@ -47,6 +47,7 @@ def holding(result: TreeProjection, spans: list[list[tuple[int, int]]]) -> TreeP
         result,
         thresholds=(0,),
         values=result.values[:, :1],
+        undecided=result.undecided[:, :1],
         chance=result.chance[:1],
         spans=np.array([flat], dtype=np.int16),
         matches=np.array([[matches]] * len(METHODS)),

@@ -134,3 +134,10 @@ def test_the_least_noise_is_the_jitter():
     assert_close(
         bayes_mixture(x, y, [DENSE], 0.0), bayes_mixture(x, y, [DENSE], JITTER), atol=0, rtol=0
     )
+
+
+def test_a_class_of_weight_0_changes_nothing():
+    x, y = linear_prompts(5, 6, 4)[:2]
+    alone = [DENSE | {"weight": 1.0}]
+    both = [*alone, SPARSE | {"weight": 0.0}]
+    assert_close(bayes_mixture(x, y, both, 0.1), bayes_mixture(x, y, alone, 0.1))

@@ -12,6 +12,7 @@ from analyses.cky import (
     mean_split_values,
     random_tree_values,
     tree_values,
+    undecided,
 )
 from tests.oracles import cky_tree, every_tree, greedy_tree, tree_odds
 
@@ -192,3 +193,34 @@ def test_centring_frees_cky_from_the_left():
     assert sum(freed) > 0.9 * len(freed)
     shifted = charts + torch.arange(9)[:, None]
     assert torch.equal(centred_cky_trees(shifted, lengths_of(charts)), nodes)
+
+
+METHODS = {"greedy": greedy_trees, "cky": cky_trees, "cky_centred": centred_cky_trees}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_chart_whose_spans_are_all_worth_alike_decides_nothing(method):
+    charts = torch.full((2, 6, 6), 0.7).double()
+    nodes = METHODS[method](charts, lengths_of(charts))
+    assert undecided(charts, nodes, lengths_of(charts), method).tolist() == [1, 1]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_chart_whose_spans_all_differ_decides_everything(method):
+    charts = random_charts(5, 6)
+    nodes = METHODS[method](charts, lengths_of(charts))
+    assert undecided(charts, nodes, lengths_of(charts), method).tolist() == [0] * 5
+
+
+def test_the_share_is_of_nodes_that_could_be_split_in_several_places():
+    # The root goes to (0, 1) and (1, 4), whose two splits are worth alike.
+    charts = torch.zeros(1, 5, 5).double()
+    charts[0, 1, 4] = 1
+    nodes = greedy_trees(charts, lengths_of(charts))
+    assert undecided(charts, nodes, lengths_of(charts), "greedy").tolist() == [0.5]
+
+
+def test_two_words_leave_no_choice():
+    charts = torch.zeros(1, 3, 3).double()
+    lengths = lengths_of(charts)
+    assert undecided(charts, greedy_trees(charts, lengths), lengths, "greedy").isnan().all()

@@ -176,3 +176,23 @@ def test_operands_at_other_positions_are_refused():
     snapshot.examples.model_inputs[:, :2] = snapshot.examples.model_inputs[:, :2].flip(1)
     with pytest.raises(ValueError, match="a and b at the first two positions"):
         ClockPizza.measure(snapshot)
+
+
+def test_a_shift_of_all_logits_moves_the_published_score_and_not_the_centred_one(grokked):
+    snapshot = grokked.snapshot()
+    W_U = snapshot.weights("W_U")
+    direction = torch.randn(len(W_U), 1, generator=torch.Generator().manual_seed(0))
+    shifted = snapshot.edited(with_weights({"unembed.W_U": W_U + direction}))
+    before, after = (ClockPizza.measure(each) for each in (snapshot, shifted))
+    published, centred = "distance_irrelevance", "distance_irrelevance_centred"
+    assert after.scores[centred] == pytest.approx(before.scores[centred], rel=1e-4)
+    assert abs(after.scores[published] - before.scores[published]) > 0.01
+    assert after.mean_logit_spread > 2 * before.mean_logit_spread
+
+
+def test_logits_of_the_answer_alone_are_irrelevant_to_distance_whatever_is_added():
+    snapshot = task_snapshot()
+    answers = noise(7)[snapshot.examples.label("c")]
+    found = ClockPizza.measure(with_right_logits(snapshot, answers))
+    assert found.scores["distance_irrelevance_centred"] == pytest.approx(1)
+    assert found.mean_logit_spread == pytest.approx(float((answers / 7).std(correction=0)))

@@ -134,3 +134,13 @@ def test_a_seed_decides_the_triples():
     one, two = (random_triples(torch.arange(7), 7, 50, 3) for _ in range(2))
     assert torch.equal(one[0], two[0])
     assert torch.equal(one[1], two[1])
+
+
+def test_a_constant_up_to_rounding_has_no_distance_irrelevance():
+    assert math.isnan(distance_irrelevance(3 + 1e-7 * noise(13, 13)))
+
+
+def test_gradients_that_are_rounding_beside_the_largest_have_no_cosine():
+    gradients = noise(3, 2, 5)
+    gradients[1] *= 1e-9
+    assert gradient_cosines(gradients).isnan().tolist() == [False, True, False]

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from analyses import ContextComponent, WeightsComponent
-from analyses.context_component import asked_values
+from analyses.context_component import asked_values, remainder
 from hooks import Snapshot, build
 from hooks.edit import Edit
 from hooks.models import ReadInConfig
@@ -203,3 +203,13 @@ def test_curves_go_over_the_blocks():
     assert list(first["data"][0]["x"]) == [1, 2]
     assert [each["text"] for each in first["layout"]["annotations"]] == list(found.forms)
     assert first["layout"]["title"]["text"].startswith("Weights component: 1.00")
+
+
+def test_what_remains_of_equal_states_but_for_rounding_is_nothing():
+    whole = 100 * torch.randn(6, 1, 4, generator=torch.Generator().manual_seed(0))
+    part = whole.clone()
+    part[..., 0] -= 1.0 + torch.arange(6)[:, None]
+    part[..., 1] *= 1 + 1e-7
+    left = remainder(whole, part)
+    assert left[:, 0, 0].tolist() == pytest.approx([1, 2, 3, 4, 5, 6], abs=1e-4)
+    assert not left[..., 1:].any()

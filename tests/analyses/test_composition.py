@@ -14,9 +14,12 @@ from analyses.composition import (
     compact,
     composition,
     composition_scores,
+    head_weights,
     random_scores,
     strongest_paths,
 )
+from hooks import Snapshot
+from tests.planted import random_model, tokens_as_examples
 
 LENGTHS = st.integers(1, 6)
 
@@ -127,3 +130,16 @@ def test_the_strongest_paths_are_those_of_listing_all():
 def test_a_path_reads_from_its_first_head_to_its_last():
     path = HeadPath(("0.1",)).then("V", "1.0", 2.0).then("Q", "3.2", 1.5)
     assert (str(path), path.strength) == ("0.1 -V> 1.0 -Q> 3.2", 3)
+
+
+def test_a_head_that_reads_the_mean_alone_reads_nothing_through_layer_norm():
+    model = random_model(n_layers=2, normalization_type="LN")
+    for name, parameter in model.named_parameters():
+        if name.endswith(("1.attn.W_V", "1.ln1.w")):  # reads the mean over the residual stream
+            parameter.data = 0.1 * (1 + 1e-9 * noise(*parameter.shape))
+    snapshot = Snapshot.of(model, tokens_as_examples(torch.tensor([[1, 2, 7]])))
+    W_V = head_weights(snapshot)[2]
+    assert not W_V[2:].any()
+    assert W_V[:2].any()
+    scores = composition_scores(*head_weights(snapshot), n_layers=2)
+    assert scores[2, :2, 2:].isnan().all()

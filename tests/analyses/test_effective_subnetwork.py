@@ -246,3 +246,10 @@ def test_logits_that_are_not_finite_are_refused_with_the_step(snapshot, by):
     diverged = snapshot.edited(with_weights({"unembed.W_U": W_U}))
     with pytest.raises(ValueError, match="logits hold NaN or infinity: no class"):
         EffectiveSubnetwork.measure(diverged, by=by)
+
+
+def test_without_training_examples_no_subnetwork_is_effective(snapshot):
+    labels = {"train": torch.zeros(len(snapshot.examples), dtype=torch.bool)}
+    examples = dataclasses.replace(snapshot.examples, labels=labels)
+    with pytest.raises(ValueError, match="none of these 49 is labelled `train`: take more"):
+        EffectiveSubnetwork.measure(snapshot.on(examples))

@@ -138,3 +138,33 @@ def test_the_transform_in_two_dimensions_is_one_after_the_other():
     basis = fourier.fourier_basis(7)
     slow = torch.stack([basis @ grid[..., z] @ basis.T for z in range(3)], dim=-1)
     assert_close(fourier.transform_2d(grid), slow)
+
+
+def rounded(value, n=13, d=8):
+    """Weights that are alike but for the last place of float32, in float64."""
+    flips = torch.randint(-1, 2, (n, d), generator=torch.Generator().manual_seed(0))
+    return (value * (1 + flips * torch.finfo(torch.float32).eps)).double()
+
+
+def test_weights_that_are_alike_but_for_rounding_have_no_frequency():
+    power = fourier.without_rounding(fourier.frequency_power(rounded(0.1)))
+    assert power[0] == pytest.approx(13 * 8 * 0.01, rel=1e-5)
+    assert power[1:].tolist() == [0] * 6
+    assert fourier.keys_by_share(fourier.frequency_shares(power)) == ()
+    assert fourier.keys_by_median(power) == ()
+
+
+def test_powers_of_what_varies_stay_as_they_are():
+    power = fourier.frequency_power(torch.stack([circle_embedding(13, [2]), rounded(1.0, d=2)]))
+    kept = fourier.without_rounding(power)
+    assert_close(kept[0], power[0], rtol=0, atol=0)
+    assert kept[1, 1:].tolist() == [0] * 6
+
+
+def test_beside_a_pure_wave_rounding_is_no_key_frequency_however_small_the_median():
+    power = torch.tensor([1.0, 1e-33, 50.0, 1e-33, 1e-30, 1e-33, 1e-33]).double()
+    assert fourier.keys_by_median(power) == (2,)
+
+
+def test_a_neuron_without_a_frequency_has_no_vote():
+    assert fourier.keys_by_vote(torch.tensor([0, 3, 0, 0, 3, 1])) == (3, 1)

@@ -1,3 +1,4 @@
+import dataclasses
 import math
 from typing import Any
 
@@ -225,3 +226,19 @@ def test_tasks_without_a_wave_or_all_pairs_are_refused(options, missing):
 def test_part_of_the_pairs_is_refused(grokked):
     with pytest.raises(ValueError, match="needs all 2809 pairs, these examples have 100"):
         FourierCircuit.measure(grokked.snapshot(count=100))
+
+
+def test_silent_neurons_are_counted_and_left_out_of_votes_and_shares(trained):
+    fve, frequency = trained.neuron_fve.copy(), trained.neuron_frequency.copy()
+    fve[:4], frequency[:4] = [0.9, 0.9, 0.9, 0.1], 7
+    fve[4:], frequency[4:] = math.nan, 0
+    summary = dataclasses.replace(trained, neuron_fve=fve, neuron_frequency=frequency).summary()
+    assert summary["silent_neurons"] == len(fve) - 4
+    assert (summary["single_frequency_neurons"], summary["key_count_vote_rule"]) == (0.75, 1)
+
+
+def test_slopes_that_are_both_0_have_no_ratio(trained):
+    slopes = np.zeros_like(trained.readout_slope)
+    slopes[0] = [1.0, -2.0]
+    ratios = dataclasses.replace(trained, readout_slope=slopes).slope_ratio
+    np.testing.assert_allclose(ratios, [-0.5] + [math.nan] * (len(slopes) - 1))

@@ -92,8 +92,12 @@ def test_the_top_share_of_what_neurons_write_is_that_of_its_columns():
     assert summary["top_5_share_W_L"] == pytest.approx(5 / 6)
 
 
-def test_an_operation_without_a_wave_is_read_in_natural_order():
-    assert FourierSpectrum.measure(planted([2, 5], "sum_of_squares")).modulus == 13
+@pytest.mark.parametrize(("operation", "p"), [("sum_of_squares", 13), ("multiply", 12)])
+def test_an_operation_without_a_wave_has_no_spectrum(operation, p):
+    task = ModularArithmetic(p=p, operation=operation, train_fraction=0.5)
+    snapshot = Snapshot.of(random_model(task.sizes), task.examples("all", None, 0))
+    with pytest.raises(ValueError, match="FourierSpectrum needs an operation that waves compute"):
+        FourierSpectrum.measure(snapshot)
 
 
 def test_a_larger_share_asks_for_more_frequencies(grokked):
@@ -114,6 +118,25 @@ def test_training_concentrates_the_embedding_on_few_frequencies(grokked):
 
 def test_other_examples_are_refused_with_what_is_missing(snapshot):
     with pytest.raises(
-        ValueError, match="FourierSpectrum needs a task with the constants operation"
+        ValueError, match=r"FourierSpectrum needs .* a task with the constants operation"
     ):
         FourierSpectrum.measure(snapshot)
+
+
+def test_weights_that_are_all_1_have_no_key_frequencies():
+    snapshot = planted([2])
+    ones = {name: torch.ones_like(each) for name, each in snapshot.parameters().items()}
+    summary = FourierSpectrum.measure(snapshot.edited(with_weights(ones))).summary()
+    assert (summary["key_frequencies"], summary["key_count_vote_rule"]) == ("", 0)
+    assert (summary["silent_neurons"], summary["constant_share_W_E"]) == (16, 1)
+
+
+def test_silent_neurons_are_counted_and_left_out_of_votes_and_the_mean():
+    snapshot = planted([2, 5])
+    alive = FourierSpectrum.measure(snapshot)
+    W_in = snapshot.weights("blocks.0.mlp.W_in")
+    W_in[:, 3:] = 0
+    found = FourierSpectrum.measure(snapshot.edited(with_weights({"blocks.0.mlp.W_in": W_in})))
+    assert found.silent_neurons == 13
+    assert set(found.keys()["vote"]) == set(alive.neuron_frequency[:3].tolist())
+    assert found.summary()["mean_neuron_purity"] == pytest.approx(alive.neuron_purity[:3].mean())

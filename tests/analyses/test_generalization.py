@@ -105,3 +105,16 @@ def test_metrics_of_other_splits_are_refused():
 def test_options_out_of_range_are_refused(options):
     with pytest.raises(ValueError, match=next(iter(options))):
         measured([1.0], **options)
+
+
+def test_an_evaluation_that_is_no_number_is_no_stop():
+    found = Generalization.measure(
+        series([0.1, math.nan, 1.0, 0.5], [0.1, 0.2, 0.3, 0.4], [3.0, math.nan, 0.5, 1.0])
+    )
+    summary = found.summary()
+    assert (summary["first_maximum_step"], summary["least_loss_step"]) == (200, 200)
+
+
+def test_where_no_evaluation_is_known_there_is_no_stop():
+    summary = Generalization.measure(series([math.nan] * 2, [0.1, 0.2])).summary()
+    assert np.isnan([summary["first_maximum_step"], summary["least_loss_step"]]).all()

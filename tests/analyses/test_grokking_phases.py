@@ -138,3 +138,30 @@ def test_metrics_without_test_accuracy_are_refused_by_name(grokked):
     series = dataclasses.replace(grokked.series(), recorded=frame)
     with pytest.raises(ValueError, match=r"needs test\.accuracy; metrics has"):
         GrokkingPhases.measure(series)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+@pytest.mark.parametrize("place", [3, -1])
+def test_a_run_with_a_loss_that_is_no_number_has_diverged_by_the_rule_on_losses(
+    grokked, value, place
+):
+    train, test = curve(0.1, 4, 1), curve(0.02, 8, 1)
+    losses = [1.01 - train, 1.01 - test]
+    losses[1][place] = value
+    found = phases_of(grokked, train, test, loss=losses)
+    assert found.loss_category == "diverged"
+    assert found.category == "groks"
+    assert np.isnan(found.phases[1:]).all()
+
+
+def test_a_test_loss_that_never_falls_has_no_cleanup(grokked):
+    accuracy, flat = curve(0.1, 4, 1), np.ones(20)
+    found = phases_of(grokked, accuracy, accuracy, loss=(flat, flat))
+    assert found.phases[0] == 40
+    assert np.isnan(found.phases[1:]).all()
+
+
+def test_an_unknown_accuracy_now_and_then_hides_no_partial_run(grokked):
+    test = curve(0.02, 5, 0.8)
+    test[2] = math.nan
+    assert phases_of(grokked, curve(0.1, 2, 1), test).category == "partial"

@@ -129,3 +129,22 @@ def test_targets_that_cannot_be_probed_say_why(values, reason):
 def test_a_target_that_can_be_probed_has_no_objection():
     split = split_by_group(own_groups(40), seed=0)
     assert objection(Target.of(torch.arange(40) % 2), split) == ""
+
+
+@pytest.mark.parametrize("groups", [torch.arange(40), torch.arange(40) // 4])
+def test_the_interval_of_r2_does_not_move_with_a_constant_added(groups):
+    # Steps of 1/8 near 1e8 are exact in float64.
+    values = (draw(40) * 8).round() / 8
+    outputs = values + (draw(40, seed=1) * 4).round() / 8
+    near_zero, far_off = (r2_interval(values + add, outputs + add, groups) for add in (0, 1e8))
+    np.testing.assert_allclose(far_off, near_zero, rtol=1e-6)
+
+
+def test_the_spread_of_a_draw_is_that_of_its_rows():
+    # Of both groups R^2 is that of all rows, of one drawn twice that of its own.
+    values = torch.tensor([1.0, 3.0, 2.0, 8.0]).double()
+    outputs = torch.tensor([2.0, 3.0, 3.0, 6.0]).double()
+    drawn = ([0, 1], [2, 3], [0, 1, 2, 3])
+    scores = [r2_score(values[rows], outputs[rows]) for rows in drawn]
+    low, high = r2_interval(values, outputs, torch.tensor([0, 0, 1, 1]))
+    assert (low, high) == pytest.approx((min(scores), max(scores)))

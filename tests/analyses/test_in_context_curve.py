@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from analyses import InContextCurve
 from analyses.in_context_errors import bootstrap
@@ -207,3 +208,16 @@ def test_curves_differ_in_dash_or_width():
     styles = {(each["color"], each.get("dash"), each["width"]) for each in drawn}
     assert len(styles) == len(drawn) == 8
     assert max(each["width"] for each in drawn) == drawn[-1]["width"]  # the model, on top
+
+
+def test_errors_beside_answers_that_are_all_0_are_not_known():
+    snapshot = always(untrained(task_of()), 2.0)
+    examples = replace(snapshot.examples, targets=torch.zeros_like(snapshot.examples.targets))
+    found = InContextCurve.measure(snapshot.on(examples), baselines=["zero"])
+    assert np.isnan(found.errors).all()
+    assert np.isnan(found.scale).all()
+
+
+def test_a_single_prompt_has_no_band():
+    low, high = bootstrap(np.ones((1, 3)), 0.9)
+    assert np.isnan([low, high]).all()

@@ -175,3 +175,15 @@ def test_options_that_are_wrong_are_refused(options, message):
 def test_a_run_that_diverged_is_refused():
     with pytest.raises(ValueError, match=r"test\.late_accuracy is not finite"):
         LearningPlateau.measure(planted(np.array([0.25, math.nan])))
+
+
+def test_a_task_that_is_right_without_context_has_no_plateau():
+    with pytest.raises(ValueError, match=r"chance = 1\.0: all is right without context"):
+        LearningPlateau.measure(planted(np.ones(20), chances={"test": 1.0}))
+
+
+def test_a_run_that_loses_what_it_gained_has_no_transition():
+    score = np.where(STEPS < 500, CHANCE, np.where(STEPS < 1000, 0.9, 0.1))
+    found = LearningPlateau.measure(planted(score), window=1)
+    assert found.length == 500
+    assert np.isnan(found.transition).all()

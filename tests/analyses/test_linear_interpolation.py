@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -48,3 +50,12 @@ def test_a_line_has_at_least_two_points(grokked):
 def test_a_step_that_was_not_kept_is_refused(grokked):
     with pytest.raises(ValueError, match="step 7 was not kept; there are 0, 25"):
         LinearInterpolation.measure(grokked.series(), start=7)
+
+
+def test_a_part_without_examples_is_left_out(grokked):
+    series = grokked.series()
+    train = series.examples("train", 50)
+    own = dataclasses.replace(series, make_examples=lambda split, count, seed: train)
+    found = LinearInterpolation.measure(own, points=2)
+    assert found.parts == ("train",)
+    assert np.isfinite(found.loss).all()

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import ttest_1samp
 
 from analyses import MeasureCorrelations
 from tests.measured_runs import measured_run, sweep_of
@@ -36,14 +37,15 @@ def test_across_seeds_the_ends_of_runs_are_ranked():
     found = found_of()
     assert found.across[0, 0] == pytest.approx(1)
     assert found.across[3, 0] == pytest.approx(-1)
-    np.testing.assert_allclose(found.across_ends[:, 0, 0], 1)
+    many = found_of(runs_of(ends=np.linspace(0.1, 1, 10)))
+    np.testing.assert_allclose(many.across_ends[:, 0, 0], 1)
 
 
 def test_within_a_seed_steps_are_ranked():
     found = found_of()
     np.testing.assert_allclose(found.within[0], -1)
     np.testing.assert_allclose(found.mean_within[0], -1)
-    np.testing.assert_allclose(found.within_ends[:, 0, 0], -1)
+    assert np.isnan(found.within_ends[:, 0, 0]).all()  # all alike: no spread to go by
 
 
 def test_a_measure_that_never_changes_correlates_with_nothing():
@@ -94,7 +96,7 @@ def test_the_summary_names_depths_where_there_are_several():
 
 
 def test_the_seed_decides_intervals():
-    ends = (0.5, 0.1, 0.4, 0.9, 0.2, 0.7)
+    ends = (0.5, 0.1, 0.4, 0.9, 0.2, 0.7, 0.3, 0.6, 0.8, 1.0)
     runs = {f"{seed}": (2, measured_run((0, 0, 0, end), tscore=(0, 0, 0, seed)))
             for seed, end in enumerate(ends)}  # fmt: skip
     first, again, other = (found_of(runs, seed=seed).across_ends[:, 0, 0] for seed in (0, 0, 1))
@@ -130,5 +132,25 @@ def test_two_runs_say_why_seeds_have_no_correlation_and_claim_no_interval():
 
 
 def test_intervals_are_named_where_there_are_some():
-    title = drawn(found_of().figures()["correlations"])["layout"]["title"]["text"]
-    assert title == "Rank correlation with generalization, with 95% intervals"
+    found = found_of(runs_of(ends=np.linspace(0.1, 1, 10)))
+    title = drawn(found.figures()["correlations"])["layout"]["title"]["text"]
+    assert title == (
+        "Rank correlation with generalization, with 95% intervals (bootstrap across seeds)"
+    )
+
+
+def test_few_seeds_have_an_exact_p():
+    found = found_of()
+    assert found.across_p[0, 0] == pytest.approx(2 / math.factorial(6))
+    assert found.summary()["tscore_across_seeds_p"] == found.across_p[0, 0]
+    assert found.to_frame()["across_p"][0] == found.across_p[0, 0]
+
+
+def test_the_mean_over_seeds_has_students_interval_within_the_range_of_correlations():
+    # Within seeds: -1, -1 and 1.
+    runs = {f"{seed}": (2, measured_run((0, 0.2, 0.4, 0.6), tscore=own))
+            for seed, own in enumerate([(9, 8, 7, 6), (9, 8, 7, 6), (6, 7, 8, 9)])}  # fmt: skip
+    found = found_of(runs, confidence=0.5)
+    expected = ttest_1samp([-1, -1, 1], 0).confidence_interval(0.5)
+    np.testing.assert_allclose(found.within_ends[:, 0, 0], [*expected])
+    np.testing.assert_allclose(found_of(runs).within_ends[:, 0, 0], [-1, 1])

@@ -116,3 +116,16 @@ def test_the_legend_names_an_interval_where_there_is_one(ends, name):
 def test_values_of_a_number_of_things_are_read_as_counts():
     assert group_name("model.n_layers", 2) == "2 layers"
     assert group_name("training.weight_decay", 0.1) == "weight decay 0.1"
+
+
+def test_depths_that_do_not_differ_have_no_best():
+    summary = found_of(runs_of(dict.fromkeys(ENDS, (0.5, 0.5, 0.5)))).summary()
+    assert (summary["best"], summary["highest_norm_at"]) == ("all alike", "all alike")
+
+
+def test_depths_of_which_nothing_is_known_have_no_best():
+    runs = runs_of()
+    found = found_of(runs, failed=tuple(runs))
+    assert found.summary()["best"] == "unknown"
+    title = drawn(found.figures()["depths"])["layout"]["title"]["text"]
+    assert title.startswith("Generalization is not known")

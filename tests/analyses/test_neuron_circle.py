@@ -121,3 +121,12 @@ def test_a_task_without_a_modulus_is_refused():
     task = BitParity(n=6, k=2, train_sequences=20, test_sequences=40)
     with pytest.raises(ValueError, match="constants p"):
         NeuronCircle.measure(snapshot_of(config, task))
+
+
+def test_silent_neurons_are_in_no_group_whatever_the_least_size():
+    snapshot = snapshot_of(ConstructedConfig(d_mlp=5, frequency=1))
+    W_in = snapshot.weights(W_IN).clone()
+    W_in[..., 3:] = 0
+    found = NeuronCircle.measure(snapshot.edited(with_weights({W_IN: W_in})), least=0)
+    assert {key: own.tolist() for key, own in found.groups.items()} == {1: [0, 1, 2]}
+    assert (found.summary()["active_neurons"], found.summary()["silent_neurons"]) == (3, 2)

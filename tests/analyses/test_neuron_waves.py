@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -80,7 +82,8 @@ def test_multiplication_is_read_in_the_order_of_logarithms():
 def test_a_transformers_neurons_have_waves_too():
     pairs = torch.cartesian_prod(torch.arange(7), torch.arange(7), torch.tensor([7]))
     examples = tokens_as_examples(pairs)
-    examples.constants["operation"] = "add"  # pyright: ignore[reportIndexIssue]  # a dict here
+    facts = {"operation": "add", "wave": "cos w(a + b - c)"}
+    examples = replace(examples, constants={**examples.constants, **facts})
     found = NeuronWaves.measure(Snapshot.of(random_model(), examples))
     assert len(found.frequency) == 16
 
@@ -88,3 +91,37 @@ def test_a_transformers_neurons_have_waves_too():
 def test_keeping_no_waves_is_refused():
     with pytest.raises(ValueError, match="waves = 0: keep one at least"):
         measured(ANALYTIC, waves=0)
+
+
+def with_silent(snapshot, alive):
+    """The snapshot, of whose neurons only the first few read and write anything."""
+    edits = {name: snapshot.weights(name).clone() for name in (W_IN, W_OUT)}
+    edits[W_IN][..., alive:], edits[W_OUT][alive:] = 0, 0
+    return snapshot.edited(with_weights(edits))
+
+
+def test_silent_neurons_match_nothing_and_form_no_group():
+    snapshot = snapshot_of(MLPConfig(d_model=64, d_mlp=200))
+    whole = NeuronWaves.measure(snapshot).to_frame().head(20)
+    found = NeuronWaves.measure(with_silent(snapshot, 20))
+    summary = found.summary()
+    assert (summary["neurons"], summary["silent_neurons"]) == (200, 180)
+    assert set(found.groups) == set(whole["frequency"])
+    assert summary["largest_group"] == whole["frequency"].value_counts().max()
+    assert summary["frequency_match"] == (whole["frequency"] == whole["written_frequency"]).mean()
+    for name in ("purity", "written_purity", "ipr", "written_ipr"):
+        assert summary[f"mean_{name}"] == pytest.approx(whole[name].mean())
+
+
+def test_neurons_that_are_all_silent_have_no_group_and_say_so():
+    found = NeuronWaves.measure(with_silent(snapshot_of(ANALYTIC), 0))
+    summary = found.summary()
+    assert (summary["groups"], summary["largest_group"], summary["silent_neurons"]) == (0, 0, 40)
+    assert np.isnan([summary["frequency_match"], summary["mean_purity"], summary["wave_fve"]]).all()
+    assert len(found.figures()) == 4
+
+
+def test_products_modulo_a_composite_number_have_no_waves():
+    task = ModularArithmetic(p=9, operation="multiply", equals=False)
+    with pytest.raises(ValueError, match="NeuronWaves needs an operation that waves compute"):
+        measured(MLPConfig(d_model=8, d_mlp=4), task)

@@ -116,3 +116,12 @@ def test_a_task_that_names_no_inputs_is_refused():
     config = MLPConfig(d_model=4, d_mlp=3)
     with pytest.raises(ValueError, match="tokens that are all operands"):
         NeuronWeights.measure(snapshot_of(config, ModularArithmetic(p=5)))
+
+
+def test_silent_neurons_come_last_where_neurons_read_waves():
+    task = ModularArithmetic(p=7, equals=False)
+    snapshot = snapshot_of(ConstructedConfig(d_mlp=5, frequency=2), task)
+    W_in = snapshot.weights(W_IN).clone()
+    W_in[..., :2] = 0
+    found = NeuronWeights.measure(snapshot.edited(with_weights({W_IN: W_in})))
+    assert sorted(found.neurons[-2:].tolist()) == [0, 1]

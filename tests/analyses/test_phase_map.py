@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from analyses import PhaseMap
 from analyses.intervals import wilson_interval
 from analyses.plots import Figure
-from tests.sweeps import table_of
+from tests.sweeps import drawn, table_of
 
 LOSSES = "GrokkingPhases.loss_category"
 DECAY, WIDTH, DATA = "training.weight_decay", "training.width", "training.data"
@@ -20,6 +20,11 @@ def grid(outcome, seeds=9):
         for decay in (0.1, 1.0) for width in (16, 32) for data in (750, 1000, 1250)
         for seed in range(seeds)
     ])  # fmt: skip
+
+
+def of_one_cell(table):
+    """The runs of one width and size of data, which differ in decay and seed."""
+    return table.query(f"`experiment.{WIDTH}` == 16 and `experiment.{DATA}` == 750")
 
 
 def by_decay(decay, width, data, seed):
@@ -81,7 +86,6 @@ def test_shares_are_over_all_values_of_the_other_axes():
     assert row.loc["grokking", ["count", "runs", "share"]].tolist() == [54, 54, 1]
     own = frame[(frame["axis"] == DATA) & (frame["category"] == "grokking")]
     assert own["share"].tolist() == [0.5, 0.5, 0.5]
-    assert (own["low"].tolist()[0], own["high"].tolist()[0]) == wilson_interval(18, 36, 0.95)
 
 
 @given(st.lists(st.sampled_from(["grokking", "drop together", "other"]), min_size=12, max_size=12))
@@ -133,3 +137,29 @@ def test_an_axis_that_does_not_vary_is_refused():
 def test_one_axis_both_ways_is_refused():
     with pytest.raises(ValueError, match=r"across and up are both 'training\.data'"):
         measured(grid(by_decay), across=DATA, up=DATA)
+
+
+def test_unlike_settings_have_their_range_and_no_interval():
+    # At each size of data half the settings always grok, half never: no coin has such a share.
+    frame = measured(grid(by_decay)).to_frame()
+    own = frame.loc[(frame["axis"] == DATA) & (frame["category"] == "grokking")]
+    assert own["settings"].tolist() == [4, 4, 4]
+    assert (own["lowest"].tolist(), own["highest"].tolist()) == ([0, 0, 0], [1, 1, 1])
+    assert np.isnan([own["low"].tolist(), own["high"].tolist()]).all()
+
+
+def test_runs_of_one_setting_have_wilsons_interval():
+    table = grid(lambda decay, width, data, seed: "grokking" if seed < 6 else "high test loss")
+    frame = measured(of_one_cell(table), (DECAY,)).to_frame()
+    row = frame[(frame["axis"] == DECAY) & (frame["category"] == "grokking")].iloc[0]
+    assert (row["low"], row["high"]) == wilson_interval(6, 9, 0.95)
+
+
+def title_of(table, axes):
+    return drawn(measured(table, axes).figures()["shares"])["layout"]["title"]["text"]
+
+
+def test_the_figure_says_what_its_bars_are():
+    table = grid(by_decay)
+    assert "with 95% intervals (Wilson)" in title_of(of_one_cell(table), (DECAY,))
+    assert "bars from the lowest to the highest share of a setting" in title_of(table, AXES)

@@ -1,9 +1,11 @@
+import itertools
 import math
 
 import numpy as np
 import pytest
 
 from analyses import PlateauLengths
+from analyses.rank_correlation import spearman
 from tests.sweeps import drawn, table_of
 
 MAPS = "training.lr"  # any field
@@ -127,3 +129,15 @@ def test_of_many_settings_the_heading_tells_the_first_and_the_last():
     table = planted([(each, 100 * each, 900, 0.9, 0.5) for each in (1, 2, 3, 4, 5)])
     title = drawn(measured(table).figures()["difficulty"])["layout"]["title"]["text"]
     assert "100 steps (lr 1) to 500 (lr 5)" in title.replace("<br>", " ")
+
+
+def test_the_correlation_of_few_runs_has_an_exact_p():
+    # Lengths are in the opposite order of growths, but for a tie of the two censored.
+    lengths, growth = [1.0, 2, 3, 4, 5, 5], [0.4, 0.3, 0.2, -0.1, -0.2, -0.3]
+    orders = [
+        abs(spearman(np.array(lengths), np.array(order)))
+        for order in itertools.permutations(growth)
+    ]
+    found = measured()
+    reached = np.mean(np.array(orders) >= abs(found.correlation) - 1e-9)
+    assert found.summary()["rank_correlation_p"] == pytest.approx(reached)

@@ -223,3 +223,11 @@ def test_a_model_without_anything_to_group_is_refused(series):
     bare = dataclasses.replace(series, parameters=lambda step: {}, constants={})
     with pytest.raises(ValueError, match="no frequency or neuron or input or head to trace; name"):
         PruningTrace.measure(bare)
+
+
+def test_an_embedding_that_is_the_same_for_all_residues_has_no_frequencies_to_trace(grokked):
+    last = dict(grokked.series().parameters(975))
+    alike = last | {"embed.W_E": torch.full_like(last["embed.W_E"], 0.1)}
+    series = dataclasses.replace(grokked.series(), parameters=lambda step: alike)
+    with pytest.raises(ValueError, match="every size is 0 at every step"):
+        PruningTrace.measure(series, by="frequency")

@@ -12,6 +12,7 @@ from analyses.projection import METHODS
 from analyses.tree_projection import TreeProjection
 from analyses.trees import from_brackets
 from hooks import Sizes, Snapshot, build
+from hooks.edit import Edit
 from hooks.models import MLPConfig
 from tests.analyses.projected import (
     GOLD,
@@ -211,3 +212,15 @@ def test_what_is_kept_of_a_sentence_is_small():
     fields = (getattr(result, field.name) for field in dataclasses.fields(result))
     held = sum(each.nbytes for each in fields if isinstance(each, np.ndarray))
     assert held / 300 < 150  # bytes
+
+
+def test_trees_that_the_model_does_not_decide_have_no_f1():
+    snapshot = snapshot_of()
+    edit = Edit(parameters=dict.fromkeys(snapshot.parameters(), torch.zeros_like))
+    found = TreeProjection.measure(snapshot.edited(edit))
+    assert np.isnan([found.f1(), found.summary()["tparseval"]]).all()
+    assert (found.undecided_share(), found.tscore) == (1, 0)
+
+
+def test_the_trees_of_a_model_are_decided():
+    assert measured().summary()["undecided_share"] == 0

@@ -73,7 +73,7 @@ def test_a_neuron_of_two_frequencies_is_explained_by_the_stronger_in_part():
 
 def test_a_neuron_that_never_changes_has_no_share():
     best, fve = neuron_waves(torch.ones(5, 5, 1).double())
-    assert (best.item(), math.isnan(fve.item())) == (1, True)
+    assert (best.item(), math.isnan(fve.item())) == (0, True)
 
 
 def test_sum_waves_are_orthonormal():
@@ -117,3 +117,22 @@ def test_no_frequency_restricted_gives_at_best_uniform_loss():
     logits = restricted(waves(N, {2: 3.0}), [])
     answers = ((torch.arange(N)[:, None] + torch.arange(N)) % N).flatten()
     assert cross_entropy(logits.flatten(0, 1), answers).item() == pytest.approx(math.log(N))
+
+
+def test_a_neuron_that_rounding_alone_moves_is_silent_beside_a_live_one():
+    x = 2 * math.pi * 3 * torch.arange(N).double() / N
+    live, moved = x.cos()[:, None].expand(N, N), 1e-8 * noise(N)[..., 0]
+    best, fve = neuron_waves(torch.stack([live, moved], dim=-1))
+    assert best.tolist() == [3, 0]
+    assert fve.isnan().tolist() == [False, True]
+
+
+def test_logits_alike_for_all_classes_but_for_rounding_explain_nothing():
+    logits = 5 * noise(N)[..., :1] + 1e-8 * waves(N, {2: 1.0})
+    assert logit_waves(logits)[0].tolist() == [0] * (N // 2)
+
+
+def test_a_projection_that_never_changes_carries_no_wave():
+    neurons = torch.ones(N, N, 4).double()
+    shares, _ = readout_waves(neurons, torch.randn(4, N).double(), 3)
+    assert all(map(math.isnan, shares))

@@ -77,3 +77,13 @@ def test_a_matrix_that_started_at_zero_has_no_growth(grokked):
 def test_memorising_grows_the_weights_and_cleanup_shrinks_them(grokked):
     norms = grokked.series().scalars("WeightNorms").set_index("step")["total"]
     assert norms.loc[0] < norms.loc[grokked.steps[-1]] < norms.max()
+
+
+def test_what_began_at_0_has_not_grown_by_any_number(snapshot):
+    nothing = snapshot.edited(
+        Edit(parameters=dict.fromkeys(snapshot.parameters(), torch.zeros_like))
+    )
+    first = WeightNorms.measure(nothing)
+    summary = WeightNorms.measure(snapshot, reference=first).summary()
+    assert np.isnan([summary["growth"], summary["growth_without_embeddings"]]).all()
+    assert np.isnan(first.summary()["growth"])

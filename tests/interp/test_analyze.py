@@ -125,7 +125,7 @@ def test_an_analysis_that_does_not_apply_says_what_is_missing(tmp_path):
     assert outcomes["FourierCircuit"].reason.startswith(
         "needs an operation that waves compute: set"
     )
-    assert outcomes["FourierSpectrum"].measured == 2
+    assert outcomes["WeightNorms"].measured == 2
 
 
 def test_without_metrics_weights_are_measured_and_what_needs_metrics_says_so(folder):

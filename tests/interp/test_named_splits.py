@@ -105,14 +105,17 @@ def test_fewest_neurons_are_looked_for_unasked_where_there_is_a_training_set(run
     assert not _not_by_default(run, run.series(), "EffectiveSubnetwork", ())
 
 
-@pytest.mark.parametrize(("is_asked", "names"), [(True, ["WeightNorms"]), (False, None)])
+@pytest.mark.parametrize("names", [["WeightNorms"], None])
 def test_members_of_a_sweep_are_asked_by_name_only_where_the_sweep_was(
-    sentences_sweep, monkeypatch, is_asked, names
+    sentences_sweep, monkeypatch, names
 ):
     given = []
     monkeypatch.setattr(
-        analyze_sweep, "analyze", lambda run, names: given.append(names) or [Outcome("WeightNorms")]
+        analyze_sweep,
+        "analyze",
+        lambda run, names, device: given.append(names) or [Outcome("WeightNorms")],
     )
-    members = members_of(sentences_sweep)
-    analyze_sweep._measure_members(members, ["WeightNorms"], lambda name: None, is_asked=is_asked)
+    monkeypatch.setattr(analyze_sweep, "_measure_whole", lambda members, jobs: ([], []))
+    monkeypatch.setattr(analyze_sweep, "OF_RUNS", ("WeightNorms",))
+    analyze_sweep.analyze_sweep(sentences_sweep, names)
     assert given == [names] * 4
