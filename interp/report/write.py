@@ -23,7 +23,7 @@ from interp.report.captions import caption
 from interp.report.curve import sparkline
 from interp.report.differences import differences, told
 from interp.report.page import run_page
-from interp.report.recipe import recipe
+from interp.report.recipe import json_table
 from interp.report.stamp import is_current, page_hash, program_hash, stamp
 from interp.report.tables import Overview, overview, shared, shown
 from interp.run import Run, check_run
@@ -132,7 +132,8 @@ def readable_runs(pages: Sequence[tuple[Run, str]]) -> list[tuple[Run, Overview]
     for run, page in pages:
         try:
             entry = overview(run, page)
-            recipe(run)  # reads the other files of the folder
+            for name in ("environment.json", "imported.json"):  # which its page reads
+                json_table(run, name)
         except (ValueError, FileNotFoundError) as error:
             faults.append(error)
         else:
