@@ -106,7 +106,9 @@ IMPORTED = {
 }
 
 
-@pytest.mark.filterwarnings("ignore:.*it was trained on", "ignore:.*last 1 left out")
+@pytest.mark.filterwarnings(
+    "ignore:.*it was trained on", "ignore:.*last 1 left out", "ignore:.*; assumed: "
+)
 @pytest.mark.parametrize("case", IMPORTED)
 def test_the_commands_of_an_import_make_the_same_run(case, save, command, tmp_path):
     content, options = IMPORTED[case]
