@@ -12,6 +12,8 @@ from hooks import Examples, Sizes, Snapshot
 from hooks.loss import token_losses
 from interp.tasks.fields import STRICT
 
+HELD = ("_prompts", "_sequences", "_lines")  # how fields that count examples end
+
 Batch = Mapping[str, Tensor]
 Reader = Callable[[Batch], Batch]
 
@@ -55,6 +57,13 @@ class Task(BaseModel):
     def train_count(self) -> int | None:
         """Size of the fixed training set, or None where training data are drawn without end."""
         raise NotImplementedError
+
+    @property
+    def held(self) -> dict[str, int]:
+        """Examples that are in memory while training, by the field that counts them."""
+        names = type(self).model_fields
+        counts = {name: getattr(self, name) for name in names if name.endswith(HELD)}
+        return {name: count for name, count in counts.items() if count is not None}
 
     @property
     def draws_split(self) -> bool:
