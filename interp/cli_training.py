@@ -1,5 +1,6 @@
 """The commands that train: one experiment, its seeds, or a sweep."""
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -103,6 +104,7 @@ def sweep(
     check_folder(folder)
     left = folder.left()
     typer.echo(f"{len(what.members())} members, {len(left)} of them to be trained into {out}")
+    check_count("workers", workers or 1)
     workers = workers or worker_count(device)
     for line in described(groups_left(folder, device, stack), device, workers):
         typer.echo(line)
@@ -130,6 +132,7 @@ def _train_sweep(
     from interp.sweeping import train_sweep
     from interp.workers import worker_count
 
+    check_count("workers", workers or 1)
     workers = workers or worker_count(device)
     size = stack or stack_size(what.base, device)
     how = f"in stacks of up to {size}" if size > 1 else "each alone"
@@ -144,8 +147,24 @@ def _train_sweep(
     typer.echo(f"trained {out}: {len(what.members())} runs{told}")
 
 
+def check_count(option: str, count: int) -> None:
+    """Refuses more threads or processes than a machine bears.
+
+    Raises:
+        ValueError: There are more than 64, and more than the machine has cores.
+    """
+    most = max(os.cpu_count() or 1, 64)
+    if count > most:
+        raise ValueError(f"--{option} {count}: this machine takes {most} at most")
+
+
 def set_threads(threads: int) -> None:
-    """Sets how many threads torch computes with; training also keeps its memory."""
+    """Sets how many threads torch computes with; training also keeps its memory.
+
+    Raises:
+        ValueError: There are more than 64, and more than the machine has cores.
+    """
+    check_count("threads", threads)
     from interp.device import prepare_process
 
     prepare_process(threads)

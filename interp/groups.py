@@ -8,25 +8,31 @@ Which models share a stack decides their last digits. So stacks are cut from a w
 what is finished already nor how many workers there are has a say.
 """
 
+import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from hooks import build
+from interp.batches import batch_source
 from interp.device import Device, pick_device
 from interp.experiment import Experiment
+from interp.memory import check_memory
+from interp.run import Run
 from interp.stack import stack_key
 from interp.stack_memory import members_that_fit
 from interp.stacked import Stepper, assembled
-from interp.state import fresh
-from interp.train import batch_updates, trainee_of, training_of
+from interp.stacked_scores import Splits, stack_scores
+from interp.state import fresh, keep
+from interp.train import batch_updates, scores_of, trainee_of, training_of
 
 ON_GPU = 512  # members of a stack, at most
 ON_CPU = 32  # where a model is one hidden layer: most of what more would gain
-TIMED = 5  # steps, after one that is not timed
+TIMED = 50  # updates that are timed, after one that is not
+ENOUGH = 2.0  # seconds, after which fewer will do
 
 
 @dataclass(frozen=True)
@@ -88,7 +94,11 @@ def stack_size(experiment: Experiment, device: Device) -> int:
 
 
 def described(groups: Sequence[Group], device: Device, workers: int = 1) -> list[str]:
-    """One line a size of group: how many models, how large, how long by a short timing; and all.
+    """One line a size of group: how many models, how large, about how long; and all together.
+
+    Times are estimates from a short timing of updates, of one evaluation and of one checkpoint.
+    Starting workers is not in them, nor what other programs or workers take from this one; a stop
+    rule makes them shorter.
 
     Args:
         groups: What is to be trained.
@@ -100,50 +110,110 @@ def described(groups: Sequence[Group], device: Device, workers: int = 1) -> list
     for each in groups:
         alike.setdefault((stack_key(each.first).to_toml(), len(each)), []).append(each)
     for same in alike.values():
+        check_memory(same[0].first, len(same[0]))
         group, training = same[0], training_of(same[0].first)
         model = build(group.first.model, group.first.task.sizes, seed=0)
         size = sum(parameter.numel() for _, parameter in model.named_parameters())
-        seconds = seconds_a_step(group, device) * training.steps * len(same)
+        seconds = seconds_in_all(group, device) * len(same)
         total += seconds
         together = "alone" if len(group) == 1 else f"in a stack of {len(group)}"
         lines.append(
             f"{len(same) * len(group)} models of {size:,} parameters, each {together}, "
-            f"{training.steps:,} steps: at most {_duration(seconds)} of one worker"
+            f"{training.steps:,} steps: about {_duration(seconds)} of one worker"
         )
     used = min(workers, len(groups))
     if len(lines) > 1 or used > 1:
-        lines.append(f"in all at most {_duration(total)} of one worker: {_duration(total / used)} "
-                     f"with {used} at work")  # fmt: skip
+        lines.append(
+            f"in all about {_duration(total)} of one worker: {_duration(total / used)} with "
+            f"{used} at work, where each has a core of its own"
+        )
     return lines
 
 
-def seconds_a_step(group: Group, device: Device) -> float:
-    """Seconds of one update of a whole group, by a short timing; evaluation is not in it."""
-    place = pick_device(device)
+@dataclass(frozen=True)
+class Timing:
+    """Seconds of what training a group is made of.
+
+    Attributes:
+        start: Drawing the data, the first update and the first evaluation.
+        update: One update of the whole group, its data drawn before.
+        draw: Drawing data for a chunk of updates.
+        evaluation: Of all members.
+        checkpoint: Writing all members' models and states.
+    """
+
+    start: float
+    update: float
+    draw: float
+    evaluation: float
+    checkpoint: float
+
+
+def seconds_in_all(group: Group, device: Device) -> float:
+    """Seconds that training a whole group takes to its last step, by a short timing."""
+    training, found = training_of(group.first), timed(group, device)
+    evaluated, kept = (
+        len(steps.up_to(training.steps)) for steps in (training.evaluate, training.checkpoints)
+    )
+    chunks = training.steps / training.chunk if group.first.task.train_count is None else 0.0
+    each = training.steps * found.update + evaluated * found.evaluation + kept * found.checkpoint
+    return found.start + each + chunks * found.draw
+
+
+def timed(group: Group, device: Device) -> Timing:
+    """A short timing of a group; its files go into a folder that is removed."""
+    place, start = pick_device(device), time.perf_counter()
     experiments = list(group.members.values())
+    states = [fresh(each) for each in experiments]
     if len(group) == 1 and place.type == "cpu":
-        trainee = trainee_of(experiments[0], fresh(experiments[0]), place)
-        update = batch_updates(experiments[0], trainee, place)
+        trainee = trainee_of(experiments[0], states[0], place)
+        update, score = (
+            batch_updates(experiments[0], trainee, place),
+            scores_of(experiments[0], trainee),
+        )
 
         def run(steps: int) -> None:
             for _ in range(steps):
                 update()
                 trainee.step += 1
     else:
-        stepper = Stepper(assembled(experiments, [fresh(each) for each in experiments], place))
+        parts = assembled(experiments, states, place)
+        stepper, score = Stepper(parts), stack_scores(parts, Splits())
 
         def run(steps: int) -> None:
             stepper.advance(stepper.step + steps)
 
-    steps = training_of(experiments[0]).steps
-    first = min(1, steps - 1)  # slower than others, and not timed unless it is all
-    timed = min(TIMED, steps - first)
-    run(first)
+    run(1)  # slower than others
+    score()
     _wait(place)
+    start = time.perf_counter() - start
+    draw = batch_source(experiments[0], place)  # where data are endless, a chunk at a time
+    with tempfile.TemporaryDirectory() as folder:
+        return Timing(
+            start,
+            update=_seconds_an_update(run, training_of(group.first).steps - 1, place),
+            draw=_seconds(lambda: draw(0), place) * len({each.seeds.data for each in experiments}),
+            evaluation=_seconds(score, place),
+            checkpoint=_seconds(lambda: keep(Run(Path(folder)), states[0]), place) * len(group),
+        )
+
+
+def _seconds_an_update(run: Callable[[int], None], most: int, device: torch.device) -> float:
+    """The mean of some updates; 0 where all are made already."""
+    done, spent = 0, 0.0
+    while done < min(most, TIMED) and spent < ENOUGH:
+        spent += _seconds(lambda: run(1), device)
+        done += 1
+    return spent / max(done, 1)
+
+
+def _seconds(do: Callable[[], object], device: torch.device) -> float:
+    """How long something takes, the device's work included."""
+    _wait(device)
     start = time.perf_counter()
-    run(timed)
-    _wait(place)
-    return (time.perf_counter() - start) / timed
+    do()
+    _wait(device)
+    return time.perf_counter() - start
 
 
 def _wait(device: torch.device) -> None:

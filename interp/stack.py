@@ -18,6 +18,7 @@ import torch
 from interp.batches import Tables
 from interp.device import Device, as_configured, pick_device
 from interp.experiment import Experiment
+from interp.memory import check_memory
 from interp.optimizers import PER_MEMBER
 from interp.run import Run, read_metrics
 from interp.stacked import Parts, Stepper, assembled, states_of
@@ -133,6 +134,7 @@ def train_stack(
             of some cannot be trained on (all others are).
     """
     check_alike(list(members.values()))
+    check_memory(next(iter(members.values())), len(members))
     training, place = training_of(next(iter(members.values()))), pick_device(device)
     found: list[Member] = []
     faults: list[ValueError | OSError] = []

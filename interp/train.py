@@ -20,6 +20,7 @@ from hooks.models import HookedModel, move, parameters_of, restore
 from interp.batches import batch_source
 from interp.device import Device, as_configured, pick_device
 from interp.experiment import Experiment
+from interp.memory import check_memory
 from interp.optimizers import MOMENTS, clip_and_penalise, optimizer_of
 from interp.randomness import generator
 from interp.run import Run, read_metrics
@@ -76,10 +77,12 @@ def train(
         The run, finished.
 
     Raises:
-        ValueError: The experiment has no training, the folder belongs to another experiment, or
-            the metrics are no longer numbers (the folder is marked so: `Run.failure`).
+        ValueError: The experiment has no training, or needs more memory than there is; the folder
+            belongs to another experiment; or the metrics are no longer numbers (the folder is
+            marked so: `Run.failure`).
     """
     training = training_of(experiment)
+    check_memory(experiment)
     place = pick_device(device)
     if place.type == "cuda":
         from interp.stack import train_alone  # which itself needs what is below
@@ -89,7 +92,7 @@ def train(
         trainee = trainee_of(experiment, resumed(run, training) or fresh(experiment), place)
         take_up(run, trainee.rows)
         updates = batch_updates(experiment, trainee, place)
-        scores = _scores(experiment, trainee)
+        scores = scores_of(experiment, trainee)
         evaluated, kept = (
             steps.up_to(training.steps) for steps in (training.evaluate, training.checkpoints)
         )
@@ -231,7 +234,7 @@ def dropout_seed(experiment: Experiment, step: int) -> int:
     return generator(experiment.seeds.order, 0, 0, step).initial_seed()
 
 
-def _scores(experiment: Experiment, trainee: Trainee) -> Callable[[], Row]:
+def scores_of(experiment: Experiment, trainee: Trainee) -> Callable[[], Row]:
     """A function that scores the model as it is now on every evaluated split."""
     task, seed = experiment.task, experiment.seeds.data
     splits = {split: task.examples(split, None, seed) for split in task.evaluated}
@@ -249,4 +252,6 @@ def _scores(experiment: Experiment, trainee: Trainee) -> Callable[[], Row]:
 
 def diverged(step: int) -> str:
     """What is said of a model whose metrics are no longer numbers."""
+    if step == 0:
+        return "the metrics are not numbers before any update; bring init_scale and scales near 1"
     return f"training.lr: the metrics are not numbers at step {step}; lower lr"

@@ -12,6 +12,8 @@ from hooks import Examples, Sizes, Snapshot
 from hooks.loss import token_losses
 from interp.tasks.fields import STRICT
 
+HELD = ("_prompts", "_sequences", "_lines")  # how fields that count examples end
+
 Batch = Mapping[str, Tensor]
 Reader = Callable[[Batch], Batch]
 
@@ -60,6 +62,13 @@ class Task(BaseModel):
     def data_files(self) -> dict[str, str]:
         """Paths of the files that examples are read from, by what they are to the task."""
         return {}
+
+    @property
+    def held(self) -> dict[str, int]:
+        """Examples that are in memory while training, by the field that counts them."""
+        names = type(self).model_fields
+        counts = {name: getattr(self, name) for name in names if name.endswith(HELD)}
+        return {name: count for name, count in counts.items() if count is not None}
 
     @property
     def draws_split(self) -> bool:

@@ -183,6 +183,12 @@ class FactorLabels(Task):
         return self.train_prompts
 
     @property
+    def held(self) -> dict[str, int]:
+        """As elsewhere; of images looked up by number, training holds no vectors."""
+        counts = super().held
+        return {"test_prompts": counts["test_prompts"]} if self._is_looked_up else counts
+
+    @property
     def _is_looked_up(self) -> bool:
         """Whether a batch is given images by number, since their vectors are fixed ones."""
         return self.file is not None and not self.noise

@@ -111,6 +111,11 @@ class ModularArithmetic(Task):
         return self._n_trained()
 
     @property
+    def held(self) -> dict[str, int]:
+        """All pairs."""
+        return {"p": self._total}
+
+    @property
     def draws_split(self) -> bool:
         """Whether training pairs are drawn; otherwise `train_pairs` names them."""
         return self.train_pairs is None

@@ -11,12 +11,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from random import Random
 
 import pytest
+import tomli_w
 
 from tests.interp.conftest import ROOT
 from tests.planted import tiny_experiment
@@ -113,3 +115,81 @@ def test_a_process_killed_at_any_moment_is_finished_by_the_same_command(
     here = killed(name, seed)
     assert begun(name, here).wait() == 0
     assert files(here) == files(unbroken.after[name])
+
+
+SWEEP = ("sweep", "many.toml", "--out", "many", "--device", "cpu", "--workers", "2")
+
+
+class Swept:
+    """`interp sweep` with two workers, in a process group of its own, so that none is left."""
+
+    def __init__(self, here: Path) -> None:
+        self.here = here
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "interp", *SWEEP],
+            cwd=here,
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+            preexec_fn=partial(
+                signal.signal, signal.SIGINT, signal.SIG_DFL
+            ),  # a shell may ignore it
+        )
+
+    def has_processes(self) -> bool:
+        """Whether any process of the group lives, its parent or a worker."""
+        try:
+            os.killpg(self.process.pid, 0)
+        except ProcessLookupError:
+            return False
+        return True
+
+    def end(self) -> None:
+        """Kills whatever is left of the group."""
+        if self.has_processes():
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+
+@pytest.fixture
+def swept(tmp_path: Path) -> Iterator[Callable[[str], Swept]]:
+    """Starts the sweep in a folder; whatever is left of it in the end is killed."""
+    begun_here: list[Swept] = []
+
+    def swept(name: str) -> Swept:
+        here = tmp_path / name
+        here.mkdir(exist_ok=True)
+        base = tiny_experiment(
+            steps=1500, evaluate={"every": 100}, checkpoints={"every": 100}
+        ).model_dump(mode="json", exclude_none=True)
+        text = tomli_w.dumps({"base": base, "seeds": 3})
+        (here / "many.toml").write_text(text)
+        begun_here.append(Swept(here))
+        return begun_here[-1]
+
+    yield swept
+    for each in begun_here:
+        each.end()
+
+
+def within(seconds: float, is_so: Callable[[], bool]) -> bool:
+    """Whether something comes about in a time that is ample."""
+    last = time.monotonic() + seconds
+    while not is_so() and time.monotonic() < last:
+        time.sleep(0.05)
+    return is_so()
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL, signal.SIGINT])
+def test_workers_end_with_their_parent_and_the_same_command_goes_on(how, swept):
+    broken = swept("broken")
+    many = broken.here / "many"
+    assert within(200, lambda: len(list(many.glob("*/checkpoints/200.safetensors"))) > 1)
+    broken.process.send_signal(how)  # to the parent alone
+    broken.process.wait(timeout=100)
+    assert within(100, lambda: not broken.has_processes())
+    assert len(list(many.glob("*/checkpoints/1500.safetensors"))) < 3
+    again, whole = swept("broken"), swept("whole")
+    assert (again.process.wait(), whole.process.wait()) == (0, 0)
+    assert files(again.here) == files(whole.here)

@@ -14,7 +14,6 @@ from interp.holding import saved_scalars
 from interp.jobs import basis_of, jobs_of
 from interp.results import read_result, saved, write_result
 from interp.run import Run
-from interp.sweep_results import members_of
 from tests.interp.pages import only_page
 
 

@@ -13,7 +13,7 @@ import pytest
 from torch.testing import assert_close
 
 from interp.experiment import Experiment
-from interp.groups import described, grouped, seconds_a_step
+from interp.groups import Timing, described, grouped, seconds_in_all
 from interp.run import Run
 from interp.sweep import Sweep, SweepFolder, find_sweep, load_sweep
 from interp.sweeping import groups_left, train_sweep
@@ -74,13 +74,13 @@ def test_a_group_is_described_with_its_size():
     members = {Path(name): each for name, each in short_sweep().members().items()}
     [line] = described(grouped(members, "cpu", stack=2), "cpu")
     assert "2 models of 719 parameters" in line
-    assert "in a stack of 2, 10 steps: at most" in line
+    assert "in a stack of 2, 10 steps: about" in line
 
 
 def test_several_groups_are_summed_up_for_the_workers():
     members = {Path(name): each for name, each in short_sweep(vary=VARY).members().items()}
     *_, last = described(grouped(members, "cpu", stack=3), "cpu", workers=2)
-    assert re.fullmatch(r"in all at most .* of one worker: .* with 2 at work", last)
+    assert re.fullmatch(r"in all about .* of one worker: .* with 2 at work, .*", last)
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3])
@@ -88,7 +88,14 @@ def test_several_groups_are_summed_up_for_the_workers():
 def test_trainings_of_few_steps_are_timed(steps, stack):
     sweep = short_sweep(base=tiny_experiment(steps=steps))
     members = {Path(name): each for name, each in sweep.members().items()}
-    assert seconds_a_step(grouped(members, "cpu", stack=stack)[0], "cpu") > 0
+    assert seconds_in_all(grouped(members, "cpu", stack=stack)[0], "cpu") > 0
+
+
+def test_an_estimate_counts_updates_evaluations_checkpoints_and_the_start(monkeypatch):
+    monkeypatch.setattr("interp.groups.timed", lambda group, device: Timing(1000, 1, 7, 100, 10))
+    members = {Path(name): each for name, each in short_sweep(seeds=1).members().items()}
+    # 10 steps, evaluated at 0, 5 and 10, kept at 0, 5 and 10; data are fixed, none are drawn
+    assert seconds_in_all(grouped(members, "cpu")[0], "cpu") == 1000 + 10 + 3 * 100 + 3 * 10
 
 
 @pytest.mark.parametrize("stack", [1, 8], ids=["alone", "stacked"])
