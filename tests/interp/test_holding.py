@@ -185,13 +185,13 @@ def test_a_trace_has_the_options_of_the_experiment_unless_others_are_given(run, 
 def test_what_is_no_run_is_refused_in_a_line(run):
     # In a process without the checks on annotations, which would refuse it first.
     code = (
-        "import sys, json, interp; from analyses import FourierSpectrum as F;"
+        "import sys, json, interp; from analyses import FourierSpectrum as F, PruningTrace, trace;"
         "run = interp.load(sys.argv[1]); series = run.series(); told = []\n"
         "for call in (lambda: interp.report([series], 'x'), lambda: interp.report(run, 'x'),"
         " lambda: interp.trace(series, F), lambda: interp.trace(run, 3),"
-        " lambda: interp.analyze(series)):\n"
+        " lambda: interp.analyze(series), lambda: trace(series, PruningTrace)):\n"
         "  try: call()\n"
-        "  except TypeError as error: told.append(str(error))\n"
+        "  except (TypeError, ValueError) as error: told.append(str(error))\n"
         "print(json.dumps(told))"
     )
     asked = [sys.executable, "-c", code, str(run.path)]
@@ -203,6 +203,7 @@ def test_what_is_no_run_is_refused_in_a_line(run):
         "analyses.trace(series, ...)",
         "a trace takes a class of results, such as FourierSpectrum; got 3",
         "interp.analyze takes a run, interp.load(FOLDER); got a Series",
+        "PruningTrace describes a whole run: call its measure(series)",
     ]
 
 
