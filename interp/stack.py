@@ -76,7 +76,13 @@ class Member:
     is_done: bool = False
 
     def record(self, row: Row) -> None:
-        """Adds metrics, or marks the run as failed where they are not numbers."""
+        """Adds metrics, or marks the run as failed where they are not numbers.
+
+        A stack that is made anew, since members have left it, looks at the same step again: what
+        is recorded is not recorded twice.
+        """
+        if self.rows and self.rows[-1]["step"] == row["step"]:
+            return
         if not is_sound(row):
             self.is_done = True
             mark_failure(self.run, int(row["step"]), diverged(int(row["step"])))
