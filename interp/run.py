@@ -8,6 +8,7 @@
 
 import hashlib
 import json
+import math
 import re
 import warnings
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from interp.checkpoints import Checkpoint
 from interp.experiment import Experiment, load_experiment
 from interp.tasks.data_files import KEPT, sha256_of, stamp_of
 
+SAME = 1e-3  # two measurements of one model differ by less, relatively or absolutely
 STEP = re.compile(r"0|[1-9][0-9]*")
 
 
@@ -237,7 +239,8 @@ def read_metrics(path: Path) -> list[dict[str, float]]:
     """The rows of a metrics.jsonl, steps ascending; none where the file is missing.
 
     Two faults are mended with a warning, since there is no doubt what was meant: a last line that
-    was only half written, as a killed process leaves it, and a row that repeats an earlier one.
+    was only half written, as a killed process leaves it, and a row that repeats an earlier one,
+    as stacks of older versions wrote them; the first of the two is taken.
 
     Raises:
         ValueError: A line before the last is not a row of metrics, contradicts an earlier row of
@@ -255,7 +258,7 @@ def read_metrics(path: Path) -> list[dict[str, float]]:
         step = int(row["step"])
         if step in by_step:
             earlier_number, earlier = by_step[step]
-            if str(row) != str(earlier):  # as text, where NaN is the same as NaN
+            if not _is_repeated(row, earlier):
                 raise ValueError(
                     f"{path}, lines {earlier_number} and {number} are both of step {step} and "
                     "differ; delete the wrong one and try again"
@@ -272,6 +275,15 @@ def read_metrics(path: Path) -> list[dict[str, float]]:
         told = f"{path}: {len(repeated)} repeated rows passed over, the first in line {repeated[0]}"
         warnings.warn(told, stacklevel=2)
     return [row for _, row in by_step.values()]
+
+
+def _is_repeated(row: dict[str, float], earlier: dict[str, float]) -> bool:
+    """Whether two rows of a step are one measurement, up to what a GPU's sums differ by."""
+    return row.keys() == earlier.keys() and all(
+        math.isclose(value, earlier[name], rel_tol=SAME, abs_tol=SAME)
+        or (math.isnan(value) and math.isnan(earlier[name]))
+        for name, value in row.items()
+    )
 
 
 def _metrics_row(line: str, place: str) -> dict[str, float]:

@@ -99,7 +99,13 @@ class Member:
         return not self.is_done and self.state.step <= step
 
     def record(self, row: Row) -> None:
-        """Adds metrics, or marks the run as failed where they are not numbers."""
+        """Adds metrics, or marks the run as failed where they are not numbers.
+
+        A stack that is made anew, since members have left it, looks at the same step again: what
+        is recorded is not recorded twice.
+        """
+        if self.rows and self.rows[-1]["step"] == row["step"]:
+            return
         if not is_sound(row):
             self.done_at = int(row["step"])
             mark_failure(self.run, int(row["step"]), diverged(int(row["step"])))

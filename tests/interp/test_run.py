@@ -210,6 +210,12 @@ def test_repeated_rows_with_nan_are_the_same_row(tmp_path):
         assert len(read_metrics(file)) == 1
 
 
+def test_of_two_rows_that_differ_by_rounding_the_first_is_taken(tmp_path):
+    file = write_rows(tmp_path, *ROWS, '{"step": 5, "test.loss": 1.000001}')
+    with pytest.warns(UserWarning, match="1 repeated rows passed over, the first in line 3"):
+        assert read_metrics(file)[1]["test.loss"] == 1.0
+
+
 def test_two_rows_of_a_step_that_differ_are_refused_by_both_lines(tmp_path):
     file = write_rows(tmp_path, *ROWS, '{"step": 0, "test.loss": 3.0}')
     with pytest.raises(ValueError, match=r"lines 1 and 3 are both of step 0 and differ; delete"):

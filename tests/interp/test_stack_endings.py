@@ -1,5 +1,6 @@
 """Members that end before the others, and trainings that are stopped and carried on."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,16 @@ def test_a_member_that_diverges_stops_nobody(tmp_path):
     assert "not numbers at step 5" in diverged.failure
     assert [first.failure, last.failure] == ["", ""]
     assert [first.steps[-1], diverged.steps[-1], last.steps[-1]] == [20, 0, 20]
+
+
+def test_members_that_stay_record_the_step_at_which_others_leave_once(tmp_path):
+    experiments = [
+        tiny_experiment(optimizer="sgd", lr=lr, steps=20).with_seed(seed)
+        for seed, lr in enumerate((0.1, 1e30))
+    ]
+    stays, _ = train_stack(folders(experiments, tmp_path), device="cpu")
+    lines = (stays.path / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in lines] == [0, 5, 10, 15, 20]
 
 
 def test_a_failed_member_that_is_trained_again_is_no_longer_marked(tmp_path):
