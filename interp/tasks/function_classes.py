@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Literal
 
 import torch
 from jaxtyping import Float, Int
-from pydantic import Field, model_validator
+from pydantic import Field, FiniteFloat, model_validator
 from torch import Generator, Tensor
 from torch.nn.functional import pad
 
@@ -63,7 +63,7 @@ class FunctionClasses(RegressionTask):
     d: Count = 20
     pairs: TwoOrMore = 41
     classes: Several[FunctionClass] = Field(default=(Dense(),), min_length=1)
-    weights: Several[Number] | None = None
+    weights: Several[FiniteFloat] | None = None
     inputs: InputLaw = InputLaw()
     unit_variance: bool = True
     noise: Amount = 0.0

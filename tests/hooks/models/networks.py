@@ -15,7 +15,9 @@ TOKENS = Sizes(d_vocab=P, d_vocab_out=P, n_ctx=2)
 REAL = Sizes(d_in=5, d_vocab_out=2, n_ctx=1)
 PAIRS = torch.cartesian_prod(torch.arange(P), torch.arange(P))
 AXES = ("tied", "shared_in", "collapsed_in", "collapsed_out")
-VARIANTS = [dict(zip(AXES, values, strict=True)) for values in itertools.product([0, 1], repeat=4)]
+VARIANTS = [
+    dict(zip(AXES, values, strict=True)) for values in itertools.product([False, True], repeat=4)
+]
 OTHERS = [
     {"shared_embedding": False},
     {"shared_embedding": False, "shared_in": False},
