@@ -5,7 +5,7 @@ BIN := .venv/bin
 # A process a core, each with whole files.
 PYTEST := $(BIN)/pytest -n auto --dist loadfile
 
-.PHONY: install demo test check docs fixtures bench
+.PHONY: install demo test check docs fixtures bench bench-gpu
 .DEFAULT_GOAL := install
 
 .venv/bin/python:
@@ -47,3 +47,6 @@ fixtures: .venv/.installed  ## train the fixture run again
 
 bench: .venv/.dev  ## ratios against plain code, one thread
 	$(BIN)/python -m tests.bench
+
+bench-gpu: .venv/.dev  ## on a GPU: that it computes what the CPU does, then steps a second
+	$(BIN)/python -m tests.bench.gpu
