@@ -10,7 +10,7 @@ PYTEST := $(BIN)/pytest -n auto --dist loadfile
 LOWEST := $(wildcard tests/interp/test_cli.py tests/interp/test_analyze.py tests/interp/test_results*.py \
 	tests/interp/test_report*.py tests/interp/test_sweep_results.py)
 
-.PHONY: install demo test lint check docs fixtures bench lowest constraints
+.PHONY: install demo test lint check docs fixtures bench bench-gpu lowest constraints
 .DEFAULT_GOAL := install
 
 .venv/bin/python:
@@ -58,6 +58,9 @@ fixtures: .venv/.installed  ## train the fixture run again
 
 bench: .venv/.dev  ## ratios against plain code, one thread
 	$(BIN)/python -m tests.bench
+
+bench-gpu: .venv/.dev  ## on a GPU: that it computes what the CPU does, then steps a second
+	$(BIN)/python -m tests.bench.gpu
 
 # Old libraries warn about new ones that they stand on; that is no fault of ours.
 lowest: .venv-lowest/.installed  ## the demo and some tests at the lowest versions; Python 3.11

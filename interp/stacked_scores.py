@@ -58,7 +58,7 @@ def stack_scores(parts: Parts, drawn: Splits) -> Callable[[], list[Row]]:
         rows: list[Row] = [{} for _ in seeds]
         for split, (batch, is_shared) in splits.items():
             for name, values in _grades(parts, logits, batch, is_shared).items():
-                for row, value in zip(rows, values.tolist(), strict=True):
+                for row, value in zip(rows, values.cpu().tolist(), strict=True):
                     row[f"{split}.{name}"] = value
         return rows
 

@@ -1,14 +1,19 @@
-"""What a GPU makes of stacks: prints the rows of docs/benchmarks.md. `python -m tests.bench.gpu`.
+"""Whether a GPU computes what the CPU does, then what it makes of stacks: `make bench-gpu`.
 
-Most valuable first, since time on such a machine is short: six layers of 512 (qf), then the
-mod-113 transformer (mod), then two layers of 64 (small). The naive loop is a HookedTransformer
-with fused AdamW and a host read of the loss a step, as anyone would write it.
+One command within 15 minutes: the tests marked `gpu` first, and no table where one of them fails;
+then the rows of docs/benchmarks.md, each printed once it is known, the most valuable first, since
+time on such a machine is short: six layers of 512 (qf), then the mod-113 transformer (mod), then
+two layers of 64 (small). No row is begun late. The naive loop is a HookedTransformer with fused
+AdamW and a host read of the loss a step, as anyone would write it.
 """
 
 import argparse
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -23,6 +28,7 @@ from interp.state import fresh
 from interp.tasks import Batch, Task
 
 WARM, SECONDS = 20, 4.0
+FOR_CHECKS, FOR_ROWS = 300.0, 840.0  # seconds from the start, by which checks and new rows end
 CUDA = torch.device("cuda")
 
 
@@ -87,6 +93,9 @@ def configurations() -> dict[str, tuple[dict[str, Any], tuple[int, ...]]]:
     }  # fmt: skip
 
 
+Run = Callable[[int], None]  # makes so many steps
+
+
 @dataclass(frozen=True)
 class Row:
     """One line of the table."""
@@ -106,7 +115,7 @@ class Row:
         )
 
 
-def naive(experiment: Experiment) -> Callable[[int], None]:
+def naive(experiment: Experiment) -> Run:
     """A loop over a HookedTransformer, one model."""
     assert experiment.training is not None
     model: Any = build(experiment.model, experiment.task.sizes, seed=0)
@@ -130,14 +139,14 @@ def naive(experiment: Experiment) -> Callable[[int], None]:
     return run
 
 
-def stacked(experiment: Experiment, members: int) -> tuple[Callable[[int], None], Stepper]:
+def stacked(experiment: Experiment, members: int) -> tuple[Run, Stepper]:
     """A captured stack."""
     seeds = [experiment.with_seed(seed) for seed in range(members)]
     stepper = Stepper(assembled(seeds, [fresh(each) for each in seeds], CUDA))
     return lambda steps: stepper.advance(stepper.step + steps), stepper
 
 
-def compiled(experiment: Experiment) -> Callable[[int], None]:
+def compiled(experiment: Experiment) -> Run:
     """The naive loop's model under torch.compile with graphs; compiling is not timed."""
     assert experiment.training is not None
     model: Any = build(experiment.model, experiment.task.sizes, seed=0)
@@ -160,7 +169,7 @@ def compiled(experiment: Experiment) -> Callable[[int], None]:
     return run
 
 
-def rate(run: Callable[[int], None]) -> float:
+def rate(run: Run) -> float:
     """Steps a second, after some that are not timed."""
     run(WARM)
     torch.cuda.synchronize()
@@ -172,46 +181,77 @@ def rate(run: Callable[[int], None]) -> float:
     return done / (time.perf_counter() - start)
 
 
-def rows(name: str, table: dict[str, Any], sizes: tuple[int, ...], *, compile_too: bool):
-    """Every row of one configuration, each printed as soon as it is known."""
+def rows(
+    name: str, table: dict[str, Any], sizes: tuple[int, ...], *, compile_too: bool
+) -> Iterator[Callable[[], Row]]:
+    """Every row of one configuration, measured when it is called."""
     experiment = Experiment.model_validate({"name": name, **table})
-    for matmul, precision in (("fp32", "highest"), ("tf32", "high")):
-        torch.set_float32_matmul_precision(precision)
-        yield measured(name, "naive", matmul, 1, lambda: naive(experiment))
-        for size in sizes:
-            yield from _stack_row(name, matmul, experiment, size)
+    for matmul in ("fp32", "tf32"):
+        yield partial(measured, name, matmul, "naive", partial(naive, experiment))
+        yield from (partial(_stack_row, name, matmul, experiment, size) for size in sizes)
         if compile_too and matmul == "fp32":
-            yield measured(name, "torch.compile", matmul, 1, lambda: compiled(experiment))
+            yield partial(measured, name, matmul, "torch.compile", partial(compiled, experiment))
 
 
-def _stack_row(name: str, matmul: str, experiment: Experiment, size: int) -> Iterator[Row]:
-    torch.cuda.reset_peak_memory_stats()
+def _stack_row(name: str, matmul: str, experiment: Experiment, size: int) -> Row:
+    _prepare(matmul)
     run, stepper = stacked(experiment, size)
     steps = rate(run)
     how = "stack, graph" if stepper.is_captured else "stack, EAGER"
-    yield Row(name, how, matmul, size, steps, torch.cuda.max_memory_allocated() / 2**30)
+    return Row(name, how, matmul, size, steps, torch.cuda.max_memory_allocated() / 2**30)
 
 
-def measured(
-    name: str, how: str, matmul: str, members: int, make: Callable[[], Callable[[int], None]]
-) -> Row:
-    """One row."""
-    torch.cuda.reset_peak_memory_stats()
+def measured(name: str, matmul: str, how: str, make: Callable[[], Run]) -> Row:
+    """The row of one model."""
+    _prepare(matmul)
     steps = rate(make())
-    return Row(name, how, matmul, members, steps, torch.cuda.max_memory_allocated() / 2**30)
+    return Row(name, how, matmul, 1, steps, torch.cuda.max_memory_allocated() / 2**30)
 
 
-if __name__ == "__main__":
+def _prepare(matmul: str) -> None:
+    torch.set_float32_matmul_precision("highest" if matmul == "fp32" else "high")
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats()
+
+
+def checked() -> bool:
+    """Whether the tests that need a GPU pass, in time."""
+    command = [sys.executable, "-m", "pytest", "-m", "gpu", "-x", "tests/interp/test_gpu.py"]
+    try:
+        return subprocess.run(command, check=False, timeout=FOR_CHECKS).returncode == 0
+    except subprocess.TimeoutExpired:
+        return False
+
+
+def main() -> int:
+    """Checks, then prints the table; 0 where there is nothing to check, 1 where a check fails."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", help="qf, mod, small; all where left out")
     parser.add_argument("--compile", default="small", help="the one configuration to compile")
     arguments = parser.parse_args()
     if not torch.cuda.is_available():
-        parser.exit(2, "tests.bench.gpu: torch sees no GPU here; nothing was measured\n")
-    print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}\n")
+        print("tests.bench.gpu: torch sees no GPU here; nothing was checked or measured")
+        return 0
+    start = time.monotonic()
+    if not checked():
+        print("tests.bench.gpu: a check failed or took too long; no table", flush=True)
+        return 1
+    print(f"\n{torch.cuda.get_device_name()}, torch {torch.__version__}\n")
     print("| configuration | how | matmul | models | steps/s | model-steps/s | peak GB |")
     print("| --- | --- | --- | --- | --- | --- | --- |")
     for name, (table, sizes) in configurations().items():
-        if not arguments.names or name in arguments.names:
-            for row in rows(name, table, sizes, compile_too=name == arguments.compile):
-                print(row, flush=True)
+        if arguments.names and name not in arguments.names:
+            continue
+        for row in rows(name, table, sizes, compile_too=name == arguments.compile):
+            if time.monotonic() - start > FOR_ROWS:
+                print("tests.bench.gpu: the time is up; the other rows were not measured")
+                return 0
+            try:
+                print(row(), flush=True)
+            except torch.OutOfMemoryError:
+                print(f"| {name} | a row does not fit into the memory | | | | | |", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

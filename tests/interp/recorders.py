@@ -76,8 +76,9 @@ class Numbered(Task):
         return Examples(targets=tokens, scored=tokens >= 0, tokens=tokens)
 
     def loss(self, logits, batch):
-        weights = torch.arange(1, batch["targets"].shape[0] + 1)[:, None]
-        return (batch["targets"] * weights).sum().to(logits.dtype) + 0 * logits.sum()
+        targets = batch["targets"]
+        weights = torch.arange(1, targets.shape[0] + 1, device=targets.device)[:, None]
+        return (targets * weights).sum().to(logits.dtype) + 0 * logits.sum()
 
 
 def numbered(task: Numbered, count: int = 1, **training) -> list[Experiment]:

@@ -1,5 +1,8 @@
+from importlib import import_module
+
 import pandas as pd
 import pytest
+import torch
 
 from analyses import FourierCircuit, FourierSpectrum, GrokkingPhases, WeightNorms
 from interp import experiment as experiments
@@ -286,3 +289,25 @@ def test_a_run_without_the_metrics_an_analysis_reads_says_which(folder):
         "needs test.accuracy in metrics.jsonl, which has train.loss, train.accuracy, test.loss, "
         "test.f1"
     )
+
+
+def test_models_run_on_the_device_asked_for(folder, monkeypatch):
+    meta = torch.device("meta")  # takes parameters, and computes nothing
+    placed = []
+
+    def noted(series, jobs):
+        snapshot = series.snapshot(series.steps[-1], series.examples(count=1))
+        placed.append(next(iter(snapshot.parameters().values())).device)
+        return iter(())
+
+    module = import_module("interp.analyze")  # the package's `analyze` is the function
+    monkeypatch.setattr(module, "pick_device", lambda device: meta)
+    monkeypatch.setattr(module, "measure_all", noted)
+    analyze(Run(folder), ["WeightNorms"], device="cuda")
+    assert placed == [meta]
+
+
+def test_a_device_that_is_not_there_is_refused(folder, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(ValueError, match="device cuda: torch sees no GPU here"):
+        analyze(Run(folder), ["WeightNorms"], device="cuda")

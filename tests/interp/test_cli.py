@@ -76,6 +76,15 @@ def test_the_help_of_every_command_has_an_example(interp, command):
     assert f"Example: interp {command}" in out
 
 
+def test_analyze_takes_a_device(interp, folder):
+    assert (
+        "WeightNorms: 0 measured"
+        not in interp("analyze", folder, "--only", "WeightNorms", "--device", "cpu")[1]
+    )
+    code, _, said = interp("analyze", folder, "--device", "tpu")
+    assert (code, "'tpu' is not one of 'auto', 'cpu', 'cuda'" in said) == (2, True)
+
+
 def test_lists_name_what_there_is(interp):
     assert "modular_arithmetic" in interp("tasks")[1]
     assert "FourierSpectrum" in interp("analyses")[1]
