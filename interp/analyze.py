@@ -183,6 +183,13 @@ def _intact(run: Run, steps: Sequence[int]) -> dict[int, bool]:
     if not intact:
         why = "every checkpoint is damaged" if steps else "no checkpoints"
         raise ValueError(f"{run.path}: {why}; train it with `interp train`")
+    first = min(steps)
+    if first > 0 and run.experiment.training is not None:
+        warnings.warn(
+            "the untrained model, checkpoint 0, is gone: what is told since the first step is told "
+            f"since step {first}",
+            stacklevel=3,
+        )
     return intact
 
 

@@ -6,11 +6,13 @@ full disk is an error that names the file and leaves no half of it behind.
 """
 
 import errno
+import json
 import os
 import re
 import secrets
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 TEMPORARY = re.compile(r"\.(?P<name>.+?)(\.[0-9a-f]{8})?\.tmp")  # older versions: no digits
 NO_SYNC = (errno.EINVAL, errno.ENOTSUP)  # what disks that cannot sync a folder answer
@@ -103,6 +105,15 @@ def open_plain(path: Path, flags: int) -> int:
             f"{path} is a symbolic link, through which nothing is written: put the file that it "
             "points to in its place"
         ) from None
+
+
+def as_table(text: str | bytes) -> dict[str, Any] | None:
+    """The table that a JSON text is; None where it is no JSON, or anything but a table."""
+    try:
+        table = json.loads(text)
+    except (ValueError, RecursionError):  # no JSON, no UTF-8, or nested without end
+        return None
+    return table if isinstance(table, dict) else None
 
 
 def is_temporary(path: Path) -> bool:

@@ -31,7 +31,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from analyses import ANALYSES
 from analyses.result import Analysis, Finding
-from interp.disk import write_whole
+from interp.disk import as_table, write_whole
 
 Header = dict[str, Any]
 HEADER = "__header__"  # the member of a file that holds its JSON
@@ -280,14 +280,10 @@ def _read(path: Path, only: str | None = None) -> dict[str, np.ndarray]:
 
 def _described(path: Path, stored: np.ndarray | None) -> tuple[Header, dict[str, Any]]:
     """Header and values, of the JSON text in a file."""
-    try:
-        described = json.loads(str(stored))
-    except ValueError:
-        described = None
-    if isinstance(described, dict):
-        header, values = described.get("header"), described.get("values")
-        if isinstance(header, dict) and isinstance(values, dict):
-            return header, values
+    described = as_table(str(stored)) or {}
+    header, values = described.get("header"), described.get("values")
+    if isinstance(header, dict) and isinstance(values, dict):
+        return header, values
     raise _damaged(path, f"{HEADER} is not a JSON table of header and values")
 
 

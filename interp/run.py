@@ -21,6 +21,7 @@ from torch import Tensor
 from hooks import Examples, Series, Snapshot
 from hooks.models import HookedModel
 from interp.checkpoints import Checkpoint
+from interp.disk import as_table
 from interp.experiment import Experiment, load_experiment
 from interp.tasks.data_files import KEPT, sha256_of, stamp_of
 
@@ -61,11 +62,7 @@ class Run:
         file = self.path / "failure.json"
         if not file.is_file():
             return ""
-        try:
-            table = json.loads(file.read_bytes())
-        except (ValueError, RecursionError):
-            table = None
-        reason = table.get("reason") if isinstance(table, dict) else None
+        reason = (as_table(file.read_bytes()) or {}).get("reason")
         if isinstance(reason, str) and reason:
             return reason
         return f"{file} gives no reason in JSON; train the run again, or delete the file"
@@ -163,12 +160,11 @@ class Run:
         file = self.path / "data_files.json"
         if not file.is_file():
             return
-        try:
-            hashes = dict(json.loads(file.read_bytes()))
-        except (ValueError, TypeError, RecursionError):
+        hashes = as_table(file.read_bytes())
+        if hashes is None:
             raise ValueError(
                 f"{file} is not a JSON table; delete it if the data files are still the same"
-            ) from None
+            )
         for role, path in self.experiment.data_files.items():
             if hashes.get(role) != sha256_of(stamp_of(path)):
                 raise ValueError(
@@ -292,11 +288,8 @@ def _metrics_row(line: str, place: str) -> dict[str, float]:
     Raises:
         ValueError: It is no JSON table with a step, or something in it is no number.
     """
-    try:
-        row = json.loads(line)
-    except (ValueError, RecursionError):
-        row = None
-    if not (isinstance(row, dict) and "step" in row):
+    row = as_table(line)
+    if row is None or "step" not in row:
         raise ValueError(f"{place} is not a row of metrics in JSON; delete it and try again")
     if type(row["step"]) is not int or row["step"] < 0:
         raise ValueError(

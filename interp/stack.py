@@ -6,7 +6,6 @@ carried on, analysed and reported as any run. Members that met their stop rule, 
 are no longer numbers, leave the stack at an evaluation; the others go on.
 """
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -17,6 +16,7 @@ import torch
 
 from interp.batches import Tables
 from interp.device import Device, as_configured, pick_device
+from interp.disk import as_table
 from interp.experiment import Experiment
 from interp.memory import check_memory
 from interp.optimizers import PER_MEMBER
@@ -175,10 +175,7 @@ def _member(path: Path, experiment: Experiment, device: torch.device, held: Exit
 
 def _failed_at(run: Run, otherwise: int) -> int:
     """The step at which a run was marked as failed."""
-    try:
-        step = json.loads((run.path / "failure.json").read_bytes())["step"]
-    except (ValueError, TypeError, KeyError):
-        return otherwise
+    step = (as_table((run.path / "failure.json").read_bytes()) or {}).get("step")
     return step if isinstance(step, int) else otherwise
 
 

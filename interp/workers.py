@@ -8,7 +8,6 @@ Workers end with the process that started them. They hold the reading end of a p
 end it alone has; the kernel closes that in whatever way the process ends.
 """
 
-import json
 import multiprocessing
 import os
 import signal
@@ -27,6 +26,7 @@ from pathlib import Path
 import torch
 
 from interp.device import Device, pick_device, prepare_process
+from interp.disk import as_table
 from interp.experiment import Experiment
 from interp.groups import Group, stack_size
 from interp.run import Run
@@ -124,11 +124,7 @@ def last_step(file: Path) -> int:
         content.seek(begin)
         *lines, _ = content.read().split(b"\n")
     for line in reversed(lines[1:] if begin else lines):
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError):  # no JSON, or no text
-            continue
-        step = row.get("step") if isinstance(row, dict) else None
+        step = (as_table(line) or {}).get("step")
         if isinstance(step, int):
             return step
     return 0

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from interp.disk import as_table
 from interp.experiment import Experiment, load_experiment, preset_names
 from interp.run import Run
 
@@ -89,10 +90,10 @@ def json_table(run: Run, name: str) -> dict[str, Any]:
     file = run.path / name
     if not file.is_file():
         return {}
-    try:
-        return dict(json.loads(file.read_text("utf-8")))
-    except (ValueError, TypeError):
-        raise ValueError(f"{file} is not a JSON table; remove it and report again") from None
+    table = as_table(file.read_bytes())
+    if table is None:
+        raise ValueError(f"{file} is not a JSON table; remove it and report again")
+    return table
 
 
 def _machine(run: Run) -> list[str]:

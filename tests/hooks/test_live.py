@@ -60,7 +60,8 @@ READS = {
 @CHANGES
 @pytest.mark.parametrize("read", READS.values(), ids=READS.keys())
 def test_a_snapshot_of_a_model_that_was_changed_since_answers_nothing(snapshot, change, read):
-    snapshot.logits(), snapshot.cache("hook_embed")
+    snapshot.logits()
+    snapshot.cache("hook_embed")
     change(snapshot.live.model)
     with pytest.raises(ValueError, match=CHANGED):
         read(snapshot)

@@ -6,9 +6,7 @@ progress-measures layout, by the vector-at-a-time oracle.
 """
 
 import json
-import signal
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -22,6 +20,7 @@ from torch import Tensor
 from interp.importers import describe, import_run
 from interp.run import Run
 from tests.foreign import PLAIN, TASK, demo_archive, hooked_state, progress_state
+from tests.interp.spoiling import ON_DISK, at_most
 from tests.oracles import progress_measures_logits
 from tests.planted import random_model
 
@@ -32,24 +31,6 @@ SEEDS = [pytest.param(seed, marks=[pytest.mark.slow] if seed % 8 else []) for se
 PLAINLY = PLAIN | {"attention_dir": "causal"}
 
 Files = dict[str, Any]
-
-
-class Hang(BaseException):
-    """An import that did not end."""
-
-
-@contextmanager
-def at_most(seconds: int) -> Iterator[None]:
-    def end(*_: object) -> None:
-        raise Hang
-
-    before = signal.signal(signal.SIGALRM, end)
-    signal.alarm(seconds)
-    try:
-        yield
-    finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, before)
 
 
 def progress_file(step: int) -> dict[str, Any]:
@@ -240,53 +221,6 @@ IN_MEMORY: dict[str, Callable[[Files, Random], None]] = {
 }
 
 
-def cut(file: Path, random: Random) -> None:
-    content = file.read_bytes()
-    file.write_bytes(content[: random.randrange(len(content))])
-
-
-def flip_bits(file: Path, random: Random) -> None:
-    content = bytearray(file.read_bytes())
-    for _ in range(random.choice([1, 3, 30])):
-        content[random.randrange(len(content))] ^= 1 << random.randrange(8)
-    file.write_bytes(content)
-
-
-def flip_bits_of_the_head(file: Path, random: Random) -> None:
-    content = bytearray(file.read_bytes())
-    content[random.randrange(min(400, len(content)))] ^= 1 << random.randrange(8)
-    file.write_bytes(content)
-
-
-def overwrite(file: Path, random: Random) -> None:
-    content = random.choice([b"", b"\0" * 100, b"PK\x03\x04", b"{}", b"\x80\x02}.", b"[" * 10**5])
-    file.write_bytes(content)
-
-
-def lengthen(file: Path, random: Random) -> None:
-    file.write_bytes(file.read_bytes() + random.randbytes(random.choice([1, 1000])))
-
-
-def replace_by_a_folder(file: Path, random: Random) -> None:
-    file.unlink()
-    file.mkdir()
-
-
-def replace_by_a_link(file: Path, random: Random) -> None:
-    moved = file.with_name(f"{file.name}.moved")
-    file.rename(moved)
-    file.symlink_to(random.choice([moved, file, file.parent, file.with_name("nowhere")]))
-
-
-ON_DISK: dict[str, Callable[[Path, Random], None]] = {
-    "cut": cut,
-    "flip bits": flip_bits,
-    "flip bits of the head": flip_bits_of_the_head,
-    "overwrite": overwrite,
-    "lengthen": lengthen,
-    "replace by a folder": replace_by_a_folder,
-    "replace by a link": replace_by_a_link,
-}
 MUTATIONS = [*IN_MEMORY, *ON_DISK]
 
 
