@@ -27,8 +27,8 @@ META = torch.device("meta")
 def stack_bytes(experiment: Experiment, members: int) -> int:
     """Bytes that a stack of so many models takes at its highest, by estimate.
 
-    Parameters and moments count twice, since a copy is held while a step is recorded and while a
-    checkpoint is written. Data count as if every member had its own.
+    Parameters and moments count three times: one copy is being written as a checkpoint while the
+    next is made. Data count as if every member had its own.
 
     Raises:
         ValueError: The experiment has no training.
@@ -38,7 +38,7 @@ def stack_bytes(experiment: Experiment, members: int) -> int:
     sizes = {name: parameter.nbytes for name, parameter in model.named_parameters()}
     trained = sum(size for name, size in sizes.items() if is_trained(name, training))
     frozen = sum(sizes.values()) - trained
-    kept = 2 * (1 + len(MOMENTS[training.optimizer])) + 1 + TEMPORARIES  # and the gradient
+    kept = 3 * (1 + len(MOMENTS[training.optimizer])) + 1 + TEMPORARIES  # and the gradient
     rows = training.batch_size or task.train_count or 1
     held = rows * training.chunk * 2 if task.train_count is None else task.train_count
     a_position = 8 * (task.sizes.d_in or 1) + 9  # with target and whether it is scored

@@ -141,6 +141,8 @@ def check_steps(device: torch.device) -> None:
         there = Stepper(assembled(experiments, states, device), recorder=Recorder(record))
         here.advance(4)
         there.advance(4)
+        if not there.is_captured:
+            raise AssertionError("a step was not recorded")
         torch.testing.assert_close(there.losses[:4].cpu(), here.losses[:4], rtol=1e-6, atol=1e-9)
         rows = [stack_scores(each.parts, Splits())() for each in (there, here)]
         for mine, other in zip(*rows, strict=True):
