@@ -121,7 +121,7 @@ def test_the_model_seed_changes_the_initial_weights_alone(run, tmp_path):
 def test_the_environment_is_recorded(run):
     facts = json.loads((run.path / "environment.json").read_text())
     assert set(facts) == {"interp", "torch", "transformer-lens", "python", "device", "threads"}
-    assert (facts["device"], facts["threads"]) == ("cpu", 1)
+    assert (facts["device"], facts["threads"]) == ("cpu", torch.get_num_threads())
 
 
 @pytest.mark.parametrize(("step", "share"), [(0, 0.0), (1, 0.25), (4, 1.0), (39, 1.0)])
