@@ -26,7 +26,7 @@ from interp.stack import stack_key
 from interp.stack_memory import members_that_fit
 from interp.stacked import Stepper, assembled
 from interp.stacked_scores import Splits, stack_scores
-from interp.state import fresh, keep
+from interp.state import fresh, keep, take_up
 from interp.train import batch_updates, scores_of, trainee_of, training_of
 
 ON_GPU = 512  # members of a stack, at most
@@ -189,12 +189,14 @@ def timed(group: Group, device: Device) -> Timing:
     start = time.perf_counter() - start
     draw = batch_source(experiments[0], place)  # where data are endless, a chunk at a time
     with tempfile.TemporaryDirectory() as folder:
+        run_folder = Run(Path(folder))
+        take_up(run_folder, [])
         return Timing(
             start,
             update=_seconds_an_update(run, training_of(group.first).steps - 1, place),
             draw=_seconds(lambda: draw(0), place) * len({each.seeds.data for each in experiments}),
             evaluation=_seconds(score, place),
-            checkpoint=_seconds(lambda: keep(Run(Path(folder)), states[0]), place) * len(group),
+            checkpoint=_seconds(lambda: keep(run_folder, states[0]), place) * len(group),
         )
 
 

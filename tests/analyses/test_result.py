@@ -2,8 +2,8 @@
 
 import pytest
 
-from analyses import ANALYSES, plots
-from analyses.result import Drawings, trace
+from analyses import plots
+from analyses.result import Drawings
 
 
 def test_a_figure_is_drawn_when_it_is_asked_for():
@@ -25,9 +25,3 @@ def test_a_figure_is_drawn_when_it_is_asked_for():
 def test_an_unknown_figure_is_a_key_error():
     with pytest.raises(KeyError):
         Drawings()["one"]
-
-
-@pytest.mark.parametrize("name", ["GrokkingPhases", "SeedSpread"])
-def test_what_is_no_result_of_one_step_has_no_trace(run, name):
-    with pytest.raises(TypeError, match=f"{name} is no result of one step: call {name}.measure"):
-        trace(run.series(), ANALYSES[name])

@@ -4,6 +4,7 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 
 from interp import cli
 from interp.run import load
@@ -144,11 +145,20 @@ def test_show_does_not_replace_a_file_that_is_no_page_of_its_own(interp, folder)
     assert (folder / "experiment.toml").read_bytes() == before
 
 
-def test_too_little_memory_is_one_line(interp, experiment, tmp_path):
+def test_a_model_that_does_not_fit_into_memory_is_refused_by_its_sizes(
+    interp, experiment, tmp_path
+):
     huge = experiment.model.model_copy(update={"d_mlp": 10**16})
     toml = experiment.model_copy(update={"model": huge}).to_toml()
     (tmp_path / "huge.toml").write_text(toml)
     code, _, said = interp("train", tmp_path / "huge.toml", "--out", tmp_path / "run")
+    assert (code, said.count("\n")) == (2, 1)
+    assert "d_mlp 10000000000000000 need" in said
+
+
+def test_too_little_memory_is_one_line(interp, monkeypatch):
+    monkeypatch.setattr("interp.run.load", lambda path: torch.empty(2**58))
+    code, _, said = interp("show", "runs/demo")
     assert (code, said.count("\n")) == (2, 1)
     assert said.startswith("interp: there is too little memory")
     assert "tried to allocate" in said

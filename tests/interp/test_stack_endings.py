@@ -58,14 +58,6 @@ def test_members_that_stay_record_the_step_at_which_others_leave_once(tmp_path):
     assert [json.loads(line)["step"] for line in lines] == [0, 5, 10, 15, 20]
 
 
-def test_a_failed_member_that_is_trained_again_is_no_longer_marked(tmp_path):
-    experiments = [tiny_experiment(steps=20).with_seed(seed) for seed in (0, 1)]
-    runs = train_stack(folders(experiments, tmp_path), device="cpu")
-    (runs[1].path / "failure.json").write_text('{"step": 5, "reason": "diverged"}')
-    again = train_stack(folders(experiments, tmp_path), device="cpu")
-    assert [run.failure for run in again] == ["", ""]
-
-
 def test_a_resumed_run_drops_the_same_neurons(tmp_path):
     whole = train(dropping(0), tmp_path / "whole", device="cpu")
     broken = train(dropping(0), tmp_path / "broken", device="cpu")
