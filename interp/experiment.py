@@ -27,6 +27,7 @@ from interp.training import AnyTask, Frozen, Seeds, Training
 
 PRESETS = Path(__file__).parent / "presets"
 TOLD = 200  # characters of a wrong value in a message
+LONGEST = 1000  # characters of what is said of it; pydantic repeats some values whole
 NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,79}")
 
 
@@ -233,6 +234,8 @@ def readable(error: ValidationError) -> str:
     message = first["msg"].removeprefix("Value error, ")
     if first["type"] == "extra_forbidden":
         message = "unknown key; remove it or check its spelling"
+    if len(message) > LONGEST:
+        message = f"{message[: LONGEST // 2]}..{message[-LONGEST // 2 :]}"
     came = "" if isinstance(first["input"], dict | BaseModel) else f" (got {_told(first['input'])})"
     return f"{place}: {message}{came}" + (f" (and {len(more)} more)" if more else "")
 

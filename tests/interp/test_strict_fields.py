@@ -185,3 +185,15 @@ def test_presets_with_a_stop_still_load():
 def test_a_level_is_checked_when_a_stop_is_made():
     with pytest.raises(ValidationError, match=r"give at_most, and it alone"):
         Stop.model_validate({"metric": "test.error", "at_least": 0.5})
+
+
+def test_a_value_without_end_is_not_told_whole(tmp_path):
+    family = "a" * 10_000
+    text = f"""
+task = {{name = "function_classes", classes = [{{family = "{family}"}}]}}
+training = {{steps = 1, batch_size = 1}}
+"""
+    (tmp_path / "long.toml").write_text(text)
+    with pytest.raises(ValueError, match=r"task.classes.0: Input tag 'aaa.*'sinusoid'") as refused:
+        load_experiment(tmp_path / "long.toml")
+    assert len(str(refused.value)) < 2_000
