@@ -7,8 +7,8 @@ INSTALL := $(BIN)/pip install --quiet --constraint constraints.txt --editable
 # A process a core, each with whole files.
 PYTEST := $(BIN)/pytest -n auto --dist loadfile
 # What the lowest versions are tried with: commands, results and reports.
-LOWEST := $(wildcard tests/interp/test_cli.py tests/interp/test_analyze.py tests/interp/test_results*.py \
-	tests/interp/test_report*.py tests/interp/test_sweep_results.py)
+LOWEST := $(wildcard tests/interp/cli/test_commands.py tests/interp/measure/*.py tests/interp/runs/test_results*.py \
+	tests/interp/pages/test_[!b]*.py)
 
 .PHONY: install demo test lint check docs fixtures bench bench-gpu lowest constraints
 .DEFAULT_GOAL := install

@@ -1,35 +1,35 @@
 """Turns tensors into results: one question a file, one line here."""
 
-from analyses.attention_sparsity import AttentionSparsity
-from analyses.clock_pizza import ClockPizza
-from analyses.composition_graph import CompositionGraph
-from analyses.context_component import ContextComponent
-from analyses.effective_subnetwork import EffectiveSubnetwork
-from analyses.example_views import ExampleViews
-from analyses.fourier_circuit import FourierCircuit
-from analyses.fourier_spectrum import FourierSpectrum
-from analyses.generalization import Generalization
-from analyses.grokking_phases import GrokkingPhases
-from analyses.in_context_curve import InContextCurve
-from analyses.internal_measures import InternalMeasures
-from analyses.learning_plateau import LearningPlateau
-from analyses.linear_interpolation import LinearInterpolation
-from analyses.measure_correlations import MeasureCorrelations
-from analyses.measures_by_depth import MeasuresByDepth
-from analyses.model_selection import ModelSelection
-from analyses.neuron_circle import NeuronCircle
-from analyses.neuron_waves import NeuronWaves
-from analyses.neuron_weights import NeuronWeights
-from analyses.outcome_shares import OutcomeShares
-from analyses.phase_map import PhaseMap
-from analyses.plateau_lengths import PlateauLengths
-from analyses.probe_accuracy import ProbeAccuracy
-from analyses.pruning_trace import PruningTrace
+from analyses.attention.composition_graph import CompositionGraph
+from analyses.attention.example_views import ExampleViews
+from analyses.attention.sparsity import AttentionSparsity
+from analyses.dynamics.generalization import Generalization
+from analyses.dynamics.grokking import GrokkingPhases
+from analyses.dynamics.internal_measures import InternalMeasures
+from analyses.dynamics.interpolation import LinearInterpolation
+from analyses.dynamics.plateau import LearningPlateau
+from analyses.fourier.circuit import FourierCircuit
+from analyses.fourier.clock_pizza import ClockPizza
+from analyses.fourier.spectrum import FourierSpectrum
+from analyses.in_context.curve import InContextCurve
+from analyses.in_context.selection import ModelSelection
+from analyses.neurons.circle import NeuronCircle
+from analyses.neurons.waves import NeuronWaves
+from analyses.neurons.weights import NeuronWeights
+from analyses.probes.accuracy import ProbeAccuracy
+from analyses.probes.context_component import ContextComponent
+from analyses.probes.weights_component import WeightsComponent
+from analyses.pruning.subnetwork import EffectiveSubnetwork
+from analyses.pruning.trace import PruningTrace
+from analyses.pruning.weight_norms import WeightNorms
 from analyses.result import Analysis, Finding, Result, SeriesResult, SweepResult, trace
-from analyses.seed_spread import SeedSpread
-from analyses.tree_projection import TreeProjection
-from analyses.weight_norms import WeightNorms
-from analyses.weights_component import WeightsComponent
+from analyses.sweeps.correlations import MeasureCorrelations
+from analyses.sweeps.measures_by_depth import MeasuresByDepth
+from analyses.sweeps.outcome_shares import OutcomeShares
+from analyses.sweeps.phase_map import PhaseMap
+from analyses.sweeps.plateau_lengths import PlateauLengths
+from analyses.sweeps.seed_spread import SeedSpread
+from analyses.trees.projection import TreeProjection
 
 ANALYSES: dict[str, Analysis] = {
     "GrokkingPhases": GrokkingPhases,

@@ -13,9 +13,9 @@ from typing import Any, ClassVar, Literal
 
 import pandas as pd
 
-from analyses.needs import in_words
-from analyses.plots import Figure
-from analyses.views import View
+from analyses.plots.figures import Figure
+from analyses.plots.views import View
+from analyses.requirements import in_words
 from hooks import Series, Snapshot
 
 Drawing = Figure | View

@@ -16,27 +16,27 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from interp.analyze import analyze, trace
-    from interp.constructed import construct
-    from interp.experiment import Experiment, load_experiment
-    from interp.language_series import language_series
-    from interp.report import write_report as report
-    from interp.run import Run, load
-    from interp.show import show
-    from interp.train import train
+    from interp.config.experiment import Experiment, load_experiment
+    from interp.importers.pythia import language_series
+    from interp.measure.analyze import analyze, trace
+    from interp.pages import write_report as report
+    from interp.pages.show import show
+    from interp.runs.construct import construct
+    from interp.runs.run import Run, load
+    from interp.training.loop import train
 
 _PLACES = {
-    "Experiment": ("interp.experiment", "Experiment"),
-    "Run": ("interp.run", "Run"),
-    "analyze": ("interp.analyze", "analyze"),
-    "construct": ("interp.constructed", "construct"),
-    "language_series": ("interp.language_series", "language_series"),
-    "load": ("interp.run", "load"),
-    "load_experiment": ("interp.experiment", "load_experiment"),
-    "report": ("interp.report", "write_report"),
-    "show": ("interp.show", "show"),
-    "trace": ("interp.analyze", "trace"),
-    "train": ("interp.train", "train"),
+    "Experiment": ("interp.config.experiment", "Experiment"),
+    "Run": ("interp.runs.run", "Run"),
+    "analyze": ("interp.measure.analyze", "analyze"),
+    "construct": ("interp.runs.construct", "construct"),
+    "language_series": ("interp.importers.pythia", "language_series"),
+    "load": ("interp.runs.run", "load"),
+    "load_experiment": ("interp.config.experiment", "load_experiment"),
+    "report": ("interp.pages", "write_report"),
+    "show": ("interp.pages.show", "show"),
+    "trace": ("interp.measure.analyze", "trace"),
+    "train": ("interp.training.loop", "train"),
 }
 
 __all__ = [

@@ -6,7 +6,7 @@ import pytest
 
 from analyses import ANALYSES, SweepResult
 from analyses.result import missing
-from interp.run import Run
+from interp.runs.run import Run
 
 
 def run_for(name: str, run: Run, request: pytest.FixtureRequest) -> Any:

@@ -15,12 +15,12 @@ install_import_hook(["hooks", "analyses", "interp"], "tests.typecheck.check")
 # Everything below is imported under the hook.
 from analyses import InternalMeasures  # noqa: E402
 from hooks import Snapshot  # noqa: E402
-from interp.analyze import analyze  # noqa: E402
-from interp.analyze_sweep import analyze_sweep  # noqa: E402
-from interp.experiment import Experiment  # noqa: E402
-from interp.run import Run  # noqa: E402
-from interp.sweep import SweepFolder  # noqa: E402
-from interp.train import train  # noqa: E402
+from interp.config.experiment import Experiment  # noqa: E402
+from interp.measure.analyze import analyze  # noqa: E402
+from interp.measure.sweep import analyze_sweep  # noqa: E402
+from interp.runs.run import Run  # noqa: E402
+from interp.sweeps.sweep import SweepFolder  # noqa: E402
+from interp.training.loop import train  # noqa: E402
 from tests.planted import (  # noqa: E402
     random_model,
     tiny_config,

@@ -113,12 +113,12 @@ def _done(func, args, kwargs):
 
 def check_steps(device: torch.device) -> None:
     """Steps of stacks that are recorded elsewhere have the losses and scores of the CPU."""
-    from interp.capture import Recorder
-    from interp.experiment import load_experiment
-    from interp.stacked import Stepper, assembled, states_of
-    from interp.stacked_scores import Splits, stack_scores
-    from interp.state import fresh
-    from tests.interp.stacks import members
+    from interp.config.experiment import load_experiment
+    from interp.training.cuda_graph import Recorder
+    from interp.training.stack_scores import Splits, stack_scores
+    from interp.training.stack_step import Stepper, assembled, states_of
+    from interp.training.state import fresh
+    from tests.interp.training.stacks import members
     from tests.planted import tiny_prompts
 
     def record(step):
@@ -153,9 +153,9 @@ def check_steps(device: torch.device) -> None:
 def check_analyses(device: torch.device) -> None:
     """Analyses of models that run elsewhere give what they give on the CPU."""
     from analyses import ANALYSES
-    from analyses.clock_pizza import logit_gradients
+    from analyses.fourier.clock_pizza import logit_gradients
     from analyses.result import Result
-    from interp.run import load
+    from interp.runs.run import load
 
     run = load(Path("fixtures/modular-addition"))
     here, there = run.series(), replace(run.series(), device=device)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from hooks import build
 from hooks.models import parameters_of
-from interp.experiment import Experiment
+from interp.config.experiment import Experiment
 from interp.randomness import generator
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from hooks import Examples, Sizes, build
 from hooks.models import HookedModel, MLPConfig, ReadInConfig, TokenConfig
-from interp.experiment import Experiment
+from interp.config.experiment import Experiment
 
 SIZES = Sizes(d_vocab=8, d_vocab_out=7, n_ctx=3)
 

@@ -7,8 +7,8 @@ from typing import Any
 import pandas as pd
 
 from hooks import Series
-from interp.sweep import Sweep, SweepFolder
-from interp.train import train
+from interp.sweeps.sweep import Sweep, SweepFolder
+from interp.training.loop import train
 from tests.planted import SIZES, tiny_config, tiny_experiment
 
 LR, DECAY = "training.lr", "training.weight_decay"

@@ -9,15 +9,15 @@ import pytest
 import torch
 
 from analyses import ANALYSES, Result, SeriesResult, SweepResult, trace
-from analyses.plots import Figure
+from analyses.plots.figures import Figure
+from analyses.plots.views import View
 from analyses.result import Drawing
-from analyses.views import View
 from hooks import Snapshot, build
 from interp.randomness import generator
-from interp.results import read_result, write_result
-from interp.sweep_results import LazySeries, members_of, sweep_table
+from interp.runs.results import read_result, write_result
+from interp.sweeps.table import LazySeries, members_of, sweep_table
 from interp.tasks import TASKS
-from interp.tasks.regression import RegressionTask
+from interp.tasks.functions.regression import RegressionTask
 from tests.by_needs import run_for
 from tests.planted import config_for
 

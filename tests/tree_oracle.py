@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from analyses.trees import from_brackets, tree_of
+from analyses.trees.brackets import from_brackets, tree_of
 from hooks import Examples, Sizes, Snapshot, build
 from hooks.models import HookedModel, PostNormConfig, TokenConfig, parameters_of
 

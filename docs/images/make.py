@@ -19,9 +19,9 @@ from pathlib import Path
 
 import interp
 from analyses import FourierCircuit, GrokkingPhases, PhaseMap, plots
-from interp.results import saved
-from interp.run import Run
-from interp.sweep import find_sweep
+from interp.runs.results import saved
+from interp.runs.run import Run
+from interp.sweeps.sweep import find_sweep
 
 HERE = Path(__file__).parent
 WIDTH, HEIGHTS, NOTE = 1000, (320, 350), 34

@@ -16,12 +16,12 @@ import numpy as np
 import interp
 from analyses import InContextCurve, ModelSelection
 from interp import load_experiment, train
-from interp.device import prepare_process
-from interp.run import Run
-from interp.sweep import SweepFolder, load_sweep
-from interp.sweep_results import LazySeries, members_of, sweep_table
-from interp.sweeping import train_sweep
-from interp.train import is_done_with, training_of
+from interp.runs.run import Run
+from interp.sweeps.launch import train_sweep
+from interp.sweeps.sweep import SweepFolder, load_sweep
+from interp.sweeps.table import LazySeries, members_of, sweep_table
+from interp.training.device import prepare_process
+from interp.training.loop import is_done_with, training_of
 
 LINEAR, LONGER = "in-context-linear", "longer"
 SWEEPS = {"function-mixture": (1, 2, 3, 4, 8), "linear-and-sine": (2, 4, 8, 13)}

@@ -14,11 +14,11 @@ from typing import Any
 from analyses import ContextComponent, LearningPlateau, WeightsComponent
 from hooks import Snapshot
 from interp import load_experiment, train
-from interp.device import prepare_process
-from interp.experiment import Experiment
-from interp.run import Run
-from interp.strategies import mixed, warm_up
-from interp.train import is_done_with, training_of
+from interp.config.experiment import Experiment
+from interp.config.strategies import mixed, warm_up
+from interp.runs.run import Run
+from interp.training.device import prepare_process
+from interp.training.loop import is_done_with, training_of
 
 PRESET = "factor-labels"
 SEEDS = (0, 1, 2)

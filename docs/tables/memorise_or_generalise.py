@@ -16,10 +16,10 @@ import pandas as pd
 
 from analyses import GrokkingPhases, NeuronCircle, NeuronWaves, PhaseMap, PruningTrace
 from interp import load_experiment
-from interp.run import Run
-from interp.sweep import Sweep, SweepFolder, load_sweep
-from interp.sweep_results import LazySeries, members_of, sweep_table
-from interp.sweeping import train_sweep
+from interp.runs.run import Run
+from interp.sweeps.launch import train_sweep
+from interp.sweeps.sweep import Sweep, SweepFolder, load_sweep
+from interp.sweeps.table import LazySeries, members_of, sweep_table
 
 SEEDS = 8
 OPEN = ("addition-dropout", "addition-width", "addition-decay", "addition-loss-dtype")

@@ -12,7 +12,7 @@ import torch
 
 from analyses import FourierCircuit, FourierSpectrum, GrokkingPhases
 from interp import load_experiment, trace, train
-from interp.run import Run
+from interp.runs.run import Run
 
 SEEDS = range(5)
 HEAD = (

@@ -18,7 +18,7 @@ from hooks import Snapshot, build
 from hooks.models import ConstructedConfig
 from hooks.models.constructed import leads
 from interp import load_experiment, train
-from interp.run import Run
+from interp.runs.run import Run
 from interp.tasks.modular_arithmetic import ModularArithmetic
 
 SEEDS = range(8)

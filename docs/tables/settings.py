@@ -15,10 +15,10 @@ import torch
 
 from analyses import FourierSpectrum, NeuronWaves
 from interp import load_experiment
-from interp.run import Run
-from interp.sweep import Sweep
-from interp.sweep_results import members_of
-from interp.sweeping import train_sweep
+from interp.runs.run import Run
+from interp.sweeps.launch import train_sweep
+from interp.sweeps.sweep import Sweep
+from interp.sweeps.table import members_of
 
 Setting = tuple[str, str, int, dict[str, Any]]  # name, preset, seeds, fields that differ
 

@@ -16,14 +16,14 @@ import numpy as np
 import pandas as pd
 
 from analyses import Generalization, InternalMeasures, MeasureCorrelations, TreeProjection
-from analyses.internal_measures import GENERALIZATION, MEASURES
+from analyses.dynamics.internal_measures import GENERALIZATION, MEASURES
 from analyses.intervals import wilson_interval
 from interp import analyze, load_experiment, train
-from interp.device import prepare_process
-from interp.results import saved
-from interp.run import Run
-from interp.sweep_results import LazySeries
-from interp.train import is_done_with
+from interp.runs.results import saved
+from interp.runs.run import Run
+from interp.sweeps.table import LazySeries
+from interp.training.device import prepare_process
+from interp.training.loop import is_done_with
 
 PRESET = "question-formation-small"
 SEEDS = tuple(range(10, 15))  # the preset's settings were chosen on seeds 0 to 2

@@ -15,7 +15,7 @@ from torch import Tensor
 from hooks import ModelConfig, Sizes
 from hooks.models.computed import check_computed
 from hooks.models.token import TokenConfig
-from interp.experiment import readable
+from interp.config.experiment import readable
 from interp.importers.layouts import n_blocks
 from interp.importers.reading import read_table
 

@@ -16,15 +16,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from interp.checkpoints import pack
-from interp.disk import move_folder, write_whole
-from interp.experiment import Experiment, Seeds, safe_name
+from interp.config.experiment import Experiment, Seeds, safe_name
 from interp.importers.archives import Archive, archives, folder_config
 from interp.importers.configs import asked_of_user, check_alike, stated_options
 from interp.importers.plan import Plan, make_plan, read_task, widened
 from interp.importers.splits import own_split
-from interp.lock import alone
-from interp.run import Run
+from interp.runs.checkpoints import pack
+from interp.runs.files import move_folder, write_whole
+from interp.runs.lock import alone
+from interp.runs.run import Run
 from interp.tasks import Task
 
 LOOKED_AT = 2000  # examples told of where a task has no end of them

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from hooks import ModelConfig, Sizes, build
 from hooks.models import parameters_of
-from interp.experiment import Experiment, load_experiment, readable
+from interp.config.experiment import Experiment, load_experiment, readable
 from interp.importers.configs import assumed_options, config_of_shapes, sizes_of
 from interp.importers.layouts import LAYOUTS, State, check_masks, check_names, layout_of
 from interp.tasks import Task

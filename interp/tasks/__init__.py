@@ -2,13 +2,13 @@
 
 from interp.tasks.base import Batch, Task, model_inputs
 from interp.tasks.bit_parity import BitParity
-from interp.tasks.dyck import Dyck
-from interp.tasks.factor_labels import FactorLabels
-from interp.tasks.function_classes import FunctionClasses
+from interp.tasks.factors.labels import FactorLabels
+from interp.tasks.functions.mixture import FunctionClasses
+from interp.tasks.functions.simple import SimpleFunction
+from interp.tasks.language.dyck import Dyck
+from interp.tasks.language.question_formation import QuestionFormation
+from interp.tasks.language.tense_inflection import TenseInflection
 from interp.tasks.modular_arithmetic import ModularArithmetic
-from interp.tasks.question_formation import QuestionFormation
-from interp.tasks.simple_function import SimpleFunction
-from interp.tasks.tense_inflection import TenseInflection
 from interp.tasks.word_selection import WordSelection
 
 TASKS: dict[str, type[Task]] = {

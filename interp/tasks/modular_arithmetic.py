@@ -94,7 +94,7 @@ class ModularArithmetic(Task):
         """`p`, `operation`, the accuracy of guessing, and three facts where they hold.
 
         `wave` is the wave that computes the answer: there where the operation is a group of at
-        least two (`analyses.fourier.residue_order`). `ordered_pairs` is there where all are.
+        least two (`analyses.fourier.basis.residue_order`). `ordered_pairs` is there where all are.
         `inputs` names the tokens, where every one is an operand.
         """
         facts: dict[str, Any] = {"p": self.p, "operation": self.operation, "chance": 1 / self.p}

@@ -20,9 +20,9 @@ from torch import Generator, Tensor
 from hooks import Examples, Sizes
 from interp.randomness import generator
 from interp.tasks.base import Batch, Task
+from interp.tasks.factors.late import late_share
 from interp.tasks.fields import Count, Several, TwoOrMore
-from interp.tasks.late import late_share
-from interp.tasks.word_lists import (
+from interp.tasks.language.word_lists import (
     ALIKE,
     CATEGORIES,
     LENGTHS,

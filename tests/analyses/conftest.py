@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from interp.run import Run, load
+from interp.runs.run import Run, load
 
 FIXTURE = Path(__file__).parents[2] / "fixtures" / "modular-addition"
 

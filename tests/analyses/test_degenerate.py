@@ -13,7 +13,7 @@ import torch
 from analyses import ANALYSES, Result, SeriesResult, SweepResult
 from hooks import Sizes, Snapshot, build
 from hooks.edit import Edit
-from interp.sweep_results import LazySeries, members_of, sweep_table
+from interp.sweeps.table import LazySeries, members_of, sweep_table
 from tests.by_needs import run_for
 
 RESULTS = {name: cls for name, cls in ANALYSES.items() if issubclass(cls, Result)}

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from interp.device import prepare_process
+from interp.training.device import prepare_process
 from tests.bench import (
     checkpoint_series,
     cky,

@@ -7,8 +7,8 @@ from tempfile import TemporaryDirectory
 import torch
 from safetensors.torch import load_file
 
-from interp.checkpoints import pack
-from interp.run import Run, load
+from interp.runs.checkpoints import pack
+from interp.runs.run import Run, load
 from tests.bench import Comparison, interleaved
 
 FIXTURE = Path(__file__).parents[2] / "fixtures" / "modular-addition"

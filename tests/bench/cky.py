@@ -2,8 +2,8 @@
 
 import torch
 
-from analyses.cky import cky_trees
-from analyses.projection import brackets
+from analyses.trees.cky import cky_trees
+from analyses.trees.sci import brackets
 from tests.bench import Comparison, interleaved
 from tests.oracles import cky_tree
 

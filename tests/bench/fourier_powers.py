@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from analyses.fourier import fourier_basis, frequencies_of_rows, frequency_power
+from analyses.fourier.basis import fourier_basis, frequencies_of_rows, frequency_power
 from tests.bench import Comparison, interleaved
 
 

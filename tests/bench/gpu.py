@@ -22,10 +22,10 @@ from torch import Tensor
 
 from hooks import Examples, Sizes, build
 from hooks.models import move
-from interp.experiment import Experiment
-from interp.stacked import Stepper, assembled
-from interp.state import fresh
+from interp.config.experiment import Experiment
 from interp.tasks import Batch, Task
+from interp.training.stack_step import Stepper, assembled
+from interp.training.state import fresh
 
 WARM, SECONDS = 20, 4.0
 FOR_CHECKS, FOR_ROWS = 300.0, 840.0  # seconds from the start, by which checks and new rows end
@@ -216,7 +216,15 @@ def _prepare(matmul: str) -> None:
 
 def checked() -> bool:
     """Whether the tests that need a GPU pass, in time."""
-    command = [sys.executable, "-m", "pytest", "-m", "gpu", "-x", "tests/interp/test_gpu.py"]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-m",
+        "gpu",
+        "-x",
+        "tests/interp/training/test_gpu.py",
+    ]
     try:
         return subprocess.run(command, check=False, timeout=FOR_CHECKS).returncode == 0
     except subprocess.TimeoutExpired:

@@ -7,11 +7,11 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
-from analyses.held_out import Split, Target, split_by_group
-from analyses.linear_probes import PENALTIES
-from analyses.probe_inputs import activations, chosen_sites, group_values, places
-from analyses.probes import readings
-from interp.run import load
+from analyses.probes.evaluate import Split, Target, split_by_group
+from analyses.probes.fit import PENALTIES
+from analyses.probes.inputs import activations, chosen_sites, group_values, places
+from analyses.probes.scores import readings
+from interp.runs.run import load
 from tests.bench import Comparison, interleaved
 
 FIXTURE = Path(__file__).parents[2] / "fixtures" / "modular-addition"

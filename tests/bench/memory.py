@@ -11,11 +11,11 @@ import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from interp.analyze import analyze
-from interp.experiment import Experiment, load_experiment
-from interp.run import Run
-from interp.train import train
-from interp.training import Steps
+from interp.config.experiment import Experiment, load_experiment
+from interp.config.training import Steps
+from interp.measure.analyze import analyze
+from interp.runs.run import Run
+from interp.training.loop import train
 
 
 def kept_at_every_step(count: int) -> Experiment:

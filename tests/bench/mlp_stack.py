@@ -4,12 +4,12 @@ import torch
 from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from interp.device import prepare_process
-from interp.experiment import Experiment
-from interp.groups import ON_CPU
-from interp.stacked import Stepper, assembled
-from interp.state import fresh
-from interp.training import Seeds
+from interp.config.experiment import Experiment
+from interp.config.training import Seeds
+from interp.sweeps.groups import ON_CPU
+from interp.training.device import prepare_process
+from interp.training.stack_step import Stepper, assembled
+from interp.training.state import fresh
 from tests.bench import Comparison, interleaved
 
 MODELS, STEPS, CPU = 1024, 60, torch.device("cpu")

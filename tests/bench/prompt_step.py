@@ -6,11 +6,11 @@ from typing import Any
 import torch
 from torch.testing import assert_close
 
-from interp.experiment import Experiment, load_experiment
+from interp.config.experiment import Experiment, load_experiment
 from interp.randomness import generator
-from interp.state import fresh
 from interp.tasks import Batch
-from interp.train import batch_updates, trainee_of, training_of
+from interp.training.loop import batch_updates, trainee_of, training_of
+from interp.training.state import fresh
 from tests.bench import Comparison, interleaved
 
 CPU = torch.device("cpu")
@@ -50,7 +50,7 @@ def gradient(experiment: Experiment, model: Any, logits_of: Callable, batch: Bat
 
 def compare() -> Comparison:
     """Both sides in float32 with the loss in float64, from the same first weights."""
-    from hooks.fast import training_logits
+    from hooks.fast.last_position import training_logits
 
     experiment = load_experiment("in-context-linear")
     batch = experiment.task.data(64, generator(1))

@@ -4,8 +4,8 @@ import itertools
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from interp.report import write_report
-from interp.run import load
+from interp.pages import write_report
+from interp.runs.run import load
 from tests.bench import Comparison, interleaved
 
 FIXTURE = Path(__file__).parents[2] / "fixtures" / "modular-addition"

@@ -6,7 +6,7 @@ from sklearn.linear_model import Ridge
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
-from analyses.linear_probes import ridge_probes
+from analyses.probes.fit import ridge_probes
 from tests.bench import Comparison, interleaved
 
 ROWS, FEATURES, TARGETS = 8000, 512, 20

@@ -8,10 +8,10 @@ from torch.nn.functional import cross_entropy
 from torch.testing import assert_close
 
 from hooks import build
-from interp.experiment import Experiment, load_experiment
+from interp.config.experiment import Experiment, load_experiment
 from interp.randomness import generator
-from interp.state import fresh
-from interp.train import batch_updates, trainee_of
+from interp.training.loop import batch_updates, trainee_of
+from interp.training.state import fresh
 from tests.bench import Comparison, interleaved
 
 

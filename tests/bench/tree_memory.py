@@ -16,11 +16,11 @@ import torch
 from analyses import TreeProjection
 from hooks import Snapshot, build
 from hooks.models import PostNormConfig
-from interp.analyze import analyze
-from interp.experiment import Experiment
-from interp.run import Run
-from interp.tasks.question_formation import QuestionFormation
-from interp.train import train
+from interp.config.experiment import Experiment
+from interp.measure.analyze import analyze
+from interp.runs.run import Run
+from interp.tasks.language.question_formation import QuestionFormation
+from interp.training.loop import train
 
 SENTENCES, CHECKPOINTS = (500, 2_000, 10_000), (2, 100)
 

@@ -2,9 +2,9 @@
 
 import torch
 
-from analyses.bracketing import random_tree
-from analyses.projection import Rules, projections
-from analyses.trees import tree_of
+from analyses.trees.brackets import tree_of
+from analyses.trees.parseval import random_tree
+from analyses.trees.sci import Rules, projections
 from hooks import Examples, Sizes, Snapshot, build
 from hooks.models import TokenConfig
 from tests.bench import Comparison, interleaved

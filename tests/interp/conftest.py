@@ -14,12 +14,12 @@ import torch
 from safetensors.torch import save_file
 
 from analyses import ExampleViews
-from interp.analyze import analyze
 from interp.importers import import_run
-from interp.results import read_header, saved, write_result
-from interp.run import Run
+from interp.measure.analyze import analyze
+from interp.runs.results import read_header, saved, write_result
+from interp.runs.run import Run
 from tests.foreign import TASK
-from tests.interp.browser import INSTALL, PROGRAM, Browser, Tab, offline_browser
+from tests.interp.pages.browser import INSTALL, PROGRAM, Browser, Tab, offline_browser
 
 ROOT = Path(__file__).parents[2]
 HOSTILE_WORDS = ("</script>", "<bos>", "<img src=x onerror=\"document.title='owned'\">")
@@ -87,13 +87,13 @@ def imported(save: Save, tmp_path: Path) -> Imported:
 
 @pytest.fixture(scope="session")
 def command() -> Iterator[Command]:
-    """Runs `interp ARGUMENTS` in a child of `tests.interp.mishaps`, with a mishap if one is given.
+    """Runs `interp ARGUMENTS` in a child of `reliability.mishaps`, with a mishap if one is given.
 
     Mishaps: `operation` and `part` (killed there; with `stops`, stopped, until `go_on` names it),
     `file_size` (no file grows beyond it), `read_only` (a folder).
     """
     server = subprocess.Popen(
-        [sys.executable, "-m", "tests.interp.mishaps"],
+        [sys.executable, "-m", "tests.interp.reliability.mishaps"],
         cwd=ROOT,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

@@ -4,7 +4,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from hooks import ModelConfig, Sizes, build
 from hooks.models import CONFIGS, ConstructedConfig, MLPConfig, ReadInConfig, TokenConfig
-from interp.experiment import Experiment, load_experiment
+from interp.config.experiment import Experiment, load_experiment
 
 TASK = {"name": "modular_arithmetic", "p": 7, "equals": False}
 ADAPTER = TypeAdapter(ModelConfig)

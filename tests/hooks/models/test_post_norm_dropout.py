@@ -7,9 +7,9 @@ import torch
 from torch.testing import assert_close
 
 from hooks import build
+from hooks.fast.stack import stacked_logits
 from hooks.models import PostNormConfig, parameters_of
 from hooks.models.base import HookedModel
-from hooks.stacked import stacked_logits
 from tests.hooks.models.post_norm import SIZES, TOKENS, random_model, tiny
 
 

@@ -6,9 +6,9 @@ from torch.testing import assert_close
 
 from hooks import Examples, Sizes, Snapshot, build
 from hooks.edit import Edit
-from hooks.fast import training_logits
+from hooks.fast.last_position import training_logits
+from hooks.fast.stack import stacked_logits
 from hooks.models import ReadInConfig, config_of, parameters_of, restore
-from hooks.stacked import stacked_logits
 
 SIZES = Sizes(d_in=3, d_vocab_out=1, n_ctx=6)
 OPTIONS = {"n_layers": 2, "d_model": 8, "n_heads": 2, "d_mlp": 16}

@@ -3,7 +3,7 @@
 import torch
 
 from interp.randomness import generator
-from interp.tasks.function_classes import FunctionClasses
+from interp.tasks.functions.mixture import FunctionClasses
 
 
 def task_of(**options):

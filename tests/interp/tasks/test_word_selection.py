@@ -6,13 +6,13 @@ import torch
 from pydantic import ValidationError
 
 from analyses import InContextCurve
-from analyses.in_context_prompts import late_score, pairs_of, predictions
+from analyses.in_context.prompts import late_score, pairs_of, predictions
 from hooks import Snapshot, build
-from interp.experiment import Experiment
+from interp.config.experiment import Experiment
 from interp.randomness import generator
-from interp.tasks.word_lists import EVERY, PLAIN, WORDS, Spelling, rule_names
+from interp.tasks.language.word_lists import EVERY, PLAIN, WORDS, Spelling, rule_names
 from interp.tasks.word_selection import WordSelection
-from interp.train import train
+from interp.training.loop import train
 from tests.planted import tiny_config
 
 TASK = WordSelection(pairs=3, test_prompts=400)

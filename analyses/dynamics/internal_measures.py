@@ -1,0 +1,161 @@
+"""Do a model's insides move with what it generalizes to?
+
+Accuracy on unseen structures beside four measures that look at no answer of the model, at every
+kept step of a run: how tree-like its computation is (tscore), how like the gold trees its projected
+trees are (tparseval), how sparse its attention is, and the norm of its weights. Trees and attention
+are of sentences of the task's own split, not of those that tell the rules apart.
+
+Source: Murty et al. 2023 (arXiv:2305.18741), figures 3 to 5, who show means over seeds.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float, Int
+
+from analyses.plots.grids import Panel, grid
+from analyses.plots.style import PALETTE, line
+from analyses.rank_correlation import spearman
+from analyses.result import Drawing, SeriesResult
+from hooks import Series
+
+GENERALIZATION = "generalization.accuracy"
+# Saved scalars, and what people call them.
+MEASURES = {
+    "TreeProjection.tscore": "tscore",
+    "TreeProjection.tparseval": "tparseval",
+    "AttentionSparsity.mean_negative_entropy": "sparsity",
+    "WeightNorms.total": "norm",
+}
+SENTENCES = "the task's own split"  # whose saved scalars are read
+BASELINE = "f1_right_branching"
+UNITS = {
+    "generalization": "generalization<br>accuracy",
+    "tscore": "tscore",
+    "tparseval": "tparseval<br>(F1)",
+    "sparsity": "sparsity<br>(-nats)",
+    "norm": "weight<br>norm",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class InternalMeasures(SeriesResult):
+    """Generalization and internal measures at the steps at which all of these are saved.
+
+    Attributes:
+        steps: Those steps.
+        generalization: Accuracy on the generalization split; on the line between two evaluations.
+        measures: tscore, tparseval, sparsity (minus mean entropy) and norm, in this order.
+        right_branching: F1 of trees that branch to the right, beside which tparseval stands.
+        since: The first step that counts in correlations.
+    """
+
+    needs: ClassVar = (f"metrics.{GENERALIZATION}",)
+    reads: ClassVar = tuple(dict.fromkeys(name.partition(".")[0] for name in MEASURES))
+
+    steps: Int[np.ndarray, " step"]
+    generalization: Float[np.ndarray, " step"]
+    measures: Float[np.ndarray, "measure step"]
+    right_branching: float
+    since: int
+
+    @classmethod
+    def measure(cls, series: Series, *, since: int = 0) -> "InternalMeasures":
+        """Reads a run's metrics and saved scalars.
+
+        Args:
+            series: A run; `TreeProjection`, `AttentionSparsity` and `WeightNorms` are saved.
+            since: The first step that counts in correlations.
+
+        Raises:
+            ValueError: There is no such metric, or one of the analyses is not saved.
+        """
+        table = measures_over_steps(series)
+        return cls(
+            steps=table.index.to_numpy(dtype=np.int64),
+            generalization=table["generalization"].to_numpy(),
+            measures=table[[*MEASURES.values()]].to_numpy().T,
+            right_branching=float(series.scalars("TreeProjection")[BASELINE].iloc[-1]),
+            since=since,
+        )
+
+    @property
+    def correlations(self) -> dict[str, float]:
+        """Spearman's correlation of each measure with generalization over steps.
+
+        NaN where fewer than three steps count, or one of the two is constant.
+        """
+        return over_time(self.to_frame().set_index("step"), self.since)
+
+    def summary(self) -> dict[str, float | str]:
+        """Generalization and each measure at the last step, and correlations over steps."""
+        last = {"generalization": float(self.generalization[-1])}
+        last |= {name: float(row[-1]) for name, row in self._named().items()}
+        told = {f"{name}_over_time": each for name, each in self.correlations.items()}
+        return last | {BASELINE: self.right_branching} | told | {"steps": len(self.steps)}
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row a step: `step`, `generalization` and the measures."""
+        first = {"step": self.steps, "generalization": self.generalization}
+        return pd.DataFrame(first | self._named())
+
+    def figures(self) -> Mapping[str, Drawing]:
+        """All on one axis of steps."""
+        found = {"generalization": self.generalization} | self._named()
+        told = self.correlations
+        panels = []
+        for index, (name, values) in enumerate(found.items()):
+            rho = told.get(name, math.nan)
+            label = name if math.isnan(rho) else f"{name} (rank correlation {rho:+.2f})"
+            style = {"color": PALETTE[index], "width": 2}
+            curve = line(self.steps, values, label, style) | {"mode": "lines+markers"}
+            panels.append(Panel("", UNITS[name], [curve | {"marker": {"size": 5}}]))
+        level = np.full(len(self.steps), self.right_branching)
+        dotted = {"color": PALETTE[6], "width": 2, "dash": "dot"}
+        baseline = line(self.steps, level, "right-branching trees", dotted)
+        panels[2] = replace(panels[2], traces=[*panels[2].traces, baseline])
+        end = self.generalization[-1]
+        title = f"Generalization ends at {end:.0%}; insides meanwhile, on {SENTENCES}"
+        drawn = grid(panels, title=title, across="step (updates)", columns=1, xaxis={})
+        return {"measures": drawn}
+
+    def _named(self) -> dict[str, np.ndarray]:
+        return dict(zip(MEASURES.values(), self.measures, strict=True))
+
+
+def measures_over_steps(series: Series) -> pd.DataFrame:
+    """Generalization and internal measures at the steps (the index) at which all are saved.
+
+    Generalization is on the line between two evaluations.
+
+    Raises:
+        ValueError: There is no such metric, or one of the analyses is not saved.
+    """
+    columns = {}
+    for name, told in MEASURES.items():
+        analysis, _, key = name.partition(".")
+        saved = series.scalars(analysis)
+        columns[told] = pd.Series(saved[key].to_numpy(), index=saved["step"], dtype=np.float64)
+    table = pd.concat(columns, axis=1, join="inner").sort_index()
+    metrics = series.metrics
+    if GENERALIZATION not in metrics:
+        raise ValueError(f"no {GENERALIZATION} among the metrics: {', '.join(metrics)}")
+    known = metrics["step"].to_numpy(), metrics[GENERALIZATION].to_numpy(dtype=np.float64)
+    table.insert(0, "generalization", np.interp(table.index.to_numpy(), *known))
+    return table
+
+
+def over_time(table: pd.DataFrame, since: int) -> dict[str, float]:
+    """Spearman's correlation of each measure with generalization over steps.
+
+    Args:
+        table: As `measures_over_steps` gives it.
+        since: The first step that counts.
+    """
+    counted = table.loc[since:]
+    end = counted["generalization"].to_numpy()
+    return {name: spearman(counted[name].to_numpy(), end) for name in MEASURES.values()}

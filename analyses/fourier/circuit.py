@@ -1,0 +1,257 @@
+"""Does the network compute the answer with waves of a few frequencies?
+
+On all n x n pairs, ordered so that the operation is addition: the share of the logits that
+cos w(a + b - c) explains, the share of each neuron that one frequency explains, whether the MLP's
+readout directions carry cos w(a + b) and sin w(a + b), and the loss with only those waves kept
+(restricted) or only those removed (excluded).
+
+Source: Nanda et al. 2023 (arXiv:2301.05217), sections 4 and 5 and released code. Key frequencies
+are those of the last snapshot, reused at every step, as there.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Float, Int
+
+from analyses import plots
+from analyses.fourier.basis import keys_by_vote
+from analyses.fourier.circuit_parts import ablations, norm_map, own_keys, pair_grids, readout
+from analyses.fourier.frequency_map import frequency_map
+from analyses.fourier.waves import logit_waves, neuron_waves
+from analyses.plots.style import logarithmic
+from analyses.result import Drawing, Drawings, Result, check_needs
+from analyses.undefined import defined_mean
+from hooks import Snapshot
+
+
+@dataclass(frozen=True, eq=False)
+class FourierCircuit(Result):
+    """How much of a model's computation a few waves explain.
+
+    For multiplication, pairs and classes without 0.
+
+    Attributes:
+        modulus: n, the number of residues in play.
+        wave: The wave that fits the operation.
+        keys: Key frequencies, strongest in W_E first; the reference's where there is one.
+        logit_fve: Share of the logits' variance that cos w(a + b - c) explains, by frequency
+            1..n//2; shares add up.
+        logit_amplitude: The factor of each such cosine in the logits.
+        neuron_frequency: The frequency that explains most of each neuron; 0 for a silent one, whose
+            activation is the same for all pairs.
+        neuron_fve: Share of the neuron's variance that it explains, by cosines and sines of it
+            in a and in b and their products; NaN for a silent one.
+        neuron_map: Norm over neurons of their 2-D Fourier coefficients.
+        logit_map: Norm over classes of the logits' 2-D Fourier coefficients.
+        readout_fve: By key frequency, the share of the MLP's projections on the readout
+            directions u and v that cos w(a + b) and sin w(a + b) explain.
+        readout_slope: By key frequency, the factors of those two waves; equal if the network uses
+            the trigonometric identity.
+        loss: Cross-entropy over all, train and test pairs, in nats.
+        restricted_loss: The same with only the waves of key frequencies kept in the logits.
+        excluded_loss: The same with only those waves removed.
+        excluded_by_frequency: Loss over train pairs with one key frequency's waves removed.
+        restricted_accuracy: Over all pairs.
+        accuracy: Over all pairs.
+    """
+
+    needs: ClassVar = ("constants.p", "constants.operation", "constants.wave",
+                       "constants.ordered_pairs", "labels.a",
+                       "labels.b", "labels.c", "labels.train", "weights.W_E",
+                       "weights.neuron_out")  # fmt: skip
+    reference: ClassVar = "last"
+    sliding: ClassVar = ("logits", "neurons", "neuron_map")
+
+    modulus: int
+    wave: str
+    keys: tuple[int, ...]
+    logit_fve: Float[np.ndarray, " frequency"]
+    logit_amplitude: Float[np.ndarray, " frequency"]
+    neuron_frequency: Int[np.ndarray, " d_mlp"]
+    neuron_fve: Float[np.ndarray, " d_mlp"]
+    neuron_map: Float[np.ndarray, "n n"]
+    logit_map: Float[np.ndarray, "n n"]
+    readout_fve: Float[np.ndarray, "key 2"]
+    readout_slope: Float[np.ndarray, "key 2"]
+    loss: tuple[float, float, float]
+    restricted_loss: tuple[float, float, float]
+    excluded_loss: tuple[float, float, float]
+    excluded_by_frequency: tuple[float, ...]
+    restricted_accuracy: float
+    accuracy: float
+
+    @classmethod
+    def measure(
+        cls, snapshot: Snapshot, *, reference: "FourierCircuit | None" = None, share: float = 0.9,
+        least_fve: float = 0.02,
+    ) -> "FourierCircuit":  # fmt: skip
+        """Measures one snapshot on all pairs.
+
+        Args:
+            snapshot: A model of modular arithmetic with all its ordered pairs.
+            reference: Whose key frequencies to use; without it the snapshot's own.
+            share: Key frequencies carry this share of W_E's power together ...
+            least_fve: ... and each explains at least this share of the logits.
+        """
+        check_needs(cls, snapshot)
+        logits, neurons, train = pair_grids(snapshot)
+        fve, amplitude = logit_waves(logits)
+        keys = reference.keys if reference else own_keys(snapshot, fve, share, least_fve)
+        best, neuron_fve = neuron_waves(neurons)
+        return cls(
+            modulus=len(logits),
+            wave=snapshot.examples.constants["wave"],
+            keys=keys,
+            logit_fve=fve.numpy(),
+            logit_amplitude=amplitude.numpy(),
+            neuron_frequency=best.numpy(),
+            neuron_fve=neuron_fve.numpy(),
+            neuron_map=norm_map(neurons),
+            logit_map=norm_map(logits),
+            **readout(snapshot, neurons, keys),
+            **ablations(logits, train, keys),
+        )
+
+    @property
+    def key_fve(self) -> float:
+        """Share of the logits that key frequencies explain together."""
+        return float(sum(self.logit_fve[key - 1] for key in self.keys))
+
+    @property
+    def top_5_fve(self) -> float:
+        """Share of the logits that the five best frequencies explain, key or not."""
+        return float(np.sort(self.logit_fve)[-5:].sum())
+
+    @property
+    def slope_ratio(self) -> Float[np.ndarray, " key"]:
+        """The smaller of the two readout slopes over the larger, by key frequency.
+
+        1 where the network uses the trigonometric identity; negative where the signs differ; NaN
+        where both are 0.
+        """
+        least, most = (pick(np.abs(self.readout_slope), axis=1) for pick in (np.min, np.max))
+        signed = np.sign(self.readout_slope).prod(1) * least
+        return np.divide(signed, most, out=np.full_like(most, math.nan), where=most > 0)
+
+    @property
+    def silent_neurons(self) -> int:
+        """Neurons whose activation is the same for all pairs; they have no vote."""
+        return int((self.neuron_frequency == 0).sum())
+
+    def single_frequency_neurons(self, threshold: float = 0.85) -> float:
+        """Share of neurons of which one frequency explains more than a threshold.
+
+        Silent neurons are left out; NaN where there are no others.
+        """
+        return defined_mean((self.neuron_fve > threshold)[self.neuron_frequency > 0])
+
+    def keys_by_rule(self, least_fve: float = 0.02) -> dict[str, tuple[int, ...]]:
+        """Key frequencies by the rules on activations, whatever `keys` are.
+
+        `vote` names every frequency that explains most of some neuron (Nanda et al.'s released
+        code); `logits` those whose wave explains at least `least_fve` of the logits.
+        """
+        order = np.argsort(-self.logit_fve, kind="stable")
+        strong = [int(i) + 1 for i in order if self.logit_fve[i] >= least_fve]
+        voted = keys_by_vote(torch.from_numpy(self.neuron_frequency))
+        return {"vote": voted, "logits": tuple(strong)}
+
+    def summary(self) -> dict[str, float | str]:
+        """Explained shares, and losses with the waves kept and removed. NaN without keys.
+
+        Silent neurons are counted, and left out of votes and means.
+        """
+        return {
+            "logit_fve_key": self.key_fve,
+            "logit_fve_top_5": self.top_5_fve,
+            "key_count_vote_rule": len(self.keys_by_rule()["vote"]),
+            "key_count_logit_rule": len(self.keys_by_rule()["logits"]),
+            "silent_neurons": self.silent_neurons,
+            "mean_neuron_fve": defined_mean(self.neuron_fve),
+            "single_frequency_neurons": self.single_frequency_neurons(),
+            "readout_fve": defined_mean(self.readout_fve),
+            "readout_slope_ratio": defined_mean(self.slope_ratio),
+            "accuracy": self.accuracy,
+            "restricted_accuracy": self.restricted_accuracy,
+            "loss_all": self.loss[0],
+            "restricted_loss_all": self.restricted_loss[0],
+            "restricted_loss_test": self.restricted_loss[2],
+            "excluded_loss_train": self.excluded_loss[1],
+            "key_frequencies": " ".join(map(str, self.keys)),
+        }
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row a frequency: `logit_fve`, `logit_amplitude`, `neurons`, `is_key`."""
+        frequencies = np.arange(1, len(self.logit_fve) + 1)
+        return pd.DataFrame(
+            {
+                "frequency": frequencies,
+                "logit_fve": self.logit_fve,
+                "logit_amplitude": self.logit_amplitude,
+                "neurons": [(self.neuron_frequency == each).sum() for each in frequencies],
+                "is_key": np.isin(frequencies, self.keys),
+            }
+        )
+
+    def figures(self) -> Mapping[str, Drawing]:
+        """Logits by frequency, neurons by frequency, the ablations, and 2-D spectra."""
+        return Drawings(
+            logits=self._logits_figure,
+            neurons=self._neurons_figure,
+            ablations=self._ablations_figure,
+            excluded=self._excluded_figure,
+            neuron_map=lambda: frequency_map(
+                self.neuron_map, title="Neurons in two dimensions: few frequencies in a and in b",
+                unit="norm over neurons",
+            ),
+            logit_map=lambda: frequency_map(
+                self.logit_map, title="Logits in two dimensions: blocks on the diagonal",
+                unit="norm over classes",
+            ),
+        )  # fmt: skip
+
+    def _logits_figure(self) -> Drawing:
+        return plots.bars(
+            np.arange(1, len(self.logit_fve) + 1), {"logits": self.logit_fve}, strong=self.keys,
+            title=f"{self.wave} at {len(self.keys)} key frequencies explains {self.key_fve:.1%} "
+            "of the logits",
+            axes=("frequency (cycles per modulus)", "share of logit variance explained"),
+        )  # fmt: skip
+
+    def _neurons_figure(self) -> Drawing:
+        frame = self.to_frame()
+        return plots.bars(
+            frame["frequency"].to_numpy(), {"neurons": frame["neurons"].to_numpy()},
+            strong=self.keys,
+            title=f"{self.single_frequency_neurons():.0%} of neurons follow one frequency "
+            "(over 85% of their variance)",
+            axes=("best frequency of the neuron", "neurons"),
+        )  # fmt: skip
+
+    def _ablations_figure(self) -> Drawing:
+        losses = {"full model": self.loss, "only key waves kept": self.restricted_loss,
+                  "key waves removed": self.excluded_loss}  # fmt: skip
+        return plots.bars(
+            ["all pairs", "train", "test"], losses,
+            title="Loss with only the key waves, and without them",
+            axes=("pairs", "cross-entropy (nats)"),
+        ).update_yaxes(logarithmic(losses))  # fmt: skip
+
+    def _excluded_figure(self) -> Drawing:
+        """Losses over train pairs without one key frequency, between those with all and none."""
+        single = dict(sorted(zip(self.keys, self.excluded_by_frequency, strict=True)))
+        names = [f"no {key}" for key in single]
+        losses = [self.loss[1], self.restricted_loss[1], *single.values(), self.excluded_loss[1]]
+        return plots.bars(
+            ["full model", "keys only", *names, "no keys"],
+            {"loss": losses},
+            strong=names,
+            title="Loss over train pairs without the waves of one key frequency",
+            axes=("waves of key frequencies in the logits", "cross-entropy (nats)"),
+        ).update_yaxes(logarithmic({"loss": losses}))  # fmt: skip

@@ -1,0 +1,223 @@
+"""Does a network that adds modulo n multiply waves (clock) or average embeddings (pizza)?
+
+Both place residues on circles. A clock's right logit does not depend on the distance a - b, and
+gradients by the two embeddings differ; a pizza's fades with the distance, and its logits depend on
+E_a + E_b, so that the gradients agree. Three measures: gradient symmetricity, distance
+irrelevance, and the circularity of the embedding, beside those of the first snapshot: untrained
+networks have the first two near 1.
+
+The published distance irrelevance is of raw logits, and so are the paper's figures. A number added
+to all logits of a pair changes it, which softmax ignores: beside it stands the same of logits less
+their mean over classes.
+
+Source: Zhong et al. 2023 (arXiv:2306.17844), and released code (circularity).
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from analyses import plots
+from analyses.fourier.basis import residue_order
+from analyses.fourier.clock_scores import (
+    by_sum_and_difference,
+    component_shares,
+    distance_irrelevance,
+    gradient_cosines,
+    random_triples,
+)
+from analyses.result import Drawing, Result, check_needs
+from hooks import Snapshot
+from hooks.gradients import logit_gradients
+
+CENTRED = "distance_irrelevance_centred"
+SCORES: tuple[str, ...] = (
+    "gradient_symmetricity", "distance_irrelevance", CENTRED, "circularity",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class ClockPizza(Result):
+    """Whether logits follow the operands' sum whatever their distance, and how symmetrically.
+
+    Sum s and difference d are those of the operands in an order in which the operation is
+    addition modulo n (`residue_order`): logarithms for multiplication, a and -b for
+    subtraction.
+
+    Attributes:
+        wave: The wave that fits the operation.
+        scores: Gradient symmetricity, distance irrelevance of raw logits and of logits less their
+            mean over classes, and circularity, by name.
+        first_scores: The same at the first snapshot; NaN where that is not known.
+        mean_logit_spread: Standard deviation over pairs of the logits' mean over classes: the shift
+            that softmax ignores and raw logits hold.
+        correct_logits: The right answer's logit by s and d. For even n half the sums do not occur
+            at a difference (NaN), and the others are the mean of two pairs.
+        cosines: Cosine between a wrong logit's gradients by the two embeddings, by random triple
+            (a, b, wrong class); NaN where one of them vanishes.
+        component_shares: By principal component of the embedding (four at most), the share of
+            each frequency 1..n//2.
+    """
+
+    needs: ClassVar = ("tokens", "constants.p", "constants.operation", "constants.wave",
+                       "constants.ordered_pairs", "labels.a", "labels.b", "labels.c",
+                       "weights.W_E")  # fmt: skip
+    title: ClassVar = "Clock or pizza"
+    reference: ClassVar = "first"
+    sliding: ClassVar = ("scores", "correct_logits")
+
+    wave: str
+    scores: dict[str, float]
+    first_scores: dict[str, float]
+    mean_logit_spread: float
+    correct_logits: Float[np.ndarray, "sum difference"]
+    cosines: Float[np.ndarray, " triple"]
+    component_shares: Float[np.ndarray, "component frequency"]
+
+    @classmethod
+    def measure(
+        cls, snapshot: Snapshot, *, reference: "ClockPizza | None" = None, triples: int = 1000,
+        seed: int = 0,
+    ) -> "ClockPizza":  # fmt: skip
+        """Measures one snapshot on all pairs.
+
+        Args:
+            snapshot: A model of modular arithmetic with all its ordered pairs, a and b its first
+                two tokens.
+            reference: The first snapshot's result, for its scores; a snapshot of step 0 has its
+                own.
+            triples: Of how many (a, b, wrong class) gradients are taken.
+            seed: Of the triples, which are the same at every step.
+
+        Raises:
+            ValueError: There are no triples, pairs are missing, or the embedding is not finite.
+        """
+        check_needs(cls, snapshot)
+        if triples < 1:
+            raise ValueError(f"triples = {triples}: take one at least")
+        shares = component_shares(_embedding(snapshot))
+        (grid, mean), cosines = _logit_grids(snapshot), _cosines(snapshot, triples, seed)
+        found = (
+            float(cosines.nanmean()), distance_irrelevance(grid),
+            distance_irrelevance(grid - mean), float(shares.amax(1).mean()),
+        )  # fmt: skip
+        scores = dict(zip(SCORES, found, strict=True))
+        own = scores if snapshot.step == 0 else dict.fromkeys(SCORES, math.nan)
+        return cls(
+            wave=snapshot.examples.constants["wave"],
+            scores=scores,
+            first_scores=reference.scores if reference else own,
+            mean_logit_spread=float(mean.std(correction=0)),
+            correct_logits=by_sum_and_difference(grid).float().numpy(),
+            cosines=cosines.numpy(),
+            component_shares=shares.numpy(),
+        )
+
+    @property
+    def symmetricity_error(self) -> float:
+        """Standard error of gradient symmetricity over the random triples."""
+        defined = self.cosines[~np.isnan(self.cosines)]
+        count = len(defined)
+        return float(defined.std(ddof=1)) / math.sqrt(count) if count > 1 else math.nan
+
+    def summary(self) -> dict[str, float | str]:
+        """The scores, the first snapshot's, the error of symmetricity, and the shift of logits.
+
+        NaN where no gradient is left, all right logits are equal, the embedding is constant, or no
+        first snapshot is known.
+        """
+        return {
+            **{name: self.scores[name] for name in SCORES},
+            **{f"first_{name}": self.first_scores[name] for name in SCORES},
+            "gradient_symmetricity_error": self.symmetricity_error,
+            "mean_logit_spread": self.mean_logit_spread,
+        }
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row a score: `score`, `value`, `first`."""
+        rows = [(name, self.scores[name], self.first_scores[name]) for name in SCORES]
+        return pd.DataFrame(rows, columns=pd.Index(["score", "value", "first"]))
+
+    def figures(self) -> Mapping[str, Drawing]:
+        """The scores, the right logit by sum and difference, cosines, and components."""
+        symmetricity, irrelevance, _, circularity = (self.scores[name] for name in SCORES)
+        n, logits = len(self.correct_logits), self.correct_logits
+        known = {"this step": self.scores}
+        if not all(map(math.isnan, self.first_scores.values())):
+            known = {"first step": self.first_scores} | known
+        return {
+            "scores": plots.bars(
+                [plots.words(name) for name in SCORES],
+                {name: [scores[each] for each in SCORES] for name, scores in known.items()},
+                title=f"Gradient symmetricity {symmetricity:.2f}, "
+                f"distance irrelevance {irrelevance:.2f}",
+                axes=("", "score (1 at most)"),
+            ),
+            "correct_logits": plots.heatmap(
+                logits, unit="logit of the right answer",
+                limits=(float(np.fmin.reduce(logits, None)), float(np.fmax.reduce(logits, None))),
+                title="The right answer's logit by sum and difference: "
+                f"distance irrelevance {irrelevance:.2f}",
+                axes=(f"difference d of the operands (mod {n})", f"their sum s (mod {n})"),
+            ),
+            "cosines": plots.histogram(
+                self.cosines[~np.isnan(self.cosines)], limits=(-1, 1),
+                title=f"Gradients by the two embeddings have cosine {symmetricity:.2f} on average",
+                axes=("cosine", "triples (a, b, wrong class)"),
+            ),
+            "components": plots.bars(
+                np.arange(1, n // 2 + 1),
+                {f"component {i}": share for i, share in enumerate(self.component_shares, 1)},
+                title=f"Principal components of the embedding: {circularity:.0%} in one frequency "
+                "on average",
+                axes=("frequency (cycles per modulus)", "share of the component"),
+            ),
+        }  # fmt: skip
+
+
+def _embedding(snapshot: Snapshot) -> Float[Tensor, "n d_model"]:
+    """The residues' rows of W_E, in wave order."""
+    constants = snapshot.examples.constants
+    order = residue_order(constants["operation"], constants["p"])[0]
+    embedding = snapshot.weights("W_E").double().cpu()[order]
+    if not embedding.isfinite().all():
+        raise ValueError(
+            f"W_E holds NaN or infinity{snapshot.at_step}: the model has diverged; measure an "
+            "earlier step"
+        )
+    return embedding
+
+
+def _cosines(snapshot: Snapshot, triples: int, seed: int) -> Float[Tensor, " triple"]:
+    examples = snapshot.examples
+    operands = torch.stack([examples.label("a"), examples.label("b")], dim=1)
+    if examples.tokens is None or not torch.equal(examples.tokens[:, :2], operands):
+        raise ValueError("ClockPizza reads a and b at the first two positions: tokens differ there")
+    answers = examples.label("c").cpu()
+    rows, classes = random_triples(answers, examples.constants["p"], triples, seed)
+    return gradient_cosines(logit_gradients(snapshot, rows, classes)[:, :2].double().cpu())
+
+
+def _logit_grids(snapshot: Snapshot) -> Float[Tensor, "2 n n"]:
+    """The right answer's logit by a and b, in wave order, and the mean logit over classes."""
+    examples = snapshot.examples
+    p, operation = (examples.constants[name] for name in ("p", "operation"))
+    a, b, c = (examples.label(name).cpu() for name in "abc")
+    index = torch.full((p, p), -1)
+    index[a, b] = torch.arange(len(examples))
+    if bool((index < 0).any()):
+        raise ValueError(
+            f"ClockPizza needs all {p * p} pairs, these examples have {len(examples)}: "
+            "use split 'all' and no count"
+        )
+    logits = snapshot.logits()[:, -1].double().cpu()
+    both = torch.stack([logits.gather(1, c[:, None])[:, 0], logits.mean(1)])
+    orders = residue_order(operation, p)
+    return both[:, index[orders[0]][:, orders[1]]]

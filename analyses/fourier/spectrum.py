@@ -1,0 +1,209 @@
+"""Which frequencies do the weights of a modular-arithmetic model hold?
+
+Power by frequency of three matrices: the embedding W_E, what neurons read from it (through each
+head's OV circuit for a transformer), and the neuron-logit map W_L over its classes; shares,
+key frequencies by three rules, Gini coefficient, and how pure each neuron's frequency is.
+
+Source: Nanda et al. 2023 (arXiv:2301.05217), sections 4.1 and 4.2 and released code.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import pandas as pd
+import torch
+from einops import rearrange
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from analyses import plots
+from analyses.fourier.basis import (
+    frequency_power,
+    frequency_shares,
+    keys_by_median,
+    keys_by_share,
+    keys_by_vote,
+    orders_of,
+    without_rounding,
+)
+from analyses.result import Drawing, Result, check_needs
+from analyses.sparsity import gini
+from analyses.undefined import defined_mean, ratio
+from hooks import Snapshot
+
+MATRICES = ("W_E", "neuron_in", "W_L")
+
+
+@dataclass(frozen=True, eq=False)
+class FourierSpectrum(Result):
+    """Power by frequency of a model's weights.
+
+    Attributes:
+        modulus: Residues in play: p, or p - 1 for multiplication, whose order is that of
+            discrete logarithms.
+        operation: The task's operation.
+        power: Squared norm by matrix (W_E, neuron_in, W_L) and frequency 0..modulus//2.
+        neuron_frequency: The strongest frequency in what each neuron reads; 0 for a silent one,
+            which reads nothing that varies over residues.
+        neuron_purity: Share of that frequency in what the neuron reads, the constant excluded;
+            NaN for a silent one.
+        share: How much of the power key frequencies by share carry.
+    """
+
+    needs: ClassVar = ("constants.p", "constants.operation", "constants.wave", "weights.W_E",
+                       "weights.neuron_in", "weights.neuron_out")  # fmt: skip
+    sliding: ClassVar = ("embedding", "matrices")
+
+    modulus: int
+    operation: str
+    power: Float[np.ndarray, "matrix frequency"]
+    neuron_frequency: Int[np.ndarray, " d_mlp"]
+    neuron_purity: Float[np.ndarray, " d_mlp"]
+    share: float
+
+    @classmethod
+    def measure(
+        cls, snapshot: Snapshot, *, reference: "FourierSpectrum | None" = None, share: float = 0.9
+    ) -> "FourierSpectrum":
+        """Measures one snapshot's weights.
+
+        Args:
+            snapshot: A model of modular arithmetic.
+            reference: Not used.
+            share: Share of the power that key frequencies must carry together.
+
+        Raises:
+            ValueError: No wave fits the operation, or the model has no neurons.
+        """
+        check_needs(cls, snapshot)
+        constants = snapshot.examples.constants
+        orders = orders_of(constants)
+        reads = snapshot.weights("neuron_in").double().cpu()[:, orders[0]]
+        matrices = (
+            snapshot.weights("W_E").double().cpu()[orders[0]],
+            rearrange(reads, "operand residue neuron -> residue (operand neuron)"),
+            snapshot.weights("neuron_out").double().cpu()[:, orders[2]].T,
+        )
+        power = [without_rounding(frequency_power(each)) for each in matrices]
+        best, purity = neuron_frequencies(reads)
+        return cls(
+            modulus=len(orders[0]),
+            operation=constants["operation"],
+            power=torch.stack(power).numpy(),
+            neuron_frequency=best.numpy(),
+            neuron_purity=purity.numpy(),
+            share=share,
+        )
+
+    @property
+    def shares(self) -> Float[np.ndarray, "matrix rest"]:
+        """Share of each frequency 1, 2, ... by matrix, the constant excluded.
+
+        NaN for a matrix that does not vary over residues.
+        """
+        return frequency_shares(torch.from_numpy(self.power)).numpy()
+
+    @property
+    def key_frequencies(self) -> tuple[int, ...]:
+        """The fewest frequencies that carry `share` of W_E's power, strongest first."""
+        return self.keys(0)["share"]
+
+    def keys(self, matrix: int = 0) -> dict[str, tuple[int, ...]]:
+        """Key frequencies of a matrix by each rule.
+
+        `vote` names every frequency that some neuron reads most of, whatever the matrix. For the
+        rules on activations see FourierCircuit.
+        """
+        power = torch.from_numpy(self.power[matrix])
+        return {
+            "share": keys_by_share(frequency_shares(power), self.share),
+            "median": keys_by_median(power),
+            "vote": keys_by_vote(torch.from_numpy(self.neuron_frequency)),
+        }
+
+    @property
+    def silent_neurons(self) -> int:
+        """Neurons that read nothing which varies over residues; they have no vote."""
+        return int((self.neuron_frequency == 0).sum())
+
+    def summary(self) -> dict[str, float | str]:
+        """Key frequencies, how few they are, and how concentrated the power is.
+
+        A matrix that does not vary over residues has no key frequencies, and NaN for the rest.
+        Silent neurons are counted, and left out of votes and of the mean purity.
+        """
+        concentration = gini(torch.from_numpy(self.power[:, 1:])).tolist()
+        top = np.sort(self.shares, axis=1)[:, ::-1][:, :5].sum(1)
+        return {
+            "key_frequencies": " ".join(map(str, self.key_frequencies)),
+            "key_count": len(self.key_frequencies),
+            "key_count_median_rule": len(self.keys()["median"]),
+            "key_count_vote_rule": len(self.keys()["vote"]),
+            "gini_W_E": concentration[0],
+            "gini_neuron_in": concentration[1],
+            "gini_W_L": concentration[2],
+            "top_5_share_W_E": float(top[0]),
+            "top_5_share_W_L": float(top[2]),
+            "constant_share_W_E": ratio(self.power[0, 0], self.power[0].sum()),
+            "mean_neuron_purity": defined_mean(self.neuron_purity),
+            "silent_neurons": self.silent_neurons,
+        }
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row a matrix and frequency: `matrix`, `frequency`, `power`, `share`."""
+        frequencies = np.arange(self.power.shape[1])
+        constant = np.full((len(MATRICES), 1), np.nan)
+        return pd.DataFrame(
+            {
+                "matrix": np.repeat(MATRICES, len(frequencies)),
+                "frequency": np.tile(frequencies, len(MATRICES)),
+                "power": self.power.ravel(),
+                "share": np.concatenate([constant, self.shares], axis=1).ravel(),
+            }
+        )
+
+    def figures(self) -> Mapping[str, Drawing]:
+        """Shares of W_E, of all three matrices, and the purity of neurons."""
+        keys = self.key_frequencies
+        named = ", ".join(map(str, sorted(keys)))
+        count = f"{len(keys)} of {self.modulus // 2} frequencies carry"
+        frequencies = np.arange(1, self.modulus // 2 + 1)
+        axes = ("frequency (cycles per modulus)", "share of power")
+        return {
+            "embedding": plots.bars(
+                frequencies, {"W_E": self.shares[0]}, axes=axes, strong=keys,
+                title=f"Embedding: {count} {self.share:.0%} of W_E"
+                + (f": {named}" if len(keys) <= 8 else ""),
+            ),
+            "matrices": plots.bars(
+                frequencies,
+                dict(zip(("embedding W_E", "read by neurons", "written to logits W_L"),
+                         self.shares, strict=True)),
+                title="The same frequencies through the network", axes=axes,
+            ),
+            "purity": plots.histogram(
+                self.neuron_purity[~np.isnan(self.neuron_purity)], limits=(0, 1),
+                axes=("share of best frequency", "neurons"),
+                title=f"Neurons read {defined_mean(self.neuron_purity):.0%} from one frequency on "
+                "average",
+            ),
+        }  # fmt: skip
+
+
+def neuron_frequencies(
+    reads: Float[Tensor, "operand residue d_mlp"],
+) -> tuple[Int[Tensor, " d_mlp"], Float[Tensor, " d_mlp"]]:
+    """Each neuron's strongest frequency over all it reads, and that frequency's share.
+
+    Returns:
+        Frequency 0 and share NaN for a neuron that reads nothing but a constant, up to rounding
+        beside what the largest neuron reads.
+    Source:
+        Grokking spectra of single neurons as max_f P_f / sum_f P_f, the constant excluded.
+    """
+    power = frequency_power(rearrange(reads, "o residue neuron -> neuron residue o"))
+    shares = frequency_shares(without_rounding(power))
+    purity, best = shares.max(-1)
+    return torch.where(purity.isnan(), -1, best) + 1, purity

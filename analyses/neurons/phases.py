@@ -1,0 +1,123 @@
+"""Waves of single neurons: what each reads from residues and writes to classes, as complex numbers.
+
+A neuron that reads A cos(w_f x - u) from residue x has the coefficient A sqrt(n/2) exp(iu) at
+frequency f, so that a coefficient's size is the wave's and its angle the neuron's phase. Residues
+and classes stand in an order in which the operation is addition (`residue_order`). In a
+network that adds on circles, phases add too: a neuron that reads a at phase u and b at phase v
+writes c at phase u + v, which is 2u where both operands are read alike.
+
+Source: phase doubling: "Do Machine Learning Models Memorize or Generalize?" (PAIR 2023); phases
+that add, and the inverse participation ratio: Gromov 2023 (arXiv:2301.02679).
+"""
+
+import math
+
+import torch
+from einops import einsum
+from jaxtyping import Complex128, Float, Int
+from torch import Tensor
+
+from analyses.fourier.basis import fourier_basis, orders_of
+from analyses.rounding import is_rounding
+from hooks import Snapshot
+
+ATTENTION = "blocks.0.attn.hook_pattern"
+
+
+def operand_reads(snapshot: Snapshot) -> Float[Tensor, "operand residue neuron"]:
+    """What each neuron reads from each residue of each operand, in float64.
+
+    Operands that are read alike are one. So are the heads of a transformer, under even attention.
+    """
+    orders = orders_of(snapshot.examples.constants)
+    reads = snapshot.weights("neuron_in").double().cpu()
+    if ATTENTION in snapshot.live.model.hook_dict:
+        reads = reads.sum(0, keepdim=True)
+    if len(reads) == 1:
+        return reads[:, orders[0]]
+    return torch.stack([own[order] for own, order in zip(reads, orders, strict=False)])
+
+
+def class_writes(snapshot: Snapshot) -> Float[Tensor, "residue neuron"]:
+    """What each neuron adds to each class' logit, in float64."""
+    order = orders_of(snapshot.examples.constants)[2]
+    return snapshot.weights("neuron_out").double().cpu()[:, order].T
+
+
+def coefficients(
+    waves: Float[Tensor, "*series residue neuron"],
+) -> Complex128[Tensor, "*series frequency neuron"]:
+    """Each neuron's coefficient at frequencies 1..n//2: cosine plus i times sine.
+
+    Their squared sizes are the powers of `frequency_power`. A neuron whose wave varies by
+    rounding alone, beside the largest wave, has coefficients of 0: it is silent.
+    """
+    n = waves.shape[-2]
+    rows = fourier_basis(n)[1:]
+    cosines, sines = rows[0::2], rows[1::2]
+    even = einsum(cosines, waves.double(), "f x, ... x neuron -> ... f neuron")
+    odd = torch.zeros_like(even)
+    odd[..., : len(sines), :] = einsum(sines, waves.double(), "f x, ... x neuron -> ... f neuron")
+    is_flat = is_rounding((even.square() + odd.square()).sum(-2), waves.double().square().sum(-2))
+    return torch.complex(even, odd).masked_fill(is_flat[..., None, :], 0)
+
+
+def best_frequencies(
+    powers: Float[Tensor, "frequency neuron"],
+) -> tuple[Int[Tensor, " neuron"], Float[Tensor, " neuron"], Float[Tensor, " neuron"]]:
+    """Each neuron's strongest frequency, that frequency's share, and the participation ratio.
+
+    The inverse participation ratio of shares s_f is sum s_f^2: 1 for a single frequency, and
+    2 / (n - 1) for power spread evenly over those of an odd n.
+
+    Args:
+        powers: Squared sizes at frequencies 1, 2, ...
+
+    Returns:
+        Frequency 0, and NaN shares and ratios, for a silent neuron, which has no power.
+    Source:
+        Gromov 2023 sums |c_k|^4 over single coefficients, where a wave has two; here cosine and
+        sine are taken together, so that the phase does not matter.
+    """
+    shares = powers / powers.sum(0)
+    share, best = shares.max(0)
+    return torch.where(share.isnan(), -1, best) + 1, share, shares.square().sum(0)
+
+
+def own_coefficients(
+    found: Complex128[Tensor, "*series frequency neuron"], frequency: Int[Tensor, " neuron"]
+) -> Complex128[Tensor, "*series neuron"]:
+    """Each neuron's coefficient at one frequency of its own; 0 at frequency 0, which is none."""
+    own = found[..., (frequency - 1).clamp(min=0), torch.arange(len(frequency))]
+    return own.masked_fill(frequency == 0, 0)
+
+
+def phase_sums(reads: Complex128[Tensor, "operand neuron"]) -> Float[Tensor, " neuron"]:
+    """The phase at which each neuron should write: that of a plus that of b."""
+    return (reads if len(reads) == 2 else reads[[0, 0]]).angle().sum(0)
+
+
+def order_parameter(
+    reads: Complex128[Tensor, "operand neuron"], writes: Complex128[Tensor, " neuron"]
+) -> float:
+    """|mean exp i(written phase - sum of read phases)| over neurons: 1 where phases add exactly.
+
+    Of k neurons with random phases it is about 1 / sqrt(k); of a single one always 1.
+    """
+    apart = writes.angle() - phase_sums(reads)
+    return float(torch.polar(torch.ones_like(apart), apart).mean().abs())
+
+
+def variation(values: Float[Tensor, " n"]) -> float:
+    """Standard deviation over mean; NaN where the mean is 0."""
+    mean = float(values.mean())
+    return float(values.std(correction=0)) / mean if mean else math.nan
+
+
+def gap_variation(angles: Float[Tensor, " n"]) -> float:
+    """Variation of the gaps between successive angles round the circle: 0 where they are even.
+
+    Of n random angles it is about 1; of a single one 0.
+    """
+    turned = angles.remainder(2 * math.pi).sort().values
+    return variation(turned.diff(append=turned[:1] + 2 * math.pi))

@@ -1,0 +1,244 @@
+"""Figures, drawn from stored numbers: the only place that knows plotly.
+
+One palette, in an order whose lightness also tells the colours apart in grey; lines differ in dash
+as well, and bars from the fourth on in hatching. Axis titles carry units. A figure is laid out as
+plain tables (`analyses.plots.style`) and handed to plotly once: each later change of a plotly
+figure costs more than making it.
+"""
+
+import math
+from base64 import b64decode
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+from plotly.offline import get_plotlyjs
+
+from analyses.plots.style import (
+    AXIS,
+    DASHES,
+    HATCHES,
+    HEIGHT,
+    MUTED,
+    PALETTE,
+    along_bottom,
+    bar,
+    colour,
+    heading,
+    layout_of,
+    line,
+    logarithmic,
+    marked,
+    panel,
+    plain,
+    words,
+)
+
+__all__ = [
+    "HEIGHT",
+    "MUTED",
+    "PALETTE",
+    "Figure",
+    "as_data",
+    "bars",
+    "bundles",
+    "empty",
+    "heatmap",
+    "histogram",
+    "lines",
+    "mark_steps",
+    "plotly_script",
+    "small_multiples",
+    "words",
+]
+
+Figure = go.Figure
+
+
+def lines(
+    x: Sequence[float] | np.ndarray,
+    curves: Mapping[str, Any],
+    *,
+    title: str,
+    axes: tuple[str, str],
+    log_y: bool = False,
+) -> Figure:
+    """Curves over one x axis.
+
+    Args:
+        x: Shared abscissa.
+        curves: Ordinates by name, in the order of the legend.
+        title: What is seen.
+        axes: Titles of x and y, with units.
+        log_y: Logarithmic ordinate.
+    """
+    traces = []
+    for index, (name, y) in enumerate(curves.items()):
+        style = {"color": colour(index), "dash": DASHES[index % len(DASHES)], "width": 2}
+        traces.append(line(x, y, str(name), style))
+    return _figure(traces, title, axes, yaxis=logarithmic(curves) if log_y else {})
+
+
+def bars(
+    x: Sequence[Any] | np.ndarray,
+    heights: Mapping[str, Any],
+    *,
+    title: str,
+    axes: tuple[str, str],
+    strong: Sequence[Any] = (),
+) -> Figure:
+    """Bars side by side; where one set is given, all but the `strong` x are muted."""
+    traces = []
+    for index, (name, y) in enumerate(heights.items()):
+        fill: Any = colour(index)
+        if len(heights) == 1 and len(strong):
+            fill = [PALETTE[1] if each in strong else MUTED for each in plain(x)]
+        marker = {"color": fill} | ({"pattern": {"shape": HATCHES[index % 7]}} if index > 2 else {})
+        traces.append(bar(x, y, fill) | {"name": str(name), "marker": marker})
+    return _figure(traces, title, axes, **along_bottom(plain(x), HEIGHT, room=320))
+
+
+def bundles(
+    x: Sequence[float] | np.ndarray,
+    groups: Mapping[str, np.ndarray],
+    *,
+    title: str,
+    axes: tuple[str, str],
+) -> Figure:
+    """Many thin curves over one x axis, coloured by group; the first group is drawn on top.
+
+    Args:
+        x: Shared abscissa.
+        groups: By name, one row a curve.
+        title: What is seen.
+        axes: Titles of x and y, with units.
+    """
+    traces = []
+    for index, (name, curves) in reversed(list(enumerate(groups.items()))):
+        y = np.hstack([curves, np.full((len(curves), 1), np.nan)]).ravel()
+        abscissa = np.tile([*plain(x), np.nan], len(curves))
+        style = {"color": MUTED if index else PALETTE[1], "width": 1 if index else 2}
+        traces.append(line(abscissa, y, str(name), style))
+    return _figure(traces, title, axes)
+
+
+def heatmap(
+    z: np.ndarray,
+    *,
+    title: str,
+    axes: tuple[str, str],
+    unit: str,
+    limits: tuple[float, float] | None = None,
+    ticks: tuple[Sequence[str], Sequence[str]] | None = None,
+) -> Figure:
+    """A matrix in colour, first row on top.
+
+    Args:
+        z: Values, rows by columns.
+        title: What is seen.
+        axes: Titles of columns (x) and rows (y).
+        unit: What a colour means.
+        limits: Values of the darkest and lightest colour.
+        ticks: Names of columns and rows.
+    """
+    low, high = limits or (None, None)
+    names = {} if ticks is None else {"x": list(ticks[0]), "y": list(ticks[1])}
+    kind = {} if ticks is None else {"type": "category"}  # names such as "0.1" are no numbers
+    bottom = along_bottom(names.get("x", ()), HEIGHT + 60, room=240)
+    scale = {"colorscale": "Cividis", "colorbar": {"title": {"text": unit, "side": "right"}}}
+    trace = {"type": "heatmap", "z": np.asarray(z), "zmin": low, "zmax": high}
+    rows = kind | {"autorange": "reversed"}
+    return _figure([trace | scale | names], title, axes, **bottom, yaxis=rows)
+
+
+def histogram(
+    values: np.ndarray, *, title: str, axes: tuple[str, str], limits: tuple[float, float]
+) -> Figure:
+    """How many values fall into each of forty equal bins between the limits."""
+    counts, edges = np.histogram(values, bins=40, range=limits)
+    trace = bar((edges[1:] + edges[:-1]) / 2, counts, PALETTE[0])
+    return _figure([trace], title, axes, bargap=0.05, xaxis={"range": plain(limits)})
+
+
+def small_multiples(frame: pd.DataFrame, *, x: str, title: str, x_title: str) -> Figure:
+    """Each column of numbers against one, a small panel a column.
+
+    Args:
+        frame: One column named `x`; every other numeric column becomes a panel.
+        x: The column of the abscissa.
+        title: What is seen.
+        x_title: Title of the abscissa, with its unit.
+    """
+    names = [name for name in frame.select_dtypes("number").columns if name != x]
+    if not names:
+        return empty(title, "no numbers to draw")
+    columns = min(3, len(names))
+    rows = -(-len(names) // columns)
+    panels: dict[str, Any] = {"annotations": []}
+    traces = []
+    for index, name in enumerate(names):
+        number, place = str(index + 1) if index else "", panel(index, rows, columns)
+        curve = line(frame[x], frame[name], str(name), {"color": PALETTE[0]})
+        traces.append(curve | {"xaxis": f"x{number}", "yaxis": f"y{number}"})
+        is_lowest = index + columns >= len(names)
+        below = {"title": {"text": x_title}} if is_lowest else {}
+        panels[f"xaxis{number}"] = AXIS | below | {"domain": place[0], "anchor": f"y{number}"}
+        panels[f"yaxis{number}"] = AXIS | {"domain": place[1], "anchor": f"x{number}"}
+        panels["annotations"].append(heading(words(str(name)), place))
+    return _figure(traces, title, None, height=110 + 200 * rows, **panels, has_legend=False)
+
+
+def mark_steps(figure: Figure, marks: Mapping[str, float]) -> Figure:
+    """The figure with labelled vertical lines; labels stand above all curves, a row each."""
+    drawn = as_data(figure)
+    known = [x for trace in drawn["data"] for x in trace["x"] if x is not None]
+    middle = (min(known) + max(known)) / 2 if known else 0
+    return go.Figure(drawn | {"layout": marked(drawn["layout"], marks, middle)})
+
+
+def empty(title: str, reason: str) -> Figure:
+    """A figure that says why there is nothing to see."""
+    hidden = {"visible": False}
+    note = {"text": reason, "showarrow": False, "font": {"size": 14}}
+    return _figure([], title, None, height=160, xaxis=hidden, yaxis=hidden, annotations=[note])
+
+
+def as_data(figure: Figure) -> dict[str, Any]:
+    """A figure as plain lists and tables, what is not finite as None."""
+    return _plain(figure.to_plotly_json())
+
+
+def plotly_script() -> str:
+    """The script that draws figures in a page, from the installed plotly."""
+    return get_plotlyjs()
+
+
+def _figure(
+    traces: Sequence[dict[str, Any]],
+    title: str,
+    axes: tuple[str, str] | None,
+    **layout: Any,
+) -> Figure:
+    """A figure of plain traces; the rest as `layout_of` takes it."""
+    described = layout_of(title, axes, **{"has_legend": len(traces) > 1} | layout)
+    return go.Figure({"data": list(traces), "layout": described})
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict) and "bdata" in value:
+        value = _decoded(**value)
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    if isinstance(value, dict):
+        return {name: _plain(each) for name, each in value.items()}
+    return value
+
+
+def _decoded(dtype: str, bdata: str, shape: str = "-1") -> list[Any]:
+    """An array as plotly writes it into JSON."""
+    values = np.frombuffer(b64decode(bdata), dtype)
+    return values.reshape([int(size) for size in shape.split(",")]).tolist()

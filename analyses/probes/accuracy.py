@@ -1,0 +1,253 @@
+"""What is linearly readable from the residual stream, and where?
+
+A linear probe for each label at each site (a hook point) and position, scored on examples it was
+not fitted on. A score alone says little, so beside it stand the same probe on shuffled labels, on
+the untrained model and on the raw input, and the guess of the commonest class or mean.
+
+Source: linear probes after Alain & Bengio 2016 (arXiv:1610.01644), untrained and shuffled controls
+in the spirit of Hewitt & Liang 2019 (arXiv:1909.03368), who give random labels to word types.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from operator import attrgetter
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float
+
+from analyses import plots
+from analyses.probes.evaluate import split_by_group
+from analyses.probes.fit import PENALTIES
+from analyses.probes.inputs import (
+    activations,
+    chosen_sites,
+    digest,
+    group_values,
+    label_values,
+    places,
+)
+from analyses.probes.scores import check_method
+from analyses.probes.table import baselines, probe_table, questions, raw_scores
+from analyses.result import Drawing, Result, check_needs
+from hooks import Snapshot
+
+Labels = str | Sequence[str] | Mapping[str, Any] | None
+
+
+@dataclass(frozen=True, eq=False)
+class ProbeAccuracy(Result):
+    """How well linear probes read each label at each site and position, beside its controls.
+
+    Scores are accuracy for classes and R^2 for real values, on held-out examples. They are NaN
+    at positions that too few examples reach, `untrained` also where no untrained model is known.
+
+    Attributes:
+        labels: What is read.
+        n_classes: Number of classes of each; 0 for real values.
+        sites: Hook points.
+        positions: Positions, negative ones counted from each example's end.
+        score: Score on held-out examples.
+        low: Lower end of its 95 % interval.
+        high: Upper end.
+        validation: Score on the examples that chose the penalty.
+        penalty: The penalty chosen.
+        shuffled: Score of the same probe on shuffled labels.
+        untrained: Score at the first snapshot; this one's own where it is of step 0.
+        raw: Score on the input itself, all positions of it.
+        baseline: Score of guessing the commonest class or the mean.
+        held_out: Number of held-out examples and of held-out groups.
+        method: `ridge`, `logistic` or `adam`.
+        probed: Code of examples, method, penalties and seed.
+        left_out: Labels that were not asked for by name and cannot be probed, and why.
+    """
+
+    needs: ClassVar = ("labels",)
+    count: ClassVar = 4000
+    reference: ClassVar = "first"
+    sliding: ClassVar = ("controls", "places")
+
+    labels: tuple[str, ...]
+    n_classes: tuple[int, ...]
+    sites: tuple[str, ...]
+    positions: tuple[int, ...]
+    score: Float[np.ndarray, "label site position"]
+    low: Float[np.ndarray, "label site position"]
+    high: Float[np.ndarray, "label site position"]
+    validation: Float[np.ndarray, "label site position"]
+    penalty: Float[np.ndarray, "label site position"]
+    shuffled: Float[np.ndarray, "label site position"]
+    untrained: Float[np.ndarray, "label site position"]
+    raw: Float[np.ndarray, "label position"]
+    baseline: Float[np.ndarray, "label position"]
+    held_out: tuple[int, int]
+    method: str
+    probed: str
+    left_out: dict[str, str]
+
+    @classmethod
+    def measure(
+        cls,
+        snapshot: Snapshot,
+        *,
+        reference: "ProbeAccuracy | None" = None,
+        labels: Labels = None,
+        sites: str | Sequence[str] | None = None,
+        position: int | Sequence[int] | Literal["all"] | None = None,
+        group: str | None = None,
+        method: str = "ridge",
+        penalties: Sequence[float] = PENALTIES,
+        seed: int = 0,
+    ) -> "ProbeAccuracy":
+        """Measures one snapshot on its examples.
+
+        Args:
+            snapshot: Any model; ridge costs well under a second.
+            reference: The untrained model's result with the same options, for its scores and
+                those of the raw input; a snapshot of step 0 is its own.
+            labels: Names of labels, or arrays by name with one value an example or position; by
+                default every label with one value an example that varies.
+            sites: Hook points; by default embedding and residual stream after each half block.
+            position: One or several, negative from each example's end, or "all"; the last scored
+                one where left out.
+            group: A label whose equal values are held out together; by default nothing is tied.
+            method: "ridge", or "logistic" and "adam", which read classes only.
+            penalties: Candidates, of which each probe takes the best on validation examples.
+            seed: Of the split and the shuffles.
+
+        Raises:
+            ValueError: A label, site, position or group does not fit or cannot be probed,
+                activations are not finite, or `reference` was measured with other options.
+        """
+        if labels is None:
+            check_needs(cls, snapshot)
+        check_method(method, penalties)
+        examples = snapshot.examples
+        positions, index = places(examples, position)
+        split = split_by_group(group_values(examples, group), seed=seed)
+        values = label_values(examples, labels)
+        asked = questions(values, split, index, method=method, is_choosy=labels is None)
+        found = activations(snapshot, chosen_sites(snapshot, sites), index)
+        how: dict[str, Any] = {"seed": seed, "method": method, "penalties": tuple(penalties)}
+        unknown = np.full((len(asked.targets), len(positions)), np.nan)
+        result = cls(
+            labels=tuple(asked.targets),
+            sites=tuple(found),
+            positions=positions,
+            n_classes=asked.n_classes,
+            **probe_table(asked, found, **how),
+            untrained=unknown[:, None].repeat(len(found), 1),
+            raw=raw_scores(asked, examples, **how) if reference is None else unknown,
+            baseline=baselines(asked),
+            held_out=(int(split.test.sum()), len(split.groups[split.test].unique())),
+            method=method,
+            probed=digest(examples, how),
+            left_out=dict(asked.left_out),
+        )
+        first = result if reference is None and snapshot.step == 0 else reference
+        return result if first is None else _beside(result, first)
+
+    @property
+    def highest_control(self) -> Float[np.ndarray, "label site position"]:
+        """The best score of shuffled labels, untrained model, raw input and plain guess."""
+        of_input = np.fmax(self.raw, self.baseline)[:, None]
+        return np.fmax(np.fmax(self.shuffled, self.untrained), of_input)
+
+    @property
+    def best(self) -> tuple[tuple[int, int], ...]:
+        """Each label's site and position, by number, where validation examples are read best.
+
+        The first of equals: where a label is read everywhere alike, its place says nothing.
+        """
+        flat = np.nan_to_num(self.validation, nan=-np.inf).reshape(len(self.labels), -1)
+        return tuple(divmod(int(cell), len(self.positions)) for cell in flat.argmax(1))
+
+    def summary(self) -> dict[str, float | str]:
+        """By label: where validation examples are read best, the score there, its best control."""
+        found: dict[str, float | str] = {}
+        for label, name in enumerate(self.labels):
+            cell = (label, *self.best[label])
+            found[f"{name}_{'accuracy' if self.n_classes[label] else 'r2'}"] = float(
+                self.score[cell]
+            )
+            found[f"{name}_highest_control"] = float(self.highest_control[cell])
+            found[f"{name}_site"] = self._best_place(label)
+        return found
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row a label, site and position: score, interval, penalty and every control."""
+        label, site, position = (axis.ravel() for axis in np.indices(self.score.shape))
+        cells = {
+            "label": np.array(self.labels)[label],
+            "site": np.array(self.sites)[site],
+            "position": np.array(self.positions)[position],
+        }
+        fields = ("score", "low", "high", "validation", "penalty", "shuffled", "untrained")
+        scores = {name: getattr(self, name).ravel() for name in fields}
+        inputs = {"raw": self.raw[label, position], "baseline": self.baseline[label, position]}
+        return pd.DataFrame(cells | scores | inputs)
+
+    def figures(self) -> Mapping[str, Drawing]:
+        """Labels where they are read best, beside their controls; scores by site and position."""
+        return {"controls": self._controls(), "places": self._places()}
+
+    def _controls(self) -> Drawing:
+        labels = np.arange(len(self.labels))
+        sites, positions = np.array(self.best).T
+        heights = {
+            "probe": self.score[labels, sites, positions],
+            "untrained model": self.untrained[labels, sites, positions],
+            "raw input": self.raw[labels, positions],
+            "shuffled labels": self.shuffled[labels, sites, positions],
+            "commonest class or mean": self.baseline[labels, positions],
+        }
+        highest = self.highest_control[labels, sites, positions]
+        lead = int(np.nan_to_num(heights["probe"] - highest, nan=-np.inf).argmax())
+        return plots.bars(
+            list(self.labels), {name: each for name, each in heights.items() if _is_known(each)},
+            title=f"{self.labels[lead]} is read at {self._best_place(lead)}: "
+            f"{heights['probe'][lead]:.2f}, its best control {highest[lead]:.2f}",
+            axes=("label, where validation examples are read best", self._unit),
+        )  # fmt: skip
+
+    def _places(self) -> Drawing:
+        rows = {"": self.score, ", untrained": self.untrained, ", shuffled": self.shuffled}
+        known = {name: each for name, each in rows.items() if _is_known(each)}
+        names = [f"{label}{name}" for name in known for label in self.labels]
+        columns = [_place(site, position) for site in self.sites for position in self.positions]
+        return plots.heatmap(
+            np.concatenate(list(known.values())).reshape(len(names), -1), limits=(0, 1),
+            ticks=(columns, names), title="Where each label is readable",
+            axes=("site [position]", "label"), unit=self._unit,
+        )  # fmt: skip
+
+    def _best_place(self, label: int) -> str:
+        site, position = self.best[label]
+        return _place(self.sites[site], self.positions[position])
+
+    @property
+    def _unit(self) -> str:
+        kinds = ["accuracy"] * any(self.n_classes) + ["R²"] * (0 in self.n_classes)
+        return f"held-out {' or '.join(kinds)}"
+
+
+def _beside(result: ProbeAccuracy, first: ProbeAccuracy) -> ProbeAccuracy:
+    """The result with the first snapshot's scores, and those of the raw input, as controls."""
+    fields = attrgetter("labels", "sites", "positions", "method", "probed")
+    ours, theirs = fields(result), fields(first)
+    if ours != theirs:
+        raise ValueError(
+            f"reference: its labels, sites, positions, method, `probed` are {theirs}, here {ours}: "
+            "measure it on the same examples with the same options"
+        )
+    return replace(result, untrained=first.score, raw=first.raw)
+
+
+def _place(site: str, position: int) -> str:
+    """A hook point without what they all share, and a position."""
+    return f"{site.removeprefix('blocks.').replace('hook_', '')}[{position}]"
+
+
+def _is_known(scores: np.ndarray) -> bool:
+    return not np.isnan(scores).all()

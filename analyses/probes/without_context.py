@@ -1,0 +1,118 @@
+"""The residual stream of a prompt's last query: with its context, and without.
+
+With h(q; C) the stream of query q after context C, its weights component w(q) is what the weights
+alone make of q, and the context component the rest, h(q; C) - w(q). There are three ways to take
+the context away, which differ:
+
+    identity   each attention layer hands on its own input (after its layer norm)
+    alone      the query is a prompt of one position, the first
+    zeroed     attention layers write nothing
+
+Source: Fu et al. 2024 (arXiv:2309.06054), whose code takes `identity`; it adds a copy of the
+normalised stream to the stream, which is no function that the model ever computes.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from analyses.probes.inputs import activations
+from hooks import Examples, Snapshot
+from hooks.edit import Edit, Hook
+
+FORMS = ("identity", "alone", "zeroed")
+
+States = dict[str, Float[Tensor, "batch query feature"]]
+
+
+def query_places(examples: Examples) -> Int[Tensor, "batch query"]:
+    """The position of each prompt's last answer, where its query stands.
+
+    Raises:
+        ValueError: A prompt is scored nowhere.
+    """
+    scored = examples.scored.cpu()
+    if not bool(scored.any(1).all()):
+        raise ValueError("scored: each prompt needs an answer that counts")
+    return (scored.shape[1] - 1 - scored.flip(1).long().argmax(1))[:, None]
+
+
+def alone(examples: Examples) -> Examples:
+    """Each prompt's last query as a prompt of its own."""
+    places = query_places(examples)[:, 0]
+    rows = torch.arange(len(examples))
+    fed = examples.model_inputs[rows, places][:, None]
+    return Examples(
+        targets=examples.targets[rows, places][:, None],
+        scored=examples.scored[rows, places][:, None],
+        tokens=None if examples.tokens is None else fed,
+        inputs=None if examples.inputs is None else fed,
+        labels={name: each for name, each in examples.labels.items() if each.ndim == 1},
+        constants=examples.constants,
+    )
+
+
+def states_in_context(snapshot: Snapshot, sites: Sequence[str]) -> States:
+    """h(q; C) at each site."""
+    return activations(snapshot, sites, query_places(snapshot.examples))
+
+
+def states_without_context(snapshot: Snapshot, sites: Sequence[str], form: str) -> States:
+    """w(q) at each site, in one of the three forms.
+
+    Raises:
+        ValueError: There is no such form.
+    """
+    if form not in FORMS:
+        raise ValueError(f"form '{form}' is unknown; there are {', '.join(FORMS)}")
+    single = alone(snapshot.examples)
+    if form == "alone":
+        found = snapshot.on(single)
+        return activations(found, sites, torch.zeros(len(single), 1, dtype=torch.long))
+    edit = zeroed_attention(snapshot) if form == "zeroed" else identity_attention(snapshot)
+    return states_in_context(snapshot.edited(edit), sites)
+
+
+def zeroed_attention(snapshot: Snapshot) -> Edit:
+    """Attention layers write nothing."""
+
+    def zeros(activation: Tensor, hook: Any) -> Tensor:
+        return torch.zeros_like(activation)
+
+    layers = range(snapshot.config.n_layers)
+    return Edit(hooks={f"blocks.{layer}.hook_attn_out": zeros for layer in layers})
+
+
+def identity_attention(snapshot: Snapshot) -> Edit:
+    """Attention layers write what they read: the stream after the layer norm that is before them.
+
+    Where no layer norm is before them, they write the stream itself.
+    """
+    hooks: dict[str, Hook] = {}
+    for layer in range(snapshot.config.n_layers):
+        hooks |= _identity(snapshot, layer)
+    return Edit(hooks=hooks)
+
+
+def _identity(snapshot: Snapshot, layer: int) -> dict[str, Hook]:
+    """Hooks that keep what a layer's attention reads, and write it in its place."""
+    block, parameters = f"blocks.{layer}", snapshot.parameters()
+    has_norm = getattr(snapshot.config, "normalization_type", None) is not None
+    scale, shift = (parameters.get(f"{block}.ln1.{name}") for name in "wb")
+    kept: list[Tensor] = []
+
+    def keep(activation: Tensor, hook: Any) -> Tensor:
+        kept[:] = [activation]
+        return activation
+
+    def write(activation: Tensor, hook: Any) -> Tensor:
+        read = kept[0]
+        if not has_norm or scale is None:
+            return read
+        return read * scale if shift is None else read * scale + shift
+
+    reads = f"{block}.ln1.hook_normalized" if has_norm else f"{block}.hook_resid_pre"
+    return {reads: keep, f"{block}.hook_attn_out": write}

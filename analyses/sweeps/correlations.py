@@ -1,0 +1,265 @@
+"""Do seeds whose insides look more like trees generalize better?
+
+Spearman's correlation of each internal measure with generalization: across the seeds of a depth at
+the end of training, and within a seed over steps, which is another question. Across seeds a
+correlation has a p, exact under ten of them, and from ten on a percentile bootstrap interval; the
+mean over seeds of that over steps has Student's interval. The paper argues from means over seeds
+that rise together; of its released runs, the seed of tense inflection whose computation is most
+tree-like never generalizes.
+
+Source: Murty et al. 2023 (arXiv:2305.18741) for the measures; correlations are ours.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float, Int
+
+from analyses.dynamics.internal_measures import (
+    GENERALIZATION,
+    MEASURES,
+    UNITS,
+    measures_over_steps,
+    over_time,
+)
+from analyses.intervals import check_confidence
+from analyses.plots.figures import empty
+from analyses.plots.grids import Panel, grid
+from analyses.plots.panels import SYMBOLS, Trace, ticks, whiskers
+from analyses.plots.style import PALETTE, colour, plain
+from analyses.rank_correlation import mean_interval, spearman, spearman_interval, spearman_p
+from analyses.result import Drawing, SweepResult
+from analyses.sweep_scalars import at_end
+from analyses.sweep_table import settings_of, shown
+from analyses.sweeps.measures_by_depth import group_name
+from hooks import Series
+
+NAMES = tuple(MEASURES.values())
+
+
+@dataclass(frozen=True, eq=False)
+class MeasureCorrelations(SweepResult):
+    """Rank correlations of internal measures with generalization.
+
+    Measures are tscore, tparseval, sparsity and norm, in this order. Across seeds it takes three
+    runs of a depth, for an interval ten; NaN where undefined.
+
+    Attributes:
+        axis: The field by which runs are grouped.
+        depths: Its values, in order.
+        depth: Which of them each run has.
+        runs: Names of the runs.
+        generalization: Accuracy at the end.
+        measures: The measures at the end.
+        across: Correlation across the runs of a depth.
+        across_p: How likely so strong a correlation is by chance (`spearman_p`).
+        across_ends: Ends of its bootstrap interval; NaN for fewer than ten runs.
+        within: Correlation over the steps of each run.
+        within_ends: Ends of Student's interval of its mean over the runs of a depth, cut off at -1
+            and 1; NaN for a single run, or where all have the same.
+        since: The first step that counts within a run.
+        confidence: Level of the intervals.
+    """
+
+    needs: ClassVar = (f"metrics.{GENERALIZATION}", *MEASURES)
+
+    axis: str
+    depths: tuple[Any, ...]
+    depth: Int[np.ndarray, " run"]
+    runs: tuple[str, ...]
+    generalization: Float[np.ndarray, " run"]
+    measures: Float[np.ndarray, "measure run"]
+    across: Float[np.ndarray, "measure depth"]
+    across_p: Float[np.ndarray, "measure depth"]
+    across_ends: Float[np.ndarray, "2 measure depth"]
+    within: Float[np.ndarray, "measure run"]
+    within_ends: Float[np.ndarray, "2 measure depth"]
+    since: int
+    confidence: float
+
+    @classmethod
+    def measure(
+        cls,
+        table: pd.DataFrame,
+        series: Mapping[str, Series],
+        *,
+        axes: Sequence[str],
+        axis: str = "model.n_layers",
+        since: int = 0,
+        confidence: float = 0.95,
+        seed: int = 0,
+    ) -> "MeasureCorrelations":
+        """Correlates the runs of a sweep.
+
+        Args:
+            table: One row a run.
+            series: The runs, read one at a time.
+            axes: Fields that vary.
+            axis: The field by which runs are grouped.
+            since: The first step that counts within a run: early on everything rises.
+            confidence: Level of the intervals, between 0 and 1.
+            seed: Of the bootstrap, which ten runs or more of a depth have.
+
+        Raises:
+            ValueError: A column is missing, or the level is no level.
+        """
+        check_confidence(confidence)
+        settings, depth = settings_of(table, (axis,))
+        end = at_end(table, GENERALIZATION)
+        measures = np.array([at_end(table, scalar) for scalar in MEASURES])
+        within = correlations_over_time(table, series, since)
+        groups = [depth == place for place in range(len(settings))]
+        how = (confidence, seed)
+        return cls(
+            axis=axis,
+            depths=tuple(value for (value,) in settings),
+            depth=depth,
+            runs=tuple(table["run"]),
+            generalization=end,
+            measures=measures,
+            across=_cells(measures, groups, lambda row, own: spearman(row[own], end[own])),
+            across_p=_cells(measures, groups, lambda row, own: spearman_p(row[own], end[own])),
+            across_ends=_cells(
+                measures, groups, lambda row, own: spearman_interval(row[own], end[own], *how)
+            ),
+            within=within,
+            within_ends=_cells(
+                within, groups, lambda row, own: mean_interval(row[own], confidence)
+            ).clip(-1, 1),
+            since=since,
+            confidence=confidence,
+        )
+
+    @property
+    def mean_within(self) -> Float[np.ndarray, "measure depth"]:
+        """Mean over the runs of a depth of the correlation over their steps."""
+        groups = [self.within[:, self.depth == place] for place in range(len(self.depths))]
+        return np.array([pd.DataFrame(each.T).mean().to_numpy() for each in groups]).T
+
+    def summary(self) -> dict[str, float | str]:
+        """Both correlations of each measure at each value of the field, and the p across seeds."""
+        found: dict[str, float | str] = {"runs": len(self.runs), "since": self.since}
+        for row, name in enumerate(NAMES):
+            for place, value in enumerate(self.depths):
+                told = "" if len(self.depths) == 1 else f"_at_{shown(value)}"
+                found[f"{name}_across_seeds{told}"] = float(self.across[row, place])
+                found[f"{name}_across_seeds_p{told}"] = float(self.across_p[row, place])
+                found[f"{name}_over_time{told}"] = float(self.mean_within[row, place])
+        return found
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row a measure and value of the field: runs, both correlations, p and ends."""
+        return pd.DataFrame(
+            [
+                {
+                    "measure": name,
+                    self.axis: value,
+                    "runs": int((self.depth == place).sum()),
+                    "across_seeds": self.across[row, place],
+                    "across_p": self.across_p[row, place],
+                    "across_low": self.across_ends[0, row, place],
+                    "across_high": self.across_ends[1, row, place],
+                    "over_time": self.mean_within[row, place],
+                    "over_time_low": self.within_ends[0, row, place],
+                    "over_time_high": self.within_ends[1, row, place],
+                }
+                for row, name in enumerate(NAMES)
+                for place, value in enumerate(self.depths)
+            ]
+        )
+
+    def figures(self) -> Mapping[str, Drawing]:
+        """Both correlations with intervals, and every seed's measures and generalization."""
+        return {"correlations": self._whiskers(), "seeds": self._scatter()}
+
+    def _whiskers(self) -> Drawing:
+        title = f"Rank correlation with generalization{self._intervals_named()}"
+        if len(self.depths) > len(PALETTE):
+            return empty(title, f"{len(self.depths)} groups are too many: see to_frame()")
+        found = {
+            "across seeds, at the end": (self.across, self.across_ends, "runs"),
+            "within a seed, over steps (mean)": (self.mean_within, self.within_ends, "steps"),
+        }
+        panels = [
+            Panel(
+                heading if np.isfinite(values).any() else f"{heading}: takes three {what}",
+                "Spearman's<br>correlation", self._intervals(values, ends), (-1.1, 1.1),
+            )
+            for heading, (values, ends, what) in found.items()
+        ]  # fmt: skip
+        return grid(panels, title=title, across="measure", columns=1, xaxis=ticks(NAMES))
+
+    def _intervals_named(self) -> str:
+        """Which intervals there are, in words."""
+        kinds = {
+            "bootstrap across seeds": self.across_ends,
+            "Student's over steps": self.within_ends,
+        }
+        there = [name for name, ends in kinds.items() if np.isfinite(ends).any()]
+        return f", with {self.confidence:.0%} intervals ({', '.join(there)})" if there else ""
+
+    def _intervals(
+        self, values: Float[np.ndarray, "measure depth"], ends: Float[np.ndarray, "2 measure depth"]
+    ) -> list[Trace]:
+        """A dot with its interval a measure and depth, depths side by side."""
+        offsets = np.linspace(-0.4, 0.4, len(self.depths) + 2)[1:-1]
+        return [
+            whiskers(
+                np.arange(len(NAMES)) + offsets[place], values[:, place],
+                (ends[0, :, place], ends[1, :, place]), self._name(place), place,
+            )
+            for place in range(len(self.depths))
+        ]  # fmt: skip
+
+    def _scatter(self) -> Drawing:
+        """A panel a measure; generalization across, a colour and a symbol a depth."""
+        panels = [
+            Panel("", UNITS[name], [self._dots(place, self.measures[row])
+                                    for place in range(len(self.depths))])
+            for row, name in enumerate(NAMES)
+        ]  # fmt: skip
+        title = f"What goes with generalization: {len(self.runs)} runs at the end of training"
+        across = "generalization accuracy"
+        return grid(panels, title=title, across=across, columns=1, xaxis={"range": [-0.03, 1.03]})
+
+    def _dots(self, place: int, values: Float[np.ndarray, " run"]) -> Trace:
+        own = np.flatnonzero(self.depth == place)
+        style = {"color": colour(place), "symbol": SYMBOLS[place % len(SYMBOLS)], "size": 8}
+        return {
+            "type": "scatter", "mode": "markers", "name": self._name(place), "marker": style,
+            "x": plain(self.generalization[own]), "y": plain(values[own]),
+            "text": [self.runs[run] for run in own], "hoverinfo": "text",
+        }  # fmt: skip
+
+    def _name(self, place: int) -> str:
+        return group_name(self.axis, self.depths[place])
+
+
+def correlations_over_time(
+    table: pd.DataFrame, series: Mapping[str, Series], since: int
+) -> Float[np.ndarray, "measure run"]:
+    """Of each run, each measure's correlation with generalization over its own steps.
+
+    NaN of a run of which something is not saved.
+    """
+    found = np.full((len(MEASURES), len(table)), np.nan)
+    for column, run in enumerate(table["run"]):
+        try:
+            own = measures_over_steps(series[run])
+        except ValueError:
+            continue
+        found[:, column] = [*over_time(own, since).values()]
+    return found
+
+
+def _cells(
+    rows: Float[np.ndarray, "measure run"],
+    groups: Sequence[np.ndarray],
+    found: Callable[[np.ndarray, np.ndarray], Any],
+) -> np.ndarray:
+    """What is found of each row among each group of runs; a pair goes first."""
+    cells = np.array([[found(row, own) for own in groups] for row in rows])
+    return np.moveaxis(cells, 2, 0) if cells.ndim == 3 else cells

@@ -1,0 +1,229 @@
+"""Which depth generalizes best, and do internal measures single it out?
+
+Generalization and internal measures of all runs of a sweep, by depth (or another field): over
+steps at the smallest, the best and the largest, and at the end at every one, where the paper's
+curve of success is an inverted U. Every seed is drawn, beside the median and its distribution-free
+interval: the paper shows means, and its depths differ by less than their seeds do. Trees and
+attention are of the task's own split.
+
+Source: Murty et al. 2023 (arXiv:2305.18741), figures 3 and 4. Intervals as in `analyses.intervals`.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float, Int
+
+from analyses.dynamics.internal_measures import GENERALIZATION, MEASURES, SENTENCES, UNITS
+from analyses.intervals import check_confidence, median_interval
+from analyses.plots.grids import Panel, grid
+from analyses.plots.panels import Trace, band, points, strands, ticks, whiskers
+from analyses.plots.style import PALETTE
+from analyses.result import Drawing, SweepResult
+from analyses.sweep_scalars import at_end, over_steps
+from analyses.sweep_table import axis_name, settings_of, shown
+from hooks import Series
+
+NAMES = ("generalization", *MEASURES.values())
+
+
+@dataclass(frozen=True, eq=False)
+class MeasuresByDepth(SweepResult):
+    """Generalization and internal measures of every run by depth.
+
+    Measures are generalization, tscore, tparseval, sparsity and norm, in this order; NaN where
+    undefined.
+
+    Attributes:
+        axis: The field by which runs are grouped, whatever else varies.
+        depths: Its values, in order.
+        depth: Which of them each run has.
+        runs: Names of the runs.
+        steps: Steps of each measure's values, one measure after the other.
+        step_counts: How many of them each measure has.
+        values: At those steps.
+        last: At the end.
+        confidence: Least level of the intervals of medians.
+    """
+
+    needs: ClassVar = (f"metrics.{GENERALIZATION}", *MEASURES)
+
+    axis: str
+    depths: tuple[Any, ...]
+    depth: Int[np.ndarray, " run"]
+    runs: tuple[str, ...]
+    steps: Int[np.ndarray, " place"]
+    step_counts: Int[np.ndarray, " measure"]
+    values: Float[np.ndarray, "run place"]
+    last: Float[np.ndarray, "measure run"]
+    confidence: float
+
+    @classmethod
+    def measure(
+        cls,
+        table: pd.DataFrame,
+        series: Mapping[str, Series],
+        *,
+        axes: Sequence[str],
+        axis: str = "model.n_layers",
+        confidence: float = 0.9,
+    ) -> "MeasuresByDepth":
+        """Reads generalization and internal measures of every run.
+
+        Args:
+            table: One row a run.
+            series: The runs, read one at a time.
+            axes: Fields that vary.
+            axis: The field by which runs are grouped.
+            confidence: Least level of the intervals, between 0 and 1.
+
+        Raises:
+            ValueError: A column is missing, or the level is no level.
+        """
+        check_confidence(confidence)
+        settings, depth = settings_of(table, (axis,))
+        scalars = (GENERALIZATION, *MEASURES)
+        found = [over_steps(table, series, scalar) for scalar in scalars]
+        return cls(
+            axis=axis,
+            depths=tuple(value for (value,) in settings),
+            depth=depth,
+            runs=tuple(table["run"]),
+            steps=np.concatenate([steps for steps, _ in found]),
+            step_counts=np.array([len(steps) for steps, _ in found]),
+            values=np.concatenate([values for _, values in found], axis=1),
+            last=np.array([at_end(table, scalar) for scalar in scalars]),
+            confidence=confidence,
+        )
+
+    @property
+    def medians(self) -> Float[np.ndarray, "measure depth"]:
+        """Medians over seeds at the end; NaN where no run has a value."""
+        groups = [self.last[:, self.depth == place] for place in range(len(self.depths))]
+        return np.array([pd.DataFrame(each.T).median().to_numpy() for each in groups]).T
+
+    @property
+    def best(self) -> int:
+        """The depth, by number, whose median generalizes best; the first of equals.
+
+        The first too where none is known: its median is NaN.
+        """
+        return int(np.nan_to_num(self.medians[0], nan=-np.inf).argmax())
+
+    def over_steps(self, name: str) -> tuple[np.ndarray, Float[np.ndarray, "run step"]]:
+        """Steps and values of a measure."""
+        stops = np.cumsum(self.step_counts)
+        place = NAMES.index(name)
+        chosen = slice(stops[place] - self.step_counts[place], stops[place])
+        return self.steps[chosen], self.values[:, chosen]
+
+    def summary(self) -> dict[str, float | str]:
+        """The best depth, its median generalization, and where each measure's median is highest.
+
+        The first of equal ones; `all alike` where no depth differs, `unknown` where no run has a
+        value.
+        """
+        medians = self.medians
+        found: dict[str, float | str] = {
+            "runs": len(self.runs),
+            "by": self.axis,
+            "best": self._named(medians[0]),
+            "best_median_generalization": float(medians[0, self.best]),
+        }
+        told = zip(NAMES[1:], medians[1:], strict=True)
+        return found | {f"highest_{name}_at": self._named(row) for name, row in told}
+
+    def _named(self, medians: Float[np.ndarray, " depth"]) -> str:
+        """The depth of the highest median."""
+        if np.isnan(medians).all():
+            return "unknown"
+        are_alike = len(medians) > 1 and np.unique(medians).size == 1
+        return "all alike" if are_alike else shown(self.depths[int(np.nanargmax(medians))])
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row a run: `run`, the field's value, and each measure at the end."""
+        columns = dict(zip(NAMES, self.last, strict=True))
+        values = [self.depths[place] for place in self.depth]
+        return pd.DataFrame({"run": self.runs, self.axis: values} | columns)
+
+    def figures(self) -> Mapping[str, Drawing]:
+        """Seeds by depth at the end, and curves at the smallest, best and largest depth."""
+        return {"depths": self._dots(), "curves": self._curves()}
+
+    def _title(self, where: str) -> str:
+        told, median = group_name(self.axis, self.depths[self.best]), self.medians[0, self.best]
+        best = f"Generalization is best at {told}: {median:.0%} (median of seeds)"
+        alike = f"Generalization is the same everywhere: {median:.0%} (median of seeds)"
+        named = self._named(self.medians[0])
+        best = {"unknown": "Generalization is not known", "all alike": alike}.get(named, best)
+        return f"{best}; {where}, insides on {SENTENCES}"
+
+    def _dots(self) -> Drawing:
+        """A panel a measure, a dot a seed."""
+        panels = [Panel("", UNITS[name], self._ends(row)) for row, name in enumerate(NAMES)]
+        names = [shown(value) for value in self.depths]
+        return grid(
+            panels, title=self._title("all seeds at the end"), across=field_name(self.axis),
+            columns=1, xaxis=ticks(names),
+        )  # fmt: skip
+
+    def _ends(self, row: int) -> list[Trace]:
+        beside: list[float] = []
+        values: list[float] = []
+        ends = np.full((2, len(self.depths)), np.nan)
+        for place in range(len(self.depths)):
+            own = self.last[row, self.depth == place]
+            beside += [*(place - 0.08 + np.linspace(-0.2, 0.2, len(own) + 2)[1:-1])]
+            values += [*own]
+            ends[:, place] = median_interval(own[:, None], self.confidence)[:, 0]
+        interval = f" ({self.confidence:.0%} interval)" if np.isfinite(ends).any() else ""
+        x = np.arange(len(self.depths)) + 0.22
+        middle = whiskers(x, self.medians[row], (ends[0], ends[1]), f"median{interval}", 0)
+        return [points(beside, values, "one seed"), middle]
+
+    def _curves(self) -> Drawing:
+        """A row a measure, a column a depth."""
+        places = sorted({0, self.best, len(self.depths) - 1})
+        panels = [
+            Panel(self._heading(place) if not row else "", UNITS[name],
+                  self._seeds(name, place))
+            for row, name in enumerate(NAMES)
+            for place in places
+        ]  # fmt: skip
+        return grid(
+            panels, title=self._title("seeds over training"), across="step (updates)",
+            columns=len(places), xaxis={"nticks": 5},
+        )  # fmt: skip
+
+    def _heading(self, place: int) -> str:
+        roles = {0: "smallest", len(self.depths) - 1: "largest"}
+        told = [roles[place]] if place in roles and len(self.depths) > 1 else []
+        told += ["best"] if place == self.best else []
+        return f"{group_name(self.axis, self.depths[place])} ({', '.join(told)})"
+
+    def _seeds(self, name: str, place: int) -> list[Trace]:
+        """Runs, the interval and the median of one depth over steps."""
+        steps, values = self.over_steps(name)
+        own = values[self.depth == place]
+        low, high = median_interval(own, self.confidence)
+        middle = pd.DataFrame(own).median().to_numpy()
+        thin, bold = {"color": PALETTE[6], "width": 1}, {"color": PALETTE[0], "width": 3}
+        return [
+            band(steps, (low, high), f"interval of the median ({self.confidence:.0%})"),
+            strands(((steps, each) for each in own), "one seed", thin),
+            strands([(steps, middle)], "median", bold),
+        ]
+
+
+def field_name(axis: str) -> str:
+    """A field in words: `model.n_layers` is layers."""
+    return axis_name(axis, (axis,)).removeprefix("n ")
+
+
+def group_name(axis: str, value: Any) -> str:
+    """A value of a field in words: 2 layers, weight decay 0.1."""
+    words = (field_name(axis), shown(value))
+    return " ".join(reversed(words) if axis.rpartition(".")[2].startswith("n_") else words)

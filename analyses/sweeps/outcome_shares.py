@@ -1,0 +1,250 @@
+"""How often does training end in which way, by the settings of a sweep?
+
+Of the runs of a setting, which differ in their seeds alone, the share in each category, with
+Wilson's score interval: it holds its level for few runs and for shares near 0 and 1, where the
+interval that adds and subtracts standard errors shrinks to a point.
+
+Source: Wilson 1927 (J. Am. Stat. Assoc. 22, 209-212); recommended for few trials by Brown, Cai and
+DasGupta 2001 (Statistical Science 16, 101-133).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float, Int
+
+from analyses.intervals import check_confidence, wilson_interval
+from analyses.plots.figures import empty
+from analyses.plots.panels import Trace, multiples, ticks, whiskers
+from analyses.plots.style import PALETTE
+from analyses.result import Drawing, SweepResult
+from analyses.sweep_scalars import has_failed
+from analyses.sweep_table import Panels, panels, settings_of, shown
+from hooks import Series
+
+DIVERGED = "diverged"
+# Known outcomes from the bottom of a bar to its top, each with a colour and a pattern that tells
+# it from its neighbours in grey; others follow in alphabetical order.
+STYLES = {
+    "groks": (PALETTE[0], ""),
+    "generalises": (PALETTE[2], ""),
+    "partial": (PALETTE[4], "/"),
+    "memorises": (PALETTE[1], "."),
+    "fails": ("#b8c4cc", ""),
+    DIVERGED: (PALETTE[3], "x"),
+    # The same by the rule on losses.
+    "grokking": (PALETTE[0], ""),
+    "drop together": (PALETTE[2], "/"),
+    "high test loss": (PALETTE[1], "."),
+    "high train loss": ("#b8c4cc", ""),
+}
+HATCH = {"fillmode": "overlay", "fgcolor": "rgba(255,255,255,0.6)", "size": 7, "solidity": 0.15}
+PATTERNS = ("", "/", ".", "x", "-", "\\", "+")
+
+
+@dataclass(frozen=True, eq=False)
+class OutcomeShares(SweepResult):
+    """How many runs of each setting end in which way; a run that failed counts as diverged.
+
+    Attributes:
+        outcome: The column of the table that tells a run's category.
+        axes: Fields that vary, seeds left out.
+        settings: One value an axis each, in order.
+        categories: In the order of the bars, from the bottom.
+        counts: Runs.
+        unmeasured: Runs that have neither failed nor a category; they count nowhere.
+        confidence: Level of the intervals.
+    """
+
+    needs: ClassVar = ("column.outcome",)
+
+    outcome: str
+    axes: tuple[str, ...]
+    settings: tuple[tuple[Any, ...], ...]
+    categories: tuple[str, ...]
+    counts: Int[np.ndarray, "setting category"]
+    unmeasured: int
+    confidence: float
+
+    @classmethod
+    def measure(
+        cls,
+        table: pd.DataFrame,
+        series: Mapping[str, Series],
+        *,
+        axes: Sequence[str],
+        outcome: str = "GrokkingPhases.category",
+        confidence: float = 0.95,
+    ) -> "OutcomeShares":
+        """Counts the runs of a sweep.
+
+        Args:
+            table: One row a run.
+            series: Not used.
+            axes: Fields that vary.
+            outcome: A column of text.
+            confidence: Level of the intervals, between 0 and 1.
+
+        Raises:
+            ValueError: No such column, it holds other numbers than whole ones, no run has an
+                outcome, or the level is no level.
+        """
+        check_confidence(confidence)
+        found = outcomes(table, outcome)
+        counted = [each for each in found if each is not None]
+        settings, setting = settings_of(table.loc[[each is not None for each in found]], axes)
+        categories = in_order(counted)
+        counts = np.zeros((len(settings), len(categories)), dtype=np.int64)
+        for place, each in zip(setting, counted, strict=True):
+            counts[place, categories.index(each)] += 1
+        return cls(
+            outcome=outcome,
+            axes=tuple(axes),
+            settings=settings,
+            categories=categories,
+            counts=counts,
+            unmeasured=len(found) - len(counted),
+            confidence=confidence,
+        )
+
+    @property
+    def runs(self) -> Int[np.ndarray, " setting"]:
+        """Runs of each setting that have a category."""
+        return self.counts.sum(axis=1)
+
+    @property
+    def shares(self) -> Float[np.ndarray, "setting category"]:
+        """Shares of a setting's runs, which sum to 1."""
+        return self.counts / self.runs[:, None]
+
+    @property
+    def intervals(self) -> Float[np.ndarray, "2 setting category"]:
+        """Lower and upper ends of Wilson's intervals of the shares."""
+        ends = [
+            [wilson_interval(int(count), int(runs), self.confidence) for count in row]
+            for row, runs in zip(self.counts, self.runs, strict=True)
+        ]
+        return np.moveaxis(np.array(ends), 2, 0)
+
+    def summary(self) -> dict[str, float | str]:
+        """Runs, settings, and the share of each category among all runs."""
+        total = self.counts.sum()
+        shares = zip(self.categories, self.counts.sum(axis=0) / total, strict=True)
+        return {
+            "outcome": self.outcome,
+            "runs": int(total),
+            "unmeasured": self.unmeasured,
+            "settings": len(self.settings),
+            **{f"share_{category}": float(share) for category, share in shares},
+        }
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row a setting and category: axes, `category`, `count`, `runs`, `share`, ends."""
+        low, high = self.intervals
+        return pd.DataFrame(
+            [
+                dict(zip(self.axes, setting, strict=True))
+                | {
+                    "category": category,
+                    "count": int(self.counts[i, j]),
+                    "runs": int(self.runs[i]),
+                    "share": self.shares[i, j],
+                    "low": low[i, j],
+                    "high": high[i, j],
+                }
+                for i, setting in enumerate(self.settings)
+                for j, category in enumerate(self.categories)
+            ]
+        )
+
+    def figures(self) -> Mapping[str, Drawing]:
+        """Bars of shares with counts in them, and each category's shares with intervals."""
+        across = self.axes[-1] if self.axes else ""
+        title, laid = panels(self.axes, self.settings, across)
+        axes = (title, "share of runs")
+        return {"outcomes": self._bars(laid, axes), "intervals": self._intervals(laid, axes)}
+
+    def _bars(self, laid: Panels, axes: tuple[str, str]) -> Drawing:
+        totals = zip(self.categories, self.counts.sum(axis=0), strict=True)
+        told = ", ".join(f"{category} {count}" for category, count in totals)
+        return multiples(
+            {
+                heading: [
+                    self._bar(category, list(places), list(places.values()))
+                    for category in range(len(self.categories))
+                ]
+                for heading, places in laid.items()
+            },
+            title=f"Outcomes of {self.counts.sum()} runs: {told}",
+            axes=axes, barmode="stack", bargap=0.25,
+            xaxis={"type": "category", "showgrid": False}, yaxis={"range": [0, 1]},
+        )  # fmt: skip
+
+    def _bar(self, category: int, names: Sequence[str], chosen: Sequence[int]) -> Trace:
+        """A category's bars of one panel; the numbers in them are runs."""
+        counts = self.counts[chosen, category].tolist()
+        fill, pattern = style(self.categories, category)
+        return {
+            "type": "bar", "name": self.categories[category], "x": list(names),
+            "y": self.shares[chosen, category].tolist(),
+            "text": [str(count) if count else "" for count in counts],
+            "textposition": "inside", "insidetextanchor": "middle", "textangle": 0,
+            "insidetextfont": {"size": 13},
+            "marker": {"color": fill, "pattern": HATCH | {"shape": pattern}},
+        }  # fmt: skip
+
+    def _intervals(self, laid: Panels, axes: tuple[str, str]) -> Drawing:
+        """A panel a category; what are panels of bars stand side by side in it."""
+        one = self.categories[0] if len(self.categories) == 1 else "each outcome"
+        title = f"Share of {one}, with {self.confidence:.0%} intervals (Wilson)"
+        if len(laid) > len(PALETTE):
+            return empty(title, f"{len(laid)} groups are too many to tell apart: see to_frame()")
+        names = list(dict.fromkeys(name for places in laid.values() for name in places))
+        offsets = np.linspace(-0.4, 0.4, len(laid) + 2)[1:-1]
+        drawn: dict[str, list[Trace]] = {category: [] for category in self.categories}
+        for index, (heading, places) in enumerate(laid.items()):
+            x = [names.index(name) + offsets[index] for name in places]
+            chosen = list(places.values())
+            shares, (low, high) = self.shares[chosen], self.intervals[:, chosen]
+            for category, traces in zip(range(len(drawn)), drawn.values(), strict=True):
+                ends = (low[:, category], high[:, category])
+                traces.append(whiskers(x, shares[:, category], ends, heading or "share", index))
+        return multiples(
+            drawn, title=title, axes=axes, xaxis=ticks(names), yaxis={"range": [-0.03, 1.03]}
+        )
+
+
+def outcomes(table: pd.DataFrame, outcome: str) -> list[str | None]:
+    """Each run's category; None where it has none.
+
+    Raises:
+        ValueError: No such column, it holds other numbers than whole ones, or no run has one.
+    """
+    if outcome not in table:
+        known = [name for name in table if pd.api.types.is_string_dtype(table[name])]
+        raise ValueError(f"outcome: the table has no '{outcome}'; of text it has {known}")
+    values = table[outcome].tolist()
+    if any(isinstance(each, float) and each % 1 for each in values if each == each):
+        raise ValueError(f"outcome: {outcome} holds numbers; SeedSpread shows those")
+    found = [
+        DIVERGED if failed else None if pd.isna(value) else shown(value)
+        for value, failed in zip(values, has_failed(table), strict=True)
+    ]
+    if not any(found):
+        raise ValueError(f"outcome: no run has a {outcome}; run `interp analyze` on the sweep")
+    return found
+
+
+def style(categories: Sequence[str], place: int) -> tuple[str, str]:
+    """A category's colour and pattern."""
+    known = STYLES.get(categories[place])
+    return known or (PALETTE[place % len(PALETTE)], PATTERNS[place % len(PATTERNS)])
+
+
+def in_order(found: Sequence[str]) -> tuple[str, ...]:
+    """Each category once: the known in the order of the bars, then others by name."""
+    place = {name: index for index, name in enumerate(STYLES)}
+    return tuple(sorted(set(found), key=lambda each: (place.get(each, len(place)), each)))

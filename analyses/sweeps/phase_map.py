@@ -1,0 +1,265 @@
+"""Where in the space of settings does training end in which way?
+
+Every run of a sweep as a dot: cells by two axes, a panel for each setting of the others, in a cell
+the runs that differ in their seeds alone. Beside the map stands how often each outcome comes at
+each value of an axis, over all values of the others, and how far the settings at that value are
+apart. Settings that differ are no draws of one coin: only where a value has a single setting is
+there an interval, Wilson's.
+
+Source: "Do Machine Learning Models Memorize or Generalize?" (PAIR 2023), whose sweep has panels by
+weight decay, width across, data up, and 3 x 3 dots a cell. Shares and intervals are ours.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Bool, Float, Int
+
+from analyses.intervals import check_confidence, wilson_interval
+from analyses.plots.figures import empty
+from analyses.plots.panels import SYMBOLS, Trace, multiples, ticks, whiskers
+from analyses.plots.style import plain
+from analyses.result import Drawing, SweepResult
+from analyses.sweep_table import WHOLE, axis_name, setting_name, settings_of, shown
+from analyses.sweeps.outcome_shares import in_order, outcomes, style
+from hooks import Series
+
+ROOM = 0.8  # of a cell's width that its dots take
+
+
+@dataclass(frozen=True, eq=False)
+class PhaseMap(SweepResult):
+    """The outcome of every run of a sweep, laid out by its settings.
+
+    Attributes:
+        outcome: The column of the table that tells a run's category.
+        axes: Fields that vary: those of panels, then across and up.
+        settings: One value an axis each, in order.
+        categories: In their order, the best first.
+        runs: Names of the runs that have an outcome.
+        setting: Which of the settings each run has.
+        category: Which of the categories each run ended in.
+        unmeasured: Runs that have neither failed nor a category; they are not drawn.
+        confidence: Level of the intervals, which values of a single setting have.
+    """
+
+    needs: ClassVar = ("column.outcome",)
+
+    outcome: str
+    axes: tuple[str, ...]
+    settings: tuple[tuple[Any, ...], ...]
+    categories: tuple[str, ...]
+    runs: tuple[str, ...]
+    setting: Int[np.ndarray, " run"]
+    category: Int[np.ndarray, " run"]
+    unmeasured: int
+    confidence: float
+
+    @classmethod
+    def measure(
+        cls,
+        table: pd.DataFrame,
+        series: Mapping[str, Series],
+        *,
+        axes: Sequence[str],
+        outcome: str = "GrokkingPhases.loss_category",
+        across: str | None = None,
+        up: str | None = None,
+        confidence: float = 0.95,
+    ) -> "PhaseMap":
+        """Lays out the runs of a sweep.
+
+        Args:
+            table: One row a run.
+            series: Not used.
+            axes: Fields that vary.
+            outcome: A column of text.
+            across: The axis from left to right in a panel; the last but one by default.
+            up: The axis from bottom to top; the last by default.
+            confidence: Level of the intervals, between 0 and 1.
+
+        Raises:
+            ValueError: No such column or axis, one axis is named twice, no run has an outcome, or
+                the level is no level.
+        """
+        check_confidence(confidence)
+        found = outcomes(table, outcome)
+        ordered = _axes_in_order(axes, across, up)
+        measured = [each is not None for each in found]
+        settings, setting = settings_of(table.loc[measured], ordered)
+        told = [each for each in found if each is not None]
+        categories = in_order(told)
+        return cls(
+            outcome=outcome,
+            axes=ordered,
+            settings=settings,
+            categories=categories,
+            runs=tuple(table.loc[measured, "run"]),
+            setting=setting,
+            category=np.array([categories.index(each) for each in told], dtype=np.int64),
+            unmeasured=len(found) - len(told),
+            confidence=confidence,
+        )
+
+    @property
+    def counts(self) -> Int[np.ndarray, "setting category"]:
+        """Runs of each setting and category."""
+        counts = np.zeros((len(self.settings), len(self.categories)), dtype=np.int64)
+        np.add.at(counts, (self.setting, self.category), 1)
+        return counts
+
+    @property
+    def unanimous(self) -> float:
+        """Share of settings all of whose runs end alike."""
+        return float((self.counts.max(1) == self.counts.sum(1)).mean())
+
+    def summary(self) -> dict[str, float | str]:
+        """Runs, settings, how many settings' runs all agree, and the count of each category."""
+        totals = zip(self.categories, self.counts.sum(0).tolist(), strict=True)
+        return {
+            "outcome": self.outcome,
+            "runs": len(self.runs),
+            "unmeasured": self.unmeasured,
+            "settings": len(self.settings),
+            "unanimous_settings": self.unanimous,
+            **{f"runs_{category}": count for category, count in totals},
+        }
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row a category at each value of each axis, and of all runs.
+
+        Columns `axis`, `value` (as text), `category`, `count`, `runs`, `settings`, `share` of the
+        runs; `lowest` and `highest` share of a single setting among these; `low` and `high`, the
+        ends of Wilson's interval of the share, NaN where there are several settings.
+        """
+        whole = [(WHOLE, "", np.ones(len(self.settings), dtype=bool))]
+        return pd.DataFrame(
+            [
+                {"axis": axis, "value": value, "category": category}
+                | self._share(self.counts[chosen], place)
+                for axis, value, chosen in [*whole, *self._values()]
+                for place, category in enumerate(self.categories)
+            ]
+        )
+
+    def figures(self) -> Mapping[str, Drawing]:
+        """The map, and the share of each outcome at every value of every axis."""
+        return {"map": self._map(), "shares": self._shares()}
+
+    def _values(self) -> list[tuple[str, str, np.ndarray]]:
+        """Each axis with each of its values, and which settings have it."""
+        return [
+            (axis, shown(value), np.array([setting[place] == value for setting in self.settings]))
+            for place, axis in enumerate(self.axes)
+            for value in self._along(place)
+        ]
+
+    def _along(self, place: int) -> list[Any]:
+        """The values of an axis in order; of one that is not there, a single empty one."""
+        if not -len(self.axes) <= place < len(self.axes):
+            return [""]
+        found = list(dict.fromkeys(setting[place] for setting in self.settings))
+        return sorted(found) if all(isinstance(each, int | float) for each in found) else found
+
+    def _share(self, counts: Int[np.ndarray, "setting category"], category: int) -> dict[str, Any]:
+        """A category's count and share among some settings' runs, its range and its interval."""
+        count, runs = int(counts[:, category].sum()), int(counts.sum())
+        own = counts[:, category] / counts.sum(1)
+        is_one = len(counts) == 1
+        ends = wilson_interval(count, runs, self.confidence) if is_one else (math.nan, math.nan)
+        return {
+            "count": count, "runs": runs, "settings": len(counts), "share": count / runs,
+            "lowest": float(own.min()), "highest": float(own.max()),
+            "low": ends[0], "high": ends[1],
+        }  # fmt: skip
+
+    def _map(self) -> Drawing:
+        rank = pd.Series(self.setting).groupby(self.setting).cumcount().to_numpy()
+        side = math.ceil(math.sqrt(rank.max() + 1))
+        beside = (np.stack([rank % side, rank // side]) - (side - 1) / 2) * ROOM / side
+        at = self._cells()[:, self.setting] + beside
+        names = [[shown(each) for each in self._along(place)] for place in (-2, -1)]
+        panels = np.array([setting_name(self.axes[:-2], each[:-2]) for each in self.settings])
+        x, y = ["", "", *(axis_name(axis, self.axes) for axis in self.axes)][-2:]
+        size = min(10, max(4, 150 / (side * max(map(len, names)))))
+        totals = zip(self.categories, self.counts.sum(0), strict=True)
+        told = ", ".join(f"{category} {count}" for category, count in totals)
+        return multiples(
+            {
+                str(name): self._dots(panels[self.setting] == name, at, size)
+                for name in dict.fromkeys(panels)
+            },
+            title=f"How {len(self.runs)} runs ended: {told}",
+            axes=(x, y),
+            xaxis=ticks(names[0]), yaxis=ticks(names[1]),
+        )  # fmt: skip
+
+    def _cells(self) -> Float[np.ndarray, "2 setting"]:
+        """Where each setting's cell lies in its panel: from left to right, from bottom to top."""
+        cells = np.zeros((2, len(self.settings)))
+        for side in range(2 - len(self.axes[-2:]), 2):
+            values = self._along(side - 2)
+            cells[side] = [values.index(setting[side - 2]) for setting in self.settings]
+        return cells
+
+    def _dots(
+        self, chosen: Bool[np.ndarray, " run"], at: Float[np.ndarray, "2 run"], size: float
+    ) -> list[Trace]:
+        """The runs of a panel, a trace a category."""
+        dots: list[Trace] = []
+        for place in np.unique(self.category[chosen]).tolist():
+            own = np.flatnonzero(chosen & (self.category == place))
+            colour, symbol = style(self.categories, place)[0], SYMBOLS[place % len(SYMBOLS)]
+            dots.append({
+                "type": "scatter", "mode": "markers", "name": self.categories[place],
+                "x": plain(at[0, own]), "y": plain(at[1, own]),
+                "text": [self.runs[run] for run in own], "hoverinfo": "text",
+                "marker": {"color": colour, "symbol": symbol, "size": size},
+            })  # fmt: skip
+        return dots
+
+    def _shares(self) -> Drawing:
+        """A panel a category; along it the values of every axis."""
+        values = self._values()
+        drawn: dict[str, list[Trace]] = {category: [] for category in self.categories}
+        are_single = all(chosen.sum() == 1 for _, _, chosen in values)
+        ends = ("low", "high") if are_single else ("lowest", "highest")
+        for index, axis in enumerate(self.axes):
+            x = [place for place, (own, _, _) in enumerate(values) if own == axis]
+            for place, traces in enumerate(drawn.values()):
+                found = [self._share(self.counts[values[each][2]], place) for each in x]
+                share, low, high = (
+                    np.array([each[name] for each in found]) for name in ("share", *ends)
+                )
+                traces.append(whiskers(x, share, (low, high), axis_name(axis, self.axes), index))
+        bars = f"{self.confidence:.0%} intervals (Wilson)" if are_single else (
+            "bars from the lowest to the highest share of a setting"
+        )  # fmt: skip
+        title = f"Share of each outcome by axis, with {bars}"
+        if not values:
+            return empty(title, "no axis varies")
+        return multiples(
+            drawn, title=title, axes=("value of each axis", "share of runs"), columns=2,
+            xaxis=ticks([value for _, value, _ in values]), yaxis={"range": [-0.03, 1.03]},
+        )  # fmt: skip
+
+
+def _axes_in_order(axes: Sequence[str], across: str | None, up: str | None) -> tuple[str, ...]:
+    """Axes of panels first, then the one across, then the one up.
+
+    Raises:
+        ValueError: One is no axis of the sweep, or both are the same.
+    """
+    for name, axis in (("across", across), ("up", up)):
+        if axis is not None and axis not in axes:
+            raise ValueError(f"{name} = '{axis}': the axes are {', '.join(axes) or 'none'}")
+    if across is not None and across == up:
+        raise ValueError(f"across and up are both '{up}': name two axes")
+    rest = [axis for axis in axes if axis not in (across, up)]
+    up = up or (rest.pop() if rest else None)
+    across = across or (rest.pop() if rest else None)
+    return tuple(axis for axis in (*rest, across, up) if axis is not None)

@@ -1,0 +1,203 @@
+"""How does the learning plateau depend on difficulty, and on the weights component?
+
+One dot a run. A run that ends on its plateau is censored: all that is known is that the plateau is
+longer than the run. Such runs count in medians as longer than any other, so that a median may
+itself be censored; in rank correlations they tie at the top.
+
+Source: Fu et al. 2024 (arXiv:2309.06054): plateaus of 20 to 30 epochs where the weights component
+lies below its initial value, mostly under 10 where it lies above, over runs of different
+difficulty. Medians with censored runs and the correlation are ours.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Bool, Float, Int
+
+from analyses.plots.panels import Trace, multiples, ticks
+from analyses.plots.style import PALETTE, plain
+from analyses.rank_correlation import spearman, spearman_p
+from analyses.result import Drawing, SweepResult
+from analyses.sweep_scalars import at_end, has_failed
+from analyses.sweep_table import axis_name, setting_name, settings_of, shown
+from hooks import Series
+
+LENGTH = "LearningPlateau.length"
+
+
+@dataclass(frozen=True, eq=False)
+class PlateauLengths(SweepResult):
+    """Lengths of the plateaus of a sweep's runs; those that failed are left out.
+
+    Attributes:
+        axes: Fields that vary, seeds left out.
+        settings: One value an axis each, in order.
+        setting: Which of them each run has.
+        runs: Names of the runs.
+        length: Step at which each plateau ends; the last step of the run where it is censored.
+        is_censored: Whether the plateau is longer than the run.
+        component: The scalar that lengths are compared with.
+        value: It, at the end of each run; NaN where it is undefined.
+        initial: The same at each run's first snapshot; NaN where that is not told.
+    """
+
+    needs: ClassVar = (LENGTH, "column.component")
+
+    axes: tuple[str, ...]
+    settings: tuple[tuple[Any, ...], ...]
+    setting: Int[np.ndarray, " run"]
+    runs: tuple[str, ...]
+    length: Float[np.ndarray, " run"]
+    is_censored: Bool[np.ndarray, " run"]
+    component: str
+    value: Float[np.ndarray, " run"]
+    initial: Float[np.ndarray, " run"]
+
+    @classmethod
+    def measure(
+        cls,
+        table: pd.DataFrame,
+        series: Mapping[str, Series],
+        *,
+        axes: Sequence[str],
+        component: str = "WeightsComponent.identity_quarter",
+    ) -> "PlateauLengths":
+        """Reads what was found of every run.
+
+        Args:
+            table: One row a run, with scalars of LearningPlateau.
+            series: Not used.
+            axes: Fields that vary, such as the difficulty.
+            component: The scalar to compare lengths with; with `_initial` after its name, that of
+                the first snapshot.
+
+        Raises:
+            ValueError: A column is missing or text, or no run was finished and measured.
+        """
+        lengths, budgets = (
+            at_end(table, f"LearningPlateau.{name}") for name in ("length", "budget")
+        )
+        value = at_end(table, component)
+        kept = ~has_failed(table) & np.isfinite(budgets)
+        if not kept.any():
+            raise ValueError(
+                "PlateauLengths needs a finished run that LearningPlateau has measured"
+            )
+        initial = f"{component}_initial"
+        start = at_end(table, initial) if initial in table else np.full(len(table), np.nan)
+        settings, setting = settings_of(table.loc[kept], axes)
+        is_censored = np.isnan(lengths)
+        return cls(
+            axes=tuple(axes), settings=settings, setting=setting,
+            runs=tuple(table.loc[kept, "run"]),
+            length=np.where(is_censored, budgets, lengths)[kept], is_censored=is_censored[kept],
+            component=component, value=value[kept], initial=start[kept],
+        )  # fmt: skip
+
+    @property
+    def growth(self) -> Float[np.ndarray, " run"]:
+        """The component at the end less its initial value."""
+        return self.value - self.initial
+
+    @property
+    def correlation(self) -> float:
+        """Spearman's, of length and growth; NaN for fewer than three runs or without spread."""
+        return spearman(self.growth, self._ordered)
+
+    @property
+    def correlation_p(self) -> float:
+        """How likely so strong a correlation is by chance (`spearman_p`)."""
+        return spearman_p(self.growth, self._ordered)
+
+    @property
+    def _ordered(self) -> Float[np.ndarray, " run"]:
+        """Lengths, those that are censored beyond every other, tied."""
+        return np.where(self.is_censored, 2 * self.length.max() + 1, self.length)
+
+    def median(self, chosen: Bool[np.ndarray, " run"]) -> str:
+        """Median length of some runs in words; `> 900` where it is censored, `none` of no run.
+
+        The bound is the median of what is known of each run: its length, or that it is longer than
+        the run.
+        """
+        if not chosen.any():
+            return "none"
+        order = np.sort(np.where(self.is_censored, np.inf, self.length)[chosen])
+        middle = float(order[(len(order) - 1) // 2] + order[len(order) // 2]) / 2
+        if math.isinf(middle):
+            return f"> {np.median(self.length[chosen]):.0f}"
+        return f"{middle:.0f}"
+
+    def summary(self) -> dict[str, float | str]:
+        """Runs, how many are censored, medians where the component fell and where it did not.
+
+        And the rank correlation, with its p.
+        """
+        fell = self.growth < 0
+        return {
+            "runs": float(len(self.runs)),
+            "censored": float(self.is_censored.sum()),
+            "median_length": self.median(np.ones(len(self.runs), dtype=bool)),
+            "runs_below_initial": float(fell.sum()),
+            "median_length_below_initial": self.median(fell),
+            "median_length_at_or_above_initial": self.median(self.growth >= 0),
+            "rank_correlation": self.correlation,
+            "rank_correlation_p": self.correlation_p,
+        }
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row a run: its setting, length, whether that is censored, component and initial."""
+        told = [setting_name(self.axes, self.settings[each]) for each in self.setting]
+        return pd.DataFrame(
+            {
+                "run": self.runs,
+                "setting": told,
+                "length": self.length,
+                "is_censored": self.is_censored,
+                "component": self.value,
+                "initial": self.initial,
+            }
+        )
+
+    def figures(self) -> Mapping[str, Drawing]:
+        """Lengths by setting; lengths against what the component gained or lost."""
+        names = [setting_name(self.axes, each) for each in self.settings]
+        medians = [self.median(self.setting == place) for place in range(len(names))]
+        told = "; ".join(f"{name}: {each}" for name, each in zip(names, medians, strict=True))
+        if len(names) > 4:
+            told = f"{medians[0]} steps ({names[0]}) to {medians[-1]} ({names[-1]})"
+        is_one = len(self.axes) == 1
+        labels = [shown(each[0]) for each in self.settings] if is_one else names
+        difficulty = multiples(
+            {"": self._dots(self.setting.astype(np.float64))}, xaxis=ticks(labels),
+            title=f"Median plateau, {told}",
+            axes=(axis_name(self.axes[0], self.axes) if is_one else "setting", "length (steps)"),
+        )  # fmt: skip
+        component = multiples(
+            {"": self._dots(self.growth)},
+            title=f"Rank correlation with the component's growth: {self.correlation:.2f} "
+            f"(p = {self.correlation_p:.2g})",
+            axes=(f"{self.component}, less its initial value", "length (steps)"),
+        )  # fmt: skip
+        return {"difficulty": difficulty, "component": component}
+
+    def _dots(self, x: Float[np.ndarray, " run"]) -> list[Trace]:
+        """A dot a run, an open triangle where all that is known is that it is longer."""
+        kinds = {
+            "escaped": ("circle", ~self.is_censored),
+            "longer than": ("triangle-up-open", self.is_censored),
+        }
+        return [
+            {
+                "type": "scatter", "mode": "markers", "name": name,
+                "x": plain(x[rows]), "y": plain(self.length[rows]),
+                "text": [self.runs[row] for row in np.flatnonzero(rows)], "hoverinfo": "text",
+                "marker": {"symbol": symbol, "color": PALETTE[index], "size": 9},
+            }
+            for index, (name, (symbol, rows)) in enumerate(kinds.items())
+            if rows.any()
+        ]  # fmt: skip

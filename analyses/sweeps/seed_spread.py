@@ -1,0 +1,239 @@
+"""How far apart do seeds end, and how far apart are they on the way?
+
+Any scalar of the runs of a setting, which differ in their seeds alone: against steps, or at the end
+against a swept axis. Beside the runs stand their median and its distribution-free interval between
+order statistics: a bootstrap interval of the median of a few values promises more than it holds.
+
+Source: Thompson 1936 (Annals of Mathematical Statistics 7, 122-128); Conover, Practical
+Nonparametric Statistics, section 3.2.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Bool, Float, Int
+
+from analyses.intervals import check_confidence, median_interval
+from analyses.plots.panels import Trace, band, multiples, points, strands, ticks, whiskers
+from analyses.plots.style import PALETTE, words
+from analyses.result import Drawing, SweepResult
+from analyses.sweep_scalars import at_end, has_failed, over_steps
+from analyses.sweep_table import columns_of, panels, setting_name, settings_of
+from hooks import Series
+
+STEP = "step"
+
+
+@dataclass(frozen=True, eq=False)
+class SeedSpread(SweepResult):
+    """A scalar of every run, and its median over the seeds of a setting; NaN where undefined.
+
+    Attributes:
+        scalar: A metric (`test.accuracy`) or a saved scalar (`<Analysis>.<scalar>`).
+        against: `step`, or the axis along which settings lie.
+        axes: Fields that vary, seeds left out.
+        settings: One value an axis each, in order.
+        setting: Which of them each run has.
+        runs: Names of the runs.
+        failed: Which runs could not be finished.
+        steps: Steps of the values, evenly chosen where there are many; none against an axis.
+        values: Against steps, between a run's records on a line, and NaN before its first and
+            after its last. Against an axis one value a run, NaN where it failed.
+        confidence: Least level of the intervals.
+    """
+
+    needs: ClassVar = ("column.scalar",)
+
+    scalar: str
+    against: str
+    axes: tuple[str, ...]
+    settings: tuple[tuple[Any, ...], ...]
+    setting: Int[np.ndarray, " run"]
+    runs: tuple[str, ...]
+    failed: Bool[np.ndarray, " run"]
+    steps: Int[np.ndarray, " step"]
+    values: Float[np.ndarray, "run place"]
+    confidence: float
+
+    @classmethod
+    def measure(
+        cls,
+        table: pd.DataFrame,
+        series: Mapping[str, Series],
+        *,
+        axes: Sequence[str],
+        scalar: str = "test.accuracy",
+        against: str = STEP,
+        confidence: float = 0.9,
+    ) -> "SeedSpread":
+        """Reads a scalar of every run.
+
+        Args:
+            table: One row a run.
+            series: The runs, read one at a time where steps are asked for.
+            axes: Fields that vary.
+            scalar: A metric, or `<Analysis>.<scalar>`.
+            against: `step`, or one of the axes.
+            confidence: Least level of the intervals, between 0 and 1. At 0.9 five runs are the
+                fewest that have one, at 0.95 six.
+
+        Raises:
+            ValueError: The scalar is unknown, text, or without a value at all, or against steps
+                one number a run; the axis is unknown; the level is no level.
+        """
+        if against != STEP and against not in axes:
+            raise ValueError(
+                f"against = '{against}': step or an axis ({', '.join(axes) or 'none'})"
+            )
+        check_confidence(confidence)
+        settings, setting = settings_of(table, axes)
+        steps = np.zeros(0, dtype=np.int64)
+        if against == STEP:
+            steps, values = over_steps(table, series, scalar)
+        else:
+            values = at_end(table, scalar)[:, None]
+        if not np.isfinite(values).any():
+            raise ValueError(f"scalar: {scalar} is undefined in every run")
+        return cls(
+            scalar=scalar,
+            against=against,
+            axes=tuple(axes),
+            settings=settings,
+            setting=setting,
+            runs=tuple(table["run"]),
+            failed=has_failed(table),
+            steps=steps,
+            values=values,
+            confidence=confidence,
+        )
+
+    @property
+    def carried(self) -> Float[np.ndarray, "run place"]:
+        """Values, where a run that ended early counts on with its last.
+
+        Its stop rule was met; a run that failed counts no more.
+        """
+        is_there = np.isfinite(self.values)
+        last = self.values.shape[1] - 1 - is_there[:, ::-1].argmax(axis=1)
+        has_ended = np.arange(self.values.shape[1]) > last[:, None]
+        final = np.take_along_axis(self.values, last[:, None], axis=1)
+        return np.where(has_ended & ~self.failed[:, None], final, self.values)
+
+    @property
+    def counts(self) -> Int[np.ndarray, "setting place"]:
+        """Runs of each setting with a value."""
+        return np.array([np.isfinite(each).sum(axis=0) for each in self._by_setting()])
+
+    @property
+    def medians(self) -> Float[np.ndarray, "setting place"]:
+        """Median over the runs of each setting with a value; NaN where none has one."""
+        return np.array([pd.DataFrame(each).median().to_numpy() for each in self._by_setting()])
+
+    @property
+    def intervals(self) -> Float[np.ndarray, "2 setting place"]:
+        """Lower and upper ends of the medians' intervals; NaN where the runs are too few."""
+        found = [median_interval(each, self.confidence) for each in self._by_setting()]
+        return np.stack(found, axis=1)
+
+    def summary(self) -> dict[str, float | str]:
+        """Runs, those without a last value, and the settings with extreme medians at the end."""
+        last = self.medians[:, -1]
+        found = {
+            "scalar": self.scalar,
+            "against": self.against,
+            "runs": len(self.runs),
+            "failed": int(self.failed.sum()),
+            "undefined": len(self.runs) - int(self.counts[:, -1].sum()),
+            "settings": len(self.settings),
+        }
+        if np.isnan(last).all():
+            return found | {"lowest_median": math.nan, "highest_median": math.nan}
+        ends = {"lowest": int(np.nanargmin(last)), "highest": int(np.nanargmax(last))}
+        for name, place in ends.items():
+            found[f"{name}_median"] = float(last[place])
+            found[f"{name}_at"] = setting_name(self.axes, self.settings[place])
+        return found
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row a setting and step: axes, `step`, `runs` with a value, `median`, ends."""
+        (low, high), medians, counts = self.intervals, self.medians, self.counts
+        places = [{"step": int(step)} for step in self.steps] or [{}]
+        return pd.DataFrame(
+            [
+                dict(zip(self.axes, setting, strict=True))
+                | place
+                | {"runs": int(counts[i, j]), "median": medians[i, j]}
+                | {"low": low[i, j], "high": high[i, j]}
+                for i, setting in enumerate(self.settings)
+                for j, place in enumerate(places)
+            ]
+        )
+
+    def figures(self) -> Mapping[str, Drawing]:
+        """A panel a setting against steps, or a panel a line of settings against an axis."""
+        name = self.scalar if self.scalar[0].isupper() else words(self.scalar.replace(".", " "))
+        title = f"Median {name} at the end: {_told(self.summary())}"
+        is_loss = self.scalar.endswith("loss")
+        scale = {"type": "log" if is_loss else "linear"}
+        if self.against == STEP:
+            drawn = {
+                setting_name(self.axes, setting): self._curves(index)
+                for index, setting in enumerate(self.settings)
+            }
+            columns = columns_of(self.axes, self.settings)
+            axes = ("step (updates)", name)
+            return {
+                "curves": multiples(drawn, title=title, axes=axes, columns=columns, yaxis=scale)
+            }
+        across, laid = panels(self.axes, self.settings, self.against)
+        names = list(dict.fromkeys(name for places in laid.values() for name in places))
+        drawn = {heading: self._dots(places, names) for heading, places in laid.items()}
+        axes = (across, name)
+        return {"dots": multiples(drawn, title=title, axes=axes, xaxis=ticks(names), yaxis=scale)}
+
+    def _by_setting(self) -> list[np.ndarray]:
+        """The runs' values of each setting."""
+        carried = self.carried
+        return [carried[self.setting == index] for index in range(len(self.settings))]
+
+    def _curves(self, index: int) -> list[Trace]:
+        """Runs, the interval and the median of one setting against steps."""
+        thin, bold = {"color": PALETTE[6], "width": 1}, {"color": PALETTE[0], "width": 3}
+        own, (low, high) = self.values[self.setting == index], self.intervals[:, index]
+        level = f"interval of the median (at least {self.confidence:.0%})"
+        return [
+            band(self.steps, (low, high), level),
+            strands(((self.steps, each) for each in own), "one seed", thin),
+            strands([(self.steps, self.medians[index])], "median", bold),
+        ]
+
+    def _dots(self, places: Mapping[str, int], names: Sequence[str]) -> list[Trace]:
+        """Runs, medians and intervals of one panel against an axis."""
+        carried, (low, high) = self.carried[:, 0], self.intervals[:, :, 0]
+        chosen, x = list(places.values()), np.array([names.index(name) for name in places])
+        beside: list[float] = []
+        values: list[float] = []
+        for place, index in zip(x, chosen, strict=True):
+            own = carried[self.setting == index]
+            beside += [*(place - 0.1 + np.linspace(-0.15, 0.15, len(own) + 2)[1:-1])]
+            values += [*own]
+        level = f"median with its interval (at least {self.confidence:.0%})"
+        ends = (low[chosen], high[chosen])
+        return [
+            points(beside, values, "one seed"),
+            whiskers(x + 0.2, self.medians[chosen, 0], ends, level, 0),
+        ]
+
+
+def _told(summary: Mapping[str, float | str]) -> str:
+    """Where the medians end, and how many runs are in none."""
+    low, high = (float(summary[f"{end}_median"]) for end in ("lowest", "highest"))
+    if math.isnan(low):
+        return "undefined"
+    ends = f"{low:.4g} ({summary['lowest_at']}) to {high:.4g} ({summary['highest_at']})"
+    missed = f"; undefined in {summary['undefined']} of {summary['runs']} runs"
+    return (ends if low < high else f"{low:.4g}") + (missed if summary["undefined"] else "")

@@ -1,0 +1,277 @@
+"""Is a model's computation shaped like a tree, and like the right one?
+
+A span of words is invariant to its context (SCI) as far as the sum of its states is the same in
+the sentence and cut off from it. From each sentence a tree is projected whose spans are: by the
+paper's greedy rule, unless another is asked for. Its tscore is how much more the tree is worth than
+chance; its tparseval how many of its brackets are the gold tree's (F1), beside blind baselines.
+
+Source: Murty et al. 2023 (arXiv:2211.01288; arXiv:2305.18741 for language models). Where text and
+code of the second differ, the code, unless `against` says otherwise.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import networkx as nx
+import numpy as np
+import pandas as pd
+from jaxtyping import Float, Int
+
+from analyses import plots
+from analyses.result import Drawing, Drawings, Result, check_needs
+from analyses.trees.brackets import Span, to_brackets, tree_graph
+from analyses.trees.drawings import TwoTrees, side_by_side
+from analyses.trees.parseval import baseline_f1, bracketing_f1
+from analyses.trees.sci import METHODS, Against, Method, Rules, Similarity, projections, row_of
+from analyses.trees.sentences import place_of, sentence_table, short_sentences
+from analyses.trees.thresholds import Threshold, layers_of
+from analyses.undefined import defined_mean
+from hooks import Snapshot
+
+DRAWN, READABLE = 3, 24  # sentences whose trees are drawn, and words that a drawing has room for
+LONGEST = 64  # words
+
+
+@dataclass(frozen=True, eq=False)
+class TreeProjection(Result):
+    """Trees projected from sentences, beside their gold trees.
+
+    Brackets are spans (start, stop) of two words or more, counted from the sentence's first word.
+
+    Attributes:
+        vocabulary: Words that occur.
+        words: Words of all sentences by number, one sentence after the other.
+        lengths: Words of each sentence.
+        gold: Brackets of the gold trees, one sentence after the other.
+        gold_counts: How many of them each sentence has.
+        thresholds: Layers from which attention was cut; the first is the headline's.
+        spans: Brackets of the projected trees, of each sentence one fewer than it has words.
+        values: What the tree of each method is worth: its nodes' SCI, the root's left out.
+        matches: How many of its brackets are gold.
+        undecided: Of its brackets of three words or more, the share whose splits are all worth
+            alike, so that the first is taken; NaN where it has none.
+        chance: What the projected tree's value is held against.
+        method: Whose trees `spans` and `chance` are of.
+        similarity: How spans in context and cut off are compared.
+        against: What `chance` is.
+        left_out: Sentences that were left out since they are long.
+    """
+
+    needs: ClassVar = ("tokens", "attention", "trees")
+    splits: ClassVar = (None, "generalization", "train_questions")
+    count: ClassVar = 500
+    sliding: ClassVar = ("trees", "f1")
+
+    vocabulary: tuple[str, ...]
+    words: Int[np.ndarray, " word"]
+    lengths: Int[np.ndarray, " sentence"]
+    gold: Int[np.ndarray, "bracket 2"]
+    gold_counts: Int[np.ndarray, " sentence"]
+    thresholds: tuple[int, ...]
+    spans: Int[np.ndarray, "threshold span 2"]
+    values: Float[np.ndarray, "method threshold sentence"]
+    matches: Int[np.ndarray, "method threshold sentence"]
+    undecided: Float[np.ndarray, "method threshold sentence"]
+    chance: Float[np.ndarray, "threshold sentence"]
+    method: str
+    similarity: str
+    against: str
+    left_out: int
+
+    @classmethod
+    def measure(
+        cls,
+        snapshot: Snapshot,
+        *,
+        reference: "TreeProjection | None" = None,
+        threshold: Threshold = 0,
+        method: Method = "greedy",
+        similarity: Similarity = "cosine",
+        against: Against = "mean_split",
+        longest: int = LONGEST,
+        seed: int = 0,
+    ) -> "TreeProjection":
+        """Measures one snapshot on the sentences that its examples' gold trees are over.
+
+        Args:
+            snapshot: A transformer; n words cost n passes if causal, n^2 / 2 if bidirectional.
+            reference: Not used.
+            threshold: The first layer in which spans are cut off; "all" for each in turn.
+            method: greedy; cky, the tree worth most, which in a causal model always branches to
+                the left; cky_centred, the same on charts less the mean of spans with one start.
+            similarity: cosine, or euclidean (minus the distance).
+            against: mean_split, the mean over the splits of the tree's own nodes; random_split,
+                one of these splits; random_tree, the mean over trees split at random.
+            longest: Words, above which sentences are left out (the shortest never are).
+            seed: Of random splits.
+
+        Raises:
+            ValueError: An option takes no such value, or the model has no such layer.
+        """
+        check_needs(cls, snapshot)
+        layers = layers_of(threshold, snapshot.config.n_layers)
+        examples = short_sentences(snapshot.examples, longest)
+        found = projections(snapshot.on(examples), Rules(layers, method, similarity, against, seed))
+        arrays: dict[str, Any] = {name: each.numpy() for name, each in found.items()}
+        return cls(
+            **sentence_table(examples), **arrays, left_out=len(snapshot.examples) - len(examples),
+            thresholds=layers, method=method, similarity=similarity, against=against,
+        )  # fmt: skip
+
+    @property
+    def scores(self) -> Float[np.ndarray, "threshold sentence"]:
+        """How much more projected trees are worth than chance."""
+        return self.values[row_of(self.method)] - self.chance
+
+    @property
+    def tscore(self) -> float:
+        """Their mean over sentences at the headline's threshold."""
+        return float(self.scores[0].mean())
+
+    def f1(self, method: str | None = None, threshold: int | None = None) -> float:
+        """F1 of a method's brackets over all sentences.
+
+        NaN where none has two words, or where no bracket was decided by the model: trees of splits
+        that are all worth alike branch to the right, whatever the words are.
+
+        Args:
+            method: By default the one that was asked for.
+            threshold: By default the headline's.
+
+        Raises:
+            ValueError: There is no such method, or the threshold was not measured.
+        """
+        row, at = row_of(method or self.method), self._at(threshold)
+        if self.undecided_share(method, threshold) == 1:
+            return math.nan
+        matches = self.matches[row, at].sum()
+        return bracketing_f1(int(matches), int((self.lengths - 1).sum()), len(self.gold))
+
+    def undecided_share(self, method: str | None = None, threshold: int | None = None) -> float:
+        """Mean over sentences of `undecided`; NaN where no sentence has three words.
+
+        Args:
+            method: By default the one that was asked for.
+            threshold: By default the headline's.
+
+        Raises:
+            ValueError: There is no such method, or the threshold was not measured.
+        """
+        return defined_mean(self.undecided[row_of(method or self.method), self._at(threshold)])
+
+    def baselines(self) -> dict[str, float]:
+        """F1 of trees that know nothing: of three shapes, and the mean over random trees."""
+        golds = [self.gold_brackets(number) for number in range(len(self.lengths))]
+        return baseline_f1(golds, self.lengths.tolist())
+
+    def sentence(self, number: int) -> tuple[str, ...]:
+        """The words of a sentence."""
+        start, stop = place_of(self.lengths, number)
+        return tuple(self.vocabulary[word] for word in self.words[start:stop])
+
+    def gold_brackets(self, number: int) -> list[Span]:
+        """The brackets of a sentence's gold tree, each before those inside it."""
+        start, stop = place_of(self.gold_counts, number)
+        return [(int(i), int(j)) for i, j in self.gold[start:stop]]
+
+    def brackets(self, number: int, threshold: int | None = None) -> list[Span]:
+        """The brackets of a sentence's projected tree, each before those inside it."""
+        start, stop = place_of(self.lengths - 1, number)
+        return [(int(i), int(j)) for i, j in self.spans[self._at(threshold), start:stop]]
+
+    def tree(self, number: int, threshold: int | None = None) -> nx.DiGraph:
+        """A sentence's projected tree (`analyses.trees.brackets.tree_graph`)."""
+        return tree_graph(self.brackets(number, threshold), self.sentence(number))
+
+    def gold_tree(self, number: int) -> nx.DiGraph:
+        """A sentence's gold tree."""
+        return tree_graph(self.gold_brackets(number), self.sentence(number))
+
+    def summary(self) -> dict[str, float | str]:
+        """Tscore and tparseval at the headline's threshold; F1 of each method and baseline.
+
+        `undecided_share` is that of brackets whose splits are all worth alike; F1 is NaN where
+        these are all.
+        """
+        return {
+            "tscore": self.tscore,
+            "tparseval": self.f1(),
+            **{f"f1_{method}": self.f1(method) for method in METHODS},
+            **{f"f1_{name}": value for name, value in self.baselines().items()},
+            "undecided_share": self.undecided_share(),
+            "sentences": len(self.lengths),
+            "left_out": self.left_out,
+            "mean_words": float(self.lengths.mean()),
+            "threshold": self.thresholds[0],
+            "rule": f"{self.method}, {self.similarity}, against {self.against}",
+        }
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row a threshold and sentence, with both trees as text."""
+        rows = []
+        for index, threshold in enumerate(self.thresholds):
+            for number in range(len(self.lengths)):
+                words, gold = self.sentence(number), self.gold_brackets(number)
+                found = self.brackets(number, threshold)
+                rows.append({
+                    "threshold": threshold,
+                    "sentence": " ".join(words),
+                    "words": len(words),
+                    "score": self.scores[index, number],
+                    "f1": bracketing_f1(len({*found} & {*gold}), len(found), len(gold)),
+                    "tree": to_brackets(found, words),
+                    "gold": to_brackets(gold, words),
+                })  # fmt: skip
+        return pd.DataFrame(rows)
+
+    def figures(self) -> Mapping[str, Drawing]:
+        """Both trees of the first short sentences; F1 and baselines; scores by threshold."""
+        draw: dict[str, Callable[[], Drawing]] = {"trees": self._trees, "f1": self._bars}
+        if len(self.thresholds) > 1:
+            draw |= {"f1_by_threshold": self._f1_curves, "tscore_by_threshold": self._score_curve}
+        return Drawings(**draw)
+
+    def _trees(self) -> Drawing:
+        fitting = [number for number, n in enumerate(self.lengths) if 2 < n <= READABLE]
+        pairs = [
+            TwoTrees(
+                self.sentence(number), tuple(self.gold_brackets(number)),
+                tuple(self.brackets(number)), f"score {self.scores[0, number]:.2f}",
+            )
+            for number in fitting[:DRAWN] or [int(self.lengths.argmin())]
+        ]  # fmt: skip
+        told = f"{self.f1():.0%} of all brackets are gold, score {self.tscore:.2f}"
+        names = ("gold tree", "projected tree")
+        return side_by_side(pairs, names, title=f"Projected trees: {told}")
+
+    def _bars(self) -> Drawing:
+        found = {method: self.f1(method) for method in METHODS} | self.baselines()
+        longer = f" ({self.left_out} longer ones left out)" if self.left_out else ""
+        return plots.bars(
+            [*map(plots.words, found)], {"F1": list(found.values())},
+            strong=[plots.words(method) for method in METHODS],
+            title=f"Gold brackets found in {len(self.lengths)} sentences{longer}, "
+            "with and without a model",
+            axes=("", "F1 of brackets"),
+        )  # fmt: skip
+
+    def _f1_curves(self) -> Drawing:
+        curves = {plots.words(m): [self.f1(m, each) for each in self.thresholds] for m in METHODS}
+        level = [self.baselines()["right_branching"]] * len(self.thresholds)
+        return self._curves("Gold brackets found", curves | {"right branching": level}, "F1")
+
+    def _score_curve(self) -> Drawing:
+        curve = {plots.words(self.method): self.scores.mean(1)}
+        return self._curves("Score of projected trees", curve, "tscore")
+
+    def _curves(self, what: str, curves: Mapping[str, Any], unit: str) -> Drawing:
+        layers = np.array([f"layer {threshold}" for threshold in self.thresholds])
+        title = f"{what}, by the layer from which spans are cut off"
+        return plots.lines(layers, curves, title=title, axes=("first layer cut", unit))
+
+    def _at(self, threshold: int | None) -> int:
+        if threshold not in (None, *self.thresholds):
+            raise ValueError(f"threshold {threshold} was not measured; {self.thresholds} were")
+        return 0 if threshold is None else self.thresholds.index(threshold)

@@ -1,0 +1,115 @@
+"""The sentences that gold trees are over, without what follows them."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from analyses.trees.brackets import first_leaf, spans_of
+from hooks import Examples
+
+
+def first_word(examples: Examples) -> int:
+    """The position of every sentence's first word; what stands before it is no word.
+
+    Raises:
+        ValueError: There are no trees, or sentences begin at different positions.
+    """
+    firsts = {first_leaf(tree) for tree in _trees(examples)}
+    if len(firsts) != 1:
+        raise ValueError(f"trees: sentences begin at the positions {sorted(firsts)}; give one")
+    return firsts.pop()
+
+
+def word_counts(examples: Examples) -> Int[Tensor, " batch"]:
+    """How many words each sentence has."""
+    spans = (spans_of(tree) for tree in _trees(examples))
+    return torch.tensor([each[0][1] - each[0][0] if each else 1 for each in spans])
+
+
+def short_sentences(examples: Examples, longest: int) -> Examples:
+    """The examples whose sentences have at most so many words; where none has, the shortest.
+
+    Raises:
+        ValueError: `longest` is less than 1, or there are no trees.
+    """
+    if longest < 1:
+        raise ValueError(f"longest = {longest}: a sentence has at least one word")
+    counts = word_counts(examples)
+    is_short = counts <= max(longest, int(counts.min()))
+    return examples if is_short.all() else examples.at(is_short.nonzero()[:, 0])
+
+
+def sentences_only(examples: Examples) -> Examples:
+    """The examples cut after the last word of their gold trees.
+
+    What precedes the sentence stays: a start token. Labels of one value a position, targets and
+    words are cut alike.
+
+    Raises:
+        ValueError: There are no trees, or sentences begin at different positions.
+    """
+    lengths = first_word(examples) + word_counts(examples)
+    longest, n_pos = int(lengths.max()), examples.model_inputs.shape[1]
+    cut = {name: values[:, :longest] if values.shape[1:2] == (n_pos,) else values
+           for name, values in examples.labels.items()}  # fmt: skip
+    words = examples.words and tuple(
+        row[:length] for row, length in zip(examples.words, lengths.tolist(), strict=True)
+    )
+    # What is answered after the sentence (at its end sign) is cut off with it.
+    is_kept = torch.arange(longest) < lengths[:, None]
+    is_kept = is_kept.to(examples.scored.device)
+    targets, scored = examples.targets[:, :longest], examples.scored[:, :longest]
+    return replace(
+        examples,
+        targets=targets * is_kept,
+        scored=scored & is_kept,
+        tokens=None if examples.tokens is None else examples.tokens[:, :longest],
+        inputs=None if examples.inputs is None else examples.inputs[:, :longest],
+        lengths=lengths.to(examples.model_inputs.device),
+        labels=cut,
+        words=words,
+    )
+
+
+def sentence_words(examples: Examples) -> list[tuple[str, ...]]:
+    """The words of each sentence for people to read; its tokens' numbers where there are none."""
+    cut, first = sentences_only(examples), first_word(examples)
+    lengths = cut.visible.sum(1).tolist()
+    texts = cut.words or [tuple(map(str, row)) for row in cut.model_inputs.tolist()]
+    return [tuple(row[first:length]) for row, length in zip(texts, lengths, strict=True)]
+
+
+def sentence_table(examples: Examples) -> dict[str, Any]:
+    """What a result holds of its sentences, one after the other.
+
+    Returns:
+        `vocabulary`, the words that occur; `words` by number in it, `lengths` in words; `gold`,
+        the brackets (start, stop) of the gold trees, and `gold_counts`, how many each has.
+    """
+    first, texts = first_word(examples), sentence_words(examples)
+    vocabulary, words = np.unique([word for text in texts for word in text], return_inverse=True)
+    gold = [spans_of(tree) for tree in _trees(examples)]
+    flat = [(start - first, stop - first) for spans in gold for start, stop in spans]
+    return {
+        "vocabulary": tuple(vocabulary.tolist()),
+        "words": words.astype(np.int32),
+        "lengths": np.array([len(text) for text in texts]),
+        "gold": np.array(flat, dtype=np.int16).reshape(-1, 2),
+        "gold_counts": np.array([len(spans) for spans in gold]),
+    }
+
+
+def place_of(counts: Int[np.ndarray, " sentence"], number: int) -> tuple[int, int]:
+    """Where a sentence's entries stand among those of all, so many of each."""
+    start = int(counts[:number].sum())
+    return start, start + int(counts[number])
+
+
+def _trees(examples: Examples) -> tuple[object, ...]:
+    if not examples.trees:
+        raise ValueError("trees: these examples have no gold trees, which say where sentences are")
+    return examples.trees

@@ -1,0 +1,144 @@
+"""Forward passes for training that leave out what the loss never reads.
+
+Where the loss of a transformer reads the last position only, the last block needs no queries,
+attention output, MLP or unembedding anywhere else. Where that block is also the first, its keys and
+values depend on nothing but token and position, so they are computed once for each pair and looked
+up. A single hidden layer on tokens runs through products of its matrices, made once a batch instead
+of once an example. All are exact. TransformerLens' attention refuses fewer queries than keys, so
+the last block's attention is written out here; all else is the model's own modules. Hook points of
+such a block do not fire: this is for training, never for analysis.
+"""
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import torch
+from einops import einsum, rearrange
+from jaxtyping import Float, Int, Shaped
+from torch import Tensor, nn
+from torch.nn.functional import embedding
+
+from hooks.fast.every_position import EveryPosition, covers_positions
+from hooks.models import HookedModel, ModelConfig
+from hooks.models.mlp import look_up, neurons_read
+
+Positions = Literal["last", "all"]
+
+
+def training_logits(
+    model: HookedModel, config: ModelConfig, positions: Positions
+) -> Callable[[Tensor], Tensor]:
+    """The cheapest exact forward pass for a loss that reads certain positions.
+
+    Args:
+        model: The live model.
+        config: Its config; a model that the fast path does not cover runs as it is.
+        positions: The positions the loss reads.
+
+    Returns:
+        From inputs to logits `[batch, position, d_vocab_out]` at those positions.
+    """
+    if config.kind in ("mlp", "constructed"):
+        return NeuronTables(model)  # it has one position, whichever are asked for
+    if positions == "all":
+        return EveryPosition(model) if covers_positions(config) else model
+    return LastPosition(model) if covers(config) else LastSlice(model)
+
+
+def covers(config: ModelConfig) -> bool:
+    """Whether `LastPosition` computes such a model exactly."""
+    return config.kind == "token" and config.positional_embedding_type == "standard"
+
+
+class LastSlice(nn.Module):
+    """The plain model, of whose logits the last position is kept."""
+
+    def __init__(self, model: HookedModel) -> None:
+        super().__init__()
+        self.model: Any = model
+
+    def forward(
+        self, inputs: Shaped[Tensor, "batch pos ..."]
+    ) -> Float[Tensor, "batch 1 d_vocab_out"]:
+        """Logits at the last position."""
+        return self.model(inputs)[:, -1:]
+
+
+class NeuronTables(nn.Module):
+    """A hidden layer's logits on tokens, equal to the model's own in value and gradient."""
+
+    def __init__(self, model: HookedModel) -> None:
+        super().__init__()
+        self.model: Any = model
+
+    def forward(self, inputs: Shaped[Tensor, "batch pos ..."]) -> Float[Tensor, "batch 1 class"]:
+        """Logits of tokens `[batch, operand]` or of real inputs `[batch, operand, d_in]`."""
+        model, config = self.model, self.model.config
+        if model.cfg.d_vocab is None or len(inputs) <= model.cfg.d_vocab:
+            return model(inputs)
+        tables = neurons_read(config, dict(model.named_parameters()))
+        read = look_up(inputs, tables if len(tables) > 1 else tables[0])
+        post = model.dropout(model.activates(model.adds(read)))
+        if config.collapsed_out or config.d_mlp >= config.d_model:
+            return model.writes(post)
+        return model.biased(post @ (model.blocks[0].mlp.W_out @ model.last))
+
+
+class LastPosition(nn.Module):
+    """A HookedTransformer's logits at the last position, equal to its own in value and gradient."""
+
+    def __init__(self, model: HookedModel) -> None:
+        super().__init__()
+        self.model: Any = model
+
+    def forward(self, inputs: Int[Tensor, "batch pos"]) -> Float[Tensor, "batch 1 d_vocab_out"]:
+        """Logits at the last position."""
+        model = self.model
+        block, cfg = model.blocks[-1], model.cfg
+        is_looked_up = cfg.n_layers == 1 and cfg.d_vocab * inputs.shape[1] < inputs.numel()
+        read = self._look_up if is_looked_up else self._compute
+        residual, query, keys, values = read(inputs)
+        scores = (query[:, None] * keys).sum(-1) / block.attn.attn_scale
+        pattern = torch.softmax(scores, dim=1)[..., None]
+        z = (pattern * values).sum(1)
+        written = einsum(z, block.attn.W_O, "batch head h, head h d -> batch d") + block.attn.b_O
+        residual = (residual + written)[:, None]
+        if not cfg.attn_only:
+            residual = residual + block.mlp(block.ln2(residual))
+        if cfg.normalization_type is not None:
+            residual = model.ln_final(residual)
+        return model.unembed(residual)
+
+    def _compute(self, inputs: Int[Tensor, "batch pos"]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Residual stream and query of the last position, keys and values of all."""
+        block = self.model.blocks[-1]
+        residual = self.model(inputs, stop_at_layer=self.model.cfg.n_layers - 1)
+        normalized = block.ln1(residual)
+        return residual[:, -1], *_projections(block.attn, normalized[:, -1], normalized)
+
+    def _look_up(self, inputs: Int[Tensor, "batch pos"]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """The same for a one-layer model, from tables over all (token, position) pairs."""
+        model, n_pos = self.model, inputs.shape[1]
+        block = model.blocks[0]
+        residual = model.embed.W_E[:, None] + model.pos_embed.W_pos[:n_pos]
+        normalized = block.ln1(residual)
+        query, *tables = _projections(block.attn, normalized[:, -1], normalized)
+        last, pairs = inputs[:, -1], inputs * n_pos + torch.arange(n_pos, device=inputs.device)
+        keys, values = (_rows(pairs, rearrange(table, "v n h d -> (v n) h d")) for table in tables)
+        return _rows(last, residual[:, -1]), _rows(last, query), keys, values
+
+
+def _projections(
+    attn: Any, last: Float[Tensor, "row d"], every: Float[Tensor, "row pos d"]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The query of the last position, and the keys and values of every position."""
+    query = einsum(last, attn.W_Q, "row d, head d h -> row head h") + attn.b_Q
+    keys = einsum(every, attn.W_K, "row pos d, head d h -> row pos head h") + attn.b_K
+    values = einsum(every, attn.W_V, "row pos d, head d h -> row pos head h") + attn.b_V
+    return query, keys, values
+
+
+def _rows(indices: Int[Tensor, "..."], table: Tensor) -> Tensor:
+    """Rows of a table; embedding's backward pass is far cheaper than plain indexing's."""
+    flat = embedding(indices, table.flatten(1))
+    return flat.unflatten(-1, table.shape[1:])

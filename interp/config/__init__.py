@@ -1,0 +1,1 @@
+"""What an experiment is: its TOML, its training options, its strategies."""

@@ -1,0 +1,247 @@
+"""What an experiment is: everything that changes the numbers, and nothing else.
+
+Frozen, read from TOML, written back to TOML. Unknown keys are refused; errors name the field.
+"""
+
+import hashlib
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import tomli_w
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    Field,
+    ValidationError,
+    model_validator,
+)
+
+from hooks import ModelConfig
+from hooks.models import TokenConfig
+from interp.config.training import AnyTask, Frozen, Seeds, Training
+from interp.tasks import Task
+from interp.tasks.data_files import taken_from
+
+PRESETS = Path(__file__).parents[1] / "presets"
+TOLD = 200  # characters of a wrong value in a message
+LONGEST = 1000  # characters of what is said of it; pydantic repeats some values whole
+NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,79}")
+
+
+def _name(value: str) -> str:
+    # It names the run folder, so it must not be a way to somewhere else.
+    if not NAME.fullmatch(value):
+        raise ValueError(
+            "1 to 80 letters, digits, dots, dashes and underscores, the first not a dot"
+        )
+    return value
+
+
+Name = Annotated[str, AfterValidator(_name)]
+
+
+class Experiment(Frozen):
+    """A task, a model, how it is trained, and options for its analyses.
+
+    Attributes:
+        name: Names the run folder, so it holds no more than letters, digits, `.`, `-` and `_`.
+        training: Left out for imported and constructed models.
+        analyses: Options by analysis name, where they differ from the defaults.
+    """
+
+    name: Name
+    task: AnyTask
+    model: ModelConfig = TokenConfig()
+    training: Training | None = None
+    seeds: Seeds = Seeds()
+    analyses: dict[str, dict[str, Any]] = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _phases_name_their_tasks(cls, table: Any) -> Any:
+        return with_named_phases(table) if isinstance(table, Mapping) else table
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> "Experiment":
+        training = self.training
+        if training is None:
+            return self
+        tasks = [task for phase in training.schedule for task in phase.tasks] or [self.task]
+        if any(task.sizes != self.task.sizes for task in tasks):
+            raise ValueError("every task of the schedule must share the evaluated task's sizes")
+        if training.batch_size is None and any(task.train_count is None for task in tasks):
+            raise ValueError("this task's data are endless: give training.batch_size")
+        if training.batch_size is None and any(len(p.tasks) > 1 for p in training.schedule):
+            raise ValueError("a mixture of tasks is drawn by batches: give training.batch_size")
+        known = [f"{split}.{name}" for split in self.task.evaluated for name in self.task.metrics]
+        if training.stop and training.stop.metric not in known:
+            named = f"no metric '{training.stop.metric}'"
+            raise ValueError(f"training.stop.metric: {named}; there are {', '.join(known)}")
+        return self
+
+    @model_validator(mode="after")
+    def _analyses_take_their_options(self) -> "Experiment":
+        if self.analyses:
+            from analyses import ANALYSES  # heavy, and needed by few experiments
+            from analyses.options import check_options
+
+            for name, options in self.analyses.items():
+                if name not in ANALYSES:
+                    raise ValueError(f"analyses: no '{name}'; there are {', '.join(ANALYSES)}")
+                check_options(ANALYSES[name], options)
+        return self
+
+    @property
+    def data_files(self) -> dict[str, str]:
+        """Paths of the files that its tasks read, by what they are to it (`task.train`)."""
+        tasks = {"task": self.task}
+        for n, phase in enumerate(self.training.schedule if self.training else ()):
+            tasks |= {f"training.schedule.{n}.tasks.{i}": t for i, t in enumerate(phase.tasks)}
+        return {
+            f"{place}.{role}": path
+            for place, task in tasks.items()
+            for role, path in task.data_files.items()
+        }
+
+    @property
+    def digest(self) -> str:
+        """A short hash of everything in the experiment."""
+        return hashlib.sha256(self.to_toml().encode()).hexdigest()[:12]
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """Every setting by its path (`training.lr`); what is left out is left out here."""
+        return _flat(self.model_dump(mode="json", exclude_none=True))
+
+    def to_toml(self) -> str:
+        """The whole experiment, defaults included, so that it outlives them."""
+        return tomli_w.dumps(self.model_dump(mode="json", exclude_none=True))
+
+    def with_seed(self, seed: int) -> "Experiment":
+        """The same experiment with all three seeds set to one number.
+
+        Raises:
+            ValueError: The number is negative, or 2^63 or more.
+        """
+        try:
+            seeds = Seeds(model=seed, data=seed, order=seed)
+        except ValidationError as error:
+            raise ValueError(f"seed: {readable(error)}") from None
+        return self.model_copy(update={"seeds": seeds})
+
+
+def with_named_phases(table: Mapping[str, Any]) -> Mapping[str, Any]:
+    """An experiment's table in which tasks of the schedule stand whole.
+
+    One that is a table without a name is the evaluated task with these fields changed.
+    """
+    task, training = table.get("task"), table.get("training")
+    if isinstance(task, Task):
+        task = {"name": task.name} | task.model_dump(exclude_unset=True)
+    if not isinstance(training, Mapping) or not isinstance(task, Mapping):
+        return table  # whatever is wrong with it is told by the fields' own checks
+
+    def whole(changes: Any) -> Any:
+        is_part = isinstance(changes, Mapping) and "name" not in changes
+        return {**task, **changes} if is_part else changes
+
+    schedule = training.get("schedule", ())
+    if not isinstance(schedule, list | tuple):
+        return table
+    phases = [
+        {**phase, "tasks": [whole(each) for each in phase["tasks"]]}
+        if isinstance(phase, Mapping) and isinstance(phase.get("tasks"), list | tuple)
+        else phase
+        for phase in schedule
+    ]
+    return {**table, "training": {**training, "schedule": phases}}
+
+
+def _flat(table: Mapping[str, Any], above: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in table.items():
+        is_table = isinstance(value, Mapping)
+        flat |= _flat(value, f"{above}{name}.") if is_table else {f"{above}{name}": value}
+    return flat
+
+
+def load_experiment(source: str | Path, relative: Path | str | None = None) -> Experiment:
+    """An experiment from a TOML file or the name of a preset.
+
+    Args:
+        source: The file, or the name.
+        relative: What becomes of relative paths of data files (`interp.tasks.data_files`); they are
+            taken from the TOML file's folder where left out.
+
+    Raises:
+        ValueError: The file is not TOML, or a field is unknown or wrong; one line names it.
+        FileNotFoundError: Neither a file nor a preset.
+    """
+    path = Path(source)
+    if not path.is_file():
+        path = PRESETS / f"{source}.toml"
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{source} is neither a TOML file nor a preset; presets: {', '.join(preset_names())}"
+        )
+    table = read_toml(path)
+    try:
+        return Experiment.model_validate(
+            {"name": safe_name(path.stem)} | table, context=taken_from(relative or path.parent)
+        )
+    except ValidationError as error:
+        raise ValueError(f"{path}: {readable(error)}") from None
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The table of a TOML file.
+
+    Raises:
+        ValueError: It is not TOML, or nested too deeply; the message names the file.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except ValueError as error:  # of the parser, of the decoder, of whole numbers of many digits
+        raise ValueError(f"{path}: not TOML: {error}") from None
+    except RecursionError:
+        raise ValueError(f"{path}: nested too deeply: take tables or lists out") from None
+
+
+def safe_name(text: str) -> str:
+    """A text as the name of an experiment: what may not stand in one becomes dashes."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", text).lstrip(".")[:80] or "experiment"
+
+
+def preset_names(folder: str = ".") -> list[str]:
+    """Names of the experiments that come with the package, or of the sweeps, in `sweeps`."""
+    return sorted(path.stem for path in (PRESETS / folder).glob("*.toml"))
+
+
+def preset_summary(name: str, folder: str = ".") -> str:
+    """What a preset says of itself in its first line."""
+    return (
+        (PRESETS / folder / f"{name}.toml").read_text(encoding="utf-8").splitlines()[0].strip("# ")
+    )
+
+
+def readable(error: ValidationError) -> str:
+    """The first fault of a validation in one line, and how many more there are."""
+    first, *more = error.errors()
+    place = " ".join(".".join(str(part) for part in first["loc"]).split()) or "experiment"
+    message = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "extra_forbidden":
+        message = "unknown key; remove it or check its spelling"
+    if len(message) > LONGEST:
+        message = f"{message[: LONGEST // 2]}..{message[-LONGEST // 2 :]}"
+    came = "" if isinstance(first["input"], dict | BaseModel) else f" (got {_told(first['input'])})"
+    return f"{place}: {message}{came}" + (f" (and {len(more)} more)" if more else "")
+
+
+def _told(value: Any) -> str:
+    """A value as a message shows it: its beginning, where it is long."""
+    is_long = isinstance(value, int) and value.bit_length() > 500  # Python writes no longer ones
+    text = f"a number of {value.bit_length()} bits" if is_long else repr(value)
+    return text if len(text) <= TOLD else f"{text[:TOLD]}.."

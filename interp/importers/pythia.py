@@ -1,0 +1,181 @@
+"""A language model's checkpoints, read as a series on prompts of word selection.
+
+    series = interp.language_series("EleutherAI/pythia-70m", ["step0", "step1000", "step143000"])
+    LearningPlateau.measure(series)
+
+A name is looked up as transformers does it; a folder holds a folder a revision, as save_pretrained
+writes them, tokenizer included. Each revision is read when it is asked for, and not kept. Nothing
+that a revision brings along is run: no code of its own, no pickled weights, only safetensors.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from torch import Tensor
+
+from hooks import Series, Sizes
+from hooks.models.neox import NeoXConfig, neox_config, neox_parameters
+from interp.config.experiment import readable
+from interp.tasks.language.word_lists import EVERY, Spelling
+from interp.tasks.word_selection import WordSelection
+
+STEP = re.compile(r"step([0-9]{1,12})")
+HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
+ARROW, END = " ->", "\n"
+
+
+def language_series(
+    directory_or_name: str | Path, revisions: Sequence[str], *, task: WordSelection | None = None
+) -> Series:
+    """Checkpoints of one GPT-NeoX model, Pythia's among them, as a series without metrics.
+
+    Args:
+        directory_or_name: A folder with a folder a revision, or a name on the Hugging Face hub.
+        revisions: Such as `step1000`: the number is the step.
+        task: The prompts that its snapshots are looked at with; the task's defaults where left
+            out.
+
+    Raises:
+        FileNotFoundError: There is no such folder, or it lacks a revision.
+        ValueError: A revision names no step, or one twice; the name is neither a folder nor known;
+            the model is of another architecture, needs code of its own or has no safetensors; a
+            word of the task is no single token. On reading a step: the same, or its model is of
+            another shape than the first one's, or lacks weights.
+    """
+    places = _places(directory_or_name, revisions)
+    from transformers import AutoConfig, AutoTokenizer, GPTNeoXForCausalLM  # heavy
+
+    first = next(iter(places.values()))
+    tokenizer = _pretrained(AutoTokenizer, first)
+    config, sizes = _shape(_pretrained(AutoConfig, first), first)
+
+    def parameters(step: int) -> dict[str, Tensor]:
+        place = places[step]
+        options = {"use_safetensors": True, "output_loading_info": True}
+        model, told = _pretrained(GPTNeoXForCausalLM, place, **options)
+        lacking = [*told["missing_keys"], *told["mismatched_keys"]]
+        if lacking:
+            raise ValueError(
+                f"{_named(place)} lacks {lacking[0]}, which would be drawn at random: it is not "
+                "the whole model"
+            )
+        if _shape(model.config, place) != (config, sizes):
+            raise ValueError(
+                f"{_named(place)} is of another shape than {_named(first)}: their config.json "
+                "differ, so that they are no checkpoints of one model"
+            )
+        return neox_parameters(model, config, sizes)
+
+    spelling = spelling_of(tokenizer)
+    own = task or WordSelection()
+    if spelling.width(own.pairs) > sizes.n_ctx:
+        raise ValueError(
+            f"pairs {own.pairs} take {spelling.width(own.pairs)} tokens, the model reads "
+            f"{sizes.n_ctx}: lower pairs"
+        )
+    return Series(
+        steps=tuple(places),
+        config=config,
+        sizes=sizes,
+        parameters=parameters,
+        make_examples=lambda split, count, seed: own.examples_in(
+            spelling, split or "test", count, seed or 0
+        ),
+        constants=own.constants_in(spelling),
+    )
+
+
+def _pretrained(cls: Any, place: Mapping[str, Any], **options: Any) -> Any:
+    """What transformers reads from a revision, without running code that comes with it.
+
+    Raises:
+        ValueError: It cannot be read; in one line.
+    """
+    try:
+        return cls.from_pretrained(**place, trust_remote_code=False, **options)
+    except Exception as error:  # a damaged file, or a config of wrong types, may fail in any way
+        reason = " ".join(str(error).split())[:400] or type(error).__name__
+        raise ValueError(f"{_named(place)} cannot be read: {reason}") from None
+
+
+def _shape(settings: Any, place: Mapping[str, Any]) -> tuple[NeoXConfig, Sizes]:
+    """Config and sizes of a revision.
+
+    Raises:
+        ValueError: The model is none that is read here; in one line.
+    """
+    try:
+        return neox_config(settings)
+    except ValidationError as error:
+        raise ValueError(f"{_named(place)}: {readable(error)}") from None
+    except ValueError as error:
+        raise ValueError(f"{_named(place)}: {error}") from None
+
+
+def _named(place: Mapping[str, Any]) -> str:
+    revision = f" ({place['revision']})" if "revision" in place else ""
+    return f"{place['pretrained_model_name_or_path']}{revision}"
+
+
+def spelling_of(tokenizer: Any) -> Spelling:
+    """How a tokenizer writes the task's words, a space before each, and its signs.
+
+    Raises:
+        ValueError: A word is no single token.
+    """
+    written = [tokenizer.encode(f" {word}", add_special_tokens=False) for word in EVERY]
+    unknown = [tokenizer.unk_token_id]
+    split = [
+        word for word, ids in zip(EVERY, written, strict=True) if len(ids) != 1 or ids == unknown
+    ]
+    if split:
+        raise ValueError(
+            "word_selection needs words of one token each, and this tokenizer has none for: "
+            f"{', '.join(split)}"
+        )
+    words = tuple(ids[0] for ids in written)
+    signs = [tokenizer.encode(sign, add_special_tokens=False) for sign in (ARROW, END)]
+    names = dict(zip(words, EVERY, strict=True))
+    for ids in signs:
+        names |= {token: tokenizer.decode([token]).strip() or "⏎" for token in ids}
+    return Spelling(words, tuple(signs[0]), tuple(signs[1]), names)
+
+
+def _places(directory_or_name: str | Path, revisions: Sequence[str]) -> dict[int, dict[str, Any]]:
+    """By step, what transformers' from_pretrained is given.
+
+    Raises:
+        FileNotFoundError: The folder lacks a revision.
+        ValueError: A revision names no step, or one twice, or there are none.
+    """
+    is_one = isinstance(revisions, str)
+    if is_one or not revisions or not all(map(STEP.fullmatch, revisions)):
+        raise ValueError(f'revisions {revisions!r}: list steps, such as ["step0", "step1000"]')
+    steps = {int(each.removeprefix("step")): each for each in revisions}
+    if len(steps) < len(revisions):
+        raise ValueError(f"revisions {list(revisions)}: each step once")
+    folder, found = Path(directory_or_name), {}
+    if not folder.is_dir() and not HUB_NAME.fullmatch(str(directory_or_name)):
+        raise FileNotFoundError(
+            f"{directory_or_name} is no folder, and no name such as EleutherAI/pythia-70m"
+        )
+    for step, revision in sorted(steps.items()):
+        if not folder.is_dir():
+            found[step] = {
+                "pretrained_model_name_or_path": str(directory_or_name), "revision": revision,
+            }  # fmt: skip
+            continue
+        if not (folder / revision / "config.json").is_file():
+            raise FileNotFoundError(f"{folder / revision} holds no model: it has no config.json")
+        if not any((folder / revision).glob("*.safetensors")):
+            raise FileNotFoundError(
+                f"{folder / revision} holds no .safetensors file; pickled weights are not read: "
+                "save the model again with save_pretrained"
+            )
+        found[step] = {
+            "pretrained_model_name_or_path": str(folder / revision), "local_files_only": True,
+        }  # fmt: skip
+    return found

@@ -1,0 +1,1 @@
+"""Measures runs and sweeps with analyses, and saves what they found."""

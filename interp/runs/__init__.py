@@ -1,0 +1,1 @@
+"""Runs on disk: a folder with an experiment, metrics, checkpoints and saved results."""

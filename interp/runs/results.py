@@ -1,0 +1,338 @@
+"""Results on disk: one npz a measurement, with a JSON header that says what was measured.
+
+    results/<analysis>/<split>-<hash>/<step>.npz   results/<analysis>/series-<hash>/series.npz
+
+Those of many runs stand in the sweep's folder: results/<analysis>/sweep-<hash>/sweep.npz. A
+folder's hash is of options, count and seed. A file that is damaged, or whose header differs from
+what would be measured now (another checkpoint, reference, task, model, version), counts as absent:
+`analyze` measures it again. Who loads such a file by hand still gets what is in it. Nothing is
+pickled or unpickled.
+"""
+
+import dataclasses
+import hashlib
+import io
+import json
+import re
+import typing
+import warnings
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import pandas as pd
+from jaxtyping import jaxtyped
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from analyses import ANALYSES
+from analyses.result import Analysis, Finding
+from interp.runs.files import as_table, write_whole
+
+Header = dict[str, Any]
+HEADER = "__header__"  # the member of a file that holds its JSON
+STRAY = (
+    "allow_pickle"  # a member that older versions wrote beside the arrays under NumPy 2.0 and 2.1
+)
+AGAIN = "; run `interp analyze` again"
+# What some entries of a header are called in messages.
+CALLED = {
+    "experiment": "task or model",
+    "against": "reference checkpoint",
+    "fields": "version of its class",
+    "run": "state of the run",
+    "results": "state of what it reads",
+    "runs": "state of the members",
+    "missing": "number of members",
+}
+PLAIN = re.compile(r"[A-Za-z0-9_-]{1,80}")
+
+
+@runtime_checkable
+class Folder(Protocol):
+    """A run's folder, or a sweep's."""
+
+    @property
+    def path(self) -> Path:
+        """Where it is."""
+        ...
+
+
+@dataclass(frozen=True)
+class Saved:
+    """One folder of saved results: an analysis with its options on one split of one run.
+
+    Attributes:
+        cls: The result class.
+        name: Its name in `ANALYSES`.
+        split: The split it was measured on; `series` for results of a whole run, `sweep` of many.
+        options: Options that differ from the defaults.
+        path: The folder.
+        steps: Steps with a result, ascending; none for results of a whole run, or of many.
+    """
+
+    cls: Analysis
+    name: str
+    split: str
+    options: dict[str, Any] = field(hash=False)
+    path: Path
+    steps: tuple[int, ...]
+
+    def file(self, step: int | None = None) -> Path:
+        """The file of a step, by default the last, or of a whole run or sweep.
+
+        Raises:
+            ValueError: The step has no result.
+        """
+        if step is not None and step not in self.steps:
+            there = ", ".join(map(str, self.steps)) or "none: it is of the whole"
+            raise ValueError(f"{self.path}: no result of step {step}; steps: {there}")
+        if not self.steps:
+            return self.path / f"{self.split}.npz"
+        return self.path / f"{self.steps[-1] if step is None else step}.npz"
+
+    def load(self, step: int | None = None) -> Any:
+        """The result of a step, by default the last; an instance of `cls`.
+
+        Raises:
+            ValueError: There is none, it is damaged, or of another version of the class.
+        """
+        return read_result(self.file(step), self.cls)[0]
+
+
+def saved(folder: Folder, names: Sequence[str] = tuple(ANALYSES)) -> list[Saved]:
+    """Everything saved of some analyses for a run, or for a whole sweep, in their order.
+
+    The task's own split comes before those that an analysis names. Of a folder of which no file can
+    be read a warning tells. What is listed need not hold any more: `interp.measure.holding` looks
+    at that.
+    """
+    found, faults = find_saved(folder, names)
+    for why in faults:
+        warnings.warn(f"passed over: {why}", stacklevel=2)
+    return found
+
+
+def find_saved(folder: Folder, names: Sequence[str]) -> tuple[list[Saved], list[str]]:
+    """What is saved, and of each folder that cannot be read, why."""
+    found, faults = [], []
+    for name in names:
+        later = getattr(ANALYSES[name], "splits", ())
+        places = sorted((folder.path / "results" / name).glob("*-*/"))
+        for place in sorted(places, key=lambda place: place.name.rpartition("-")[0] in later):
+            files = sorted(place.glob("*.npz"))
+            if not files:
+                continue
+            try:
+                split, options = _split_and_options(files)
+            except ValueError as error:
+                faults.append(str(error))
+                continue
+            steps = tuple(sorted(int(file.stem) for file in files if file.stem.isdecimal()))
+            found.append(Saved(ANALYSES[name], name, split, options, place, steps))
+    return found, faults
+
+
+def _split_and_options(files: Sequence[Path]) -> tuple[str, dict[str, Any]]:
+    """Split and options of the results in a folder, from the first file that can be read.
+
+    Raises:
+        ValueError: There is none.
+    """
+    why = ""
+    for file in files:
+        try:
+            header = read_header(file)
+        except ValueError as error:
+            why = why or str(error)
+            continue
+        split, options = header.get("split"), header.get("options")
+        if isinstance(split, str) and isinstance(options, dict):
+            return split, options
+        why = why or str(_damaged(file, "its header does not say split and options"))
+    raise ValueError(why)
+
+
+def scalars(each: Saved) -> pd.DataFrame:
+    """Summaries by step of one folder of results (column `step`)."""
+    return pd.DataFrame([{"step": step} | each.load(step).summary() for step in each.steps])
+
+
+def result_folder(folder: Folder, name: str, split: str, key: Header) -> Path:
+    """The folder of results with certain options, count and seed.
+
+    Raises:
+        ValueError: A name would lead to another folder.
+    """
+    for part in (name, split):
+        if not PLAIN.fullmatch(part):
+            raise ValueError(f"'{part}' cannot name a folder of results: letters, digits, _ and -")
+    digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:8]
+    return folder.path / "results" / name / f"{split}-{digest}"
+
+
+def make_header(cls: Analysis, name: str, **facts: Any) -> Header:
+    """What a result's file says of itself."""
+    fields = [each.name for each in dataclasses.fields(cls)]
+    return {"analysis": name, "version": version("interp"), "fields": fields} | facts
+
+
+def write_result(path: Path, result: Finding, header: Header) -> None:
+    """Saves a result: arrays as they are, all else in the JSON header.
+
+    Raises:
+        ValueError: An array holds objects, which could only be pickled.
+    """
+    fields = {each.name: getattr(result, each.name) for each in dataclasses.fields(result)}
+    arrays = {name: value for name, value in fields.items() if isinstance(value, np.ndarray)}
+    others = {name: value for name, value in fields.items() if name not in arrays}
+    text = json.dumps({"header": header, "values": others}, sort_keys=True)
+    buffer = io.BytesIO()
+    # numpy.savez takes `allow_pickle` since 2.2; before, it saved an array of that name.
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as file:
+        for name, value in {HEADER: np.array(text), **arrays}.items():
+            with file.open(f"{name}.npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, np.asarray(value), allow_pickle=False)
+    write_whole(path, buffer.getvalue(), durable=False)  # it can be measured again
+
+
+def read_result(path: Path, cls: Analysis) -> tuple[Finding, Header]:
+    """A saved result and its header.
+
+    Raises:
+        ValueError: The file is damaged, of another version of the class, or holds a value or an
+            array of another shape than the class has.
+    """
+    header, fields = _parts(path)
+    return _made(path, cls, fields), header
+
+
+def read_header(path: Path) -> Header:
+    """The header of a saved result.
+
+    Raises:
+        ValueError: The file is damaged.
+    """
+    return _described(path, _read(path, only=HEADER).get(HEADER))[0]
+
+
+def read_current(path: Path, cls: Analysis, header: Header) -> Finding:
+    """The result in a file, if every byte of it is as it was written and its header is this one.
+
+    Raises:
+        ValueError: It is damaged, or of something else; the message names what.
+    """
+    stored, fields = _parts(path)
+    wanted = json.loads(json.dumps(header))
+    if not wanted.keys() <= stored.keys():
+        raise ValueError(f"{path} is of an older version{AGAIN}")
+    other = [CALLED.get(name, name) for name in stored if stored[name] != wanted.get(name)]
+    if other:
+        raise ValueError(f"{path} is of another {', '.join(other)}{AGAIN}")
+    return _made(path, cls, fields)
+
+
+def current(path: Path, cls: Analysis, header: Header) -> Finding | None:
+    """The result in a file, or nothing where `read_current` refuses it."""
+    try:
+        return read_current(path, cls, header) if path.is_file() else None
+    except ValueError:
+        return None
+
+
+def is_current(path: Path, cls: Analysis, header: Header) -> bool:
+    """Whether a file holds, undamaged, the result that this header describes."""
+    return current(path, cls, header) is not None
+
+
+def _parts(path: Path) -> tuple[Header, dict[str, Any]]:
+    """Header and fields of a file."""
+    arrays = _read(path)
+    header, values = _described(path, arrays.pop(HEADER, None))
+    if STRAY not in header.get("fields", ()):
+        arrays.pop(STRAY, None)
+    return header, {name: _frozen(value) for name, value in values.items()} | arrays
+
+
+def _made(path: Path, cls: Analysis, fields: Mapping[str, Any]) -> Finding:
+    """The result that a file's fields make."""
+    _check_fields(path, cls, fields)
+    return cls(**fields)
+
+
+def _read(path: Path, only: str | None = None) -> dict[str, np.ndarray]:
+    """The arrays of a file by name; each is compared to its checksum as a whole."""
+    found = {}
+    try:
+        with zipfile.ZipFile(path) as file:
+            for member in file.namelist():
+                name = member.removesuffix(".npy")
+                if only in (None, name):
+                    content = io.BytesIO(file.read(member))
+                    found[name] = np.lib.format.read_array(content, allow_pickle=False)
+    except Exception as error:  # whatever zip, zlib and NumPy raise on damaged bytes
+        raise _damaged(path, str(error)) from None
+    return found
+
+
+def _described(path: Path, stored: np.ndarray | None) -> tuple[Header, dict[str, Any]]:
+    """Header and values, of the JSON text in a file."""
+    described = as_table(str(stored)) or {}
+    header, values = described.get("header"), described.get("values")
+    if isinstance(header, dict) and isinstance(values, dict):
+        return header, values
+    raise _damaged(path, f"{HEADER} is not a JSON table of header and values")
+
+
+def _damaged(path: Path, why: str) -> ValueError:
+    return ValueError(f"{path} is damaged ({why}){AGAIN}")
+
+
+def _check_fields(path: Path, cls: Analysis, fields: Mapping[str, Any]) -> None:
+    """Refuses a file whose fields are not those of the class, by name, type and shape.
+
+    Raises:
+        ValueError: They are not; the message names the field.
+    """
+    known = {each.name: each for each in dataclasses.fields(cls)}
+    needed = {
+        name
+        for name, each in known.items()
+        if each.default is dataclasses.MISSING and each.default_factory is dataclasses.MISSING
+    }
+    if not needed <= fields.keys() <= known.keys():
+        differing = ", ".join(sorted((needed - fields.keys()) | (fields.keys() - known.keys())))
+        raise ValueError(
+            f"{path} is of another version of {cls.__name__}, which differs in {differing}{AGAIN}"
+        )
+    with jaxtyped("context"):  # the same axis name is the same size in all fields
+        for name, value in fields.items():
+            try:
+                _checks_of(cls)[name](value)
+            except ValidationError:
+                shape = f"an array {list(value.shape)}" if isinstance(value, np.ndarray) else ""
+                raise ValueError(
+                    f"{path} is damaged ({name} of {cls.__name__} is {shape or repr(value)[:80]}, "
+                    f"which is not its type or shape){AGAIN}"
+                ) from None
+
+
+@cache
+def _checks_of(cls: Analysis) -> dict[str, Callable[[Any], Any]]:
+    """For each field of a class, what refuses a value of another type."""
+    allowed, hints = ConfigDict(arbitrary_types_allowed=True), typing.get_type_hints(cls)
+    names = [each.name for each in dataclasses.fields(cls)]
+    return {name: TypeAdapter(hints[name], config=allowed).validate_python for name in names}
+
+
+def _frozen(value: Any) -> Any:
+    """JSON's lists as tuples, so that a loaded result is as frozen as a measured one."""
+    if isinstance(value, list):
+        return tuple(_frozen(each) for each in value)
+    if isinstance(value, dict):
+        return {name: _frozen(each) for name, each in value.items()}
+    return value

@@ -1,0 +1,307 @@
+"""A run: one folder that holds an experiment, its metrics, its checkpoints and its results.
+
+    experiment.toml  metrics.jsonl  environment.json  state.safetensors  [failure.json]
+    checkpoints/<step>.safetensors  results/<analysis>/<split>-<hash>/<step>.npz  [data_files.json]
+
+`interp.runs.files` says how files are written.
+"""
+
+import hashlib
+import json
+import math
+import re
+import warnings
+from dataclasses import dataclass
+from functools import cache, cached_property
+from pathlib import Path
+
+import pandas as pd
+from torch import Tensor
+
+from hooks import Examples, Series, Snapshot
+from hooks.models import HookedModel
+from interp.config.experiment import Experiment, load_experiment
+from interp.runs.checkpoints import Checkpoint
+from interp.runs.files import as_table
+from interp.tasks.data_files import KEPT, sha256_of, stamp_of
+
+SAME = 1e-3  # two measurements of one model differ by less, relatively or absolutely
+STEP = re.compile(r"0|[1-9][0-9]*")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder.
+
+    Attributes:
+        path: The folder.
+    """
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        """The folder's name."""
+        return self.path.resolve().name
+
+    @cached_property
+    def experiment(self) -> Experiment:
+        """What was run.
+
+        Raises:
+            ValueError: experiment.toml is missing or wrong.
+        """
+        return load_experiment(self.path / "experiment.toml", KEPT)
+
+    @property
+    def failure(self) -> str:
+        """Why training could not be finished, or nothing.
+
+        A `failure.json` that does not say why is a failure too, and is named.
+        """
+        file = self.path / "failure.json"
+        if not file.is_file():
+            return ""
+        reason = (as_table(file.read_bytes()) or {}).get("reason")
+        if isinstance(reason, str) and reason:
+            return reason
+        return f"{file} gives no reason in JSON; train the run again, or delete the file"
+
+    @property
+    def steps(self) -> tuple[int, ...]:
+        """Steps whose checkpoint was kept, ascending."""
+        files = (self.path / "checkpoints").glob("*.safetensors")
+        return tuple(sorted(int(file.stem) for file in files if STEP.fullmatch(file.stem)))
+
+    def checkpoint(self, step: int) -> Path:
+        """The file of a step's parameters.
+
+        Raises:
+            ValueError: The step was not kept; the message lists those that were.
+        """
+        file = self.path.joinpath("checkpoints", f"{step}.safetensors")
+        if not file.is_file():
+            kept = ", ".join(map(str, self.steps)) or "none"
+            raise ValueError(f"{self.path}: no checkpoint of step {step}; kept steps: {kept}")
+        return file
+
+    def checkpoint_hash(self, step: int) -> str:
+        """SHA-256 of a checkpoint's bytes, shortened."""
+        return hashlib.sha256(self.checkpoint(step).read_bytes()).hexdigest()[:16]
+
+    def parameters(self, step: int) -> Checkpoint:
+        """Parameters of a step by name, each read, and checked, when asked for.
+
+        `dict(run.parameters(step))` reads all of them.
+
+        Raises:
+            ValueError: The step was not kept, or its file is damaged or of another step.
+        """
+        return Checkpoint(self.checkpoint(step), step=step)
+
+    def weights(self, name: str) -> Tensor:
+        """A parameter or a view (`hooks.weights`) at every kept step, steps first."""
+        return self.series().weights(name)
+
+    def model(self, step: int | None = None) -> HookedModel:
+        """A live model of a step, the last one by default, for use without examples."""
+        return self.snapshot(step).live.model
+
+    def snapshot(
+        self, step: int | None = None, split: str | None = None, count: int | None = None
+    ) -> Snapshot:
+        """The model at a step, by default the last, on a split, by default the task's own.
+
+        Raises:
+            ValueError: The step was not kept, or its checkpoint is damaged or of other shapes.
+        """
+        series = self.series()
+        if not series.steps:
+            raise ValueError(f"{self.path}: no checkpoints; train it with `interp train`")
+        step = series.steps[-1] if step is None else step
+        return series.snapshot(step, series.examples(split, count))
+
+    def metrics(self) -> pd.DataFrame | None:
+        """Recorded metrics by step (columns `step`, `<split>.<metric>`), or None.
+
+        `read_metrics` says what is mended with a warning.
+
+        Raises:
+            ValueError: A line is not a row of metrics or stands in the wrong place; the message
+                names it.
+        """
+        rows = read_metrics(self.path / "metrics.jsonl")
+        return pd.DataFrame(rows) if rows else None
+
+    def series(self) -> Series:
+        """The whole run as analyses see it."""
+        experiment = self.experiment
+        task = experiment.task
+        return Series(
+            steps=self.steps,
+            config=experiment.model,
+            sizes=task.sizes,
+            parameters=self.parameters,
+            make_examples=self._examples,
+            constants=task.constants,
+            recorded=cache(self.metrics),
+            saved_scalars=self._saved_scalars,
+        )
+
+    def check_data_files(self) -> None:
+        """Refuses data files that are not what they were when the run was begun.
+
+        Runs of older versions do not say what theirs were.
+
+        Raises:
+            ValueError: One has changed, or data_files.json is damaged.
+            FileNotFoundError: One is gone.
+        """
+        file = self.path / "data_files.json"
+        if not file.is_file():
+            return
+        hashes = as_table(file.read_bytes())
+        if hashes is None:
+            raise ValueError(
+                f"{file} is not a JSON table; delete it if the data files are still the same"
+            )
+        for role, path in self.experiment.data_files.items():
+            if hashes.get(role) != sha256_of(stamp_of(path)):
+                raise ValueError(
+                    f"{role}: {path} has changed since the run {self.path} was begun; put the "
+                    "earlier file back, or train in a new folder"
+                )
+
+    def _examples(self, split: str | None, count: int | None, seed: int | None) -> Examples:
+        self.check_data_files()
+        task, seeds = self.experiment.task, self.experiment.seeds
+        return task.examples(split or task.splits[0], count, seeds.data if seed is None else seed)
+
+    def _saved_scalars(self, analysis: str) -> pd.DataFrame:
+        from interp.measure.holding import (
+            saved_scalars,  # results know runs, so runs cannot import them
+        )
+
+        return saved_scalars(self, analysis)
+
+
+def load(path: str | Path) -> Run:
+    """A run folder.
+
+    Raises:
+        FileNotFoundError: No such folder, or it holds no experiment.toml.
+    """
+    path = Path(path)
+    if not (path / "experiment.toml").is_file():
+        raise FileNotFoundError(f"{path} is not a run folder: it has no experiment.toml")
+    return Run(path)
+
+
+def check_run(run: object, call: str, instead: str = "") -> None:
+    """Refuses what is no run.
+
+    Args:
+        run: What was given.
+        call: What takes a run.
+        instead: What takes something else.
+
+    Raises:
+        TypeError: It is no run.
+    """
+    if not isinstance(run, Run):
+        other = f"; {instead}" if instead else ""
+        raise TypeError(
+            f"{call} takes a run, interp.load(FOLDER); got a {type(run).__name__}{other}"
+        )
+
+
+def find_runs(paths: list[Path]) -> list[Run]:
+    """The run folders among some paths, and directly below those that are none themselves.
+
+    Raises:
+        FileNotFoundError: A path holds no run.
+    """
+    runs = []
+    for path in paths:
+        files = [path / "experiment.toml", *sorted(path.glob("*/experiment.toml"))]
+        found = [Run(file.parent) for file in files if file.is_file()]
+        if not found:
+            raise FileNotFoundError(
+                f"{path} holds no run (a folder with experiment.toml); make one with `interp train`"
+            )
+        runs += found[:1] if found[0].path == path else found
+    return runs
+
+
+def read_metrics(path: Path) -> list[dict[str, float]]:
+    """The rows of a metrics.jsonl, steps ascending; none where the file is missing.
+
+    Two faults are mended with a warning, since there is no doubt what was meant: a last line that
+    was only half written, as a killed process leaves it, and a row that repeats an earlier one,
+    as stacks of older versions wrote them; the first of the two is taken.
+
+    Raises:
+        ValueError: A line before the last is not a row of metrics, contradicts an earlier row of
+            its step, or is of a step that should come earlier.
+    """
+    if not path.is_file():
+        return []
+    *lines, rest = path.read_text(encoding="utf-8-sig", errors="replace").split("\n")
+    if rest:
+        warnings.warn(f"{path}: half-written last line passed over", stacklevel=2)
+    by_step: dict[int, tuple[int, dict[str, float]]] = {}
+    repeated, last = [], 0
+    for number, line in enumerate(lines, start=1):
+        row = _metrics_row(line, f"{path}, line {number}")
+        step = int(row["step"])
+        if step in by_step:
+            earlier_number, earlier = by_step[step]
+            if not _is_repeated(row, earlier):
+                raise ValueError(
+                    f"{path}, lines {earlier_number} and {number} are both of step {step} and "
+                    "differ; delete the wrong one and try again"
+                )
+            repeated.append(number)
+        elif step < last:
+            raise ValueError(
+                f"{path}, line {number} is of step {step}, after one of step {last}; put the lines "
+                "in the order of their steps and try again"
+            )
+        else:
+            by_step[step], last = (number, row), step
+    if repeated:
+        told = f"{path}: {len(repeated)} repeated rows passed over, the first in line {repeated[0]}"
+        warnings.warn(told, stacklevel=2)
+    return [row for _, row in by_step.values()]
+
+
+def _is_repeated(row: dict[str, float], earlier: dict[str, float]) -> bool:
+    """Whether two rows of a step are one measurement, up to what a GPU's sums differ by."""
+    return row.keys() == earlier.keys() and all(
+        math.isclose(value, earlier[name], rel_tol=SAME, abs_tol=SAME)
+        or (math.isnan(value) and math.isnan(earlier[name]))
+        for name, value in row.items()
+    )
+
+
+def _metrics_row(line: str, place: str) -> dict[str, float]:
+    """A line of metrics.
+
+    Raises:
+        ValueError: It is no JSON table with a step, or something in it is no number.
+    """
+    row = as_table(line)
+    if row is None or "step" not in row:
+        raise ValueError(f"{place} is not a row of metrics in JSON; delete it and try again")
+    if type(row["step"]) is not int or row["step"] < 0:
+        raise ValueError(
+            f"{place}: step is {json.dumps(row['step'])}, and a whole number from 0 is wanted; "
+            "delete the line and try again"
+        )
+    for name, value in row.items():
+        if type(value) not in (int, float):
+            raise ValueError(
+                f"{place}: {name} is {json.dumps(value)}, and a number is wanted; delete the line "
+                "and try again"
+            )
+    return row

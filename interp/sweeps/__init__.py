@@ -1,0 +1,1 @@
+"""Many runs: what varies, workers that train them, and the table of what came out."""

@@ -1,0 +1,230 @@
+"""Which experiments train together, and where.
+
+On a GPU all that can share a stack do. On a CPU stacking pays only where a model is so small that
+the work of starting an operation is most of it: networks with one hidden layer are stacked, few
+enough to leave work for every core; transformers are trained one at a time, a process a core.
+
+Which models share a stack decides their last digits. So stacks are cut from a whole sweep: neither
+what is finished already nor how many workers there are has a say.
+"""
+
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from hooks import build
+from interp.config.experiment import Experiment
+from interp.runs.run import Run
+from interp.training.batches import batch_source
+from interp.training.device import Device, pick_device
+from interp.training.loop import batch_updates, scores_of, trainee_of, training_of
+from interp.training.memory import check_memory
+from interp.training.stack import stack_key
+from interp.training.stack_memory import members_that_fit
+from interp.training.stack_scores import Splits, stack_scores
+from interp.training.stack_step import Stepper, assembled
+from interp.training.state import fresh, keep, take_up
+
+ON_GPU = 512  # members of a stack, at most
+ON_CPU = 32  # where a model is one hidden layer: most of what more would gain
+TIMED = 50  # updates that are timed, after one that is not
+ENOUGH = 2.0  # seconds, after which fewer will do
+
+
+@dataclass(frozen=True)
+class Group:
+    """Experiments, by run folder, that one worker trains: as a stack, or a single one alone.
+
+    Members that are finished are in it, and passed over.
+    """
+
+    members: Mapping[Path, Experiment]
+
+    @property
+    def first(self) -> Experiment:
+        """One of them."""
+        return next(iter(self.members.values()))
+
+    def __len__(self) -> int:
+        return len(self.members)
+
+
+def grouped(
+    members: Mapping[Path, Experiment],
+    device: Device = "auto",
+    stack: int | None = None,
+) -> list[Group]:
+    """Experiments in groups that share a stack, the largest groups first.
+
+    Args:
+        members: All experiments of a sweep by run folder.
+        device: Where they will be trained.
+        stack: Members a stack, at most; chosen by device and kind of model where left out.
+
+    Raises:
+        ValueError: An experiment has no training, or `stack` is less than 1.
+    """
+    if stack is not None and stack < 1:
+        raise ValueError(f"stack must be at least 1, got {stack}")
+    alike: dict[str, dict[Path, Experiment]] = {}
+    for path, experiment in members.items():
+        alike.setdefault(stack_key(experiment).to_toml(), {})[path] = experiment
+    groups = []
+    for some in alike.values():
+        paths = list(some)
+        size = stack or stack_size(some[paths[0]], device)
+        groups += [
+            Group({path: some[path] for path in paths[first : first + size]})
+            for first in range(0, len(paths), size)
+        ]
+    return sorted(groups, key=len, reverse=True)
+
+
+def stack_size(experiment: Experiment, device: Device) -> int:
+    """How many models of a kind are best trained together on a device, and fit into it."""
+    place = pick_device(device)
+    if place.type == "cuda":
+        memory = torch.cuda.get_device_properties(place).total_memory
+        return min(ON_GPU, members_that_fit(experiment, memory))
+    return ON_CPU if experiment.model.kind == "mlp" else 1
+
+
+def described(groups: Sequence[Group], device: Device, workers: int = 1) -> list[str]:
+    """One line a size of group: how many models, how large, about how long; and all together.
+
+    Times are estimates from a short timing of updates, of one evaluation and of one checkpoint.
+    Starting workers is not in them, nor what other programs or workers take from this one; a stop
+    rule makes them shorter.
+
+    Args:
+        groups: What is to be trained.
+        device: Where.
+        workers: How many train at once.
+    """
+    lines, total = [], 0.0
+    alike: dict[tuple[str, int], list[Group]] = {}
+    for each in groups:
+        alike.setdefault((stack_key(each.first).to_toml(), len(each)), []).append(each)
+    for same in alike.values():
+        check_memory(same[0].first, len(same[0]))
+        group, training = same[0], training_of(same[0].first)
+        model = build(group.first.model, group.first.task.sizes, seed=0)
+        size = sum(parameter.numel() for _, parameter in model.named_parameters())
+        seconds = seconds_in_all(group, device) * len(same)
+        total += seconds
+        together = "alone" if len(group) == 1 else f"in a stack of {len(group)}"
+        lines.append(
+            f"{len(same) * len(group)} models of {size:,} parameters, each {together}, "
+            f"{training.steps:,} steps: about {_duration(seconds)} of one worker"
+        )
+    used = min(workers, len(groups))
+    if len(lines) > 1 or used > 1:
+        lines.append(
+            f"in all about {_duration(total)} of one worker: {_duration(total / used)} with "
+            f"{used} at work, where each has a core of its own"
+        )
+    return lines
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Seconds of what training a group is made of.
+
+    Attributes:
+        start: Drawing the data, the first update and the first evaluation.
+        update: One update of the whole group, its data drawn before.
+        draw: Drawing data for a chunk of updates.
+        evaluation: Of all members.
+        checkpoint: Writing all members' models and states.
+    """
+
+    start: float
+    update: float
+    draw: float
+    evaluation: float
+    checkpoint: float
+
+
+def seconds_in_all(group: Group, device: Device) -> float:
+    """Seconds that training a whole group takes to its last step, by a short timing."""
+    training, found = training_of(group.first), timed(group, device)
+    evaluated, kept = (
+        len(steps.up_to(training.steps)) for steps in (training.evaluate, training.checkpoints)
+    )
+    chunks = training.steps / training.chunk if group.first.task.train_count is None else 0.0
+    each = training.steps * found.update + evaluated * found.evaluation + kept * found.checkpoint
+    return found.start + each + chunks * found.draw
+
+
+def timed(group: Group, device: Device) -> Timing:
+    """A short timing of a group; its files go into a folder that is removed."""
+    place, start = pick_device(device), time.perf_counter()
+    experiments = list(group.members.values())
+    states = [fresh(each) for each in experiments]
+    if len(group) == 1 and place.type == "cpu":
+        trainee = trainee_of(experiments[0], states[0], place)
+        update, score = (
+            batch_updates(experiments[0], trainee, place),
+            scores_of(experiments[0], trainee),
+        )
+
+        def run(steps: int) -> None:
+            for _ in range(steps):
+                update()
+                trainee.step += 1
+    else:
+        parts = assembled(experiments, states, place)
+        stepper, score = Stepper(parts), stack_scores(parts, Splits())
+
+        def run(steps: int) -> None:
+            stepper.advance(stepper.step + steps)
+
+    run(1)  # slower than others
+    score()
+    _wait(place)
+    start = time.perf_counter() - start
+    draw = batch_source(experiments[0], place)  # where data are endless, a chunk at a time
+    with tempfile.TemporaryDirectory() as folder:
+        run_folder = Run(Path(folder))
+        take_up(run_folder, [])
+        return Timing(
+            start,
+            update=_seconds_an_update(run, training_of(group.first).steps - 1, place),
+            draw=_seconds(lambda: draw(0), place) * len({each.seeds.data for each in experiments}),
+            evaluation=_seconds(score, place),
+            checkpoint=_seconds(lambda: keep(run_folder, states[0]), place) * len(group),
+        )
+
+
+def _seconds_an_update(run: Callable[[int], None], most: int, device: torch.device) -> float:
+    """The mean of some updates; 0 where all are made already."""
+    done, spent = 0, 0.0
+    while done < min(most, TIMED) and spent < ENOUGH:
+        spent += _seconds(lambda: run(1), device)
+        done += 1
+    return spent / max(done, 1)
+
+
+def _seconds(do: Callable[[], object], device: torch.device) -> float:
+    """How long something takes, the device's work included."""
+    _wait(device)
+    start = time.perf_counter()
+    do()
+    _wait(device)
+    return time.perf_counter() - start
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def _duration(seconds: float) -> str:
+    for unit, length in (("h", 3600.0), ("min", 60.0)):
+        if seconds >= length:
+            return f"{seconds / length:.1f} {unit}"
+    return f"{seconds:.1f} s"

@@ -1,0 +1,308 @@
+"""Groups of experiments over workers: processes of this machine, or any executor.
+
+The seam is `concurrent.futures.Executor`: `submit(train_group, ...)` with arguments and results of
+plain text, so that a cluster's engine can stand in for the processes. A worker that is killed
+breaks the pool; its groups, which go on from their last checkpoints, are given to a new one.
+
+Workers end with the process that started them. They hold the reading end of a pipe whose writing
+end it alone has; the kernel closes that in whatever way the process ends.
+"""
+
+import multiprocessing
+import os
+import signal
+import threading
+import time
+import tomllib
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import torch
+
+from interp.config.experiment import Experiment
+from interp.runs.files import as_table
+from interp.runs.run import Run
+from interp.sweeps.groups import Group, stack_size
+from interp.training.device import Device, pick_device, prepare_process
+from interp.training.loop import is_done_with, train
+from interp.training.stack import train_stack
+
+ATTEMPTS = 3  # in a row that end with a killed worker and no group finished
+PRELOADED = ("interp.sweeps.workers", "hooks.models.hooked_mlp")  # which brings transformer_lens
+POLL = 0.5  # seconds between looks at the run folders
+KILLED = "workers were killed, perhaps for lack of memory; the same command goes on"
+TAIL = 2**14  # bytes of metrics that a look reads: a row, and many times more
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far many runs have come.
+
+    Attributes:
+        done: Runs that are finished or failed.
+        members: All of them.
+        steps: Updates made by all together, as far as their metrics tell.
+    """
+
+    done: int
+    members: int
+    steps: int
+
+
+Watch = Callable[[Progress], None]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a look at a run told.
+
+    Attributes:
+        size: Bytes of its metrics.
+        step: The step of their last row.
+        is_kept: Whether that step's checkpoint was there.
+        is_done: Whether the run was finished or failed.
+    """
+
+    size: int = -1
+    step: int = 0
+    is_kept: bool = False
+    is_done: bool = False
+
+
+class Watcher:
+    """Looks at run folders, which is all that tells of runs on another machine too."""
+
+    def __init__(self, members: Mapping[Path, Experiment], on_progress: Watch) -> None:
+        self._members = members
+        self._on_progress = on_progress
+        self._seen: dict[Path, Seen] = {}
+        self._last = 0.0
+
+    def look(self, *, at_least: float = POLL) -> None:
+        """Tells how far they are, unless it did so within so many seconds."""
+        if time.monotonic() - self._last < at_least:
+            return
+        for path, experiment in self._members.items():
+            self._look_at(path, experiment)
+        self._last = time.monotonic()
+        done = sum(each.is_done for each in self._seen.values())
+        steps = sum(each.step for each in self._seen.values())
+        self._on_progress(Progress(done, len(self._members), steps))
+
+    def _look_at(self, path: Path, experiment: Experiment) -> None:
+        seen, file = self._seen.get(path, Seen()), path / "metrics.jsonl"
+        if seen.is_done:
+            return
+        size = file.stat().st_size if file.is_file() else 0
+        step = seen.step if size == seen.size else last_step(file)
+        # The checkpoint comes after the row: a run may be done though its metrics are as before.
+        is_kept = (path / "checkpoints" / f"{step}.safetensors").is_file()
+        has_failed = bool(Run(path).failure)
+        if (size, is_kept) == (seen.size, seen.is_kept) and not has_failed:
+            return
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a line that is being written
+            is_done = has_failed or (is_kept and is_done_with(path, experiment))
+        self._seen[path] = Seen(size, step, is_kept, is_done)
+
+
+def last_step(file: Path) -> int:
+    """The step of the last whole row of metrics, from the file's end; 0 where there is none.
+
+    Lines that are no rows are passed over: training says what is wrong with them.
+    """
+    if not file.is_file():
+        return 0
+    with file.open("rb") as content:
+        begin = max(0, content.seek(0, os.SEEK_END) - TAIL)
+        content.seek(begin)
+        *lines, _ = content.read().split(b"\n")
+    for line in reversed(lines[1:] if begin else lines):
+        step = (as_table(line) or {}).get("step")
+        if isinstance(step, int):
+            return step
+    return 0
+
+
+def train_groups(
+    groups: Sequence[Group],
+    *,
+    workers: int = 1,
+    device: Device = "auto",
+    executor: Executor | None = None,
+    on_progress: Watch = lambda progress: None,
+) -> list[Run]:
+    """Trains every group; what one group runs into stops no other.
+
+    Args:
+        groups: What is to be trained.
+        workers: Processes on this machine; a single one is this process itself.
+        device: Where to train.
+        executor: Takes the groups instead of processes of this machine.
+        on_progress: Called while they train, with what their folders tell.
+
+    Returns:
+        The runs: each finished, or marked as failed (`Run.failure`).
+
+    Raises:
+        ValueError: Some groups could not be trained; all others are.
+    """
+    everyone = {path: each for group in groups for path, each in group.members.items()}
+    watcher = Watcher(everyone, on_progress)
+    if executor is not None:
+        faults = _collected(executor, groups, device, watcher)
+    elif workers == 1:
+        faults = [_fault(lambda group=group: _train(group.members, device, watcher.look))
+                  for group in groups]  # fmt: skip
+    else:
+        faults = _in_processes(groups, workers, device, watcher)
+    watcher.look(at_least=0)
+    met = [fault for fault in faults if fault is not None]
+    if met:
+        told = f"{len(met)} of {len(groups)} groups were not trained: {_told(met[0])}"
+        raise ValueError(told) from met[0]
+    return [Run(path) for path in everyone]
+
+
+def worker_count(device: Device) -> int:
+    """Processes that suit a device: one a core that this process may use, one on a GPU."""
+    if pick_device(device).type == "cuda":
+        return 1
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def train_group(members: Mapping[str, str], device: Device) -> None:
+    """Trains experiments, given as TOML by run folder: what an executor is handed."""
+    experiments = {
+        Path(path): Experiment.model_validate(tomllib.loads(text)) for path, text in members.items()
+    }
+    _train(experiments, device, lambda: None)
+
+
+def _train(members: Mapping[Path, Experiment], device: Device, look: Callable[[], None]) -> None:
+    """Trains experiments as a stack, or a single one alone; one that diverges is marked."""
+    path, experiment = next(iter(members.items()))
+    try:
+        if len(members) > 1:
+            train_stack(members, device=device, on_progress=lambda progress: look())
+        else:
+            train(experiment, path, device=device, on_evaluate=lambda row, end: look())
+    except torch.OutOfMemoryError:
+        raise ValueError(_told_of_memory(len(members), experiment, device)) from None
+    except ValueError:
+        if len(members) > 1 or not Run(path).failure:
+            raise
+
+
+def _told_of_memory(members: int, experiment: Experiment, device: Device) -> str:
+    """What is said of a stack that a GPU does not hold: the number of members to try."""
+    fewer = min(members // 2, stack_size(experiment, device))
+    return f"{members} models do not fit into the GPU's memory: give --stack {fewer}"
+
+
+def _in_processes(
+    groups: Sequence[Group], workers: int, device: Device, watcher: Watcher
+) -> list[Exception | None]:
+    """The fault of each group, or None; groups of a killed worker are tried again."""
+    faults: list[Exception | None] = [None] * len(groups)
+    left, stalled = list(range(len(groups))), 0
+    while left and stalled < ATTEMPTS:
+        with _pool(workers) as pool:
+            found = _collected(pool, [groups[index] for index in left], device, watcher)
+        for index, fault in zip(left, found, strict=True):
+            faults[index] = fault
+        before = len(left)
+        left = [index for index in left if isinstance(faults[index], BrokenProcessPool)]
+        stalled = stalled + 1 if len(left) == before else 0
+    return faults
+
+
+@contextmanager
+def _pool(workers: int) -> Iterator[Executor]:
+    """Worker processes, which end with this process, and at once where it is stopped."""
+    # Workers are forked from a process that holds all imports and has computed nothing.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(list(PRELOADED))
+    lifeline, held = context.Pipe(duplex=False)
+    try:
+        with ProcessPoolExecutor(workers, context, _prepare_worker, (lifeline,)) as pool:
+            try:
+                yield pool
+            except BaseException:  # Ctrl-C: what has begun ends, what has not is not begun
+                held.close()
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+    finally:
+        held.close()
+        lifeline.close()
+
+
+def _prepare_worker(lifeline: Connection) -> None:
+    """Makes this process a worker, which Ctrl-C ends at once, as a kill does.
+
+    Args:
+        lifeline: The reading end of a pipe; once its other end is closed, this process ends.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    threading.Thread(target=_end_with, args=(lifeline,), daemon=True).start()
+    prepare_process()
+
+
+def _end_with(lifeline: Connection) -> None:
+    lifeline.poll(None)  # nothing is ever sent: it returns when the other end is closed
+    os._exit(1)
+
+
+def _collected(
+    executor: Executor, groups: Sequence[Group], device: Device, watcher: Watcher
+) -> list[Exception | None]:
+    """Hands groups to an executor and waits for all; the fault of each, or None.
+
+    Stopped, it cancels those that the executor has not begun.
+    """
+    futures: list[Future[None]] = []
+    try:
+        for group in groups:
+            texts = {str(path): each.to_toml() for path, each in group.members.items()}
+            futures.append(_submitted(executor, texts, device))
+        while wait(futures, timeout=POLL).not_done:
+            watcher.look()
+    except BaseException:
+        for future in futures:
+            future.cancel()
+        raise
+    return [_fault(future.result) for future in futures]
+
+
+def _submitted(executor: Executor, texts: Mapping[str, str], device: Device) -> Future[None]:
+    """The future of a group; one that has failed where the executor does not take it."""
+    try:
+        return executor.submit(train_group, texts, device)
+    except Exception as error:  # an engine's own, or a worker was killed meanwhile
+        refused: Future[None] = Future()
+        refused.set_exception(error)
+        return refused
+
+
+def _fault(call: Callable[[], object]) -> Exception | None:
+    """What a group ran into, or None: of whatever kind, it stops no other group."""
+    try:
+        call()
+    except Exception as error:
+        return error
+    return None
+
+
+def _told(fault: Exception) -> str:
+    """A fault in words; those that are no advice to a user are named by their kind."""
+    if isinstance(fault, BrokenProcessPool):
+        return KILLED
+    if isinstance(fault, ValueError | OSError):
+        return str(fault)
+    return ": ".join(filter(None, (type(fault).__name__, str(fault))))

@@ -1,0 +1,1 @@
+"""Tasks that ask in context for a factor of an image."""

@@ -1,0 +1,1 @@
+"""Tasks that ask in context for a function's value."""

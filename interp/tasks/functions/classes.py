@@ -1,0 +1,247 @@
+"""Families of functions of d real numbers, and the laws that inputs are drawn from.
+
+Each family draws one function a prompt, all prompts at once, and knows the variance of its values
+over both draws, so that a task can bring it to 1: with the raw laws the size of y would tell the
+family.
+
+Source: Garg et al. 2022 (arXiv:2208.01066), sections 3 and 5, for all but sinusoids; Yadlowsky et
+al. 2023 (arXiv:2311.00871) for mixtures of them. What the sinusoids' laws are there is not known
+to us: they are options.
+"""
+
+import math
+from typing import Annotated, Any, Literal
+
+import torch
+from jaxtyping import Bool, Float, Int
+from pydantic import BaseModel, Field, model_validator
+from torch import Generator, Tensor
+
+from interp.tasks.fields import Count, Number, Pair, Scale
+
+ROWS = 1024  # networks drawn at a time
+Range = Pair[Number]
+Inputs = Float[Tensor, "prompt pair d"]
+Values = Float[Tensor, "prompt pair"]
+
+
+class InputLaw(BaseModel, frozen=True, extra="forbid", strict=True):
+    """How each of an input's numbers is drawn, all independently.
+
+    Attributes:
+        law: normal with mean 0, or uniform around 0.
+        scale: Standard deviation of the first, half the width of the second.
+    """
+
+    law: Literal["normal", "uniform"] = "normal"
+    scale: Scale = 1.0
+
+    @property
+    def second_moment(self) -> float:
+        """Mean of x squared."""
+        return self.scale**2 / (1 if self.law == "normal" else 3)
+
+    def mean_cosine(self, frequency: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
+        """Mean of cos(frequency x)."""
+        turned = frequency * self.scale
+        return (-(turned**2) / 2).exp() if self.law == "normal" else (turned / math.pi).sinc()
+
+    def draw(self, shape: tuple[int, ...], generator: Generator) -> Tensor:
+        """Inputs of a shape, on the generator's device."""
+        options: Any = {"generator": generator, "device": generator.device}
+        if self.law == "normal":
+            return self.scale * torch.randn(*shape, **options)
+        return self.scale * (2 * torch.rand(*shape, **options) - 1)
+
+
+class Dense(BaseModel, frozen=True, extra="forbid", strict=True):
+    """y = w x with independent standard normal coefficients."""
+
+    family: Literal["dense"] = "dense"
+
+    def variance(self, d: int, law: InputLaw) -> float:
+        """Of y, over coefficients and inputs."""
+        return d * law.second_moment
+
+    def draw(self, x: Inputs, generator: Generator) -> Values:
+        """Values of one function a prompt."""
+        return torch.einsum("nkd,nd->nk", x, _normal((len(x), x.shape[2]), generator))
+
+    def prior(self, d: int) -> dict[str, Any] | None:
+        """The law of coefficients, for exact evidence (`analyses.in_context.bayes`)."""
+        return {"basis": "linear", "nnz": d, "active": d, "law": "normal", "scale": 1.0}
+
+
+class Sparse(BaseModel, frozen=True, extra="forbid", strict=True):
+    """y = w x with nnz coefficients that are not 0, at random places.
+
+    Attributes:
+        nnz: How many.
+        coefficients: normal, or 1 and -1 alike likely.
+    """
+
+    family: Literal["sparse"] = "sparse"
+    nnz: Count = 3
+    coefficients: Literal["normal", "sign"] = "normal"
+
+    def variance(self, d: int, law: InputLaw) -> float:
+        """Of y, over coefficients and inputs."""
+        return self.nnz * law.second_moment
+
+    def draw(self, x: Inputs, generator: Generator) -> Values:
+        """Values of one function a prompt."""
+        counts = torch.full((len(x),), self.nnz, device=x.device)
+        drawn = _normal((len(x), x.shape[2]), generator)
+        drawn = drawn if self.coefficients == "normal" else drawn.sign()
+        return torch.einsum("nkd,nd->nk", x, drawn * supports(counts, x.shape[2], generator))
+
+    def prior(self, d: int) -> dict[str, Any] | None:
+        """The law of coefficients, for exact evidence."""
+        law = {"law": self.coefficients, "scale": 1.0}
+        return {"basis": "linear", "nnz": self.nnz, "active": d} | law
+
+
+class ReluNetwork(BaseModel, frozen=True, extra="forbid", strict=True):
+    """y = sum_i a_i relu(w_i x) with a_i ~ N(0, 2 / hidden) and w_i ~ N(0, I).
+
+    Attributes:
+        hidden: Neurons.
+    """
+
+    family: Literal["relu_network"] = "relu_network"
+    hidden: Count = 100
+
+    def variance(self, d: int, law: InputLaw) -> float:
+        """Of y: a relu halves the mean square of w x, and 2 / hidden undoes that."""
+        return d * law.second_moment
+
+    def draw(self, x: Inputs, generator: Generator) -> Values:
+        """Values of one network a prompt, so many at a time."""
+        return torch.cat([self._some(rows, generator) for rows in x.split(ROWS)])
+
+    def prior(self, d: int) -> dict[str, Any] | None:
+        """None: these functions are not linear in finitely many known features."""
+        return None
+
+    def _some(self, x: Inputs, generator: Generator) -> Values:
+        reads = _normal((len(x), x.shape[2], self.hidden), generator)
+        writes = math.sqrt(2 / self.hidden) * _normal((len(x), self.hidden, 1), generator)
+        return ((x @ reads).relu() @ writes)[..., 0]
+
+
+class DecisionTree(BaseModel, frozen=True, extra="forbid", strict=True):
+    """A full binary tree whose nodes ask for the sign of a random input; leaves are N(0, 1).
+
+    Attributes:
+        depth: Questions from root to leaf.
+    """
+
+    family: Literal["decision_tree"] = "decision_tree"
+    depth: int = Field(default=4, ge=1, le=12)
+
+    def variance(self, d: int, law: InputLaw) -> float:
+        """Of y: that of a leaf."""
+        return 1.0
+
+    def draw(self, x: Inputs, generator: Generator) -> Values:
+        """Values of one tree a prompt; node i's children are 2i + 1 (not positive) and 2i + 2."""
+        nodes, options = 2**self.depth - 1, {"generator": generator, "device": x.device}
+        asked = torch.randint(x.shape[2], (len(x), nodes), **options)
+        leaves = _normal((len(x), nodes + 1), generator)
+        node = torch.zeros(x.shape[:2], dtype=torch.long, device=x.device)
+        for _ in range(self.depth):
+            values = x.gather(2, asked.gather(1, node)[..., None])[..., 0]
+            node = 2 * node + 1 + (values > 0)
+        return leaves.gather(1, node - nodes)
+
+    def prior(self, d: int) -> dict[str, Any] | None:
+        """None: these functions are not linear in finitely many known features."""
+        return None
+
+
+class Sinusoid(BaseModel, frozen=True, extra="forbid", strict=True):
+    """y = a sin(f x + phase) of a single input x.
+
+    Attributes:
+        frequency: f is uniform between these, in radians a unit of x; alike for a fixed one.
+        amplitude: The law of a: rayleigh (which with the whole circle of phases makes sine and
+            cosine coefficients independent standard normals), normal, or always 1.
+        phase: Uniform between these, in radians; alike for a fixed one.
+    """
+
+    family: Literal["sinusoid"] = "sinusoid"
+    frequency: Range = (3.0, 3.0)
+    amplitude: Literal["rayleigh", "normal", "one"] = "rayleigh"
+    phase: Range = (0.0, 2 * math.pi)
+
+    @model_validator(mode="after")
+    def _ranges_ascend(self) -> "Sinusoid":
+        for name in ("frequency", "phase"):
+            low, high = getattr(self, name)
+            if low > high:
+                raise ValueError(f"{name} [{low}, {high}] descends: give the smaller one first")
+        if self.frequency[0] <= 0:
+            raise ValueError(f"frequency {self.frequency[0]} must lie above 0")
+        return self
+
+    def variance(self, d: int, law: InputLaw) -> float:
+        """Of y: E[a^2] (1 - E[cos 2 phase] E[cos 2 f x]) / 2, for inputs symmetric around 0."""
+        squared = {"rayleigh": 2.0, "normal": 1.0, "one": 1.0}[self.amplitude]
+        grid = [torch.linspace(*ends, 2001).double() for ends in (self.frequency, self.phase)]
+        wave, turn = law.mean_cosine(2 * grid[0]), (2 * grid[1]).cos()
+        means = [float(torch.trapezoid(each, dx=1 / 2000)) for each in (wave, turn)]
+        return squared * (1 - means[0] * means[1]) / 2
+
+    def draw(
+        self, x: Inputs, generator: Generator, faster: Float[Tensor, " prompt"] | None = None
+    ) -> Values:
+        """Values of one function a prompt, its frequency multiplied by `faster`."""
+        frequency, phase = (
+            self._within(*ends, len(x), generator) for ends in (self.frequency, self.phase)
+        )
+        turned = frequency if faster is None else frequency * faster
+        size = _normal((2, len(x)), generator)
+        amplitude = {
+            "rayleigh": size.norm(dim=0),
+            "normal": size[0],
+            "one": torch.ones_like(size[0]),
+        }
+        values = torch.sin(turned[:, None] * x[..., 0] + phase[:, None])
+        return amplitude[self.amplitude][:, None] * values
+
+    def prior(self, d: int) -> dict[str, Any] | None:
+        """Two normal coefficients, where the frequency is fixed and the laws make them so."""
+        is_whole = math.isclose(self.phase[1] - self.phase[0], 2 * math.pi)
+        if self.amplitude != "rayleigh" or self.frequency[0] != self.frequency[1] or not is_whole:
+            return None
+        return {"basis": "waves", "frequency": self.frequency[0], "law": "normal", "scale": 1.0}
+
+    def _within(self, low: float, high: float, count: int, generator: Generator) -> Tensor:
+        drawn = torch.rand(count, generator=generator, device=generator.device)
+        return low + (high - low) * drawn
+
+
+FunctionClass = Annotated[
+    Dense | Sparse | ReluNetwork | DecisionTree | Sinusoid, Field(discriminator="family")
+]
+
+
+def supports(
+    counts: Int[Tensor, " prompt"], d: int, generator: Generator
+) -> Bool[Tensor, "prompt d"]:
+    """For each prompt so many random places among d."""
+    order = torch.rand(len(counts), d, generator=generator, device=generator.device).argsort(1)
+    return order < counts[:, None]
+
+
+def names_of(classes: tuple[FunctionClass, ...]) -> tuple[str, ...]:
+    """The families' names, numbered where one comes twice."""
+    names = [each.family.replace("_", " ") for each in classes]
+    return tuple(
+        name if names.count(name) == 1 else f"{name} {names[: index + 1].count(name)}"
+        for index, name in enumerate(names)
+    )
+
+
+def _normal(shape: tuple[int, ...], generator: Generator) -> Tensor:
+    return torch.randn(*shape, generator=generator, device=generator.device)

@@ -1,0 +1,248 @@
+"""Functions learned in context: pairs (x, f(x)) in a row, f drawn anew for every prompt.
+
+f comes from a mixture of function classes. Beside prompts like those trained on there are prompts
+from outside: convex combinations of two classes, larger or smaller values, other frequencies, other
+numbers of coefficients that are not 0.
+
+Source: Garg et al. 2022 (arXiv:2208.01066) for prompts, classes and loss; Yadlowsky et al. 2023
+(arXiv:2311.00871) for mixtures and what lies outside of them. Both leave y as it comes; here every
+class has variance 1 unless `unit_variance` is off, since otherwise |y| alone tells the class.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any, ClassVar, Literal
+
+import torch
+from jaxtyping import Float, Int
+from pydantic import Field, FiniteFloat, model_validator
+from torch import Generator, Tensor
+from torch.nn.functional import pad
+
+from hooks import Examples, Sizes
+from interp.randomness import generator
+from interp.tasks.base import Batch
+from interp.tasks.fields import Amount, Count, Number, Scale, Several, TwoOrMore
+from interp.tasks.functions.classes import (
+    Dense,
+    FunctionClass,
+    InputLaw,
+    Sinusoid,
+    Sparse,
+    names_of,
+)
+from interp.tasks.functions.regression import RegressionTask, prompts
+from interp.tasks.functions.splits import GROUPS, LINEAR, by_nnz, by_turns, facts_outside
+
+SUMS = (1e-30, 1e30)  # of weights, that float32 holds
+
+
+class FunctionClasses(RegressionTask):
+    """Values of a function, after examples of it, for functions drawn from a mixture of classes.
+
+    Attributes:
+        d: Numbers of an input.
+        pairs: Pairs of a prompt, so that the last answer follows pairs - 1 examples.
+        classes: The classes of the mixture.
+        weights: Their shares, all alike where left out; 0 leaves one out of the training data.
+        inputs: How inputs are drawn.
+        unit_variance: Whether each class is scaled to values of variance 1.
+        noise: Standard deviation of what is added to every y.
+        active_inputs: Numbers of an input that are not 0, the first ones; all where left out. For
+            schedules that begin with few, whose coefficients stay those of d.
+        active_pairs: Pairs of a training prompt; all where left out.
+        test_prompts: Prompts of every split.
+        alphas: Shares of the first class in the split `combination`.
+        scales: What y is multiplied by in `scale`.
+        frequency_factors: What frequencies are multiplied by in `frequency`.
+    """
+
+    evaluated: ClassVar = ("test",)
+
+    name: Literal["function_classes"] = "function_classes"  # pyright: ignore[reportIncompatibleVariableOverride]  # frozen: may narrow
+    d: Count = 20
+    pairs: TwoOrMore = 41
+    classes: Several[FunctionClass] = Field(default=(Dense(),), min_length=1)
+    weights: Several[FiniteFloat] | None = None
+    inputs: InputLaw = InputLaw()
+    unit_variance: bool = True
+    noise: Amount = 0.0
+    active_inputs: Count | None = None
+    active_pairs: TwoOrMore | None = None
+    test_prompts: Count = 1280
+    alphas: Several[Number] = Field(default=(1.0, 0.9, 0.75, 0.5, 0.25, 0.1, 0.0), min_length=1)
+    scales: Several[Scale] = Field(default=(0.3, 1.0, 3.0, 10.0), min_length=1)
+    frequency_factors: Several[Scale] = Field(default=(0.5, 1.0, 2.0), min_length=1)
+
+    @model_validator(mode="after")
+    def _classes_fit(self) -> "FunctionClasses":
+        for each in self.classes:
+            if isinstance(each, Sparse) and each.nnz > self._active:
+                count = f"{self._active} inputs"
+                raise ValueError(f"classes: nnz {each.nnz} is more than {count}: lower it")
+            if isinstance(each, Sinusoid) and self.d != 1:
+                raise ValueError(f"classes: a sinusoid is of one input, d is {self.d}: set d = 1")
+        if self._active > self.d or (self.active_pairs or 0) > self.pairs:
+            raise ValueError("active_inputs and active_pairs are at most d and pairs: lower them")
+        return self
+
+    @model_validator(mode="after")
+    def _numbers_fit(self) -> "FunctionClasses":
+        weights = self.shares
+        if len(weights) != len(self.classes) or min(weights) < 0 or sum(weights) == 0:
+            count = f"one for each of {len(self.classes)} classes"
+            raise ValueError(f"weights {list(weights)}: {count}, none negative, not all 0")
+        if not SUMS[0] <= sum(weights) <= SUMS[1]:
+            raise ValueError(f"weights {list(weights)}: only shares count; let their sum be near 1")
+        if not all(0 <= alpha <= 1 for alpha in self.alphas):
+            raise ValueError(f"alphas {list(self.alphas)}: shares lie between 0 and 1")
+        return self
+
+    @property
+    def splits(self) -> tuple[str, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]  # by class
+        """`test` like the training data, and what the classes allow of those from outside."""
+        has = {
+            "combination": len(self.classes) > 1,
+            "frequency": any(isinstance(each, Sinusoid) for each in self.classes),
+            "sparsity": self.d > 1 and any(isinstance(each, LINEAR) for each in self.classes),
+        }
+        return tuple(split for split in GROUPS if has.get(split, True))
+
+    @property
+    def shares(self) -> tuple[float, ...]:
+        """Weights of the classes as given, or all alike."""
+        return (1.0,) * len(self.classes) if self.weights is None else self.weights
+
+    @property
+    def sizes(self) -> Sizes:
+        """Numbers in, one number out, two positions a pair."""
+        return Sizes(d_in=self.d, d_vocab_out=1, n_ctx=2 * self.pairs)
+
+    @property
+    def constants(self) -> dict[str, Any]:
+        """`d`, `pairs`, `noise`, `classes` (names), `shares`, `splits`, and what follows from them.
+
+        Where several classes are trained on, `asked` names the label that tells them apart, and
+        `asked_names` its values. `prior`, where it is exact, has a table for each of these:
+        `weight`, and the law of its coefficients. `inside` has by split the values that lead back
+        into training; `features`, where they are known, those in which all classes are linear.
+        """
+        names, shares = names_of(self.classes), [each / sum(self.shares) for each in self.shares]
+        facts = {"d": self.d, "pairs": self.pairs, "noise": self.noise, "classes": names}
+        facts |= {"shares": tuple(shares), "splits": self.splits}
+        facts |= facts_outside(self.classes, shares, self._active)
+        trained = [pair for pair in zip(shares, self.classes, strict=True) if pair[0] > 0]
+        facts |= {"asked": "class", "asked_names": names} if len(trained) > 1 else {}
+        told = tuple(
+            prior | {"weight": share, "scale": prior["scale"] / self._deviation(each)}
+            for share, each in trained
+            if (prior := each.prior(self._active)) is not None
+        )
+        return facts | ({"prior": told} if len(told) == len(trained) else {})
+
+    @property
+    def _active(self) -> int:
+        """Numbers of an input that are not 0."""
+        return self.active_inputs or self.d
+
+    @property
+    def train_count(self) -> None:
+        """None: every batch is drawn anew."""
+        return None
+
+    def data(self, count: int | None, generator: Generator) -> Batch:
+        """Prompts of the mixture, drawn on the generator's device.
+
+        Raises:
+            ValueError: No count is given, and there is no whole training set.
+        """
+        if count is None:
+            raise ValueError("count: function_classes draws without end; say how many prompts")
+        x = self._draw_inputs(count, self.active_pairs or self.pairs, generator)
+        y = self._mixed(x, self.classes, self._kinds(count, generator), generator)
+        return prompts(x, self._noisy(y, generator))
+
+    def examples(self, split: str, count: int | None, seed: int) -> Examples:
+        """Prompts, labelled with the `class` where there are several, and what tells them apart.
+
+        That is `alpha`, `scale`, `faster` or `nnz`: prompt i has value i of those there are, from
+        the first again after the last. `constants` name it, the class, or both as `group`.
+        """
+        if split not in self.splits:
+            raise ValueError(f"split '{split}' is none of {', '.join(self.splits)}")
+        drawing = generator(seed, 1, 1, list(GROUPS).index(split))
+        x = self._draw_inputs(self.test_prompts, self.pairs, drawing)
+        kinds = self._kinds(len(x), drawing)
+        values = by_turns(self._values_of(split), len(x))
+        y = self._values(split, x, (kinds, values), drawing)
+        batch = prompts(x, self._noisy(y, drawing))
+        has_kinds = split in ("test", "scale") and sum(share > 0 for share in self.shares) > 1
+        told = {"class": kinds} if has_kinds else {}
+        told |= {} if split == "test" else {GROUPS[split]: values}
+        found = Examples(
+            targets=batch["targets"],
+            scored=batch["scored"],
+            inputs=batch["inputs"],
+            labels=told,
+            constants=self.constants | ({"group": ", ".join(told)} if told else {}),
+        )
+        return found if count is None else found.head(count)
+
+    def _values_of(self, split: str) -> Sequence[float]:
+        """The numbers that a split goes through."""
+        return {
+            "test": (0,),
+            "combination": self.alphas,
+            "scale": self.scales,
+            "frequency": self.frequency_factors,
+            "sparsity": range(1, self._active + 1),
+        }[split]
+
+    def _values(
+        self, split: str, x: Tensor, by_prompt: tuple[Tensor, Tensor], drawing: Generator
+    ) -> Float[Tensor, "prompt pair"]:
+        """Noiseless values of a split."""
+        kinds, values = by_prompt
+        if split == "combination":
+            first, second = (self._of(each, x, drawing) for each in self.classes[:2])
+            return values[:, None] * first + (1 - values[:, None]) * second
+        if split == "scale":
+            return values[:, None] * self._mixed(x, self.classes, kinds, drawing)
+        if split == "frequency":
+            wave = next(each for each in self.classes if isinstance(each, Sinusoid))
+            return wave.draw(x, drawing, values) / self._deviation(wave)
+        if split == "sparsity":
+            return self._mixed(x, by_nnz(self.classes, self._active), values - 1, drawing)
+        return self._mixed(x, self.classes, kinds, drawing)
+
+    def _draw_inputs(self, count: int, pairs: int, drawing: Generator) -> Tensor:
+        """Inputs; those beyond the active ones are 0."""
+        drawn = self.inputs.draw((count, pairs, self._active), drawing)
+        return pad(drawn, (0, self.d - self._active))
+
+    def _kinds(self, count: int, drawing: Generator) -> Int[Tensor, " prompt"]:
+        """By prompt, the place of its class."""
+        weights = torch.tensor(self.shares, device=drawing.device)
+        return torch.multinomial(weights, count, replacement=True, generator=drawing)
+
+    def _mixed(
+        self, x: Tensor, classes: Sequence[FunctionClass], kinds: Tensor, drawing: Generator
+    ) -> Tensor:
+        """Values of the class that each prompt has."""
+        y = x.new_zeros(x.shape[:2])
+        for index, each in enumerate(classes):
+            rows = (kinds == index).nonzero()[:, 0]
+            y[rows] = self._of(each, x[rows], drawing)
+        return y
+
+    def _of(self, each: FunctionClass, x: Tensor, drawing: Generator) -> Tensor:
+        """Values of one class, scaled as the task says."""
+        return each.draw(x[..., : self.active_inputs], drawing) / self._deviation(each)
+
+    def _deviation(self, each: FunctionClass) -> float:
+        return math.sqrt(each.variance(self.d, self.inputs)) if self.unit_variance else 1.0
+
+    def _noisy(self, y: Tensor, drawing: Generator) -> Tensor:
+        if not self.noise:
+            return y
+        return y + self.noise * torch.randn(y.shape, generator=drawing, device=drawing.device)

@@ -1,0 +1,1 @@
+"""Tasks on sentences and brackets: tokens of many lengths, with gold parses."""

@@ -1,0 +1,187 @@
+"""What the language tasks share: lines of tokens, drawn or read, predicted from end to end.
+
+A line is stored from SOS to EOS (or cut before it). A model is fed all but its last token, SOS at
+position 0, so that word i of a line, counted from 1, is at position i; trees and labels count so
+too. The loss is over every real position, the sentence itself and EOS included.
+"""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Protocol, runtime_checkable
+
+import torch
+from pydantic import model_validator
+from torch import Tensor
+
+from hooks import Examples, Sizes
+from interp.randomness import generator
+from interp.tasks.base import Batch, Task
+from interp.tasks.fields import Count
+from interp.tasks.language.files import Files
+from interp.tasks.language.packing import Flat, dense, fed_lengths
+
+COUNTS = ("train_lines", "validation_lines", "generalization_lines")
+
+
+@runtime_checkable
+class AnyLines(Protocol):
+    """Lines in whatever form a task has them."""
+
+    def __len__(self) -> int:
+        """How many."""
+        ...
+
+    def at(self, rows: Any) -> Any:
+        """Those of some numbers, in their order."""
+        ...
+
+    def row_keys(self) -> list[bytes]:
+        """Bytes by line, the same where lines are."""
+        ...
+
+
+class LanguageTask(Task):
+    """A task whose examples are lines of tokens, of which every next token is predicted.
+
+    A subclass gives `vocabulary` and `widths`, draws lines and reads them, and tells what is true
+    of them.
+
+    Attributes:
+        train_lines: Lines trained on; with `files`, the first so many, all where left out.
+        validation_lines: Lines like those trained on, none of them among those.
+        generalization_lines: Lines of a kind that was never trained on.
+        files: Published files to read in place of drawing lines, each of its own kind of lines.
+    """
+
+    splits: ClassVar[tuple[str, ...]] = ("validation", "generalization", "train")
+    evaluated: ClassVar = ("validation", "generalization")
+    positions: ClassVar = "all"
+
+    train_lines: Count | None = 100_000
+    validation_lines: Count | None = 1_000
+    generalization_lines: Count | None = 10_000
+    files: Files | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _files_are_read_whole(cls, table: Any) -> Any:
+        # The counts of drawn lines must not stand beside files that are read to their end.
+        is_read = isinstance(table, Mapping) and table.get("files") is not None
+        return dict.fromkeys(COUNTS) | dict(table) if is_read else table
+
+    @model_validator(mode="after")
+    def _drawn_lines_are_counted(self) -> "LanguageTask":
+        for name in COUNTS:
+            if self.files is None and getattr(self, name) is None:
+                raise ValueError(f"{name} must be given where no files are read")
+        return self
+
+    @property
+    def vocabulary(self) -> tuple[str, ...]:
+        """What each token id stands for."""
+        raise NotImplementedError
+
+    @property
+    def sizes(self) -> Sizes:
+        """The vocabulary in and out, and the positions of the longest line."""
+        words = len(self.vocabulary)
+        return Sizes(d_vocab=words, d_vocab_out=words, n_ctx=self.widths[-1])
+
+    @property
+    def train_count(self) -> int:
+        """Number of training lines."""
+        if self.files is None:
+            assert self.train_lines is not None  # checked above
+            return self.train_lines
+        return len(self._lines("train", torch.Generator()))
+
+    @property
+    def data_files(self) -> dict[str, str]:
+        """The published files by split, where lines are read."""
+        return {} if self.files is None else self.files.model_dump()
+
+    @property
+    def draws_split(self) -> bool:
+        """Whether lines are drawn rather than read."""
+        return self.files is None
+
+    def flat(self, generator: torch.Generator) -> Flat:
+        """The training lines end to end, each from SOS to EOS: `flat` and `offsets`."""
+        return self._flat(self._lines("train", generator))
+
+    def data(self, count: int | None, generator: torch.Generator) -> Batch:
+        """The first `count` training lines side by side."""
+        flat = self._flat(self._lines("train", generator).at(slice(count)))
+        return dense(flat, self._width(fed_lengths(flat)))
+
+    def examples(self, split: str, count: int | None, seed: int) -> Examples:
+        """Lines in the order they were drawn or read, with labels, trees and words."""
+        if split not in self.splits:
+            raise ValueError(f"split '{split}' is none of {', '.join(self.splits)}")
+        if count is not None and count < 1:
+            raise ValueError(f"count {count}: take one example or more, or None for all")
+        lines = self._lines(split, generator(seed, 0))
+        if count is not None and count < len(lines):
+            drawn = torch.randperm(len(lines), generator=generator(seed, 1))[:count]
+            lines = lines.at(drawn.sort().values.numpy())
+        flat = self._flat(lines)
+        lengths = fed_lengths(flat)
+        batch = dense(flat, self._width(lengths))
+        labels, trees = self._truth(lines, batch)
+        return Examples(
+            **batch,
+            lengths=lengths,
+            labels=labels,
+            trees=trees,
+            constants=self.constants,
+            words=self._words(batch["tokens"], lengths),
+        )
+
+    def _words(self, tokens: Tensor, lengths: Tensor) -> tuple[tuple[str, ...], ...]:
+        names = self.vocabulary
+        rows = zip(tokens.tolist(), lengths.tolist(), strict=True)
+        return tuple(tuple(names[token] for token in row[:length]) for row, length in rows)
+
+    def _width(self, lengths: Tensor) -> int:
+        """Positions of lines side by side, given the tokens of each that are fed."""
+        return int(lengths.max())
+
+    def _lines(self, split: str, generator: torch.Generator) -> Any:
+        """The lines of a split, `AnyLines`."""
+        if self.files is None:
+            return self._drawn(split, int(torch.randint(2**62, (1,), generator=generator)))
+        path = getattr(self.files, split)
+        lines = self._read(path).at(slice(getattr(self, f"{split}_lines")))
+        if split != "train":
+            _check_unseen(lines, self._lines("train", generator), (path, self.files.train))
+        self._check_kind(split, lines, path)
+        return lines
+
+    def _drawn(self, split: str, key: int) -> Any:
+        """The lines of a split that a seed decides, `AnyLines`."""
+        raise NotImplementedError
+
+    def _read(self, path: str) -> Any:
+        """The lines of a file, `AnyLines`."""
+        raise NotImplementedError
+
+    def _check_kind(self, split: str, lines: Any, path: str) -> None:
+        """Refuses lines of a file that do not belong to the split; by default all do."""
+
+    def _flat(self, lines: Any) -> Flat:
+        """Lines as tokens, end to end."""
+        raise NotImplementedError
+
+    def _truth(self, lines: Any, batch: Batch) -> tuple[dict[str, Tensor], tuple[Any, ...]]:
+        """Labels and trees of lines, given their tokens."""
+        raise NotImplementedError
+
+
+def _check_unseen(lines: AnyLines, trained: AnyLines, paths: tuple[str, str]) -> None:
+    """Refuses lines of another split that are trained on."""
+    seen = set(trained.row_keys())
+    for number, key in enumerate(lines.row_keys(), 1):
+        if key in seen:
+            raise ValueError(
+                f"{paths[0]}:{number}: this line is in {paths[1]} too, so it is trained on: take "
+                "it out of one of the two"
+            )

@@ -1,0 +1,198 @@
+"""Dyck languages: which bracket closes the one opened last?
+
+Strings of k types of matched brackets, at most `depth` open at a time. Every next bracket is
+predicted; what counts is the type of each that closes. Validation strings hold only structures
+(which brackets open, whatever their types) that training held; each generalization string holds
+one that it did not, and is much longer: 117 brackets on average, to 50 in training and 13 in
+validation.
+
+Source: Murty et al. 2023 (arXiv:2305.18741), whose released code takes a structure to be that of
+a piece between returns to depth 0, where the paper says the whole string.
+"""
+
+import string
+from functools import lru_cache
+from typing import Annotated, Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from pydantic import Field
+from torch import Tensor
+
+from hooks.examples import Tree
+from interp.tasks.base import Batch
+from interp.tasks.fields import Count
+from interp.tasks.language import dyck_strings
+from interp.tasks.language.base import LanguageTask
+from interp.tasks.language.dyck_strings import Strings, joined, parse
+from interp.tasks.language.packing import Flat, flattened
+
+CHUNK = 2**14  # strings drawn at a time, so that more strings begin with the same ones
+PATIENCE = 64  # chunks, after which strings of a kind are taken to be too rare
+WIDTHS = (32, 64, 96, 128, 192, 256, 384, 512, 768)
+FAR = 10  # brackets to the partner, from which the paper counts
+
+
+class Dyck(LanguageTask):
+    """Strings of matched brackets, one a line.
+
+    The default numbers of lines for validation and generalization have about the 5,000 closing
+    brackets that the released code scores of its 20,000.
+
+    Attributes:
+        k: Types of brackets.
+        depth: The greatest number of open brackets.
+        structure: What a line for generalization has of its own: the open/close sequence of some
+            piece between returns to depth 0, as in the released code, or of the whole string, as
+            in the paper.
+        n_ctx: Positions of the model. The paper has no such bound.
+        longer: Strings of more than n_ctx - 2 brackets, which leave no room for SOS and EOS, are
+            cut, their end never predicted, or left out.
+    """
+
+    metrics: ClassVar = ("loss", "accuracy", "far_accuracy")
+
+    name: Literal["dyck"] = "dyck"  # pyright: ignore[reportIncompatibleVariableOverride]  # frozen: may narrow
+    train_lines: Count | None = 200_000
+    validation_lines: Count | None = 784
+    generalization_lines: Count | None = 86
+    k: int = Field(default=20, ge=1, le=26)
+    depth: int = Field(default=10, ge=1, le=1024)  # passes over the brackets
+    structure: Literal["pieces", "string"] = "pieces"
+    n_ctx: Annotated[Count, Field(ge=8)] = 1024
+    longer: Literal["cut", "leave_out"] = "cut"
+
+    @property
+    def vocabulary(self) -> tuple[str, ...]:
+        """What each token id stands for: PAD, what opens, what closes, EOS, SOS."""
+        letters = string.ascii_lowercase[: self.k]
+        opens, closes = ([f"({each}" for each in letters], [f"{each})" for each in letters])
+        return ("PAD", *opens, *closes, "EOS", "SOS")
+
+    @property
+    def widths(self) -> tuple[int, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]  # `n_ctx` decides
+        """Numbers of positions that batches are padded to."""
+        return (*(width for width in WIDTHS if width < self.n_ctx), self.n_ctx)
+
+    @property
+    def constants(self) -> dict[str, Any]:
+        """`k`, `depth`, names of tokens; `chance` is that of one closing bracket in k."""
+        facts = {"k": self.k, "depth": self.depth, "chance": 1 / self.k}
+        return facts | {"vocabulary": self.vocabulary}
+
+    def grade(
+        self, logits: Float[Tensor, "batch position d_vocab_out"], batch: Batch
+    ) -> dict[str, Tensor]:
+        """Loss in nats, and how many closing brackets are of the right type: best of those k.
+
+        `accuracy` is over all, as the released code scores; `far_accuracy` over those at least 10
+        brackets behind their partner, as the paper says. NaN where there is no such bracket.
+        """
+        targets = batch["targets"]
+        best = logits[..., self.k + 1 : 2 * self.k + 1].argmax(-1) + self.k + 1
+        distance = distances(targets, self.k, self.depth)
+        accuracies = {}
+        for name, least in (("accuracy", 1), ("far_accuracy", FAR)):
+            counts = distance >= least
+            right = (counts & (best == targets)).sum(dtype=logits.dtype)
+            accuracies[name] = right / counts.sum(dtype=logits.dtype)
+        return {"loss": self.loss(logits, batch)} | accuracies
+
+    def some_strings(self, rng: np.random.Generator) -> Strings:
+        """The next strings of a stream, without those to leave out."""
+        return self._without_longer(dyck_strings.draw(self.k, self.depth, CHUNK, rng))
+
+    def structures(self, strings: Strings) -> list[set[bytes]]:
+        """The structures in each string."""
+        return list(strings.structures(self.structure == "pieces"))
+
+    def _without_longer(self, strings: Strings) -> Strings:
+        return (
+            strings.at(strings.lengths <= self.n_ctx - 2) if self.longer == "leave_out" else strings
+        )
+
+    def _drawn(self, split: str, key: int) -> Strings:
+        train, seen = trained(self, key)  # pyright: ignore[reportArgumentType]  # frozen: can be hashed
+        if split == "train":
+            return train
+        rng, parts, known = np.random.default_rng((key, 1)), [], set(train.row_keys())
+        count = getattr(self, f"{split}_lines")
+        for _ in range(PATIENCE):
+            some = self.some_strings(rng)
+            is_known = np.array([each <= seen for each in self.structures(some)])
+            is_trained = np.array([each in known for each in some.row_keys()])
+            parts.append(
+                some.at(~is_known if split == "generalization" else is_known & ~is_trained)
+            )
+            if sum(map(len, parts)) >= count:
+                return joined(parts).at(slice(count))
+        raise ValueError(
+            f"{split}_lines {count}: only {sum(map(len, parts))} such strings were found among "
+            f"{PATIENCE * CHUNK}: lower it or train_lines, or raise k or depth"
+        )
+
+    def _read(self, path: str) -> Strings:
+        return dyck_strings.read(path, self.vocabulary, self.depth)
+
+    def _lines(self, split: str, generator: torch.Generator) -> Strings:
+        return self._without_longer(super()._lines(split, generator))
+
+    def _flat(self, lines: Strings) -> Flat:
+        lengths = np.minimum(lines.lengths + 2, self.n_ctx)
+        starts = np.cumsum(lengths) - lengths
+        tokens = np.full(lengths.sum(), 2 * self.k + 1)  # EOS wherever nothing else will be
+        tokens[starts] = 2 * self.k + 2
+        place = 1 + np.arange(len(lines.brackets)) - np.repeat(lines.offsets[:-1], lines.lengths)
+        is_kept = place < np.repeat(lengths, lines.lengths)
+        tokens[(np.repeat(starts, lines.lengths) + place)[is_kept]] = lines.brackets[is_kept]
+        return flattened(tokens, lengths)
+
+    def _truth(self, lines: Strings, batch: Batch) -> tuple[dict[str, Tensor], tuple[Tree, ...]]:
+        tokens, targets = batch["tokens"], batch["targets"]
+        opens, closes = (tokens > 0) & (tokens <= self.k), is_closing(tokens, self.k)
+        depth = (opens.long() - closes.long()).cumsum(-1)
+        fed = (opens | closes).sum(1)
+        labels = {
+            "depth": depth * batch["scored"],
+            "distance": distances(targets, self.k, self.depth),
+            "deepest": depth.amax(1),
+            "brackets": fed,
+        }
+        rows = zip(opens.tolist(), fed.tolist(), strict=True)
+        return labels, tuple(parse(row[1 : count + 1], 1) for row, count in rows)
+
+
+@lru_cache(maxsize=2)
+def trained(task: Dyck, key: int) -> tuple[Strings, frozenset[bytes]]:
+    """The strings that a seed has a task train on, and all structures in them."""
+    rng, parts, count = np.random.default_rng((key, 0)), [], task.train_lines or 0
+    while sum(map(len, parts)) < count:
+        parts.append(task.some_strings(rng))
+    train = joined(parts).at(slice(count))
+    return train, frozenset().union(*task.structures(train))
+
+
+def is_closing(tokens: Int[Tensor, "batch pos"], k: int) -> Tensor:
+    """Where a bracket closes."""
+    return (tokens > k) & (tokens <= 2 * k)
+
+
+def distances(brackets: Int[Tensor, "batch pos"], k: int, depth: int) -> Int[Tensor, "batch pos"]:
+    """How many brackets before each closing bracket its partner is; 0 elsewhere. Pure.
+
+    Cost: `depth` passes over the brackets.
+
+    Args:
+        brackets: Ids: 1 to k open, k + 1 to 2 k close, others are no brackets.
+        k: Types of brackets.
+        depth: The greatest number of open brackets.
+    """
+    opens, closes = (brackets > 0) & (brackets <= k), is_closing(brackets, k)
+    level = (opens.long() - closes.long()).cumsum(-1)
+    places = torch.arange(brackets.shape[-1], device=brackets.device).expand_as(brackets)
+    found = torch.zeros_like(brackets)
+    for each in range(1, depth + 1):
+        last = places.where(opens & (level == each), -1).cummax(-1).values
+        found = (places - last).where(closes & (level == each - 1), found)
+    return found

@@ -1,0 +1,1 @@
+"""Trains one model, or a stack of them, step by step."""

@@ -1,0 +1,172 @@
+"""One update of the weights: of a model alone by torch's optimisers, of a stack by our own.
+
+torch's have one learning rate, decay and pair of betas for all they update; members of a stack
+differ in them, so there the same formulas run on a matrix with a row a member. Both clip the loss'
+gradient first, then penalise, then update.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.optim import SGD, Adam, AdamW, Optimizer
+
+from interp.config.training import Training
+
+MOMENTS = {"adamw": ("exp_avg", "exp_avg_sq"), "adam": ("exp_avg", "exp_avg_sq"),
+           "sgd": ("momentum_buffer",)}  # fmt: skip
+# Options of [training] in which members of a stack may differ.
+PER_MEMBER = (
+    "lr", "betas", "eps", "momentum", "weight_decay", "l1", "grad_clip", "init_scale",
+)  # fmt: skip
+
+
+def optimizer_of(parameters: Sequence[Tensor], training: Training) -> Optimizer:
+    """Torch's optimiser for a model that is trained alone; `penalise` adds what it lacks."""
+    lr, decay = training.lr, training.weight_decay
+    if training.optimizer == "sgd":
+        momentum = training.momentum
+        return SGD(parameters, lr=lr, momentum=momentum, weight_decay=decay, fused=True)
+    kind = {"adamw": AdamW, "adam": Adam}[training.optimizer]
+    return kind(
+        parameters, lr=lr, betas=training.betas, eps=training.eps, weight_decay=decay, fused=True
+    )
+
+
+def clip_and_penalise(parameters: Sequence[Tensor], training: Training, lr: float) -> None:
+    """Clips the gradients and applies the L1 penalty, in place, before the optimiser's step."""
+    if training.grad_clip is not None:
+        torch.nn.utils.clip_grad_norm_(parameters, training.grad_clip)
+    if not training.l1:
+        return
+    with torch.no_grad():
+        for parameter in parameters:
+            if training.optimizer == "adamw":
+                parameter.sub_(parameter.sign(), alpha=lr * training.l1)
+            elif parameter.grad is not None:
+                parameter.grad.add_(parameter.sign(), alpha=training.l1)
+
+
+Column = Float[Tensor, "member 1"]
+Matrix = Float[Tensor, "member parameter"]
+
+
+@dataclass(frozen=True, eq=False)
+class StackOptimizer:
+    """The update of a stack: options as columns of float64, one row a member.
+
+    Attributes:
+        name: adamw, adam or sgd.
+        options: By name; `betas` as `beta1` and `beta2`, no clipping as infinity.
+        used: Options that change anything for any member; the others cost nothing.
+        moments: By torch's name, updated in place.
+        updates: How many updates were made: a tensor, so that a captured step counts on.
+        fused: torch's own optimiser on the same moments and count, where members share all
+            options: it passes over the matrix once, as if it were one model's.
+    """
+
+    name: str
+    options: Mapping[str, Column]
+    used: frozenset[str]
+    moments: Mapping[str, Matrix]
+    updates: Float[Tensor, ""]
+    fused: Optimizer | None
+
+    @classmethod
+    def of(
+        cls,
+        parameters: Matrix,
+        trainings: Sequence[Training],
+        moments: Mapping[str, Matrix],
+        step: int,
+    ) -> "StackOptimizer":
+        """The optimiser of members at one step.
+
+        Args:
+            parameters: One row a member: the leaf that is updated.
+            trainings: One a member, alike in all but `PER_MEMBER`.
+            moments: As of `step`; on the device and in the dtype of the parameters.
+            step: Updates that the moments are made of.
+        """
+        device, name = parameters.device, trainings[0].optimizer
+        rows = [_numbers(training) for training in trainings]
+        columns = {
+            name: torch.tensor([[row[name]] for row in rows], dtype=torch.double, device=device)
+            for name in NEUTRAL
+        }
+        used = frozenset(
+            name for name, unused in NEUTRAL.items() if any(row[name] != unused for row in rows)
+        )
+        updates = torch.tensor(float(step), device=device)
+        is_uniform = all(row == rows[0] for row in rows) and len({t.lr for t in trainings}) == 1
+        fused = None
+        # On a GPU the fused kernel reads the learning rate in float32.
+        is_on_cpu = device.type == "cpu"
+        if is_uniform and name != "sgd" and (is_on_cpu or parameters.dtype == torch.float32):
+            fused = optimizer_of([parameters], trainings[0])
+            fused.state[parameters] = {"step": updates, **moments}
+            # A tensor, since a replayed step reads no number of Python's.
+            rate = torch.zeros((), device=device, dtype=torch.double if is_on_cpu else torch.float)
+            fused.param_groups[0] |= {"lr": rate, "capturable": not is_on_cpu}
+        return cls(name, columns, used, moments, updates, fused)
+
+    @torch.no_grad()
+    def update(self, parameters: Matrix, gradient: Matrix, lr: Column) -> None:
+        """Updates all members' parameters in place; `gradient` is used up."""
+        if "grad_clip" in self.used:
+            norms = torch.linalg.vector_norm(gradient, dim=1, keepdim=True)
+            allowed = self.options["grad_clip"].to(norms) / (norms + 1e-6)
+            gradient.mul_(allowed.clamp(max=1.0))
+        for penalty, pull in (("l1", torch.sign), ("weight_decay", torch.clone)):
+            if penalty not in self.used or (self.fused and penalty == "weight_decay"):
+                continue
+            if self.name == "adamw":
+                parameters.sub_(pull(parameters) * (lr * self.options[penalty]).to(gradient))
+            else:
+                gradient.add_(pull(parameters) * self.options[penalty].to(gradient))
+        if self.fused is not None:
+            self.fused.param_groups[0]["lr"].copy_(lr[0, 0])
+            parameters.grad = gradient
+            self.fused.step()
+            parameters.grad = None  # else a graph's memory would be held for it
+            return
+        self.updates.add_(1.0)
+        step = self._sgd if self.name == "sgd" else self._adam
+        step(parameters, gradient, lr)
+
+    @torch.no_grad()
+    def begin_anew(self) -> None:
+        """Forgets the moments, in place."""
+        for each in (*self.moments.values(), self.updates):
+            each.zero_()
+
+    def _sgd(self, parameters: Matrix, gradient: Matrix, lr: Column) -> None:
+        buffer = self.moments["momentum_buffer"]
+        buffer.mul_(self.options["momentum"].to(gradient)).add_(gradient)
+        parameters.sub_(buffer * lr.to(gradient))
+
+    def _adam(self, parameters: Matrix, gradient: Matrix, lr: Column) -> None:
+        """Kingma and Ba 2015 (arXiv:1412.6980), algorithm 1."""
+        first, second = self.moments["exp_avg"], self.moments["exp_avg_sq"]
+        beta1, beta2 = self.options["beta1"], self.options["beta2"]
+        first.lerp_(gradient, (1 - beta1).to(gradient))
+        second.mul_(beta2.to(gradient)).addcmul_(gradient, gradient * (1 - beta2).to(gradient))
+        # Corrections of the bias towards 0: columns, in float64 since 1 - beta is small.
+        updates = self.updates.double()
+        rate, root = lr / (1 - beta1**updates), (1 - beta2**updates).sqrt()
+        spread = second.sqrt().div_(root.to(gradient)).add_(self.options["eps"].to(gradient))
+        parameters.sub_((first / spread).mul_(rate.to(gradient)))
+
+
+NEUTRAL = {"beta1": 0.0, "beta2": 0.0, "eps": 0.0, "momentum": 0.0, "weight_decay": 0.0,
+           "l1": 0.0, "grad_clip": torch.inf}  # fmt: skip
+
+
+def _numbers(training: Training) -> dict[str, float]:
+    beta1, beta2 = training.betas
+    clip = torch.inf if training.grad_clip is None else training.grad_clip
+    return {"beta1": beta1, "beta2": beta2, "grad_clip": clip} | {
+        name: getattr(training, name) for name in ("eps", "momentum", "weight_decay", "l1")
+    }

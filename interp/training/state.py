@@ -1,0 +1,202 @@
+"""Where training stands, and how it is kept so that a killed run goes on from it.
+
+Each step that is kept leaves a checkpoint, then `state.safetensors`, which holds the optimiser's
+moments too. A process killed between the two goes on from the state before, and writes the same
+checkpoint again. A model trained alone and a member of a stack leave the same files.
+"""
+
+import json
+import math
+import warnings
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatch
+
+from torch import Tensor
+
+from hooks import build
+from hooks.models import parameters_of
+from interp.config.experiment import Experiment
+from interp.config.training import Training
+from interp.runs.checkpoints import Checkpoint, pack
+from interp.runs.files import append_whole, sync, write_whole
+from interp.runs.run import Run, read_metrics
+
+Row = dict[str, float]
+
+
+@dataclass(frozen=True, eq=False)
+class State:
+    """Where training stands: all that a later call goes on from.
+
+    Attributes:
+        step: The number of updates made.
+        parameters: By name.
+        moments: What the optimiser remembers, by `<moment>/<parameter>` in torch's names
+            (`exp_avg/embed.W_E`); empty before the first update.
+        rows: The metrics of earlier steps.
+    """
+
+    step: int
+    parameters: Mapping[str, Tensor]
+    moments: Mapping[str, Tensor]
+    rows: list[Row]
+
+
+def fresh(experiment: Experiment) -> State:
+    """The untrained model."""
+    training = experiment.training
+    assert training is not None
+    seed, sizes = experiment.seeds.model, experiment.task.sizes
+    model = build(experiment.model, sizes, seed=seed, dtype=training.dtype)
+    scaled = {
+        name: value * training.init_scale if value.ndim > 1 else value
+        for name, value in parameters_of(model).items()
+    }
+    return State(step=0, parameters=scaled, moments={}, rows=[])
+
+
+def resumed(run: Run, training: Training) -> State | None:
+    """The state that an earlier call left behind, or None where that kept nothing yet.
+
+    Raises:
+        ValueError: The state is damaged, of another run, or missing beside checkpoints of later
+            steps than 0, or metrics that decide when to stop are missing.
+    """
+    file = run.path / "state.safetensors"
+    if not file.is_file():
+        if run.steps and run.steps[-1] > 0:
+            raise ValueError(
+                f"{run.path} has checkpoints but no {file.name} to go on from; "
+                "train in a new folder"
+            )
+        return None
+    kept = Checkpoint(file, remedy="training cannot go on from it: use a new folder")
+    step = _step_of(kept, training)
+    if step in run.steps:
+        _check_same(kept, run.parameters(step))
+    tensors = dict(kept)
+    return State(
+        step=step,
+        parameters={name: value for name, value in tensors.items() if "/" not in name},
+        moments={name: value for name, value in tensors.items() if "/" in name},
+        rows=_rows_before(run, training, step),
+    )
+
+
+def keep(run: Run, state: State) -> None:
+    """Writes the checkpoint, then the state that training resumes from."""
+    parameters = {name: value.cpu().contiguous() for name, value in state.parameters.items()}
+    moments = {name: value.cpu().contiguous() for name, value in state.moments.items()}
+    checkpoint = pack(parameters, step=state.step)
+    write_whole(run.path / "checkpoints" / f"{state.step}.safetensors", checkpoint)
+    sync(run.path / "metrics.jsonl")  # a state is no use without the metrics before it
+    content = pack(parameters | moments, step=state.step)
+    write_whole(run.path / "state.safetensors", content)
+
+
+def is_trained(name: str, training: Training) -> bool:
+    """Whether a parameter is trained rather than frozen."""
+    return not any(fnmatch(name, pattern) for pattern in training.frozen)
+
+
+def check_frozen(names: Iterable[str], training: Training) -> None:
+    """Refuses patterns of frozen parameters that match nothing.
+
+    Raises:
+        ValueError: A pattern of `training.frozen` matches no parameter, or they leave none.
+    """
+    names = list(names)
+    for pattern in training.frozen:
+        if not any(fnmatch(name, pattern) for name in names):
+            raise ValueError(
+                f"training.frozen: '{pattern}' matches no parameter; there are {', '.join(names)}"
+            )
+    if not any(is_trained(name, training) for name in names):
+        raise ValueError("training.frozen: nothing is left to train; take a pattern out")
+
+
+def is_sound(row: Row) -> bool:
+    """Whether all metrics are finite numbers; scores, but no losses, may be NaN (`asked`)."""
+    return all(
+        math.isfinite(value) or (math.isnan(value) and not name.endswith("loss"))
+        for name, value in row.items()
+    )
+
+
+def asked(row: Row) -> Row:
+    """Metrics without the scores of questions that nothing in a split asks, which are NaN."""
+    return {name: value for name, value in row.items() if not math.isnan(value)}
+
+
+def mark_failure(run: Run, step: int, reason: str) -> None:
+    """Notes that a run cannot be finished; `Run.failure` reads it."""
+    content = json.dumps({"step": step, "reason": reason}) + "\n"
+    write_whole(run.path / "failure.json", content.encode())
+
+
+def take_up(run: Run, rows: list[Row]) -> None:
+    """Makes a folder ready to be trained on.
+
+    The metrics of later steps than the state are dropped, since they are recorded again. So is the
+    mark of an earlier failure: it is set again if it still holds.
+    """
+    lines = "".join(json.dumps(row) + "\n" for row in rows)
+    write_whole(run.path / "metrics.jsonl", lines.encode())
+    (run.path / "failure.json").unlink(missing_ok=True)
+
+
+def append_metrics(run: Run, row: Row) -> None:
+    """Adds a line to the metrics."""
+    append_whole(run.path / "metrics.jsonl", (json.dumps(row) + "\n").encode())
+
+
+def _step_of(kept: Checkpoint, training: Training) -> int:
+    """The step that a state says it is of.
+
+    Raises:
+        ValueError: It says none, or none of this training.
+    """
+    if "step" not in kept.facts:
+        raise ValueError(f"{kept.path} is of an older version, without its step; use a new folder")
+    step = kept.facts["step"]
+    if type(step) is not int or not 0 <= step <= training.steps:
+        raise ValueError(
+            f"{kept.path} says that it is of step {json.dumps(step)}, and training has steps 0 to "
+            f"{training.steps}: it is another run's; use a new folder"
+        )
+    return step
+
+
+def _check_same(state: Checkpoint, checkpoint: Checkpoint) -> None:
+    """Refuses a state whose parameters are not those of the checkpoint of its step.
+
+    Raises:
+        ValueError: Their checksums differ. Files without checksums are taken as they are.
+    """
+    resumed, kept = state.checksums or {}, checkpoint.checksums or {}
+    if resumed and any(resumed.get(name) != value for name, value in kept.items()):
+        raise ValueError(
+            f"{state.path} and {checkpoint.path} hold different parameters: one of them is another "
+            "run's; put the right one back, or train in a new folder"
+        )
+
+
+def _rows_before(run: Run, training: Training, step: int) -> list[Row]:
+    """The metrics of earlier steps, all of which a stop rule has to see.
+
+    Raises:
+        ValueError: Some are missing, and the experiment has a stop rule.
+    """
+    file = run.path / "metrics.jsonl"
+    rows = [row for row in read_metrics(file) if row["step"] < step]
+    wanted = {each for each in training.evaluate.up_to(training.steps) if each < step}
+    lacking = sorted(wanted - {int(row["step"]) for row in rows})
+    if lacking:
+        text = f"{file} lacks {len(lacking)} of {len(wanted)} rows, the first of step {lacking[0]}"
+        if training.stop is not None:
+            raise ValueError(
+                f"{text}, and training.stop reads them; put them back or train in a new folder"
+            )
+        warnings.warn(f"{text}; they are not measured again", stacklevel=2)
+    return rows

@@ -1,0 +1,142 @@
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from analyses import FourierSpectrum
+from hooks import Snapshot
+from hooks.edit import with_weights
+from interp.measure.analyze import trace
+from interp.tasks.modular_arithmetic import ModularArithmetic
+from tests.planted import circle_embedding, random_model
+
+
+def planted(frequencies, operation: Any = "add"):
+    """A model whose numbers are embedded as cosines and sines of some frequencies."""
+    task = ModularArithmetic(p=13, operation=operation, train_fraction=0.5)
+    model = random_model(task.sizes)
+    W_E = torch.zeros(14, 8).double()
+    W_E[:13, : 2 * len(frequencies)] = circle_embedding(13, frequencies)
+    return Snapshot.of(model, task.examples("all", None, 0)).edited(
+        with_weights({"embed.W_E": W_E})
+    )
+
+
+def test_planted_frequencies_are_the_key_ones_by_every_rule():
+    spectrum = FourierSpectrum.measure(planted([2, 5]))
+    assert {rule: set(keys) for rule, keys in spectrum.keys().items()} == {
+        "share": {2, 5},
+        "median": {2, 5},
+        "vote": {2, 5},
+    }
+
+
+def test_what_neurons_read_holds_the_planted_frequencies_alone():
+    shares = FourierSpectrum.measure(planted([2, 5])).shares[1]
+    assert shares[[1, 4]].sum() == pytest.approx(1)
+
+
+def test_a_single_planted_frequency_makes_every_neuron_pure():
+    spectrum = FourierSpectrum.measure(planted([3]))
+    assert set(spectrum.neuron_frequency) == {3}
+    np.testing.assert_allclose(spectrum.neuron_purity, 1)
+
+
+def test_multiplication_is_read_in_the_order_of_discrete_logarithms():
+    spectrum = FourierSpectrum.measure(planted([2, 5], "multiply"))
+    assert (spectrum.modulus, len(spectrum.shares[0])) == (12, 6)
+
+
+@pytest.fixture(scope="module")
+def multiplication():
+    """Waves of 2 and 5 in the embedding, of 3 in the unembedding, in discrete logarithms."""
+    powers_of_2 = torch.tensor([2**exponent % 13 for exponent in range(12)])
+    W_E, W_U = torch.zeros(14, 8).double(), torch.zeros(8, 13).double()
+    W_E[powers_of_2, :4] = circle_embedding(12, [2, 5])
+    W_U[:2, powers_of_2] = circle_embedding(12, [3]).T
+    edit = with_weights({"embed.W_E": W_E, "unembed.W_U": W_U})
+    return FourierSpectrum.measure(planted([], "multiply").edited(edit))
+
+
+def test_waves_of_logarithms_are_found_in_the_embedding(multiplication):
+    np.testing.assert_allclose(multiplication.shares[0], [0, 0.5, 0, 0, 0.5, 0], atol=1e-12)
+
+
+def test_waves_of_logarithms_are_found_in_what_neurons_read(multiplication):
+    np.testing.assert_allclose(multiplication.shares[1][[0, 2, 3, 5]], 0, atol=1e-12)
+    assert set(multiplication.neuron_frequency) == {2, 5}
+
+
+def test_waves_of_logarithms_are_found_in_what_neurons_write(multiplication):
+    np.testing.assert_allclose(multiplication.shares[2], [0, 0, 1, 0, 0, 0], atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("scalar", "value"), [("top_5_share_W_E", 5 / 6), ("constant_share_W_E", 1 / 4)]
+)
+def test_shares_of_the_embedding_are_those_of_its_columns(scalar, value):
+    W_E = torch.zeros(14, 8).double()
+    W_E[:13, :6] = circle_embedding(13, range(1, 7))[:, :6]  # a cosine has half a constant's power
+    W_E[:13, 6] = 1
+    snapshot = planted([2]).edited(with_weights({"embed.W_E": W_E}))
+    assert FourierSpectrum.measure(snapshot).summary()[scalar] == pytest.approx(value)
+
+
+def test_the_top_share_of_what_neurons_write_is_that_of_its_columns():
+    W_U = torch.zeros(8, 13).double()
+    W_U[:6] = circle_embedding(13, range(1, 7))[:, :6].T
+    W_out = torch.eye(16, 8).double()
+    written = with_weights({"unembed.W_U": W_U, "blocks.0.mlp.W_out": W_out})
+    summary = FourierSpectrum.measure(planted([2]).edited(written)).summary()
+    assert summary["top_5_share_W_L"] == pytest.approx(5 / 6)
+
+
+@pytest.mark.parametrize(("operation", "p"), [("sum_of_squares", 13), ("multiply", 12)])
+def test_an_operation_without_a_wave_has_no_spectrum(operation, p):
+    task = ModularArithmetic(p=p, operation=operation, train_fraction=0.5)
+    snapshot = Snapshot.of(random_model(task.sizes), task.examples("all", None, 0))
+    with pytest.raises(ValueError, match="FourierSpectrum needs an operation that waves compute"):
+        FourierSpectrum.measure(snapshot)
+
+
+def test_a_larger_share_asks_for_more_frequencies(grokked):
+    snapshot = grokked.snapshot()
+    few = FourierSpectrum.measure(snapshot, share=0.5).key_frequencies
+    many = FourierSpectrum.measure(snapshot, share=0.99).key_frequencies
+    assert len(few) < len(many)
+
+
+def test_training_concentrates_the_embedding_on_few_frequencies(grokked):
+    frame = trace(grokked, FourierSpectrum)
+    untrained, trained = frame.iloc[0], frame.iloc[-1]
+    assert untrained["gini_W_E"] < 0.2
+    assert trained["gini_W_E"] > 0.75
+    assert trained["key_count"] <= 5
+    assert untrained["key_count"] >= 15
+
+
+def test_other_examples_are_refused_with_what_is_missing(snapshot):
+    with pytest.raises(
+        ValueError, match=r"FourierSpectrum needs .* a task with the constants operation"
+    ):
+        FourierSpectrum.measure(snapshot)
+
+
+def test_weights_that_are_all_1_have_no_key_frequencies():
+    snapshot = planted([2])
+    ones = {name: torch.ones_like(each) for name, each in snapshot.parameters().items()}
+    summary = FourierSpectrum.measure(snapshot.edited(with_weights(ones))).summary()
+    assert (summary["key_frequencies"], summary["key_count_vote_rule"]) == ("", 0)
+    assert (summary["silent_neurons"], summary["constant_share_W_E"]) == (16, 1)
+
+
+def test_silent_neurons_are_counted_and_left_out_of_votes_and_the_mean():
+    snapshot = planted([2, 5])
+    alive = FourierSpectrum.measure(snapshot)
+    W_in = snapshot.weights("blocks.0.mlp.W_in")
+    W_in[:, 3:] = 0
+    found = FourierSpectrum.measure(snapshot.edited(with_weights({"blocks.0.mlp.W_in": W_in})))
+    assert found.silent_neurons == 13
+    assert set(found.keys()["vote"]) == set(alive.neuron_frequency[:3].tolist())
+    assert found.summary()["mean_neuron_purity"] == pytest.approx(alive.neuron_purity[:3].mean())
