@@ -12,7 +12,7 @@ import pytest
 from interp.pages import write_sweep_report
 from interp.runs.run import Run
 from interp.sweeps.sweep import SweepFolder
-from tests.interp.cli.test_main import call
+from tests.interp.cli.test_commands import call
 from tests.interp.pages.browser import DRAWN, Tab, empty, outside
 from tests.interp.pages.written import contents, drawings
 from tests.planted import tiny_experiment
