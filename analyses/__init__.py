@@ -1,6 +1,6 @@
 """Turns tensors into results: one question a file, one line here."""
 
-from analyses.attention.composition_graph import CompositionGraph
+from analyses.attention.composition import CompositionGraph
 from analyses.attention.example_views import ExampleViews
 from analyses.attention.sparsity import AttentionSparsity
 from analyses.dynamics.generalization import Generalization
@@ -17,8 +17,7 @@ from analyses.neurons.circle import NeuronCircle
 from analyses.neurons.waves import NeuronWaves
 from analyses.neurons.weights import NeuronWeights
 from analyses.probes.accuracy import ProbeAccuracy
-from analyses.probes.context_component import ContextComponent
-from analyses.probes.weights_component import WeightsComponent
+from analyses.probes.components import ContextComponent, WeightsComponent
 from analyses.pruning.subnetwork import EffectiveSubnetwork
 from analyses.pruning.trace import PruningTrace
 from analyses.pruning.weight_norms import WeightNorms

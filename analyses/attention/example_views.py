@@ -21,7 +21,7 @@ from torch import Tensor
 from analyses.plots.images import picture
 from analyses.plots.views import View
 from analyses.result import Drawing, Result, check_needs
-from analyses.undefined import defined_mean
+from analyses.statistics import defined_mean
 from hooks import Examples, Snapshot
 from hooks.loss import token_losses
 

@@ -26,8 +26,8 @@ import pandas as pd
 from jaxtyping import Bool, Float, Int
 
 from analyses import plots
-from analyses.crossings import first_sustained
 from analyses.result import Drawing, SeriesResult
+from analyses.statistics import first_sustained
 from hooks import Series
 
 COLUMNS = ("validation.accuracy", "validation.loss", "generalization.accuracy")

@@ -20,8 +20,8 @@ import pandas as pd
 from jaxtyping import Float, Int
 
 from analyses import plots
-from analyses.crossings import crossing
 from analyses.result import Drawing, SeriesResult
+from analyses.statistics import crossing
 from hooks import Series
 
 COLUMNS = ("train.accuracy", "test.accuracy", "train.loss", "test.loss")

@@ -19,8 +19,8 @@ from jaxtyping import Float, Int
 
 from analyses.plots.grids import Panel, grid
 from analyses.plots.style import PALETTE, line
-from analyses.rank_correlation import spearman
 from analyses.result import Drawing, SeriesResult
+from analyses.statistics import spearman
 from hooks import Series
 
 GENERALIZATION = "generalization.accuracy"

@@ -18,7 +18,7 @@ from einops import rearrange
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from analyses.rounding import POWER_FLOOR, is_rounding
+from analyses.statistics import POWER_FLOOR, is_rounding
 
 
 def fourier_basis(n: int) -> Float[Tensor, "n n"]:

@@ -29,8 +29,7 @@ from analyses.fourier.basis import (
     without_rounding,
 )
 from analyses.result import Drawing, Result, check_needs
-from analyses.sparsity import gini
-from analyses.undefined import defined_mean, ratio
+from analyses.statistics import defined_mean, gini, ratio
 from hooks import Snapshot
 
 MATRICES = ("W_E", "neuron_in", "W_L")

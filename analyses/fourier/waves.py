@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from analyses.fourier.basis import fourier_basis, frequencies_of_rows, transform_2d
-from analyses.rounding import is_rounding
+from analyses.statistics import is_rounding
 from hooks.loss import token_losses
 
 Grid = Float[Tensor, "n n z"]

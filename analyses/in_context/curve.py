@@ -19,14 +19,22 @@ from typing import ClassVar
 import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
+from torch import Tensor
 
 from analyses.in_context.baseline_names import JOINT, joint_of
-from analyses.in_context.errors import on_prompts_of, with_bands
-from analyses.in_context.figures import curves_figure, heading_of
 from analyses.in_context.prompts import Pairs, pairs_of, predictions
-from analyses.intervals import check_confidence
+from analyses.plots.figures import Figure
+from analyses.plots.panels import Trace, band, multiples
+from analyses.plots.style import DASHES, MUTED, PALETTE, line, words
 from analyses.result import Drawing, Result, check_needs
+from analyses.statistics import check_confidence
 from hooks import Snapshot
+
+# from analyses/in_context/errors.py:
+# Errors of a model and of baselines by number of examples, with their bands.
+
+# from analyses/in_context/figures.py:
+# How errors by number of examples are drawn: the model bold, baselines thin and dashed.
 
 MODEL = "model"
 DEFAULT = (
@@ -244,3 +252,111 @@ def _digest(pairs: Pairs, baselines: Sequence[str], confidence: float) -> str:
     for each in (pairs.inputs, pairs.targets):
         told.update(b"" if each is None else each.cpu().numpy().tobytes())
     return told.hexdigest()[:16]
+
+
+RESAMPLES = 1000
+
+Curves = Float[np.ndarray, "group curve examples"]
+
+
+def bootstrap(
+    errors: Float[np.ndarray, "prompt examples"], confidence: float
+) -> tuple[Float[np.ndarray, " examples"], Float[np.ndarray, " examples"]]:
+    """Percentile interval of the mean over prompts, from 1,000 samples with a fixed seed.
+
+    NaN for a single prompt, which says nothing of the others.
+    """
+    n_prompts = len(errors)
+    if n_prompts < 2:
+        unknown = np.full(errors.shape[1], np.nan)
+        return unknown, unknown
+    drawing = np.random.default_rng(0)
+    weights = drawing.multinomial(n_prompts, np.full(n_prompts, 1 / n_prompts), RESAMPLES)
+    means = weights @ errors / n_prompts
+    outside = (1 - confidence) / 2
+    low, high = np.quantile(means, [outside, 1 - outside], axis=0)
+    return low, high
+
+
+def with_bands(
+    pairs: Pairs, predicted: Mapping[str, Tensor], confidence: float
+) -> tuple[Curves, Curves, Curves]:
+    """Mean errors by group and curve, and the ends of their intervals."""
+    found = []
+    for index in range(len(pairs.groups)):
+        errors = [pairs.errors(values, index, name).numpy() for name, values in predicted.items()]
+        found.append([(each.mean(0), *bootstrap(each, confidence)) for each in errors])
+    mean, low, high = np.moveaxis(np.array(found), 2, 0)
+    return mean, low, high
+
+
+def on_prompts_of(pairs: Pairs, predicted: Tensor, curves: Sequence[str]) -> Curves:
+    """The error of one prediction, on the prompts that each of some curves was predicted for."""
+    return np.array(
+        [
+            [pairs.errors(predicted, index, name).numpy().mean(0) for name in curves]
+            for index in range(len(pairs.groups))
+        ]
+    )
+
+
+TOP = 1.5  # errors up to here are shown, and all of the model's with their band
+
+
+def curves_figure(
+    groups: Sequence[str],
+    curves: Sequence[str],
+    values: tuple[Float[np.ndarray, "group curve examples"], ...],
+    *,
+    title: str,
+    unit: str,
+) -> Figure:
+    """A panel a group: errors against the number of examples.
+
+    Args:
+        groups: Headings of the panels.
+        curves: The model first.
+        values: Errors, and the lower and upper ends of their intervals.
+        title: What is seen.
+        unit: Of the ordinate.
+    """
+    errors = values[0]
+    panels = {
+        group: [
+            *_baselines(curves, errors[index]),
+            *_model(errors[index, 0], values[1][index, 0], values[2][index, 0], curves[0]),
+        ]
+        for index, group in enumerate(groups)
+    }
+    finite = errors[np.isfinite(errors)]
+    reach = np.fmax(errors[:, 0], values[2][:, 0])  # of the model and its band
+    most = max(float(finite.max(initial=0)), float(np.nanmax(reach, initial=0)))
+    top = min(most, max(TOP, float(np.nanmax(reach, initial=0))))
+    axes = ("examples before the answer", unit)
+    return multiples(panels, title=title, axes=axes, yaxis={"range": [0, 1.05 * top]})
+
+
+def heading_of(group: str, k: int, error: float) -> str:
+    """What the model's curve of a group comes to; a group without a name is the only one."""
+    on = f" on {group}" if group else ""
+    return f"Error{on} after {examples_of(k)}: {error:.3g}"
+
+
+def examples_of(k: int) -> str:
+    """A number of examples in words."""
+    return f"{k} example" if k == 1 else f"{k} examples"
+
+
+def _model(errors: np.ndarray, low: np.ndarray, high: np.ndarray, name: str) -> list[Trace]:
+    examples = np.arange(len(errors))
+    bold = {"color": PALETTE[0], "width": 4}
+    return [band(examples, (low, high), f"{name}, band"), line(examples, errors, name, bold)]
+
+
+def _baselines(curves: Sequence[str], errors: Float[np.ndarray, "curve examples"]) -> list[Trace]:
+    examples, drawn = np.arange(errors.shape[1]), []
+    for index, name in enumerate(curves[1:]):
+        style = {"color": PALETTE[1 + index % 6], "dash": DASHES[1 + index % 4], "width": 2}
+        style = {"color": MUTED, "width": 1} if name == "zero" else style
+        drawn.append(line(examples, errors[index + 1], words(name), style))
+    return drawn

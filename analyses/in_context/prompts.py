@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
 from analyses.in_context.baseline_names import baseline, is_repeated, is_slow
-from analyses.undefined import ratio
+from analyses.statistics import ratio
 from hooks import Examples, Snapshot
 
 FEW = 50  # prompts that slow baselines are fitted to, of all groups together

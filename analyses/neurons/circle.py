@@ -34,7 +34,7 @@ from analyses.neurons.phases import (
 from analyses.plots.panels import SYMBOLS, Trace, multiples
 from analyses.plots.style import MUTED, PALETTE, colour, line, plain
 from analyses.result import Drawing, Result, check_needs
-from analyses.rounding import SIZE_FLOOR
+from analyses.statistics import SIZE_FLOOR
 from hooks import Snapshot
 
 MEASURES = ("order_parameter", "input_norm_variation", "output_norm_variation", "gap_variation")

@@ -18,7 +18,7 @@ from jaxtyping import Complex128, Float, Int
 from torch import Tensor
 
 from analyses.fourier.basis import fourier_basis, orders_of
-from analyses.rounding import is_rounding
+from analyses.statistics import is_rounding
 from hooks import Snapshot
 
 ATTENTION = "blocks.0.attn.hook_pattern"

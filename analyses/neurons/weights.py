@@ -22,7 +22,7 @@ from analyses import plots
 from analyses.neurons.phases import best_frequencies, coefficients, operand_reads, own_coefficients
 from analyses.plots.style import PALETTE, PAPER
 from analyses.result import Drawing, Result, check_needs
-from analyses.sparsity import participation_ratio
+from analyses.statistics import participation_ratio
 from hooks import Snapshot
 
 SIGNED = ((0.0, PALETTE[1]), (0.5, PAPER), (1.0, PALETTE[0]))  # a weight of 0 is paper

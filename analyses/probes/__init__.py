@@ -1,7 +1,6 @@
 """What linear probes read from activations, beside their controls."""
 
 from analyses.probes.accuracy import ProbeAccuracy
-from analyses.probes.context_component import ContextComponent
-from analyses.probes.weights_component import WeightsComponent
+from analyses.probes.components import ContextComponent, WeightsComponent
 
 __all__ = ["ContextComponent", "ProbeAccuracy", "WeightsComponent"]

@@ -18,7 +18,7 @@ import pandas as pd
 from jaxtyping import Float
 
 from analyses import plots
-from analyses.probes.evaluate import split_by_group
+from analyses.probes.evaluate import check_method, split_by_group
 from analyses.probes.fit import PENALTIES
 from analyses.probes.inputs import (
     activations,
@@ -28,7 +28,6 @@ from analyses.probes.inputs import (
     label_values,
     places,
 )
-from analyses.probes.scores import check_method
 from analyses.probes.table import baselines, probe_table, questions, raw_scores
 from analyses.result import Drawing, Result, check_needs
 from hooks import Snapshot

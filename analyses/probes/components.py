@@ -4,25 +4,58 @@ Each is probed at the residual stream after every block, in each of its forms, w
 beneath `ProbeAccuracy`: held-out scores, penalties chosen on validation rows, labels shuffled.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Float, Shaped
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 from analyses import plots
 from analyses.plots.panels import Trace, multiples
 from analyses.plots.style import DASHES, PALETTE, line
-from analyses.probes.evaluate import split_by_group
-from analyses.probes.inputs import digest
+from analyses.probes.evaluate import check_method, split_by_group
+from analyses.probes.fit import PENALTIES
+from analyses.probes.inputs import digest, label_values
 from analyses.probes.table import baselines, probe_table, questions, raw_scores
-from analyses.probes.without_context import States
-from analyses.result import Drawing, Drawings, Result
+from analyses.probes.without_context import (
+    FORMS,
+    States,
+    alone,
+    states_in_context,
+    states_without_context,
+)
+from analyses.result import Drawing, Drawings, Result, check_needs
+from analyses.statistics import SIZE_FLOOR
 from hooks import Examples, Snapshot
+
+# from analyses/probes/context_component.py:
+# What does context add to a query? Whether it is read off which factor, or rule, is asked for.
+#
+# The stream of a prompt's last query with its whole context, and the rest that remains of it when
+# what the weights alone make of the query is taken off, in each of the three forms:
+#
+#     in_context = h(q; C)        beyond_<form> = h(q; C) - w_form(q)
+#
+# Source: Fu et al. 2024 (arXiv:2309.06054), who probe h(q; C) for the factor that the prompt is
+# about; at which layer is not known to us. They define the component as the remainder and do not
+# subtract: the remainders are ours.
+#
+
+# from analyses/probes/weights_component.py:
+# What do the weights alone make of a query? Its factors, read from its stream without context.
+#
+# Where this gets worse while training, below its value at the start, the paper speaks of dysfunction:
+# what must be compared with the context's examples is no longer there.
+#
+# Source: Fu et al. 2024 (arXiv:2309.06054) and code: attention replaced by the identity, the output
+# of the third of twelve blocks, one linear layer that reads all factors, mean accuracy over factors.
+# There Adam makes one pass over 4 million images (`method="adam"` makes as many updates); here each
+# factor has its own ridge probe, fitted to the end on the prompts' last images.
+#
 
 C = TypeVar("C", bound="ComponentScores")
 
@@ -238,3 +271,141 @@ def beside(result: C, first: "C | None", step: int | None) -> C:
             f"{ours}: measure it on the same prompts with the same options"
         )
     return replace(result, initial=first.score, raw=first.raw)
+
+
+IN_CONTEXT = "in_context"
+
+
+@dataclass(frozen=True, eq=False)
+class ContextComponent(ComponentScores):
+    """How well the latent task of a prompt is read from its last query's residual stream.
+
+    The first label is the task as one of so many; the others ask for each task whether it is this
+    one. Means are over the first alone. `raw` reads the inputs of all positions.
+    """
+
+    needs: ClassVar = ("constants.asked", "attention")
+    depth: ClassVar = ("middle", 1 / 2)
+
+    @classmethod
+    def measure(
+        cls,
+        snapshot: Snapshot,
+        *,
+        reference: "ContextComponent | None" = None,
+        forms: Sequence[str] = FORMS,
+        method: str = "ridge",
+        penalties: Sequence[float] = PENALTIES,
+        seed: int = 0,
+    ) -> "ContextComponent":
+        """Measures one snapshot on its prompts.
+
+        Args:
+            snapshot: A model, on prompts that ask for one of several things.
+            reference: The first snapshot's result with the same options; one of step 0 is its own.
+            forms: How what the weights make of the query is told: identity, alone, zeroed.
+            method: "ridge", "logistic" or "adam".
+            penalties: Candidates, of which each probe takes the best on validation prompts.
+            seed: Of the split and the shuffles.
+
+        Raises:
+            ValueError: Prompts do not say what they ask for, it cannot be probed, a form or method
+                is unknown, activations are not finite, or `reference` has other options.
+        """
+        check_needs(cls, snapshot)
+        check_method(method, penalties)
+        sites = residual_sites(snapshot)
+        states = {IN_CONTEXT: states_in_context(snapshot, sites)}
+        for form in forms:
+            without = states_without_context(snapshot, sites, form)
+            states[f"beyond_{form}"] = _difference(states[IN_CONTEXT], without)
+        how: dict[str, Any] = {"seed": seed, "method": method, "penalties": tuple(penalties)}
+        fields = component_fields(
+            asked_values(snapshot.examples), states, snapshot.examples,
+            has_raw=reference is None, how=how,
+        )  # fmt: skip
+        return beside(cls(**fields, mean_of=1), reference, snapshot.step)
+
+
+def asked_values(examples: Examples) -> Mapping[str, Int[Tensor, " batch"]]:
+    """What prompts ask for: as one of so many under the label's name, and yes or no for each.
+
+    Raises:
+        ValueError: All prompts ask for the same.
+    """
+    label = examples.constants["asked"]
+    (values,) = label_values(examples, label).values()
+    names = examples.constants.get("asked_names", ())
+    every = values.unique().tolist()
+    if len(every) < 2:
+        raise ValueError(f"label '{label}' is the same in all {len(examples)} prompts: take more")
+    is_each = {
+        f"is {names[each] if len(names) > each else each}": (values == each).long()
+        for each in every
+    }
+    return {label: values} | is_each
+
+
+def _difference(states: States, without: States) -> States:
+    return {site: remainder(states[site], without[site]) for site in states}
+
+
+def remainder(
+    whole: Float[Tensor, "batch query feature"], part: Float[Tensor, "batch query feature"]
+) -> Float[Tensor, "batch query feature"]:
+    """One less the other, features that are left with rounding alone taken as 0.
+
+    Rounding is told by the largest number of the whole: a probe scales its features, and would
+    read what the two were rounded to.
+    """
+    left = whole - part
+    spread = left.amax((0, 1)) - left.amin((0, 1))
+    return left.masked_fill(spread <= SIZE_FLOOR * whole.abs().max(), 0)
+
+
+@dataclass(frozen=True, eq=False)
+class WeightsComponent(ComponentScores):
+    """How well each factor of a query is read from its residual stream without context.
+
+    `raw` reads the query's own input. Where factors are real numbers (inputs of a function) scores
+    are R², so that 1 - score is the error over that of guessing the mean.
+    """
+
+    needs: ClassVar = ("constants.factors", "attention")
+
+    @classmethod
+    def measure(
+        cls,
+        snapshot: Snapshot,
+        *,
+        reference: "WeightsComponent | None" = None,
+        forms: Sequence[str] = FORMS,
+        method: str = "ridge",
+        penalties: Sequence[float] = PENALTIES,
+        seed: int = 0,
+    ) -> "WeightsComponent":
+        """Measures one snapshot on the last queries of its prompts.
+
+        Args:
+            snapshot: A model, on prompts whose last query has factors as labels.
+            reference: The first snapshot's result with the same options; one of step 0 is its own.
+            forms: How context is taken away: identity, alone, zeroed; the first is quoted.
+            method: "ridge", or "logistic" and "adam", which read classes only.
+            penalties: Candidates, of which each probe takes the best on validation prompts.
+            seed: Of the split and the shuffles.
+
+        Raises:
+            ValueError: The examples have no factors, one cannot be probed, a form or method is
+                unknown, activations are not finite, or `reference` has other options.
+        """
+        check_needs(cls, snapshot)
+        check_method(method, penalties)
+        single, sites = alone(snapshot.examples), residual_sites(snapshot)
+        states = {form: states_without_context(snapshot, sites, form) for form in forms}
+        if not states:
+            raise ValueError(f"forms: name one of {', '.join(FORMS)}")
+        values = label_values(single, list(single.constants["factors"]))
+        how: dict[str, Any] = {"seed": seed, "method": method, "penalties": tuple(penalties)}
+        fields = component_fields(values, states, single, has_raw=reference is None, how=how)
+        result = cls(**fields, mean_of=len(fields["labels"]))
+        return beside(result, reference, snapshot.step)

@@ -13,9 +13,8 @@ import torch
 from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
-from analyses.probes.evaluate import Split, Target, baseline_score, objection
+from analyses.probes.evaluate import OF_CLASSES, Split, Target, baseline_score, objection, readings
 from analyses.probes.inputs import raw_input
-from analyses.probes.scores import OF_CLASSES, readings
 from hooks import Examples
 
 FIELDS = ("score", "low", "high", "validation", "penalty")

@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from analyses.fourier.basis import keys_by_share
-from analyses.sparsity import MEASURES
+from analyses.statistics import MEASURES
 
 QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 

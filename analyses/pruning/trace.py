@@ -19,11 +19,10 @@ import pandas as pd
 from jaxtyping import Bool, Float, Int
 
 from analyses import plots
-from analyses.crossings import crossing, first_after, rise_on_the_way
 from analyses.pruning.paths import QUANTILES, key_members, member_paths
 from analyses.pruning.sizes import kind_names, members_of, told_inputs
 from analyses.result import Drawing, SeriesResult
-from analyses.sparsity import MEASURES
+from analyses.statistics import MEASURES, crossing, first_after, rise_on_the_way
 from hooks import Series
 
 EVALUATIONS = 3  # successive ones that make an accuracy crossing
@@ -51,7 +50,7 @@ class PruningTrace(SeriesResult):
         totals: Number of members in the key group, and of others.
         norms: Norm of the key group's sizes and of the others'.
         counts: Members above the threshold in the key group and among the others.
-        concentration: Each of `analyses.sparsity.MEASURES` of all sizes.
+        concentration: Each of `analyses.statistics.MEASURES` of all sizes.
         threshold: Share of the largest size of all steps below which a member counts as pruned.
         metric_steps: Steps of the recorded metrics; none where the series has none.
         train_loss: Recorded train loss there.
@@ -156,7 +155,7 @@ class PruningTrace(SeriesResult):
         return rise_on_the_way(self.metric_steps, self.train_loss, self.t_accuracy, self.t_pruned)
 
     def sparsity(self, measure: str) -> Float[np.ndarray, " step"]:
-        """A measure of `analyses.sparsity.MEASURES` of all members' sizes at each step."""
+        """A measure of `analyses.statistics.MEASURES` of all members' sizes at each step."""
         return self.concentration[list(MEASURES).index(measure)]
 
     def summary(self) -> dict[str, float | str]:

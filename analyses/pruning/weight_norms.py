@@ -16,7 +16,7 @@ from jaxtyping import Float, Int
 
 from analyses import plots
 from analyses.result import Drawing, Result
-from analyses.undefined import ratio
+from analyses.statistics import ratio
 from hooks import Snapshot
 
 EMBEDDINGS = ("embed.", "pos_embed.", "unembed.")

@@ -25,15 +25,19 @@ from analyses.dynamics.internal_measures import (
     measures_over_steps,
     over_time,
 )
-from analyses.intervals import check_confidence
 from analyses.plots.figures import empty
 from analyses.plots.grids import Panel, grid
 from analyses.plots.panels import SYMBOLS, Trace, ticks, whiskers
 from analyses.plots.style import PALETTE, colour, plain
-from analyses.rank_correlation import mean_interval, spearman, spearman_interval, spearman_p
 from analyses.result import Drawing, SweepResult
-from analyses.sweep_scalars import at_end
-from analyses.sweep_table import settings_of, shown
+from analyses.statistics import (
+    check_confidence,
+    mean_interval,
+    spearman,
+    spearman_interval,
+    spearman_p,
+)
+from analyses.sweep_table import at_end, settings_of, shown
 from analyses.sweeps.measures_by_depth import group_name
 from hooks import Series
 

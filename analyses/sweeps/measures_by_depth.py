@@ -6,7 +6,7 @@ curve of success is an inverted U. Every seed is drawn, beside the median and it
 interval: the paper shows means, and its depths differ by less than their seeds do. Trees and
 attention are of the task's own split.
 
-Source: Murty et al. 2023 (arXiv:2305.18741), figures 3 and 4. Intervals as in `analyses.intervals`.
+Source: Murty et al. 2023 (arXiv:2305.18741), figures 3 and 4. Intervals as in `analyses.statistics`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,13 +18,12 @@ import pandas as pd
 from jaxtyping import Float, Int
 
 from analyses.dynamics.internal_measures import GENERALIZATION, MEASURES, SENTENCES, UNITS
-from analyses.intervals import check_confidence, median_interval
 from analyses.plots.grids import Panel, grid
 from analyses.plots.panels import Trace, band, points, strands, ticks, whiskers
 from analyses.plots.style import PALETTE
 from analyses.result import Drawing, SweepResult
-from analyses.sweep_scalars import at_end, over_steps
-from analyses.sweep_table import axis_name, settings_of, shown
+from analyses.statistics import check_confidence, median_interval
+from analyses.sweep_table import at_end, axis_name, over_steps, settings_of, shown
 from hooks import Series
 
 NAMES = ("generalization", *MEASURES.values())

@@ -16,13 +16,12 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
 
-from analyses.intervals import check_confidence, wilson_interval
 from analyses.plots.figures import empty
 from analyses.plots.panels import Trace, multiples, ticks, whiskers
 from analyses.plots.style import PALETTE
 from analyses.result import Drawing, SweepResult
-from analyses.sweep_scalars import has_failed
-from analyses.sweep_table import Panels, panels, settings_of, shown
+from analyses.statistics import check_confidence, wilson_interval
+from analyses.sweep_table import Panels, has_failed, panels, settings_of, shown
 from hooks import Series
 
 DIVERGED = "diverged"

@@ -19,11 +19,11 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float, Int
 
-from analyses.intervals import check_confidence, wilson_interval
 from analyses.plots.figures import empty
 from analyses.plots.panels import SYMBOLS, Trace, multiples, ticks, whiskers
 from analyses.plots.style import plain
 from analyses.result import Drawing, SweepResult
+from analyses.statistics import check_confidence, wilson_interval
 from analyses.sweep_table import WHOLE, axis_name, setting_name, settings_of, shown
 from analyses.sweeps.outcome_shares import in_order, outcomes, style
 from hooks import Series

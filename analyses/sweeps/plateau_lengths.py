@@ -20,10 +20,9 @@ from jaxtyping import Bool, Float, Int
 
 from analyses.plots.panels import Trace, multiples, ticks
 from analyses.plots.style import PALETTE, plain
-from analyses.rank_correlation import spearman, spearman_p
 from analyses.result import Drawing, SweepResult
-from analyses.sweep_scalars import at_end, has_failed
-from analyses.sweep_table import axis_name, setting_name, settings_of, shown
+from analyses.statistics import spearman, spearman_p
+from analyses.sweep_table import at_end, axis_name, has_failed, setting_name, settings_of, shown
 from hooks import Series
 
 LENGTH = "LearningPlateau.length"

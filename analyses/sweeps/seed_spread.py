@@ -17,12 +17,19 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float, Int
 
-from analyses.intervals import check_confidence, median_interval
 from analyses.plots.panels import Trace, band, multiples, points, strands, ticks, whiskers
 from analyses.plots.style import PALETTE, words
 from analyses.result import Drawing, SweepResult
-from analyses.sweep_scalars import at_end, has_failed, over_steps
-from analyses.sweep_table import columns_of, panels, setting_name, settings_of
+from analyses.statistics import check_confidence, median_interval
+from analyses.sweep_table import (
+    at_end,
+    columns_of,
+    has_failed,
+    over_steps,
+    panels,
+    setting_name,
+    settings_of,
+)
 from hooks import Series
 
 STEP = "step"

@@ -19,7 +19,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from analyses.rounding import SIZE_FLOOR
+from analyses.statistics import SIZE_FLOOR
 
 Charts = Float[Tensor, "sentence start stop"]
 Lengths = Int[Tensor, " sentence"]

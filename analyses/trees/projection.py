@@ -12,26 +12,48 @@ code of the second differ, the code, unless `against` says otherwise.
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 import networkx as nx
 import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
+from pydantic import BeforeValidator
+from pydantic_core import PydanticCustomError
 
 from analyses import plots
 from analyses.result import Drawing, Drawings, Result, check_needs
+from analyses.statistics import defined_mean
 from analyses.trees.brackets import Span, to_brackets, tree_graph
 from analyses.trees.drawings import TwoTrees, side_by_side
 from analyses.trees.parseval import baseline_f1, bracketing_f1
 from analyses.trees.sci import METHODS, Against, Method, Rules, Similarity, projections, row_of
 from analyses.trees.sentences import place_of, sentence_table, short_sentences
-from analyses.trees.thresholds import Threshold, layers_of
-from analyses.undefined import defined_mean
 from hooks import Snapshot
+
+# from analyses/trees/thresholds.py:
+# From which layer on is attention cut: one layer, or each in turn.
 
 DRAWN, READABLE = 3, 24  # sentences whose trees are drawn, and words that a drawing has room for
 LONGEST = 64  # words
+
+
+def layer_or_all(threshold: Any) -> Any:
+    """The same threshold.
+
+    Raises:
+        ValueError: It is neither the number of a layer nor "all".
+    """
+    if threshold != "all" and (type(threshold) is not int or threshold < 0):
+        raise PydanticCustomError(
+            "threshold",
+            "take a layer (0 or more) or 'all' as threshold, not {came}",
+            {"came": repr(threshold)},
+        )
+    return threshold
+
+
+Threshold = Annotated[int | Literal["all"], BeforeValidator(layer_or_all)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -275,3 +297,13 @@ class TreeProjection(Result):
         if threshold not in (None, *self.thresholds):
             raise ValueError(f"threshold {threshold} was not measured; {self.thresholds} were")
         return 0 if threshold is None else self.thresholds.index(threshold)
+
+
+def layers_of(threshold: Threshold, n_layers: int) -> tuple[int, ...]:
+    """The layers that a threshold names, in a model of some number of layers.
+
+    Raises:
+        ValueError: It is neither the number of a layer nor "all".
+    """
+    layer_or_all(threshold)
+    return tuple(range(n_layers)) if threshold == "all" else (threshold,)

@@ -17,7 +17,7 @@ import pandas as pd
 
 from analyses import Generalization, InternalMeasures, MeasureCorrelations, TreeProjection
 from analyses.dynamics.internal_measures import GENERALIZATION, MEASURES
-from analyses.intervals import wilson_interval
+from analyses.statistics import wilson_interval
 from interp import analyze, load_experiment, train
 from interp.runs.results import saved
 from interp.runs.run import Run

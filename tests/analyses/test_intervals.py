@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analyses.intervals import check_confidence, median_interval, wilson_interval
+from analyses.statistics import check_confidence, median_interval, wilson_interval
 
 NORMAL = 1.959963984540054  # of two sides of 5 %
 

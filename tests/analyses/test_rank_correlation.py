@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import permutation_test, rankdata, spearmanr, ttest_1samp
 
-from analyses.rank_correlation import mean_interval, spearman, spearman_interval, spearman_p
+from analyses.statistics import mean_interval, spearman, spearman_interval, spearman_p
 
 RNG = np.random.default_rng(0)
 

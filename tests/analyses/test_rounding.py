@@ -2,7 +2,7 @@ import math
 
 import torch
 
-from analyses.rounding import SIZE_FLOOR, is_rounding
+from analyses.statistics import SIZE_FLOOR, is_rounding
 
 EPS = torch.finfo(torch.float32).eps
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
-from analyses.sparsity import (
+from analyses.statistics import (
     MEASURES,
     effective_count,
     gini,

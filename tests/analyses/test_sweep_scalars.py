@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analyses.sweep_scalars import STEPS, at_end, over_steps
+from analyses.sweep_table import STEPS, at_end, over_steps
 from tests.sweeps import LR, series_of, table_of
 
 NAME = "test.accuracy"

@@ -7,10 +7,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
-from analyses.probes.evaluate import Split, Target, split_by_group
+from analyses.probes.evaluate import Split, Target, readings, split_by_group
 from analyses.probes.fit import PENALTIES
 from analyses.probes.inputs import activations, chosen_sites, group_values, places
-from analyses.probes.scores import readings
 from interp.runs.run import load
 from tests.bench import Comparison, interleaved
 

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from analyses import GrokkingPhases
-from analyses.crossings import crossing
+from analyses.statistics import crossing
 
 STEPS = 10 * np.arange(20)
 

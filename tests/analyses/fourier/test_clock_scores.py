@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from sklearn.decomposition import PCA
 from torch.testing import assert_close
 
-from analyses.fourier.clock_scores import (
+from analyses.fourier.clock_pizza import (
     by_sum_and_difference,
     component_shares,
     distance_irrelevance,

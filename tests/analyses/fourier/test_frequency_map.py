@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analyses.fourier.basis import basis_names
-from analyses.fourier.frequency_map import frequency_map, frequency_ticks
+from analyses.fourier.circuit import frequency_map, frequency_ticks
 from analyses.plots.figures import as_data
 
 

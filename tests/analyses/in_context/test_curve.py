@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from analyses import InContextCurve
-from analyses.in_context.errors import bootstrap
+from analyses.in_context.curve import bootstrap
 from analyses.plots.figures import Figure, as_data
 from tests.analyses.in_context.prompted import MIXED, always, task_of, untrained
 from tests.sweeps import drawn

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from analyses import ContextComponent, WeightsComponent
-from analyses.probes.context_component import asked_values, remainder
+from analyses.probes.components import asked_values, remainder
 from hooks import Snapshot, build
 from hooks.edit import Edit
 from hooks.models import ReadInConfig

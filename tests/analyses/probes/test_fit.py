@@ -7,9 +7,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch.testing import assert_close
 
-from analyses.probes.evaluate import Target, split_by_group
+from analyses.probes.evaluate import Target, check_method, readings, split_by_group
 from analyses.probes.fit import _batches, adam_probes, logistic_probes, ridge_probes
-from analyses.probes.scores import check_method, readings
 
 PENALTIES = (0.01, 1.0, 100.0)
 EXACT = {"rtol": 0, "atol": 1e-8}

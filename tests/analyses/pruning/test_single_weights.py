@@ -8,7 +8,7 @@ import torch
 from analyses import PruningTrace
 from analyses.plots.figures import Figure
 from analyses.pruning.sizes import effective_weights
-from analyses.sparsity import MEASURES
+from analyses.statistics import MEASURES
 from hooks import Series, build
 from hooks.models import MLPConfig, parameters_of
 from interp.runs.results import write_result

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analyses import EffectiveSubnetwork
-from analyses.pruning.subnetworks import (
+from analyses.pruning.subnetwork import (
     Parts,
     fewest,
     neuron_sizes,

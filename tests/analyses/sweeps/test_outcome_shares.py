@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analyses import OutcomeShares
-from analyses.intervals import wilson_interval
+from analyses.statistics import wilson_interval
 from tests.sweeps import CATEGORY, DECAY, LR, counted, drawn, table_of
 
 PLANTED = counted(lr_0_1=["groks", "groks", "fails"], lr_0_2=["memorises", "groks"])

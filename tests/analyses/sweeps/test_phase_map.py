@@ -4,8 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analyses import PhaseMap
-from analyses.intervals import wilson_interval
 from analyses.plots.figures import Figure
+from analyses.statistics import wilson_interval
 from tests.sweeps import drawn, table_of
 
 LOSSES = "GrokkingPhases.loss_category"

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from analyses import PlateauLengths
-from analyses.rank_correlation import spearman
+from analyses.statistics import spearman
 from tests.sweeps import drawn, table_of
 
 MAPS = "training.lr"  # any field
