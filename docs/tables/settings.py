@@ -16,9 +16,9 @@ import torch
 from analyses import FourierSpectrum, NeuronWaves
 from interp import load_experiment
 from interp.runs.run import Run
-from interp.sweeps.launch import train_sweep
 from interp.sweeps.sweep import Sweep
 from interp.sweeps.table import members_of
+from interp.sweeps.workers import train_sweep
 
 Setting = tuple[str, str, int, dict[str, Any]]  # name, preset, seeds, fields that differ
 

@@ -90,8 +90,7 @@ def sweep(
 ) -> None:
     """Train every member of a sweep; those that are finished are passed over."""
     set_threads(1)
-    from interp.sweeps.groups import described
-    from interp.sweeps.launch import check_folder, groups_left
+    from interp.sweeps.groups import described, groups_left
     from interp.sweeps.sweep import SweepFolder, load_sweep
     from interp.sweeps.workers import worker_count
 
@@ -101,7 +100,7 @@ def sweep(
         _train_sweep(what, out, device, workers, stack)
         return
     folder = SweepFolder(out, what)
-    check_folder(folder)
+    folder.check_belongs()
     left = folder.left()
     typer.echo(f"{len(what.members())} members, {len(left)} of them to be trained into {out}")
     check_count("workers", workers or 1)
@@ -117,7 +116,7 @@ def construct(
     """Write a network whose weights are made by hand into a run folder; nothing is trained."""
     set_threads(1)
     from interp.config.experiment import load_experiment
-    from interp.runs.construct import construct as write_network
+    from interp.runs.writing import construct as write_network
 
     what = load_experiment(experiment)
     run = write_network(what, out or Path("runs") / what.name)
@@ -129,8 +128,7 @@ def _train_sweep(
 ) -> None:
     from interp.cli.progress import sweep_bar
     from interp.sweeps.groups import stack_size
-    from interp.sweeps.launch import train_sweep
-    from interp.sweeps.workers import worker_count
+    from interp.sweeps.workers import train_sweep, worker_count
 
     check_count("workers", workers or 1)
     workers = workers or worker_count(device)

@@ -30,9 +30,9 @@ from interp.measure.checkpoints import SeriesJob, digest_of, measure, measure_al
 from interp.measure.holding import OF_RUNS
 from interp.measure.jobs import Job, basis_of, jobs_of, options_of
 from interp.measure.outcomes import Attempt, Outcome, outcome, refuse
-from interp.runs.lock import alone
 from interp.runs.results import current
 from interp.runs.run import Run, check_run
+from interp.runs.writing import locked
 from interp.training.device import Device, pick_device
 
 
@@ -66,7 +66,7 @@ def analyze(
     chosen = {name: find_analysis(name) for name in (OF_RUNS if names is None else _read_by(names))}
     asked = () if names is None else tuple(chosen)
     _refuse_sweeps(chosen)
-    with alone(run.path), _named(run):
+    with locked(run.path), _named(run):
         basis = basis_of(run)
         intact = _intact(run, tuple(basis.hashes))
         series = replace(run.series(), steps=tuple(intact), device=place)

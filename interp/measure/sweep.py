@@ -9,8 +9,8 @@ from analyses.result import SweepResult
 from interp.measure.analyze import analyze, find_analysis
 from interp.measure.holding import OF_RUNS
 from interp.measure.outcomes import Outcome, outcome, refuse
-from interp.runs.lock import alone
 from interp.runs.run import Run
+from interp.runs.writing import locked
 from interp.sweeps.sweep import SweepFolder
 from interp.sweeps.table import Members, SweepJob, measure_sweep, members_of, sweep_table
 from interp.training.device import Device
@@ -76,7 +76,7 @@ def analyze_sweep(
     asked = None if names is None else of_runs
     measured = partial(analyze, names=asked, device=device)
     outcomes, faults = _measure_members(members, of_runs, on_run, measured)
-    with alone(folder.path):
+    with locked(folder.path):
         of_all, more = _measure_whole(members, jobs)
     refused = [*members.faults, *faults, *more]
     if refused:

@@ -19,6 +19,7 @@ import torch
 from hooks import build
 from interp.config.experiment import Experiment
 from interp.runs.run import Run
+from interp.sweeps.sweep import SweepFolder
 from interp.training.batches import batch_source
 from interp.training.device import Device, pick_device
 from interp.training.loop import batch_updates, scores_of, trainee_of, training_of
@@ -82,6 +83,16 @@ def grouped(
             for first in range(0, len(paths), size)
         ]
     return sorted(groups, key=len, reverse=True)
+
+
+def groups_left(folder: SweepFolder, device: Device, stack: int | None = None) -> list[Group]:
+    """The groups of a sweep that hold a member which is neither finished nor failed."""
+    left = folder.left().keys()
+    return [
+        group
+        for group in grouped(folder.members(), device, stack)
+        if not left.isdisjoint(group.members)
+    ]
 
 
 def stack_size(experiment: Experiment, device: Device) -> int:

@@ -16,7 +16,8 @@ Each member is a run folder inside the sweep's, named by what is its own and a h
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -25,9 +26,9 @@ import tomli_w
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from interp.config.experiment import (
-    PRESETS,
     Experiment,
     Name,
+    find_toml,
     load_experiment,
     preset_names,
     read_toml,
@@ -35,9 +36,8 @@ from interp.config.experiment import (
     safe_name,
 )
 from interp.config.training import Frozen
-from interp.runs.run import Run
-from interp.sweeps.variations import slug, with_values
-from interp.tasks.data_files import KEPT, taken_from
+from interp.runs.run import Run, find_runs
+from interp.tasks.data_files import KEPT, REFUSED, taken_from
 from interp.tasks.fields import Seed, Several
 from interp.training.loop import is_done_with
 
@@ -53,8 +53,8 @@ def _values(value: Any) -> Any:
 def _seeds(value: Any) -> Any:
     if not isinstance(value, int) or isinstance(value, bool):
         return _values(value)
-    if value > MOST_MEMBERS:
-        raise ValueError(f"{value} seeds are over {MOST_MEMBERS}, the most members of a sweep")
+    if value > MAX_RUNS:
+        raise ValueError(f"{value} seeds are over {MAX_RUNS}, the most members of a sweep")
     return tuple(range(value))
 
 
@@ -64,7 +64,8 @@ def _tables(value: Any) -> Any:
 
 Tables = Annotated[Several[dict[str, Any]], BeforeValidator(_tables)]
 Values = Annotated[Several[Any], BeforeValidator(_values)]
-MOST_MEMBERS = 100_000  # each is a folder
+MAX_RUNS = 100_000  # of a sweep; each is a folder
+Table = dict[str, Any]
 
 
 class Sweep(Frozen):
@@ -101,9 +102,9 @@ class Sweep(Frozen):
         made = (
             math.prod(lengths.values()) if self.mode == "grid" else max(lengths.values(), default=1)
         )
-        if made * len(self.seeds) > MOST_MEMBERS:
+        if made * len(self.seeds) > MAX_RUNS:
             count = f"{made * len(self.seeds)} members"
-            raise ValueError(f"vary: {count}, over {MOST_MEMBERS}: take values or seeds out")
+            raise ValueError(f"vary: {count}, over {MAX_RUNS}: take values or seeds out")
         return self
 
     @model_validator(mode="after")
@@ -134,9 +135,9 @@ class Sweep(Frozen):
         """
         found: dict[str, Experiment] = {}
         for values in self._combinations():
-            experiment = with_values(self.base, values)
+            experiment = _with_values(self.base, values)
             for seed in self.seeds:
-                named = slug({name: values[name] for name in self.axes}, seed)
+                named = _slug({name: values[name] for name in self.axes}, seed)
                 member = experiment.with_seed(seed).model_copy(update={"name": named})
                 folder = f"{named}-{member.digest[:8]}"
                 if folder in found:
@@ -181,6 +182,20 @@ class SweepFolder:
         """Members that are neither finished nor failed."""
         return {path: each for path, each in self.members().items() if not is_done_with(path, each)}
 
+    def check_belongs(self) -> None:
+        """Refuses a folder that is something else's; a sweep may add runs to its own.
+
+        Raises:
+            ValueError: It is another sweep's, or holds other things.
+        """
+        file = self.path / "sweep.toml"
+        if file.is_file():
+            there = load_sweep(file, KEPT).members()
+            if not there.items() <= self.sweep.members().items():
+                raise ValueError(f"{file} is another sweep; choose a new folder with --out")
+        elif self.path.is_dir() and any(self.path.iterdir()):
+            raise ValueError(f"{self.path} is not empty and holds no sweep.toml; choose another")
+
 
 def load_sweep(source: str | Path, relative: Path | str | None = None) -> Sweep:
     """A sweep from a TOML file or the name of a preset.
@@ -194,13 +209,7 @@ def load_sweep(source: str | Path, relative: Path | str | None = None) -> Sweep:
         ValueError: The file is not TOML, or a field is unknown or wrong; one line names it.
         FileNotFoundError: Neither a file nor a preset; or its base is neither.
     """
-    path = Path(source)
-    if not path.is_file():
-        path = PRESETS / "sweeps" / f"{source}.toml"
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"{source} is neither a TOML file nor a sweep; sweeps: {', '.join(sweep_names())}"
-        )
+    path = find_toml(source, "sweeps", "sweep")
     table = read_toml(path)
     base = table.get("base")
     if isinstance(base, str):
@@ -239,3 +248,85 @@ def find_sweep(path: str | Path) -> SweepFolder | None:
     """The sweep whose folder this is, or None."""
     file = Path(path) / "sweep.toml"
     return SweepFolder(Path(path), load_sweep(file, KEPT)) if file.is_file() else None
+
+
+def find_folders(paths: Sequence[Path]) -> list[Run | SweepFolder]:
+    """The sweeps among some paths, and the runs that the others are or hold.
+
+    Raises:
+        FileNotFoundError: A path holds neither.
+        ValueError: A sweep's file is wrong.
+    """
+    found: list[Run | SweepFolder] = []
+    for path in paths:
+        sweep = find_sweep(path)
+        found += [sweep] if sweep else find_runs([path])
+    return found
+
+
+def _with_values(base: Experiment, values: Mapping[str, Any]) -> Experiment:
+    """An experiment with some fields replaced.
+
+    Args:
+        base: What the others share.
+        values: By path (`task.d`). A field of the task is replaced in those tasks of the schedule,
+            too, that share it with the evaluated one.
+
+    Raises:
+        ValueError: A field is unknown, or a value wrong.
+    """
+    table = base.model_dump(mode="json", exclude_none=True)
+    for path, value in values.items():
+        *above, field = path.split(".")
+        for each in [*_alike(table, path), table]:
+            _place(each, above, f"vary.{path}")[field] = value
+    # The base of an older version's sweep may have relative paths: its members keep them.
+    is_whole = all(Path(file).is_absolute() for file in base.data_files.values())
+    rule = REFUSED if is_whole else KEPT
+    try:
+        return Experiment.model_validate(table, context=taken_from(rule))
+    except ValidationError as error:
+        told = " · ".join(f"{path} = {value}" for path, value in values.items())
+        raise ValueError(f"vary: {readable(error)}, with {told}") from None
+
+
+def _place(table: Table, names: list[str], told: str) -> Table:
+    """The table at a path, made where missing."""
+    for name in names:
+        table = table.setdefault(name, {})
+        if not isinstance(table, dict):
+            raise ValueError(f"{told}: {name} is no table")
+    return table
+
+
+def _alike(table: Table, path: str) -> Iterator[Table]:
+    """Tasks of the schedule that share a field of the evaluated task, each as `{"task": ..}`."""
+    if not path.startswith("task."):
+        return
+    for phase in table.get("training", {}).get("schedule", ()):
+        for task in phase["tasks"]:
+            each = {"task": task}
+            is_alike = all(_value(each, p) == _value(table, p) for p in ("task.name", path))
+            if is_alike:
+                yield each
+
+
+def _value(table: Any, path: str) -> Any:
+    for name in path.split("."):
+        table = table.get(name) if isinstance(table, dict) else None
+    return table
+
+
+def _slug(values: Mapping[str, Any], seed: int) -> str:
+    """A readable name of a member: its own values and its seed."""
+    parts = [f"{path.rpartition('.')[2]}-{_told(value)}" for path, value in values.items()]
+    named = re.sub(r"[^A-Za-z0-9._-]+", "-", "_".join(parts))[:60].strip("-.")
+    return f"{named}_s{seed}" if named else f"s{seed}"
+
+
+def _told(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return "-".join(map(_told, value))
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return str(value.get("name", "table") if isinstance(value, dict) else value)
+    return f"{value:g}".replace("+", "")  # 1e+20 would become 1e-20 in a folder's name

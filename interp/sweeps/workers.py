@@ -1,4 +1,4 @@
-"""Groups of experiments over workers: processes of this machine, or any executor.
+"""A sweep is trained by workers: processes of this machine, or any executor.
 
 The seam is `concurrent.futures.Executor`: `submit(train_group, ...)` with arguments and results of
 plain text, so that a cluster's engine can stand in for the processes. A worker that is killed
@@ -26,9 +26,10 @@ from pathlib import Path
 import torch
 
 from interp.config.experiment import Experiment
-from interp.runs.files import as_table
+from interp.runs.files import as_table, write_whole
 from interp.runs.run import Run
-from interp.sweeps.groups import Group, stack_size
+from interp.sweeps.groups import Group, groups_left, stack_size
+from interp.sweeps.sweep import Sweep, SweepFolder
 from interp.training.device import Device, pick_device, prepare_process
 from interp.training.loop import is_done_with, train
 from interp.training.stack import train_stack
@@ -128,6 +129,41 @@ def last_step(file: Path) -> int:
         if isinstance(step, int):
             return step
     return 0
+
+
+def train_sweep(
+    sweep: Sweep,
+    path: str | Path,
+    *,
+    workers: int = 1,
+    device: Device = "auto",
+    stack: int | None = None,
+    executor: Executor | None = None,
+    on_progress: Watch = lambda progress: None,
+) -> SweepFolder:
+    """Trains the members of a sweep into its folder; those that are finished are passed over.
+
+    Args:
+        sweep: What to train.
+        path: The sweep's folder; made where missing.
+        workers: Processes on this machine.
+        device: Where to train.
+        stack: Members a stack, at most; chosen by device and kind of model where left out.
+        executor: Takes the work instead of processes of this machine.
+        on_progress: Called while members train.
+
+    Raises:
+        ValueError: The folder belongs to something else, or some members could not be trained
+            (all others are).
+    """
+    folder = SweepFolder(Path(path), sweep)
+    folder.check_belongs()
+    file, text = folder.path / "sweep.toml", sweep.to_toml().encode()
+    if not file.is_file() or file.read_bytes() != text:
+        write_whole(file, text)
+    groups = groups_left(folder, device, stack)
+    train_groups(groups, workers=workers, device=device, executor=executor, on_progress=on_progress)
+    return folder
 
 
 def train_groups(

@@ -14,9 +14,9 @@ from torch.testing import assert_close
 
 from interp.config.experiment import Experiment
 from interp.runs.run import Run
-from interp.sweeps.groups import Timing, described, grouped, seconds_in_all
-from interp.sweeps.launch import groups_left, train_sweep
+from interp.sweeps.groups import Timing, described, grouped, groups_left, seconds_in_all
 from interp.sweeps.sweep import Sweep, SweepFolder, find_sweep, load_sweep
+from interp.sweeps.workers import train_sweep
 from interp.training.loop import train
 from tests.interp.sweeps.short_sweeps import VARY, short_sweep
 from tests.planted import tiny_experiment

@@ -5,8 +5,8 @@ import pytest
 from interp.config.experiment import load_experiment
 from interp.importers.plan import read_task
 from interp.runs.run import load
-from interp.sweeps.launch import train_sweep
 from interp.sweeps.sweep import find_sweep, load_sweep
+from interp.sweeps.workers import train_sweep
 from interp.training.loop import train
 from tests.interp.tasks.images import saved
 
