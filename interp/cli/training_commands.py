@@ -102,7 +102,7 @@ def sweep(
     folder = SweepFolder(out, what)
     folder.check_belongs()
     left = folder.left()
-    typer.echo(f"{len(what.members())} members, {len(left)} of them to be trained into {out}")
+    typer.echo(f"{len(what.experiments())} members, {len(left)} of them to be trained into {out}")
     check_count("workers", workers or 1)
     workers = workers or worker_count(device)
     for line in described(groups_left(folder, device, stack), device, workers):
@@ -134,7 +134,7 @@ def _train_sweep(
     workers = workers or worker_count(device)
     size = stack or stack_size(what.base, device)
     how = f"in stacks of up to {size}" if size > 1 else "each alone"
-    typer.echo(f"{len(what.members())} models, {how}, {workers} at work (--stack, --workers)")
+    typer.echo(f"{len(what.experiments())} models, {how}, {workers} at work (--stack, --workers)")
     with sweep_bar() as show:
         folder = train_sweep(
             what, out, workers=workers, device=device, stack=stack,
@@ -142,7 +142,7 @@ def _train_sweep(
         )  # fmt: skip
     failed = folder.failed()
     told = f", {len(failed)} of them failed: {failed[0].failure}" if failed else ""
-    typer.echo(f"trained {out}: {len(what.members())} runs{told}")
+    typer.echo(f"trained {out}: {len(what.experiments())} runs{told}")
 
 
 def check_count(option: str, count: int) -> None:

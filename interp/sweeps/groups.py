@@ -90,7 +90,7 @@ def groups_left(folder: SweepFolder, device: Device, stack: int | None = None) -
     left = folder.left().keys()
     return [
         group
-        for group in grouped(folder.members(), device, stack)
+        for group in grouped(folder.experiments(), device, stack)
         if not left.isdisjoint(group.members)
     ]
 

@@ -127,7 +127,7 @@ class Sweep(Frozen):
         """The fields that vary, seeds left out."""
         return tuple(field for field, values in self.vary.items() if len(values) > 1)
 
-    def members(self) -> dict[str, Experiment]:
+    def experiments(self) -> dict[str, Experiment]:
         """Every experiment by the name of its folder.
 
         Raises:
@@ -170,17 +170,19 @@ class SweepFolder:
     path: Path
     sweep: Sweep
 
-    def members(self) -> dict[Path, Experiment]:
+    def experiments(self) -> dict[Path, Experiment]:
         """Experiments by run folder."""
-        return {self.path / name: each for name, each in self.sweep.members().items()}
+        return {self.path / name: each for name, each in self.sweep.experiments().items()}
 
     def failed(self) -> list[Run]:
         """Members that could not be finished (`Run.failure`)."""
-        return [run for run in map(Run, self.members()) if run.failure]
+        return [run for run in map(Run, self.experiments()) if run.failure]
 
     def left(self) -> dict[Path, Experiment]:
         """Members that are neither finished nor failed."""
-        return {path: each for path, each in self.members().items() if not is_done_with(path, each)}
+        return {
+            path: each for path, each in self.experiments().items() if not is_done_with(path, each)
+        }
 
     def check_belongs(self) -> None:
         """Refuses a folder that is something else's; a sweep may add runs to its own.
@@ -190,8 +192,8 @@ class SweepFolder:
         """
         file = self.path / "sweep.toml"
         if file.is_file():
-            there = load_sweep(file, KEPT).members()
-            if not there.items() <= self.sweep.members().items():
+            there = load_sweep(file, KEPT).experiments()
+            if not there.items() <= self.sweep.experiments().items():
                 raise ValueError(f"{file} is another sweep; choose a new folder with --out")
         elif self.path.is_dir() and any(self.path.iterdir()):
             raise ValueError(f"{self.path} is not empty and holds no sweep.toml; choose another")
@@ -219,7 +221,7 @@ def load_sweep(source: str | Path, relative: Path | str | None = None) -> Sweep:
         sweep = Sweep.model_validate(
             {"name": safe_name(path.stem)} | table, context=taken_from(relative or path.parent)
         )
-        sweep.members()
+        sweep.experiments()
     except ValidationError as error:
         raise ValueError(f"{path}: {readable(error).removeprefix('experiment: ')}") from None
     except ValueError as error:
