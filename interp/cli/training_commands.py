@@ -138,7 +138,7 @@ def _train_sweep(
     with sweep_bar() as show:
         folder = train_sweep(
             what, out, workers=workers, device=device, stack=stack,
-            on_progress=lambda now: show(now.done, now.members, now.steps),
+            on_progress=lambda now: show(now.done, now.runs, now.steps),
         )  # fmt: skip
     failed = folder.failed()
     told = f", {len(failed)} of them failed: {failed[0].failure}" if failed else ""

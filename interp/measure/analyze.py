@@ -2,7 +2,7 @@
 
 A file whose header still agrees is kept, so that the same command after a kill does what was left
 and no more. What cannot be measured (a damaged checkpoint, a model that has diverged, an analysis
-that refuses) stops nothing else and is told.
+that refuses) stops nothing else, and a line says so.
 """
 
 import warnings
@@ -56,9 +56,9 @@ def analyze(
         What became of each analysis.
 
     Raises:
-        ValueError: An unknown analysis or option, another process is writing to the run, or, told
-            after all else is measured, an analysis refuses a step, or a checkpoint that others are
-            measured against is damaged.
+        ValueError: An unknown analysis or option, or another process is writing to the run; or,
+            raised when all else is measured, an analysis refuses a step, or a checkpoint that
+            others are measured against is damaged.
     """
     check_run(run, "interp.measure.analyze")
     place = pick_device(device)
@@ -203,7 +203,8 @@ def _intact(run: Run, steps: Sequence[int]) -> dict[int, bool]:
 
 def _check_references(analyses: Sequence[StepResults], intact: Sequence[int]) -> None:
     """Refuses to call it done where the checkpoint that others are measured against is damaged."""
-    lost = {each.name: each.reference for each in analyses if each.reference not in (None, *intact)}
+    there = (None, *intact)
+    lost = {saved.name: saved.reference for saved in analyses if saved.reference not in there}
     if lost:
         step = next(iter(lost.values()))
         names = ", ".join(name for name, reference in lost.items() if reference == step)

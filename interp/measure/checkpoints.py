@@ -20,8 +20,12 @@ Place = tuple[str | None, int | None]  # split and count of examples
 def measure_steps(
     series: Series, analyses: Sequence[StepResults]
 ) -> Iterator[tuple[int, list[Measurement]]]:
-    """Each step, and what became of each analysis that was due at it."""
-    analyses = [each for each in analyses if each.reference in (None, *series.steps)]
+    """Each step, and what became of each analysis that was due at it.
+
+    Analyses whose reference step is not in the series are left out.
+    """
+    known = (None, *series.steps)
+    analyses = [analysis for analysis in analyses if analysis.reference in known]
     places = dict.fromkeys(_place(analysis) for analysis in analyses)
     examples = {place: series.examples(*place) for place in places}
     references: dict[StepResults, Finding] = {}
@@ -66,7 +70,7 @@ def _measure_step(
     @cache
     def snapshots() -> dict[Place, Snapshot]:
         first = series.snapshot(step, next(iter(examples.values())))
-        return {place: first.on(those) for place, those in examples.items()}
+        return {place: first.on(some) for place, some in examples.items()}
 
     @cache
     def divergence() -> str:

@@ -117,15 +117,18 @@ def summarised(name: str, lacking: str, measurements: Sequence[Measurement]) -> 
         lacking: Why it does not apply, or nothing.
         measurements: Of this analysis and others.
     """
-    of_it = [measurement for measurement in measurements if measurement.name == name]
-    is_new = [measurement.is_new for measurement in of_it if not measurement.skipped]
-    whys = [measurement.skipped.why for measurement in of_it if measurement.skipped]
-    notes = [
-        _skipped_in_words(why, [each for each in of_it if each.skipped and each.skipped.why == why])
-        for why in dict.fromkeys(whys)
-    ]
-    left_out = {measurement.without for measurement in of_it if measurement.without}
-    notes += [f"without {steps_in_words(steps)}: weights are NaN or infinite" for steps in left_out]
+    is_new: list[bool] = []
+    skipped: dict[str, list[Measurement]] = {}
+    without: set[tuple[int, ...]] = set()
+    for measurement in measurements:
+        if measurement.name == name:
+            without |= {measurement.without} - {()}
+            if measurement.skipped:
+                skipped.setdefault(measurement.skipped.why, []).append(measurement)
+            else:
+                is_new.append(measurement.is_new)
+    notes = [_skipped_in_words(why, some) for why, some in skipped.items()]
+    notes += [f"without {steps_in_words(steps)}: weights are NaN or infinite" for steps in without]
     counts = (sum(is_new), len(is_new) - sum(is_new))
     return Summary(name, *counts, lacking or with_counts(*counts, notes))
 
@@ -146,14 +149,14 @@ def refuse_errors(measurements: Sequence[Measurement]) -> None:
         if measurement.skipped and measurement.skipped.is_error:
             reason = (measurement.step, measurement.skipped.why)
             reasons.setdefault(measurement.name, []).append(reason)
-    lines = [line for name, own in reasons.items() for line in lines_by_reason(name, own)]
+    lines = [line for name in reasons for line in lines_by_reason(name, reasons[name])]
     if lines:
         raise ValueError("; ".join(lines) + "; all else is measured")
 
 
 def _skipped_in_words(why: str, skipped: Sequence[Measurement]) -> str:
     """The steps that were skipped for one reason, and the reason."""
-    steps = steps_in_words([each.step for each in skipped if each.step is not None])
-    is_reference = any(each.is_reference for each in skipped)
+    steps = steps_in_words([one.step for one in skipped if one.step is not None])
+    is_reference = any(one.is_reference for one in skipped)
     against = ", and at no step measured against it" if is_reference else ""
     return f"not at {steps}{against}: {why}" if steps else why

@@ -28,7 +28,7 @@ from interp.runs.files import make_folder, open_plain, write_whole
 from interp.runs.run import Run
 from interp.tasks.data_files import sha256_of, stamp_of
 
-READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
+READ_ONLY_ERRORS = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 @contextmanager
@@ -117,15 +117,17 @@ def construct(experiment: Experiment, path: str | Path) -> Run:
 
 
 def _open_lock(path: Path) -> int | None:
+    """The descriptor of a lock's file; None where the folder cannot be written to."""
     try:
         return open_plain(path, os.O_RDWR | os.O_CREAT)
     except OSError as error:
-        if error.errno in READ_ONLY:
+        if error.errno in READ_ONLY_ERRORS:
             return None
         raise
 
 
 def _lock(file: int, folder: Path) -> None:
+    """Takes the kernel's lock; warns where the file system has none."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -152,6 +154,7 @@ def _begin(experiment: Experiment, path: Path, hashes: Mapping[str, str]) -> Non
 
 
 def _check_folder(experiment: Experiment, path: Path) -> None:
+    """Refuses a folder that belongs to another experiment, or to something else."""
     file = path / "experiment.toml"
     if file.is_file() and Run(path).steps:
         if Run(path).experiment != experiment:
@@ -164,11 +167,12 @@ def _check_folder(experiment: Experiment, path: Path) -> None:
                 f"{file} was not written by interp, and would be replaced; choose a new folder "
                 "with --out"
             )
-    elif path.is_dir() and any(not each.name.startswith(".") for each in path.iterdir()):
+    elif path.is_dir() and any(not entry.name.startswith(".") for entry in path.iterdir()):
         raise ValueError(f"{path} is not empty and holds no experiment.toml; choose another")
 
 
 def _environment(device: torch.device) -> str:
+    """Versions, device and threads, as JSON."""
     versions = {name: version(name) for name in ("interp", "torch", "transformer-lens")}
     facts = versions | {
         "python": platform.python_version(),

@@ -11,7 +11,7 @@
     [analyses.SeedSpread]              # options of results of the whole; [[...]] for several
     scalar = "test.loss"
 
-Each member is a run folder inside the sweep's, named by what is its own and a hash of it.
+Each run has a folder inside the sweep's, named by the values that only it has, and a hash.
 """
 
 import itertools
@@ -25,6 +25,8 @@ from typing import Annotated, Any, Literal
 import tomli_w
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
+from analyses import ANALYSES, SweepResult
+from analyses.options import check_options
 from interp.config.experiment import (
     Experiment,
     Name,
@@ -64,15 +66,15 @@ def _tables(value: Any) -> Any:
 
 Tables = Annotated[Several[dict[str, Any]], BeforeValidator(_tables)]
 Values = Annotated[Several[Any], BeforeValidator(_values)]
-MAX_RUNS = 100_000  # of a sweep; each is a folder
 Table = dict[str, Any]
+MAX_RUNS = 100_000  # of a sweep; each is a folder
 
 
 class Sweep(Frozen):
     """A base experiment, lists of values by field, and seeds.
 
     Attributes:
-        base: What all members share.
+        base: What all runs share.
         vary: Values by the path of a field (`training.lr`).
         mode: grid makes every combination, zip goes through lists of one length side by side.
         seeds: Each sets the seeds of model, data and order; a number n stands for 0 to n - 1.
@@ -87,7 +89,7 @@ class Sweep(Frozen):
     analyses: dict[str, Tables] = Field(default_factory=dict)
 
     @model_validator(mode="after")
-    def _has_members(self) -> "Sweep":
+    def _has_runs(self) -> "Sweep":
         for field, values in self.vary.items():
             if not values:
                 raise ValueError(f"vary.{field}: an empty list; give at least one value")
@@ -95,31 +97,26 @@ class Sweep(Frozen):
                 raise ValueError(f"vary.{field}: seeds go into 'seeds', as a number or a list")
         lengths = {field: len(self.vary[field]) for field in self.axes}
         if self.mode == "zip" and len(set(lengths.values())) > 1:
-            told = ", ".join(f"{field} has {length}" for field, length in lengths.items())
-            raise ValueError(f"vary: zip needs lists of one length; {told}")
+            listed = ", ".join(f"{field} has {length}" for field, length in lengths.items())
+            raise ValueError(f"vary: zip needs lists of one length; {listed}")
         if not self.seeds:
             raise ValueError("seeds: none; give a number of at least 1 or a list")
-        made = (
-            math.prod(lengths.values()) if self.mode == "grid" else max(lengths.values(), default=1)
-        )
-        if made * len(self.seeds) > MAX_RUNS:
-            count = f"{made * len(self.seeds)} members"
-            raise ValueError(f"vary: {count}, over {MAX_RUNS}: take values or seeds out")
+        is_grid = self.mode == "grid"
+        combinations = math.prod(lengths.values()) if is_grid else max(lengths.values(), default=1)
+        count = combinations * len(self.seeds)
+        if count > MAX_RUNS:
+            raise ValueError(f"vary: {count} members, over {MAX_RUNS}: take values or seeds out")
         return self
 
     @model_validator(mode="after")
     def _analyses_take_their_options(self) -> "Sweep":
-        if self.analyses:
-            from analyses import ANALYSES, SweepResult  # heavy, and needed by few sweeps
-            from analyses.options import check_options
-
-            of_all = {name for name, cls in ANALYSES.items() if issubclass(cls, SweepResult)}
-            for name, tables in self.analyses.items():
-                if name not in of_all:
-                    there = ", ".join(sorted(of_all))
-                    raise ValueError(f"analyses: no '{name}' of a whole sweep; there are {there}")
-                for options in tables:
-                    check_options(ANALYSES[name], options)
+        of_sweeps = {name: cls for name, cls in ANALYSES.items() if issubclass(cls, SweepResult)}
+        for name, tables in self.analyses.items():
+            if name not in of_sweeps:
+                names = ", ".join(sorted(of_sweeps))
+                raise ValueError(f"analyses: no '{name}' of a whole sweep; there are {names}")
+            for options in tables:
+                check_options(of_sweeps[name], options)
         return self
 
     @property
@@ -128,39 +125,41 @@ class Sweep(Frozen):
         return tuple(field for field, values in self.vary.items() if len(values) > 1)
 
     def experiments(self) -> dict[str, Experiment]:
-        """Every experiment by the name of its folder.
+        """The experiment of every run, by the name of its folder.
 
         Raises:
-            ValueError: A field is unknown or a value wrong, or two members are the same.
+            ValueError: A field is unknown or a value wrong, or two runs are the same.
         """
-        found: dict[str, Experiment] = {}
+        by_folder: dict[str, Experiment] = {}
         for values in self._combinations():
-            experiment = _with_values(self.base, values)
+            varied = _with_values(self.base, values)
             for seed in self.seeds:
-                named = _slug({name: values[name] for name in self.axes}, seed)
-                member = experiment.with_seed(seed).model_copy(update={"name": named})
-                folder = f"{named}-{member.digest[:8]}"
-                if folder in found:
-                    raise ValueError(f"two members are the same: {named}; take out what repeats")
-                found[folder] = member
-        return found
+                name = _slug({axis: values[axis] for axis in self.axes}, seed)
+                experiment = varied.with_seed(seed).model_copy(update={"name": name})
+                folder = f"{name}-{experiment.digest[:8]}"
+                if folder in by_folder:
+                    raise ValueError(f"two members are the same: {name}; take out what repeats")
+                by_folder[folder] = experiment
+        return by_folder
 
     def to_toml(self) -> str:
         """The whole sweep, its base written out."""
         return tomli_w.dumps(self.model_dump(mode="json", exclude_none=True))
 
     def _combinations(self) -> Iterator[dict[str, Any]]:
+        """Values by field, one mapping for each combination."""
         rows = itertools.product(*self.vary.values())
         if self.mode == "zip" and self.vary:
-            most = max(map(len, self.vary.values()))
-            rows = zip(*(each * (most // len(each)) for each in self.vary.values()), strict=True)
+            length = max(map(len, self.vary.values()))  # all lists have it, or a single value
+            lists = [values * (length // len(values)) for values in self.vary.values()]
+            rows = zip(*lists, strict=True)
         for row in rows:
             yield dict(zip(self.vary, row, strict=True))
 
 
 @dataclass(frozen=True)
 class SweepFolder:
-    """A sweep on disk: `sweep.toml`, a run folder a member, and results of the whole.
+    """A sweep on disk: `sweep.toml`, a folder for each run, and results of the whole.
 
     Attributes:
         path: The folder.
@@ -171,17 +170,20 @@ class SweepFolder:
     sweep: Sweep
 
     def experiments(self) -> dict[Path, Experiment]:
-        """Experiments by run folder."""
-        return {self.path / name: each for name, each in self.sweep.experiments().items()}
+        """The experiment of every run, by its folder."""
+        experiments = self.sweep.experiments()
+        return {self.path / name: experiment for name, experiment in experiments.items()}
 
     def failed(self) -> list[Run]:
-        """Members that could not be finished (`Run.failure`)."""
+        """Runs that could not be finished (`Run.failure`)."""
         return [run for run in map(Run, self.experiments()) if run.failure]
 
     def left(self) -> dict[Path, Experiment]:
-        """Members that are neither finished nor failed."""
+        """The experiments of runs that are neither finished nor failed, by folder."""
         return {
-            path: each for path, each in self.experiments().items() if not is_done_with(path, each)
+            path: experiment
+            for path, experiment in self.experiments().items()
+            if not is_done_with(path, experiment)
         }
 
     def check_belongs(self) -> None:
@@ -192,8 +194,8 @@ class SweepFolder:
         """
         file = self.path / "sweep.toml"
         if file.is_file():
-            there = load_sweep(file, KEPT).experiments()
-            if not there.items() <= self.sweep.experiments().items():
+            stored = load_sweep(file, KEPT).experiments()
+            if not stored.items() <= self.sweep.experiments().items():
                 raise ValueError(f"{file} is another sweep; choose a new folder with --out")
         elif self.path.is_dir() and any(self.path.iterdir()):
             raise ValueError(f"{self.path} is not empty and holds no sweep.toml; choose another")
@@ -259,11 +261,11 @@ def find_folders(paths: Sequence[Path]) -> list[Run | SweepFolder]:
         FileNotFoundError: A path holds neither.
         ValueError: A sweep's file is wrong.
     """
-    found: list[Run | SweepFolder] = []
+    folders: list[Run | SweepFolder] = []
     for path in paths:
         sweep = find_sweep(path)
-        found += [sweep] if sweep else find_runs([path])
-    return found
+        folders += [sweep] if sweep else find_runs([path])
+    return folders
 
 
 def _with_values(base: Experiment, values: Mapping[str, Any]) -> Experiment:
@@ -280,55 +282,56 @@ def _with_values(base: Experiment, values: Mapping[str, Any]) -> Experiment:
     table = base.model_dump(mode="json", exclude_none=True)
     for path, value in values.items():
         *above, field = path.split(".")
-        for each in [*_alike(table, path), table]:
-            _place(each, above, f"vary.{path}")[field] = value
-    # The base of an older version's sweep may have relative paths: its members keep them.
+        for changed in [*_tasks_that_share(table, path), table]:
+            _table_at(changed, above, f"vary.{path}")[field] = value
+    # The base of an older version's sweep may have relative paths: its runs keep them.
     is_whole = all(Path(file).is_absolute() for file in base.data_files.values())
     rule = REFUSED if is_whole else KEPT
     try:
         return Experiment.model_validate(table, context=taken_from(rule))
     except ValidationError as error:
-        told = " · ".join(f"{path} = {value}" for path, value in values.items())
-        raise ValueError(f"vary: {readable(error)}, with {told}") from None
+        listed = " · ".join(f"{path} = {value}" for path, value in values.items())
+        raise ValueError(f"vary: {readable(error)}, with {listed}") from None
 
 
-def _place(table: Table, names: list[str], told: str) -> Table:
-    """The table at a path, made where missing."""
+def _table_at(table: Table, names: list[str], field: str) -> Table:
+    """The table at a path, made where missing; messages name the field that led there."""
     for name in names:
         table = table.setdefault(name, {})
         if not isinstance(table, dict):
-            raise ValueError(f"{told}: {name} is no table")
+            raise ValueError(f"{field}: {name} is no table")
     return table
 
 
-def _alike(table: Table, path: str) -> Iterator[Table]:
+def _tasks_that_share(table: Table, path: str) -> Iterator[Table]:
     """Tasks of the schedule that share a field of the evaluated task, each as `{"task": ..}`."""
     if not path.startswith("task."):
         return
     for phase in table.get("training", {}).get("schedule", ()):
         for task in phase["tasks"]:
-            each = {"task": task}
-            is_alike = all(_value(each, p) == _value(table, p) for p in ("task.name", path))
-            if is_alike:
-                yield each
+            scheduled = {"task": task}
+            if all(_value_at(scheduled, p) == _value_at(table, p) for p in ("task.name", path)):
+                yield scheduled
 
 
-def _value(table: Any, path: str) -> Any:
+def _value_at(table: Any, path: str) -> Any:
+    """What stands at a path; None where nothing does."""
     for name in path.split("."):
         table = table.get(name) if isinstance(table, dict) else None
     return table
 
 
 def _slug(values: Mapping[str, Any], seed: int) -> str:
-    """A readable name of a member: its own values and its seed."""
-    parts = [f"{path.rpartition('.')[2]}-{_told(value)}" for path, value in values.items()]
-    named = re.sub(r"[^A-Za-z0-9._-]+", "-", "_".join(parts))[:60].strip("-.")
-    return f"{named}_s{seed}" if named else f"s{seed}"
+    """A readable name of a run: the values that vary, and its seed."""
+    parts = [f"{path.rpartition('.')[2]}-{_in_name(value)}" for path, value in values.items()]
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", "_".join(parts))[:60].strip("-.")
+    return f"{name}_s{seed}" if name else f"s{seed}"
 
 
-def _told(value: Any) -> str:
+def _in_name(value: Any) -> str:
+    """A value as a folder's name shows it."""
     if isinstance(value, list | tuple):
-        return "-".join(map(_told, value))
+        return "-".join(map(_in_name, value))
     if isinstance(value, bool) or not isinstance(value, int | float):
         return str(value.get("name", "table") if isinstance(value, dict) else value)
     return f"{value:g}".replace("+", "")  # 1e+20 would become 1e-20 in a folder's name

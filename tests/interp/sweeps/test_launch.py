@@ -45,7 +45,7 @@ def test_stacks_are_cut_from_the_whole_sweep_whatever_is_left(tmp_path):
     lost = list(folder.experiments())[1]
     (lost / "checkpoints" / "10.safetensors").unlink()
     [group] = groups_left(folder, "cpu", stack=3)
-    assert list(group.members) == list(whole[0].members)
+    assert list(group.experiments) == list(whole[0].experiments)
     assert len(group) == 3
 
 
@@ -187,7 +187,7 @@ def test_an_executor_is_handed_plain_text(tmp_path):
 def test_progress_ends_with_all_members_done(tmp_path):
     seen = []
     train_sweep(short_sweep(), tmp_path, device="cpu", on_progress=seen.append)
-    assert (seen[-1].done, seen[-1].members, seen[-1].steps) == (2, 2, 20)
+    assert (seen[-1].done, seen[-1].runs, seen[-1].steps) == (2, 2, 20)
 
 
 def long_sweep() -> Sweep:
