@@ -21,15 +21,15 @@ if TYPE_CHECKING:
     from interp.measure.analyze import analyze, trace
     from interp.pages import write_report as report
     from interp.pages.show import show
-    from interp.runs.construct import construct
     from interp.runs.run import Run, load
+    from interp.runs.writing import construct
     from interp.training.loop import train
 
 _PLACES = {
     "Experiment": ("interp.config.experiment", "Experiment"),
     "Run": ("interp.runs.run", "Run"),
     "analyze": ("interp.measure.analyze", "analyze"),
-    "construct": ("interp.runs.construct", "construct"),
+    "construct": ("interp.runs.writing", "construct"),
     "language_series": ("interp.importers.pythia", "language_series"),
     "load": ("interp.runs.run", "load"),
     "load_experiment": ("interp.config.experiment", "load_experiment"),

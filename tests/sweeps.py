@@ -26,7 +26,7 @@ def train_members(sweep: Sweep, path: Path, count: int | None = None) -> SweepFo
     path.mkdir(parents=True, exist_ok=True)
     (path / "sweep.toml").write_text(sweep.to_toml())
     folder = SweepFolder(path, sweep)
-    for place, experiment in list(folder.members().items())[:count]:
+    for place, experiment in list(folder.experiments().items())[:count]:
         train(experiment, place, device="cpu")
     return folder
 

@@ -15,7 +15,7 @@ from analyses.result import Drawing
 from hooks import Snapshot, build
 from interp.randomness import generator
 from interp.runs.results import read_result, write_result
-from interp.sweeps.table import LazySeries, members_of, sweep_table
+from interp.sweeps.table import LazySeries, finished_runs, sweep_table
 from interp.tasks import TASKS
 from interp.tasks.functions.regression import RegressionTask
 from tests.by_needs import run_for
@@ -31,7 +31,7 @@ SWEEPS = {name: cls for name, cls in ANALYSES.items() if issubclass(cls, SweepRe
 def measured(name, run):
     """An analysis of the tiny run, or sweep, as `interp analyze` measures it."""
     if name in SWEEPS:
-        members = members_of(run)
+        members = finished_runs(run)
         table, series = sweep_table(members), LazySeries(list(members.runs))
         return SWEEPS[name].measure(table, series, axes=run.sweep.axes)
     if name in SERIES:

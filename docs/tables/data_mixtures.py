@@ -17,9 +17,9 @@ import interp
 from analyses import InContextCurve, ModelSelection
 from interp import load_experiment, train
 from interp.runs.run import Run
-from interp.sweeps.launch import train_sweep
 from interp.sweeps.sweep import SweepFolder, load_sweep
-from interp.sweeps.table import LazySeries, members_of, sweep_table
+from interp.sweeps.table import LazySeries, finished_runs, sweep_table
+from interp.sweeps.workers import train_sweep
 from interp.training.device import prepare_process
 from interp.training.loop import is_done_with, training_of
 
@@ -53,7 +53,7 @@ def longer(root: Path) -> None:
 
 def measured(folder: SweepFolder, at: int) -> ModelSelection:
     """All finished members on the same prompts."""
-    members = members_of(folder)
+    members = finished_runs(folder)
     series, table = LazySeries(list(members.runs)), sweep_table(members, [])
     return ModelSelection.measure(table, series, axes=folder.sweep.axes, at=at)
 

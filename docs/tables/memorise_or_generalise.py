@@ -17,9 +17,9 @@ import pandas as pd
 from analyses import GrokkingPhases, NeuronCircle, NeuronWaves, PhaseMap, PruningTrace
 from interp import load_experiment
 from interp.runs.run import Run
-from interp.sweeps.launch import train_sweep
 from interp.sweeps.sweep import Sweep, SweepFolder, load_sweep
-from interp.sweeps.table import LazySeries, members_of, sweep_table
+from interp.sweeps.table import LazySeries, finished_runs, sweep_table
+from interp.sweeps.workers import train_sweep
 
 SEEDS = 8
 OPEN = ("addition-dropout", "addition-width", "addition-decay", "addition-loss-dtype")
@@ -33,13 +33,13 @@ def trained(sweep: Sweep, folder: Path) -> SweepFolder:
 def seeds_of(preset: str, folder: Path) -> Iterator[tuple[int, Run]]:
     """Eight seeds of a preset, trained where missing."""
     sweep = Sweep(name=preset, base=load_experiment(preset), seeds=tuple(range(SEEDS)))
-    for run, experiment in members_of(trained(sweep, folder)).runs.items():
+    for run, experiment in finished_runs(trained(sweep, folder)).runs.items():
         yield experiment.seeds.model, run
 
 
 def with_phases(folder: SweepFolder) -> tuple[pd.DataFrame, LazySeries]:
     """The table of a sweep with what GrokkingPhases says of each run, and the runs."""
-    members = members_of(folder)
+    members = finished_runs(folder)
     series = LazySeries(list(members.runs))
     rows = [GrokkingPhases.measure(series[run]).summary() for run in series]
     found = pd.DataFrame(rows).add_prefix("GrokkingPhases.")
@@ -132,7 +132,7 @@ def no_decay(folder: Path) -> None:
         "best and last test accuracy",
         "purity",
     )
-    for run, experiment in members_of(
+    for run, experiment in finished_runs(
         trained(load_sweep("addition-no-decay"), folder)
     ).runs.items():
         metrics = run.series().metrics
@@ -165,7 +165,7 @@ def cells(folder: SweepFolder) -> None:
 def there_and_back(folder: Path) -> None:
     """Where test loss turns: before its steepest rise over its least so far, there, at the end."""
     row("addition-there-and-back", "test loss falls to", "rises to", "ends at")
-    for run, experiment in members_of(
+    for run, experiment in finished_runs(
         trained(load_sweep("addition-there-and-back"), folder)
     ).runs.items():
         turns(experiment.seeds.model, run)

@@ -16,9 +16,9 @@ import torch
 from analyses import FourierSpectrum, NeuronWaves
 from interp import load_experiment
 from interp.runs.run import Run
-from interp.sweeps.launch import train_sweep
 from interp.sweeps.sweep import Sweep
-from interp.sweeps.table import members_of
+from interp.sweeps.table import finished_runs
+from interp.sweeps.workers import train_sweep
 
 Setting = tuple[str, str, int, dict[str, Any]]  # name, preset, seeds, fields that differ
 
@@ -60,7 +60,7 @@ def runs_of(setting: Setting, folder: Path) -> list[Run]:
         name="setting", base=load_experiment(preset), vary=vary, seeds=tuple(range(seeds))
     )
     place = f"{preset}-{name}".replace(" ", "-").replace(",", "")
-    return list(members_of(train_sweep(sweep, folder / place)).runs)
+    return list(finished_runs(train_sweep(sweep, folder / place)).runs)
 
 
 def first(run: Run, split: str) -> int | None:

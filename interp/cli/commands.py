@@ -62,7 +62,7 @@ def analyze(
     set_threads(threads)
     from interp.cli.progress import spinner
     from interp.measure.sweep import analyze_folder
-    from interp.sweeps.folders import find_folders
+    from interp.sweeps.sweep import find_folders
 
     failed = []
     for folder in find_folders(paths):
@@ -95,7 +95,7 @@ def report(
     """Write pages about runs, or a sweep, from saved results; they open without a network."""
     from interp.pages import write_report, write_sweep_report
     from interp.runs.run import Run
-    from interp.sweeps.folders import find_folders
+    from interp.sweeps.sweep import find_folders
 
     gc.freeze()  # what was imported stays: no collection need look through it again
     found = find_folders(paths)

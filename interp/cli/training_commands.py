@@ -90,8 +90,7 @@ def sweep(
 ) -> None:
     """Train every member of a sweep; those that are finished are passed over."""
     set_threads(1)
-    from interp.sweeps.groups import described
-    from interp.sweeps.launch import check_folder, groups_left
+    from interp.sweeps.groups import described, groups_left
     from interp.sweeps.sweep import SweepFolder, load_sweep
     from interp.sweeps.workers import worker_count
 
@@ -101,9 +100,9 @@ def sweep(
         _train_sweep(what, out, device, workers, stack)
         return
     folder = SweepFolder(out, what)
-    check_folder(folder)
+    folder.check_belongs()
     left = folder.left()
-    typer.echo(f"{len(what.members())} members, {len(left)} of them to be trained into {out}")
+    typer.echo(f"{len(what.experiments())} members, {len(left)} of them to be trained into {out}")
     check_count("workers", workers or 1)
     workers = workers or worker_count(device)
     for line in described(groups_left(folder, device, stack), device, workers):
@@ -117,7 +116,7 @@ def construct(
     """Write a network whose weights are made by hand into a run folder; nothing is trained."""
     set_threads(1)
     from interp.config.experiment import load_experiment
-    from interp.runs.construct import construct as write_network
+    from interp.runs.writing import construct as write_network
 
     what = load_experiment(experiment)
     run = write_network(what, out or Path("runs") / what.name)
@@ -129,22 +128,21 @@ def _train_sweep(
 ) -> None:
     from interp.cli.progress import sweep_bar
     from interp.sweeps.groups import stack_size
-    from interp.sweeps.launch import train_sweep
-    from interp.sweeps.workers import worker_count
+    from interp.sweeps.workers import train_sweep, worker_count
 
     check_count("workers", workers or 1)
     workers = workers or worker_count(device)
     size = stack or stack_size(what.base, device)
     how = f"in stacks of up to {size}" if size > 1 else "each alone"
-    typer.echo(f"{len(what.members())} models, {how}, {workers} at work (--stack, --workers)")
+    typer.echo(f"{len(what.experiments())} models, {how}, {workers} at work (--stack, --workers)")
     with sweep_bar() as show:
         folder = train_sweep(
             what, out, workers=workers, device=device, stack=stack,
-            on_progress=lambda now: show(now.done, now.members, now.steps),
+            on_progress=lambda now: show(now.done, now.runs, now.steps),
         )  # fmt: skip
     failed = folder.failed()
     told = f", {len(failed)} of them failed: {failed[0].failure}" if failed else ""
-    typer.echo(f"trained {out}: {len(what.members())} runs{told}")
+    typer.echo(f"trained {out}: {len(what.experiments())} runs{told}")
 
 
 def check_count(option: str, count: int) -> None:

@@ -180,13 +180,7 @@ def load_experiment(source: str | Path, relative: Path | str | None = None) -> E
         ValueError: The file is not TOML, or a field is unknown or wrong; one line names it.
         FileNotFoundError: Neither a file nor a preset.
     """
-    path = Path(source)
-    if not path.is_file():
-        path = PRESETS / f"{source}.toml"
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"{source} is neither a TOML file nor a preset; presets: {', '.join(preset_names())}"
-        )
+    path = find_toml(source)
     table = read_toml(path)
     try:
         return Experiment.model_validate(
@@ -194,6 +188,26 @@ def load_experiment(source: str | Path, relative: Path | str | None = None) -> E
         )
     except ValidationError as error:
         raise ValueError(f"{path}: {readable(error)}") from None
+
+
+def find_toml(source: str | Path, folder: str = ".", kind: str = "preset") -> Path:
+    """A TOML file, given by its path or by the name of one that comes with the package.
+
+    Args:
+        source: The path, or the name.
+        folder: Where among the presets it is looked for.
+        kind: What messages call the files of that folder.
+
+    Raises:
+        FileNotFoundError: Neither a file nor a name; the message lists the names.
+    """
+    path = Path(source)
+    if not path.is_file():
+        path = PRESETS / folder / f"{source}.toml"
+    if not path.is_file():
+        names = ", ".join(preset_names(folder))
+        raise FileNotFoundError(f"{source} is neither a TOML file nor a {kind}; {kind}s: {names}")
+    return path
 
 
 def read_toml(path: Path) -> dict[str, Any]:

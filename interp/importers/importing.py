@@ -23,8 +23,8 @@ from interp.importers.plan import Plan, make_plan, read_task, widened
 from interp.importers.splits import own_split
 from interp.runs.checkpoints import pack
 from interp.runs.files import move_folder, write_whole
-from interp.runs.lock import alone
 from interp.runs.run import Run
+from interp.runs.writing import locked
 from interp.tasks import Task
 
 LOOKED_AT = 2000  # examples told of where a task has no end of them
@@ -119,7 +119,7 @@ def _scratch(path: Path) -> Iterator[Path]:
     except OSError as error:
         reason = error.strerror or str(error)
         raise OSError(f"{folder} cannot be made ({reason}); choose another place") from None
-    with alone(folder):
+    with locked(folder):
         shutil.rmtree(folder / "run", ignore_errors=True)
         try:
             yield folder

@@ -2,14 +2,15 @@
 
 A file whose header still agrees is kept, so that the same command after a kill does what was left
 and no more. What cannot be measured (a damaged checkpoint, a model that has diverged, an analysis
-that refuses) stops nothing else and is told.
+that refuses) stops nothing else, and a line says so.
 """
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from difflib import get_close_matches
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -26,13 +27,11 @@ from analyses.result import (
     of_steps,
 )
 from hooks import Series
-from interp.measure.checkpoints import SeriesJob, digest_of, measure, measure_all, measure_series
-from interp.measure.holding import OF_RUNS
-from interp.measure.jobs import Job, basis_of, jobs_of, options_of
-from interp.measure.outcomes import Attempt, Outcome, outcome, refuse
-from interp.runs.lock import alone
-from interp.runs.results import current
+from interp.measure.checkpoints import measure_steps
+from interp.measure.outcomes import Measurement, Summary, measured, refuse_errors, summarised
+from interp.runs.current import RUN_ANALYSES, StepResults, run_result, step_results
 from interp.runs.run import Run, check_run
+from interp.runs.writing import locked
 from interp.training.device import Device, pick_device
 
 
@@ -42,7 +41,7 @@ def analyze(
     *,
     device: Device = "cpu",
     on_step: Callable[[int], None] = lambda step: None,
-) -> list[Outcome]:
+) -> list[Summary]:
     """Measures and saves what is not saved yet.
 
     Args:
@@ -57,43 +56,49 @@ def analyze(
         What became of each analysis.
 
     Raises:
-        ValueError: An unknown analysis or option, another process is writing to the run, or, told
-            after all else is measured, an analysis refuses a step, or a checkpoint that others are
-            measured against is damaged.
+        ValueError: An unknown analysis or option, or another process is writing to the run; or,
+            raised when all else is measured, an analysis refuses a step, or a checkpoint that
+            others are measured against is damaged.
     """
     check_run(run, "interp.measure.analyze")
     place = pick_device(device)
-    chosen = {name: find_analysis(name) for name in (OF_RUNS if names is None else _read_by(names))}
-    asked = () if names is None else tuple(chosen)
-    _refuse_sweeps(chosen)
-    with alone(run.path), _named(run):
-        basis = basis_of(run)
-        intact = _intact(run, tuple(basis.hashes))
-        series = replace(run.series(), steps=tuple(intact), device=place)
+    asked = None if names is None else _with_those_read(names)
+    chosen = {name: find_analysis(name) for name in (RUN_ANALYSES if asked is None else asked)}
+    for name, cls in chosen.items():
+        if issubclass(cls, SweepResult):
+            raise ValueError(f"{name} describes a whole sweep: analyse the sweep's folder")
+    with locked(run.path), _named(run):
+        basis = run.basis()
+        is_finite = _intact(run, tuple(basis.hashes))
+        series = replace(run.series(), steps=tuple(is_finite), device=place)
         lacking = {
-            name: _lacking(run, series, cls) or _not_by_default(run, series, name, asked)
+            name: _lacking(run, series, cls) or _not_by_default(run, series, name, asked or ())
             for name, cls in chosen.items()
         }
         applying = {name: cls for name, cls in chosen.items() if not lacking[name]}
-        jobs = [
-            job
+        by_step = [
+            results
             for name, cls in applying.items()
             if issubclass(cls, Result)
-            for job in jobs_of(run, cls, name, basis)
+            for results in step_results(basis, cls, name)
         ]
-        attempts: list[Attempt] = []
-        for step, made in measure_all(series, jobs):
-            attempts += made
+        measurements: list[Measurement] = []
+        for step, of_step in measure_steps(series, by_step):
+            measurements += of_step
             on_step(step)
-        digest = digest_of(run, basis)
-        without = tuple(step for step, is_finite in intact.items() if not is_finite)
+        without = tuple(step for step in series.steps if not is_finite[step])
+        finite = replace(series, steps=tuple(step for step in series.steps if is_finite[step]))
         for name, cls in applying.items():
             if issubclass(cls, SeriesResult):
-                job = SeriesJob(run, cls, name, options_of(run, cls, name), digest)
-                attempts.append(measure_series(job, series, without))
-        refuse(attempts)
-        _check_references(jobs, series.steps)
-    return [outcome(name, lacking[name], attempts) for name in chosen]
+                measurement = measured(
+                    run_result(basis, cls, name),
+                    partial(cls.measure, finite, **basis.options(cls, name)),
+                    obstacle=lambda: "" if finite.steps else "no step is finite",
+                )
+                measurements.append(replace(measurement, without=without))
+        refuse_errors(measurements)
+        _check_references(by_step, series.steps)
+    return [summarised(name, lacking[name], measurements) for name in chosen]
 
 
 def trace(run: Run, analysis: Analysis | str, **options: Any) -> pd.DataFrame:
@@ -117,18 +122,21 @@ def trace(run: Run, analysis: Analysis | str, **options: Any) -> pd.DataFrame:
     check_run(run, "interp.trace", "of a Series: analyses.trace(series, ...)")
     cls = of_steps(find_analysis(analysis) if isinstance(analysis, str) else analysis)
     name = next((name for name, known in ANALYSES.items() if known is cls), cls.__name__)
-    options = (options_of(run, cls, name) if name in ANALYSES else {}) | options
+    basis, series = run.basis(), run.series()
+    options = (basis.options(cls, name) if name in ANALYSES else {}) | options
     check_options(cls, options)
-    job, series = Job(run, cls, name, cls.splits[0], options, basis_of(run)), run.series()
     if not series.steps:
         raise ValueError(f"{run.path}: no checkpoints; train it with `interp train`")
-    examples = series.examples(job.split, cls.count)
-    measured: dict[int, Finding] = {}
-    for step in sorted(series.steps, key=lambda step: step != job.against):
-        found = current(job.path(step), cls, job.header(step))
-        measured[step] = found or measure(job, series.snapshot(step, examples), measured)
-    frame = pd.DataFrame([{"step": step} | measured[step].summary() for step in series.steps])
-    frame.attrs = {"split": job.split_name, "options": options}
+    saved = StepResults(basis, cls, name, cls.splits[0], options)
+    examples = series.examples(saved.split, cls.count)
+    results: dict[int, Finding] = {}
+    for step in sorted(series.steps, key=lambda step: step != saved.reference):
+        reference = None if saved.reference is None else results.get(saved.reference)
+        results[step] = saved.file(step).current() or cls.measure(
+            series.snapshot(step, examples), reference=reference, **options
+        )
+    frame = pd.DataFrame([{"step": step} | results[step].summary() for step in series.steps])
+    frame.attrs = {"split": saved.split_name, "options": options}
     return frame
 
 
@@ -145,13 +153,13 @@ def find_analysis(name: str) -> Analysis:
     return ANALYSES[name]
 
 
-def _read_by(names: Sequence[str]) -> list[str]:
+def _with_those_read(names: Sequence[str]) -> list[str]:
     """Some analyses, each behind those whose saved scalars it reads."""
-    found: dict[str, None] = {}
+    ordered: list[str] = []
     for name in names:
         cls = find_analysis(name)
-        found |= dict.fromkeys((*(cls.reads if issubclass(cls, SeriesResult) else ()), name))
-    return list(found)
+        ordered += [*(cls.reads if issubclass(cls, SeriesResult) else ()), name]
+    return list(dict.fromkeys(ordered))
 
 
 @contextmanager
@@ -168,7 +176,7 @@ def _named(run: Run) -> Iterator[None]:
 def _intact(run: Run, steps: Sequence[int]) -> dict[int, bool]:
     """Steps whose checkpoint can be read, and whether all its weights are finite.
 
-    Of each other a warning names the file.
+    A warning names the file of each other checkpoint.
 
     Raises:
         ValueError: There are none.
@@ -176,8 +184,8 @@ def _intact(run: Run, steps: Sequence[int]) -> dict[int, bool]:
     intact = {}
     for step in steps:
         try:
-            weights = dict(run.parameters(step)).values()
-            intact[step] = all(bool(each.isfinite().all()) for each in weights)
+            parameters = dict(run.parameters(step)).values()
+            intact[step] = all(bool(values.isfinite().all()) for values in parameters)
         except ValueError as error:
             warnings.warn(f"step {step} is skipped: {error}", stacklevel=3)
     if not intact:
@@ -193,45 +201,35 @@ def _intact(run: Run, steps: Sequence[int]) -> dict[int, bool]:
     return intact
 
 
-def _check_references(jobs: Sequence[Job], intact: Sequence[int]) -> None:
+def _check_references(analyses: Sequence[StepResults], intact: Sequence[int]) -> None:
     """Refuses to call it done where the checkpoint that others are measured against is damaged."""
-    lost = {job.name: job.against for job in jobs if job.against not in (None, *intact)}
+    there = (None, *intact)
+    lost = {saved.name: saved.reference for saved in analyses if saved.reference not in there}
     if lost:
         step = next(iter(lost.values()))
-        names = ", ".join(name for name, against in lost.items() if against == step)
+        names = ", ".join(name for name, reference in lost.items() if reference == step)
         raise ValueError(
             f"the checkpoint of step {step} is damaged, and {names} measure every step against "
             "it; all else is measured; put the file back, or leave these out with --only"
         )
 
 
-def _refuse_sweeps(chosen: Mapping[str, Analysis]) -> None:
-    """Refuses analyses of many runs.
-
-    Raises:
-        ValueError: There is one among those chosen.
-    """
-    for name, cls in chosen.items():
-        if issubclass(cls, SweepResult):
-            raise ValueError(f"{name} describes a whole sweep: analyse the sweep's folder")
-
-
 def _lacking(run: Run, series: Series, cls: Analysis) -> str:
     """Why an analysis does not apply to a run, or nothing."""
     columns = [need.partition(".")[2] for need in cls.needs if need.startswith("metrics.")]
-    if columns and not _are_read(series):
+    if columns and not _can_be_read(series):
         return ""  # measuring it says what is wrong with them, after all else is measured
     if columns and not series.has_metrics:
         return f"{run.path / 'metrics.jsonl'} has no rows; train the run to have metrics"
     absent = [name for name in columns if name not in series.metrics]
-    there = ", ".join(name for name in series.metrics if name != "step") if absent else ""
-    lacking = [f"{', '.join(absent)} in metrics.jsonl, which has {there}"] if absent else []
+    recorded = ", ".join(name for name in series.metrics if name != "step") if absent else ""
+    lacking = [f"{', '.join(absent)} in metrics.jsonl, which has {recorded}"] if absent else []
     if len(columns) < len(cls.needs):
         lacking += missing(cls, series.snapshot(series.steps[-1], series.examples(count=1)))
     return f"needs {'; '.join(lacking)}" if lacking else ""
 
 
-def _are_read(series: Series) -> bool:
+def _can_be_read(series: Series) -> bool:
     """Whether there is nothing wrong with a run's metrics."""
     try:
         _ = series.has_metrics
@@ -240,10 +238,10 @@ def _are_read(series: Series) -> bool:
     return True
 
 
-def _not_by_default(run: Run, series: Series, name: str, names: Sequence[str]) -> str:
+def _not_by_default(run: Run, series: Series, name: str, asked: Sequence[str]) -> str:
     """Why an analysis that neither names nor options ask for is passed over, or nothing."""
     cls = ANALYSES[name]
-    if name in (*names, *run.experiment.analyses) or not cls.by_default:
+    if name in (*asked, *run.experiment.analyses) or not cls.by_default:
         return ""
     snapshot = series.snapshot(series.steps[-1], series.examples(count=1))
     lacking = missing(cls, snapshot, cls.by_default)

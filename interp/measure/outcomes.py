@@ -1,9 +1,9 @@
-"""What became of each measurement: made, kept from before, or missed, and why.
+"""What became of each measurement: made, kept from before, or skipped, and why.
 
 A model that has diverged holds NaN or infinity. That is a fact about a run, not an error: what
-cannot be measured at a step is passed over, and a line names analysis, step and hook point. Any
-other refusal (an option that does not fit), and any mistake in an analysis, is an error, told when
-all else is measured.
+cannot be measured at a step is skipped, and a line names analysis, step and hook point. Any other
+refusal (an option that does not fit), and any mistake in an analysis, is an error, raised when all
+else is measured.
 """
 
 import math
@@ -12,21 +12,50 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from analyses.result import Finding
+from interp.runs.current import in_a_line, lines_by_reason, steps_in_words
+from interp.runs.results import ResultFile
 
 F = TypeVar("F", bound=Finding)
 
-LISTED = 6  # steps named one by one
+
+@dataclass(frozen=True)
+class Skipped:
+    """Why a measurement could not be made, and whether that is an error."""
+
+    why: str
+    is_error: bool = False
 
 
 @dataclass(frozen=True)
-class Outcome:
+class Measurement:
+    """What became of one measurement.
+
+    Attributes:
+        name: The analysis.
+        step: The step; None for a result of the whole run or sweep.
+        is_new: Whether it was measured now.
+        skipped: Why there is no result, if there is none.
+        is_reference: Whether every other step is measured against it.
+        without: Steps that a result of the whole run leaves out, since the model has diverged.
+    """
+
+    name: str
+    step: int | None
+    is_new: bool = True
+    skipped: Skipped | None = None
+    is_reference: bool = False
+    without: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Summary:
     """What became of one analysis.
 
     Attributes:
         name: The analysis.
-        measured: Results measured now.
-        kept: Results that were saved before and still hold.
-        reason: Why it does not apply, or what of it was missed.
+        measured: How many results were measured now.
+        kept: How many results were saved before and are current.
+        reason: Why the analysis does not apply, or what of it was skipped.
     """
 
     name: str
@@ -35,36 +64,34 @@ class Outcome:
     reason: str = ""
 
 
-@dataclass(frozen=True)
-class Missed:
-    """Why a measurement could not be made, and whether that is an error."""
+def measured(
+    file: ResultFile,
+    measure: Callable[[], Finding],
+    *,
+    obstacle: Callable[[], str] = lambda: "",
+    diagnose: Callable[[], str] = lambda: "",
+) -> Measurement:
+    """Measures a result and saves it, unless its file is current.
 
-    why: str
-    is_error: bool = False
-
-
-@dataclass(frozen=True)
-class Attempt:
-    """What became of one measurement.
-
-    Attributes:
-        name: The analysis.
-        step: The step; None for a result of the whole run.
-        is_new: Whether it was measured now.
-        missed: Why there is no result, if there is none.
-        is_reference: Whether every other step is measured against it.
-        without: Steps that a result of the whole run leaves out, since the model has diverged.
+    Args:
+        file: Where the result is saved: of a step, of a whole run, or of a sweep.
+        measure: Makes the result.
+        obstacle: Says why measuring need not be tried, or nothing.
+        diagnose: Says how the model has diverged, or nothing; see `attempted`.
     """
+    name, step = file.header["analysis"], file.header.get("step")
+    is_reference = step is not None and file.header.get("reference") == step
+    if file.current() is not None:
+        return Measurement(name, step, is_new=False, is_reference=is_reference)
+    why_not = obstacle()
+    result = Skipped(why_not) if why_not else attempted(measure, diagnose)
+    if isinstance(result, Skipped):
+        return Measurement(name, step, skipped=result, is_reference=is_reference)
+    file.write(result)
+    return Measurement(name, step, is_reference=is_reference)
 
-    name: str
-    step: int | None
-    is_new: bool = True
-    missed: Missed | None = None
-    is_reference: bool = False
-    without: tuple[int, ...] = ()
 
-
-def attempted(measure: Callable[[], F], diagnose: Callable[[], str]) -> F | Missed:
+def attempted(measure: Callable[[], F], diagnose: Callable[[], str]) -> F | Skipped:
     """A result, or why there is none.
 
     Args:
@@ -73,73 +100,63 @@ def attempted(measure: Callable[[], F], diagnose: Callable[[], str]) -> F | Miss
             one with NaN among its scalars.
     """
     try:
-        found = measure()
-        numbers = [each for each in found.summary().values() if isinstance(each, float)]
+        result = measure()
+        numbers = [value for value in result.summary().values() if isinstance(value, float)]
     except Exception as error:  # each library meets NaN in its own way, and each has its mistakes
         why = diagnose()
-        return Missed(why or in_a_line(error), is_error=not why)
+        return Skipped(why or in_a_line(error), is_error=not why)
     why = diagnose() if any(map(math.isnan, numbers)) else ""
-    return Missed(why) if why else found
+    return Skipped(why) if why else result
 
 
-def in_a_line(error: Exception) -> str:
-    """An error's message, and its kind where that is no refusal but a mistake."""
-    return str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
-
-
-def outcome(name: str, lacking: str, attempts: Sequence[Attempt]) -> Outcome:
-    """What became of one analysis, whose attempts these are.
+def summarised(name: str, lacking: str, measurements: Sequence[Measurement]) -> Summary:
+    """What became of one analysis.
 
     Args:
         name: The analysis.
         lacking: Why it does not apply, or nothing.
-        attempts: Of this analysis and others.
+        measurements: Of this analysis and others.
     """
-    own = [each for each in attempts if each.name == name]
-    made = [each for each in own if not each.missed]
-    measured = sum(each.is_new for each in made)
-    kept = len(made) - measured
-    notes = [_told(why, each) for why, each in _by_reason(own).items()]
-    left_out = {each.without for each in own if each.without}
-    notes += [f"without {steps_told(steps)}: weights are NaN or infinite" for steps in left_out]
-    counts = f"{measured} measured, {kept} kept"
-    return Outcome(name, measured, kept, lacking or ("; ".join([counts, *notes]) if notes else ""))
+    is_new: list[bool] = []
+    skipped: dict[str, list[Measurement]] = {}
+    without: set[tuple[int, ...]] = set()
+    for measurement in measurements:
+        if measurement.name == name:
+            without |= {measurement.without} - {()}
+            if measurement.skipped:
+                skipped.setdefault(measurement.skipped.why, []).append(measurement)
+            else:
+                is_new.append(measurement.is_new)
+    notes = [_skipped_in_words(why, some) for why, some in skipped.items()]
+    notes += [f"without {steps_in_words(steps)}: weights are NaN or infinite" for steps in without]
+    counts = (sum(is_new), len(is_new) - sum(is_new))
+    return Summary(name, *counts, lacking or with_counts(*counts, notes))
 
 
-def refuse(attempts: Sequence[Attempt]) -> None:
+def with_counts(measured: int, kept: int, notes: Sequence[str]) -> str:
+    """Notes on an analysis behind its counts; nothing where there are no notes."""
+    return "; ".join([f"{measured} measured, {kept} kept", *notes]) if notes else ""
+
+
+def refuse_errors(measurements: Sequence[Measurement]) -> None:
     """Refuses to call it done where something else than a diverged model was in the way.
 
     Raises:
         ValueError: The message names each analysis and its steps.
     """
-    failed = [each for each in attempts if each.missed and each.missed.is_error]
-    told = []
-    for name in dict.fromkeys(each.name for each in failed):
-        for why, own in _by_reason([each for each in failed if each.name == name]).items():
-            steps = [each.step for each in own if each.step is not None]
-            told.append(f"{name}{' at ' if steps else ''}{steps_told(steps)}: {why}")
-    if told:
-        raise ValueError("; ".join(told) + "; all else is measured")
+    reasons: dict[str, list[tuple[int | None, str]]] = {}
+    for measurement in measurements:
+        if measurement.skipped and measurement.skipped.is_error:
+            reason = (measurement.step, measurement.skipped.why)
+            reasons.setdefault(measurement.name, []).append(reason)
+    lines = [line for name in reasons for line in lines_by_reason(name, reasons[name])]
+    if lines:
+        raise ValueError("; ".join(lines) + "; all else is measured")
 
 
-def steps_told(steps: Sequence[int]) -> str:
-    """Steps as a reader names them: all of a few, the ends of many."""
-    steps = sorted(steps)
-    if len(steps) > LISTED:
-        return f"{len(steps)} steps from {steps[0]} to {steps[-1]}"
-    return f"step{'s' if len(steps) > 1 else ''} {', '.join(map(str, steps))}" if steps else ""
-
-
-def _by_reason(attempts: Sequence[Attempt]) -> dict[str, list[Attempt]]:
-    found: dict[str, list[Attempt]] = {}
-    for each in attempts:
-        if each.missed:
-            found.setdefault(each.missed.why, []).append(each)
-    return found
-
-
-def _told(why: str, missed: Sequence[Attempt]) -> str:
-    steps = steps_told([each.step for each in missed if each.step is not None])
-    other = any(each.is_reference for each in missed)
-    against = ", and at no step measured against it" if other else ""
+def _skipped_in_words(why: str, skipped: Sequence[Measurement]) -> str:
+    """The steps that were skipped for one reason, and the reason."""
+    steps = steps_in_words([one.step for one in skipped if one.step is not None])
+    is_reference = any(one.is_reference for one in skipped)
+    against = ", and at no step measured against it" if is_reference else ""
     return f"not at {steps}{against}: {why}" if steps else why

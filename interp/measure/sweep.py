@@ -1,19 +1,33 @@
-"""Measure a sweep: its members as any run, then what can be said of all together."""
+"""Measures a sweep: its runs as any run, then what can be said of all together.
 
+    SWEEP/results/<analysis>/sweep-<hash>/sweep.npz
+
+A header holds a hash of the runs' experiments, checkpoints and metrics and of the saved results
+that are read, so that a sweep which went on or was changed is measured again.
+"""
+
+import hashlib
+import inspect
+import json
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
+from typing import Any
 
 from analyses import ANALYSES
 from analyses.result import SweepResult
 from interp.measure.analyze import analyze, find_analysis
-from interp.measure.holding import OF_RUNS
-from interp.measure.outcomes import Outcome, outcome, refuse
-from interp.runs.lock import alone
+from interp.measure.outcomes import Summary, measured, refuse_errors, summarised, with_counts
+from interp.runs.current import RUN_ANALYSES, passed_over, without_place
+from interp.runs.results import ResultFile, Saved, find_saved, make_header, result_folder
 from interp.runs.run import Run
+from interp.runs.writing import locked
 from interp.sweeps.sweep import SweepFolder
-from interp.sweeps.table import Members, SweepJob, measure_sweep, members_of, sweep_table
+from interp.sweeps.table import LazySeries, SweepRuns, finished_runs, sweep_table
 from interp.training.device import Device
+
+Asked = tuple[type[SweepResult], str, Mapping[str, Any]]  # result class, its name, its options
 
 
 def analyze_folder(
@@ -22,14 +36,14 @@ def analyze_folder(
     *,
     device: Device = "cpu",
     on_place: Callable[[str], None] = lambda place: None,
-) -> list[Outcome]:
+) -> list[Summary]:
     """Measures a run, or a sweep; see `analyze` and `analyze_sweep`.
 
     Args:
         folder: What to measure.
         names: Analyses by name; by default all.
         device: Where models run.
-        on_place: Called with the step, or the member, that is at hand.
+        on_place: Called with the step, or the run, that is at hand.
     """
     if isinstance(folder, SweepFolder):
         return analyze_sweep(folder, names, device=device, on_run=on_place)
@@ -42,103 +56,177 @@ def analyze_sweep(
     *,
     device: Device = "cpu",
     on_run: Callable[[str], None] = lambda name: None,
-) -> list[Outcome]:
-    """Measures and saves what is not saved yet: of each member, then of the whole.
+) -> list[Summary]:
+    """Measures and saves what is not saved yet: of each run, then of the whole sweep.
 
     Args:
         folder: The sweep; its base's `analyses` table gives options.
         names: Analyses by name; by default all. What those of the whole need is measured on the
-            members first.
+            runs first.
         device: Where models run.
-        on_run: Called with each member's name before it is measured.
+        on_run: Called with each run's name before it is measured.
 
     Returns:
-        What became of each analysis, over all members.
+        What became of each analysis, over all runs.
 
     Raises:
-        ValueError: An unknown analysis or option, no member is trained yet, or, told after all else
-            is measured, a member or an analysis of the whole refuses.
+        ValueError: An unknown analysis or option, no run is trained yet, or, raised after all else
+            is measured, a run or an analysis of the whole refuses.
     """
-    members = members_of(folder)
-    unfinished = members.missing - len(members.faults)
+    sweep = finished_runs(folder)
+    unfinished = sweep.missing - len(sweep.faults)
     if unfinished:
-        every = len(members.runs) + members.missing
-        left = f"{unfinished} of {every} members are not finished"
+        total = len(sweep.runs) + sweep.missing
+        left = f"{unfinished} of {total} members are not finished"
         warnings.warn(f"{folder.path}: {left}, and are left out", stacklevel=2)
     chosen = {name: find_analysis(name) for name in (ANALYSES if names is None else names)}
-    jobs = [
-        SweepJob(members, cls, name, options)
-        for name, cls in chosen.items() if issubclass(cls, SweepResult)
+    of_whole: list[Asked] = [
+        (cls, name, options)
+        for name, cls in chosen.items()
+        if issubclass(cls, SweepResult)
         for options in folder.sweep.analyses.get(name, ({},))
-    ]  # fmt: skip
-    needed = {name for job in jobs for name in job.reads}
-    of_runs = [name for name in OF_RUNS if name in chosen or name in needed]
-    asked = None if names is None else of_runs
-    measured = partial(analyze, names=asked, device=device)
-    outcomes, faults = _measure_members(members, of_runs, on_run, measured)
-    with alone(folder.path):
-        of_all, more = _measure_whole(members, jobs)
-    refused = [*members.faults, *faults, *more]
+    ]
+    read = _read_by(of_whole)
+    of_runs = [name for name in RUN_ANALYSES if name in chosen or name in read]
+    analyze_run = partial(analyze, names=None if names is None else of_runs, device=device)
+    summaries, faults = _measure_runs(sweep, of_runs, on_run, analyze_run)
+    with locked(folder.path):
+        more_summaries, more_faults = _measure_whole(sweep, of_whole)
+    refused = [*sweep.faults, *faults, *more_faults]
     if refused:
         raise ValueError("; ".join(refused))
-    return outcomes + of_all
+    return summaries + more_summaries
 
 
-def _measure_members(
-    members: Members,
+def current_sweep_results(folder: SweepFolder) -> tuple[list[Saved], str]:
+    """Current results of a whole sweep, and one line on the others (`interp.runs.current`)."""
+    everything, faults = find_saved(folder, tuple(ANALYSES))
+    if not everything and not faults:
+        return [], ""
+    try:
+        sweep = finished_runs(folder)
+    except ValueError as error:
+        return [], passed_over(folder.path, [*faults, str(error)])
+    current = []
+    for saved in everything:
+        if issubclass(saved.cls, SweepResult):
+            file = sweep_result(sweep, saved.cls, saved.name, saved.options)
+            try:
+                replace(file, path=saved.file()).read()
+            except ValueError as error:
+                faults.append(f"{saved.name}: {without_place(error, saved.file())}")
+            else:
+                current.append(saved)
+    return current, passed_over(folder.path, faults)
+
+
+def sweep_result(
+    sweep: SweepRuns, cls: type[SweepResult], name: str, options: Mapping[str, Any]
+) -> ResultFile:
+    """The file of an analysis of a whole sweep, whose header tells all that it rests on."""
+    facts = {"split": "sweep", "options": dict(options), "missing": sweep.missing}
+    read = analyses_of(needed_columns(cls, options))
+    header = make_header(cls, name, **facts, runs=_runs_digest(sweep, read))
+    place = result_folder(sweep.folder, name, "sweep", {"options": dict(options)})
+    return ResultFile(cls, place / "sweep.npz", header)
+
+
+def needed_columns(cls: type[SweepResult], options: Mapping[str, Any]) -> tuple[str, ...]:
+    """Columns of a sweep's table that an analysis needs, as its options name them."""
+    parameters = inspect.signature(cls.measure).parameters
+    given = {name: parameter.default for name, parameter in parameters.items()} | dict(options)
+    return tuple(
+        str(given[need.partition(".")[2]]) if need.startswith("column.") else need
+        for need in cls.needs
+    )
+
+
+def analyses_of(columns: Sequence[str]) -> tuple[str, ...]:
+    """Analyses of single runs whose saved scalars are among some columns of a sweep's table."""
+    named = {column.partition(".")[0] for column in columns}
+    return tuple(name for name in ANALYSES if name in named)
+
+
+def _read_by(asked: Sequence[Asked]) -> list[str]:
+    """Analyses of single runs whose saved results some analyses of a sweep read."""
+    read = [name for cls, _, options in asked for name in analyses_of(needed_columns(cls, options))]
+    return list(dict.fromkeys(read))
+
+
+def _measure_runs(
+    sweep: SweepRuns,
     names: Sequence[str],
     on_run: Callable[[str], None],
-    measured: Callable[[Run], list[Outcome]],
-) -> tuple[list[Outcome], list[str]]:
-    """What became of each analysis over all members, and the members that could not be measured.
+    analyze_run: Callable[[Run], list[Summary]],
+) -> tuple[list[Summary], list[str]]:
+    """What became of each analysis over all runs, and why some runs could not be measured.
 
     Args:
-        members: The runs.
+        sweep: The sweep's runs.
         names: Analyses by name.
         on_run: Called with each run's name before it is measured.
-        measured: Measures a run by them.
+        analyze_run: Measures a run by them.
     """
     faults: list[str] = []
-    outcomes: dict[Run, list[Outcome]] = {}
-    for run in members.runs:
+    summaries: list[Summary] = []
+    for run in sweep.runs:
         if names and run.steps:
             on_run(run.name)
             try:
-                outcomes[run] = measured(run)
-            except ValueError as error:  # the other members are still measured
+                summaries += analyze_run(run)
+            except ValueError as error:  # the other runs are still measured
                 faults.append(str(error))
-    return [_together(name, outcomes) for name in names], faults
+    return [_over_runs(name, summaries) for name in names], faults
 
 
-def _measure_whole(members: Members, jobs: Sequence[SweepJob]) -> tuple[list[Outcome], list[str]]:
+def _over_runs(name: str, summaries: Sequence[Summary]) -> Summary:
+    """What became of one analysis over all runs: counts, and how often for what reason."""
+    of_it = [summary for summary in summaries if summary.name == name]
+    reasons = [summary.reason for summary in of_it if summary.reason]
+    notes = [f"{reasons.count(why)} members: {why}" for why in dict.fromkeys(reasons)]
+    counts = (sum(summary.measured for summary in of_it), sum(summary.kept for summary in of_it))
+    return Summary(name, *counts, with_counts(*counts, notes))
+
+
+def _measure_whole(sweep: SweepRuns, asked: Sequence[Asked]) -> tuple[list[Summary], list[str]]:
     """What became of each analysis of the whole, and what refused."""
-    if not jobs:
+    if not asked:
         return [], []
-    table = sweep_table(members, list(dict.fromkeys(name for job in jobs for name in job.reads)))
-    attempts, outcomes = [], []
-    for job in jobs:
-        lacking = _lacking(job, set(table))
-        made = [] if lacking else [measure_sweep(job, table)]
-        outcomes.append(outcome(job.name, lacking, made))
-        attempts += made
+    table = sweep_table(sweep, _read_by(asked))
+    series, axes = LazySeries(list(sweep.runs)), sweep.folder.sweep.axes
+    measurements, summaries = [], []
+    for cls, name, options in asked:
+        columns = needed_columns(cls, options)
+        absent = [column for column in columns if not {column, f"metrics.{column}"} & set(table)]
+        if absent:
+            summaries.append(Summary(name, reason=f"no member has {', '.join(absent)}"))
+            continue
+        file = sweep_result(sweep, cls, name, options)
+        measure = partial(cls.measure, table, series, axes=axes, **options)
+        measurements.append(measured(file, measure))
+        summaries.append(summarised(name, "", measurements[-1:]))
     try:
-        refuse(attempts)
+        refuse_errors(measurements)
     except ValueError as error:
-        return outcomes, [f"{members.folder.path}: {error}"]
-    return outcomes, []
+        return summaries, [f"{sweep.folder.path}: {error}"]
+    return summaries, []
 
 
-def _lacking(job: SweepJob, known: set[str]) -> str:
-    """Why an analysis does not apply to a sweep, or nothing."""
-    absent = [name for name in job.columns if not known & {name, f"metrics.{name}"}]
-    return f"no member has {', '.join(absent)}" if absent else ""
+def _runs_digest(sweep: SweepRuns, read: Sequence[str]) -> str:
+    """A hash of what results of a sweep may read of its runs.
 
-
-def _together(name: str, outcomes: Mapping[Run, Sequence[Outcome]]) -> Outcome:
-    """What became of one analysis over all members: counts, and how often for what reason."""
-    own = [each for found in outcomes.values() for each in found if each.name == name]
-    measured, kept = sum(each.measured for each in own), sum(each.kept for each in own)
-    reasons = [each.reason for each in own if each.reason]
-    told = [f"{reasons.count(why)} members: {why}" for why in dict.fromkeys(reasons)]
-    counts = f"{measured} measured, {kept} kept"
-    return Outcome(name, measured, kept, "; ".join([counts, *told]) if told else "")
+    Args:
+        sweep: The sweep's runs.
+        read: Analyses whose saved results are read.
+    """
+    facts = [
+        [
+            run.name,
+            run.failure,
+            sweep.bases[run].run_digest,
+            sweep.bases[run].results_digest(read),
+            experiment.model_dump(mode="json", exclude_defaults=True),
+        ]
+        for run, experiment in sweep.runs.items()
+    ]
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]

@@ -12,11 +12,11 @@ import pandas as pd
 
 from analyses import plots
 from analyses.result import SeriesResult
-from interp.measure.holding import holding
 from interp.pages.cards import Card, arranged, card
 from interp.pages.recipe import Recipe, json_table, recipe
 from interp.pages.sections import Section, sections
 from interp.pages.tables import Overview, settings
+from interp.runs.current import current_results
 from interp.runs.results import Saved
 from interp.runs.run import Run
 
@@ -56,12 +56,12 @@ class RunPage:
 
 
 def run_page(run: Run, overview: Overview) -> RunPage:
-    """The page of a run, with the saved results that hold (`interp.measure.holding`).
+    """The page of a run, with the saved results that hold (`interp.runs.current`).
 
     Raises:
         ValueError: The run's files are damaged.
     """
-    (found, stale), experiment = holding(run), run.experiment
+    (found, stale), experiment = current_results(run), run.experiment
     phases = phase_marks(found)
     drawn, faults = sections(found)
     training = settings(experiment.training) or {"training": "none: imported or constructed"}

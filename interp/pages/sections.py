@@ -10,9 +10,9 @@ import pandas as pd
 
 from analyses import plots
 from analyses.result import Drawing, Finding, Result
-from interp.measure.outcomes import in_a_line
 from interp.pages.captions import panel_captions
 from interp.pages.cards import Card, arranged, card, sliding_card
+from interp.runs.current import in_a_line
 from interp.runs.results import Saved
 
 WHOLE = {"series": "run", "sweep": "sweep"}

@@ -13,13 +13,14 @@ import pandas as pd
 from analyses.plots.panels import Trace, multiples, strands
 from analyses.plots.style import DASHES, colour
 from analyses.sweep_table import axis_name, columns_of, setting_name, settings_of
+from interp.measure.sweep import current_sweep_results
 from interp.pages.cards import Card, card
 from interp.pages.page import capital, drawn_together, unit
 from interp.pages.recipe import Recipe, sweep_recipe
 from interp.pages.sections import Section, sections
 from interp.pages.tables import Overview, brief, settings, shown
 from interp.runs.results import Saved
-from interp.sweeps.table import Members, holding_in_sweep, sweep_table
+from interp.sweeps.table import SweepRuns, sweep_table
 from interp.training.loop import is_done_with
 
 POINTS = 60_000  # of all curves of a drawing together
@@ -61,7 +62,7 @@ class SweepPage:
     passed_over: str
 
 
-def sweep_page(members: Members, rows: Sequence[tuple[Overview, Mapping[str, Any]]]) -> SweepPage:
+def sweep_page(members: SweepRuns, rows: Sequence[tuple[Overview, Mapping[str, Any]]]) -> SweepPage:
     """The page of a sweep.
 
     Args:
@@ -72,7 +73,7 @@ def sweep_page(members: Members, rows: Sequence[tuple[Overview, Mapping[str, Any
         ValueError: A member's files are damaged.
     """
     folder, base = members.folder, members.folder.sweep.base
-    found, stale = holding_in_sweep(folder)
+    found, stale = current_sweep_results(folder)
     drawn, faults = sections(_by_analysis(found))
     name, task = folder.path.resolve().name, _shared(members, "task")
     return SweepPage(
@@ -101,7 +102,7 @@ def _by_analysis(found: Sequence[Saved]) -> list[Saved]:
     return sorted(found, key=lambda each: (order.index(each.name), len(each.options)))
 
 
-def facts(members: Members) -> dict[str, int]:
+def facts(members: SweepRuns) -> dict[str, int]:
     """How many members there are, and what became of them."""
     done = [run for run, each in members.runs.items() if is_done_with(run.path, each)]
     failed = sum(bool(run.failure) for run in done)
@@ -113,7 +114,7 @@ def facts(members: Members) -> dict[str, int]:
     return told | ({"not finished yet": left} if left else {})
 
 
-def varied(members: Members) -> dict[str, str]:
+def varied(members: SweepRuns) -> dict[str, str]:
     """The values of each axis, and the seeds."""
     sweep, axes = members.folder.sweep, members.folder.sweep.axes
     told = {axis_name(axis, axes): ", ".join(map(_value, sweep.vary[axis])) for axis in axes}
@@ -137,7 +138,7 @@ def columns(rows: Sequence[tuple[Overview, Mapping[str, Any]]]) -> dict[str, str
     return found
 
 
-def curves(members: Members) -> tuple[Card, ...]:
+def curves(members: SweepRuns) -> tuple[Card, ...]:
     """One drawing a metric: a panel a setting, a thin curve a run, a colour a split."""
     recorded = {run: metrics for run in members.runs if (metrics := run.metrics()) is not None}
     if not recorded:
@@ -184,7 +185,7 @@ def _look(name: str, index: int) -> Trace:
     return {"name": name, "line": style, "opacity": 0.8}
 
 
-def _shared(members: Members, name: str) -> dict[str, Any]:
+def _shared(members: SweepRuns, name: str) -> dict[str, Any]:
     """What all members have alike in one table of the experiment, names made readable."""
     axes = members.folder.sweep.axes
     table = {} if name in axes else settings(getattr(members.folder.sweep.base, name))

@@ -27,7 +27,7 @@ from interp.pages.write import (
 )
 from interp.runs.run import Run
 from interp.sweeps.sweep import SweepFolder
-from interp.sweeps.table import Members, fault_of
+from interp.sweeps.table import SweepRuns, fault_of
 
 
 def write_sweep_report(folder: SweepFolder, out: str | Path, *, single_file: bool = False) -> Path:
@@ -70,13 +70,13 @@ def write_sweep_report(folder: SweepFolder, out: str | Path, *, single_file: boo
     return out / "index.html"
 
 
-def begun(folder: SweepFolder) -> Members:
+def begun(folder: SweepFolder) -> SweepRuns:
     """The members whose folders are there and can be read.
 
     Raises:
         ValueError: There are none.
     """
-    every = folder.members()
+    every = folder.experiments()
     started = {
         Run(path): each for path, each in every.items() if (path / "experiment.toml").is_file()
     }
@@ -86,7 +86,7 @@ def begun(folder: SweepFolder) -> Members:
     if not runs:
         none = f"{folder.path}: no member has begun; train them with `interp sweep`"
         raise ValueError("; ".join(faults) or none)
-    return Members(folder, runs, len(every) - len(runs), faults)
+    return SweepRuns(folder, runs, len(every) - len(runs), faults)
 
 
 def has_results(run: Run) -> bool:

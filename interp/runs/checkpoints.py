@@ -21,15 +21,15 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-ENTRY = "interp"
-TYPES = ("F32", "F64")
+METADATA_ENTRY = "interp"
+STORED_TYPES = ("F32", "F64")
 # What reading raises depends on what the damage has made of the header's JSON.
-DAMAGED = (SafetensorError, OSError, ValueError, TypeError, KeyError, AttributeError)
+DAMAGE_ERRORS = (SafetensorError, OSError, ValueError, TypeError, KeyError, AttributeError)
 REMEDY = "move it away and go on without that step, or train the experiment again in a new folder"
 
 
 def pack(parameters: Mapping[str, Tensor], **facts: Any) -> bytes:
-    """The bytes of a file that holds tensors on the CPU, their checksums, and some facts.
+    """The bytes of a checkpoint: tensors on the CPU, their checksums, and some facts.
 
     The same tensors and facts give the same bytes.
     """
@@ -37,7 +37,7 @@ def pack(parameters: Mapping[str, Tensor], **facts: Any) -> bytes:
     entry = json.dumps({"checksums": checksums} | facts, sort_keys=True)
     # One entry of metadata at most: safetensors writes several in random order, and other bytes
     # would be another checkpoint to whoever compares hashes.
-    return save(dict(parameters), metadata={ENTRY: entry})
+    return save(dict(parameters), metadata={METADATA_ENTRY: entry})
 
 
 def checksum(values: np.ndarray) -> int:
@@ -46,15 +46,15 @@ def checksum(values: np.ndarray) -> int:
 
 
 class Checkpoint(Mapping[str, Tensor]):
-    """A file of parameters by name; each is read, and checked, when asked for.
+    """A file of parameters by name; each parameter is read, and checked, when it is asked for.
 
     `dict(checkpoint)` reads all of them. What copies or pickles a checkpoint (`torch.save`) gets
     that dictionary too, since an open file can be neither copied nor pickled.
 
     Args:
         path: The file.
-        remedy: What to do where it is damaged.
-        step: The step that it must be of, if the file says of which it is; older ones do not.
+        remedy: What to do where the file is damaged.
+        step: The step that the file must be of, if it says its step; older files do not.
 
     Attributes:
         facts: What was stored beside the tensors.
@@ -70,7 +70,7 @@ class Checkpoint(Mapping[str, Tensor]):
         self.remedy = remedy
         with self._reading():
             self._file = safe_open(path, framework="np")  # half the time of framework="pt"
-            entry = (self._file.metadata() or {}).get(ENTRY)
+            entry = (self._file.metadata() or {}).get(METADATA_ENTRY)
             self.facts: dict[str, Any] = {} if entry is None else json.loads(entry)
             stored = None if entry is None else self.facts.pop("checksums")
             self.checksums: dict[str, int] | None = stored
@@ -88,7 +88,7 @@ class Checkpoint(Mapping[str, Tensor]):
         with self._reading():
             stored = self._file.get_slice(name).get_dtype()
         # Where there are checksums, another type than was written is damage.
-        if stored not in TYPES and self.checksums is None:
+        if stored not in STORED_TYPES and self.checksums is None:
             raise ValueError(
                 f"{self.path}: {name} is stored as {stored}, checkpoints of a run as F32 or F64; "
                 "`interp import` makes a run folder of other types"
@@ -116,5 +116,5 @@ class Checkpoint(Mapping[str, Tensor]):
     def _reading(self) -> Iterator[None]:
         try:
             yield
-        except DAMAGED as error:
+        except DAMAGE_ERRORS as error:
             raise ValueError(f"{self.path} is damaged ({error}); {self.remedy}") from None

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 TEMPORARY = re.compile(r"\.(?P<name>.+?)(\.[0-9a-f]{8})?\.tmp")  # older versions: no digits
-NO_SYNC = (errno.EINVAL, errno.ENOTSUP)  # what disks that cannot sync a folder answer
+UNSYNCABLE = (errno.EINVAL, errno.ENOTSUP)  # errors of disks that cannot sync a folder
 
 
 def write_whole(path: Path, content: bytes, *, durable: bool = True) -> None:
@@ -73,14 +73,14 @@ def sync(path: Path) -> None:
 
 
 def move_folder(folder: Path, path: Path) -> None:
-    """Moves a whole folder to its place, for good."""
+    """Moves a whole folder to its place, so that it outlasts a power failure there."""
     make_folder(path.parent)
     folder.replace(path)
     _sync_folder(path.parent)
 
 
 def make_folder(path: Path) -> None:
-    """Makes a folder, and those above it, for good; one that is there is left as it is."""
+    """Makes a folder, and those above it, so that they outlast a power failure."""
     if path.is_dir():
         return
     if not path.parent.exists():
@@ -90,7 +90,7 @@ def make_folder(path: Path) -> None:
 
 
 def open_plain(path: Path, flags: int) -> int:
-    """Opens a file that is no symbolic link; its descriptor.
+    """The descriptor of a file, opened if it is no symbolic link.
 
     Raises:
         ValueError: It is a symbolic link.
@@ -124,10 +124,10 @@ def is_temporary(path: Path) -> bool:
 def _remove_temporaries(path: Path) -> None:
     """Removes what killed processes left of a file."""
     with os.scandir(path.parent) as entries:
-        names = [TEMPORARY.fullmatch(entry.name) for entry in entries]
-    for found in names:
-        if found and found["name"] == path.name:
-            path.with_name(found[0]).unlink(missing_ok=True)
+        matches = [TEMPORARY.fullmatch(entry.name) for entry in entries]
+    for match in matches:
+        if match and match["name"] == path.name:
+            path.with_name(match[0]).unlink(missing_ok=True)
 
 
 def _make(path: Path, content: bytes, durable: bool) -> None:
@@ -142,6 +142,7 @@ def _make(path: Path, content: bytes, durable: bool) -> None:
 
 
 def _write(file: int, content: bytes) -> None:
+    """Writes all of some bytes to a descriptor, which stays open."""
     with os.fdopen(file, "wb", closefd=False) as opened:
         opened.write(content)
 
@@ -152,7 +153,7 @@ def _sync_folder(path: Path) -> None:
     try:
         os.fsync(folder)
     except OSError as error:
-        if error.errno not in NO_SYNC:
+        if error.errno not in UNSYNCABLE:
             raise
     finally:
         os.close(folder)

@@ -5,8 +5,8 @@
 Those of many runs stand in the sweep's folder: results/<analysis>/sweep-<hash>/sweep.npz. A
 folder's hash is of options, count and seed. A file that is damaged, or whose header differs from
 what would be measured now (another checkpoint, reference, task, model, version), counts as absent:
-`analyze` measures it again. Who loads such a file by hand still gets what is in it. Nothing is
-pickled or unpickled.
+`analyze` measures it again. Who loads such a file by hand still gets what is in it. What a header
+must say, `interp.runs.current` knows. Nothing is pickled or unpickled.
 """
 
 import dataclasses
@@ -34,13 +34,12 @@ from analyses.result import Analysis, Finding
 from interp.runs.files import as_table, write_whole
 
 Header = dict[str, Any]
-HEADER = "__header__"  # the member of a file that holds its JSON
-STRAY = (
-    "allow_pickle"  # a member that older versions wrote beside the arrays under NumPy 2.0 and 2.1
-)
-AGAIN = "; run `interp analyze` again"
+HEADER = "__header__"  # the array of a file that holds its JSON
+# An array that older versions wrote by mistake, under NumPy 2.0 and 2.1.
+STRAY_ARRAY = "allow_pickle"
+RUN_AGAIN = "; run `interp analyze` again"
 # What some entries of a header are called in messages.
-CALLED = {
+HEADER_WORDS = {
     "experiment": "task or model",
     "against": "reference checkpoint",
     "fields": "version of its class",
@@ -49,7 +48,7 @@ CALLED = {
     "runs": "state of the members",
     "missing": "number of members",
 }
-PLAIN = re.compile(r"[A-Za-z0-9_-]{1,80}")
+FOLDER_NAME = re.compile(r"[A-Za-z0-9_-]{1,80}")
 
 
 @runtime_checkable
@@ -89,8 +88,8 @@ class Saved:
             ValueError: The step has no result.
         """
         if step is not None and step not in self.steps:
-            there = ", ".join(map(str, self.steps)) or "none: it is of the whole"
-            raise ValueError(f"{self.path}: no result of step {step}; steps: {there}")
+            steps = ", ".join(map(str, self.steps)) or "none: it is of the whole"
+            raise ValueError(f"{self.path}: no result of step {step}; steps: {steps}")
         if not self.steps:
             return self.path / f"{self.split}.npz"
         return self.path / f"{self.steps[-1] if step is None else step}.npz"
@@ -104,22 +103,70 @@ class Saved:
         return read_result(self.file(step), self.cls)[0]
 
 
+@dataclass(frozen=True)
+class ResultFile:
+    """The file of one result: of a step, of a whole run, or of a sweep.
+
+    Attributes:
+        cls: The result class.
+        path: Where the file is, or will be.
+        header: What the file must say of itself, to be of what would be measured today.
+    """
+
+    cls: Analysis
+    path: Path
+    header: Header = field(hash=False)
+
+    def read(self) -> Finding:
+        """The result, if every byte of it is as it was written and its header is today's.
+
+        Raises:
+            ValueError: It is missing, damaged, or of something else; the message names what.
+        """
+        if not self.path.is_file():
+            raise ValueError(f"{self.path} is not there")
+        stored, fields = _header_and_fields(self.path)
+        wanted = json.loads(json.dumps(self.header))
+        if not wanted.keys() <= stored.keys():
+            raise ValueError(f"{self.path} is of an older version{RUN_AGAIN}")
+        differing = [name for name in stored if stored[name] != wanted.get(name)]
+        if differing:
+            words = ", ".join(HEADER_WORDS.get(name, name) for name in differing)
+            raise ValueError(f"{self.path} is of another {words}{RUN_AGAIN}")
+        return _result(self.path, self.cls, fields)
+
+    def current(self) -> Finding | None:
+        """The result, or nothing where `read` refuses it."""
+        try:
+            return self.read()
+        except ValueError:
+            return None
+
+    def write(self, result: Finding) -> None:
+        """Saves a result under today's header.
+
+        Raises:
+            ValueError: An array holds objects, which could only be pickled.
+        """
+        write_result(self.path, result, self.header)
+
+
 def saved(folder: Folder, names: Sequence[str] = tuple(ANALYSES)) -> list[Saved]:
     """Everything saved of some analyses for a run, or for a whole sweep, in their order.
 
-    The task's own split comes before those that an analysis names. Of a folder of which no file can
-    be read a warning tells. What is listed need not hold any more: `interp.measure.holding` looks
-    at that.
+    The task's own split comes before those that an analysis names. A warning names each folder of
+    which no file can be read. What is listed need not be current: `interp.runs.current` looks at
+    that.
     """
-    found, faults = find_saved(folder, names)
-    for why in faults:
-        warnings.warn(f"passed over: {why}", stacklevel=2)
-    return found
+    results, faults = find_saved(folder, names)
+    for fault in faults:
+        warnings.warn(f"passed over: {fault}", stacklevel=2)
+    return results
 
 
 def find_saved(folder: Folder, names: Sequence[str]) -> tuple[list[Saved], list[str]]:
-    """What is saved, and of each folder that cannot be read, why."""
-    found, faults = [], []
+    """What is saved of some analyses, and why some folders cannot be read, a line a folder."""
+    results, faults = [], []
     for name in names:
         later = getattr(ANALYSES[name], "splits", ())
         places = sorted((folder.path / "results" / name).glob("*-*/"))
@@ -133,8 +180,8 @@ def find_saved(folder: Folder, names: Sequence[str]) -> tuple[list[Saved], list[
                 faults.append(str(error))
                 continue
             steps = tuple(sorted(int(file.stem) for file in files if file.stem.isdecimal()))
-            found.append(Saved(ANALYSES[name], name, split, options, place, steps))
-    return found, faults
+            results.append(Saved(ANALYSES[name], name, split, options, place, steps))
+    return results, faults
 
 
 def _split_and_options(files: Sequence[Path]) -> tuple[str, dict[str, Any]]:
@@ -143,23 +190,24 @@ def _split_and_options(files: Sequence[Path]) -> tuple[str, dict[str, Any]]:
     Raises:
         ValueError: There is none.
     """
-    why = ""
+    faults = []
     for file in files:
         try:
             header = read_header(file)
         except ValueError as error:
-            why = why or str(error)
+            faults.append(error)
             continue
         split, options = header.get("split"), header.get("options")
         if isinstance(split, str) and isinstance(options, dict):
             return split, options
-        why = why or str(_damaged(file, "its header does not say split and options"))
-    raise ValueError(why)
+        faults.append(_damaged(file, "its header does not say split and options"))
+    raise faults[0]
 
 
-def scalars(each: Saved) -> pd.DataFrame:
+def scalars(results: Saved) -> pd.DataFrame:
     """Summaries by step of one folder of results (column `step`)."""
-    return pd.DataFrame([{"step": step} | each.load(step).summary() for step in each.steps])
+    rows = [{"step": step} | results.load(step).summary() for step in results.steps]
+    return pd.DataFrame(rows)
 
 
 def result_folder(folder: Folder, name: str, split: str, key: Header) -> Path:
@@ -169,7 +217,7 @@ def result_folder(folder: Folder, name: str, split: str, key: Header) -> Path:
         ValueError: A name would lead to another folder.
     """
     for part in (name, split):
-        if not PLAIN.fullmatch(part):
+        if not FOLDER_NAME.fullmatch(part):
             raise ValueError(f"'{part}' cannot name a folder of results: letters, digits, _ and -")
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:8]
     return folder.path / "results" / name / f"{split}-{digest}"
@@ -177,7 +225,7 @@ def result_folder(folder: Folder, name: str, split: str, key: Header) -> Path:
 
 def make_header(cls: Analysis, name: str, **facts: Any) -> Header:
     """What a result's file says of itself."""
-    fields = [each.name for each in dataclasses.fields(cls)]
+    fields = [field.name for field in dataclasses.fields(cls)]
     return {"analysis": name, "version": version("interp"), "fields": fields} | facts
 
 
@@ -187,10 +235,11 @@ def write_result(path: Path, result: Finding, header: Header) -> None:
     Raises:
         ValueError: An array holds objects, which could only be pickled.
     """
-    fields = {each.name: getattr(result, each.name) for each in dataclasses.fields(result)}
+    names = [field.name for field in dataclasses.fields(result)]
+    fields = {name: getattr(result, name) for name in names}
     arrays = {name: value for name, value in fields.items() if isinstance(value, np.ndarray)}
-    others = {name: value for name, value in fields.items() if name not in arrays}
-    text = json.dumps({"header": header, "values": others}, sort_keys=True)
+    values = {name: value for name, value in fields.items() if name not in arrays}
+    text = json.dumps({"header": header, "values": values}, sort_keys=True)
     buffer = io.BytesIO()
     # numpy.savez takes `allow_pickle` since 2.2; before, it saved an array of that name.
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as file:
@@ -207,8 +256,8 @@ def read_result(path: Path, cls: Analysis) -> tuple[Finding, Header]:
         ValueError: The file is damaged, of another version of the class, or holds a value or an
             array of another shape than the class has.
     """
-    header, fields = _parts(path)
-    return _made(path, cls, fields), header
+    header, fields = _header_and_fields(path)
+    return _result(path, cls, fields), header
 
 
 def read_header(path: Path) -> Header:
@@ -220,45 +269,16 @@ def read_header(path: Path) -> Header:
     return _described(path, _read(path, only=HEADER).get(HEADER))[0]
 
 
-def read_current(path: Path, cls: Analysis, header: Header) -> Finding:
-    """The result in a file, if every byte of it is as it was written and its header is this one.
-
-    Raises:
-        ValueError: It is damaged, or of something else; the message names what.
-    """
-    stored, fields = _parts(path)
-    wanted = json.loads(json.dumps(header))
-    if not wanted.keys() <= stored.keys():
-        raise ValueError(f"{path} is of an older version{AGAIN}")
-    other = [CALLED.get(name, name) for name in stored if stored[name] != wanted.get(name)]
-    if other:
-        raise ValueError(f"{path} is of another {', '.join(other)}{AGAIN}")
-    return _made(path, cls, fields)
-
-
-def current(path: Path, cls: Analysis, header: Header) -> Finding | None:
-    """The result in a file, or nothing where `read_current` refuses it."""
-    try:
-        return read_current(path, cls, header) if path.is_file() else None
-    except ValueError:
-        return None
-
-
-def is_current(path: Path, cls: Analysis, header: Header) -> bool:
-    """Whether a file holds, undamaged, the result that this header describes."""
-    return current(path, cls, header) is not None
-
-
-def _parts(path: Path) -> tuple[Header, dict[str, Any]]:
+def _header_and_fields(path: Path) -> tuple[Header, dict[str, Any]]:
     """Header and fields of a file."""
     arrays = _read(path)
     header, values = _described(path, arrays.pop(HEADER, None))
-    if STRAY not in header.get("fields", ()):
-        arrays.pop(STRAY, None)
+    if STRAY_ARRAY not in header.get("fields", ()):
+        arrays.pop(STRAY_ARRAY, None)
     return header, {name: _frozen(value) for name, value in values.items()} | arrays
 
 
-def _made(path: Path, cls: Analysis, fields: Mapping[str, Any]) -> Finding:
+def _result(path: Path, cls: Analysis, fields: Mapping[str, Any]) -> Finding:
     """The result that a file's fields make."""
     _check_fields(path, cls, fields)
     return cls(**fields)
@@ -266,17 +286,17 @@ def _made(path: Path, cls: Analysis, fields: Mapping[str, Any]) -> Finding:
 
 def _read(path: Path, only: str | None = None) -> dict[str, np.ndarray]:
     """The arrays of a file by name; each is compared to its checksum as a whole."""
-    found = {}
+    arrays = {}
     try:
         with zipfile.ZipFile(path) as file:
             for member in file.namelist():
                 name = member.removesuffix(".npy")
                 if only in (None, name):
                     content = io.BytesIO(file.read(member))
-                    found[name] = np.lib.format.read_array(content, allow_pickle=False)
+                    arrays[name] = np.lib.format.read_array(content, allow_pickle=False)
     except Exception as error:  # whatever zip, zlib and NumPy raise on damaged bytes
         raise _damaged(path, str(error)) from None
-    return found
+    return arrays
 
 
 def _described(path: Path, stored: np.ndarray | None) -> tuple[Header, dict[str, Any]]:
@@ -289,7 +309,7 @@ def _described(path: Path, stored: np.ndarray | None) -> tuple[Header, dict[str,
 
 
 def _damaged(path: Path, why: str) -> ValueError:
-    return ValueError(f"{path} is damaged ({why}){AGAIN}")
+    return ValueError(f"{path} is damaged ({why}){RUN_AGAIN}")
 
 
 def _check_fields(path: Path, cls: Analysis, fields: Mapping[str, Any]) -> None:
@@ -298,16 +318,17 @@ def _check_fields(path: Path, cls: Analysis, fields: Mapping[str, Any]) -> None:
     Raises:
         ValueError: They are not; the message names the field.
     """
-    known = {each.name: each for each in dataclasses.fields(cls)}
+    known = {field.name: field for field in dataclasses.fields(cls)}
     needed = {
         name
-        for name, each in known.items()
-        if each.default is dataclasses.MISSING and each.default_factory is dataclasses.MISSING
+        for name, field in known.items()
+        if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
     }
     if not needed <= fields.keys() <= known.keys():
         differing = ", ".join(sorted((needed - fields.keys()) | (fields.keys() - known.keys())))
         raise ValueError(
-            f"{path} is of another version of {cls.__name__}, which differs in {differing}{AGAIN}"
+            f"{path} is of another version of {cls.__name__}, which differs in {differing}"
+            f"{RUN_AGAIN}"
         )
     with jaxtyped("context"):  # the same axis name is the same size in all fields
         for name, value in fields.items():
@@ -317,7 +338,7 @@ def _check_fields(path: Path, cls: Analysis, fields: Mapping[str, Any]) -> None:
                 shape = f"an array {list(value.shape)}" if isinstance(value, np.ndarray) else ""
                 raise ValueError(
                     f"{path} is damaged ({name} of {cls.__name__} is {shape or repr(value)[:80]}, "
-                    f"which is not its type or shape){AGAIN}"
+                    f"which is not its type or shape){RUN_AGAIN}"
                 ) from None
 
 
@@ -325,14 +346,14 @@ def _check_fields(path: Path, cls: Analysis, fields: Mapping[str, Any]) -> None:
 def _checks_of(cls: Analysis) -> dict[str, Callable[[Any], Any]]:
     """For each field of a class, what refuses a value of another type."""
     allowed, hints = ConfigDict(arbitrary_types_allowed=True), typing.get_type_hints(cls)
-    names = [each.name for each in dataclasses.fields(cls)]
+    names = [field.name for field in dataclasses.fields(cls)]
     return {name: TypeAdapter(hints[name], config=allowed).validate_python for name in names}
 
 
 def _frozen(value: Any) -> Any:
     """JSON's lists as tuples, so that a loaded result is as frozen as a measured one."""
     if isinstance(value, list):
-        return tuple(_frozen(each) for each in value)
+        return tuple(_frozen(item) for item in value)
     if isinstance(value, dict):
-        return {name: _frozen(each) for name, each in value.items()}
+        return {name: _frozen(item) for name, item in value.items()}
     return value

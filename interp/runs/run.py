@@ -22,6 +22,7 @@ from hooks import Examples, Series, Snapshot
 from hooks.models import HookedModel
 from interp.config.experiment import Experiment, load_experiment
 from interp.runs.checkpoints import Checkpoint
+from interp.runs.current import Basis, experiment_digest, saved_scalars
 from interp.runs.files import as_table
 from interp.tasks.data_files import KEPT, sha256_of, stamp_of
 
@@ -88,6 +89,16 @@ class Run:
     def checkpoint_hash(self, step: int) -> str:
         """SHA-256 of a checkpoint's bytes, shortened."""
         return hashlib.sha256(self.checkpoint(step).read_bytes()).hexdigest()[:16]
+
+    def basis(self) -> Basis:
+        """What saved results of this run rest on; reads every checkpoint.
+
+        Raises:
+            ValueError: The experiment is damaged.
+            FileNotFoundError: A file that the task reads is missing.
+        """
+        hashes = {step: self.checkpoint_hash(step) for step in self.steps}
+        return Basis(self.path, self.experiment, hashes, experiment_digest(self.experiment))
 
     def parameters(self, step: int) -> Checkpoint:
         """Parameters of a step by name, each read, and checked, when asked for.
@@ -178,10 +189,6 @@ class Run:
         return task.examples(split or task.splits[0], count, seeds.data if seed is None else seed)
 
     def _saved_scalars(self, analysis: str) -> pd.DataFrame:
-        from interp.measure.holding import (
-            saved_scalars,  # results know runs, so runs cannot import them
-        )
-
         return saved_scalars(self, analysis)
 
 

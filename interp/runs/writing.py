@@ -1,7 +1,18 @@
-"""A run folder held for writing: it belongs to one experiment, and to one process at a time."""
+"""A run folder is written by one process at a time, and belongs to one experiment.
 
+The lock is the kernel's (`flock` on the hidden file `.lock`): it ends with the process, in whatever
+way that ends, so that no kill leaves it behind. The empty file stays; removing it would let two
+processes lock two files of one name. On NFS the lock holds between machines where the server offers
+locks (Linux passes flock on to it since 2.6.12); mounted with `nolock`, only within one machine.
+Readers need no lock.
+"""
+
+import errno
+import fcntl
 import json
+import os
 import platform
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import version
@@ -9,11 +20,34 @@ from pathlib import Path
 
 import torch
 
+from hooks import build
+from hooks.models import parameters_of
 from interp.config.experiment import Experiment
-from interp.runs.files import make_folder, write_whole
-from interp.runs.lock import alone
+from interp.runs.checkpoints import pack
+from interp.runs.files import make_folder, open_plain, write_whole
 from interp.runs.run import Run
 from interp.tasks.data_files import sha256_of, stamp_of
+
+READ_ONLY_ERRORS = (errno.EACCES, errno.EPERM, errno.EROFS)
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Holds a run folder for one writer.
+
+    A folder that cannot be written to is not locked: nobody writes there, and reading is free.
+
+    Raises:
+        ValueError: Another process holds it, or `.lock` is a symbolic link.
+    """
+    file = _open_lock(folder / ".lock")
+    try:
+        if file is not None:
+            _lock(file, folder)
+        yield
+    finally:
+        if file is not None:
+            os.close(file)
 
 
 @contextmanager
@@ -38,7 +72,7 @@ def writing(experiment: Experiment, path: Path, device: torch.device) -> Iterato
     except OSError as error:
         reason = error.strerror or str(error)
         raise OSError(f"{path} cannot be made ({reason}); choose another place") from None
-    with alone(path):
+    with locked(path):
         _check_folder(experiment, path)  # again, since another process may have begun it
         if Run(path).steps:
             Run(path).check_data_files()
@@ -47,6 +81,66 @@ def writing(experiment: Experiment, path: Path, device: torch.device) -> Iterato
         if not (path / "environment.json").is_file():
             write_whole(path / "environment.json", _environment(device).encode())
         yield Run(path)
+
+
+def construct(experiment: Experiment, path: str | Path) -> Run:
+    """Writes a network into a run folder, in float64, as its only checkpoint, of step 0.
+
+    It is analysed and reported as any run. There are no metrics, since there was no training.
+
+    Args:
+        experiment: Its model is of kind `constructed`, and it has no training; the model's seed
+            draws the phases of an analytic network.
+        path: The folder; made where missing. One that holds this network already is left as it is.
+
+    Raises:
+        ValueError: The experiment is another kind's or has training, its task does not fit, or the
+            folder belongs to another experiment.
+    """
+    if experiment.model.kind != "constructed":
+        raise ValueError(
+            f"experiment {experiment.name}: model.kind is {experiment.model.kind}, and only "
+            "constructed networks are written without training; use `interp train`"
+        )
+    if experiment.training is not None:
+        raise ValueError(
+            f"experiment {experiment.name}: a constructed network is not trained; leave out "
+            "[training]"
+        )
+    sizes, seed = experiment.task.sizes, experiment.seeds.model
+    model = build(experiment.model, sizes, seed=seed, dtype="float64")
+    with writing(experiment, Path(path), torch.device("cpu")) as run:
+        file = run.path / "checkpoints" / "0.safetensors"
+        if not file.is_file():
+            write_whole(file, pack(parameters_of(model), step=0))
+    return run
+
+
+def _open_lock(path: Path) -> int | None:
+    """The descriptor of a lock's file; None where the folder cannot be written to."""
+    try:
+        return open_plain(path, os.O_RDWR | os.O_CREAT)
+    except OSError as error:
+        if error.errno in READ_ONLY_ERRORS:
+            return None
+        raise
+
+
+def _lock(file: int, folder: Path) -> None:
+    """Takes the kernel's lock; warns where the file system has none."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise ValueError(
+            f"{folder} is in use: another process is training or analysing it; wait until it is "
+            "done, or choose another folder"
+        ) from None
+    except OSError as error:
+        warnings.warn(
+            f"{folder} cannot be locked here ({error.strerror}): see to it that no other process "
+            "works on it",
+            stacklevel=2,
+        )
 
 
 def _begin(experiment: Experiment, path: Path, hashes: Mapping[str, str]) -> None:
@@ -60,6 +154,7 @@ def _begin(experiment: Experiment, path: Path, hashes: Mapping[str, str]) -> Non
 
 
 def _check_folder(experiment: Experiment, path: Path) -> None:
+    """Refuses a folder that belongs to another experiment, or to something else."""
     file = path / "experiment.toml"
     if file.is_file() and Run(path).steps:
         if Run(path).experiment != experiment:
@@ -72,11 +167,12 @@ def _check_folder(experiment: Experiment, path: Path) -> None:
                 f"{file} was not written by interp, and would be replaced; choose a new folder "
                 "with --out"
             )
-    elif path.is_dir() and any(not each.name.startswith(".") for each in path.iterdir()):
+    elif path.is_dir() and any(not entry.name.startswith(".") for entry in path.iterdir()):
         raise ValueError(f"{path} is not empty and holds no experiment.toml; choose another")
 
 
 def _environment(device: torch.device) -> str:
+    """Versions, device and threads, as JSON."""
     versions = {name: version(name) for name in ("interp", "torch", "transformer-lens")}
     facts = versions | {
         "python": platform.python_version(),

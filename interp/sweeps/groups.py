@@ -19,6 +19,7 @@ import torch
 from hooks import build
 from interp.config.experiment import Experiment
 from interp.runs.run import Run
+from interp.sweeps.sweep import SweepFolder
 from interp.training.batches import batch_source
 from interp.training.device import Device, pick_device
 from interp.training.loop import batch_updates, scores_of, trainee_of, training_of
@@ -29,59 +30,69 @@ from interp.training.stack_scores import Splits, stack_scores
 from interp.training.stack_step import Stepper, assembled
 from interp.training.state import fresh, keep, take_up
 
-ON_GPU = 512  # members of a stack, at most
-ON_CPU = 32  # where a model is one hidden layer: most of what more would gain
-TIMED = 50  # updates that are timed, after one that is not
-ENOUGH = 2.0  # seconds, after which fewer will do
+MAX_STACK_ON_GPU = 512  # models
+STACK_ON_CPU = 32  # models of one hidden layer: it has most of what more would gain
+MAX_TIMED_UPDATES = 50  # after one that is not timed
+MAX_TIMED_SECONDS = 2.0  # of these updates, after which fewer will do
 
 
 @dataclass(frozen=True)
 class Group:
     """Experiments, by run folder, that one worker trains: as a stack, or a single one alone.
 
-    Members that are finished are in it, and passed over.
+    Runs that are finished are in it, and passed over.
     """
 
-    members: Mapping[Path, Experiment]
+    experiments: Mapping[Path, Experiment]
 
     @property
     def first(self) -> Experiment:
-        """One of them."""
-        return next(iter(self.members.values()))
+        """The first of the experiments."""
+        return next(iter(self.experiments.values()))
 
     def __len__(self) -> int:
-        return len(self.members)
+        return len(self.experiments)
 
 
 def grouped(
-    members: Mapping[Path, Experiment],
+    experiments: Mapping[Path, Experiment],
     device: Device = "auto",
     stack: int | None = None,
 ) -> list[Group]:
     """Experiments in groups that share a stack, the largest groups first.
 
     Args:
-        members: All experiments of a sweep by run folder.
+        experiments: All experiments of a sweep by run folder.
         device: Where they will be trained.
-        stack: Members a stack, at most; chosen by device and kind of model where left out.
+        stack: Models a stack, at most; chosen by device and kind of model where left out.
 
     Raises:
         ValueError: An experiment has no training, or `stack` is less than 1.
     """
     if stack is not None and stack < 1:
         raise ValueError(f"stack must be at least 1, got {stack}")
-    alike: dict[str, dict[Path, Experiment]] = {}
-    for path, experiment in members.items():
-        alike.setdefault(stack_key(experiment).to_toml(), {})[path] = experiment
+    by_key: dict[str, dict[Path, Experiment]] = {}
+    for path, experiment in experiments.items():
+        by_key.setdefault(stack_key(experiment).to_toml(), {})[path] = experiment
     groups = []
-    for some in alike.values():
-        paths = list(some)
-        size = stack or stack_size(some[paths[0]], device)
+    for stackable in by_key.values():
+        paths = list(stackable)
+        size = stack or stack_size(stackable[paths[0]], device)
         groups += [
-            Group({path: some[path] for path in paths[first : first + size]})
+            Group({path: stackable[path] for path in paths[first : first + size]})
             for first in range(0, len(paths), size)
         ]
     return sorted(groups, key=len, reverse=True)
+
+
+def groups_left(folder: SweepFolder, device: Device, stack: int | None = None) -> list[Group]:
+    """The groups of a sweep that hold a run which is neither finished nor failed."""
+    left = folder.left().keys()
+    return [
+        group
+        for group in grouped(folder.experiments(), device, stack)
+        if not left.isdisjoint(group.experiments)
+    ]
 
 
 def stack_size(experiment: Experiment, device: Device) -> int:
@@ -89,12 +100,12 @@ def stack_size(experiment: Experiment, device: Device) -> int:
     place = pick_device(device)
     if place.type == "cuda":
         memory = torch.cuda.get_device_properties(place).total_memory
-        return min(ON_GPU, members_that_fit(experiment, memory))
-    return ON_CPU if experiment.model.kind == "mlp" else 1
+        return min(MAX_STACK_ON_GPU, members_that_fit(experiment, memory))
+    return STACK_ON_CPU if experiment.model.kind == "mlp" else 1
 
 
 def described(groups: Sequence[Group], device: Device, workers: int = 1) -> list[str]:
-    """One line a size of group: how many models, how large, about how long; and all together.
+    """One line for each size of group: how many models, how large, about how long; then a total.
 
     Times are estimates from a short timing of updates, of one evaluation and of one checkpoint.
     Starting workers is not in them, nor what other programs or workers take from this one; a stop
@@ -106,10 +117,10 @@ def described(groups: Sequence[Group], device: Device, workers: int = 1) -> list
         workers: How many train at once.
     """
     lines, total = [], 0.0
-    alike: dict[tuple[str, int], list[Group]] = {}
-    for each in groups:
-        alike.setdefault((stack_key(each.first).to_toml(), len(each)), []).append(each)
-    for same in alike.values():
+    by_size: dict[tuple[str, int], list[Group]] = {}
+    for group in groups:
+        by_size.setdefault((stack_key(group.first).to_toml(), len(group)), []).append(group)
+    for same in by_size.values():
         check_memory(same[0].first, len(same[0]))
         group, training = same[0], training_of(same[0].first)
         model = build(group.first.model, group.first.task.sizes, seed=0)
@@ -138,8 +149,8 @@ class Timing:
         start: Drawing the data, the first update and the first evaluation.
         update: One update of the whole group, its data drawn before.
         draw: Drawing data for a chunk of updates.
-        evaluation: Of all members.
-        checkpoint: Writing all members' models and states.
+        evaluation: Evaluating all models.
+        checkpoint: Writing all models and states.
     """
 
     start: float
@@ -151,20 +162,20 @@ class Timing:
 
 def seconds_in_all(group: Group, device: Device) -> float:
     """Seconds that training a whole group takes to its last step, by a short timing."""
-    training, found = training_of(group.first), timed(group, device)
+    training, timing = training_of(group.first), timed(group, device)
     evaluated, kept = (
         len(steps.up_to(training.steps)) for steps in (training.evaluate, training.checkpoints)
     )
     chunks = training.steps / training.chunk if group.first.task.train_count is None else 0.0
-    each = training.steps * found.update + evaluated * found.evaluation + kept * found.checkpoint
-    return found.start + each + chunks * found.draw
+    updates = training.steps * timing.update + chunks * timing.draw
+    return timing.start + updates + evaluated * timing.evaluation + kept * timing.checkpoint
 
 
 def timed(group: Group, device: Device) -> Timing:
     """A short timing of a group; its files go into a folder that is removed."""
     place, start = pick_device(device), time.perf_counter()
-    experiments = list(group.members.values())
-    states = [fresh(each) for each in experiments]
+    experiments = list(group.experiments.values())
+    states = [fresh(experiment) for experiment in experiments]
     if len(group) == 1 and place.type == "cpu":
         trainee = trainee_of(experiments[0], states[0], place)
         update, score = (
@@ -188,25 +199,26 @@ def timed(group: Group, device: Device) -> Timing:
     _wait(place)
     start = time.perf_counter() - start
     draw = batch_source(experiments[0], place)  # where data are endless, a chunk at a time
+    data_seeds = {experiment.seeds.data for experiment in experiments}
     with tempfile.TemporaryDirectory() as folder:
         run_folder = Run(Path(folder))
         take_up(run_folder, [])
         return Timing(
             start,
             update=_seconds_an_update(run, training_of(group.first).steps - 1, place),
-            draw=_seconds(lambda: draw(0), place) * len({each.seeds.data for each in experiments}),
+            draw=_seconds(lambda: draw(0), place) * len(data_seeds),
             evaluation=_seconds(score, place),
             checkpoint=_seconds(lambda: keep(run_folder, states[0]), place) * len(group),
         )
 
 
-def _seconds_an_update(run: Callable[[int], None], most: int, device: torch.device) -> float:
-    """The mean of some updates; 0 where all are made already."""
-    done, spent = 0, 0.0
-    while done < min(most, TIMED) and spent < ENOUGH:
-        spent += _seconds(lambda: run(1), device)
-        done += 1
-    return spent / max(done, 1)
+def _seconds_an_update(run: Callable[[int], None], left: int, device: torch.device) -> float:
+    """Seconds of an update, the mean of some; 0 where none is left to be made."""
+    updates, seconds = 0, 0.0
+    while updates < min(left, MAX_TIMED_UPDATES) and seconds < MAX_TIMED_SECONDS:
+        seconds += _seconds(lambda: run(1), device)
+        updates += 1
+    return seconds / max(updates, 1)
 
 
 def _seconds(do: Callable[[], object], device: torch.device) -> float:
@@ -219,11 +231,13 @@ def _seconds(do: Callable[[], object], device: torch.device) -> float:
 
 
 def _wait(device: torch.device) -> None:
+    """Waits until a GPU has done what it was given."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
 def _duration(seconds: float) -> str:
+    """Seconds as text, in a unit that suits."""
     for unit, length in (("h", 3600.0), ("min", 60.0)):
         if seconds >= length:
             return f"{seconds / length:.1f} {unit}"

@@ -11,12 +11,13 @@
     [analyses.SeedSpread]              # options of results of the whole; [[...]] for several
     scalar = "test.loss"
 
-Each member is a run folder inside the sweep's, named by what is its own and a hash of it.
+Each run has a folder inside the sweep's, named by the values that only it has, and a hash.
 """
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -24,10 +25,12 @@ from typing import Annotated, Any, Literal
 import tomli_w
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
+from analyses import ANALYSES, SweepResult
+from analyses.options import check_options
 from interp.config.experiment import (
-    PRESETS,
     Experiment,
     Name,
+    find_toml,
     load_experiment,
     preset_names,
     read_toml,
@@ -35,9 +38,8 @@ from interp.config.experiment import (
     safe_name,
 )
 from interp.config.training import Frozen
-from interp.runs.run import Run
-from interp.sweeps.variations import slug, with_values
-from interp.tasks.data_files import KEPT, taken_from
+from interp.runs.run import Run, find_runs
+from interp.tasks.data_files import KEPT, REFUSED, taken_from
 from interp.tasks.fields import Seed, Several
 from interp.training.loop import is_done_with
 
@@ -53,8 +55,8 @@ def _values(value: Any) -> Any:
 def _seeds(value: Any) -> Any:
     if not isinstance(value, int) or isinstance(value, bool):
         return _values(value)
-    if value > MOST_MEMBERS:
-        raise ValueError(f"{value} seeds are over {MOST_MEMBERS}, the most members of a sweep")
+    if value > MAX_RUNS:
+        raise ValueError(f"{value} seeds are over {MAX_RUNS}, the most members of a sweep")
     return tuple(range(value))
 
 
@@ -64,14 +66,15 @@ def _tables(value: Any) -> Any:
 
 Tables = Annotated[Several[dict[str, Any]], BeforeValidator(_tables)]
 Values = Annotated[Several[Any], BeforeValidator(_values)]
-MOST_MEMBERS = 100_000  # each is a folder
+Table = dict[str, Any]
+MAX_RUNS = 100_000  # of a sweep; each is a folder
 
 
 class Sweep(Frozen):
     """A base experiment, lists of values by field, and seeds.
 
     Attributes:
-        base: What all members share.
+        base: What all runs share.
         vary: Values by the path of a field (`training.lr`).
         mode: grid makes every combination, zip goes through lists of one length side by side.
         seeds: Each sets the seeds of model, data and order; a number n stands for 0 to n - 1.
@@ -86,7 +89,7 @@ class Sweep(Frozen):
     analyses: dict[str, Tables] = Field(default_factory=dict)
 
     @model_validator(mode="after")
-    def _has_members(self) -> "Sweep":
+    def _has_runs(self) -> "Sweep":
         for field, values in self.vary.items():
             if not values:
                 raise ValueError(f"vary.{field}: an empty list; give at least one value")
@@ -94,31 +97,26 @@ class Sweep(Frozen):
                 raise ValueError(f"vary.{field}: seeds go into 'seeds', as a number or a list")
         lengths = {field: len(self.vary[field]) for field in self.axes}
         if self.mode == "zip" and len(set(lengths.values())) > 1:
-            told = ", ".join(f"{field} has {length}" for field, length in lengths.items())
-            raise ValueError(f"vary: zip needs lists of one length; {told}")
+            listed = ", ".join(f"{field} has {length}" for field, length in lengths.items())
+            raise ValueError(f"vary: zip needs lists of one length; {listed}")
         if not self.seeds:
             raise ValueError("seeds: none; give a number of at least 1 or a list")
-        made = (
-            math.prod(lengths.values()) if self.mode == "grid" else max(lengths.values(), default=1)
-        )
-        if made * len(self.seeds) > MOST_MEMBERS:
-            count = f"{made * len(self.seeds)} members"
-            raise ValueError(f"vary: {count}, over {MOST_MEMBERS}: take values or seeds out")
+        is_grid = self.mode == "grid"
+        combinations = math.prod(lengths.values()) if is_grid else max(lengths.values(), default=1)
+        count = combinations * len(self.seeds)
+        if count > MAX_RUNS:
+            raise ValueError(f"vary: {count} members, over {MAX_RUNS}: take values or seeds out")
         return self
 
     @model_validator(mode="after")
     def _analyses_take_their_options(self) -> "Sweep":
-        if self.analyses:
-            from analyses import ANALYSES, SweepResult  # heavy, and needed by few sweeps
-            from analyses.options import check_options
-
-            of_all = {name for name, cls in ANALYSES.items() if issubclass(cls, SweepResult)}
-            for name, tables in self.analyses.items():
-                if name not in of_all:
-                    there = ", ".join(sorted(of_all))
-                    raise ValueError(f"analyses: no '{name}' of a whole sweep; there are {there}")
-                for options in tables:
-                    check_options(ANALYSES[name], options)
+        of_sweeps = {name: cls for name, cls in ANALYSES.items() if issubclass(cls, SweepResult)}
+        for name, tables in self.analyses.items():
+            if name not in of_sweeps:
+                names = ", ".join(sorted(of_sweeps))
+                raise ValueError(f"analyses: no '{name}' of a whole sweep; there are {names}")
+            for options in tables:
+                check_options(of_sweeps[name], options)
         return self
 
     @property
@@ -126,40 +124,42 @@ class Sweep(Frozen):
         """The fields that vary, seeds left out."""
         return tuple(field for field, values in self.vary.items() if len(values) > 1)
 
-    def members(self) -> dict[str, Experiment]:
-        """Every experiment by the name of its folder.
+    def experiments(self) -> dict[str, Experiment]:
+        """The experiment of every run, by the name of its folder.
 
         Raises:
-            ValueError: A field is unknown or a value wrong, or two members are the same.
+            ValueError: A field is unknown or a value wrong, or two runs are the same.
         """
-        found: dict[str, Experiment] = {}
+        by_folder: dict[str, Experiment] = {}
         for values in self._combinations():
-            experiment = with_values(self.base, values)
+            varied = _with_values(self.base, values)
             for seed in self.seeds:
-                named = slug({name: values[name] for name in self.axes}, seed)
-                member = experiment.with_seed(seed).model_copy(update={"name": named})
-                folder = f"{named}-{member.digest[:8]}"
-                if folder in found:
-                    raise ValueError(f"two members are the same: {named}; take out what repeats")
-                found[folder] = member
-        return found
+                name = _slug({axis: values[axis] for axis in self.axes}, seed)
+                experiment = varied.with_seed(seed).model_copy(update={"name": name})
+                folder = f"{name}-{experiment.digest[:8]}"
+                if folder in by_folder:
+                    raise ValueError(f"two members are the same: {name}; take out what repeats")
+                by_folder[folder] = experiment
+        return by_folder
 
     def to_toml(self) -> str:
         """The whole sweep, its base written out."""
         return tomli_w.dumps(self.model_dump(mode="json", exclude_none=True))
 
     def _combinations(self) -> Iterator[dict[str, Any]]:
+        """Values by field, one mapping for each combination."""
         rows = itertools.product(*self.vary.values())
         if self.mode == "zip" and self.vary:
-            most = max(map(len, self.vary.values()))
-            rows = zip(*(each * (most // len(each)) for each in self.vary.values()), strict=True)
+            length = max(map(len, self.vary.values()))  # all lists have it, or a single value
+            lists = [values * (length // len(values)) for values in self.vary.values()]
+            rows = zip(*lists, strict=True)
         for row in rows:
             yield dict(zip(self.vary, row, strict=True))
 
 
 @dataclass(frozen=True)
 class SweepFolder:
-    """A sweep on disk: `sweep.toml`, a run folder a member, and results of the whole.
+    """A sweep on disk: `sweep.toml`, a folder for each run, and results of the whole.
 
     Attributes:
         path: The folder.
@@ -169,17 +169,36 @@ class SweepFolder:
     path: Path
     sweep: Sweep
 
-    def members(self) -> dict[Path, Experiment]:
-        """Experiments by run folder."""
-        return {self.path / name: each for name, each in self.sweep.members().items()}
+    def experiments(self) -> dict[Path, Experiment]:
+        """The experiment of every run, by its folder."""
+        experiments = self.sweep.experiments()
+        return {self.path / name: experiment for name, experiment in experiments.items()}
 
     def failed(self) -> list[Run]:
-        """Members that could not be finished (`Run.failure`)."""
-        return [run for run in map(Run, self.members()) if run.failure]
+        """Runs that could not be finished (`Run.failure`)."""
+        return [run for run in map(Run, self.experiments()) if run.failure]
 
     def left(self) -> dict[Path, Experiment]:
-        """Members that are neither finished nor failed."""
-        return {path: each for path, each in self.members().items() if not is_done_with(path, each)}
+        """The experiments of runs that are neither finished nor failed, by folder."""
+        return {
+            path: experiment
+            for path, experiment in self.experiments().items()
+            if not is_done_with(path, experiment)
+        }
+
+    def check_belongs(self) -> None:
+        """Refuses a folder that is something else's; a sweep may add runs to its own.
+
+        Raises:
+            ValueError: It is another sweep's, or holds other things.
+        """
+        file = self.path / "sweep.toml"
+        if file.is_file():
+            stored = load_sweep(file, KEPT).experiments()
+            if not stored.items() <= self.sweep.experiments().items():
+                raise ValueError(f"{file} is another sweep; choose a new folder with --out")
+        elif self.path.is_dir() and any(self.path.iterdir()):
+            raise ValueError(f"{self.path} is not empty and holds no sweep.toml; choose another")
 
 
 def load_sweep(source: str | Path, relative: Path | str | None = None) -> Sweep:
@@ -194,13 +213,7 @@ def load_sweep(source: str | Path, relative: Path | str | None = None) -> Sweep:
         ValueError: The file is not TOML, or a field is unknown or wrong; one line names it.
         FileNotFoundError: Neither a file nor a preset; or its base is neither.
     """
-    path = Path(source)
-    if not path.is_file():
-        path = PRESETS / "sweeps" / f"{source}.toml"
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"{source} is neither a TOML file nor a sweep; sweeps: {', '.join(sweep_names())}"
-        )
+    path = find_toml(source, "sweeps", "sweep")
     table = read_toml(path)
     base = table.get("base")
     if isinstance(base, str):
@@ -210,7 +223,7 @@ def load_sweep(source: str | Path, relative: Path | str | None = None) -> Sweep:
         sweep = Sweep.model_validate(
             {"name": safe_name(path.stem)} | table, context=taken_from(relative or path.parent)
         )
-        sweep.members()
+        sweep.experiments()
     except ValidationError as error:
         raise ValueError(f"{path}: {readable(error).removeprefix('experiment: ')}") from None
     except ValueError as error:
@@ -239,3 +252,86 @@ def find_sweep(path: str | Path) -> SweepFolder | None:
     """The sweep whose folder this is, or None."""
     file = Path(path) / "sweep.toml"
     return SweepFolder(Path(path), load_sweep(file, KEPT)) if file.is_file() else None
+
+
+def find_folders(paths: Sequence[Path]) -> list[Run | SweepFolder]:
+    """The sweeps among some paths, and the runs that the others are or hold.
+
+    Raises:
+        FileNotFoundError: A path holds neither.
+        ValueError: A sweep's file is wrong.
+    """
+    folders: list[Run | SweepFolder] = []
+    for path in paths:
+        sweep = find_sweep(path)
+        folders += [sweep] if sweep else find_runs([path])
+    return folders
+
+
+def _with_values(base: Experiment, values: Mapping[str, Any]) -> Experiment:
+    """An experiment with some fields replaced.
+
+    Args:
+        base: What the others share.
+        values: By path (`task.d`). A field of the task is replaced in those tasks of the schedule,
+            too, that share it with the evaluated one.
+
+    Raises:
+        ValueError: A field is unknown, or a value wrong.
+    """
+    table = base.model_dump(mode="json", exclude_none=True)
+    for path, value in values.items():
+        *above, field = path.split(".")
+        for changed in [*_tasks_that_share(table, path), table]:
+            _table_at(changed, above, f"vary.{path}")[field] = value
+    # The base of an older version's sweep may have relative paths: its runs keep them.
+    is_whole = all(Path(file).is_absolute() for file in base.data_files.values())
+    rule = REFUSED if is_whole else KEPT
+    try:
+        return Experiment.model_validate(table, context=taken_from(rule))
+    except ValidationError as error:
+        listed = " · ".join(f"{path} = {value}" for path, value in values.items())
+        raise ValueError(f"vary: {readable(error)}, with {listed}") from None
+
+
+def _table_at(table: Table, names: list[str], field: str) -> Table:
+    """The table at a path, made where missing; messages name the field that led there."""
+    for name in names:
+        table = table.setdefault(name, {})
+        if not isinstance(table, dict):
+            raise ValueError(f"{field}: {name} is no table")
+    return table
+
+
+def _tasks_that_share(table: Table, path: str) -> Iterator[Table]:
+    """Tasks of the schedule that share a field of the evaluated task, each as `{"task": ..}`."""
+    if not path.startswith("task."):
+        return
+    for phase in table.get("training", {}).get("schedule", ()):
+        for task in phase["tasks"]:
+            scheduled = {"task": task}
+            if all(_value_at(scheduled, p) == _value_at(table, p) for p in ("task.name", path)):
+                yield scheduled
+
+
+def _value_at(table: Any, path: str) -> Any:
+    """What stands at a path; None where nothing does."""
+    for name in path.split("."):
+        table = table.get(name) if isinstance(table, dict) else None
+    return table
+
+
+def _slug(values: Mapping[str, Any], seed: int) -> str:
+    """A readable name of a run: the values that vary, and its seed."""
+    parts = [f"{path.rpartition('.')[2]}-{_in_name(value)}" for path, value in values.items()]
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", "_".join(parts))[:60].strip("-.")
+    return f"{name}_s{seed}" if name else f"s{seed}"
+
+
+def _in_name(value: Any) -> str:
+    """A value as a folder's name shows it."""
+    if isinstance(value, list | tuple):
+        return "-".join(map(_in_name, value))
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return str(value.get("name", "table") if isinstance(value, dict) else value)
+    return f"{value:g}".replace("+", "")  # 1e+20 would become 1e-20 in a folder's name

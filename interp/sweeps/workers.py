@@ -1,4 +1,4 @@
-"""Groups of experiments over workers: processes of this machine, or any executor.
+"""A sweep is trained by workers: processes of this machine, or any executor.
 
 The seam is `concurrent.futures.Executor`: `submit(train_group, ...)` with arguments and results of
 plain text, so that a cluster's engine can stand in for the processes. A worker that is killed
@@ -20,24 +20,26 @@ from concurrent.futures import Executor, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 
 import torch
 
 from interp.config.experiment import Experiment
-from interp.runs.files import as_table
+from interp.runs.files import as_table, write_whole
 from interp.runs.run import Run
-from interp.sweeps.groups import Group, stack_size
+from interp.sweeps.groups import Group, groups_left, stack_size
+from interp.sweeps.sweep import Sweep, SweepFolder
 from interp.training.device import Device, pick_device, prepare_process
 from interp.training.loop import is_done_with, train
 from interp.training.stack import train_stack
 
-ATTEMPTS = 3  # in a row that end with a killed worker and no group finished
+MAX_FRUITLESS_POOLS = 3  # in a row that end with a killed worker and no group finished
 PRELOADED = ("interp.sweeps.workers", "hooks.models.hooked_mlp")  # which brings transformer_lens
-POLL = 0.5  # seconds between looks at the run folders
+POLL_SECONDS = 0.5  # between looks at the run folders
 KILLED = "workers were killed, perhaps for lack of memory; the same command goes on"
-TAIL = 2**14  # bytes of metrics that a look reads: a row, and many times more
+TAIL_BYTES = 2**14  # of metrics that a look reads: a row, and many times more
 
 
 @dataclass(frozen=True)
@@ -45,13 +47,13 @@ class Progress:
     """How far many runs have come.
 
     Attributes:
-        done: Runs that are finished or failed.
-        members: All of them.
+        done: How many runs are finished or failed.
+        runs: How many there are.
         steps: Updates made by all together, as far as their metrics tell.
     """
 
     done: int
-    members: int
+    runs: int
     steps: int
 
 
@@ -60,7 +62,7 @@ Watch = Callable[[Progress], None]
 
 @dataclass(frozen=True)
 class Seen:
-    """What a look at a run told.
+    """What a look at a run found.
 
     Attributes:
         size: Bytes of its metrics.
@@ -76,24 +78,24 @@ class Seen:
 
 
 class Watcher:
-    """Looks at run folders, which is all that tells of runs on another machine too."""
+    """Looks at run folders: nothing else says how far runs on another machine have come."""
 
-    def __init__(self, members: Mapping[Path, Experiment], on_progress: Watch) -> None:
-        self._members = members
+    def __init__(self, experiments: Mapping[Path, Experiment], on_progress: Watch) -> None:
+        self._experiments = experiments
         self._on_progress = on_progress
         self._seen: dict[Path, Seen] = {}
         self._last = 0.0
 
-    def look(self, *, at_least: float = POLL) -> None:
-        """Tells how far they are, unless it did so within so many seconds."""
+    def look(self, *, at_least: float = POLL_SECONDS) -> None:
+        """Reports how far the runs are, unless it did so within the last `at_least` seconds."""
         if time.monotonic() - self._last < at_least:
             return
-        for path, experiment in self._members.items():
+        for path, experiment in self._experiments.items():
             self._look_at(path, experiment)
         self._last = time.monotonic()
-        done = sum(each.is_done for each in self._seen.values())
-        steps = sum(each.step for each in self._seen.values())
-        self._on_progress(Progress(done, len(self._members), steps))
+        done = sum(seen.is_done for seen in self._seen.values())
+        steps = sum(seen.step for seen in self._seen.values())
+        self._on_progress(Progress(done, len(self._experiments), steps))
 
     def _look_at(self, path: Path, experiment: Experiment) -> None:
         seen, file = self._seen.get(path, Seen()), path / "metrics.jsonl"
@@ -120,7 +122,7 @@ def last_step(file: Path) -> int:
     if not file.is_file():
         return 0
     with file.open("rb") as content:
-        begin = max(0, content.seek(0, os.SEEK_END) - TAIL)
+        begin = max(0, content.seek(0, os.SEEK_END) - TAIL_BYTES)
         content.seek(begin)
         *lines, _ = content.read().split(b"\n")
     for line in reversed(lines[1:] if begin else lines):
@@ -128,6 +130,41 @@ def last_step(file: Path) -> int:
         if isinstance(step, int):
             return step
     return 0
+
+
+def train_sweep(
+    sweep: Sweep,
+    path: str | Path,
+    *,
+    workers: int = 1,
+    device: Device = "auto",
+    stack: int | None = None,
+    executor: Executor | None = None,
+    on_progress: Watch = lambda progress: None,
+) -> SweepFolder:
+    """Trains the runs of a sweep into its folder; those that are finished are passed over.
+
+    Args:
+        sweep: What to train.
+        path: The sweep's folder; made where missing.
+        workers: Processes on this machine.
+        device: Where to train.
+        stack: Models a stack, at most; chosen by device and kind of model where left out.
+        executor: Takes the work instead of processes of this machine.
+        on_progress: Called while the runs train.
+
+    Raises:
+        ValueError: The folder belongs to something else, or some runs could not be trained (all
+            others are).
+    """
+    folder = SweepFolder(Path(path), sweep)
+    folder.check_belongs()
+    file, text = folder.path / "sweep.toml", sweep.to_toml().encode()
+    if not file.is_file() or file.read_bytes() != text:
+        write_whole(file, text)
+    groups = groups_left(folder, device, stack)
+    train_groups(groups, workers=workers, device=device, executor=executor, on_progress=on_progress)
+    return folder
 
 
 def train_groups(
@@ -153,21 +190,23 @@ def train_groups(
     Raises:
         ValueError: Some groups could not be trained; all others are.
     """
-    everyone = {path: each for group in groups for path, each in group.members.items()}
-    watcher = Watcher(everyone, on_progress)
+    experiments: dict[Path, Experiment] = {}
+    for group in groups:
+        experiments |= group.experiments
+    watcher = Watcher(experiments, on_progress)
     if executor is not None:
         faults = _collected(executor, groups, device, watcher)
     elif workers == 1:
-        faults = [_fault(lambda group=group: _train(group.members, device, watcher.look))
-                  for group in groups]  # fmt: skip
+        train_here = partial(_train, device=device, look=watcher.look)
+        faults = [_fault(partial(train_here, group.experiments)) for group in groups]
     else:
         faults = _in_processes(groups, workers, device, watcher)
     watcher.look(at_least=0)
-    met = [fault for fault in faults if fault is not None]
-    if met:
-        told = f"{len(met)} of {len(groups)} groups were not trained: {_told(met[0])}"
-        raise ValueError(told) from met[0]
-    return [Run(path) for path in everyone]
+    errors = [fault for fault in faults if fault is not None]
+    if errors:
+        failed = f"{len(errors)} of {len(groups)} groups were not trained"
+        raise ValueError(f"{failed}: {_in_words(errors[0])}") from errors[0]
+    return [Run(path) for path in experiments]
 
 
 def worker_count(device: Device) -> int:
@@ -177,33 +216,35 @@ def worker_count(device: Device) -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def train_group(members: Mapping[str, str], device: Device) -> None:
+def train_group(texts: Mapping[str, str], device: Device) -> None:
     """Trains experiments, given as TOML by run folder: what an executor is handed."""
     experiments = {
-        Path(path): Experiment.model_validate(tomllib.loads(text)) for path, text in members.items()
+        Path(path): Experiment.model_validate(tomllib.loads(text)) for path, text in texts.items()
     }
     _train(experiments, device, lambda: None)
 
 
-def _train(members: Mapping[Path, Experiment], device: Device, look: Callable[[], None]) -> None:
+def _train(
+    experiments: Mapping[Path, Experiment], device: Device, look: Callable[[], None]
+) -> None:
     """Trains experiments as a stack, or a single one alone; one that diverges is marked."""
-    path, experiment = next(iter(members.items()))
+    path, experiment = next(iter(experiments.items()))
     try:
-        if len(members) > 1:
-            train_stack(members, device=device, on_progress=lambda progress: look())
+        if len(experiments) > 1:
+            train_stack(experiments, device=device, on_progress=lambda progress: look())
         else:
             train(experiment, path, device=device, on_evaluate=lambda row, end: look())
     except torch.OutOfMemoryError:
-        raise ValueError(_told_of_memory(len(members), experiment, device)) from None
+        raise ValueError(_too_large(len(experiments), experiment, device)) from None
     except ValueError:
-        if len(members) > 1 or not Run(path).failure:
+        if len(experiments) > 1 or not Run(path).failure:
             raise
 
 
-def _told_of_memory(members: int, experiment: Experiment, device: Device) -> str:
-    """What is said of a stack that a GPU does not hold: the number of members to try."""
-    fewer = min(members // 2, stack_size(experiment, device))
-    return f"{members} models do not fit into the GPU's memory: give --stack {fewer}"
+def _too_large(models: int, experiment: Experiment, device: Device) -> str:
+    """What is said of a stack that a GPU does not hold: the number of models to try."""
+    fewer = min(models // 2, stack_size(experiment, device))
+    return f"{models} models do not fit into the GPU's memory: give --stack {fewer}"
 
 
 def _in_processes(
@@ -211,15 +252,15 @@ def _in_processes(
 ) -> list[Exception | None]:
     """The fault of each group, or None; groups of a killed worker are tried again."""
     faults: list[Exception | None] = [None] * len(groups)
-    left, stalled = list(range(len(groups))), 0
-    while left and stalled < ATTEMPTS:
+    left, fruitless = list(range(len(groups))), 0
+    while left and fruitless < MAX_FRUITLESS_POOLS:
         with _pool(workers) as pool:
-            found = _collected(pool, [groups[index] for index in left], device, watcher)
-        for index, fault in zip(left, found, strict=True):
+            new_faults = _collected(pool, [groups[index] for index in left], device, watcher)
+        for index, fault in zip(left, new_faults, strict=True):
             faults[index] = fault
         before = len(left)
         left = [index for index in left if isinstance(faults[index], BrokenProcessPool)]
-        stalled = stalled + 1 if len(left) == before else 0
+        fruitless = fruitless + 1 if len(left) == before else 0
     return faults
 
 
@@ -255,6 +296,7 @@ def _prepare_worker(lifeline: Connection) -> None:
 
 
 def _end_with(lifeline: Connection) -> None:
+    """Ends this process when the other end of a pipe is closed."""
     lifeline.poll(None)  # nothing is ever sent: it returns when the other end is closed
     os._exit(1)
 
@@ -269,9 +311,10 @@ def _collected(
     futures: list[Future[None]] = []
     try:
         for group in groups:
-            texts = {str(path): each.to_toml() for path, each in group.members.items()}
+            experiments = group.experiments.items()
+            texts = {str(path): experiment.to_toml() for path, experiment in experiments}
             futures.append(_submitted(executor, texts, device))
-        while wait(futures, timeout=POLL).not_done:
+        while wait(futures, timeout=POLL_SECONDS).not_done:
             watcher.look()
     except BaseException:
         for future in futures:
@@ -299,7 +342,7 @@ def _fault(call: Callable[[], object]) -> Exception | None:
     return None
 
 
-def _told(fault: Exception) -> str:
+def _in_words(fault: Exception) -> str:
     """A fault in words; those that are no advice to a user are named by their kind."""
     if isinstance(fault, BrokenProcessPool):
         return KILLED

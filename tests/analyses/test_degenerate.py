@@ -13,7 +13,7 @@ import torch
 from analyses import ANALYSES, Result, SeriesResult, SweepResult
 from hooks import Sizes, Snapshot, build
 from hooks.edit import Edit
-from interp.sweeps.table import LazySeries, members_of, sweep_table
+from interp.sweeps.table import LazySeries, finished_runs, sweep_table
 from tests.by_needs import run_for
 
 RESULTS = {name: cls for name, cls in ANALYSES.items() if issubclass(cls, Result)}
@@ -152,6 +152,6 @@ def scalars_at(table, value):
 @pytest.mark.parametrize("name", SWEEPS)
 def test_a_sweep_without_structure_is_measured_or_refused_in_one_line(name, kind, run, request):
     folder = run_for(name, run, request)
-    members = members_of(folder)
+    members = finished_runs(folder)
     table, series = POOR[kind](sweep_table(members)), LazySeries(list(members.runs))
     check(lambda: SWEEPS[name].measure(table, series, axes=folder.sweep.axes))

@@ -6,7 +6,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from interp.config.experiment import Experiment
 from interp.config.training import Seeds
-from interp.sweeps.groups import ON_CPU
+from interp.sweeps.groups import STACK_ON_CPU
 from interp.training.device import prepare_process
 from interp.training.stack_step import Stepper, assembled
 from interp.training.state import fresh
@@ -48,7 +48,7 @@ def steppers(*, own_data: bool) -> list[Stepper]:
         )
         for seed in range(MODELS)
     ]
-    stacks = [experiments[start : start + ON_CPU] for start in range(0, MODELS, ON_CPU)]
+    stacks = [experiments[start : start + STACK_ON_CPU] for start in range(0, MODELS, STACK_ON_CPU)]
     return [Stepper(assembled(stack, [fresh(e) for e in stack], CPU)) for stack in stacks]
 
 

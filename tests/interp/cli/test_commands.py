@@ -195,7 +195,7 @@ def test_presets_of_sweeps_are_listed_and_load(interp):
     from interp.sweeps.sweep import load_sweep, sweep_names
 
     listed = interp("presets")[1]
-    assert all(name in listed and load_sweep(name).members() for name in sweep_names())
+    assert all(name in listed and load_sweep(name).experiments() for name in sweep_names())
 
 
 def test_a_run_that_cannot_be_analysed_stops_no_other(interp, folder, tmp_path):

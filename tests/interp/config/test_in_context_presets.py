@@ -51,7 +51,7 @@ def test_the_papers_model_has_twelve_layers(name):
 
 @pytest.mark.parametrize("name", MEMBERS)
 def test_mixtures_stand_beside_each_class_alone(name):
-    members = load_sweep(name).members().values()
+    members = load_sweep(name).experiments().values()
     weights = {tuple(each.fields["task.weights"]) for each in members}
     assert len(members) == MEMBERS[name]
     assert {(1.0, 0.0), (1.0, 1.0), (0.0, 1.0)} <= weights

@@ -7,8 +7,8 @@ import torch
 from analyses import FourierCircuit, FourierSpectrum, GrokkingPhases, WeightNorms
 from interp.config import experiment as experiments
 from interp.measure.analyze import analyze, trace
-from interp.measure.holding import OF_RUNS
 from interp.runs.checkpoints import pack
+from interp.runs.current import RUN_ANALYSES
 from interp.runs.results import saved, scalars
 from interp.runs.run import Run
 from interp.training.loop import train
@@ -21,7 +21,7 @@ def by_name(outcomes):
 
 def test_every_analysis_is_measured_at_every_step(folder):
     outcomes = by_name(analyze(Run(folder)))
-    assert set(outcomes) == set(OF_RUNS)
+    assert set(outcomes) == set(RUN_ANALYSES)
     assert outcomes["FourierCircuit"].measured == len(Run(folder).steps)
     assert outcomes["GrokkingPhases"].measured == 1
 
@@ -297,14 +297,14 @@ def test_models_run_on_the_device_asked_for(folder, monkeypatch):
     meta = torch.device("meta")  # takes parameters, and computes nothing
     placed = []
 
-    def noted(series, jobs):
+    def noted(series, analyses):
         snapshot = series.snapshot(series.steps[-1], series.examples(count=1))
         placed.append(next(iter(snapshot.parameters().values())).device)
         return iter(())
 
     module = import_module("interp.measure.analyze")  # the package's `analyze` is the function
     monkeypatch.setattr(module, "pick_device", lambda device: meta)
-    monkeypatch.setattr(module, "measure_all", noted)
+    monkeypatch.setattr(module, "measure_steps", noted)
     analyze(Run(folder), ["WeightNorms"], device="cuda")
     assert placed == [meta]
 

@@ -11,7 +11,7 @@ from interp.measure.sweep import analyze_sweep
 from interp.runs.results import read_header, saved
 from interp.runs.run import Run
 from interp.sweeps.sweep import SweepFolder, find_sweep
-from interp.sweeps.table import LazySeries, members_of, sweep_table
+from interp.sweeps.table import LazySeries, finished_runs, sweep_table
 from tests.planted import tiny_experiment
 from tests.sweeps import CATEGORY, DECAY, LR, tiny_sweep, train_members
 
@@ -24,7 +24,7 @@ def folder(analysed_sweep, tmp_path):
 
 
 def runs_of(folder):
-    return [Run(path) for path in folder.members()]
+    return [Run(path) for path in folder.experiments()]
 
 
 def fail(run, reason="diverged at step 20"):
@@ -49,20 +49,20 @@ ONLY = ["OutcomeShares", "SeedSpread"]
 
 
 def test_the_table_has_a_row_a_run(folder):
-    table = sweep_table(members_of(folder))
+    table = sweep_table(finished_runs(folder))
     assert table["run"].tolist() == [run.name for run in runs_of(folder)]
     assert table[f"experiment.{DECAY}"].tolist() == [0.1] * 4 + [1.0] * 4
     assert table[f"experiment.{LR}"].tolist() == [1e-3, 1e-3, 1e-2, 1e-2] * 2
 
 
 def test_the_table_holds_the_last_metrics(folder):
-    table = sweep_table(members_of(folder))
+    table = sweep_table(finished_runs(folder))
     for run, accuracy in zip(runs_of(folder), table["metrics.test.accuracy"], strict=True):
         assert accuracy == run.series().metrics["test.accuracy"].iloc[-1]
 
 
 def test_the_table_holds_what_was_found_of_each_run(folder):
-    table = sweep_table(members_of(folder))
+    table = sweep_table(finished_runs(folder))
     for run, category in zip(runs_of(folder), table[CATEGORY], strict=True):
         assert category == GrokkingPhases.measure(run.series()).category
 
@@ -70,34 +70,36 @@ def test_the_table_holds_what_was_found_of_each_run(folder):
 def test_the_table_holds_the_last_step_of_what_was_found_at_every_step(folder):
     run = runs_of(folder)[2]
     analyze(run, ["WeightNorms"])
-    table = sweep_table(members_of(folder)).set_index("run")
+    table = sweep_table(finished_runs(folder)).set_index("run")
     last = WeightNorms.measure(run.snapshot()).summary()["total"]
     assert table["WeightNorms.total"].dropna().to_dict() == {run.name: last}
 
 
 def test_the_table_tells_why_a_run_failed(folder):
     fail(runs_of(folder)[0])
-    assert sweep_table(members_of(folder))["failure"].tolist() == ["diverged at step 20"] + 7 * [""]
+    assert sweep_table(finished_runs(folder))["failure"].tolist() == ["diverged at step 20"] + 7 * [
+        ""
+    ]
 
 
 def test_an_axis_of_whole_tables_is_told_by_what_differs(tmp_path):
     tasks = [{"name": "modular_arithmetic", "p": p, "train_fraction": 0.5} for p in (5, 7)]
     sweep = tiny_sweep(vary={"task": tasks}, seeds=1, base=tiny_experiment(steps=2))
-    table = sweep_table(members_of(train_members(sweep, tmp_path)))
+    table = sweep_table(finished_runs(train_members(sweep, tmp_path)))
     assert table["experiment.task"].tolist() == ["p 5", "p 7"]
 
 
 def test_members_that_are_not_finished_are_left_out(folder):
     lost = runs_of(folder)[0]
     (lost.path / "metrics.jsonl").unlink()
-    members = members_of(folder)
+    members = finished_runs(folder)
     assert lost not in members.runs
     assert members.missing == 1
 
 
 def test_a_sweep_that_has_not_begun_is_refused(tmp_path):
     with pytest.raises(ValueError, match="no member is trained yet; run `interp sweep`"):
-        members_of(SweepFolder(tmp_path, tiny_sweep()))
+        finished_runs(SweepFolder(tmp_path, tiny_sweep()))
 
 
 def test_series_are_read_by_name(folder):
@@ -122,7 +124,7 @@ def test_results_are_saved_in_the_sweeps_folder(folder):
 
 
 def test_what_is_saved_is_what_is_measured(folder):
-    members = members_of(folder)
+    members = finished_runs(folder)
     table, series = sweep_table(members), LazySeries(list(members.runs))
     fresh = OutcomeShares.measure(table, series, axes=folder.sweep.axes)
     kept = saved(folder, ["OutcomeShares"])[0].load()
@@ -208,7 +210,7 @@ def test_options_survive_the_file(folder):
 
 
 def test_options_change_no_member(folder):
-    assert options(folder, SeedSpread={"scalar": "test.loss"}).members() == folder.members()
+    assert options(folder, SeedSpread={"scalar": "test.loss"}).experiments() == folder.experiments()
 
 
 def test_an_unknown_option_is_refused(folder):
@@ -272,7 +274,7 @@ def test_the_table_holds_no_result_of_another_checkpoint(folder):
     first.checkpoint(40).write_bytes(first.checkpoint(0).read_bytes())
     warned = r"WeightNorms.*40\.npz is of another checkpoint.*Run `interp analyze"
     with pytest.warns(UserWarning, match=warned):
-        table = sweep_table(members_of(folder), ["WeightNorms"]).set_index("run")
+        table = sweep_table(finished_runs(folder), ["WeightNorms"]).set_index("run")
     assert list(table["WeightNorms.total"].dropna().index) == [run.name for run in others]
 
 
@@ -281,7 +283,7 @@ def test_the_table_holds_no_earlier_step_in_place_of_the_last(folder):
     for run in (first, *others):
         analyze(run, ["WeightNorms"])
     saved(first, ["WeightNorms"])[0].file().unlink()
-    table = sweep_table(members_of(folder), ["WeightNorms"]).set_index("run")
+    table = sweep_table(finished_runs(folder), ["WeightNorms"]).set_index("run")
     assert list(table["WeightNorms.total"].dropna().index) == [run.name for run in others]
 
 
@@ -296,7 +298,7 @@ def test_the_table_holds_the_result_of_the_options_that_a_run_has_today(folder, 
         analyze(Run(run.path), ["FourierSpectrum"])
     options = {} if shares[1] is None else {"share": shares[1]}
     wanted = FourierSpectrum.measure(run.snapshot(), **options).summary()["key_count"]
-    table = sweep_table(members_of(folder), ["FourierSpectrum"]).set_index("run")
+    table = sweep_table(finished_runs(folder), ["FourierSpectrum"]).set_index("run")
     assert table["FourierSpectrum.key_count"].dropna().to_dict() == {run.name: wanted}
 
 

@@ -46,12 +46,12 @@ def rows_of(page):
 
 
 def test_a_member_with_results_has_a_page(analysed_sweep, written):
-    names = {path.name for path in analysed_sweep.members()}
+    names = {path.name for path in analysed_sweep.experiments()}
     assert {file.stem for file in (written / "runs").iterdir()} == names
 
 
 def test_a_member_without_results_stands_in_the_table_alone(folder, tmp_path):
-    bare = next(iter(folder.members()))
+    bare = next(iter(folder.experiments()))
     shutil.rmtree(bare / "results")
     with pytest.warns(UserWarning, match="OutcomeShares: of another state of the members"):
         page = page_of(folder, tmp_path / "report")
@@ -113,7 +113,7 @@ def test_small_multiples_have_a_panel_a_setting(page):
 
 
 def test_small_multiples_have_a_curve_a_run(analysed_sweep, page):
-    first = Run(next(iter(analysed_sweep.members()))).series().metrics
+    first = Run(next(iter(analysed_sweep.experiments()))).series().metrics
     figures = [figure for name, figure in drawings(page).items() if name.startswith("metric-")]
     (accuracy,) = [
         figure for figure in figures if figure["layout"]["yaxis"]["title"]["text"][0] == "a"
@@ -160,7 +160,7 @@ def test_a_finished_sweep_says_so(page):
 
 
 def test_members_that_failed_and_that_are_missing_are_told(folder, tmp_path):
-    failed, gone, *_ = folder.members()
+    failed, gone, *_ = folder.experiments()
     (failed / "failure.json").write_text(json.dumps({"step": 20, "reason": "diverged at step 20"}))
     shutil.rmtree(gone)
     with pytest.warns(UserWarning, match="SeedSpread: of another number of members, state of the"):
@@ -170,7 +170,7 @@ def test_members_that_failed_and_that_are_missing_are_told(folder, tmp_path):
 
 
 def test_a_damaged_member_is_named_and_the_others_are_drawn(folder, tmp_path):
-    damaged = next(iter(folder.members()))
+    damaged = next(iter(folder.experiments()))
     with (damaged / "metrics.jsonl").open("a") as file:
         file.write("garbage\n")
     warned = r"left out of the report: .*metrics\.jsonl, line \d+ is not a row"
@@ -182,7 +182,7 @@ def test_a_damaged_member_is_named_and_the_others_are_drawn(folder, tmp_path):
 
 
 def test_a_member_with_a_damaged_checkpoint_is_named_and_the_others_are_drawn(folder, tmp_path):
-    damaged = next(iter(folder.members()))
+    damaged = next(iter(folder.experiments()))
     for file in (damaged / "checkpoints").iterdir():
         file.write_bytes(b"nonsense")
     warned = r"left out of the report: .*safetensors is damaged"

@@ -18,9 +18,8 @@ from jaxtyping import TypeCheckError
 
 from analyses import WeightNorms
 from interp.measure.analyze import analyze, trace
-from interp.measure.holding import holding
-from interp.measure.jobs import experiment_digest
 from interp.pages import write_report
+from interp.runs.current import current_results, experiment_digest
 from interp.runs.run import Run, load
 from interp.training.loop import train
 from tests.interp.reliability.spoiling import ON_DISK, at_most
@@ -147,7 +146,7 @@ def norms(run: Run) -> pd.DataFrame:
 
 
 def saved_norms(run: Run) -> pd.DataFrame:
-    [found] = holding(run, ["WeightNorms"])[0]
+    [found] = current_results(run, ["WeightNorms"])[0]
     rows = [{"step": step} | found.load(step).summary() for step in found.steps]
     return pd.DataFrame(rows).set_index("step")
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from analyses import ANALYSES
-from interp.measure.holding import holding
+from interp.runs.current import current_results
 from interp.runs.results import read_result
 from interp.runs.run import Run
 
@@ -30,7 +30,7 @@ def test_every_committed_result_is_read_and_drawn_by_its_class(name):
 
 @pytest.mark.parametrize("path", RUNS, ids=lambda path: path.name)
 def test_every_committed_result_is_of_the_checkpoint_and_experiment_beside_it(path):
-    held, passed_over = holding(Run(path))
+    held, passed_over = current_results(Run(path))
     assert passed_over == ""
     files = [file for each in held for file in each.path.glob("*.npz")]
     assert len(files) == len([file for file in RESULTS if path in file.parents])

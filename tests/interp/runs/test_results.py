@@ -8,10 +8,9 @@ import pytest
 
 from analyses import FourierSpectrum
 from interp.measure.analyze import analyze
-from interp.measure.holding import saved_scalars
+from interp.runs.current import saved_scalars
 from interp.runs.results import (
-    current,
-    is_current,
+    ResultFile,
     read_header,
     read_result,
     result_folder,
@@ -118,7 +117,7 @@ def test_a_changed_byte_is_noticed_or_changes_no_number(analysed):
         damaged = bytearray(content)
         damaged[place] ^= 1
         path.write_bytes(damaged)
-        found = current(path, FourierSpectrum, header)
+        found = ResultFile(FourierSpectrum, path, header).current()
         noticed += found is None
         if found is not None:
             pd.testing.assert_frame_equal(found.to_frame(), whole.to_frame())
@@ -176,7 +175,7 @@ def test_a_damaged_result_counts_as_absent(analysed):
     path = saved(analysed)[1].path / "10.npz"
     header = read_header(path)
     path.write_bytes(b"nonsense")
-    assert not is_current(path, FourierSpectrum, header)
+    assert ResultFile(FourierSpectrum, path, header).current() is None
 
 
 def test_a_result_of_another_version_of_the_class_is_refused(tmp_path, analysed):

@@ -14,45 +14,45 @@ from torch.testing import assert_close
 
 from interp.config.experiment import Experiment
 from interp.runs.run import Run
-from interp.sweeps.groups import Timing, described, grouped, seconds_in_all
-from interp.sweeps.launch import groups_left, train_sweep
+from interp.sweeps.groups import Timing, described, grouped, groups_left, seconds_in_all
 from interp.sweeps.sweep import Sweep, SweepFolder, find_sweep, load_sweep
+from interp.sweeps.workers import train_sweep
 from interp.training.loop import train
 from tests.interp.sweeps.short_sweeps import VARY, short_sweep
 from tests.planted import tiny_experiment
 
 
 def test_members_that_share_shapes_are_grouped():
-    members = short_sweep(vary={"model.d_model": [8, 16], **VARY}).members()
+    members = short_sweep(vary={"model.d_model": [8, 16], **VARY}).experiments()
     paths = {Path(name): each for name, each in members.items()}
     assert [len(each) for each in grouped(paths, "cpu", stack=100)] == [8, 8]
 
 
 def test_groups_are_no_larger_than_a_stack():
-    members = {Path(name): each for name, each in short_sweep(vary=VARY).members().items()}
+    members = {Path(name): each for name, each in short_sweep(vary=VARY).experiments().items()}
     assert [len(each) for each in grouped(members, "cpu", stack=3)] == [3, 3, 2]
 
 
 def test_on_a_cpu_transformers_train_one_at_a_time():
-    members = {Path(name): each for name, each in short_sweep(vary=VARY).members().items()}
+    members = {Path(name): each for name, each in short_sweep(vary=VARY).experiments().items()}
     assert {len(each) for each in grouped(members, "cpu")} == {1}
 
 
 def test_stacks_are_cut_from_the_whole_sweep_whatever_is_left(tmp_path):
     vary = {"training.lr": [1e-3, 1e-2, 0.1, 1.0]}
     folder = train_sweep(short_sweep(vary=vary, seeds=1), tmp_path, device="cpu", stack=3)
-    whole = grouped(folder.members(), "cpu", stack=3)
-    lost = list(folder.members())[1]
+    whole = grouped(folder.experiments(), "cpu", stack=3)
+    lost = list(folder.experiments())[1]
     (lost / "checkpoints" / "10.safetensors").unlink()
     [group] = groups_left(folder, "cpu", stack=3)
-    assert list(group.members) == list(whole[0].members)
+    assert list(group.experiments) == list(whole[0].experiments)
     assert len(group) == 3
 
 
 def test_what_is_left_of_a_stack_ends_with_the_same_bytes(tmp_path):
     sweep = short_sweep(vary={"training.lr": [1e-3, 1e-2, 0.1]}, seeds=1)
     folder = train_sweep(sweep, tmp_path, device="cpu", stack=3)
-    lost = list(folder.members())[1]
+    lost = list(folder.experiments())[1]
     before = {file: file.read_bytes() for file in lost.rglob("*") if file.is_file()}
     for name in ("checkpoints/5.safetensors", "checkpoints/10.safetensors", "state.safetensors"):
         (lost / name).unlink()
@@ -62,7 +62,7 @@ def test_what_is_left_of_a_stack_ends_with_the_same_bytes(tmp_path):
 
 def test_a_damaged_member_is_named_and_stops_no_other(tmp_path):
     folder = train_sweep(short_sweep(seeds=3), tmp_path, device="cpu")
-    damaged, lost, _ = folder.members()
+    damaged, lost, _ = folder.experiments()
     (damaged / "metrics.jsonl").write_text("garbage\n")
     (lost / "checkpoints" / "10.safetensors").unlink()
     with pytest.raises(ValueError, match=rf"1 of 2 groups .*{damaged.name}/metrics\.jsonl, line 1"):
@@ -71,14 +71,14 @@ def test_a_damaged_member_is_named_and_stops_no_other(tmp_path):
 
 
 def test_a_group_is_described_with_its_size():
-    members = {Path(name): each for name, each in short_sweep().members().items()}
+    members = {Path(name): each for name, each in short_sweep().experiments().items()}
     [line] = described(grouped(members, "cpu", stack=2), "cpu")
     assert "2 models of 719 parameters" in line
     assert "in a stack of 2, 10 steps: about" in line
 
 
 def test_several_groups_are_summed_up_for_the_workers():
-    members = {Path(name): each for name, each in short_sweep(vary=VARY).members().items()}
+    members = {Path(name): each for name, each in short_sweep(vary=VARY).experiments().items()}
     *_, last = described(grouped(members, "cpu", stack=3), "cpu", workers=2)
     assert re.fullmatch(r"in all about .* of one worker: .* with 2 at work, .*", last)
 
@@ -87,7 +87,7 @@ def test_several_groups_are_summed_up_for_the_workers():
 @pytest.mark.parametrize("stack", [1, 2], ids=["alone", "stacked"])
 def test_trainings_of_few_steps_are_timed(steps, stack):
     sweep = short_sweep(base=tiny_experiment(steps=steps))
-    members = {Path(name): each for name, each in sweep.members().items()}
+    members = {Path(name): each for name, each in sweep.experiments().items()}
     assert seconds_in_all(grouped(members, "cpu", stack=stack)[0], "cpu") > 0
 
 
@@ -95,7 +95,7 @@ def test_an_estimate_counts_updates_evaluations_checkpoints_and_the_start(monkey
     monkeypatch.setattr(
         "interp.sweeps.groups.timed", lambda group, device: Timing(1000, 1, 7, 100, 10)
     )
-    members = {Path(name): each for name, each in short_sweep(seeds=1).members().items()}
+    members = {Path(name): each for name, each in short_sweep(seeds=1).experiments().items()}
     # 10 steps, evaluated at 0, 5 and 10, kept at 0, 5 and 10; data are fixed, none are drawn
     assert seconds_in_all(grouped(members, "cpu")[0], "cpu") == 1000 + 10 + 3 * 100 + 3 * 10
 
@@ -104,14 +104,14 @@ def test_an_estimate_counts_updates_evaluations_checkpoints_and_the_start(monkey
 def test_every_member_is_the_run_it_would_be_alone(stack, tmp_path):
     sweep = short_sweep(vary=VARY)
     folder = train_sweep(sweep, tmp_path / "sweep", device="cpu", stack=stack)
-    path, experiment = next(iter(folder.members().items()))
+    path, experiment = next(iter(folder.experiments().items()))
     alone = train(experiment, tmp_path / "alone", device="cpu")
     assert_close(dict(Run(path).parameters(10)), dict(alone.parameters(10)), rtol=1e-4, atol=1e-5)
-    assert [Run(each).steps for each in folder.members()] == [(0, 5, 10)] * 8
+    assert [Run(each).steps for each in folder.experiments()] == [(0, 5, 10)] * 8
 
 
 def times(folder: SweepFolder) -> list[int]:
-    return [(path / "metrics.jsonl").stat().st_mtime_ns for path in folder.members()]
+    return [(path / "metrics.jsonl").stat().st_mtime_ns for path in folder.experiments()]
 
 
 def test_finished_members_are_passed_over(tmp_path):
@@ -122,7 +122,7 @@ def test_finished_members_are_passed_over(tmp_path):
 
 def test_a_member_that_is_gone_is_trained_again(tmp_path):
     folder = train_sweep(short_sweep(), tmp_path, device="cpu")
-    lost, kept = folder.members()
+    lost, kept = folder.experiments()
     (lost / "checkpoints" / "10.safetensors").unlink()
     before = (kept / "metrics.jsonl").stat().st_mtime_ns
     train_sweep(short_sweep(), tmp_path, device="cpu")
@@ -140,7 +140,7 @@ def test_more_seeds_are_added_to_a_sweep(tmp_path):
     first = train_sweep(short_sweep(), tmp_path, device="cpu")
     before = times(first)
     grown = train_sweep(short_sweep(seeds=3), tmp_path, device="cpu")
-    assert [Run(each).steps for each in grown.members()] == [(0, 5, 10)] * 3
+    assert [Run(each).steps for each in grown.experiments()] == [(0, 5, 10)] * 3
     assert times(grown)[:2] == before
     assert load_sweep(tmp_path / "sweep.toml").seeds == (0, 1, 2)
 
@@ -157,7 +157,7 @@ def test_a_member_that_diverges_is_marked_and_stops_nobody(stack, tmp_path):
         base=tiny_experiment(steps=10, optimizer="sgd"), vary={"training.lr": [1e30, 0.1]}
     )
     folder = train_sweep(sweep, tmp_path, device="cpu", stack=stack)
-    failures = [bool(Run(path).failure) for path in folder.members()]
+    failures = [bool(Run(path).failure) for path in folder.experiments()]
     assert failures == [True, True, False, False]
     assert folder.left() == {}
 
@@ -187,7 +187,7 @@ def test_an_executor_is_handed_plain_text(tmp_path):
 def test_progress_ends_with_all_members_done(tmp_path):
     seen = []
     train_sweep(short_sweep(), tmp_path, device="cpu", on_progress=seen.append)
-    assert (seen[-1].done, seen[-1].members, seen[-1].steps) == (2, 2, 20)
+    assert (seen[-1].done, seen[-1].runs, seen[-1].steps) == (2, 2, 20)
 
 
 def long_sweep() -> Sweep:
@@ -220,7 +220,7 @@ def test_the_members_of_a_killed_worker_run_again(tmp_path):
     folder = train_sweep(long_sweep(), tmp_path, device="cpu", workers=2)
     killer.join()
     assert folder.left() == {}
-    path, experiment = next(iter(folder.members().items()))
+    path, experiment = next(iter(folder.experiments().items()))
     alone = train(experiment, tmp_path.with_name("alone"), device="cpu")
     assert_close(dict(Run(path).parameters(400)), dict(alone.parameters(400)))
 

@@ -10,11 +10,11 @@ from tests.planted import tiny_experiment
 
 
 def test_a_grid_has_every_combination_with_every_seed():
-    assert len(short_sweep(vary=VARY).members()) == 2 * 2 * 2
+    assert len(short_sweep(vary=VARY).experiments()) == 2 * 2 * 2
 
 
 def test_zip_takes_the_lists_side_by_side():
-    members = short_sweep(vary=VARY, mode="zip").members().values()
+    members = short_sweep(vary=VARY, mode="zip").experiments().values()
     fields = ("training.lr", "training.weight_decay")
     pairs = {tuple(each.fields[name] for name in fields) for each in members}
     assert pairs == {(1e-3, 0.1), (1e-2, 1.0)}
@@ -22,18 +22,18 @@ def test_zip_takes_the_lists_side_by_side():
 
 def test_a_list_of_one_value_is_for_all_that_zip_pairs():
     vary = VARY | {"training.optimizer": ["adam"]}
-    members = short_sweep(vary=vary, mode="zip").members().values()
+    members = short_sweep(vary=vary, mode="zip").experiments().values()
     assert {each.fields["training.optimizer"] for each in members} == {"adam"}
-    assert len(members) == len(short_sweep(vary=VARY, mode="zip").members())
+    assert len(members) == len(short_sweep(vary=VARY, mode="zip").experiments())
 
 
 def test_without_lists_a_sweep_is_its_seeds():
-    seeds = [each.seeds.model for each in short_sweep(seeds=[3, 5]).members().values()]
+    seeds = [each.seeds.model for each in short_sweep(seeds=[3, 5]).experiments().values()]
     assert seeds == [3, 5]
 
 
 def test_folders_are_named_by_what_is_their_own():
-    first = next(iter(short_sweep(vary=VARY).members()))
+    first = next(iter(short_sweep(vary=VARY).experiments()))
     assert first.startswith("lr-0.001_weight_decay-0.1_s0-")
 
 
@@ -43,26 +43,26 @@ def test_folders_are_named_by_what_is_their_own():
 )
 def test_a_folder_tells_a_value_by_its_digits(field, value, slug):
     base = [0.8, 0.9] if field == "betas" else 1.0
-    *_, last = short_sweep(vary={f"training.{field}": [base, value]}, seeds=1).members()
+    *_, last = short_sweep(vary={f"training.{field}": [base, value]}, seeds=1).experiments()
     assert last.startswith(f"{slug}_s0-")
 
 
 def test_a_list_of_one_value_is_set_and_no_axis():
     sweep = short_sweep(vary={"training.lr": [0.5]})
-    lrs = {each.fields["training.lr"] for each in sweep.members().values()}
+    lrs = {each.fields["training.lr"] for each in sweep.experiments().values()}
     assert (sweep.axes, lrs) == ((), {0.5})
 
 
 def test_whole_tables_can_vary():
     tasks = [{"name": "modular_arithmetic", "p": p, "train_fraction": 0.5} for p in (5, 7)]
-    members = short_sweep(vary={"task": tasks}).members().values()
+    members = short_sweep(vary={"task": tasks}).experiments().values()
     assert {each.task.constants["p"] for each in members} == {5, 7}
 
 
 def test_a_sweep_survives_its_file(tmp_path):
     sweep = short_sweep(vary=VARY)
     (tmp_path / "tiny.toml").write_text(sweep.to_toml())
-    assert load_sweep(tmp_path / "tiny.toml").members() == sweep.members()
+    assert load_sweep(tmp_path / "tiny.toml").experiments() == sweep.experiments()
 
 
 def test_a_base_may_be_a_file_beside_it(tmp_path):

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from interp.sweeps.groups import Group
-from interp.sweeps.workers import ATTEMPTS, TAIL, Watcher, last_step, train_groups
+from interp.sweeps.workers import MAX_FRUITLESS_POOLS, TAIL_BYTES, Watcher, last_step, train_groups
 from tests.planted import tiny_experiment
 
 
@@ -52,7 +52,7 @@ METRICS = {
     "a row and a half": ('{"step": 1}\n{"step": 2', 1),
     "a garbage line": ('{"step": 1}\ngarbage\n', 1),
     "no rows": ('[1]\n{"step": "2"}\nnull\n\n', 0),
-    "more than is read": ("".join(f'{{"step": {i}}}\n' for i in range(TAIL)), TAIL - 1),
+    "more than is read": ("".join(f'{{"step": {i}}}\n' for i in range(TAIL_BYTES)), TAIL_BYTES - 1),
 }
 
 
@@ -91,8 +91,8 @@ def some_groups(path: Path, count: int) -> list[Group]:
 
 def test_workers_may_be_killed_as_long_as_groups_are_finished(tmp_path, monkeypatch):
     monkeypatch.setattr("interp.sweeps.workers.ProcessPoolExecutor", BrokenAfterOne)
-    runs = train_groups(some_groups(tmp_path, ATTEMPTS + 2), workers=2, device="cpu")
-    assert [run.steps for run in runs] == [(0, 1)] * (ATTEMPTS + 2)
+    runs = train_groups(some_groups(tmp_path, MAX_FRUITLESS_POOLS + 2), workers=2, device="cpu")
+    assert [run.steps for run in runs] == [(0, 1)] * (MAX_FRUITLESS_POOLS + 2)
 
 
 def test_workers_that_are_always_killed_are_told_in_a_line(tmp_path, monkeypatch):
@@ -130,7 +130,7 @@ def test_a_group_too_large_for_the_memory_stops_no_other(tmp_path, monkeypatch):
 
     monkeypatch.setattr("interp.sweeps.workers.train_stack", train_or_refuse)
     groups = some_groups(tmp_path, 3)
-    stack = Group({**groups[0].members, **groups[1].members})
+    stack = Group({**groups[0].experiments, **groups[1].experiments})
     with pytest.raises(ValueError, match=r"1 of 2 groups .* 2 models do not fit .*--stack 1$"):
         train_groups([stack, groups[2]], device="cpu")
     assert (tmp_path / "2" / "checkpoints" / "1.safetensors").is_file()

@@ -5,8 +5,8 @@ import pytest
 from interp.config.experiment import load_experiment
 from interp.importers.plan import read_task
 from interp.runs.run import load
-from interp.sweeps.launch import train_sweep
 from interp.sweeps.sweep import find_sweep, load_sweep
+from interp.sweeps.workers import train_sweep
 from interp.training.loop import train
 from tests.interp.tasks.images import saved
 
@@ -86,7 +86,7 @@ def test_relative_files_of_a_sweep_are_those_beside_its_file(project, elsewhere)
     table = TOML.replace("[task]", "[base.task]").replace("[model]", "[base.model]")
     text = 'base.name = "dyck"\n' + table.replace("[training]", "[base.training]")
     (project / "sweep.toml").write_text(text)
-    (member,) = load_sweep(project / "sweep.toml").members().values()
+    (member,) = load_sweep(project / "sweep.toml").experiments().values()
     assert words(member) == OF_THE_PROJECT
 
 
@@ -198,7 +198,7 @@ def test_a_sweep_of_an_older_version_has_the_members_it_had(project, tmp_path, m
     (tmp_path / "old" / "sweep.toml").write_text(text)
     found = find_sweep(tmp_path / "old")
     assert found is not None
-    (member,) = found.sweep.members().values()
+    (member,) = found.sweep.experiments().values()
     assert member.data_files["task.train"] == "data/train.txt"
 
 
@@ -218,8 +218,8 @@ def test_toml_after_a_byte_order_mark_is_read(project, name):
 def test_a_sweep_of_the_project_is_trained_and_found_from_elsewhere(project, elsewhere):
     (project / "sweep.toml").write_text('base = "dyck.toml"\nseeds = 1\n')
     folder = train_sweep(load_sweep(project / "sweep.toml"), project / "runs", device="cpu")
-    (path,) = folder.members()
+    (path,) = folder.experiments()
     assert words(load(path).experiment) == OF_THE_PROJECT
     found = find_sweep(project / "runs")
     assert found is not None
-    assert list(found.members()) == [path]
+    assert list(found.experiments()) == [path]

@@ -9,9 +9,8 @@ import pytest
 from analyses import FourierSpectrum, TreeProjection, WeightNorms
 from interp.measure import sweep as analyze_sweep
 from interp.measure.analyze import _not_by_default, analyze
-from interp.measure.holding import saved_scalars
-from interp.measure.jobs import basis_of, jobs_of
-from interp.measure.outcomes import Outcome
+from interp.measure.outcomes import Summary
+from interp.runs.current import saved_scalars, step_results
 from interp.runs.results import read_result, saved, write_result
 from interp.runs.run import Run
 from tests.interp.pages.written import only_page
@@ -37,8 +36,8 @@ def test_scalars_are_those_of_the_tasks_own_split(sentences_run):
 
 def test_a_split_that_the_task_lacks_is_passed_over(run, monkeypatch):
     monkeypatch.setattr(FourierSpectrum, "splits", (None, "test", "generalization"))
-    jobs = jobs_of(run, FourierSpectrum, "FourierSpectrum", basis_of(run))
-    assert [job.split for job in jobs] == [None, "test"]
+    results = step_results(run.basis(), FourierSpectrum, "FourierSpectrum")
+    assert [each.split for each in results] == [None, "test"]
 
 
 def measured(run, names):
@@ -112,9 +111,9 @@ def test_members_of_a_sweep_are_asked_by_name_only_where_the_sweep_was(
     monkeypatch.setattr(
         analyze_sweep,
         "analyze",
-        lambda run, names, device: given.append(names) or [Outcome("WeightNorms")],
+        lambda run, names, device: given.append(names) or [Summary("WeightNorms")],
     )
     monkeypatch.setattr(analyze_sweep, "_measure_whole", lambda members, jobs: ([], []))
-    monkeypatch.setattr(analyze_sweep, "OF_RUNS", ("WeightNorms",))
+    monkeypatch.setattr(analyze_sweep, "RUN_ANALYSES", ("WeightNorms",))
     analyze_sweep.analyze_sweep(sentences_sweep, names)
     assert given == [names] * 4

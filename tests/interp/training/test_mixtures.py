@@ -133,7 +133,7 @@ def test_a_sweep_takes_the_schedule_along_where_it_does_not_differ(images, tmp_p
     (tmp_path / "base.toml").write_text(mixed(images, maps=1).to_toml())
     path = tmp_path / "sweep.toml"
     path.write_text('base = "base.toml"\n[vary]\n"task.d" = [6]\n"task.maps" = [3]\n')
-    (member,) = load_sweep(path).members().values()
+    (member,) = load_sweep(path).experiments().values()
     (phase,) = training_of(member).schedule
     fields = [(each["d"], each["maps"]) for each in (t.model_dump() for t in phase.tasks)]
     assert fields == [(6, 1), (6, 3)]

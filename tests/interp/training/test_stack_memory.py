@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from interp.config.experiment import load_experiment
-from interp.sweeps.groups import ON_GPU, grouped, stack_size
+from interp.sweeps.groups import MAX_STACK_ON_GPU, grouped, stack_size
 from interp.training.batches import batch_source
 from interp.training.stack_memory import SHARE, members_that_fit, stack_bytes
 from interp.training.stack_step import Stepper, assembled
@@ -83,4 +83,4 @@ def test_a_gpu_with_memory_enough_has_stacks_of_the_greatest_size(monkeypatch):
     memory = SimpleNamespace(total_memory=10**12)
     monkeypatch.setattr("interp.sweeps.groups.pick_device", lambda device: torch.device("cuda"))
     monkeypatch.setattr("torch.cuda.get_device_properties", lambda device: memory)
-    assert stack_size(members(1)[0], "cuda") == ON_GPU
+    assert stack_size(members(1)[0], "cuda") == MAX_STACK_ON_GPU

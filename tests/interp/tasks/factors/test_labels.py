@@ -68,7 +68,7 @@ def test_a_pool_of_0_stands_for_maps_drawn_anew():
 def test_a_sweep_reaches_maps_drawn_anew(tmp_path):
     path = tmp_path / "sweep.toml"
     path.write_text('base = "factor-labels"\n[vary]\n"task.maps" = [1, 0]\n')
-    tasks = [member.task for member in load_sweep(path).members().values()]
+    tasks = [member.task for member in load_sweep(path).experiments().values()]
     assert [task.constants["maps"] for task in tasks] == [1, 0]
     assert [task.constants["chance"] for task in tasks] == [0.625, 0.25]
 

@@ -7,8 +7,9 @@ import torch
 
 from analyses import ANALYSES, FourierSpectrum, PruningTrace, Result, WeightNorms
 from interp.measure.analyze import analyze, trace
-from interp.measure.outcomes import Attempt, Missed, attempted, outcome, refuse, steps_told
+from interp.measure.outcomes import Measurement, Skipped, attempted, refuse_errors, summarised
 from interp.runs.checkpoints import Checkpoint, pack
+from interp.runs.current import steps_in_words
 from interp.runs.results import saved, scalars
 from interp.runs.run import Run
 
@@ -168,30 +169,32 @@ def test_scalars_that_are_nan_are_a_result_where_the_model_is_finite(undefined):
 
 
 def test_scalars_that_are_nan_are_none_where_the_model_has_diverged(undefined):
-    assert attempted(lambda: undefined, lambda: "it has") == Missed("it has")
+    assert attempted(lambda: undefined, lambda: "it has") == Skipped("it has")
 
 
 def test_any_error_is_explained_by_a_model_that_has_diverged():
     def fails():
         raise RuntimeError("linalg.eigh: did not converge")
 
-    assert attempted(fails, lambda: "it has") == Missed("it has")
+    assert attempted(fails, lambda: "it has") == Skipped("it has")
 
 
 def test_steps_missed_for_one_reason_are_told_together():
-    attempts = [Attempt("A", step, missed=Missed("why")) for step in (30, 10)]
-    attempts += [Attempt("A", 20), Attempt("B", 10, missed=Missed("other"))]
-    assert outcome("A", "", attempts).reason == "1 measured, 0 kept; not at steps 10, 30: why"
+    measurements = [Measurement("A", step, skipped=Skipped("why")) for step in (30, 10)]
+    measurements += [Measurement("A", 20), Measurement("B", 10, skipped=Skipped("other"))]
+    assert (
+        summarised("A", "", measurements).reason == "1 measured, 0 kept; not at steps 10, 30: why"
+    )
 
 
 def test_errors_are_told_by_analysis():
-    missed = Missed("why", is_error=True)
-    attempts = [Attempt("A", 0, missed=missed), Attempt("B", None, missed=missed)]
+    skipped = Skipped("why", is_error=True)
+    measurements = [Measurement("A", 0, skipped=skipped), Measurement("B", None, skipped=skipped)]
     with pytest.raises(ValueError, match=r"^A at step 0: why; B: why; all else is measured$"):
-        refuse(attempts)
-    refuse([Attempt("A", 0, missed=Missed("it has diverged"))])
+        refuse_errors(measurements)
+    refuse_errors([Measurement("A", 0, skipped=Skipped("it has diverged"))])
 
 
 def test_many_steps_are_told_by_their_ends():
-    assert steps_told([30, 10]) == "steps 10, 30"
-    assert steps_told(range(0, 70, 10)) == "7 steps from 0 to 60"
+    assert steps_in_words([30, 10]) == "steps 10, 30"
+    assert steps_in_words(range(0, 70, 10)) == "7 steps from 0 to 60"

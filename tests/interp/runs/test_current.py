@@ -9,8 +9,8 @@ import pytest
 
 from analyses import FourierSpectrum
 from interp.measure.analyze import analyze, trace
-from interp.measure.holding import holding, saved_scalars
 from interp.pages import write_report
+from interp.runs.current import current_results, saved_scalars
 from interp.runs.results import read_header, read_result, saved, write_result
 from interp.runs.run import Run
 from tests.interp.pages.written import only_page
@@ -46,19 +46,19 @@ def steps(held):
 
 
 def test_everything_that_was_just_measured_holds(analysed):
-    held, why = holding(analysed)
+    held, why = current_results(analysed)
     every = analysed.steps
     assert steps(held) == {"FourierSpectrum": every, "WeightNorms": every, "PruningTrace": ()}
     assert why == ""
 
 
 def test_nothing_saved_is_nothing_passed_over(folder):
-    assert holding(Run(folder)) == ([], "")
+    assert current_results(Run(folder)) == ([], "")
 
 
 def test_a_result_of_another_checkpoint_does_not_hold(analysed):
     analysed.checkpoint(20).write_bytes(analysed.checkpoint(10).read_bytes())
-    held, why = holding(analysed)
+    held, why = current_results(analysed)
     rest = (0, 10, 30, 40)
     assert steps(held) == {"FourierSpectrum": rest, "WeightNorms": rest}
     assert "FourierSpectrum at step 20: of another checkpoint" in why
@@ -67,20 +67,20 @@ def test_a_result_of_another_checkpoint_does_not_hold(analysed):
 
 def test_a_result_of_a_step_without_a_checkpoint_does_not_hold(analysed):
     analysed.checkpoint(20).unlink()
-    held, why = holding(analysed, ["FourierSpectrum"])
+    held, why = current_results(analysed, ["FourierSpectrum"])
     assert steps(held) == {"FourierSpectrum": (0, 10, 30, 40)}
     assert "at step 20: of a step without a checkpoint" in why
 
 
 def test_no_result_of_another_task_holds(analysed):
-    held, why = holding(edit(analysed, 'operation = "add"', 'operation = "subtract"'))
+    held, why = current_results(edit(analysed, 'operation = "add"', 'operation = "subtract"'))
     assert held == []
     assert "WeightNorms at steps 0, 10, 20, 30, 40: of another task or model" in why
 
 
 def test_a_damaged_result_does_not_hold(analysed):
     saved(analysed, ["WeightNorms"])[0].file(10).write_bytes(b"nonsense")
-    held, why = holding(analysed)
+    held, why = current_results(analysed)
     assert steps(held)["WeightNorms"] == (0, 20, 30, 40)
     assert "WeightNorms at step 10: damaged" in why
 
@@ -92,7 +92,7 @@ def test_a_file_of_an_older_version_can_be_read_and_does_not_hold(analysed):
     write_result(file, result, header)
     old = saved(analysed, ["FourierSpectrum"])[0].load(10)
     pd.testing.assert_frame_equal(old.to_frame(), result.to_frame())
-    held, why = holding(analysed, ["FourierSpectrum"])
+    held, why = current_results(analysed, ["FourierSpectrum"])
     assert steps(held) == {"FourierSpectrum": (0, 20, 30, 40)}
     assert "at step 10: of an older version" in why
 
