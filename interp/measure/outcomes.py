@@ -27,12 +27,14 @@ class Outcome:
         measured: Results measured now.
         kept: Results that were saved before and still hold.
         reason: Why it does not apply, or what of it was missed.
+        applies: Whether it applies; of a sweep, to any member.
     """
 
     name: str
     measured: int = 0
     kept: int = 0
     reason: str = ""
+    applies: bool = True
 
 
 @dataclass(frozen=True)
@@ -103,7 +105,8 @@ def outcome(name: str, lacking: str, attempts: Sequence[Attempt]) -> Outcome:
     left_out = {each.without for each in own if each.without}
     notes += [f"without {steps_told(steps)}: weights are NaN or infinite" for steps in left_out]
     counts = f"{measured} measured, {kept} kept"
-    return Outcome(name, measured, kept, lacking or ("; ".join([counts, *notes]) if notes else ""))
+    reason = lacking or ("; ".join([counts, *notes]) if notes else "")
+    return Outcome(name, measured, kept, reason, applies=not lacking)
 
 
 def refuse(attempts: Sequence[Attempt]) -> None:

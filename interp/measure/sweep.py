@@ -141,4 +141,5 @@ def _together(name: str, outcomes: Mapping[Run, Sequence[Outcome]]) -> Outcome:
     reasons = [each.reason for each in own if each.reason]
     told = [f"{reasons.count(why)} members: {why}" for why in dict.fromkeys(reasons)]
     counts = f"{measured} measured, {kept} kept"
-    return Outcome(name, measured, kept, "; ".join([counts, *told]) if told else "")
+    applies = not own or any(each.applies for each in own)
+    return Outcome(name, measured, kept, "; ".join([counts, *told]) if told else "", applies)
