@@ -1,4 +1,4 @@
-"""The command line."""
+"""The command line: `interp`, or `python -m interp`."""
 
 from interp.cli.commands import main
 

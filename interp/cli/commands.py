@@ -1,21 +1,24 @@
-"""The command line: parse, call one function, say what was written.
+"""The command line: each command parses its options, calls one function and says what was written.
 
 Nothing heavy is imported before a command runs, so that `interp --help` answers at once.
 """
 
 import gc
+import os
 import re
 import sys
 import warnings
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from interp.cli import training_commands
-from interp.cli.training_commands import Device, Threads, set_threads
+if TYPE_CHECKING:  # these import torch
+    from interp.measure.outcomes import Summary
+    from interp.sweeps.sweep import Sweep
 
-INTERRUPTED = 130  # what the parser ends with after Ctrl-C
+INTERRUPTED = 130  # the parser's exit code after Ctrl-C
 OUT_OF_MEMORY = re.compile(
     r"you tried to allocate \d+ bytes|Tried to allocate [\d.]+ \w+"
     r"|Storage size calculation overflowed with sizes=[^\n]*"
@@ -35,18 +38,124 @@ app = typer.Typer(
 Paths = Annotated[
     list[Path], typer.Argument(help="Run folders, folders that hold run folders, or sweeps.")
 ]
+Device = Annotated[
+    Literal["auto", "cpu", "cuda"], typer.Option(help="auto takes CUDA where there is one.")
+]
+Threads = Annotated[
+    int, typer.Option(min=1, help="CPU threads; another number changes the last digits.")
+]
+Workers = Annotated[
+    int | None, typer.Option(min=1, help="Processes; one a core by default, one on a GPU.")
+]
+Stack = Annotated[
+    int | None, typer.Option(min=1, help="Models a stack, at most; chosen by device and model.")
+]
 
 
-app.command(epilog="Example: interp demo --out runs/demo")(training_commands.demo)
-app.command(epilog="Example: interp train modular-addition --out runs/addition --seed 1")(
-    training_commands.train
-)
-app.command(epilog="Example: interp sweep parity-l1 --out runs/l1 --dry-run")(
-    training_commands.sweep
-)
+@app.command(epilog="Example: interp demo --out runs/demo")
+def demo(
+    out: Annotated[Path, typer.Option(help="Run folder.")] = Path("runs/demo"),
+    report: Annotated[Path, typer.Option(help="Report folder.")] = Path("report"),
+    device: Device = "auto",
+    threads: Threads = 1,
+) -> None:
+    """Train on a+b mod 53 until it groks, analyse every checkpoint, write a report."""
+    set_threads(threads)
+    from interp.cli.demo import run_demo
+    from interp.cli.progress import training_bar
+
+    with training_bar() as on_evaluate:
+        findings = run_demo(
+            out, report, device=device, on_evaluate=on_evaluate, on_stage=typer.echo
+        )
+    typer.echo("\n".join(findings))
 
 
-app.command(epilog="Example: interp construct constructed-circle")(training_commands.construct)
+@app.command(epilog="Example: interp train modular-addition --out runs/addition --seed 1")
+def train(
+    experiment: Annotated[str, typer.Argument(help="A TOML file or the name of a preset.")],
+    out: Annotated[
+        Path | None, typer.Option(help="Run folder; runs/NAME-sSEED by default.")
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="Sets the seeds of model, data and order.")
+    ] = None,
+    seeds: Annotated[
+        int | None, typer.Option(min=1, help="Seeds 0 to N - 1, as a sweep in runs/NAME-seeds.")
+    ] = None,
+    device: Device = "auto",
+    threads: Threads = 1,
+    workers: Workers = None,
+    stack: Stack = None,
+) -> None:
+    """Train an experiment into a run folder, or carry on where it was stopped."""
+    set_threads(threads)
+    from interp.cli.progress import training_bar
+    from interp.config.experiment import load_experiment
+    from interp.sweeps.sweep import sweep_of_seeds
+    from interp.training.loop import train as train_run
+
+    loaded = load_experiment(experiment)
+    if seeds is not None:
+        if seed is not None:
+            raise ValueError("--seed is one seed and --seeds several: give one of the two")
+        many = sweep_of_seeds(loaded, seeds)
+        _train_sweep(many, out or Path("runs") / f"{loaded.name}-seeds", device, workers, stack)
+        return
+    chosen = loaded if seed is None else loaded.with_seed(seed)
+    out = out or Path("runs") / f"{chosen.name}-s{chosen.seeds.model}"
+    with training_bar() as on_evaluate:
+        run = train_run(chosen, out, device=device, on_evaluate=on_evaluate)
+    typer.echo(f"trained {run.path}: {len(run.steps)} checkpoints, the last at {run.steps[-1]}")
+
+
+@app.command(epilog="Example: interp sweep parity-l1 --out runs/l1 --dry-run")
+def sweep(
+    file: Annotated[
+        str, typer.Argument(help="A TOML file with base, vary, mode and seeds, or a preset.")
+    ],
+    out: Annotated[Path | None, typer.Option(help="Sweep folder; runs/NAME by default.")] = None,
+    device: Device = "auto",
+    workers: Workers = None,
+    stack: Stack = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be trained, and for how long.")
+    ] = False,
+) -> None:
+    """Train every member of a sweep; those that are finished are passed over."""
+    set_threads(1)
+    from interp.sweeps.groups import described, groups_left
+    from interp.sweeps.sweep import SweepFolder, load_sweep
+    from interp.sweeps.workers import worker_count
+
+    loaded = load_sweep(file)
+    out = out or Path("runs") / loaded.name
+    if not dry_run:
+        _train_sweep(loaded, out, device, workers, stack)
+        return
+    folder = SweepFolder(out, loaded)
+    folder.check_belongs()
+    left = folder.left()
+    typer.echo(f"{len(loaded.experiments())} members, {len(left)} of them to be trained into {out}")
+    check_count("workers", workers or 1)
+    workers = workers or worker_count(device)
+    for line in described(groups_left(folder, device, stack), device, workers):
+        typer.echo(line)
+
+
+@app.command(epilog="Example: interp construct constructed-circle")
+def construct(
+    experiment: Annotated[str, typer.Argument(help="A TOML file or the name of a preset.")],
+    out: Annotated[Path | None, typer.Option(help="Run folder; runs/NAME by default.")] = None,
+) -> None:
+    """Write a network whose weights are made by hand into a run folder; nothing is trained."""
+    set_threads(1)
+    from interp.config.experiment import load_experiment
+    from interp.runs.writing import construct as write_network
+
+    loaded = load_experiment(experiment)
+    run = write_network(loaded, out or Path("runs") / loaded.name)
+    typer.echo(f"wrote {run.path}: go on with `interp analyze {run.path}`")
 
 
 @app.command(epilog="Example: interp analyze runs/demo --only FourierSpectrum")
@@ -55,6 +164,9 @@ def analyze(
     only: Annotated[
         list[str] | None, typer.Option(help="An analysis by name; may be given several times.")
     ] = None,
+    why: Annotated[
+        bool, typer.Option("--why", help="Say which analyses do not apply, and why.")
+    ] = False,
     device: Device = "cpu",
     threads: Threads = 1,
 ) -> None:
@@ -64,22 +176,20 @@ def analyze(
     from interp.measure.sweep import analyze_folder
     from interp.sweeps.sweep import find_folders
 
-    failed = []
+    failures = []
     for folder in find_folders(paths):
         try:
             with spinner(f"{folder.path.name}: {{place}}") as show:
-                names = only or None
                 outcomes = analyze_folder(
-                    folder, names, device=device, on_place=lambda now: show(place=now)
+                    folder, only or None, device=device, on_place=lambda now: show(place=now)
                 )
         except ValueError as error:  # the other runs are still measured
-            failed.append(str(error))
+            failures.append(str(error))
             continue
-        for each in outcomes:
-            what = each.reason or f"{each.measured} measured, {each.kept} kept"
-            typer.echo(f"{folder.path}  {each.name}: {what}")
-    if failed:
-        raise ValueError("; ".join(failed))
+        for line in _outcome_lines(outcomes, only or (), why=why):
+            typer.echo(f"{folder.path}  {line}")
+    if failures:
+        raise ValueError("; ".join(failures))
 
 
 @app.command(epilog="Example: interp report runs/ --out report")
@@ -98,11 +208,11 @@ def report(
     from interp.sweeps.sweep import find_folders
 
     gc.freeze()  # what was imported stays: no collection need look through it again
-    found = find_folders(paths)
-    place = out or Path(f"{found[0].path.resolve().name}.html" if single_file else "report")
-    runs = [each for each in found if isinstance(each, Run)]
-    sweeps = [each for each in found if not isinstance(each, Run)]
-    if sweeps and len(found) > 1:
+    folders = find_folders(paths)
+    place = out or Path(f"{folders[0].path.resolve().name}.html" if single_file else "report")
+    runs = [folder for folder in folders if isinstance(folder, Run)]
+    sweeps = [folder for folder in folders if not isinstance(folder, Run)]
+    if sweeps and len(folders) > 1:
         raise ValueError("a report is of runs or of one sweep: name the sweep's folder alone")
     if sweeps:
         index = write_sweep_report(sweeps[0], place, single_file=single_file)
@@ -174,13 +284,14 @@ def presets(
     if name:
         typer.echo(load_experiment(name).to_toml(), nl=False)
         return
-    _list({each: preset_summary(each) for each in preset_names()})
+    _list({preset: preset_summary(preset) for preset in preset_names()})
     typer.echo("\nfor interp sweep:")
-    _list({each: preset_summary(each, "sweeps") for each in preset_names("sweeps")})
+    sweeps = preset_names("sweeps")
+    _list({preset: preset_summary(preset, "sweeps") for preset in sweeps})
 
 
 def main() -> None:
-    """Runs the command line; a user's error is one line and exit code 2."""
+    """Runs the command line; a user's error is printed as one line, with exit code 2."""
     warnings.showwarning = _say_warning
     if len(sys.argv) == 1:
         sys.argv.append("--help")
@@ -191,9 +302,9 @@ def main() -> None:
     except MemoryError as error:
         _fail(f"{TOO_LITTLE_MEMORY} ({error})" if str(error) else TOO_LITTLE_MEMORY)
     except Exception as error:
-        found = OUT_OF_MEMORY.search(str(error))  # on the CPU, torch raises a bare RuntimeError
-        if found:
-            _fail(f"{TOO_LITTLE_MEMORY} ({found[0]})")
+        match = OUT_OF_MEMORY.search(str(error))  # on the CPU, torch raises a bare RuntimeError
+        if match:
+            _fail(f"{TOO_LITTLE_MEMORY} ({match[0]})")
         # Usage errors come from the parser, whose own exceptions say how to print themselves.
         if not hasattr(error, "format_message"):
             raise
@@ -202,6 +313,77 @@ def main() -> None:
         if status == INTERRUPTED:
             typer.echo("interp: stopped; the same command carries on", err=True)
         sys.exit(status)
+
+
+def _train_sweep(
+    sweep: "Sweep", out: Path, device: Any, workers: int | None, stack: int | None
+) -> None:
+    from interp.cli.progress import sweep_bar
+    from interp.sweeps.groups import stack_size
+    from interp.sweeps.workers import train_sweep, worker_count
+
+    check_count("workers", workers or 1)
+    workers = workers or worker_count(device)
+    size = stack or stack_size(sweep.base, device)
+    how = f"in stacks of up to {size}" if size > 1 else "each alone"
+    typer.echo(f"{len(sweep.experiments())} models, {how}, {workers} at work (--stack, --workers)")
+    with sweep_bar() as show:
+        folder = train_sweep(
+            sweep,
+            out,
+            workers=workers,
+            device=device,
+            stack=stack,
+            on_progress=lambda now: show(now.done, now.runs, now.steps),
+        )
+    failed = folder.failed()
+    failures = f", {len(failed)} of them failed: {failed[0].failure}" if failed else ""
+    typer.echo(f"trained {out}: {len(sweep.experiments())} runs{failures}")
+
+
+def _outcome_lines(
+    summaries: Sequence["Summary"], asked: Sequence[str], *, why: bool
+) -> Iterator[str]:
+    """A line for each analysis that applies or was asked for by name, and a count of the others.
+
+    Args:
+        summaries: What became of each analysis.
+        asked: The analyses asked for by name.
+        why: Whether every analysis has a line of its own.
+    """
+    n_omitted = 0
+    for summary in summaries:
+        if summary.applies or why or summary.name in asked:
+            what = summary.reason or f"{summary.measured} measured, {summary.kept} kept"
+            yield f"{summary.name}: {what}"
+        else:
+            n_omitted += 1
+    if n_omitted:
+        verb = "does" if n_omitted == 1 else "do"
+        yield f"{n_omitted} {verb} not apply (--why says which and why)"
+
+
+def check_count(option: str, count: int) -> None:
+    """Refuses more threads or processes than a machine bears.
+
+    Raises:
+        ValueError: There are more than 64, and more than the machine has cores.
+    """
+    most = max(os.cpu_count() or 1, 64)
+    if count > most:
+        raise ValueError(f"--{option} {count}: this machine takes {most} at most")
+
+
+def set_threads(threads: int) -> None:
+    """Sets how many threads torch computes with; training also keeps its memory.
+
+    Raises:
+        ValueError: There are more than 64, and more than the machine has cores.
+    """
+    check_count("threads", threads)
+    from interp.training.device import prepare_process
+
+    prepare_process(threads)
 
 
 def _fail(message: str) -> None:

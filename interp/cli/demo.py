@@ -1,4 +1,4 @@
-"""The whole line once, on a + b mod 53: train, analyse, report, and say what was found."""
+"""The demo, on a + b mod 53: train a model, analyse it, report it, and print the findings."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -28,10 +28,10 @@ def run_demo(
         pages: The report's folder.
         device: Where to train.
         on_evaluate: Called with each row of metrics and the step at which training will end.
-        on_stage: Called with what is done next.
+        on_stage: Called with a description of each stage when it begins.
 
     Returns:
-        What was found, one line each.
+        The findings, each in a line, and where run and report are.
     """
     run = train(load_experiment("modular-addition"), path, device=device, on_evaluate=on_evaluate)
     on_stage(f"analysing {len(run.steps)} checkpoints")
@@ -42,7 +42,7 @@ def run_demo(
 
 
 def findings(run: Run) -> list[str]:
-    """The headline of a modular-arithmetic run, each figure beside the untrained model's."""
+    """The findings about a run of modular arithmetic, each beside those of the untrained model."""
     phases = GrokkingPhases.measure(run.series()).summary()
     spectrum, circuit = trace(run, FourierSpectrum), trace(run, FourierCircuit)
     first, last = circuit.iloc[0], circuit.iloc[-1]

@@ -1,4 +1,4 @@
-"""What a terminal shows while something runs."""
+"""Progress bars and spinners in the terminal."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -7,10 +7,12 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+RATE_CALLS = 20  # calls over which updates per second are averaged
+
 
 @contextmanager
 def training_bar() -> Iterator[Callable[[dict[str, float], int], None]]:
-    """A bar over steps that shows each row of metrics."""
+    """A bar over steps, which shows the latest row of metrics."""
     with Progress(*_columns()) as progress:
         bar = progress.add_task("", start=False, visible=False)
 
@@ -23,33 +25,36 @@ def training_bar() -> Iterator[Callable[[dict[str, float], int], None]]:
 
 
 def _metrics_line(row: dict[str, float]) -> str:
-    """Metrics in few characters, each with its splits in order: `loss 0.01/7.5  acc 1.00/0.34`."""
-    values: dict[str, list[str]] = {}
+    """Metrics in few characters, with the splits in order: `loss 0.01/7.5  acc 1.00/0.34`."""
+    texts: dict[str, list[str]] = {}
     for name, value in row.items():
         if name != "step":
-            shown = f"{value:.2f}" if "accuracy" in name else f"{value:.2g}"
-            values.setdefault(name.partition(".")[2].replace("accuracy", "acc"), []).append(shown)
-    return "  ".join(f"{metric} {'/'.join(shown)}" for metric, shown in values.items())
+            text = f"{value:.2f}" if "accuracy" in name else f"{value:.2g}"
+            texts.setdefault(name.partition(".")[2].replace("accuracy", "acc"), []).append(text)
+    return "  ".join(f"{metric} {'/'.join(by_split)}" for metric, by_split in texts.items())
 
 
 @contextmanager
 def sweep_bar() -> Iterator[Callable[[int, int, int], None]]:
-    """A bar over members: how many are done, and updates a second of all together."""
+    """A bar over the models of a sweep: how many are done, and their updates per second."""
     with Progress(*_columns()) as progress:
         bar = progress.add_task("", start=False, visible=False)
-        seen: list[tuple[float, int, int]] = []
+        calls: list[tuple[float, int, int]] = []  # time, steps of all models, models left
 
         def on_progress(done: int, members: int, steps: int) -> None:
-            seen.append((time.monotonic(), steps, members - done))
-            del seen[:-20]  # the rate of the latest looks
-            (then, before, unfinished), (now, after, _) = seen[0], seen[-1]
+            calls.append((time.monotonic(), steps, members - done))
+            del calls[:-RATE_CALLS]
+            (then, before, unfinished), (now, after, _) = calls[0], calls[-1]
             rate = (after - before) / (now - then) if now > then else 0.0
-            told = f"members  {rate / max(unfinished, 1):,.0f} steps/s each"
-            told += f"  {rate:,.0f} model-steps/s"
+            text = f"members  {rate / max(unfinished, 1):,.0f} steps/s each"
+            text += f"  {rate:,.0f} model-steps/s"
             progress.start_task(bar)
-            is_visible = members > 0  # of a sweep that is finished already there is none to show
             progress.update(
-                bar, completed=done, total=members, description=told, visible=is_visible
+                bar,
+                completed=done,
+                total=members,
+                description=text,
+                visible=members > 0,  # nothing is shown where all models are finished already
             )
 
         yield on_progress
@@ -57,7 +62,7 @@ def sweep_bar() -> Iterator[Callable[[int, int, int], None]]:
 
 @contextmanager
 def spinner(text: str) -> Iterator[Callable[..., None]]:
-    """A spinner with a text that is filled in at every call."""
+    """A spinner with a text, whose blanks are filled in at every call."""
     with Console(stderr=True).status("") as status:
         yield lambda **facts: status.update(text.format(**facts))
 

@@ -1,8 +1,8 @@
-"""What a file holds: checkpoints by step, losses by step, a config, the pairs trained on.
+"""The content of a file: checkpoints by step, losses by step, a config, and the training pairs.
 
-Authors name things differently; the names that are known are in the tables below. Steps are the
-archive's own numbers. Both public codes keep a checkpoint numbered e after the update of epoch e,
-so that it has had e + 1 updates. What had to be assumed is in an archive's notes.
+Authors use different names; those that are known are in the tables below. Steps are numbered as in
+the archive. Both public codes save checkpoint e after the update of epoch e, so that it has had
+e + 1 updates. An archive's notes say what had to be assumed.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,25 +25,28 @@ CONFIG = ("config", "cfg")
 TRAINED_ON = ("train_indices", "train_data")
 TESTED_ON = ("test_indices", "test_data")
 METRICS = {
-    "train_losses": "train.loss", "test_losses": "test.loss",
-    "train_loss": "train.loss", "test_loss": "test.loss",
-    "train_accuracies": "train.accuracy", "test_accuracies": "test.accuracy",
-}  # fmt: skip
+    "train_losses": "train.loss",
+    "test_losses": "test.loss",
+    "train_loss": "train.loss",
+    "test_loss": "test.loss",
+    "train_accuracies": "train.accuracy",
+    "test_accuracies": "test.accuracy",
+}
 
 
 @dataclass(frozen=True, eq=False)
 class Archive:
-    """What one file holds.
+    """The content of one file.
 
     Attributes:
         path: The file.
-        checkpoints: Parameters, as the file names them, by step.
-        config: What it says of the model, or None.
-        metrics: Values by step, by column of metrics.jsonl.
-        trained_on: Indices of the training examples or their tokens, as stored, or None.
-        tested_on: The same of the test examples.
-        notes: What was assumed of it, or left out.
-        is_stepless: Whether its parameters are of no known step, and so left out.
+        checkpoints: For each step, the parameters under the file's names.
+        config: The options of the model that the file states, or None.
+        metrics: For each column of metrics.jsonl, values by step.
+        trained_on: Indices or tokens of the training examples as they are stored, or None.
+        tested_on: The same for the test examples.
+        notes: What was assumed about the file, or left out.
+        is_stepless: Whether its parameters are left out because their step is unknown.
     """
 
     path: Path
@@ -57,14 +60,14 @@ class Archive:
 
 
 def archives(source: Path) -> Iterator[Archive]:
-    """A file, or the files of a folder one after the other, in order of their names' numbers.
+    """The archive of a file, or of each file of a folder in order of the numbers in their names.
 
-    In a folder, a file of no step that states the split is read for that alone: `init.pth`, which
-    the progress-measures code writes before the first update, beside a file an epoch.
+    In a folder, a file without a step is read only for the split that it states. Such a file is
+    `init.pth`, which the progress-measures code writes before the first update.
 
     Raises:
         FileNotFoundError: There is nothing to read.
-        ValueError: A file cannot be read, or holds nothing that is known.
+        ValueError: A file cannot be read, or its content is unknown.
     """
     if not source.is_dir():
         yield _with_step(read_archive(source))
@@ -83,24 +86,24 @@ def archives(source: Path) -> Iterator[Archive]:
 
 
 def folder_config(source: Path) -> dict[str, Any] | None:
-    """The config.json, .toml, .pt or .pth of a folder of checkpoints, or None.
+    """The content of config.json, .toml, .pt or .pth in a folder of checkpoints, or None.
 
     Raises:
         ValueError: There are two, or it cannot be read.
     """
     files = [source / f"config{suffix}" for suffix in TABLE_SUFFIXES]
-    found = [file for file in files if file.is_file()]
-    if len(found) > 1:
-        raise ValueError(f"{found[0]} and {found[1].name} are two configs: move one away")
-    return read_table(found[0]) if found else None
+    configs = [file for file in files if file.is_file()]
+    if len(configs) > 1:
+        raise ValueError(f"{configs[0]} and {configs[1].name} are two configs: move one away")
+    return read_table(configs[0]) if configs else None
 
 
 def read_archive(path: Path, number: int | None = None) -> Archive:
-    """What one file holds; no checkpoints where nothing says their step.
+    """The archive of one file, without checkpoints where nothing tells their step.
 
     Args:
         path: The file.
-        number: The step, where neither the file's name nor what it holds says it.
+        number: The step, used where neither the file's name nor its content states it.
 
     Raises:
         ValueError: It cannot be read, holds no state_dict, or has a step that cannot be read.
@@ -113,7 +116,7 @@ def read_archive(path: Path, number: int | None = None) -> Archive:
 
 
 def is_state(content: Any) -> bool:
-    """Whether something is a state_dict: tensors by name."""
+    """Whether content is a state_dict: tensors by name."""
     return (
         isinstance(content, Mapping)
         and len(content) > 0
@@ -156,17 +159,21 @@ def _is_table(value: Any) -> bool:
 
 
 def _only(content: Mapping[Any, Any], names: Sequence[str]) -> Any:
-    """What stands under one of several names for the same thing, or None."""
-    found = [name for name in names if content.get(name) is not None]
-    if len(found) > 1:
-        raise ValueError(f"holds {' and '.join(found)}: save it again with the one that counts")
-    return content[found[0]] if found else None
+    """The value under one of several names for the same thing, or None.
+
+    Raises:
+        ValueError: There are values under two of the names.
+    """
+    used = [name for name in names if content.get(name) is not None]
+    if len(used) > 1:
+        raise ValueError(f"holds {' and '.join(used)}: save it again with the one that counts")
+    return content[used[0]] if used else None
 
 
 def _checkpoints(
     path: Path, content: Mapping[Any, Any], number: int | None
 ) -> tuple[dict[int, State], list[str]]:
-    """Parameters by step, and what is to be said of the steps."""
+    """Parameters by step, and notes about the steps."""
     listed = _only(content, SERIES)
     if listed is not None:
         return _series(listed, content), []
@@ -181,7 +188,7 @@ def _checkpoints(
 def _step(
     path: Path, inside: Mapping[str, int], number: int | None
 ) -> tuple[int | None, list[str]]:
-    """The step of a file's one model: from its name, or from inside, or the name's one number."""
+    """The step of a file's only model: from its name, its content, or the number in its name."""
     try:
         named = step_in_name(path.stem)
     except ValueError as error:
@@ -224,7 +231,7 @@ def _series(states: Any, content: Mapping[Any, Any]) -> dict[int, State]:
 def _placed(
     content: Mapping[Any, Any], steps: tuple[int, ...]
 ) -> tuple[dict[str, dict[int, float]], list[str]]:
-    """Metrics by column and step, and what is to be said of their steps."""
+    """Metrics by column and step, and notes about their steps."""
     lists = {name: _numbers(content[name], name) for name in METRICS if name in content}
     longest = max(map(len, lists.values()), default=0)
     gap = max((after - before for before, after in pairwise(sorted(steps))), default=1)
@@ -244,10 +251,11 @@ def _placed(
 
 
 def _places(count: int, steps: tuple[int, ...], longest: int) -> Sequence[int] | None:
-    """The steps of a list of values: those of the checkpoints, every step, or every so many.
+    """The steps of a list of values: those of the checkpoints, or every k-th step; None if unknown.
 
-    The longest list has a value a step. A list of every k-th step has longest / k values, rounded
-    up; where several k give the same count, none of which divides, k cannot be told.
+    The longest list has a value for each step. A list with every k-th step has longest / k values,
+    rounded up. Where several k give this count, and none of them divides the longest length, k is
+    unknown.
     """
     if not steps or not count:
         return None

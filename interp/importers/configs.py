@@ -1,8 +1,9 @@
-"""The model's config: from the shapes of its parameters, and what is stated beside them.
+"""The config of an imported model, from the shapes of its parameters and from stated options.
 
-Shapes decide sizes; what they cannot tell (activation function, layer norm without parameters) is
-taken from the archive's config or the user, and asked for by name where neither says it. What is
-stated must agree with the shapes, and must not ask for what the token model does not compute.
+Shapes determine sizes. What they cannot tell (activation function, layer norm without parameters)
+is stated by the archive's config or by the user, and is asked for by name where neither states it.
+Stated options must agree with the shapes, and must not ask for what the token model does not
+compute.
 """
 
 from collections.abc import Mapping
@@ -23,26 +24,55 @@ Options = Mapping[str, Any]
 
 SYNONYMS = {"num_layers": "n_layers", "num_heads": "n_heads", "act_type": "act_fn"}
 # What shapes cannot tell: the options that a user may be asked for.
-ASKED = ("act_fn", "normalization_type", "positional_embedding_type", "attention_dir")
-ABSENT = (None, -1)  # HookedTransformerConfig's ways to leave something to its default
+ASKED_OPTIONS = ("act_fn", "normalization_type", "positional_embedding_type", "attention_dir")
+DEFAULT_VALUES = (None, -1)  # with which HookedTransformerConfig leaves an option to its default
 
-NOT_READ = (
+UNREAD_MODELS = (  # why models of that code are refused
     "in the code of Zhong et al. 2023 (The Clock and the Pizza) attention is blended with a "
     "constant pattern and, in spite of its mask, not causal; such models are not read"
 )
 
-# What authors keep beside a model's options, and what says nothing of the model.
-BOOKKEEPING = frozenset({
-    "lr", "learning_rate", "weight_decay", "betas", "beta1", "beta2", "optimizer", "momentum",
-    "warmup_steps", "batch_size", "batch_style", "n_batches", "num_epochs", "n_epochs", "epochs",
-    "steps", "n_steps", "stopping_thresh", "frac_train", "train_frac", "p", "fn_name", "fn",
-    "operation", "task", "name", "run_name", "save_models", "save_every",
-    "take_metrics_every_n_epochs", "data_seed", "use_ln",
-})  # fmt: skip
+# Options that authors keep beside those of the model, and that say nothing about the model.
+OTHER_OPTIONS = frozenset(
+    {
+        "lr",
+        "learning_rate",
+        "weight_decay",
+        "betas",
+        "beta1",
+        "beta2",
+        "optimizer",
+        "momentum",
+        "warmup_steps",
+        "batch_size",
+        "batch_style",
+        "n_batches",
+        "num_epochs",
+        "n_epochs",
+        "epochs",
+        "steps",
+        "n_steps",
+        "stopping_thresh",
+        "frac_train",
+        "train_frac",
+        "p",
+        "fn_name",
+        "fn",
+        "operation",
+        "task",
+        "name",
+        "run_name",
+        "save_models",
+        "save_every",
+        "take_metrics_every_n_epochs",
+        "data_seed",
+        "use_ln",
+    }
+)
 
 
 def user_options(config: Path | None, **flags: str | None) -> dict[str, Any]:
-    """What a user states in a config file and by flags.
+    """The options that a user states in a config file and by flags.
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -55,12 +85,12 @@ def user_options(config: Path | None, **flags: str | None) -> dict[str, Any]:
 def stated_options(
     archive: Options | None, user: Options, beside: Options | None = None
 ) -> dict[str, Any]:
-    """What is stated about a model, under HookedTransformerConfig's names.
+    """All options that are stated about a model, under HookedTransformerConfig's names.
 
     Args:
-        archive: The config that its file holds, if any.
-        user: What the user states.
-        beside: The config that stands beside the files of a folder, if any.
+        archive: The config inside its file, if there is one.
+        user: The options that the user states.
+        beside: The config that stands beside the files of a folder, if there is one.
 
     Raises:
         ValueError: Two of them disagree, or a value is a tensor.
@@ -82,7 +112,7 @@ def stated_options(
 
 
 def check_alike(stated: Options, first: Options) -> None:
-    """Refuses a file whose config says something else than that of the first file.
+    """Refuses a file whose config contradicts that of the first file.
 
     Raises:
         ValueError: They differ; the message names the first difference.
@@ -96,12 +126,12 @@ def check_alike(stated: Options, first: Options) -> None:
 
 
 def asked_of_user(config: ModelConfig, user: Options) -> dict[str, Any]:
-    """The options of a config that a user stated and that nothing else may tell."""
-    return {name: getattr(config, name) for name in ASKED if name in _known_names(user)}
+    """The options that shapes cannot tell and that the user stated, with the config's values."""
+    return {name: getattr(config, name) for name in ASKED_OPTIONS if name in _known_names(user)}
 
 
 def _known_names(options: Options) -> dict[str, Any]:
-    """Options under HookedTransformerConfig's names; TOML, which has no null, says "none"."""
+    """Options under HookedTransformerConfig's names; "none" is None, which TOML cannot write."""
     known: dict[str, Any] = {}
     for name, value in options.items():
         plain = value.item() if isinstance(value, Tensor) and value.ndim == 0 else value
@@ -110,14 +140,14 @@ def _known_names(options: Options) -> dict[str, Any]:
         if name in ("act_fn", "act_type") and plain in ("ReLU", "GeLU"):
             plain = plain.lower()  # as the progress-measures code writes them
         plain = None if plain == "none" else plain
-        own = SYNONYMS.get(name, name)
-        if known.setdefault(own, plain) != plain:
-            raise ValueError(f"{own} is {known[own]!r} and, as {name}, {plain!r} in one config")
+        usual = SYNONYMS.get(name, name)
+        if known.setdefault(usual, plain) != plain:
+            raise ValueError(f"{usual} is {known[usual]!r} and, as {name}, {plain!r} in one config")
     return known
 
 
 def sizes_of(parameters: Mapping[str, Tensor], n_ctx: int) -> Sizes:
-    """Vocabulary, classes and positions; `n_ctx` counts where positions have no parameters."""
+    """Vocabulary, classes and positions; `n_ctx` is used where positions have no parameters."""
     if "pos_embed.W_pos" in parameters:
         n_ctx = _shape(parameters, "pos_embed.W_pos", 2)[0]
     try:
@@ -135,21 +165,21 @@ def config_of_shapes(parameters: Mapping[str, Tensor], stated: Options, layout: 
 
     Args:
         parameters: The parameters of one checkpoint.
-        stated: What is stated about the model.
-        layout: Which layout they came in; progress_measures is ReLU and without layer norm.
+        stated: The options that are stated about the model.
+        layout: The layout that they had; in progress_measures, models use ReLU and no layer norm.
 
     Raises:
-        ValueError: A shape contradicts what is stated, an option is not one the token model has,
-            or something is known from neither; the message names it.
+        ValueError: A shape contradicts a stated option, the token model lacks an option, or neither
+            shapes nor options tell something; the message names it.
     """
-    found = _from_shapes(parameters)
+    sizes = _from_shapes(parameters)
     _check_code(parameters, stated, layout)
     if layout == "progress_measures":
         stated = assumed_options(stated, layout) | dict(stated)
-    _check_agreement(found | dict(sizes_of(parameters, n_ctx=1)), stated, parameters)
-    _check_computed(stated, found["n_heads"], found["d_head"])
-    options = found | {
-        "act_fn": _activation(stated, attn_only=found["attn_only"]),
+    _check_agreement(sizes | dict(sizes_of(parameters, n_ctx=1)), stated, parameters)
+    _check_computed(stated, sizes["n_heads"], sizes["d_head"])
+    options = sizes | {
+        "act_fn": _activation(stated, attn_only=sizes["attn_only"]),
         "normalization_type": _normalization(parameters, stated),
         "positional_embedding_type": _positions(parameters, stated),
     }
@@ -174,18 +204,19 @@ def assumed_options(stated: Options, layout: str) -> dict[str, Any]:
 
 
 def _check_code(parameters: Mapping[str, Tensor], stated: Options, layout: str) -> None:
-    """Refuses models of the code of Zhong et al. 2023, in the layout of the progress measures.
+    """Refuses models of the code of Zhong et al. 2023, which have the progress-measures layout.
 
-    Two positions are its own: the progress-measures code reads "=" at a third.
+    They are known by their two positions, since models of the progress-measures code have a third,
+    at which they read "=".
     """
     positions = parameters.get("pos_embed.W_pos")
     is_unsaid = layout == "progress_measures" and "attention_dir" not in stated
     if "attn_coeff" in stated:
-        raise ValueError(f"attn_coeff is {stated['attn_coeff']!r} in the config: {NOT_READ}")
+        raise ValueError(f"attn_coeff is {stated['attn_coeff']!r} in the config: {UNREAD_MODELS}")
     if is_unsaid and positions is not None and len(positions) == 2:
         raise ValueError(
-            f"two positions in the progress-measures layout: {NOT_READ}. Of another code, give a "
-            '--config with attention_dir = "causal"'
+            f"two positions in the progress-measures layout: {UNREAD_MODELS}. Of another code, "
+            'give a --config with attention_dir = "causal"'
         )
     for name in ("normalization_type", "use_ln"):
         if layout == "progress_measures" and stated.get(name):
@@ -217,25 +248,25 @@ def _shape(parameters: Mapping[str, Tensor], name: str, axes: int) -> list[int]:
     return shape
 
 
-def _check_agreement(found: Options, stated: Options, parameters: Mapping[str, Tensor]) -> None:
-    for name, value in found.items():
+def _check_agreement(shapes: Options, stated: Options, parameters: Mapping[str, Tensor]) -> None:
+    for name, value in shapes.items():
         says = stated.get(name)
         if name == "n_ctx" and "pos_embed.W_pos" not in parameters:
             continue
-        if value is not None and says not in ABSENT and says != value:
+        if value is not None and says not in DEFAULT_VALUES and says != value:
             raise ValueError(
                 f"{name}: the config says {says!r}, the parameters' shapes say {value}"
             )
 
 
 def _check_computed(stated: Options, n_heads: int, d_head: int) -> None:
-    options = {name: value for name, value in stated.items() if name not in BOOKKEEPING}
+    options = {name: value for name, value in stated.items() if name not in OTHER_OPTIONS}
     check_computed(options, n_heads=n_heads, d_head=d_head)
 
 
 def _activation(stated: Options, *, attn_only: bool) -> str:
     if attn_only:
-        return "relu"  # applies to nothing
+        return "relu"  # there is no MLP to apply it to
     if stated.get("act_fn") is None:
         raise ValueError(
             "nothing says the MLP's activation function: give --act-fn relu (or gelu, gelu_new, "

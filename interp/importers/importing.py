@@ -1,9 +1,9 @@
 """Writes a run folder from other people's checkpoints.
 
-The folder is made beside its place under a hidden name, checkpoint by checkpoint, and moved there
-when it is whole, so that no error leaves half a run. The hidden name follows from the place: the
-same command, given again after a kill, clears what the killed one left. Where the kill came after
-the move, the command finds the run that it would have made, and is content.
+The folder is written under a hidden name near its place, checkpoint by checkpoint, and moved to its
+place when it is complete, so that no error leaves half a run. The hidden name is determined by the
+place, so that the same command, given again after a kill, removes what the killed one left. If the
+kill came after the move, the command finds the run that it would have written, and accepts it.
 """
 
 import hashlib
@@ -20,14 +20,14 @@ from interp.config.experiment import Experiment, Seeds, safe_name
 from interp.importers.archives import Archive, archives, folder_config
 from interp.importers.configs import asked_of_user, check_alike, stated_options
 from interp.importers.plan import Plan, make_plan, read_task, widened
-from interp.importers.splits import own_split
+from interp.importers.splits import named_split
 from interp.runs.checkpoints import pack
 from interp.runs.files import move_folder, write_whole
 from interp.runs.run import Run
 from interp.runs.writing import locked
 from interp.tasks import Task
 
-LOOKED_AT = 2000  # examples told of where a task has no end of them
+MAX_SCORED_EXAMPLES = 2000  # examples scored where a task draws them without end
 
 
 def import_run(
@@ -37,15 +37,15 @@ def import_run(
     options: Mapping[str, Any] | None = None,
     seed: int = 0,
 ) -> Run:
-    """Turns checkpoints of other code into a run folder; what is not kept or known is warned of.
+    """Turns checkpoints of other code into a run folder; warnings say what is unknown or left out.
 
     Args:
-        source: A file, or a folder of files, one a step.
+        source: A file, or a folder with a file for each step.
         out: The run folder; missing or empty.
-        task: What the model was trained on: a task, a TOML file of one (or of an experiment), or
-            a preset's name.
-        options: What neither shapes nor the archive's config tell, under HookedTransformerConfig's
-            names (`act_fn`, `normalization_type`, ...).
+        task: What the model was trained on: a task, a TOML file of a task or of an experiment, or
+            the name of a preset.
+        options: Options that neither shapes nor the archive's config tell, under
+            HookedTransformerConfig's names (`act_fn`, `normalization_type`, ...).
         seed: The data seed, which decides the labels `train` where nothing states them.
 
     Raises:
@@ -62,7 +62,7 @@ def import_run(
         folder = scratch / "run"
         plan, read, widenings = _write_checkpoints(source, folder, known_task, options or {})
         assert known_task is not None  # make_plan refuses a missing one
-        own_task, split_notes = own_split(known_task, seed, read)
+        named_task, split_notes = named_split(known_task, seed, read)
         notes = [*_notes(plan, read), *widenings, *split_notes]
         about = {
             "source": source.name or source.resolve().name,
@@ -71,7 +71,7 @@ def import_run(
             "notes": notes,
         }
         experiment = Experiment(
-            name=safe_name(path.name), task=own_task, model=plan.config, seeds=Seeds(data=seed)
+            name=safe_name(path.name), task=named_task, model=plan.config, seeds=Seeds(data=seed)
         )
         _write_metrics(folder, read)
         write_whole(folder / "imported.json", (json.dumps(about, indent=1) + "\n").encode())
@@ -93,7 +93,7 @@ def _is_free(folder: Path) -> bool:
 
 
 def _holds(folder: Path, other: Path) -> bool:
-    """Whether a folder holds every file of another one, byte for byte, and no more checkpoints."""
+    """Whether a folder has every file of another one, byte for byte, and no other checkpoints."""
     files = [file.relative_to(other) for file in other.rglob("*") if file.is_file()]
     is_same = all(
         (folder / file).is_file() and (folder / file).read_bytes() == (other / file).read_bytes()
@@ -104,7 +104,7 @@ def _holds(folder: Path, other: Path) -> bool:
 
 @contextmanager
 def _scratch(path: Path) -> Iterator[Path]:
-    """An empty hidden folder above a place, held for one import, and removed at the end.
+    """An empty hidden folder above a place, locked for one import and removed at the end.
 
     Raises:
         ValueError: Another process imports to the same place.
@@ -128,12 +128,12 @@ def _scratch(path: Path) -> Iterator[Path]:
 
 
 def describe(run: Run) -> str:
-    """What was imported, and how well it does its task: a wrong option shows there."""
+    """What was imported, and how well it does its task, which reveals wrong options."""
     task = run.experiment.task
     scores = []
     for split in task.evaluated:
         is_finite = task.train_count is not None
-        snapshot = run.snapshot(split=split, count=None if is_finite else LOOKED_AT)
+        snapshot = run.snapshot(split=split, count=None if is_finite else MAX_SCORED_EXAMPLES)
         named = (f"{name} {value:.4g}" for name, value in task.score(snapshot).items())
         scores.append(f"{split} {', '.join(named)} over {len(snapshot.examples)} examples")
     return (
@@ -146,16 +146,20 @@ def describe(run: Run) -> str:
 def _write_checkpoints(
     source: Path, folder: Path, task: Task | None, options: Mapping[str, Any]
 ) -> tuple[Plan, list[Archive], list[str]]:
-    """Writes every checkpoint; the plan, what files say beside them, what is said of numbers."""
+    """Writes every checkpoint.
+
+    Returns:
+        The plan, the archives without their checkpoints, and notes about the numbers' precision.
+    """
     beside = folder_config(source) if source.is_dir() else None
-    plan, stated, read, widenings = None, {}, [], set()
+    plan, first_stated, read, widenings = None, {}, [], set()
     for archive in archives(source):
         for step, state in archive.checkpoints.items():
             with _named(f"{archive.path}, step {step}"):
-                own = stated_options(archive.config, options, beside)
+                stated = stated_options(archive.config, options, beside)
                 if plan is None:
-                    stated, plan = own, make_plan(state, own, task)
-                check_alike(own, stated)
+                    first_stated, plan = stated, make_plan(state, stated, task)
+                check_alike(stated, first_stated)
                 parameters = plan.parameters(state)
                 widenings |= widened(state, parameters)
                 file = folder / "checkpoints" / f"{step}.safetensors"
@@ -170,7 +174,7 @@ def _write_checkpoints(
 
 @contextmanager
 def _named(place: str) -> Iterator[None]:
-    """Errors inside say where."""
+    """Adds a place to the messages of errors that are raised inside."""
     try:
         yield
     except ValueError as error:
@@ -178,7 +182,7 @@ def _named(place: str) -> Iterator[None]:
 
 
 def _write_metrics(folder: Path, read: Sequence[Archive]) -> None:
-    """One line a step that has a metric; no file where there is none."""
+    """Writes metrics.jsonl, a line for each step that has a metric; no file without metrics."""
     rows: dict[int, dict[str, float]] = {}
     for archive in read:
         for column, values in archive.metrics.items():

@@ -1,13 +1,14 @@
-"""The layouts that parameters come in, turned into HookedTransformer's names and shapes.
+"""The layouts of other people's parameters, converted to HookedTransformer's names and shapes.
 
-- `hooked_transformer`: TransformerLens' own; W_O is [head, d_head, d_model].
+- `hooked_transformer`: that of TransformerLens; W_O is [head, d_head, d_model].
 - `progress_measures`: the code of Nanda et al. 2023 (arXiv:2301.05217), which applies most
   matrices from the left: embed.W_E [d_model, d_vocab], attn.W_Q, W_K, W_V [head, d_head, d_model],
   attn.W_O [d_model, head * d_head], mlp.W_in [d_mlp, d_model], mlp.W_out [d_model, d_mlp], while
   pos_embed.W_pos and unembed.W_U are as in TransformerLens. No bias but the MLP's, no layer norm.
 
-Both divide scores by sqrt(d_head) and let a position attend to itself and those before it. The
-progress-measures code subtracts 1e10 from later scores, whose weights are then exactly 0 too.
+Both divide scores by sqrt(d_head) and let a position attend to itself and the positions before it.
+The progress-measures code subtracts 1e10 from the scores of later positions, so that their weights
+are exactly 0 as well.
 """
 
 import re
@@ -19,17 +20,29 @@ from torch import Tensor
 
 State = Mapping[str, Tensor]
 
-# What HookedTransformer keeps in its state_dict beside the parameters.
+# The parameters of a block of the progress-measures code, and how each but W_O is rearranged.
+BLOCK_PATTERNS = {
+    "attn.W_Q": "head d_head d_model -> head d_model d_head",
+    "attn.W_K": "head d_head d_model -> head d_model d_head",
+    "attn.W_V": "head d_head d_model -> head d_model d_head",
+    "mlp.W_in": "d_mlp d_model -> d_model d_mlp",
+    "mlp.b_in": "d_mlp -> d_mlp",
+    "mlp.W_out": "d_model d_mlp -> d_mlp d_model",
+    "mlp.b_out": "d_model -> d_model",
+}
+# What HookedTransformer keeps in its state_dict besides parameters.
 BUFFERS = re.compile(r"blocks\.\d+\.attn\.(mask|IGNORE|rotary_sin|rotary_cos)")
 BLOCK = re.compile(r"blocks\.([0-9]+)\.")
-WRAPPERS = ("_orig_mod.", "module.")
+WRAPPERS = ("_orig_mod.", "module.")  # prefixes of torch.compile and DataParallel
+MAX_LISTED_NAMES = 6
+MAX_NAME_LETTERS = 60
 
 
 def layout_of(state: State) -> str:
     """The layout of a state_dict, told by the shape of the first block's W_O.
 
     Raises:
-        ValueError: It is none that is known.
+        ValueError: The layout is unknown.
     """
     output = state.get("blocks.0.attn.W_O")
     if output is None or output.ndim not in (2, 3):
@@ -41,19 +54,21 @@ def layout_of(state: State) -> str:
 
 
 def hooked_transformer(state: State) -> dict[str, Tensor]:
-    """TransformerLens' own layout without its buffers."""
+    """Parameters in the layout of TransformerLens, without buffers."""
     return {name: value for name, value in state.items() if not BUFFERS.fullmatch(name)}
 
 
 def progress_measures(state: State) -> dict[str, Tensor]:
-    """The progress-measures layout, transposed; biases that it lacks are zeros.
+    """Parameters converted from the progress-measures layout; biases that it lacks are zeros.
 
     Raises:
         ValueError: A tensor is missing or unknown, or W_O does not fit the heads.
     """
     blocks = range(n_blocks(state))
     known = ["embed.W_E", "pos_embed.W_pos", "unembed.W_U"]
-    known += [f"blocks.{block}.{name}" for block in blocks for name in IN_BLOCK]
+    known += [
+        f"blocks.{block}.{name}" for block in blocks for name in ("attn.W_O", *BLOCK_PATTERNS)
+    ]
     extra = [name for name in state if name not in known and not BUFFERS.fullmatch(name)]
     check_names([name for name in known if name not in state], extra)
     unembed = state["unembed.W_U"]
@@ -68,9 +83,6 @@ def progress_measures(state: State) -> dict[str, Tensor]:
     return turned
 
 
-IN_BLOCK = ("attn.W_Q", "attn.W_K", "attn.W_V", "attn.W_O",
-            "mlp.W_in", "mlp.b_in", "mlp.W_out", "mlp.b_out")  # fmt: skip
-
 LAYOUTS: dict[str, Callable[[State], dict[str, Tensor]]] = {
     "hooked_transformer": hooked_transformer,
     "progress_measures": progress_measures,
@@ -80,15 +92,7 @@ LAYOUTS: dict[str, Callable[[State], dict[str, Tensor]]] = {
 def _block(state: State, block: str) -> dict[str, Tensor]:
     turned = {
         block + name: turn(state[block + name], pattern, block + name)
-        for name, pattern in {
-            "attn.W_Q": "head d_head d_model -> head d_model d_head",
-            "attn.W_K": "head d_head d_model -> head d_model d_head",
-            "attn.W_V": "head d_head d_model -> head d_model d_head",
-            "mlp.W_in": "d_mlp d_model -> d_model d_mlp",
-            "mlp.b_in": "d_mlp -> d_mlp",
-            "mlp.W_out": "d_model d_mlp -> d_mlp d_model",
-            "mlp.b_out": "d_model -> d_model",
-        }.items()
+        for name, pattern in BLOCK_PATTERNS.items()
     }
     heads, d_model, d_head = turned[block + "attn.W_Q"].shape
     output, name = state[block + "attn.W_O"], block + "attn.W_O"
@@ -105,10 +109,10 @@ def _block(state: State, block: str) -> dict[str, Tensor]:
 
 
 def turn(tensor: Tensor, pattern: str, name: str) -> Tensor:
-    """A tensor rearranged, or an error that names it.
+    """A tensor rearranged by an einops pattern; an error names it.
 
     Raises:
-        ValueError: It has another number of axes than the pattern.
+        ValueError: It does not have as many axes as the pattern.
     """
     axes = pattern.split(" -> ")[0]
     if tensor.ndim != len(axes.split()):
@@ -120,34 +124,33 @@ def unwrapped(state: State) -> State:
     """A state_dict without the prefixes of torch.compile and DataParallel.
 
     Raises:
-        ValueError: Some of its names have such a prefix and others have not.
+        ValueError: Only some of its names have such a prefix.
     """
     for prefix in WRAPPERS:
-        has_it = [name.startswith(prefix) for name in state]
-        if all(has_it):
+        has_prefix = [name.startswith(prefix) for name in state]
+        if all(has_prefix):
             return unwrapped({name.removeprefix(prefix): state[name] for name in state})
-        if any(has_it):
+        if any(has_prefix):
             raise ValueError(
-                f"{sum(has_it)} of {len(has_it)} names begin with {prefix}: save the state_dict of "
-                "one model, unwrapped"
+                f"{sum(has_prefix)} of {len(has_prefix)} names begin with {prefix}: save the "
+                "state_dict of one model, unwrapped"
             )
     return state
 
 
 def n_blocks(state: State) -> int:
-    """How many blocks the names count.
+    """How many blocks the parameters belong to.
 
     Raises:
-        ValueError: They are not numbered from 0 on without a gap.
+        ValueError: The blocks are not numbered from 0 on without a gap.
     """
-    found = {match[1] for name in state if (match := BLOCK.match(name))}
-    numbered = {str(block) for block in range(len(found))}
-    if found != numbered:
+    numbers = {match[1] for name in state if (match := BLOCK.match(name))}
+    if numbers != {str(block) for block in range(len(numbers))}:
+        ascending = sorted(numbers, key=lambda number: (len(number), number))
         raise ValueError(
-            f"its blocks are numbered {some(sorted(found, key=lambda each: (len(each), each)))}; "
-            f"0 to {len(found) - 1} are wanted"
+            f"its blocks are numbered {some(ascending)}; 0 to {len(numbers) - 1} are wanted"
         )
-    return len(found)
+    return len(numbers)
 
 
 def check_masks(state: State) -> None:
@@ -179,7 +182,11 @@ def check_names(missing: list[str], extra: list[str]) -> None:
 
 def some(names: Iterable[str]) -> str:
     """The first few names, and how many more there are."""
-    listed = [name if len(name) <= 60 else f"{name[:57]}..." for name in names]
-    listed = [name if name.isprintable() and name else repr(name) for name in listed]
-    more = f" and {len(listed) - 6} more" if len(listed) > 6 else ""
-    return (", ".join(listed[:6]) or "none") + more
+    short = [
+        name if len(name) <= MAX_NAME_LETTERS else f"{name[: MAX_NAME_LETTERS - 3]}..."
+        for name in names
+    ]
+    shown = [name if name.isprintable() and name else repr(name) for name in short]
+    n_more = len(shown) - MAX_LISTED_NAMES
+    more = f" and {n_more} more" if n_more > 0 else ""
+    return (", ".join(shown[:MAX_LISTED_NAMES]) or "none") + more

@@ -1,4 +1,4 @@
-"""How the checkpoints of an import become parameters; decided once, by the first of them."""
+"""How the checkpoints of an import become parameters, as the first checkpoint decides for all."""
 
 import tomllib
 from collections.abc import Mapping
@@ -27,8 +27,8 @@ class Plan:
         layout: Name of the layout.
         config: The model's config.
         shapes: The shape that each parameter of the run must have.
-        n_classes: How many classes the checkpoints answer with, at least the task's.
-        assumed: What nothing says of the model, and what it was taken to be.
+        n_classes: Number of classes of the checkpoints, at least that of the task.
+        assumed: Options that nothing states, with the values that were assumed.
     """
 
     layout: str
@@ -39,11 +39,11 @@ class Plan:
 
     @property
     def n_dropped(self) -> int:
-        """How many classes the checkpoints have beyond the task's."""
+        """How many more classes the checkpoints have than the task."""
         return self.n_classes - self.shapes["unembed.b_U"][0]
 
     def parameters(self, state: State) -> dict[str, Tensor]:
-        """A checkpoint's parameters, in one dtype, without the classes beyond the task's.
+        """A checkpoint's parameters, in one dtype, with the task's classes only.
 
         Raises:
             ValueError: A tensor is missing, unknown, or of another shape, or holds no floats or
@@ -52,17 +52,17 @@ class Plan:
         check_masks(state)
         if layout_of(state) != self.layout:
             raise ValueError(f"its layout is {layout_of(state)}, that of the others {self.layout}")
-        found = LAYOUTS[self.layout](state)
-        missing = [name for name in self.shapes if name not in found]
-        check_names(missing, [name for name in found if name not in self.shapes])
-        dtype = _common_dtype(found)
+        parameters = LAYOUTS[self.layout](state)
+        missing = [name for name in self.shapes if name not in parameters]
+        check_names(missing, [name for name in parameters if name not in self.shapes])
+        dtype = _common_dtype(parameters)
         for name, shape in self.shapes.items():
             wanted = [*shape[:-1], self.n_classes] if name.startswith("unembed.") else [*shape]
-            if list(found[name].shape) != wanted:
-                raise ValueError(f"{name} is {list(found[name].shape)}, wanted is {wanted}")
+            if list(parameters[name].shape) != wanted:
+                raise ValueError(f"{name} is {list(parameters[name].shape)}, wanted is {wanted}")
         # Cloned, since safetensors refuses tensors that share memory.
         kept = {
-            name: found[name][..., : shape[-1]].detach().to(dtype).clone().contiguous()
+            name: parameters[name][..., : shape[-1]].detach().to(dtype).clone().contiguous()
             for name, shape in self.shapes.items()
         }
         for name, value in kept.items():
@@ -72,15 +72,17 @@ class Plan:
 
 
 def widened(state: State, kept: Mapping[str, Tensor]) -> set[str]:
-    """What is to be said of a checkpoint's numbers of half precision and less."""
+    """Notes about a checkpoint's numbers that were stored in less than float32."""
     (dtype,) = {value.dtype for value in kept.values()}
     stored = {value.dtype for value in state.values() if value.is_floating_point()}
-    narrow = [each for each in stored if each.itemsize < torch.float32.itemsize]
-    return {f"stored as {_name(each)}: kept as {_name(dtype)}, the same numbers" for each in narrow}
+    narrow = [small for small in stored if small.itemsize < torch.float32.itemsize]
+    return {
+        f"stored as {_name(small)}: kept as {_name(dtype)}, the same numbers" for small in narrow
+    }
 
 
 def make_plan(state: State, stated: Mapping[str, Any], task: Task | None) -> Plan:
-    """The plan that a first checkpoint decides.
+    """The plan of an import, from its first checkpoint.
 
     Raises:
         ValueError: The layout is unknown, something about the model is unknown or contradictory,
@@ -104,10 +106,10 @@ def make_plan(state: State, stated: Mapping[str, Any], task: Task | None) -> Pla
 
 
 def read_task(task: Task | str | Path | None) -> Task | None:
-    """A task, from itself, from a TOML file of it or of an experiment, or from a preset's name.
+    """The task that is given, or that of a TOML file (of a task or an experiment), or of a preset.
 
     Raises:
-        FileNotFoundError: Neither a file nor a preset.
+        FileNotFoundError: There is neither such a file nor such a preset.
         ValueError: The file is not TOML, or a field is unknown or wrong.
     """
     if task is None or isinstance(task, Task):
@@ -127,7 +129,7 @@ def read_task(task: Task | str | Path | None) -> Task | None:
 
 
 def _check_rotary(state: State, buffers: Mapping[str, Tensor]) -> None:
-    """Refuses a checkpoint whose positions are rotated by other angles than the token model's."""
+    """Refuses a checkpoint that rotates positions by other angles than the token model does."""
     for name in state:
         if not name.endswith(("attn.rotary_sin", "attn.rotary_cos")):
             continue
@@ -149,10 +151,10 @@ def _name(dtype: torch.dtype) -> str:
 
 
 def _check_sizes(has: Sizes, wanted: Sizes) -> None:
-    """Refuses a checkpoint of other sizes than the task's.
+    """Refuses a checkpoint that has other sizes than the task.
 
-    A model may answer with any token, as HookedTransformerConfig has it by default; where the
-    task's classes are then fewer than its tokens, they are taken to be the first.
+    A model may answer with any token, which is the default of HookedTransformerConfig. Where the
+    task has fewer classes than tokens, its classes are then taken to be the first tokens.
     """
     answers_with_tokens = has.d_vocab_out == has.d_vocab and has.d_vocab_out > wanted.d_vocab_out
     agree = {
@@ -169,7 +171,7 @@ def _check_sizes(has: Sizes, wanted: Sizes) -> None:
 
 
 def _common_dtype(parameters: Mapping[str, Tensor]) -> torch.dtype:
-    """float64 where a parameter is; otherwise float32, which holds half precision exactly."""
+    """float64 if a parameter has it, otherwise float32, which holds half precision exactly."""
     for name, value in parameters.items():
         if not value.is_floating_point():
             raise ValueError(f"{name} holds {value.dtype}, not floating-point numbers")

@@ -1,11 +1,12 @@
-"""A language model's checkpoints, read as a series on prompts of word selection.
+"""The checkpoints of a language model, read as a series with prompts of word selection.
 
     series = interp.language_series("EleutherAI/pythia-70m", ["step0", "step1000", "step143000"])
     LearningPlateau.measure(series)
 
-A name is looked up as transformers does it; a folder holds a folder a revision, as save_pretrained
-writes them, tokenizer included. Each revision is read when it is asked for, and not kept. Nothing
-that a revision brings along is run: no code of its own, no pickled weights, only safetensors.
+Transformers looks a name up. A folder must have a folder for each revision, written by
+save_pretrained, tokenizer included. Each revision is read when it is asked for, and not kept in
+memory. Nothing in a revision is run: its code is ignored, and weights are read from safetensors
+only, not from pickles.
 """
 
 import re
@@ -19,7 +20,7 @@ from torch import Tensor
 from hooks import Series, Sizes
 from hooks.models.neox import NeoXConfig, neox_config, neox_parameters
 from interp.config.experiment import readable
-from interp.tasks.language.word_lists import EVERY, Spelling
+from interp.tasks.language.word_lists import ALL_WORDS, Spelling
 from interp.tasks.word_selection import WordSelection
 
 STEP = re.compile(r"step([0-9]{1,12})")
@@ -30,20 +31,20 @@ ARROW, END = " ->", "\n"
 def language_series(
     directory_or_name: str | Path, revisions: Sequence[str], *, task: WordSelection | None = None
 ) -> Series:
-    """Checkpoints of one GPT-NeoX model, Pythia's among them, as a series without metrics.
+    """Checkpoints of one GPT-NeoX model, such as a Pythia model, as a series without metrics.
 
     Args:
-        directory_or_name: A folder with a folder a revision, or a name on the Hugging Face hub.
-        revisions: Such as `step1000`: the number is the step.
-        task: The prompts that its snapshots are looked at with; the task's defaults where left
-            out.
+        directory_or_name: A folder with a folder for each revision, or a name on the Hugging Face
+            hub.
+        revisions: Names such as `step1000`, in which the number is the step.
+        task: The task that makes the prompts; by default word selection with its default fields.
 
     Raises:
         FileNotFoundError: There is no such folder, or it lacks a revision.
-        ValueError: A revision names no step, or one twice; the name is neither a folder nor known;
-            the model is of another architecture, needs code of its own or has no safetensors; a
-            word of the task is no single token. On reading a step: the same, or its model is of
-            another shape than the first one's, or lacks weights.
+        ValueError: A revision names no step, or two name the same; the name is neither a folder nor
+            known; the model has another architecture, needs code of its own or has no safetensors;
+            a word of the task is no single token. The series raises it too, when it reads a step
+            whose model cannot be read, lacks weights, or has another shape than the first one.
     """
     places = _places(directory_or_name, revisions)
     from transformers import AutoConfig, AutoTokenizer, GPTNeoXForCausalLM  # heavy
@@ -55,8 +56,8 @@ def language_series(
     def parameters(step: int) -> dict[str, Tensor]:
         place = places[step]
         options = {"use_safetensors": True, "output_loading_info": True}
-        model, told = _pretrained(GPTNeoXForCausalLM, place, **options)
-        lacking = [*told["missing_keys"], *told["mismatched_keys"]]
+        model, loading = _pretrained(GPTNeoXForCausalLM, place, **options)
+        lacking = [*loading["missing_keys"], *loading["mismatched_keys"]]
         if lacking:
             raise ValueError(
                 f"{_named(place)} lacks {lacking[0]}, which would be drawn at random: it is not "
@@ -70,10 +71,10 @@ def language_series(
         return neox_parameters(model, config, sizes)
 
     spelling = spelling_of(tokenizer)
-    own = task or WordSelection()
-    if spelling.width(own.pairs) > sizes.n_ctx:
+    prompts = task or WordSelection()
+    if spelling.width(prompts.pairs) > sizes.n_ctx:
         raise ValueError(
-            f"pairs {own.pairs} take {spelling.width(own.pairs)} tokens, the model reads "
+            f"pairs {prompts.pairs} take {spelling.width(prompts.pairs)} tokens, the model reads "
             f"{sizes.n_ctx}: lower pairs"
         )
     return Series(
@@ -81,10 +82,10 @@ def language_series(
         config=config,
         sizes=sizes,
         parameters=parameters,
-        make_examples=lambda split, count, seed: own.examples_in(
+        make_examples=lambda split, count, seed: prompts.examples_in(
             spelling, split or "test", count, seed or 0
         ),
-        constants=own.constants_in(spelling),
+        constants=prompts.constants_in(spelling),
     )
 
 
@@ -92,7 +93,7 @@ def _pretrained(cls: Any, place: Mapping[str, Any], **options: Any) -> Any:
     """What transformers reads from a revision, without running code that comes with it.
 
     Raises:
-        ValueError: It cannot be read; in one line.
+        ValueError: It cannot be read; the message is one line.
     """
     try:
         return cls.from_pretrained(**place, trust_remote_code=False, **options)
@@ -105,14 +106,13 @@ def _shape(settings: Any, place: Mapping[str, Any]) -> tuple[NeoXConfig, Sizes]:
     """Config and sizes of a revision.
 
     Raises:
-        ValueError: The model is none that is read here; in one line.
+        ValueError: The model is of another kind; the message is one line.
     """
     try:
         return neox_config(settings)
-    except ValidationError as error:
-        raise ValueError(f"{_named(place)}: {readable(error)}") from None
     except ValueError as error:
-        raise ValueError(f"{_named(place)}: {error}") from None
+        reason = readable(error) if isinstance(error, ValidationError) else error
+        raise ValueError(f"{_named(place)}: {reason}") from None
 
 
 def _named(place: Mapping[str, Any]) -> str:
@@ -121,15 +121,17 @@ def _named(place: Mapping[str, Any]) -> str:
 
 
 def spelling_of(tokenizer: Any) -> Spelling:
-    """How a tokenizer writes the task's words, a space before each, and its signs.
+    """How a tokenizer writes the task's words, each after a space, and its signs.
 
     Raises:
         ValueError: A word is no single token.
     """
-    written = [tokenizer.encode(f" {word}", add_special_tokens=False) for word in EVERY]
+    written = [tokenizer.encode(f" {word}", add_special_tokens=False) for word in ALL_WORDS]
     unknown = [tokenizer.unk_token_id]
     split = [
-        word for word, ids in zip(EVERY, written, strict=True) if len(ids) != 1 or ids == unknown
+        word
+        for word, ids in zip(ALL_WORDS, written, strict=True)
+        if len(ids) != 1 or ids == unknown
     ]
     if split:
         raise ValueError(
@@ -138,14 +140,14 @@ def spelling_of(tokenizer: Any) -> Spelling:
         )
     words = tuple(ids[0] for ids in written)
     signs = [tokenizer.encode(sign, add_special_tokens=False) for sign in (ARROW, END)]
-    names = dict(zip(words, EVERY, strict=True))
+    names = dict(zip(words, ALL_WORDS, strict=True))
     for ids in signs:
         names |= {token: tokenizer.decode([token]).strip() or "⏎" for token in ids}
     return Spelling(words, tuple(signs[0]), tuple(signs[1]), names)
 
 
 def _places(directory_or_name: str | Path, revisions: Sequence[str]) -> dict[int, dict[str, Any]]:
-    """By step, what transformers' from_pretrained is given.
+    """For each step, the arguments of transformers' from_pretrained.
 
     Raises:
         FileNotFoundError: The folder lacks a revision.
@@ -154,19 +156,20 @@ def _places(directory_or_name: str | Path, revisions: Sequence[str]) -> dict[int
     is_one = isinstance(revisions, str)
     if is_one or not revisions or not all(map(STEP.fullmatch, revisions)):
         raise ValueError(f'revisions {revisions!r}: list steps, such as ["step0", "step1000"]')
-    steps = {int(each.removeprefix("step")): each for each in revisions}
+    steps = {int(revision.removeprefix("step")): revision for revision in revisions}
     if len(steps) < len(revisions):
         raise ValueError(f"revisions {list(revisions)}: each step once")
-    folder, found = Path(directory_or_name), {}
+    folder, places = Path(directory_or_name), {}
     if not folder.is_dir() and not HUB_NAME.fullmatch(str(directory_or_name)):
         raise FileNotFoundError(
             f"{directory_or_name} is no folder, and no name such as EleutherAI/pythia-70m"
         )
     for step, revision in sorted(steps.items()):
         if not folder.is_dir():
-            found[step] = {
-                "pretrained_model_name_or_path": str(directory_or_name), "revision": revision,
-            }  # fmt: skip
+            places[step] = {
+                "pretrained_model_name_or_path": str(directory_or_name),
+                "revision": revision,
+            }
             continue
         if not (folder / revision / "config.json").is_file():
             raise FileNotFoundError(f"{folder / revision} holds no model: it has no config.json")
@@ -175,7 +178,8 @@ def _places(directory_or_name: str | Path, revisions: Sequence[str]) -> dict[int
                 f"{folder / revision} holds no .safetensors file; pickled weights are not read: "
                 "save the model again with save_pretrained"
             )
-        found[step] = {
-            "pretrained_model_name_or_path": str(folder / revision), "local_files_only": True,
-        }  # fmt: skip
-    return found
+        places[step] = {
+            "pretrained_model_name_or_path": str(folder / revision),
+            "local_files_only": True,
+        }
+    return places

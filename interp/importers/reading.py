@@ -1,9 +1,9 @@
-"""Reads other people's files without running anything they hold.
+"""Reads other people's files without running anything in them.
 
-A .pt or .pth file is a pickle. `torch.load(weights_only=True)` builds tensors, numbers, strings and
-containers from it and refuses the rest; what it refuses is refused here, with the remedy. Before
-torch 2.10 a made-up file could still write beyond its memory (CVE-2026-24747), so that older ones
-read no pickles here.
+A .pt or .pth file is a pickle. `torch.load(weights_only=True)` builds only tensors, numbers,
+strings and containers from it. What it refuses is refused here too, with a remedy. Before torch
+2.10 a crafted file could still write beyond its memory (CVE-2026-24747), so that no pickles are
+read with older versions.
 """
 
 import json
@@ -33,7 +33,7 @@ ANY_REMEDY = "with tensors, numbers, strings and containers of those only, a mod
 
 
 def read_file(path: Path) -> Any:
-    """What a .pt, .pth or .safetensors file holds, on the CPU.
+    """The content of a .pt, .pth or .safetensors file, on the CPU.
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -51,7 +51,7 @@ def read_file(path: Path) -> Any:
             content = load(path.read_bytes())
         except SafetensorError as error:
             raise ValueError(f"{path} is not a safetensors file, or damaged: {error}") from None
-        except (KeyError, TypeError) as error:  # a type of numbers that torch lacks
+        except (KeyError, TypeError) as error:  # torch lacks this type of numbers
             raise ValueError(f"{path} holds numbers that are unknown here: {error}") from None
     else:
         content = _load(path)
@@ -67,7 +67,7 @@ def _load(path: Path) -> Any:
         )
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what torch says of old files is no fault of the user
+            warnings.simplefilter("ignore")  # warnings about old files are not for the user
             return torch.load(path, weights_only=True, map_location="cpu")
     except Exception as error:  # a damaged pickle may fail in any way
         if isinstance(error, OSError) and error.filename:
@@ -76,7 +76,7 @@ def _load(path: Path) -> Any:
 
 
 def _check_tensors(path: Path, content: Any) -> None:
-    """Refuses tensors that are not arrays of numbers stored one by one, by their place."""
+    """Refuses tensors that are not arrays with every number stored; errors name their place."""
     for place, tensor in _tensors(content):
         fault = _fault(tensor)
         if fault:
@@ -84,7 +84,7 @@ def _check_tensors(path: Path, content: Any) -> None:
 
 
 def _tensors(content: Any) -> Iterator[tuple[str, Tensor]]:
-    """Every tensor in containers of containers, by its place; a container within itself once."""
+    """All tensors in nested containers, with their places; a container is visited once."""
     waiting, seen = [("", content)], set()
     while waiting:
         place, value = waiting.pop()
@@ -95,7 +95,7 @@ def _tensors(content: Any) -> Iterator[tuple[str, Tensor]]:
             continue
         seen.add(id(value))
         items = value.items() if isinstance(value, Mapping) else enumerate(value)
-        waiting += [(f"{place}.{name}" if place else str(name), each) for name, each in items]
+        waiting += [(f"{place}.{name}" if place else str(name), part) for name, part in items]
 
 
 def _fault(tensor: Tensor) -> str | None:
@@ -117,9 +117,9 @@ def _fault(tensor: Tensor) -> str | None:
 def _refusal(path: Path, error: Exception) -> str:
     pickled = re.search(r"GLOBAL ([\w.]+)", str(error))
     if pickled is None:
-        # torch's own message begins with the advice to read the file unsafely.
-        _, found, rest = str(error).partition("WeightsUnpickler error:")
-        lines = (rest if found else str(error)).splitlines()
+        # torch's message begins with the advice to read the file unsafely.
+        _, separator, rest = str(error).partition("WeightsUnpickler error:")
+        lines = (rest if separator else str(error)).splitlines()
         reason = next((line.strip() for line in lines if line.strip()), type(error).__name__)
         return f"{path} cannot be read as tensors and plain values, or is damaged: {reason[:200]}"
     name = pickled[1]
@@ -147,7 +147,7 @@ def read_table(path: Path) -> dict[str, Any]:
 
 def _parsed(path: Path) -> Any:
     try:
-        text = path.read_text(encoding="utf-8-sig")  # an editor's byte order mark says nothing
+        text = path.read_text(encoding="utf-8-sig")  # some editors write a byte order mark
         if path.suffix == ".json":
             return json.loads(text, object_pairs_hook=_without_repeats)
         return tomllib.loads(text)

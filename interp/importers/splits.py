@@ -1,8 +1,8 @@
 """Which examples an imported model was trained on: those that its archive states.
 
-A task draws its split from the data seed, and an archive's own split is another draw; so the task
-of an imported run names the archive's training examples instead. Where they cannot be told, the
-labels `train` are drawn and need not be right, and a note says so.
+A task draws its split from the data seed, but the archive's split was drawn otherwise. So the task
+of an imported run names the archive's training examples. Where they are unknown, the labels `train`
+are drawn and may be wrong, and a note says so.
 """
 
 from collections.abc import Sequence
@@ -19,13 +19,13 @@ from interp.tasks import Task
 Split = Bool[Tensor, " n"]
 
 
-def own_split(task: Task, seed: int, read: Sequence[Archive]) -> tuple[Task, list[str]]:
-    """The task with its archive's own training examples, and what is to be said of them.
+def named_split(task: Task, seed: int, read: Sequence[Archive]) -> tuple[Task, list[str]]:
+    """The task with the training examples of its archives, and notes about them.
 
     Args:
-        task: The task; it stays as it is where it has that split already.
+        task: The task, which is returned unchanged if it has that split already.
         seed: The run's data seed.
-        read: What the files hold beside parameters.
+        read: The archives, whose checkpoints are not used.
 
     Raises:
         ValueError: Two files state different training examples, or the task names others.
@@ -34,7 +34,7 @@ def own_split(task: Task, seed: int, read: Sequence[Archive]) -> tuple[Task, lis
     if examples is None or "train" not in examples.labels:
         return task, []
     drawn = f"labels and splits 'train' and 'test' are drawn from seeds.data = {seed}"
-    stored = [each for each in read if each.trained_on is not None]
+    stored = [archive for archive in read if archive.trained_on is not None]
     theirs = _agreed(examples, stored)
     if theirs is None:
         held = "are stored in a form unknown here" if stored else "are not stored"
@@ -56,12 +56,12 @@ def own_split(task: Task, seed: int, read: Sequence[Archive]) -> tuple[Task, lis
 
 
 def stored_split(examples: Examples, stored_on: Any) -> Split | None:
-    """True at the examples that an archive names; None where they cannot be told.
+    """True at the examples that an archive names; None where they are unknown.
 
     Args:
         examples: All examples, in the task's order.
-        stored_on: Indices into all examples, each once, the tokens of each, or a mask over all,
-            of booleans or of zeros and ones.
+        stored_on: Different indices into all examples, or the tokens of examples, or a mask over
+            all examples, of booleans or of zeros and ones.
     """
     try:
         stored = torch.as_tensor(stored_on).cpu()
@@ -70,7 +70,7 @@ def stored_split(examples: Examples, stored_on: Any) -> Split | None:
     if stored.is_floating_point() or stored.is_complex() or not stored.numel():
         return None
     is_mask = stored.shape == (len(examples),) and bool(((stored == 0) | (stored == 1)).all())
-    if is_mask and len(examples) > 2:  # that many indices would repeat themselves
+    if is_mask and len(examples) > 2:  # as indices they would repeat themselves
         return stored.bool()
     if stored.dtype == torch.bool:
         return None
@@ -82,7 +82,7 @@ def stored_split(examples: Examples, stored_on: Any) -> Split | None:
 
 
 def _with_tokens(examples: Examples, stored: Tensor) -> Split | None:
-    """True at the examples whose first tokens are given; None where some are of no example."""
+    """True at the examples with given first tokens; None where some tokens fit no example."""
     tokens = examples.tokens
     if tokens is None or stored.ndim != 2 or not 2 <= stored.shape[1] <= tokens.shape[1]:
         return None
@@ -93,7 +93,7 @@ def _with_tokens(examples: Examples, stored: Tensor) -> Split | None:
 
 
 def _agreed(examples: Examples, stored: Sequence[Archive]) -> Split | None:
-    """The split that files state; None where they state none that can be told."""
+    """The split that all files state; None where a file's split is unknown, or none is stated."""
     agreed = None
     for archive in stored:
         split = stored_split(examples, archive.trained_on)
@@ -109,8 +109,8 @@ def _agreed(examples: Examples, stored: Sequence[Archive]) -> Split | None:
 
 
 def _test_notes(examples: Examples, trained: Split, stored: Sequence[Archive]) -> list[str]:
-    """What is to be said where an archive tested on fewer than all that it did not train on."""
-    splits = (stored_split(examples, each.tested_on) for each in stored)
+    """A note, where an archive did not test on all examples that it did not train on."""
+    splits = (stored_split(examples, archive.tested_on) for archive in stored)
     tested = next((split for split in splits if split is not None), None)
     if tested is None or torch.equal(tested, ~trained):
         return []

@@ -56,12 +56,14 @@ class Summary:
         measured: How many results were measured now.
         kept: How many results were saved before and are current.
         reason: Why the analysis does not apply, or what of it was skipped.
+        applies: Whether it applies; of a sweep, to any run.
     """
 
     name: str
     measured: int = 0
     kept: int = 0
     reason: str = ""
+    applies: bool = True
 
 
 def measured(
@@ -130,7 +132,7 @@ def summarised(name: str, lacking: str, measurements: Sequence[Measurement]) -> 
     notes = [_skipped_in_words(why, some) for why, some in skipped.items()]
     notes += [f"without {steps_in_words(steps)}: weights are NaN or infinite" for steps in without]
     counts = (sum(is_new), len(is_new) - sum(is_new))
-    return Summary(name, *counts, lacking or with_counts(*counts, notes))
+    return Summary(name, *counts, lacking or with_counts(*counts, notes), applies=not lacking)
 
 
 def with_counts(measured: int, kept: int, notes: Sequence[str]) -> str:

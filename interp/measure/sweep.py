@@ -185,7 +185,8 @@ def _over_runs(name: str, summaries: Sequence[Summary]) -> Summary:
     reasons = [summary.reason for summary in of_it if summary.reason]
     notes = [f"{reasons.count(why)} members: {why}" for why in dict.fromkeys(reasons)]
     counts = (sum(summary.measured for summary in of_it), sum(summary.kept for summary in of_it))
-    return Summary(name, *counts, with_counts(*counts, notes))
+    applies = not of_it or any(summary.applies for summary in of_it)
+    return Summary(name, *counts, with_counts(*counts, notes), applies)
 
 
 def _measure_whole(sweep: SweepRuns, asked: Sequence[Asked]) -> tuple[list[Summary], list[str]]:

@@ -1,7 +1,6 @@
 """What stands on a run's page: its settings, its curves, and every saved result.
 
-A page is a value; the templates only lay it out. The loop is over kinds of result: no analysis is
-known by name.
+A page is a value, which the templates lay out. No analysis is known by name here.
 """
 
 from collections.abc import Iterable
@@ -29,13 +28,13 @@ class RunPage:
 
     Attributes:
         overview: The run in one line.
-        phases: Steps at which something happened, by what did.
-        settings: Tables of what was trained, by title.
-        curves: Metrics over training, phases marked.
-        sections: One a saved result.
-        versions: What the run was made with.
-        recipe: How to make it again.
-        toml: The experiment.
+        phases: Steps at which something happened, under the name of what happened.
+        settings: Tables of the settings of task, model and training, by title.
+        curves: Metrics over training, in which the phases are marked.
+        sections: A section for each saved result.
+        versions: The versions and the machine that the run was made with.
+        recipe: How to make the run again.
+        toml: The experiment's file.
         passed_over: Which saved results are not on the page, and why; empty where all are.
     """
 
@@ -49,11 +48,6 @@ class RunPage:
     toml: str
     passed_over: str
 
-    @property
-    def kinds(self) -> set[str]:
-        """The kinds of its cards."""
-        return {card.kind for section in self.sections for card in section.cards}
-
 
 def run_page(run: Run, overview: Overview) -> RunPage:
     """The page of a run, with the saved results that hold (`interp.runs.current`).
@@ -61,9 +55,9 @@ def run_page(run: Run, overview: Overview) -> RunPage:
     Raises:
         ValueError: The run's files are damaged.
     """
-    (found, stale), experiment = current_results(run), run.experiment
-    phases = phase_marks(found)
-    drawn, faults = sections(found)
+    (results, stale), experiment = current_results(run), run.experiment
+    phases = phase_marks(results)
+    drawn, faults = sections(results)
     training = settings(experiment.training) or {"training": "none: imported or constructed"}
     return RunPage(
         overview=overview,
@@ -82,28 +76,28 @@ def run_page(run: Run, overview: Overview) -> RunPage:
     )
 
 
-def phase_marks(found: list[Saved]) -> dict[str, float]:
-    """Steps by label that results of the whole run want marked on its curves."""
+def phase_marks(results: list[Saved]) -> dict[str, float]:
+    """Steps, by label, that results of the whole run mark on its curves."""
     marks: dict[str, float] = {}
-    for each in found:
-        result = each.load() if issubclass(each.cls, SeriesResult) else None
+    for saved in results:
+        result = saved.load() if issubclass(saved.cls, SeriesResult) else None
         if isinstance(result, SeriesResult):
             marks |= result.marks()
-    return {label: step for label, step in marks.items() if step == step}  # NaN: never came
+    return {label: step for label, step in marks.items() if step == step}  # NaN: it never happened
 
 
 def curves(metrics: pd.DataFrame | None, marks: dict[str, float]) -> tuple[Card, ...]:
-    """One drawing a metric, a curve a split, or a kind of its lines; losses on a log axis."""
+    """A drawing for each metric, with a curve for each split or kind; losses have a log axis."""
     if metrics is None:
         return ()
     cards = []
     for index, (name, columns) in enumerate(drawn_together(metrics).items()):
         only = "".join(columns) if len(columns) == 1 else name
-        told = capital(name if only == name else f"{name} ({only})")
+        subject = capital(name if only == name else f"{name} ({only})")
         figure = plots.lines(
             metrics["step"].to_numpy(),
             {curve: metrics[column] for curve, column in columns.items()},
-            title=f"{told} over training",
+            title=f"{subject} over training",
             axes=("step (optimiser updates)", unit(name, metrics)),
             log_y=name == "loss",
         )
@@ -112,35 +106,35 @@ def curves(metrics: pd.DataFrame | None, marks: dict[str, float]) -> tuple[Card,
 
 
 def drawn_together(metrics: Iterable[str]) -> dict[str, dict[str, str]]:
-    """Columns of metrics by what is drawn together, and by the name of the curve.
+    """For each drawing, the column of metrics that each of its curves shows, by name.
 
-    `test.loss` is the curve test of loss. Where accuracy is a metric, `test.accuracy_odd` is the
-    curve test odd of accuracy by kind.
+    `test.loss` is the curve "test" of the drawing "loss". Where accuracy is a metric,
+    `test.accuracy_odd` is the curve "test odd" of the drawing "accuracy by kind".
     """
-    columns = {each: each.rpartition(".") for each in metrics if each != "step"}
-    every = sorted({metric for _, _, metric in columns.values()})
-    found: dict[str, dict[str, str]] = {}
+    columns = {column: column.rpartition(".") for column in metrics if column != "step"}
+    names = sorted({metric for _, _, metric in columns.values()})
+    drawings: dict[str, dict[str, str]] = {}
     for column, (split, _, metric) in columns.items():
-        whole = next((each for each in every if metric.startswith(f"{each}_")), "")
+        whole = next((name for name in names if metric.startswith(f"{name}_")), "")
         kind = metric.removeprefix(f"{whole}_") if whole else ""
         drawing = f"{whole} by kind" if whole else metric
-        curve = " ".join(each for each in (split, kind) if each) or metric
-        found.setdefault(drawing.replace("_", " "), {})[curve] = column
-    return found
+        curve = " ".join(part for part in (split, kind) if part) or metric
+        drawings.setdefault(drawing.replace("_", " "), {})[curve] = column
+    return drawings
 
 
 def capital(text: str) -> str:
-    """A text that begins with a capital letter, all else as it is."""
+    """The text with a capital first letter; the other letters stay as they are."""
     return text[:1].upper() + text[1:]
 
 
 def unit(name: str, columns: Iterable[str]) -> str:
     """The title of a metric's axis: its name, and its unit where that is known.
 
-    Where errors are recorded too, answers are real numbers, and the loss is no entropy.
+    Where errors are recorded too, answers are real numbers, and the loss is a squared error.
     """
     metric = name.removesuffix(" by kind")
-    is_real = any(each.rpartition(".")[2] == "error" for each in columns)
+    is_real = any(column.rpartition(".")[2] == "error" for column in columns)
     known = UNITS.get(metric.rpartition(" ")[2])
     known = "squared error" if is_real and known == "nats" else known
     return f"{metric} ({known})" if known else metric

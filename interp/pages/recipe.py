@@ -1,4 +1,4 @@
-"""How to make a run again: the exact commands, and what they need."""
+"""How to make a run again: the exact commands, and the files that they need."""
 
 import json
 import shlex
@@ -10,9 +10,9 @@ from interp.config.experiment import Experiment, load_experiment, preset_names
 from interp.runs.files import as_table
 from interp.runs.run import Run
 
-SAVE = "Save the experiment below as experiment.toml, then:"
+SAVE_EXPERIMENT = "Save the experiment below as experiment.toml, then:"
 
-# Options of an import that have a flag of their own; others stand in a config file.
+# Options of an import that have a flag; the others stand in a config file.
 FLAGS = {"act_fn": "--act-fn", "normalization_type": "--normalization-type"}
 
 
@@ -21,9 +21,9 @@ class Recipe:
     """How to make a run again.
 
     Attributes:
-        lede: What to have, or where the run comes from.
-        commands: What to type, a command a line.
-        notes: What is not kept or not known.
+        lede: What is needed first, or where the run comes from.
+        commands: The commands to type, each in a line.
+        notes: What was not kept, or is not known.
     """
 
     lede: str
@@ -45,19 +45,21 @@ def recipe(run: Run) -> Recipe:
     if run.experiment.model.kind == "constructed":
         source = preset_call(run.experiment)
         words = ["interp construct", source or "experiment.toml", "--out", place]
-        text = "The network is written by hand, and a preset of interp:" if source else SAVE
+        text = (
+            "The network is written by hand, and a preset of interp:" if source else SAVE_EXPERIMENT
+        )
         return Recipe(text, "\n".join([" ".join(words), *after]))
     if run.experiment.training is None:
         text = "Nothing was trained: the checkpoints come from elsewhere. With the run's folder:"
         return Recipe(text, "\n".join(after))
     source = preset_call(run.experiment)
     words = ["interp train", source or "experiment.toml", "--out", place, *_machine(run)]
-    text = "The experiment is a preset of interp:" if source else SAVE
+    text = "The experiment is a preset of interp:" if source else SAVE_EXPERIMENT
     return Recipe(text, "\n".join([" ".join(words), *after]))
 
 
 def sweep_recipe(name: str, runs: Iterable[Run]) -> Recipe:
-    """How to make a sweep again, on the device of all its runs where they have one in common.
+    """How to make a sweep again, on the device of its runs if all of them had the same.
 
     Raises:
         ValueError: An environment.json is not a JSON table.
@@ -71,7 +73,7 @@ def sweep_recipe(name: str, runs: Iterable[Run]) -> Recipe:
 
 
 def preset_call(experiment: Experiment) -> str:
-    """The preset, with its seed, that an experiment is; empty where it is none."""
+    """The preset and seed that give an experiment, as arguments; empty where none does."""
     name = experiment.name
     if name not in preset_names():
         return ""
@@ -97,7 +99,7 @@ def json_table(run: Run, name: str) -> dict[str, Any]:
 
 
 def _machine(run: Run) -> list[str]:
-    """Options that say what a run was trained on, where its folder does: device and threads."""
+    """Options for device and number of threads of a run, as far as its folder states them."""
     made_with = json_table(run, "environment.json")
     device, threads = made_with.get("device"), made_with.get("threads", 1)
     options = {"--device": device, "--threads": None if threads == 1 else threads}
@@ -112,14 +114,14 @@ def _imported(run: Run, about: dict[str, Any], place: str, after: list[str]) -> 
     )
     options, notes = about.get("options"), about.get("notes") or ()
     config, flags = _import_options(options if isinstance(options, dict) else {})
-    file = shlex.quote(f"./{source}" if source.startswith("-") else source)  # no option of ours
+    file = shlex.quote(f"./{source}" if source.startswith("-") else source)  # which is no option
     words = ["interp import", file, "--out", place, "--task experiment.toml", *flags]
     command = " ".join([*words, "--seed", str(run.experiment.seeds.data)])
     return Recipe(text, "\n".join([*config, command, *after]), tuple(map(str, notes)))
 
 
 def _import_options(options: dict[str, Any]) -> tuple[list[str], list[str]]:
-    """A command that writes the config which the import reads, if it needs one, and its flags."""
+    """A command that writes the config of an import, if it needs one, and the import's flags."""
     texts = {name: "none" if value is None else str(value) for name, value in options.items()}
     flags = [
         f"{flag} {shlex.quote(texts.pop(name))}" for name, flag in FLAGS.items() if name in texts

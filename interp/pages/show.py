@@ -1,4 +1,4 @@
-"""Attention and tokens of a snapshot, in CircuitsVis, offline."""
+"""A page with attention and tokens of a snapshot, drawn by CircuitsVis without a network."""
 
 from analyses import ExampleViews
 from analyses.plots.views import Page, View
@@ -12,7 +12,7 @@ def show(snapshot: Snapshot) -> Page:
         snapshot: A model with attention on tokens.
 
     Returns:
-        A page that a notebook displays and that `save` writes to a file; neither needs a network.
+        A page that a notebook displays, and that `save` writes to a file. Neither needs a network.
 
     Raises:
         ValueError: The model has no attention, or the examples no tokens.

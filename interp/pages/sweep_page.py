@@ -1,6 +1,6 @@
-"""What stands on a sweep's page: what varies, every run's curves by setting, every saved result.
+"""What stands on a sweep's page: what varies, all runs' curves by setting, every saved result.
 
-The loop is over saved results: no analysis is known by name.
+No analysis is known by name here.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,8 +23,8 @@ from interp.runs.results import Saved
 from interp.sweeps.table import SweepRuns, sweep_table
 from interp.training.loop import is_done_with
 
-POINTS = 60_000  # of all curves of a drawing together
-MOST, LEAST = 100, 20  # points of one curve
+MAX_DRAWING_POINTS = 60_000  # points of all curves of a drawing together
+MIN_CURVE_POINTS, MAX_CURVE_POINTS = 20, 100  # points of one curve
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,18 +32,18 @@ class SweepPage:
     """Everything on a sweep's page.
 
     Attributes:
-        name: The sweep's.
-        task: What it was trained on.
+        name: The sweep's name.
+        task: The name of its task.
         lede: The task's settings in a line.
-        facts: How many members there are, and what became of them.
+        facts: How many runs there are, and how many are finished, failed, and so on.
         varied: The values of each axis, and the seeds.
-        settings: What all runs share, by title.
-        curves: Metrics over training, a panel a setting.
-        sections: One a saved result.
-        columns: Settings in which runs differ, and whether they are `number` or `text`.
-        rows: The runs, each with its own settings.
-        recipe: How to make it again.
-        toml: The sweep.
+        settings: Tables of the settings that all runs share, by title.
+        curves: Metrics over training, with a panel for each setting.
+        sections: A section for each saved result.
+        columns: The settings in which runs differ, and whether they are `number` or `text`.
+        rows: The runs, each with the settings in which it differs.
+        recipe: How to make the sweep again.
+        toml: The sweep's file.
         passed_over: Which saved results are not on the page, and why; empty where all are.
     """
 
@@ -66,15 +66,15 @@ def sweep_page(members: SweepRuns, rows: Sequence[tuple[Overview, Mapping[str, A
     """The page of a sweep.
 
     Args:
-        members: Those that have begun.
-        rows: The same as lines of a table, each with its own settings.
+        members: The runs that have begun.
+        rows: A line of the table for each of them, with the settings in which it differs.
 
     Raises:
         ValueError: A member's files are damaged.
     """
     folder, base = members.folder, members.folder.sweep.base
-    found, stale = current_sweep_results(folder)
-    drawn, faults = sections(_by_analysis(found))
+    results, stale = current_sweep_results(folder)
+    drawn, faults = sections(_by_analysis(results))
     name, task = folder.path.resolve().name, _shared(members, "task")
     return SweepPage(
         name=name,
@@ -96,82 +96,94 @@ def sweep_page(members: SweepRuns, rows: Sequence[tuple[Overview, Mapping[str, A
     )
 
 
-def _by_analysis(found: Sequence[Saved]) -> list[Saved]:
-    """Results of one analysis together, those with the fewest options first."""
-    order = list(dict.fromkeys(each.name for each in found))
-    return sorted(found, key=lambda each: (order.index(each.name), len(each.options)))
+def _by_analysis(results: Sequence[Saved]) -> list[Saved]:
+    """The results in order of their analyses, those with the fewest options first."""
+    order = list(dict.fromkeys(saved.name for saved in results))
+    return sorted(results, key=lambda saved: (order.index(saved.name), len(saved.options)))
 
 
 def facts(members: SweepRuns) -> dict[str, int]:
-    """How many members there are, and what became of them."""
-    done = [run for run, each in members.runs.items() if is_done_with(run.path, each)]
+    """How many runs there are, and how many of them are finished, failed, and so on."""
+    done = [run for run, experiment in members.runs.items() if is_done_with(run.path, experiment)]
     failed = sum(bool(run.failure) for run in done)
-    every = len(members.runs) + members.missing
-    told = {"runs": every, "finished": len(done) - failed}
-    told |= {"failed": failed} if failed else {}
-    told |= {"damaged": len(members.faults)} if members.faults else {}
-    left = every - len(done) - len(members.faults)
-    return told | ({"not finished yet": left} if left else {})
+    total = len(members.runs) + members.missing
+    exceptions = {
+        "failed": failed,
+        "damaged": len(members.faults),
+        "not finished yet": total - len(done) - len(members.faults),
+    }
+    counts = {name: count for name, count in exceptions.items() if count}
+    return {"runs": total, "finished": len(done) - failed} | counts
 
 
 def varied(members: SweepRuns) -> dict[str, str]:
     """The values of each axis, and the seeds."""
     sweep, axes = members.folder.sweep, members.folder.sweep.axes
-    told = {axis_name(axis, axes): ", ".join(map(_value, sweep.vary[axis])) for axis in axes}
+    values = {axis_name(axis, axes): ", ".join(map(_value, sweep.vary[axis])) for axis in axes}
     first, *_, last = sweep.seeds * 2
     is_range = len(sweep.seeds) > 2 and sweep.seeds == tuple(range(first, last + 1))
     seeds = f"{first} to {last}" if is_range else ", ".join(map(str, sweep.seeds))
-    return {name: brief(value) for name, value in told.items()} | {"seeds": seeds}
+    return {name: brief(value) for name, value in values.items()} | {"seeds": seeds}
 
 
 def _value(value: Any) -> str:
-    """One value of an axis; a list in brackets, so that lists side by side stay apart."""
+    """One value of an axis; lists have brackets, so that it is seen where each one ends."""
     return f"[{shown(value)}]" if isinstance(value, list | tuple) else shown(value)
 
 
 def columns(rows: Sequence[tuple[Overview, Mapping[str, Any]]]) -> dict[str, str]:
-    """Settings in which runs differ, and whether they are `number` or `text`."""
-    found: dict[str, str] = {}
-    for name, value in ((name, value) for _, own in rows for name, value in own.items()):
-        is_number = isinstance(value, int | float) and found.get(name) != "text"
-        found[name] = "number" if is_number else "text"
-    return found
+    """The settings in which runs differ, and whether they are `number` or `text`."""
+    kinds: dict[str, str] = {}
+    for name, value in (item for _, differing in rows for item in differing.items()):
+        is_number = isinstance(value, int | float) and kinds.get(name) != "text"
+        kinds[name] = "number" if is_number else "text"
+    return kinds
 
 
 def curves(members: SweepRuns) -> tuple[Card, ...]:
-    """One drawing a metric: a panel a setting, a thin curve a run, a colour a split."""
+    """A drawing for each metric: a panel for each setting, in it a thin curve for each run.
+
+    The curves of a split have the same colour.
+    """
     recorded = {run: metrics for run in members.runs if (metrics := run.metrics()) is not None}
     if not recorded:
         return ()
     runs, axes = list(recorded), members.folder.sweep.axes
     measured = replace(members, runs={run: members.runs[run] for run in runs})
     settings, setting = settings_of(sweep_table(measured, ()), axes)
-    known = dict.fromkeys(name for each in recorded.values() for name in each if name != "step")
-    groups = [[runs[i] for i in np.flatnonzero(setting == place)] for place in range(len(settings))]
+    columns = [name for metrics in recorded.values() for name in metrics if name != "step"]
+    known = dict.fromkeys(columns)
+    groups = [
+        [recorded[runs[row]] for row in np.flatnonzero(setting == place)]
+        for place in range(len(settings))
+    ]
     cards = []
     for index, (drawing, names) in enumerate(drawn_together(known).items()):
-        points = min(max(POINTS // (len(runs) * len(names)), LEAST), MOST)
+        points = min(
+            max(MAX_DRAWING_POINTS // (len(runs) * len(names)), MIN_CURVE_POINTS), MAX_CURVE_POINTS
+        )
         panels = {
-            setting_name(axes, each): [
-                _bundle([recorded[run] for run in own], column, points) | _look(curve, number)
+            setting_name(axes, values): [
+                _bundle(group, column, points) | _style(curve, number)
                 for number, (curve, column) in enumerate(names.items())
             ]
-            for each, own in zip(settings, groups, strict=True)
-        }  # fmt: skip
+            for values, group in zip(settings, groups, strict=True)
+        }
         figure = multiples(
-            panels, columns=columns_of(axes, settings),
+            panels,
+            columns=columns_of(axes, settings),
             title=f"{capital(drawing)} over training, a curve a run",
             axes=("step (updates)", unit(drawing, known)),
             yaxis={"type": "log"} if drawing == "loss" else {},
-        )  # fmt: skip
+        )
         cards.append(card(figure, f"metric-{index + 1}", is_wide=True))
     return tuple(cards)
 
 
-def _bundle(runs: Sequence[pd.DataFrame], name: str, points: int) -> Trace:
-    """A column of some runs' metrics as thin curves of so many points at most."""
+def _bundle(recorded: Sequence[pd.DataFrame], name: str, points: int) -> Trace:
+    """A column of several runs' metrics, as thin curves of at most `points` points each."""
     pairs = []
-    for metrics in runs:
+    for metrics in recorded:
         if name in metrics:
             places = np.linspace(0, len(metrics) - 1, min(len(metrics), points)).round().astype(int)
             chosen = metrics[["step", name]].to_numpy(dtype=np.float64)[places]
@@ -179,14 +191,14 @@ def _bundle(runs: Sequence[pd.DataFrame], name: str, points: int) -> Trace:
     return strands(pairs, name, {})
 
 
-def _look(name: str, index: int) -> Trace:
-    """Name and style of the curves of a column."""
+def _style(name: str, index: int) -> Trace:
+    """The name and style of the curves of a column."""
     style = {"color": colour(index), "width": 1.2, "dash": DASHES[index % len(DASHES)]}
     return {"name": name, "line": style, "opacity": 0.8}
 
 
 def _shared(members: SweepRuns, name: str) -> dict[str, Any]:
-    """What all members have alike in one table of the experiment, names made readable."""
+    """The settings of one table of the experiment that all runs share, names made readable."""
     axes = members.folder.sweep.axes
     table = {} if name in axes else settings(getattr(members.folder.sweep.base, name))
     varies = {

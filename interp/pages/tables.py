@@ -1,16 +1,25 @@
-"""What a report says in words and numbers: settings, sizes, last metrics."""
+"""What a report says in words and numbers: settings and how runs differ, sizes, last metrics."""
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from interp.pages.curve import Curve, held_out_accuracy
+import pandas as pd
+from markupsafe import Markup
+
+from analyses.sweep_table import axis_name
+from interp.config.experiment import Experiment
 from interp.runs.run import Run
 
 UNDEFINED = "–"  # noqa: RUF001  # an en dash
-LONGEST = 80  # characters of a setting
+MAX_SETTING_LETTERS = 80
 SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+SEEDS = ("seeds.model", "seeds.data", "seeds.order")
+MAX_SPARKLINE_POINTS = 60  # more than the pixels of a small drawing can tell apart
+SPARKLINE_WIDTH, SPARKLINE_HEIGHT, SPARKLINE_EDGE = 120, 28, 3  # pixels
+
+Curve = tuple[tuple[float, float], ...]
 
 
 @dataclass(frozen=True)
@@ -20,14 +29,14 @@ class Overview:
     Attributes:
         name: The run's name.
         page: The file name of its page; empty where it has none.
-        failure: Why it could not be finished, or nothing.
+        failure: Why the run could not be finished; empty where it could.
         task: The task's name.
-        settings: The task's other fields, readable.
-        kind: What kind of model.
+        settings: The task's other fields, in words.
+        kind: The kind of model.
         parameters: How many numbers a checkpoint holds; None without checkpoints.
-        steps: The last step known of, or None.
-        metrics: The last row of metrics, `step` left out.
-        curve: Accuracy on data that was not trained on, by step.
+        steps: The last step of metrics and checkpoints; None without either.
+        metrics: The last row of metrics, without `step`.
+        curve: Accuracy on held-out data, by step.
     """
 
     name: str
@@ -43,7 +52,7 @@ class Overview:
 
 
 def overview(run: Run, page: str) -> Overview:
-    """A run in one line.
+    """A run in one line of the index.
 
     Raises:
         ValueError: The experiment, the metrics or the last checkpoint is damaged.
@@ -69,24 +78,24 @@ def overview(run: Run, page: str) -> Overview:
 
 
 def shared(entries: Sequence[Overview]) -> dict[str, str]:
-    """What several runs have alike, to be said once: task, its settings, model, parameters."""
+    """What is the same in all of several runs: task, its settings, model, parameters."""
     if len(entries) < 2:
         return {}
     tables = [
         {
-            "task": each.task.replace("_", " "),
-            "settings": each.settings,
-            "model": each.kind.replace("_", " "),
-            "parameters": shown(each.parameters),
+            "task": entry.task.replace("_", " "),
+            "settings": entry.settings,
+            "model": entry.kind.replace("_", " "),
+            "parameters": shown(entry.parameters),
         }
-        for each in entries
+        for entry in entries
     ]
-    first, *others = tables
-    return {name: text for name, text in first.items() if all(o[name] == text for o in others)}
+    texts = {name: {table[name] for table in tables} for name in tables[0]}
+    return {name: alike.pop() for name, alike in texts.items() if len(alike) == 1}
 
 
 def settings(table: Any) -> dict[str, Any]:
-    """The fields of a table of the experiment that hold something, names and texts readable."""
+    """The fields of an experiment's table that are not empty, names and texts made readable."""
     if table is None:
         return {}
     dumped = table.model_dump(mode="json", exclude_none=True)
@@ -94,30 +103,29 @@ def settings(table: Any) -> dict[str, Any]:
         name.replace("_", " "): brief(value)
         for name, value in dumped.items()
         if value not in ([], {}, "")
-    }  # fmt: skip
+    }
 
 
 def shown(value: Any) -> str:
     """A setting or a number in one line for people to read.
 
-    Numbers have their thousands grouped and four digits that count; what is undefined is an en
-    dash.
+    Numbers have grouped thousands and four significant digits; what is undefined is an en dash.
     """
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, int | float):
         return _number(value)
     if isinstance(value, Mapping):
-        return ", ".join(f"{name} {shown(each)}" for name, each in value.items()).replace("_", " ")
+        return ", ".join(f"{name} {shown(part)}" for name, part in value.items()).replace("_", " ")
     if isinstance(value, list | tuple):
         return ", ".join(map(shown, value))
     return UNDEFINED if value is None else str(value)
 
 
 def brief(value: Any) -> Any:
-    """A setting, cut where it is a long text: thousands of training pairs are read in the file."""
-    is_long = isinstance(value, str) and len(value) > LONGEST
-    return f"{value[: LONGEST - 1]}…" if is_long else value
+    """A setting, cut where it is a long text, such as thousands of training pairs."""
+    is_long = isinstance(value, str) and len(value) > MAX_SETTING_LETTERS
+    return f"{value[: MAX_SETTING_LETTERS - 1]}…" if is_long else value
 
 
 def _number(value: float) -> str:
@@ -134,3 +142,97 @@ def _number(value: float) -> str:
 
 def _size(run: Run, step: int) -> int:
     return sum(value.numel() for value in run.parameters(step).values())
+
+
+def held_out_accuracy(metrics: pd.DataFrame | None) -> Curve:
+    """Accuracy on held-out data by step; empty where none was recorded.
+
+    That is `test.accuracy`, or otherwise the last accuracy that is not of the training set.
+    """
+    names = [] if metrics is None else [name for name in metrics if name.endswith(".accuracy")]
+    others = [name for name in names if not name.startswith("train.")]
+    if metrics is None or not others:
+        return ()
+    name = "test.accuracy" if "test.accuracy" in others else others[-1]
+    points = metrics[["step", name]].dropna().to_numpy().tolist()
+    last, most = len(points) - 1, MAX_SPARKLINE_POINTS
+    places = range(last + 1) if last < most else (last * i // (most - 1) for i in range(most))
+    return tuple((float(points[place][0]), float(points[place][1])) for place in places)
+
+
+def sparkline(curve: Curve) -> Markup:
+    """A small drawing of a curve of fractions, 0 at the bottom and 1 at the top."""
+    if not curve:
+        return Markup("")
+    (first, start), (last, end) = curve[0], curve[-1]
+    width, height = SPARKLINE_WIDTH - 2 * SPARKLINE_EDGE, SPARKLINE_HEIGHT - 2 * SPARKLINE_EDGE
+    points = [
+        f"{SPARKLINE_EDGE + (step - first) / ((last - first) or 1) * width:.1f},"
+        f"{SPARKLINE_HEIGHT - SPARKLINE_EDGE - min(max(value, 0), 1) * height:.1f}"
+        for step, value in curve
+    ]
+    x, _, y = points[-1].partition(",")
+    return Markup(
+        '<svg class="spark" role="img" viewBox="0 0 {w} {h}" width="{w}" height="{h}" '
+        'aria-label="{label}"><polyline points="{points}"/><circle cx="{x}" cy="{y}" r="2"/></svg>'
+    ).format(
+        w=SPARKLINE_WIDTH,
+        h=SPARKLINE_HEIGHT,
+        label=f"{start:.3g} at step {first:.0f}, {end:.3g} at step {last:.0f}",
+        points=" ".join(points),
+        x=x,
+        y=y,
+    )
+
+
+def differences(
+    experiments: Sequence[Experiment], *, without: Sequence[str] = ()
+) -> list[dict[str, Any]]:
+    """For each experiment, the settings that are not the same in all, under readable names.
+
+    The name of an experiment does not count. Seeds that always agree count as one setting.
+
+    Args:
+        experiments: The experiments.
+        without: Paths of settings (`task.name`) that are said elsewhere.
+    """
+    tables = [
+        _by_path(experiment.model_dump(mode="json", exclude_none=True))
+        for experiment in experiments
+    ]
+    if all(len({table[seed] for seed in SEEDS}) == 1 for table in tables):
+        tables = [_with_one_seed(table) for table in tables]
+    paths = dict.fromkeys(path for table in tables for path in table)
+    values = {path: {str(table.get(path)) for table in tables} for path in paths}
+    varied = [path for path in paths if len(values[path]) > 1 and path not in without]
+    return [
+        {_setting_name(path, varied): table[path] for path in varied if path in table}
+        for table in tables
+    ]
+
+
+def setting_texts(settings: Mapping[str, Any]) -> list[str]:
+    """Each setting in a few words: its name and its value."""
+    return [f"{name} {shown(brief(value))}" for name, value in settings.items()]
+
+
+def _by_path(table: Mapping[str, Any], above: str = "") -> dict[str, Any]:
+    """The settings of nested tables by path, such as `training.lr`."""
+    by_path: dict[str, Any] = {}
+    for name, value in table.items():
+        if isinstance(value, Mapping):
+            by_path |= _by_path(value, f"{above}{name}.")
+        elif above or name != "name":
+            by_path[f"{above}{name}"] = value
+    return by_path
+
+
+def _with_one_seed(table: Mapping[str, Any]) -> dict[str, Any]:
+    rest = {path: value for path, value in table.items() if path not in SEEDS}
+    return rest | {"seed": table[SEEDS[0]]}
+
+
+def _setting_name(path: str, others: Sequence[str]) -> str:
+    if path in SEEDS:
+        return f"{path.rpartition('.')[2]} seed"
+    return axis_name(path, others)

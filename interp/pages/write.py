@@ -1,16 +1,20 @@
-"""Write a report: a folder of pages that open from disk with no network, or one page to send.
+"""Write a report on runs or on a sweep: a folder of pages, or one page to send.
 
     index.html  runs/<run>.html  assets/*.{js,css}
 
-The same runs give the same bytes, and a page whose run has not changed is not made again. Nothing
-here knows what an analysis is about.
+Pages open from disk without a network. The same runs give the same bytes, and the page of a run
+that has not changed is not made again. The index of a sweep is a page about all its runs. A run of
+a sweep has a page of its own only if results of it are saved: of a thousand runs, the sweep's table
+and small panels say more. No analysis is known by name here.
 """
 
 import re
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
@@ -18,29 +22,39 @@ from markupsafe import Markup, escape
 from analyses.plots.figures import plotly_script
 from analyses.plots.style import DARK
 from analyses.plots.views import OWN, bundle, own_script, script_json
-from interp.pages.captions import caption
-from interp.pages.curve import sparkline
-from interp.pages.differences import differences, told
 from interp.pages.page import run_page
 from interp.pages.recipe import json_table
+from interp.pages.sections import Section, caption
 from interp.pages.stamp import is_current, page_hash, program_hash, stamp
-from interp.pages.tables import Overview, overview, shared, shown
+from interp.pages.sweep_page import sweep_page
+from interp.pages.tables import (
+    Overview,
+    differences,
+    overview,
+    setting_texts,
+    shared,
+    shown,
+    sparkline,
+)
 from interp.runs.files import is_temporary, write_whole
 from interp.runs.run import Run, check_run
+from interp.sweeps.sweep import SweepFolder
+from interp.sweeps.table import SweepRuns, fault_of
 
 HERE = Path(__file__).parent
-MARK = '<meta name="generator" content="interp report">'
-# Each script and stylesheet with what reads it.
+GENERATOR = '<meta name="generator" content="interp report">'  # marks every page of a report
+HEAD_LETTERS = 2000  # letters of a page among which the mark stands
+# Each script and stylesheet, and the function that reads it.
 ASSETS: dict[str, Callable[[], str]] = {
     "plotly.min.js": plotly_script,
     "circuitsvis.js": bundle,
     "own.js": lambda: "".join(map(own_script, OWN)),
-    "report.js": lambda: _own("report.js"),
-    "index.js": lambda: _own("index.js"),
-    "style.css": lambda: _own("style.css"),
+    "report.js": lambda: _asset_text("report.js"),
+    "index.js": lambda: _asset_text("index.js"),
+    "style.css": lambda: _asset_text("style.css"),
 }
 
-DRAWN_BY = {"view": "circuitsvis.js", "own": "own.js"}  # by kind of card
+SCRIPTS = {"view": "circuitsvis.js", "own": "own.js"}  # for each kind of card, what draws it
 
 
 def write_report(runs: Sequence[Run], out: str | Path, *, single_file: bool = False) -> Path:
@@ -49,8 +63,8 @@ def write_report(runs: Sequence[Run], out: str | Path, *, single_file: bool = Fa
     Args:
         runs: Runs to report, in the order of the index.
         out: The folder; made where missing. With `single_file`, the HTML file.
-        single_file: Writes `write_page` instead; of one run, since a page holds its own scripts
-            and figures, and a hundred of them would open in no browser.
+        single_file: Writes one file as `write_page` does. It holds one run, since a file with the
+            figures of a hundred runs would open in no browser.
 
     Returns:
         The index, `out/index.html`, or the file.
@@ -96,57 +110,113 @@ def write_page(run: Run, out: str | Path) -> Path:
     return out
 
 
+def write_sweep_report(folder: SweepFolder, out: str | Path, *, single_file: bool = False) -> Path:
+    """Writes the report of a sweep, in place of an earlier report.
+
+    Args:
+        folder: The sweep.
+        out: The report's folder; made where missing. With `single_file`, the HTML file.
+        single_file: Writes the sweep's page alone, with all it needs inside.
+
+    Returns:
+        The index, `out/index.html`, or the file.
+
+    Raises:
+        ValueError: No run has begun, or all that have are damaged (damaged runs among others are
+            named by warnings), or `out` holds something else.
+    """
+    out = Path(out)
+    check_file(out) if single_file else check_out(out)
+    members = begun(folder)
+    for fault in members.faults:
+        warnings.warn(f"a member is left out of the report: {fault}", stacklevel=2)
+    runs = list(members.runs)
+    pages = [
+        (run, name if not single_file and has_results(run) else "")
+        for run, name in zip(runs, page_names(runs), strict=True)
+    ]
+    readable = readable_runs(pages)
+    members = replace(members, runs={run: members.runs[run] for run, _ in readable})
+    varied = differences(list(members.runs.values()))
+    entries = [entry for _, entry in readable]
+    page = sweep_page(members, list(zip(entries, varied, strict=True)))
+    if page.passed_over:
+        warnings.warn(page.passed_over, stacklevel=2)
+    place = out if single_file else out / "index.html"
+    files = (*scripts_of(page.sections), "index.js")
+    write_text(place, rendered("sweep.html", page=page, is_alone=single_file, files=files))
+    if not single_file:
+        write_pages([(run, entry) for run, entry in readable if entry.page], out)
+    return place
+
+
+def begun(folder: SweepFolder) -> SweepRuns:
+    """The runs of a sweep whose folders are there and can be read.
+
+    Raises:
+        ValueError: There are none.
+    """
+    members = folder.experiments()
+    experiments = {
+        Run(path): experiment
+        for path, experiment in members.items()
+        if (path / "experiment.toml").is_file()
+    }
+    fault_by_run = {run: fault_of(run) for run in experiments}
+    runs = {run: experiment for run, experiment in experiments.items() if not fault_by_run[run]}
+    faults = tuple(fault for fault in fault_by_run.values() if fault)
+    if not runs:
+        none = f"{folder.path}: no member has begun; train them with `interp sweep`"
+        raise ValueError("; ".join(faults) or none)
+    return SweepRuns(folder, runs, len(members) - len(runs), faults)
+
+
+def has_results(run: Run) -> bool:
+    """Whether any result of a run is saved."""
+    return any((run.path / "results").glob("*/*/*.npz"))
+
+
 def _write_folder(runs: Sequence[Run], out: Path) -> Path:
     check_out(out)
     readable = readable_runs(list(zip(runs, page_names(runs), strict=True)))
     entries = [entry for _, entry in readable]
     experiments = [run.experiment for run, _ in readable]
     varied = differences(experiments, without=("task.name", "model.kind"))
-    index = (
-        environment()
-        .get_template("index.html")
-        .render(
-            rows=list(zip(entries, map(told, varied), strict=True)),
-            shared=shared(entries),
-            root="",
-            is_alone=False,
-            stamp="",
-            files=("index.js",),
-        )
-    )
+    rows = list(zip(entries, map(setting_texts, varied), strict=True))
+    index = rendered("index.html", rows=rows, shared=shared(entries), files=("index.js",))
     write_text(out / "index.html", index)
     write_pages(readable, out)
     return out / "index.html"
 
 
 def readable_runs(pages: Sequence[tuple[Run, str]]) -> list[tuple[Run, Overview]]:
-    """Each run that can be read, in one line; a warning names each other.
+    """The runs that can be read, each with its line of the index; warnings name the others.
 
     Args:
-        pages: Runs, and the file name of each one's page.
+        pages: Runs, and the file name of each run's page.
 
     Raises:
         ValueError: None can be read; the message is about the first.
     """
-    found, faults = [], []
+    readable, faults = [], []
     for run, page in pages:
         try:
             entry = overview(run, page)
-            for name in ("environment.json", "imported.json"):  # which its page reads
+            for name in ("environment.json", "imported.json"):  # its page reads these
                 json_table(run, name)
         except (ValueError, FileNotFoundError) as error:
             faults.append(error)
         else:
-            found.append((run, entry))
-    if not found:
+            readable.append((run, entry))
+    if not readable:
         raise faults[0]
     for error in faults:
         warnings.warn(f"a run is left out of the report: {error}", stacklevel=3)
-    return found
+    return readable
 
 
 def write_pages(entries: Sequence[tuple[Run, Overview]], out: Path) -> None:
-    """Writes the pages of runs, and what they need; removes those of an earlier report."""
+    """Writes the pages of runs and the assets they need; removes pages of an earlier report."""
     for name, read in ASSETS.items():
         write_text(out / "assets" / name, read())
     program = program_hash()
@@ -156,31 +226,57 @@ def write_pages(entries: Sequence[tuple[Run, Overview]], out: Path) -> None:
 
 
 def update_page(page: Path, run: Run, entry: Overview, program: str, place: str) -> None:
-    """Writes a run's page, unless it stands there already.
+    """Writes a run's page, unless the page that is there is still right.
 
-    A page without some of the saved results, of which a warning tells, carries no hash: it is made
-    again each time, and the warning is given each time.
+    A page that leaves out some of the saved results carries no hash, so that it is made again, and
+    the warning that names them is given again, each time.
     """
     digest = page_hash(run, entry, program, place)
     if is_current(page, digest):
         return
-    made = run_page(run, entry)
-    if made.passed_over:
-        warnings.warn(made.passed_over, stacklevel=2)
-    views = [file for kind, file in DRAWN_BY.items() if kind in made.kinds]
-    content = (
-        environment()
-        .get_template("run.html")
-        .render(
-            page=made,
-            root="../",
-            is_alone=place == "alone",
-            stamp="" if made.passed_over else Markup(stamp(digest)),
-            files=("plotly.min.js", *views, "report.js"),
-            dark=Markup(script_json(DARK)),
-        )
+    content = run_page(run, entry)
+    if content.passed_over:
+        warnings.warn(content.passed_over, stacklevel=2)
+    text = rendered(
+        "run.html",
+        page=content,
+        root="../",
+        is_alone=place == "alone",
+        stamp="" if content.passed_over else Markup(stamp(digest)),
+        files=scripts_of(content.sections),
     )
-    write_text(page, content)
+    write_text(page, text)
+
+
+def scripts_of(sections: Sequence[Section]) -> tuple[str, ...]:
+    """The scripts that draw the figures of a page."""
+    kinds = {card.kind for section in sections for card in section.cards}
+    drawers = [file for kind, file in SCRIPTS.items() if kind in kinds]
+    return ("plotly.min.js", *drawers, "report.js")
+
+
+def rendered(
+    template: str,
+    *,
+    files: Sequence[str],
+    root: str = "",
+    is_alone: bool = False,
+    stamp: str = "",
+    **content: Any,
+) -> str:
+    """A page as HTML.
+
+    Args:
+        template: The name of its template.
+        files: The scripts that it needs.
+        root: The way from the page's folder to that of the index.
+        is_alone: Whether scripts and styles stand inside the page.
+        stamp: The element that says what the page was made from.
+        content: The template's other variables.
+    """
+    made_with = {"files": files, "root": root, "is_alone": is_alone, "stamp": stamp}
+    dark = Markup(script_json(DARK))
+    return environment().get_template(template).render(**made_with, dark=dark, **content)
 
 
 def check_file(out: Path) -> None:
@@ -208,7 +304,7 @@ def check_out(out: Path) -> None:
 
 
 def page_names(runs: Sequence[Run]) -> list[str]:
-    """A file name for each run's page: its own name, made safe, and numbered where it repeats."""
+    """A file name for each run's page: the run's name, made safe, and numbered where it repeats."""
     names: list[str] = []
     taken: set[str] = set()
     for run in runs:
@@ -224,8 +320,8 @@ def page_names(runs: Sequence[Run]) -> list[str]:
 
 @cache
 def environment() -> Environment:
-    """Templates, each compiled once, with what they may call."""
-    made = Environment(
+    """The templates, each compiled once, and the functions that they may call."""
+    templates = Environment(
         loader=FileSystemLoader(HERE / "templates"),
         autoescape=True,
         undefined=StrictUndefined,
@@ -233,13 +329,13 @@ def environment() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    made.filters.update(shown=shown, caption=caption, sparkline=sparkline, breakable=breakable)
-    made.globals.update(generator=Markup(MARK), asset=_asset)
-    return made
+    templates.filters.update(shown=shown, caption=caption, sparkline=sparkline, breakable=breakable)
+    templates.globals.update(generator=Markup(GENERATOR), asset=_asset)
+    return templates
 
 
 def breakable(name: str) -> Markup:
-    """A name that may go on in the next line after an underscore."""
+    """A name in which a line may break after each underscore."""
     return escape(name).replace("_", Markup("_<wbr>"))
 
 
@@ -248,24 +344,24 @@ def _asset(name: str) -> Markup:
     return Markup(ASSETS[name]().replace("</script", "<\\/script"))
 
 
-def _own(name: str) -> str:
+def _asset_text(name: str) -> str:
     return (HERE / "assets" / name).read_text("utf-8")
 
 
 def write_text(path: Path, content: str) -> None:
-    """Writes a file, unless it holds just that already."""
+    """Writes a file, unless it has this content already."""
     data = content.encode("utf-8", errors="replace")
     if not path.is_file() or path.read_bytes() != data:
         write_whole(path, data, durable=False)
 
 
 def is_ours(page: Path) -> bool:
-    """Whether a report wrote a page."""
-    return page.is_file() and MARK in page.read_text("utf-8", errors="replace")[:2000]
+    """Whether a page is one of a report."""
+    return page.is_file() and GENERATOR in page.read_text("utf-8", errors="replace")[:HEAD_LETTERS]
 
 
 def remove_others(out: Path, pages: set[str]) -> None:
-    """Removes the pages that an earlier report left for runs which are not in this one."""
+    """Removes pages that an earlier report wrote about runs which this one does not contain."""
     for page in (out / "runs").glob("*.html"):
         if page.name not in pages and is_ours(page):
             page.unlink()

@@ -1,4 +1,4 @@
-"""The tasks: one file each, and one line here."""
+"""The tasks. Each has one file, and one line in `TASKS`."""
 
 from interp.tasks.base import Batch, Task, model_inputs
 from interp.tasks.bit_parity import BitParity

@@ -4,15 +4,17 @@ from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Literal
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from pydantic import BaseModel
 from torch import Tensor
 
 from hooks import Examples, Sizes, Snapshot
 from hooks.loss import token_losses
+from interp.randomness import generator
 from interp.tasks.fields import STRICT
 
-HELD = ("_prompts", "_sequences", "_lines")  # how fields that count examples end
+COUNT_SUFFIXES = ("_prompts", "_sequences", "_lines")  # ends of the fields that count examples
+LATE_ANSWERS = 4  # answers at a prompt's end, where the most examples have been seen
 
 Batch = Mapping[str, Tensor]
 Reader = Callable[[Batch], Batch]
@@ -21,16 +23,16 @@ Reader = Callable[[Batch], Batch]
 class Task(BaseModel):
     """A synthetic task.
 
-    A subclass gives `name`, `sizes`, `constants`, `train_count`, `data` and `examples`; the loss
-    and the grade of answers among classes are here.
+    A subclass gives `name`, `sizes`, `constants`, `data` and `examples`, and `train_count` where it
+    has a fixed training set; the loss and the grade of answers among classes are here.
 
     Attributes:
-        splits: Names that `examples` takes; the first is the task's own, for looking.
-        evaluated: Splits that training scores.
+        splits: Names that `examples` takes. The first is the one that analyses look at by default.
+        evaluated: Splits that are scored during training.
         positions: Positions whose logits the loss reads.
-        metrics: Names of what `score` returns.
-        widths: Widths that batches of sentences are padded to, ascending; none where all examples
-            have one length.
+        metrics: Names of the numbers that `score` returns.
+        widths: Widths that batches of sentences are padded to, ascending; empty where all examples
+            have the same length.
     """
 
     model_config = STRICT
@@ -45,7 +47,7 @@ class Task(BaseModel):
 
     @property
     def sizes(self) -> Sizes:
-        """The sizes this task gives a model."""
+        """The sizes that this task gives a model."""
         raise NotImplementedError
 
     @property
@@ -56,18 +58,18 @@ class Task(BaseModel):
     @property
     def train_count(self) -> int | None:
         """Size of the fixed training set, or None where training data are drawn without end."""
-        raise NotImplementedError
+        return None
 
     @property
     def data_files(self) -> dict[str, str]:
-        """Paths of the files that examples are read from, by what they are to the task."""
+        """Paths of the files that examples are read from, by the field that names each file."""
         return {}
 
     @property
     def held(self) -> dict[str, int]:
-        """Examples that are in memory while training, by the field that counts them."""
+        """Number of examples that are in memory during training, by the field that counts them."""
         names = type(self).model_fields
-        counts = {name: getattr(self, name) for name in names if name.endswith(HELD)}
+        counts = {name: getattr(self, name) for name in names if name.endswith(COUNT_SUFFIXES)}
         return {name: count for name, count in counts.items() if count is not None}
 
     @property
@@ -76,28 +78,36 @@ class Task(BaseModel):
         return self.train_count is not None
 
     def with_train(self, train: Bool[Tensor, " n"]) -> "Task":
-        """The same task with these of all its examples for training, in place of those it draws.
+        """The same task with a given training set, in place of the one that it draws.
+
+        Args:
+            train: True at each of all examples, in the task's order, that is for training.
 
         Raises:
-            ValueError: It cannot name them.
+            ValueError: The task cannot name its training examples.
         """
         raise ValueError(f"the task {self.name} cannot name its training examples")
 
     def data(self, count: int | None, generator: torch.Generator) -> Batch:
         """Training data: `tokens` or `inputs`, and `targets` and `scored` at `positions`.
 
-        A task whose inputs are too large to hold gives what its `reader` makes them of.
+        Where inputs are too large to keep in memory, a task returns what its `reader` turns into
+        inputs, batch by batch.
 
         Args:
             count: Number of examples; None for the whole fixed training set.
             generator: Decides everything that is random.
+
+        Raises:
+            ValueError: No count is given, and the task has no fixed training set.
         """
         raise NotImplementedError
 
     def reader(self, device: torch.device) -> Reader:
-        """What turns rows of `data` into a batch, on a device; here they are one.
+        """A function that turns rows of `data` into a batch, on a device.
 
-        It works on tensors alone, with any leading axes, and in a captured step.
+        By default rows of `data` are a batch already. The function may use tensors alone, so that
+        it can be captured in a CUDA graph, and must accept further leading axes.
         """
         return as_it_is
 
@@ -109,51 +119,114 @@ class Task(BaseModel):
 
         Returns:
             `flat [token]`, all sentences one after the other, and `offsets [sentence + 1]`, where
-            each begins. Every token but a sentence's first is to be predicted from those before.
+            each sentence begins and where the last ends. Every token of a sentence but its first
+            is predicted from the tokens before it.
         """
         raise NotImplementedError
 
     def examples(self, split: str, count: int | None, seed: int) -> Examples:
-        """Examples for looking, with labels and words.
+        """Examples with labels and words, for analyses.
 
         Args:
             split: One of `splits`.
-            count: At most so many, drawn at random; None for all.
+            count: The number of examples to draw at random; None, or more than there are, for all.
             seed: The run's data seed, which also decides the split.
+
+        Raises:
+            ValueError: The task has no such split.
         """
         raise NotImplementedError
 
+    def check_split(self, split: str) -> None:
+        """Refuses a split that the task does not have.
+
+        Raises:
+            ValueError: The task has no such split; the message lists its splits.
+        """
+        if split not in self.splits:
+            raise ValueError(f"split '{split}' is none of {', '.join(self.splits)}")
+
+    def count_to_draw(self, count: int | None) -> int:
+        """How many prompts `data` draws: the count, or the whole training set where it is None.
+
+        Raises:
+            ValueError: No count is given, and the task has no fixed training set.
+        """
+        count = self.train_count if count is None else count
+        if count is None:
+            raise ValueError(f"count: {self.name} draws without end; say how many prompts")
+        return count
+
     def loss(self, logits: Float[Tensor, "batch position d_vocab_out"], batch: Batch) -> Tensor:
         """Mean cross-entropy of the scored answers, in nats. Pure, without indexing by masks."""
-        scored = batch["scored"].to(logits.dtype)
-        return (token_losses(logits, batch["targets"]) * scored).sum() / scored.sum()
+        return scored_mean(token_losses(logits, batch["targets"]), batch)
 
     def grade(
         self, logits: Float[Tensor, "batch position d_vocab_out"], batch: Batch
     ) -> dict[str, Tensor]:
         """Loss in nats and accuracy over the scored answers: scalars. Pure, as `loss` is."""
-        right = (logits.argmax(-1) == batch["targets"]) & batch["scored"]
-        accuracy = right.sum(dtype=logits.dtype) / batch["scored"].sum(dtype=logits.dtype)
+        is_right = logits.argmax(-1) == batch["targets"]
+        accuracy = share(is_right, batch["scored"], logits.dtype)
         return {"loss": self.loss(logits, batch), "accuracy": accuracy}
 
     def score(self, snapshot: Snapshot) -> dict[str, float]:
         """The grade of a snapshot on its examples, in float64.
 
-        A task whose answers are not read off the logits in one pass overrides this.
+        A task overrides this where its answers take more than one pass through the model.
         """
         examples = snapshot.examples
         name = "inputs" if examples.tokens is None else "tokens"
         batch = {"targets": examples.targets, "scored": examples.scored}
         batch[name] = examples.model_inputs
-        found = self.grade(snapshot.logits().double().cpu(), batch)
-        return {name: float(value) for name, value in found.items()}
+        grades = self.grade(snapshot.logits().double().cpu(), batch)
+        return {name: float(value) for name, value in grades.items()}
 
 
 def as_it_is(batch: Batch) -> Batch:
-    """The batch."""
+    """The batch itself: the reader of a task whose data are batches already."""
     return batch
 
 
 def model_inputs(batch: Batch) -> Tensor:
     """Tokens or inputs, whichever the model is fed."""
     return batch["tokens"] if "tokens" in batch else batch["inputs"]
+
+
+def sampled(rows: Int[Tensor, " row"], count: int | None, seed: int) -> Int[Tensor, " sampled_row"]:
+    """Some rows drawn at random by a data seed, in their order.
+
+    Args:
+        rows: The rows to choose from.
+        count: How many to draw; None, or more than there are, for all.
+        seed: The run's data seed.
+    """
+    if count is None or count >= len(rows):
+        return rows
+    drawn = torch.randperm(len(rows), generator=generator(seed, 1))[:count]
+    return rows[drawn.sort().values]
+
+
+def scored_mean(losses: Float[Tensor, "batch position"], batch: Batch) -> Float[Tensor, ""]:
+    """Mean of losses over the scored positions. Pure, without indexing by masks."""
+    scored = batch["scored"].to(losses.dtype)
+    return (losses * scored).sum() / scored.sum()
+
+
+def share(
+    is_right: Bool[Tensor, "batch position"],
+    counts: Bool[Tensor, "batch position"],
+    dtype: torch.dtype,
+) -> Float[Tensor, ""]:
+    """Share of right answers among the positions that count; NaN where none does. Pure."""
+    return (is_right & counts).sum(dtype=dtype) / counts.sum(dtype=dtype)
+
+
+def late_share(
+    is_right: Bool[Tensor, "batch position"],
+    scored: Bool[Tensor, "batch position"],
+    dtype: torch.dtype,
+) -> Float[Tensor, ""]:
+    """Share of right answers among each prompt's last four, or all where it has fewer. Pure."""
+    place, answers = scored.long().cumsum(1), scored.long().sum(1, keepdim=True)
+    is_late = scored & (place > answers - LATE_ANSWERS)
+    return share(is_right, is_late, torch.float64).to(dtype)

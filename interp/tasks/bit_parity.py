@@ -1,11 +1,11 @@
 """Sparse parity: is the number of ones among the first k of n bits odd?
 
-The other n - k bits are distractors. The network is given all n as real inputs, with a constant 1
-as one more input, whose weights are the neurons' biases.
+The other n - k bits are distractors. The network is fed all n bits as real numbers, and a constant
+1 as one more input, whose weights are the neurons' biases.
 
 Source: the article "Do Machine Learning Models Memorize or Generalize?" (PAIR 2023), 0/1 inputs,
 n = 30, k = 3; Merrill et al. 2023 (arXiv:2303.11873), inputs of -1 and 1. Both draw sequences
-independently; here all are different, so that no test sequence was trained on.
+independently; here all sequences are different, so that no test sequence was trained on.
 """
 
 from typing import Any, ClassVar, Literal
@@ -18,7 +18,7 @@ from torch import Tensor
 
 from hooks import Examples, Sizes
 from interp.randomness import generator
-from interp.tasks.base import Batch, Task
+from interp.tasks.base import Batch, Task, sampled, scored_mean
 from interp.tasks.fields import Count
 
 
@@ -26,14 +26,14 @@ class BitParity(Task):
     """The parity of the first k of n random bits: class 1 where the number of ones is odd.
 
     Attributes:
-        n: Bits in a sequence.
-        k: Relevant bits, the first of them.
-        train_sequences: Sequences trained on.
-        test_sequences: Sequences for testing, none of which is trained on.
-        coding: zero_one inputs are 0 and 1, plus_minus inputs -1 and 1.
+        n: Number of bits in a sequence.
+        k: Number of relevant bits, which are the first of the sequence.
+        train_sequences: Number of training sequences.
+        test_sequences: Number of test sequences, none of which is a training sequence.
+        coding: With zero_one, inputs are 0 and 1; with plus_minus, -1 and 1.
         bias: Whether a constant 1 follows the bits, as input n.
-        clip: Probabilities are held between clip and 1 - clip in the loss, which then has no
-            gradient beyond and is at least about clip. 0 leaves them alone.
+        clip: In the loss, probabilities are clipped to between clip and 1 - clip, so that the loss
+            is at least about clip, and has no gradient where it clips. 0 clips nothing.
     """
 
     splits: ClassVar = ("all", "train", "test")
@@ -50,7 +50,7 @@ class BitParity(Task):
     clip: float = Field(default=0.0, ge=0, lt=0.5)
 
     @model_validator(mode="after")
-    def _there_are_so_many(self) -> "BitParity":
+    def _there_are_enough_sequences(self) -> "BitParity":
         if self.k > self.n:
             raise ValueError(f"k {self.k} relevant bits are more than n {self.n} bits: lower k")
         if self._count > 2**self.n:
@@ -90,13 +90,10 @@ class BitParity(Task):
 
     def examples(self, split: str, count: int | None, seed: int) -> Examples:
         """Sequences in the order they were drawn; labels `parity`, `bit_0` .. and `train`."""
-        if split not in self.splits:
-            raise ValueError(f"split '{split}' is none of {', '.join(self.splits)}")
+        self.check_split(split)
         train = torch.arange(self._count) < self.train_sequences
-        chosen = {"all": train | True, "train": train, "test": ~train}[split].nonzero()[:, 0]
-        if count is not None and count < len(chosen):
-            drawn = torch.randperm(len(chosen), generator=generator(seed, 1))[:count]
-            chosen = chosen[drawn.sort().values]
+        in_split = {"all": train | True, "train": train, "test": ~train}[split]
+        chosen = sampled(in_split.nonzero()[:, 0], count, seed)
         bits = self._bits(generator(seed, 0))[chosen]
         parity = self._parity(bits)
         relevant = {f"bit_{i}": bits[:, i] for i in range(self.k)}
@@ -110,17 +107,16 @@ class BitParity(Task):
         )
 
     def loss(self, logits: Float[Tensor, "batch position d_vocab_out"], batch: Batch) -> Tensor:
-        """Mean cross-entropy in nats, of clipped probabilities where `clip` says so.
+        """Mean cross-entropy in nats; of clipped probabilities, unless `clip` is 0.
 
-        The article's sweep has no loss below 1.19e-7, which is what float32 makes of a clip of
-        1e-7; its rule of four categories rests on that floor.
+        The article's sweep has no loss below 1.19e-7, which a clip of 1e-7 becomes in float32. Its
+        rule of four categories depends on that lower bound.
         """
         if not self.clip:
             return super().loss(logits, batch)
         right = torch.softmax(logits, dim=-1).gather(-1, batch["targets"][..., None])[..., 0]
         losses = -right.clamp(self.clip, 1 - self.clip).log()
-        scored = batch["scored"].to(logits.dtype)
-        return (losses * scored).sum() / scored.sum()
+        return scored_mean(losses, batch)
 
     @property
     def _count(self) -> int:
@@ -141,16 +137,17 @@ class BitParity(Task):
 
 
 def different(count: int, below: int, generator: torch.Generator) -> Int[Tensor, " count"]:
-    """Integers from 0, all different, in random order: the first of each kind in a long draw.
+    """Random integers from 0 on, all different, in the order in which they were first drawn.
 
     Args:
         count: How many, at most `below`.
-        below: The integers are smaller than this, at most 2^62.
+        below: The integers are smaller than this, which is at most 2^62.
         generator: Decides the draw.
     """
-    found = np.empty(0, dtype=np.int64)
-    while len(found) < count:
+    integers = np.empty(0, dtype=np.int64)
+    while len(integers) < count:
         more = torch.randint(below, (count,), generator=generator).numpy()
-        drawn = np.concatenate([found, more])
-        found = drawn[np.sort(np.unique(drawn, return_index=True)[1])]
-    return torch.from_numpy(found[:count])
+        drawn = np.concatenate([integers, more])
+        first_places = np.unique(drawn, return_index=True)[1]
+        integers = drawn[np.sort(first_places)]
+    return torch.from_numpy(integers[:count])

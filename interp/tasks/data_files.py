@@ -1,8 +1,8 @@
-"""Files that a task reads: where they are, and whether they are still what they were.
+"""Files that a task reads: where they are, and whether their content has changed.
 
-A task knows its files by whole paths, so that a run loads from any folder, and never takes another
-file of the same name. A relative path is taken from the folder of the TOML file that names it, or,
-in Python, from the current folder.
+A task names its files by absolute paths, so that a run loads from any folder and never takes
+another file of the same name. A relative path begins at the folder of the TOML file that names it,
+or, in Python, at the current folder.
 """
 
 import hashlib
@@ -13,18 +13,18 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator
 
-RELATIVE = "relative_paths"  # the key in a validation's context
-KEPT = "kept"  # they stay relative, as older versions wrote them into a run's folder
-REFUSED = "refused"
+RELATIVE = "relative_paths"  # the key of the rule in a validation's context
+KEPT = "kept"  # rule: relative paths stay so, as older versions wrote them into a run's folder
+REFUSED = "refused"  # rule: relative paths are an error
 
 Stamp = tuple[str, int, int]
 
 
 def taken_from(rule: Path | str) -> dict[str, Any]:
-    """A validation's context that says what becomes of relative paths.
+    """The context of a validation, which says what becomes of relative paths.
 
     Args:
-        rule: The folder that they are taken from, `KEPT` or `REFUSED`.
+        rule: The folder at which they begin, `KEPT` or `REFUSED`.
     """
     return {RELATIVE: rule}
 
@@ -49,7 +49,7 @@ DataFile = Annotated[str, AfterValidator(_whole)]
 
 
 def stamp_of(path: str) -> Stamp:
-    """What tells one content of a file from another: path, time of change, bytes.
+    """Path, time of change and size of a file; another stamp means another content.
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -63,12 +63,12 @@ def stamp_of(path: str) -> Stamp:
             f"the task's data file {path} does not exist; a relative path is taken from the folder "
             "of the TOML file that names it"
         )
-    found = file.stat()
-    return path, found.st_mtime_ns, found.st_size
+    status = file.stat()
+    return path, status.st_mtime_ns, status.st_size
 
 
 @lru_cache(maxsize=16)
 def sha256_of(stamp: Stamp) -> str:
-    """SHA-256 of a file's bytes."""
+    """The SHA-256 of a file's content."""
     with Path(stamp[0]).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,11 +1,13 @@
 """Arithmetic modulo p: which class is a + b, a - b, a b or a^2 + b^2?
 
 Tokens are a, b and, as in Nanda et al. 2023 (arXiv:2301.05217), a trailing "=" at which the answer
-is read. A random share of all pairs is for training, the rest for testing, after Power et al. 2022
-(arXiv:2201.02177); or the training pairs are named one by one, as another code drew them.
+is read. A random share of all pairs is for training and the rest for testing, as in Power et al.
+2022 (arXiv:2201.02177). Alternatively the task names its training pairs one by one, so that a run
+has the pairs that other code drew.
 """
 
 import math
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Literal
 
@@ -16,9 +18,8 @@ from torch import Tensor
 
 from hooks import Examples, Sizes
 from interp.randomness import generator
-from interp.tasks.base import Batch, Task
+from interp.tasks.base import Batch, Task, sampled
 from interp.tasks.fields import TwoOrMore
-from interp.tasks.ranges import read_ranges, write_ranges
 
 OPERATIONS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "add": lambda a, b: a + b,
@@ -31,9 +32,8 @@ WAVES = {
     "subtract": "cos w(a - b - c)",
     "multiply": "cos w(log a + log b - log c)",
 }
-
-
-MOST_PAIRS = 10**8
+MAX_PAIRS = 10**8
+INDEX_OR_RANGE = re.compile(r"([0-9]{1,12})(?:-([0-9]{1,12}))?")
 
 
 class ModularArithmetic(Task):
@@ -43,9 +43,9 @@ class ModularArithmetic(Task):
         p: The modulus.
         operation: add, subtract, multiply, or sum_of_squares (a^2 + b^2).
         train_fraction: Share of all pairs that is drawn for training, strictly between 0 and 1.
-        train_pairs: The training pairs themselves, in place of a share: their indices among all
-            pairs in order of a, then b, as `0-3 7 9-12` (`interp.tasks.ranges`).
-        ordered: All p^2 pairs; otherwise only those with a <= b.
+        train_pairs: The training pairs themselves, in place of a share. They are indices into all
+            pairs in order of a, then b, such as `0-3 7 9-12` (see `read_ranges`).
+        ordered: Whether there are all p^2 pairs, or only those with a <= b.
         equals: Whether "=" follows the two numbers, as token p.
     """
 
@@ -64,7 +64,7 @@ class ModularArithmetic(Task):
     @model_validator(mode="before")
     @classmethod
     def _named_pairs_leave_no_share(cls, table: Any) -> Any:
-        # Named, they need no share, and the default must not stand beside them.
+        # Where training pairs are named, the default share would contradict them.
         is_named = isinstance(table, Mapping) and table.get("train_pairs") is not None
         return {"train_fraction": None} | dict(table) if is_named else table
 
@@ -72,8 +72,8 @@ class ModularArithmetic(Task):
     def _both_splits_have_pairs(self) -> "ModularArithmetic":
         if (self.train_fraction is None) == (self.train_pairs is None):
             raise ValueError("give one of train_fraction and train_pairs")
-        if self._total > MOST_PAIRS:
-            raise ValueError(f"p {self.p} makes {self._total} pairs, over {MOST_PAIRS}: lower p")
+        if self._total > MAX_PAIRS:
+            raise ValueError(f"p {self.p} makes {self._total} pairs, over {MAX_PAIRS}: lower p")
         try:
             count, total = self._n_trained(), self._total
         except ValueError as error:
@@ -112,19 +112,19 @@ class ModularArithmetic(Task):
 
     @property
     def held(self) -> dict[str, int]:
-        """All pairs."""
+        """The number of all pairs, which are in memory whatever the training share."""
         return {"p": self._total}
 
     @property
     def draws_split(self) -> bool:
-        """Whether training pairs are drawn; otherwise `train_pairs` names them."""
+        """Whether training pairs are drawn, rather than named by `train_pairs`."""
         return self.train_pairs is None
 
     def with_train(self, train: Bool[Tensor, " n"]) -> "ModularArithmetic":
-        """The same task with these of all pairs for training, in order of a, then b.
+        """The same task with some of all pairs, in order of a, then b, named for training.
 
         Raises:
-            ValueError: They are none, or all, or not as many as there are pairs.
+            ValueError: None or all of the pairs are named, or `train` has another length.
         """
         count, total = int(train.sum()), self._total
         if len(train) != total or not 0 < count < total:
@@ -141,16 +141,11 @@ class ModularArithmetic(Task):
 
     def examples(self, split: str, count: int | None, seed: int) -> Examples:
         """Pairs in order of a, then b; labels `a`, `b`, `c` and `train`."""
-        if split not in self.splits:
-            raise ValueError(f"split '{split}' is none of {', '.join(self.splits)}")
+        self.check_split(split)
         train = self._is_train(seed)
-        chosen = {"all": train | True, "train": train, "test": ~train}[split].nonzero()[:, 0]
-        if count is not None and count < len(chosen):
-            drawn = torch.randperm(len(chosen), generator=generator(seed, 1))[:count]
-            chosen = chosen[drawn.sort().values]
-        return self._examples(self._pairs()[chosen], train[chosen])
-
-    def _examples(self, pairs: Int[Tensor, "n 2"], train: Bool[Tensor, " n"]) -> Examples:
+        in_split = {"all": train | True, "train": train, "test": ~train}[split]
+        chosen = sampled(in_split.nonzero()[:, 0], count, seed)
+        pairs = self._pairs()[chosen]
         tokens, answers = self._tokens(pairs), self._answers(pairs)
         targets, scored = torch.zeros_like(tokens), torch.zeros_like(tokens, dtype=torch.bool)
         targets[:, -1], scored[:, -1] = answers, True
@@ -158,23 +153,21 @@ class ModularArithmetic(Task):
             targets=targets,
             scored=scored,
             tokens=tokens,
-            labels={"a": pairs[:, 0], "b": pairs[:, 1], "c": answers, "train": train},
+            labels={"a": pairs[:, 0], "b": pairs[:, 1], "c": answers, "train": train[chosen]},
             constants=self.constants,
             words=tuple(tuple(self._word(token) for token in row) for row in tokens.tolist()),
         )
 
     @property
     def _total(self) -> int:
-        """How many pairs there are."""
+        """How many pairs there are, training and test pairs together."""
         return self.p**2 if self.ordered else self.p * (self.p + 1) // 2
 
     def _pairs(self) -> Int[Tensor, "n 2"]:
         numbers = torch.arange(self.p)
-        return (
-            torch.combinations(numbers, with_replacement=True)
-            if not self.ordered
-            else (torch.cartesian_prod(numbers, numbers))
-        )
+        if self.ordered:
+            return torch.cartesian_prod(numbers, numbers)
+        return torch.combinations(numbers, with_replacement=True)
 
     def _n_trained(self) -> int:
         if self.train_fraction is None:
@@ -204,3 +197,40 @@ class ModularArithmetic(Task):
 
     def _word(self, token: int) -> str:
         return "=" if token == self.p else str(token)
+
+
+def write_ranges(indices: Int[Tensor, " n"]) -> str:
+    """Indices as text in one line, each once and ascending, neighbours as a range: `0-3 7 9-12`.
+
+    A range includes both its ends, as page numbers do.
+    """
+    ascending = indices.unique()
+    starts = (ascending.diff() > 1).nonzero()[:, 0] + 1
+    runs = [run.tolist() for run in torch.tensor_split(ascending, starts.cpu()) if len(run)]
+    return " ".join(str(run[0]) + (f"-{run[-1]}" if run[1:] else "") for run in runs)
+
+
+def read_ranges(text: str, total: int) -> Int[Tensor, " n"]:
+    """The indices that a text such as `0-3 7 9-12` names, ascending; none where it is empty.
+
+    Args:
+        text: Indices and ranges, separated by spaces.
+        total: Every index must be below this number.
+
+    Raises:
+        ValueError: A word is neither an index nor a range, comes twice or out of order, or reaches
+            `total`.
+    """
+    ranges, least = [torch.empty(0, dtype=torch.long)], 0
+    for word in text.split():
+        match = INDEX_OR_RANGE.fullmatch(word)
+        if match is None:
+            raise ValueError(f"'{word[:40]}' is neither an index nor a range such as 3-7")
+        first, last = int(match[1]), int(match[2] or match[1])
+        if not least <= first <= last:
+            raise ValueError(f"'{word}' is out of order: name each index once, ascending")
+        if last >= total:
+            raise ValueError(f"'{word}' reaches beyond the last index, {total - 1}")
+        ranges.append(torch.arange(first, last + 1))
+        least = last + 1
+    return torch.cat(ranges)

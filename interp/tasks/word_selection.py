@@ -1,12 +1,12 @@
-"""Word selection: a word is chosen from each list by a rule that only the examples tell.
+"""Word selection: a hidden rule chooses a word from each list; only the examples reveal the rule.
 
     cat blue bread finger -> finger ; table red egg lion -> table ; hand pie tiger yellow -> ?
 
-The rule, the same throughout a prompt, is a place in the list, a category, or the longest or
-shortest word. An answer counts as right if of the list's words it is the likeliest.
+The rule is the same throughout a prompt: a place in the list, a category, or the longest or
+shortest word. An answer counts as right if the model finds it likelier than the list's other words.
 
-Source: ours. Fu et al. 2024 (arXiv:2309.06054) follow a language model on a task of this name; its
-data and settings are not known to us, and this is not it.
+Source: ours. Fu et al. 2024 (arXiv:2309.06054) follow a language model on a task of this name.
+Its data and settings are not known to us; this is another task.
 """
 
 from collections.abc import Sequence
@@ -19,14 +19,13 @@ from torch import Generator, Tensor
 
 from hooks import Examples, Sizes
 from interp.randomness import generator
-from interp.tasks.base import Batch, Task
-from interp.tasks.factors.late import late_share
+from interp.tasks.base import Batch, Task, late_share, share
 from interp.tasks.fields import Count, Several, TwoOrMore
 from interp.tasks.language.word_lists import (
-    ALIKE,
     CATEGORIES,
     LENGTHS,
     PLAIN,
+    WORDS_ALIKE,
     Spelling,
     chosen,
     drawn_lists,
@@ -39,9 +38,9 @@ class WordSelection(Task):
     """Several `list -> chosen word` examples under a hidden rule.
 
     Attributes:
-        pairs: Lists of a prompt.
+        pairs: Number of lists in a prompt.
         rules: Kinds of rules: position, category, length.
-        test_prompts: Prompts of the split `test`.
+        test_prompts: Number of prompts in the split `test`.
     """
 
     splits: ClassVar = ("test",)
@@ -65,7 +64,7 @@ class WordSelection(Task):
 
     @property
     def sizes(self) -> Sizes:
-        """The words and two signs, in and out."""
+        """The words and two signs, as inputs and as outputs."""
         tokens = len(PLAIN.names)
         return Sizes(d_vocab=tokens, d_vocab_out=tokens, n_ctx=PLAIN.width(self.pairs))
 
@@ -88,20 +87,13 @@ class WordSelection(Task):
             "group": "rule",
         }
 
-    @property
-    def train_count(self) -> None:
-        """None: every batch is drawn anew."""
-        return None
-
     def data(self, count: int | None, generator: Generator) -> Batch:
         """Training prompts, on the CPU.
 
         Raises:
             ValueError: No count is given, and there is no whole training set.
         """
-        if count is None:
-            raise ValueError("count: word_selection draws without end; say how many prompts")
-        return self._prompts(count, PLAIN, generator)[0]
+        return self._prompts(self.count_to_draw(count), PLAIN, generator)[0]
 
     def examples(self, split: str, count: int | None, seed: int) -> Examples:
         """Prompts with the labels `rule` (its number) and `answer` (the place in the last list)."""
@@ -109,79 +101,86 @@ class WordSelection(Task):
 
     def examples_in(self, spelling: Spelling, split: str, count: int | None, seed: int) -> Examples:
         """The same prompts as another vocabulary writes them."""
-        if split not in self.splits:
-            raise ValueError(f"split '{split}' is none of {', '.join(self.splits)}")
+        self.check_split(split)
         batch, labels = self._prompts(self.test_prompts, spelling, generator(seed, 1, 1, 0))
-        found = Examples(
-            tokens=batch["tokens"], targets=batch["targets"], scored=batch["scored"],
-            labels=labels, constants=self.constants_in(spelling),
-            words=tuple(
-                tuple(spelling.names[token] for token in row) for row in batch["tokens"].tolist()
-            ),
-        )  # fmt: skip
-        return found if count is None else found.head(count)
+        rows = batch["tokens"].tolist()
+        examples = Examples(
+            targets=batch["targets"],
+            scored=batch["scored"],
+            tokens=batch["tokens"],
+            labels=labels,
+            constants=self.constants_in(spelling),
+            words=tuple(tuple(spelling.names[token] for token in row) for row in rows),
+        )
+        return examples if count is None else examples.head(count)
 
     def grade(
         self, logits: Float[Tensor, "batch position d_vocab_out"], batch: Batch
     ) -> dict[str, Tensor]:
-        """Loss over all words; accuracy among the list's, and over the last four answers. Pure."""
-        before = PLAIN.candidates
-        known = torch.stack([batch["tokens"].roll(-each, dims=1) for each in before], dim=2)
-        best = logits.gather(2, known).argmax(2, keepdim=True)
-        right = known.gather(2, best)[..., 0] == batch["targets"]
-        scored = batch["scored"]
-        accuracy = (right & scored).sum(dtype=logits.dtype) / scored.sum(dtype=logits.dtype)
-        late = late_share(right, scored).to(logits.dtype)
-        return {"loss": self.loss(logits, batch), "accuracy": accuracy, "late_accuracy": late}
+        """Loss over all words, and accuracy among the words of the list. Pure.
+
+        `late_accuracy` counts the last four answers of each prompt.
+        """
+        # At the position that answers list k, candidates[..., i] is word i of list k.
+        offsets = PLAIN.candidates
+        candidates = torch.stack([batch["tokens"].roll(-by, dims=1) for by in offsets], dim=2)
+        best = logits.gather(2, candidates).argmax(2, keepdim=True)
+        is_right = candidates.gather(2, best)[..., 0] == batch["targets"]
+        return {
+            "loss": self.loss(logits, batch),
+            "accuracy": share(is_right, batch["scored"], logits.dtype),
+            "late_accuracy": late_share(is_right, batch["scored"], logits.dtype),
+        }
 
     def _prompts(
         self, count: int, spelling: Spelling, drawing: Generator
     ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Prompts and their labels."""
+        """Prompts, as a batch, and their labels."""
         names = rule_names(self.rules)
         rule = torch.randint(len(names), (count,), generator=drawing)
-        asked = [
+        category_by_rule = [
             CATEGORIES.index(name.partition(" ")[2]) if name.startswith("category") else -1
             for name in names
         ]
         categories, lengths = drawn_lists(count, self.pairs, drawing)
-        categories = with_category(categories, torch.tensor(asked)[rule], drawing)
-        which = torch.randint(ALIKE, categories.shape, generator=drawing)
-        word = (categories * LENGTHS + lengths) * ALIKE + which
+        categories = with_category(categories, torch.tensor(category_by_rule)[rule], drawing)
+        which = torch.randint(WORDS_ALIKE, categories.shape, generator=drawing)
+        word = (categories * LENGTHS + lengths) * WORDS_ALIKE + which
         tokens = torch.tensor(spelling.words)[word]
         place = chosen(names, rule, (categories, lengths))
         answers = tokens.gather(2, place[..., None])[..., 0]
-        return _laid(tokens, answers, spelling), {"rule": rule, "answer": place[:, -1]}
+        return _in_a_row(tokens, answers, spelling), {"rule": rule, "answer": place[:, -1]}
 
 
 def best_guess(rules: Sequence[str]) -> float:
-    """Best accuracy of whoever sees a list without examples, and knows how prompts are made.
+    """Best accuracy of an observer who sees a list without examples and knows how prompts are made.
 
-    Every word of a list is chosen by one rule of position and by one of category, the longest (or
-    the shortest) also by one of length, so that it is the best guess. Rules are not alike likely
-    once the list is seen: it lacks one of five categories, each of the others with a chance of 1/4
-    under a rule of category, whose own is put in where it lacks, and any with 1/5 under other
-    rules. That makes rules of its four categories 5/4 as likely as the others:
+    One rule of position and one of category choose any word of a list; a rule of length chooses
+    the longest (or the shortest) word too, which is therefore the best guess. Seeing the list makes
+    some rules likelier. A list lacks one of the five categories. Under a rule of category, the
+    asked category is never the missing one, so that each of the other four is missing with
+    probability 1/4; under any other rule each of the five is missing with probability 1/5. So the
+    rules of the four categories in the list are 5/4 as likely as the rules of another kind:
 
         (1 [position] + 5/4 [category] + 1 [length]) / (4 [position] + 5 [category] + 2 [length])
 
     Args:
-        rules: The kinds there are.
+        rules: The kinds of rules in the task.
     """
     missing = len(CATEGORIES) / (len(CATEGORIES) - 1)
     votes = {"position": 1.0, "category": missing, "length": 1.0}
     return sum(votes[kind] for kind in rules) / len(rule_names(rules))
 
 
-def _laid(tokens: Tensor, answers: Tensor, spelling: Spelling) -> dict[str, Tensor]:
-    """Lists, signs and answers in a row, the last answer left out."""
+def _in_a_row(tokens: Tensor, answers: Tensor, spelling: Spelling) -> dict[str, Tensor]:
+    """A batch of lists, signs and answers in a row; a prompt ends before its last answer."""
     arrow, end = (
-        torch.tensor(each).expand(*answers.shape, -1) for each in (spelling.arrow, spelling.end)
+        torch.tensor(sign).expand(*answers.shape, -1) for sign in (spelling.arrow, spelling.end)
     )
-    whole = torch.cat([tokens, arrow, answers[..., None], end], dim=2)
-    scored = torch.zeros_like(whole, dtype=torch.bool)
+    blocks = torch.cat([tokens, arrow, answers[..., None], end], dim=2)
+    scored = torch.zeros_like(blocks, dtype=torch.bool)
     scored[..., LENGTHS + len(spelling.arrow) - 1] = True
     targets = torch.where(scored, answers[..., None], 0)
     width = spelling.width(answers.shape[1])
-    rows = {"tokens": whole, "targets": targets, "scored": scored}
-    return {name: each.flatten(1)[:, :width].clone() for name, each in rows.items()}
+    batch = {"tokens": blocks, "targets": targets, "scored": scored}
+    return {name: values.flatten(1)[:, :width].clone() for name, values in batch.items()}

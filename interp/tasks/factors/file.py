@@ -1,4 +1,4 @@
-"""Vectors and factors of images from a file, such as what a pretrained network makes of them."""
+"""Vectors and factors of images, read from a file: a pretrained network's representations."""
 
 import zipfile
 import zlib
@@ -14,8 +14,14 @@ from interp.tasks.data_files import Stamp
 
 ARRAYS = ("embeddings", "factors")
 UNREADABLE = (
-    ValueError, OSError, AttributeError, TypeError, EOFError, zipfile.BadZipFile, zlib.error
-)  # fmt: skip
+    ValueError,
+    OSError,
+    AttributeError,
+    TypeError,
+    EOFError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 
 @lru_cache(maxsize=2)
@@ -25,12 +31,13 @@ def read_embeddings(
     """Vectors and factor values of images, from an npz file without objects.
 
     Args:
-        stamp: Of a file with `embeddings [image, d]`, real, and `factors [image, factor]`, whole
-            numbers from 0 without gaps; a file that was written again is read again.
+        stamp: The stamp of a file with `embeddings [image, d]`, real numbers, and
+            `factors [image, factor]`, whole numbers from 0 without gaps. A file that was written
+            anew has another stamp, and is read again.
 
     Raises:
         ValueError: It is no such file, holds pickled objects, arrays of other shapes or types,
-            NaN, infinity or what float32 cannot hold, or a factor with a single value or a gap.
+            NaN, infinity or numbers beyond float32, or a factor with a single value or a gap.
     """
     path = stamp[0]
     try:
@@ -39,7 +46,7 @@ def read_embeddings(
     except KeyError as missing:
         raise ValueError(f"file: {path} lacks {missing}; it needs {', '.join(ARRAYS)}") from None
     except UNREADABLE:
-        # NumPy's own words advise to load pickled objects.
+        # NumPy's message would advise the user to load pickled objects.
         raise ValueError(
             f"file: {path} cannot be read: an npz of plain arrays of numbers is wanted, and "
             "pickled objects are never loaded; write it by numpy.savez"
@@ -52,18 +59,18 @@ def read_embeddings(
 
 @lru_cache(maxsize=2)
 def vectors_on(stamp: Stamp, device: torch.device) -> Float[Tensor, "image d"]:
-    """A file's vectors, once a device."""
+    """A file's vectors on a device, where they are kept."""
     return read_embeddings(stamp)[0].to(device)
 
 
 def _narrowed(embeddings: np.ndarray) -> np.ndarray:
-    """In float32, infinity where that cannot hold a number."""
+    """The embeddings in float32; infinity where a number is beyond its range."""
     with np.errstate(over="ignore"):
         return embeddings.astype(np.float32)
 
 
 def _fault(embeddings: np.ndarray, factors: np.ndarray) -> str:
-    """What is wrong with the arrays of a file, or nothing."""
+    """What is wrong with the arrays of a file; empty where nothing is."""
     if embeddings.ndim != 2 or factors.ndim != 2 or len(embeddings) != len(factors):
         shapes = f"{list(embeddings.shape)} and {list(factors.shape)}"
         return f"embeddings [image, d] and factors [image, factor] are wanted, got {shapes}"
@@ -81,17 +88,17 @@ def _fault(embeddings: np.ndarray, factors: np.ndarray) -> str:
 
 
 def _misnumbered(factors: np.ndarray) -> str:
-    """What is wrong with factors' values, or nothing."""
+    """What is wrong with the values of the factors; empty where nothing is."""
     if factors.min() < 0:
         return "factors hold negative values: count from 0"
-    known = [np.unique(column) for column in factors.T]
-    single = [str(f) for f, values in enumerate(known) if len(values) < 2]
+    by_factor = [np.unique(column) for column in factors.T]
+    single = [str(factor) for factor, values in enumerate(by_factor) if len(values) < 2]
     if single:
         return f"factor {', '.join(single)} has a single value: leave it out"
-    gaps = [f for f, values in enumerate(known) if values[-1] >= len(values)]
+    gaps = [factor for factor, values in enumerate(by_factor) if values[-1] >= len(values)]
     if not gaps:
         return ""
-    values = known[gaps[0]]
+    values = by_factor[gaps[0]]
     return (
         f"factor {gaps[0]} has {len(values)} values that go up to {values[-1]}: number them "
         f"0 to {len(values) - 1} (numpy.unique's return_inverse does)"

@@ -1,15 +1,15 @@
-"""Images described by factors, and the vectors a model sees in their place.
+"""Images described by factors, and the vectors that a model sees in their place.
 
-An image is one value of each factor. A fixed random network stands for the representation that a
-pretrained network would give: one-hots of the values are mixed by sines and projected,
+An image has one value of each factor. A fixed random network stands in for the representation that
+a pretrained network would give: one-hots of the values are mixed by sines and projected,
 
     z = P sin(difficulty (sum_f W_f[v_f]) + b),    scaled to mean 0 and variance 1.
 
-Slow sines are all but linear in the one-hots, so that each factor can be read off z by a linear
-map; fast ones hide it. A file of real representations takes the network's place.
+Slow sines are nearly linear in the one-hots, so that a linear map can read each factor off z; with
+fast sines it cannot. A file of real representations can replace the network.
 
-Source: Fu et al. 2024 (arXiv:2309.06054) and code: Shapes3D's six factors, a VAE's 768 numbers (not
-released). The random network is ours.
+Source: Fu et al. 2024 (arXiv:2309.06054) and code, with Shapes3D's six factors and a VAE's 768
+numbers (not released). The random network is ours.
 """
 
 import math
@@ -26,8 +26,8 @@ from interp.randomness import generator
 from interp.tasks.data_files import Stamp
 from interp.tasks.factors.file import read_embeddings
 
-HIDDEN = 64
-SAMPLED = 10_000  # images whose vectors set mean and scale
+N_SINES = 64  # hidden units of the random network
+SAMPLED_IMAGES = 10_000  # images whose vectors set mean and scale
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,11 +35,11 @@ class Network:
     """A fixed random network from values of factors to vectors.
 
     Attributes:
-        values: How many each factor has.
-        reads: W, the rows of all values one after the other.
+        values: How many values each factor has.
+        reads: W, with the rows of all values of all factors one after the other.
         turns: b.
         writes: P, scaled.
-        mean: What is taken off.
+        mean: The mean, which is subtracted.
     """
 
     values: tuple[int, ...]
@@ -52,7 +52,7 @@ class Network:
         """Vectors of images, without noise."""
         starts = torch.tensor([0, *self.values[:-1]]).cumsum(0).to(factors.device)
         rows = (factors + starts).unsqueeze(-1)
-        summed = sum(self.reads[rows[..., f, 0]] for f in range(len(self.values)))
+        summed = sum(self.reads[rows[..., factor, 0]] for factor in range(len(self.values)))
         return torch.sin(summed + self.turns) @ self.writes - self.mean
 
 
@@ -60,34 +60,34 @@ class Network:
 def random_network(values: tuple[int, ...], d: int, difficulty: float, seed: int) -> Network:
     """The network of a seed."""
     drawing = generator(seed, 2, 0)
-    reads = difficulty * torch.randn(sum(values), HIDDEN, generator=drawing)
-    turns = 2 * math.pi * torch.rand(HIDDEN, generator=drawing)
-    writes = torch.randn(HIDDEN, d, generator=drawing)
+    reads = difficulty * torch.randn(sum(values), N_SINES, generator=drawing)
+    turns = 2 * math.pi * torch.rand(N_SINES, generator=drawing)
+    writes = torch.randn(N_SINES, d, generator=drawing)
     plain = Network(values, reads, turns, writes, torch.zeros(d))
-    sampled = torch.randint(math.prod(values), (SAMPLED,), generator=drawing)
-    found = plain.embed(unravelled(sampled, values))
-    scale = found.std(0)
-    return Network(values, reads, turns, writes / scale, found.mean(0) / scale)
+    sampled = torch.randint(math.prod(values), (SAMPLED_IMAGES,), generator=drawing)
+    vectors = plain.embed(unravelled(sampled, values))
+    scale = vectors.std(0)
+    return Network(values, reads, turns, writes / scale, vectors.mean(0) / scale)
 
 
 def unravelled(
     images: Int[Tensor, "*batch"], values: tuple[int, ...]
 ) -> Int[Tensor, "*batch factor"]:
-    """Values of factors of images that are counted with the last factor fastest."""
-    found = []
+    """The factors' values of images by number; numbers count up the last factor fastest."""
+    factors = []
     for count in reversed(values):
-        found.append(images % count)
+        factors.append(images % count)
         images = images // count
-    return torch.stack(found[::-1], dim=-1)
+    return torch.stack(factors[::-1], dim=-1)
 
 
 class Share(NamedTuple):
-    """Some of the images.
+    """Which images are shown: those of training, or those of tests.
 
     Attributes:
-        is_train: Whether those that training shows, or those that tests show.
-        held_out: Share of all that training does not show; 0 shows all in both.
-        seed: Of the split.
+        is_train: Whether the images of training are meant, or those of tests.
+        held_out: Share of all images that only tests show; where it is 0, both show all images.
+        seed: The seed of the split.
     """
 
     is_train: bool
@@ -97,14 +97,14 @@ class Share(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Images:
-    """All images there are; one object a world, so that it can be remembered by identity.
+    """All images that exist. Equal only to itself, so that results can be cached for it.
 
     Attributes:
-        values: How many each factor has.
-        width: Numbers of a vector.
+        values: How many values each factor has.
+        width: How many numbers an image's vector has.
         total: How many images there are.
-        factors: Values of factors of images, by their numbers.
-        vectors: Vectors of images, by their numbers, without noise.
+        factors: Gives the factors' values of images by number.
+        vectors: Gives the vectors of images by number, without noise.
     """
 
     values: tuple[int, ...]
@@ -114,7 +114,7 @@ class Images:
     vectors: Callable[[Int[Tensor, "*batch"]], Float[Tensor, "*batch d"]]
 
     def shown(self, share: Share) -> Int[Tensor, " image"]:
-        """Numbers of the images of a share."""
+        """The numbers of the images that are shown."""
         if not share.held_out:
             return torch.arange(self.total)
         order = image_order(self.total, share.seed)
@@ -126,11 +126,11 @@ class Images:
 def images_of_network(values: tuple[int, ...], d: int, difficulty: float, seed: int) -> Images:
     """Images of every combination of values, seen by a random network."""
     return Images(
-        values,
-        d,
-        math.prod(values),
-        lambda images: unravelled(images, values),
-        lambda images: random_network(values, d, difficulty, seed).embed(
+        values=values,
+        width=d,
+        total=math.prod(values),
+        factors=lambda images: unravelled(images, values),
+        vectors=lambda images: random_network(values, d, difficulty, seed).embed(
             unravelled(images, values)
         ),
     )
@@ -138,30 +138,36 @@ def images_of_network(values: tuple[int, ...], d: int, difficulty: float, seed: 
 
 @lru_cache(maxsize=2)
 def images_of_file(stamp: Stamp) -> Images:
-    """Images of a file.
+    """The images of a file.
 
     Raises:
-        ValueError: As `read_embeddings`.
+        ValueError: `read_embeddings` refuses the file.
     """
     vectors, factors = read_embeddings(stamp)
     values = tuple((factors.amax(0) + 1).tolist())
     return Images(
-        values,
-        vectors.shape[1],
-        len(vectors),
-        lambda images: factors[images],
-        lambda images: vectors[images],
+        values=values,
+        width=vectors.shape[1],
+        total=len(vectors),
+        factors=lambda images: factors[images],
+        vectors=lambda images: vectors[images],
     )
 
 
 @lru_cache(maxsize=4)
 def image_order(total: int, seed: int) -> Int[Tensor, " image"]:
-    """Images in a random order, of which the last ones are held out."""
+    """All images in a random order; the last ones are held out."""
     return torch.randperm(total, generator=generator(seed, 2, 2))
 
 
 def too_few(kept: tuple[int, int], pairs: int, held_out: float) -> str:
-    """What is wrong with so many images to train on and to test on, or nothing."""
+    """What is wrong with the numbers of images; empty where nothing is.
+
+    Args:
+        kept: How many images training shows, and how many tests show.
+        pairs: How many different images a prompt needs.
+        held_out: The share of images that only tests show.
+    """
     few, kind, change = min((kept[0], "training", "lower"), (kept[1], "test", "raise"))
     if few >= pairs:
         return ""

@@ -1,13 +1,13 @@
-"""Labels of one factor of images, which must be told from the examples: which factor, which map?
+"""Labels of one factor of images; the examples alone tell which factor, and which map to labels.
 
-A prompt is image, label, image, label, ..; it asks for one factor, the same throughout, and its
-labels are that factor's values under a map. Maps come from a pool: with one map the labels of each
-factor are fixed, with many they must be learned from the prompt.
+A prompt is image, label, image, label, .. It asks for one factor, the same throughout, and its
+labels are that factor's values under a map. Maps come from a pool. With one map in the pool the
+labels of each factor are fixed; with many maps they must be learned from the prompt.
 
 Source: Fu et al. 2024 (arXiv:2309.06054) and code: 40 pairs, six factors of Shapes3D, a pool of 1
-to 20,000 maps, images of the test split held out, its maps from the same pool; in their first
-version maps drawn anew for every prompt, which is the split `fresh` here. Labels are one-hot in a
-vector as wide as an image's; the loss is at every image, the first included.
+to 20,000 maps, and tests on held-out images with maps of the same pool; in their first version,
+tests with maps drawn anew for every prompt, which is the split `fresh` here. Labels are one-hot in
+a vector as wide as an image's; the loss is at every image, the first included.
 """
 
 from collections.abc import Mapping
@@ -20,12 +20,11 @@ from torch import Generator, Tensor
 
 from hooks import Examples, Sizes
 from interp.randomness import generator
-from interp.tasks.base import Batch, Reader, Task
+from interp.tasks.base import Batch, Reader, Task, late_share, scored_mean
 from interp.tasks.data_files import DataFile, stamp_of
-from interp.tasks.factors.extra_loss import SIDE, ExtraLoss, class_losses, mean_at_queries
+from interp.tasks.factors.extra_loss import SIDE, ExtraLoss, class_losses
 from interp.tasks.factors.file import vectors_on
 from interp.tasks.factors.images import Images, Share, images_of_file, images_of_network, too_few
-from interp.tasks.factors.late import late_accuracy
 from interp.tasks.factors.maps import best_guess, best_guess_anew, check_size
 from interp.tasks.factors.prompts import (
     IMAGES,
@@ -38,35 +37,41 @@ from interp.tasks.factors.prompts import (
 from interp.tasks.fields import Amount, Count, Scale, Seed, TwoOrMore
 
 SHAPES3D = {
-    "floor_hue": 10, "wall_hue": 10, "object_hue": 10, "scale": 8, "shape": 4, "orientation": 15,
-}  # fmt: skip
-OF_NETWORK = ("factors", "d", "difficulty")
-HELD = 16  # GiB of vectors that a training set may hold
+    "floor_hue": 10,
+    "wall_hue": 10,
+    "object_hue": 10,
+    "scale": 8,
+    "shape": 4,
+    "orientation": 15,
+}
+NETWORK_FIELDS = ("factors", "d", "difficulty")  # fields that a file replaces
+MAX_TRAIN_GIB = 16  # GiB of vectors in a training set
 
 
 class FactorLabels(Task):
     """The label of each image: the asked factor's value under the prompt's map.
 
     Attributes:
-        factors: How many values each has, by name; Shapes3D's where left out, a file's numbered.
-        maps: Size of the pool of maps; 0, or left out, for maps drawn anew for every prompt.
-        pairs: Images of a prompt.
-        d: Numbers of an image's vector, at least as many as there are labels.
-        difficulty: How fast the embedding's sines turn. Of Shapes3D's factors a linear map reads
-            off 0.97 at 0.3 and 0.29 at 1 (guessing: 0.12).
-        noise: Standard deviation of what is added to each number of a vector. Where left out 0.1
-            beside the network, whose numbers have variance 1, and 0 beside a file, whose vectors
-            are taken as they are.
+        factors: The number of values of each factor, by name. The default is Shapes3D's; those of
+            a file are numbered.
+        maps: Size of the pool of maps. With 0, or where left out, every prompt has a new map.
+        pairs: Number of images in a prompt.
+        d: Numbers in an image's vector; at least as many as there are labels.
+        difficulty: How fast the embedding's sines turn. A linear map reads off Shapes3D's factors
+            with accuracy 0.97 at 0.3 and 0.29 at 1 (guessing: 0.12).
+        noise: Standard deviation of the noise added to each number of a vector. The default is 0.1
+            with the network, whose numbers have variance 1, and 0 with a file, whose vectors are
+            taken as they are.
         label_scale: Size of a label's one-hot.
         file: Vectors and factors of images (npz), in place of the random network.
-        held_out: Share of the images that only test prompts show; 0 shows all in both.
+        held_out: Share of images that only test prompts show; with 0 both show all images.
         repeats: Whether an image may come twice in a prompt.
-        train_prompts: Prompts trained on; drawn without end where left out.
-        test_prompts: Prompts of each split.
-        seed: Of network, pool and split of images, which all seeds of training share.
-        extra_loss: What spare outputs are trained for beside the labels: every factor of each image
-            (`weights`), or which factor is asked for (`context`). A supervised side channel.
-        extra_weight: What that loss is multiplied by.
+        train_prompts: Number of training prompts; where left out they are drawn without end.
+        test_prompts: Number of prompts in each split.
+        seed: Seed of network, pool and split of images, which are the same for all training seeds.
+        extra_loss: What spare outputs are trained to give beside the labels: every factor of each
+            image (`weights`), or the factor that is asked for (`context`).
+        extra_weight: What that further loss is multiplied by.
     """
 
     splits: ClassVar = ("test", "fresh")
@@ -94,7 +99,7 @@ class FactorLabels(Task):
     @model_validator(mode="before")
     @classmethod
     def _files_are_without_noise(cls, table: Any) -> Any:
-        """Written into the task, so that its file says what was added."""
+        """Sets the default noise beside a file, so that the experiment states it."""
         if isinstance(table, Mapping) and table.get("file") is not None:
             return {"noise": 0.0} | dict(table)
         return table
@@ -105,7 +110,7 @@ class FactorLabels(Task):
         if single:
             raise ValueError(f"factors: {', '.join(single)} has fewer than 2 values: leave it out")
         fields = type(self).model_fields
-        replaced = [n for n in OF_NETWORK if getattr(self, n) != fields[n].default]
+        replaced = [name for name in NETWORK_FIELDS if getattr(self, name) != fields[name].default]
         if self.file is not None and replaced:
             raise ValueError(f"file brings its own factors and vectors: drop {replaced[0]}")
         labels, width = max(self.values), self.images.width
@@ -124,9 +129,11 @@ class FactorLabels(Task):
         if fault:
             raise ValueError(fault)
         size = 8 * self.pairs * self.images.width * (self.train_prompts or 0) / 2**30
-        if size > HELD and not self._is_looked_up:
+        if size > MAX_TRAIN_GIB and not self._is_looked_up:
             remedy = "leave it out, to draw prompts anew" + ", or set noise = 0" * bool(self.file)
-            raise ValueError(f"train_prompts: {size:.1f} GiB of vectors, over {HELD}: {remedy}")
+            raise ValueError(
+                f"train_prompts: {size:.1f} GiB of vectors, over {MAX_TRAIN_GIB}: {remedy}"
+            )
         return self
 
     @property
@@ -136,7 +143,7 @@ class FactorLabels(Task):
 
     @property
     def images(self) -> Images:
-        """What there is to see."""
+        """All images, of the file or of the random network."""
         if self.file is not None:
             return images_of_file(stamp_of(self.file))
         return images_of_network(tuple(self.factors.values()), self.d, self.difficulty, self.seed)
@@ -155,7 +162,7 @@ class FactorLabels(Task):
 
     @property
     def sizes(self) -> Sizes:
-        """An image's numbers in, one output a label and spare ones, two positions a pair."""
+        """An image's numbers in; an output for each label and spare ones; two positions a pair."""
         answers, factors = max(self.values), len(self.values)
         spare = {None: 0, "weights": factors * answers, "context": factors}[self.extra_loss]
         return Sizes(d_in=self.images.width, d_vocab_out=answers + spare, n_ctx=2 * self.pairs)
@@ -172,7 +179,7 @@ class FactorLabels(Task):
         return facts | {"maps": self.maps or 0, "chance": self.chance("test")}
 
     def chance(self, split: str) -> float:
-        """The best accuracy on a split without examples, known its maps and the image."""
+        """Best accuracy on a split of an observer who knows its maps and sees no examples."""
         if split == "fresh" or not self.maps:
             return best_guess_anew(self.values)
         return best_guess(self.images, self._kind(False, self.maps).share, self.maps)
@@ -184,32 +191,30 @@ class FactorLabels(Task):
 
     @property
     def held(self) -> dict[str, int]:
-        """As elsewhere; of images looked up by number, training holds no vectors."""
+        """As for other tasks, except that training on images by number keeps no vectors."""
         counts = super().held
         return {"test_prompts": counts["test_prompts"]} if self._is_looked_up else counts
 
     @property
     def _is_looked_up(self) -> bool:
-        """Whether a batch is given images by number, since their vectors are fixed ones."""
+        """Whether a batch has images by number, which is enough where vectors never change."""
         return self.file is not None and not self.noise
 
     def data(self, count: int | None, generator: Generator) -> Batch:
         """Training prompts, on the CPU.
 
         Raises:
-            ValueError: No count is given where data are endless.
+            ValueError: No count is given, and there is no whole training set.
         """
-        count = self.train_prompts if count is None else count
-        if count is None:
-            raise ValueError("count: factor_labels draws without end; say how many prompts")
-        drawn = drawn_prompts(self.images, self._kind(True, self.maps), count, generator)
+        kind = self._kind(True, self.maps)
+        drawn = drawn_prompts(self.images, kind, self.count_to_draw(count), generator)
         batch = drawn.answered(self.extra_loss)
         if self._is_looked_up:
             return batch | {IMAGES: drawn.images}
         return batch | {"inputs": self._inputs(drawn, generator)}
 
     def reader(self, device: torch.device) -> Reader:
-        """Looks up a file's vectors, which are the same in every prompt that has no noise."""
+        """Looks up a file's vectors, which without noise are the same in every prompt."""
         if not self._is_looked_up or self.file is None:
             return super().reader(device)
         return looked_up(vectors_on(stamp_of(self.file), device), self.label_scale)
@@ -217,48 +222,48 @@ class FactorLabels(Task):
     def examples(self, split: str, count: int | None, seed: int) -> Examples:
         """Prompts of held-out images, with maps of the pool (`test`) or drawn anew (`fresh`).
 
-        Labels: `factor`, the one asked for; `map`, its number (-1 drawn anew); and by name each
-        factor's value of the last image.
+        Labels are `factor`, the factor asked for; `map`, the number of the map (-1 where it is
+        drawn anew); and, under each factor's name, its value in the last image.
         """
-        if split not in self.splits:
-            raise ValueError(f"split '{split}' is none of {', '.join(self.splits)}")
+        self.check_split(split)
         drawing = generator(seed, 1, 1, self.splits.index(split))
         kind = self._kind(False, self.maps if split == "test" else 0)
         drawn = drawn_prompts(self.images, kind, self.test_prompts, drawing)
         batch = drawn.answered(None)
         last = dict(zip(self.names, drawn.factors[:, -1].T, strict=True))
-        found = Examples(
+        examples = Examples(
             targets=batch["targets"],
             scored=batch["scored"],
             inputs=self._inputs(drawn, drawing),
             labels={"factor": drawn.asked, "map": drawn.maps} | last,
             constants=self.constants | {"chance": self.chance(split), "group": "factor"},
         )
-        return found if count is None else found.head(count)
+        return examples if count is None else examples.head(count)
 
     def loss(self, logits: Float[Tensor, "batch position d_vocab_out"], batch: Batch) -> Tensor:
-        """Mean cross-entropy of the labels, and in training that of the spare outputs. Pure."""
+        """Mean cross-entropy of the labels; in training, plus that of the spare outputs. Pure."""
         answers, spare = logits.tensor_split([max(self.values)], dim=-1)
-        found = super().loss(answers, batch)
+        loss = super().loss(answers, batch)
         if SIDE not in batch:
-            return found
-        side = mean_at_queries(class_losses(spare, batch[SIDE]), batch)
-        return found + self.extra_weight * side
+            return loss
+        return loss + self.extra_weight * scored_mean(class_losses(spare, batch[SIDE]), batch)
 
     def grade(
         self, logits: Float[Tensor, "batch position d_vocab_out"], batch: Batch
     ) -> dict[str, Tensor]:
-        """Of labels alone: loss, accuracy, and `late_accuracy` over the last four of a prompt."""
+        """Loss and accuracy of labels, and `late_accuracy` over the last four of a prompt. Pure."""
         answers = logits[..., : max(self.values)]
-        return super().grade(answers, batch) | {"late_accuracy": late_accuracy(answers, batch)}
+        is_right = answers.argmax(-1) == batch["targets"]
+        late = late_share(is_right, batch["scored"], logits.dtype)
+        return super().grade(answers, batch) | {"late_accuracy": late}
 
     def _inputs(self, drawn: Prompts, drawing: Generator) -> Tensor:
-        """What a model sees of prompts, noise included."""
+        """A model's inputs for some prompts, noise included."""
         vectors = self.images.vectors(drawn.images)
         vectors = vectors + self.noise * torch.randn(vectors.shape, generator=drawing)
         return interleaved(vectors, drawn.answers, self.label_scale)
 
     def _kind(self, is_train: bool, maps: int | None) -> Kind:
-        """Prompts of the images that training shows, or of the others, under maps of a pool."""
+        """The kind of prompts of training, or of tests, with maps of a pool or drawn anew."""
         share = Share(is_train, self.held_out, self.seed)
         return Kind(share, maps or 0, self.pairs, self.repeats)

@@ -1,6 +1,6 @@
-"""Prompts of factor labels: which images they show, which factor and map they take, how they read.
+"""Prompts of factor labels: their images, the factor they ask for, their map, and their layout.
 
-All that is random is drawn here in one order: images, factors, maps; noise comes after it.
+Random draws come in a fixed order: images, factors, maps, and then, elsewhere, noise.
 """
 
 from dataclasses import dataclass
@@ -15,17 +15,17 @@ from interp.tasks.factors.extra_loss import SIDE, ExtraLoss, at_queries
 from interp.tasks.factors.images import Images, Share
 from interp.tasks.factors.maps import drawn_maps, map_pool
 
-IMAGES = "images"  # by number, in a batch whose vectors are looked up
+IMAGES = "images"  # the key of a batch under which images stand by number, to be looked up
 
 
 class Kind(NamedTuple):
     """What prompts are drawn from.
 
     Attributes:
-        share: The images they show.
+        share: The images that they show.
         maps: Size of the pool of maps; 0 for maps drawn anew.
-        pairs: Images of a prompt.
-        repeats: Whether an image may come twice in one.
+        pairs: Number of images in a prompt.
+        repeats: Whether an image may come twice in a prompt.
     """
 
     share: Share
@@ -39,10 +39,10 @@ class Prompts:
     """Drawn prompts.
 
     Attributes:
-        images: Their images by number.
-        factors: What each image shows.
+        images: The images of each prompt, by number.
+        factors: The values of all factors of each image.
         asked: The factor that each prompt asks for.
-        maps: Number of its map in the pool; -1 drawn anew.
+        maps: The number of each prompt's map in the pool; -1 where it is drawn anew.
         answers: The label of each image.
     """
 
@@ -53,7 +53,7 @@ class Prompts:
     answers: Int[Tensor, "prompt pair"]
 
     def answered(self, extra_loss: ExtraLoss | None) -> dict[str, Tensor]:
-        """What a batch holds beside the inputs, that of a further loss included."""
+        """Targets and scored positions of a batch, and the targets of a further loss."""
         pairs = self.images.shape[1]
         scored = torch.tensor([True, False]).repeat(pairs).expand(len(self.images), -1).clone()
         batch = {"targets": at_queries(self.answers), "scored": scored}
@@ -64,7 +64,7 @@ class Prompts:
 
 
 def drawn_prompts(world: Images, kind: Kind, count: int, drawing: Generator) -> Prompts:
-    """So many prompts of a kind."""
+    """Draws `count` prompts of a kind."""
     shown, rows = world.shown(kind.share), torch.arange(count)
     places = places_of_images((count, kind.pairs), len(shown), drawing, repeats=kind.repeats)
     images = shown[places]
@@ -83,7 +83,11 @@ def drawn_prompts(world: Images, kind: Kind, count: int, drawing: Generator) -> 
 def places_of_images(
     shape: tuple[int, int], total: int, drawing: Generator, *, repeats: bool
 ) -> Int[Tensor, "prompt pair"]:
-    """Places among so many images; prompts with an image twice are drawn again, unless let."""
+    """Random places among `total` images; without `repeats`, a prompt's places are different.
+
+    Without repeats, prompts that show an image twice are drawn again, or, where most prompts would,
+    every prompt takes the first places of a permutation.
+    """
     count, pairs = shape
     if not repeats and total < pairs**2:
         return torch.rand(count, total, generator=drawing).argsort(1)[:, :pairs]
@@ -99,13 +103,13 @@ def places_of_images(
 def interleaved(
     vectors: Float[Tensor, "*batch pair d"], answers: Int[Tensor, "*batch pair"], label_scale: float
 ) -> Float[Tensor, "*batch position d"]:
-    """Images and their labels by turns, a label as a one-hot of some size."""
+    """Images and their labels alternating; a label is a one-hot times `label_scale`."""
     coded = torch.zeros_like(vectors).scatter_(-1, answers[..., None], label_scale)
     return torch.stack([vectors, coded], dim=-2).flatten(-3, -2)
 
 
 def looked_up(vectors: Float[Tensor, "image d"], label_scale: float) -> Reader:
-    """What puts vectors in the place of a batch's images."""
+    """A reader that replaces the image numbers in a batch by the images' vectors."""
 
     def read(batch: Batch) -> Batch:
         rest = {name: values for name, values in batch.items() if name != IMAGES}

@@ -1,12 +1,12 @@
-"""Families of functions of d real numbers, and the laws that inputs are drawn from.
+"""Families of functions of d real numbers, and the distributions of their inputs.
 
-Each family draws one function a prompt, all prompts at once, and knows the variance of its values
-over both draws, so that a task can bring it to 1: with the raw laws the size of y would tell the
-family.
+Each family draws one function per prompt, for all prompts at once. It also knows the variance of y
+over the random functions and inputs, so that a task can scale it to 1; otherwise the size of y
+would tell the family.
 
 Source: Garg et al. 2022 (arXiv:2208.01066), sections 3 and 5, for all but sinusoids; Yadlowsky et
-al. 2023 (arXiv:2311.00871) for mixtures of them. What the sinusoids' laws are there is not known
-to us: they are options.
+al. 2023 (arXiv:2311.00871) for mixtures of families. The distributions of their sinusoids are not
+known to us; here they are options.
 """
 
 import math
@@ -19,7 +19,7 @@ from torch import Generator, Tensor
 
 from interp.tasks.fields import Count, Number, Pair, Scale
 
-ROWS = 1024  # networks drawn at a time
+CHUNK_NETWORKS = 1024  # networks drawn at a time
 Range = Pair[Number]
 Inputs = Float[Tensor, "prompt pair d"]
 Values = Float[Tensor, "prompt pair"]
@@ -30,7 +30,7 @@ class InputLaw(BaseModel, frozen=True, extra="forbid", strict=True):
 
     Attributes:
         law: normal with mean 0, or uniform around 0.
-        scale: Standard deviation of the first, half the width of the second.
+        scale: The standard deviation where normal, half the width where uniform.
     """
 
     law: Literal["normal", "uniform"] = "normal"
@@ -38,11 +38,11 @@ class InputLaw(BaseModel, frozen=True, extra="forbid", strict=True):
 
     @property
     def second_moment(self) -> float:
-        """Mean of x squared."""
+        """The mean of x squared."""
         return self.scale**2 / (1 if self.law == "normal" else 3)
 
     def mean_cosine(self, frequency: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
-        """Mean of cos(frequency x)."""
+        """The mean of cos(frequency x)."""
         turned = frequency * self.scale
         return (-(turned**2) / 2).exp() if self.law == "normal" else (turned / math.pi).sinc()
 
@@ -60,11 +60,11 @@ class Dense(BaseModel, frozen=True, extra="forbid", strict=True):
     family: Literal["dense"] = "dense"
 
     def variance(self, d: int, law: InputLaw) -> float:
-        """Of y, over coefficients and inputs."""
+        """Variance of y over coefficients and inputs."""
         return d * law.second_moment
 
     def draw(self, x: Inputs, generator: Generator) -> Values:
-        """Values of one function a prompt."""
+        """Values of one random function per prompt."""
         return torch.einsum("nkd,nd->nk", x, _normal((len(x), x.shape[2]), generator))
 
     def prior(self, d: int) -> dict[str, Any] | None:
@@ -76,8 +76,8 @@ class Sparse(BaseModel, frozen=True, extra="forbid", strict=True):
     """y = w x with nnz coefficients that are not 0, at random places.
 
     Attributes:
-        nnz: How many.
-        coefficients: normal, or 1 and -1 alike likely.
+        nnz: The number of coefficients that are not 0.
+        coefficients: normal, or sign: 1 and -1 with equal probability.
     """
 
     family: Literal["sparse"] = "sparse"
@@ -85,11 +85,11 @@ class Sparse(BaseModel, frozen=True, extra="forbid", strict=True):
     coefficients: Literal["normal", "sign"] = "normal"
 
     def variance(self, d: int, law: InputLaw) -> float:
-        """Of y, over coefficients and inputs."""
+        """Variance of y over coefficients and inputs."""
         return self.nnz * law.second_moment
 
     def draw(self, x: Inputs, generator: Generator) -> Values:
-        """Values of one function a prompt."""
+        """Values of one random function per prompt."""
         counts = torch.full((len(x),), self.nnz, device=x.device)
         drawn = _normal((len(x), x.shape[2]), generator)
         drawn = drawn if self.coefficients == "normal" else drawn.sign()
@@ -105,52 +105,55 @@ class ReluNetwork(BaseModel, frozen=True, extra="forbid", strict=True):
     """y = sum_i a_i relu(w_i x) with a_i ~ N(0, 2 / hidden) and w_i ~ N(0, I).
 
     Attributes:
-        hidden: Neurons.
+        hidden: The number of neurons.
     """
 
     family: Literal["relu_network"] = "relu_network"
     hidden: Count = 100
 
     def variance(self, d: int, law: InputLaw) -> float:
-        """Of y: a relu halves the mean square of w x, and 2 / hidden undoes that."""
+        """Variance of y: a relu halves the mean square of w x, and 2 / hidden undoes that."""
         return d * law.second_moment
 
     def draw(self, x: Inputs, generator: Generator) -> Values:
-        """Values of one network a prompt, so many at a time."""
-        return torch.cat([self._some(rows, generator) for rows in x.split(ROWS)])
+        """Values of one random network per prompt, drawn in chunks."""
+        return torch.cat([self._draw_chunk(rows, generator) for rows in x.split(CHUNK_NETWORKS)])
 
     def prior(self, d: int) -> dict[str, Any] | None:
         """None: these functions are not linear in finitely many known features."""
         return None
 
-    def _some(self, x: Inputs, generator: Generator) -> Values:
+    def _draw_chunk(self, x: Inputs, generator: Generator) -> Values:
         reads = _normal((len(x), x.shape[2], self.hidden), generator)
         writes = math.sqrt(2 / self.hidden) * _normal((len(x), self.hidden, 1), generator)
         return ((x @ reads).relu() @ writes)[..., 0]
 
 
 class DecisionTree(BaseModel, frozen=True, extra="forbid", strict=True):
-    """A full binary tree whose nodes ask for the sign of a random input; leaves are N(0, 1).
+    """A full binary tree whose nodes test the sign of a random input; leaves are N(0, 1).
 
     Attributes:
-        depth: Questions from root to leaf.
+        depth: The number of tests from root to leaf.
     """
 
     family: Literal["decision_tree"] = "decision_tree"
     depth: int = Field(default=4, ge=1, le=12)
 
     def variance(self, d: int, law: InputLaw) -> float:
-        """Of y: that of a leaf."""
+        """Variance of y, which is that of a leaf."""
         return 1.0
 
     def draw(self, x: Inputs, generator: Generator) -> Values:
-        """Values of one tree a prompt; node i's children are 2i + 1 (not positive) and 2i + 2."""
+        """Values of one random tree per prompt.
+
+        Node i goes on to node 2i + 2 where its input is positive, otherwise to node 2i + 1.
+        """
         nodes, options = 2**self.depth - 1, {"generator": generator, "device": x.device}
-        asked = torch.randint(x.shape[2], (len(x), nodes), **options)
+        tested = torch.randint(x.shape[2], (len(x), nodes), **options)
         leaves = _normal((len(x), nodes + 1), generator)
         node = torch.zeros(x.shape[:2], dtype=torch.long, device=x.device)
         for _ in range(self.depth):
-            values = x.gather(2, asked.gather(1, node)[..., None])[..., 0]
+            values = x.gather(2, tested.gather(1, node)[..., None])[..., 0]
             node = 2 * node + 1 + (values > 0)
         return leaves.gather(1, node - nodes)
 
@@ -163,10 +166,11 @@ class Sinusoid(BaseModel, frozen=True, extra="forbid", strict=True):
     """y = a sin(f x + phase) of a single input x.
 
     Attributes:
-        frequency: f is uniform between these, in radians a unit of x; alike for a fixed one.
-        amplitude: The law of a: rayleigh (which with the whole circle of phases makes sine and
-            cosine coefficients independent standard normals), normal, or always 1.
-        phase: Uniform between these, in radians; alike for a fixed one.
+        frequency: f is uniform between these two, in radians per unit of x; fixed where they are
+            equal.
+        amplitude: The law of a: rayleigh (with which, if phases cover the whole circle, the
+            coefficients of sine and cosine are independent standard normals), normal, or always 1.
+        phase: Uniform between these two, in radians; fixed where they are equal.
     """
 
     family: Literal["sinusoid"] = "sinusoid"
@@ -185,32 +189,36 @@ class Sinusoid(BaseModel, frozen=True, extra="forbid", strict=True):
         return self
 
     def variance(self, d: int, law: InputLaw) -> float:
-        """Of y: E[a^2] (1 - E[cos 2 phase] E[cos 2 f x]) / 2, for inputs symmetric around 0."""
-        squared = {"rayleigh": 2.0, "normal": 1.0, "one": 1.0}[self.amplitude]
-        grid = [torch.linspace(*ends, 2001).double() for ends in (self.frequency, self.phase)]
-        wave, turn = law.mean_cosine(2 * grid[0]), (2 * grid[1]).cos()
-        means = [float(torch.trapezoid(each, dx=1 / 2000)) for each in (wave, turn)]
-        return squared * (1 - means[0] * means[1]) / 2
+        """Variance of y: E[a^2] (1 - E[cos 2 phase] E[cos 2 f x]) / 2; x is symmetric at 0."""
+        mean_square = {"rayleigh": 2.0, "normal": 1.0, "one": 1.0}[self.amplitude]
+        frequency, phase = (
+            torch.linspace(*ends, 2001).double() for ends in (self.frequency, self.phase)
+        )
+        cosine_of_x, cosine_of_phase = (
+            float(torch.trapezoid(values, dx=1 / 2000))
+            for values in (law.mean_cosine(2 * frequency), (2 * phase).cos())
+        )
+        return mean_square * (1 - cosine_of_x * cosine_of_phase) / 2
 
     def draw(
         self, x: Inputs, generator: Generator, faster: Float[Tensor, " prompt"] | None = None
     ) -> Values:
-        """Values of one function a prompt, its frequency multiplied by `faster`."""
+        """Values of one random function per prompt, its frequency multiplied by `faster`."""
         frequency, phase = (
             self._within(*ends, len(x), generator) for ends in (self.frequency, self.phase)
         )
-        turned = frequency if faster is None else frequency * faster
+        frequency = frequency if faster is None else frequency * faster
         size = _normal((2, len(x)), generator)
         amplitude = {
             "rayleigh": size.norm(dim=0),
             "normal": size[0],
             "one": torch.ones_like(size[0]),
         }
-        values = torch.sin(turned[:, None] * x[..., 0] + phase[:, None])
+        values = torch.sin(frequency[:, None] * x[..., 0] + phase[:, None])
         return amplitude[self.amplitude][:, None] * values
 
     def prior(self, d: int) -> dict[str, Any] | None:
-        """Two normal coefficients, where the frequency is fixed and the laws make them so."""
+        """The law of sine and cosine coefficients; None unless they are normal at one frequency."""
         is_whole = math.isclose(self.phase[1] - self.phase[0], 2 * math.pi)
         if self.amplitude != "rayleigh" or self.frequency[0] != self.frequency[1] or not is_whole:
             return None
@@ -229,14 +237,14 @@ FunctionClass = Annotated[
 def supports(
     counts: Int[Tensor, " prompt"], d: int, generator: Generator
 ) -> Bool[Tensor, "prompt d"]:
-    """For each prompt so many random places among d."""
+    """True at random places among d, at as many for each prompt as `counts` says."""
     order = torch.rand(len(counts), d, generator=generator, device=generator.device).argsort(1)
     return order < counts[:, None]
 
 
 def names_of(classes: tuple[FunctionClass, ...]) -> tuple[str, ...]:
-    """The families' names, numbered where one comes twice."""
-    names = [each.family.replace("_", " ") for each in classes]
+    """The names of the families, numbered where one comes twice."""
+    names = [function_class.family.replace("_", " ") for function_class in classes]
     return tuple(
         name if names.count(name) == 1 else f"{name} {names[: index + 1].count(name)}"
         for index, name in enumerate(names)

@@ -1,12 +1,12 @@
-"""Functions learned in context: pairs (x, f(x)) in a row, f drawn anew for every prompt.
+"""Functions learned in context: prompts are pairs (x, f(x)), with a new function f in each prompt.
 
-f comes from a mixture of function classes. Beside prompts like those trained on there are prompts
-from outside: convex combinations of two classes, larger or smaller values, other frequencies, other
-numbers of coefficients that are not 0.
+f comes from a mixture of function classes. Besides prompts like those of training there are prompts
+from outside of it: convex combinations of two classes, larger or smaller values, other frequencies,
+other numbers of coefficients that are not 0.
 
 Source: Garg et al. 2022 (arXiv:2208.01066) for prompts, classes and loss; Yadlowsky et al. 2023
-(arXiv:2311.00871) for mixtures and what lies outside of them. Both leave y as it comes; here every
-class has variance 1 unless `unit_variance` is off, since otherwise |y| alone tells the class.
+(arXiv:2311.00871) for mixtures and prompts from outside. Neither scales y; here the values of every
+class have variance 1 unless `unit_variance` is off, since otherwise |y| alone tells the class.
 """
 
 import math
@@ -32,29 +32,30 @@ from interp.tasks.functions.classes import (
     names_of,
 )
 from interp.tasks.functions.regression import RegressionTask, prompts
-from interp.tasks.functions.splits import GROUPS, LINEAR, by_nnz, by_turns, facts_outside
+from interp.tasks.functions.splits import GROUPS, LINEAR, by_nnz, cycle, facts_outside
 
-SUMS = (1e-30, 1e30)  # of weights, that float32 holds
+MIN_WEIGHT_SUM, MAX_WEIGHT_SUM = 1e-30, 1e30  # which float32 can hold
 
 
 class FunctionClasses(RegressionTask):
-    """Values of a function, after examples of it, for functions drawn from a mixture of classes.
+    """Values of a function, given examples of it, for functions drawn from a mixture of classes.
 
     Attributes:
-        d: Numbers of an input.
-        pairs: Pairs of a prompt, so that the last answer follows pairs - 1 examples.
+        d: How many numbers an input has.
+        pairs: How many pairs a prompt has, so that the last answer follows pairs - 1 examples.
         classes: The classes of the mixture.
-        weights: Their shares, all alike where left out; 0 leaves one out of the training data.
+        weights: The shares of the classes; equal where left out. A class of share 0 is not in the
+            training data.
         inputs: How inputs are drawn.
-        unit_variance: Whether each class is scaled to values of variance 1.
-        noise: Standard deviation of what is added to every y.
-        active_inputs: Numbers of an input that are not 0, the first ones; all where left out. For
-            schedules that begin with few, whose coefficients stay those of d.
-        active_pairs: Pairs of a training prompt; all where left out.
-        test_prompts: Prompts of every split.
+        unit_variance: Whether the values of each class are scaled to variance 1.
+        noise: Standard deviation of the noise that is added to every y.
+        active_inputs: How many of an input's numbers, the first ones, are not 0; all where left
+            out. Schedules begin with few of them; the scale of y remains that of d numbers.
+        active_pairs: How many pairs a training prompt has; all where left out.
+        test_prompts: Number of prompts in every split.
         alphas: Shares of the first class in the split `combination`.
-        scales: What y is multiplied by in `scale`.
-        frequency_factors: What frequencies are multiplied by in `frequency`.
+        scales: What y is multiplied by in the split `scale`.
+        frequency_factors: What frequencies are multiplied by in the split `frequency`.
     """
 
     evaluated: ClassVar = ("test",)
@@ -76,11 +77,13 @@ class FunctionClasses(RegressionTask):
 
     @model_validator(mode="after")
     def _classes_fit(self) -> "FunctionClasses":
-        for each in self.classes:
-            if isinstance(each, Sparse) and each.nnz > self._active:
+        for function_class in self.classes:
+            if isinstance(function_class, Sparse) and function_class.nnz > self._active:
                 count = f"{self._active} inputs"
-                raise ValueError(f"classes: nnz {each.nnz} is more than {count}: lower it")
-            if isinstance(each, Sinusoid) and self.d != 1:
+                raise ValueError(
+                    f"classes: nnz {function_class.nnz} is more than {count}: lower it"
+                )
+            if isinstance(function_class, Sinusoid) and self.d != 1:
                 raise ValueError(f"classes: a sinusoid is of one input, d is {self.d}: set d = 1")
         if self._active > self.d or (self.active_pairs or 0) > self.pairs:
             raise ValueError("active_inputs and active_pairs are at most d and pairs: lower them")
@@ -92,7 +95,7 @@ class FunctionClasses(RegressionTask):
         if len(weights) != len(self.classes) or min(weights) < 0 or sum(weights) == 0:
             count = f"one for each of {len(self.classes)} classes"
             raise ValueError(f"weights {list(weights)}: {count}, none negative, not all 0")
-        if not SUMS[0] <= sum(weights) <= SUMS[1]:
+        if not MIN_WEIGHT_SUM <= sum(weights) <= MAX_WEIGHT_SUM:
             raise ValueError(f"weights {list(weights)}: only shares count; let their sum be near 1")
         if not all(0 <= alpha <= 1 for alpha in self.alphas):
             raise ValueError(f"alphas {list(self.alphas)}: shares lie between 0 and 1")
@@ -100,22 +103,22 @@ class FunctionClasses(RegressionTask):
 
     @property
     def splits(self) -> tuple[str, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]  # by class
-        """`test` like the training data, and what the classes allow of those from outside."""
-        has = {
+        """`test`, which is like training, and the splits from outside that the classes allow."""
+        is_possible = {
             "combination": len(self.classes) > 1,
-            "frequency": any(isinstance(each, Sinusoid) for each in self.classes),
-            "sparsity": self.d > 1 and any(isinstance(each, LINEAR) for each in self.classes),
+            "frequency": any(isinstance(cls, Sinusoid) for cls in self.classes),
+            "sparsity": self.d > 1 and any(isinstance(cls, LINEAR) for cls in self.classes),
         }
-        return tuple(split for split in GROUPS if has.get(split, True))
+        return tuple(split for split in GROUPS if is_possible.get(split, True))
 
     @property
     def shares(self) -> tuple[float, ...]:
-        """Weights of the classes as given, or all alike."""
+        """The weights of the classes as given; all 1 where they are left out."""
         return (1.0,) * len(self.classes) if self.weights is None else self.weights
 
     @property
     def sizes(self) -> Sizes:
-        """Numbers in, one number out, two positions a pair."""
+        """D numbers as input, one number as output, two positions for each pair."""
         return Sizes(d_in=self.d, d_vocab_out=1, n_ctx=2 * self.pairs)
 
     @property
@@ -142,13 +145,8 @@ class FunctionClasses(RegressionTask):
 
     @property
     def _active(self) -> int:
-        """Numbers of an input that are not 0."""
+        """How many of an input's numbers are not 0."""
         return self.active_inputs or self.d
-
-    @property
-    def train_count(self) -> None:
-        """None: every batch is drawn anew."""
-        return None
 
     def data(self, count: int | None, generator: Generator) -> Batch:
         """Prompts of the mixture, drawn on the generator's device.
@@ -156,40 +154,39 @@ class FunctionClasses(RegressionTask):
         Raises:
             ValueError: No count is given, and there is no whole training set.
         """
-        if count is None:
-            raise ValueError("count: function_classes draws without end; say how many prompts")
+        count = self.count_to_draw(count)
         x = self._draw_inputs(count, self.active_pairs or self.pairs, generator)
         y = self._mixed(x, self.classes, self._kinds(count, generator), generator)
         return prompts(x, self._noisy(y, generator))
 
     def examples(self, split: str, count: int | None, seed: int) -> Examples:
-        """Prompts, labelled with the `class` where there are several, and what tells them apart.
+        """Prompts, labelled with the `class` where there are several, and with the split's value.
 
-        That is `alpha`, `scale`, `faster` or `nnz`: prompt i has value i of those there are, from
-        the first again after the last. `constants` name it, the class, or both as `group`.
+        The value is `alpha`, `scale`, `faster` or `nnz`: prompt i has the i-th of the split's
+        values, which begin again after the last. The constant `group` names the class, the value,
+        or both.
         """
-        if split not in self.splits:
-            raise ValueError(f"split '{split}' is none of {', '.join(self.splits)}")
+        self.check_split(split)
         drawing = generator(seed, 1, 1, list(GROUPS).index(split))
         x = self._draw_inputs(self.test_prompts, self.pairs, drawing)
         kinds = self._kinds(len(x), drawing)
-        values = by_turns(self._values_of(split), len(x))
+        values = cycle(self._values_of(split), len(x))
         y = self._values(split, x, (kinds, values), drawing)
         batch = prompts(x, self._noisy(y, drawing))
         has_kinds = split in ("test", "scale") and sum(share > 0 for share in self.shares) > 1
-        told = {"class": kinds} if has_kinds else {}
-        told |= {} if split == "test" else {GROUPS[split]: values}
-        found = Examples(
+        labels = {"class": kinds} if has_kinds else {}
+        labels |= {} if split == "test" else {GROUPS[split]: values}
+        examples = Examples(
             targets=batch["targets"],
             scored=batch["scored"],
             inputs=batch["inputs"],
-            labels=told,
-            constants=self.constants | ({"group": ", ".join(told)} if told else {}),
+            labels=labels,
+            constants=self.constants | ({"group": ", ".join(labels)} if labels else {}),
         )
-        return found if count is None else found.head(count)
+        return examples if count is None else examples.head(count)
 
     def _values_of(self, split: str) -> Sequence[float]:
-        """The numbers that a split goes through."""
+        """The values that the prompts of a split take, in order."""
         return {
             "test": (0,),
             "combination": self.alphas,
@@ -201,15 +198,15 @@ class FunctionClasses(RegressionTask):
     def _values(
         self, split: str, x: Tensor, by_prompt: tuple[Tensor, Tensor], drawing: Generator
     ) -> Float[Tensor, "prompt pair"]:
-        """Noiseless values of a split."""
+        """The y of a split's prompts, without noise, given each prompt's class and value."""
         kinds, values = by_prompt
         if split == "combination":
-            first, second = (self._of(each, x, drawing) for each in self.classes[:2])
+            first, second = (self._scaled(cls, x, drawing) for cls in self.classes[:2])
             return values[:, None] * first + (1 - values[:, None]) * second
         if split == "scale":
             return values[:, None] * self._mixed(x, self.classes, kinds, drawing)
         if split == "frequency":
-            wave = next(each for each in self.classes if isinstance(each, Sinusoid))
+            wave = next(cls for cls in self.classes if isinstance(cls, Sinusoid))
             return wave.draw(x, drawing, values) / self._deviation(wave)
         if split == "sparsity":
             return self._mixed(x, by_nnz(self.classes, self._active), values - 1, drawing)
@@ -221,26 +218,30 @@ class FunctionClasses(RegressionTask):
         return pad(drawn, (0, self.d - self._active))
 
     def _kinds(self, count: int, drawing: Generator) -> Int[Tensor, " prompt"]:
-        """By prompt, the place of its class."""
+        """The index of each prompt's class."""
         weights = torch.tensor(self.shares, device=drawing.device)
         return torch.multinomial(weights, count, replacement=True, generator=drawing)
 
     def _mixed(
         self, x: Tensor, classes: Sequence[FunctionClass], kinds: Tensor, drawing: Generator
     ) -> Tensor:
-        """Values of the class that each prompt has."""
+        """The y of prompts that have different classes."""
         y = x.new_zeros(x.shape[:2])
-        for index, each in enumerate(classes):
+        for index, function_class in enumerate(classes):
             rows = (kinds == index).nonzero()[:, 0]
-            y[rows] = self._of(each, x[rows], drawing)
+            y[rows] = self._scaled(function_class, x[rows], drawing)
         return y
 
-    def _of(self, each: FunctionClass, x: Tensor, drawing: Generator) -> Tensor:
-        """Values of one class, scaled as the task says."""
-        return each.draw(x[..., : self.active_inputs], drawing) / self._deviation(each)
+    def _scaled(self, function_class: FunctionClass, x: Tensor, drawing: Generator) -> Tensor:
+        """The y of prompts of one class, scaled to variance 1 where the task says so."""
+        y = function_class.draw(x[..., : self.active_inputs], drawing)
+        return y / self._deviation(function_class)
 
-    def _deviation(self, each: FunctionClass) -> float:
-        return math.sqrt(each.variance(self.d, self.inputs)) if self.unit_variance else 1.0
+    def _deviation(self, function_class: FunctionClass) -> float:
+        """What the values of a class are divided by."""
+        return (
+            math.sqrt(function_class.variance(self.d, self.inputs)) if self.unit_variance else 1.0
+        )
 
     def _noisy(self, y: Tensor, drawing: Generator) -> Tensor:
         if not self.noise:

@@ -1,14 +1,14 @@
-"""The simple function task: one linear function a prompt, and its inputs as what a probe looks for.
+"""The simple function task: one linear function per prompt, whose inputs are probed for.
 
-As dense linear functions of `function_classes`, with values w x left as they come, and with the
-last input of each prompt as labels `x_0`, `x_1`, ..: how well they can be read off the
-representation of that input alone, without its context, is the weights component. It is an error,
-so that lower is better.
+The functions are the dense linear ones of `function_classes`, but their values w x are not scaled.
+The labels `x_0`, `x_1`, .. are the numbers of each prompt's last input. How well they can be read
+off the representation of that input alone, without its context, is the weights component; it is an
+error, so that lower is better.
 
 Source: Fu et al. 2024 (arXiv:2309.06054), the simple function task, as far as it is known to us: w
-and x Gaussian, y = w x, the dimension swept to beyond 30. Model, steps and the probe's layer are
-not; 10 to 50 numbers, prompts of 41 pairs and no curriculum, which would hide the plateau, are our
-choice.
+and x are Gaussian, y = w x, and the dimension is swept to beyond 30. Model, steps and the probe's
+layer are not known. We choose 10 to 50 numbers, prompts of 41 pairs and no curriculum, since a
+curriculum would hide the plateau.
 """
 
 from typing import Any, ClassVar, Literal
@@ -19,14 +19,8 @@ from torch import Generator, Tensor
 
 from hooks import Examples, Sizes
 from interp.randomness import generator
-from interp.tasks.base import Batch
-from interp.tasks.factors.extra_loss import (
-    SIDE,
-    ExtraLoss,
-    at_queries,
-    mean_at_queries,
-    square_losses,
-)
+from interp.tasks.base import Batch, scored_mean
+from interp.tasks.factors.extra_loss import SIDE, ExtraLoss, at_queries, square_losses
 from interp.tasks.fields import Count, Scale, TwoOrMore
 from interp.tasks.functions.classes import Dense, InputLaw
 from interp.tasks.functions.regression import RegressionTask, prompts
@@ -36,12 +30,12 @@ class SimpleFunction(RegressionTask):
     """y = w x, with w and x drawn anew for every prompt.
 
     Attributes:
-        d: Numbers of an input.
-        pairs: Pairs of a prompt.
+        d: How many numbers an input has.
+        pairs: How many pairs a prompt has.
         unit_variance: Whether w is divided by sqrt(d), so that y has variance 1.
-        test_prompts: Prompts of the split `test`.
-        extra_loss: `weights` trains spare outputs to give each input back.
-        extra_weight: What that loss, squared error, is multiplied by.
+        test_prompts: Number of prompts in the split `test`.
+        extra_loss: With `weights`, spare outputs are trained to give each input back.
+        extra_weight: What that further loss, a squared error, is multiplied by.
     """
 
     splits: ClassVar = ("test",)
@@ -64,7 +58,7 @@ class SimpleFunction(RegressionTask):
 
     @property
     def sizes(self) -> Sizes:
-        """Numbers in, one number out and spare ones, two positions a pair."""
+        """D numbers as input, one number and spare ones as output, two positions for each pair."""
         spare = self.d if self.extra_loss else 0
         return Sizes(d_in=self.d, d_vocab_out=1 + spare, n_ctx=2 * self.pairs)
 
@@ -86,49 +80,41 @@ class SimpleFunction(RegressionTask):
             "prior": (prior | {"scale": scale},),
         }
 
-    @property
-    def train_count(self) -> None:
-        """None: every batch is drawn anew."""
-        return None
-
     def data(self, count: int | None, generator: Generator) -> Batch:
         """Prompts, drawn on the generator's device.
 
         Raises:
             ValueError: No count is given, and there is no whole training set.
         """
-        if count is None:
-            raise ValueError("count: simple_function draws without end; say how many prompts")
-        x = InputLaw().draw((count, self.pairs, self.d), generator)
+        x = InputLaw().draw((self.count_to_draw(count), self.pairs, self.d), generator)
         y = Dense().draw(x, generator)
         batch = prompts(x, y / self.d**0.5 if self.unit_variance else y)
         return batch | ({SIDE: at_queries(x)} if self.extra_loss else {})
 
     def loss(self, logits: Float[Tensor, "batch position d_vocab_out"], batch: Batch) -> Tensor:
-        """Mean squared error of the answers, and in training that of the spare outputs. Pure."""
-        found = super().loss(logits[..., :1], batch)
+        """Mean squared error of the answers; in training, plus that of the spare outputs. Pure."""
+        loss = super().loss(logits[..., :1], batch)
         if SIDE not in batch:
-            return found
-        side = mean_at_queries(square_losses(logits[..., 1:], batch[SIDE]), batch)
-        return found + self.extra_weight * side
+            return loss
+        extra_losses = square_losses(logits[..., 1:], batch[SIDE])
+        return loss + self.extra_weight * scored_mean(extra_losses, batch)
 
     def grade(
         self, logits: Float[Tensor, "batch position d_vocab_out"], batch: Batch
     ) -> dict[str, Tensor]:
-        """Errors of the answers alone, spare outputs left out."""
+        """Errors of the answers alone, without the spare outputs."""
         return super().grade(logits[..., :1], batch)
 
     def examples(self, split: str, count: int | None, seed: int) -> Examples:
         """Prompts with the labels `x_0` .. of their last input."""
-        if split not in self.splits:
-            raise ValueError(f"split '{split}' is none of {', '.join(self.splits)}")
+        self.check_split(split)
         batch = self.data(self.test_prompts, generator(seed, 1, 1, 0))
         last = batch["inputs"][:, -2]
-        found = Examples(
+        examples = Examples(
             targets=batch["targets"],
             scored=batch["scored"],
             inputs=batch["inputs"],
             labels={f"x_{i}": last[:, i] for i in range(self.d)},
             constants=self.constants,
         )
-        return found if count is None else found.head(count)
+        return examples if count is None else examples.head(count)

@@ -1,11 +1,11 @@
-"""What lies outside of a mixture of function classes, and what of it lies inside after all?
+"""Prompts from outside a mixture of function classes, and which of them are inside after all.
 
-Prompts from outside go through numbers: shares of the first class, factors of y or of a frequency,
-numbers of coefficients that are not 0. Some of these lead back into the mixture, and there the
-functions are those of its classes.
+Prompts from outside take a series of values: the share of the first class, a factor of y or of a
+frequency, or the number of coefficients that are not 0. At some of these values the functions are
+those of a class of the mixture.
 
-Source: Yadlowsky et al. 2023 (arXiv:2311.00871), whose coefficients are normal everywhere. Where a
-sparse class has signs here, so have the functions between it and the dense class.
+Source: Yadlowsky et al. 2023 (arXiv:2311.00871), whose coefficients are all normal. Where a sparse
+class here has signs as coefficients, so have the functions between it and the dense class.
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from interp.tasks.functions.classes import Dense, FunctionClass, Sinusoid, Sparse
 
-# By split, the label that tells its prompts apart.
+# For each split, the label in which its prompts differ.
 GROUPS = {
     "test": "class",
     "combination": "alpha",
@@ -28,22 +28,23 @@ GROUPS = {
 LINEAR = (Dense, Sparse)
 
 
-def by_turns(values: Sequence[float], count: int) -> Shaped[Tensor, " prompt"]:
-    """For each prompt one of the values, from the first again after the last."""
-    every = torch.tensor(values)
-    return every[torch.arange(count) % len(every)]
+def cycle(values: Sequence[float], count: int) -> Shaped[Tensor, " prompt"]:
+    """The values in order, one for each of `count` prompts, beginning again after the last."""
+    return torch.tensor(values)[torch.arange(count) % len(values)]
 
 
 def by_nnz(classes: Sequence[FunctionClass], d: int) -> tuple[FunctionClass, ...]:
     """Linear functions with 1, 2, .. d coefficients that are not 0.
 
-    Where one of the classes has so many (a dense one d), that class, the first of several: there
-    prompts are those of training. Elsewhere coefficients follow the law of the first sparse class,
-    and are normal where there is none.
+    Where a class of the mixture has that number (a dense class has d), it is that class, or the
+    first of several; the prompts there are those of training. Otherwise coefficients follow the law
+    of the first sparse class, and are normal where there is none.
     """
-    sparse = next((each for each in classes if isinstance(each, Sparse)), Sparse())
-    own = {_nnz(each, d): each for each in reversed(classes) if isinstance(each, LINEAR)}
-    return tuple(own.get(nnz, sparse.model_copy(update={"nnz": nnz})) for nnz in range(1, d + 1))
+    sparse = next((cls for cls in classes if isinstance(cls, Sparse)), Sparse())
+    trained = {_nnz(cls, d): cls for cls in reversed(classes) if isinstance(cls, LINEAR)}
+    return tuple(
+        trained.get(nnz, sparse.model_copy(update={"nnz": nnz})) for nnz in range(1, d + 1)
+    )
 
 
 def facts_outside(
@@ -72,7 +73,7 @@ def values_inside(
         "scale": (1.0,),
         "frequency": (1.0,) if wave in trained else (),
         "sparsity": tuple(float(nnz) for nnz in sorted(counts)),
-    }  # fmt: skip
+    }
 
 
 def joint_features(classes: Sequence[FunctionClass]) -> dict[str, Any] | None:
@@ -89,5 +90,6 @@ def joint_features(classes: Sequence[FunctionClass]) -> dict[str, Any] | None:
     return {"linear": n_linear > 0, "frequencies": tuple(sorted({low for low, _ in waves}))}
 
 
-def _nnz(each: FunctionClass, d: int) -> int:
-    return each.nnz if isinstance(each, Sparse) else d
+def _nnz(function_class: FunctionClass, d: int) -> int:
+    """How many coefficients of a linear class' functions are not 0."""
+    return function_class.nnz if isinstance(function_class, Sparse) else d

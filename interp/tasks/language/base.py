@@ -1,8 +1,8 @@
-"""What the language tasks share: lines of tokens, drawn or read, predicted from end to end.
+"""What the language tasks share: lines of tokens, drawn or read, of which every token is predicted.
 
-A line is stored from SOS to EOS (or cut before it). A model is fed all but its last token, SOS at
-position 0, so that word i of a line, counted from 1, is at position i; trees and labels count so
-too. The loss is over every real position, the sentence itself and EOS included.
+A line is stored from SOS to EOS (or cut before EOS). A model is fed all but its last token, with
+SOS at position 0, so that word i of a line, counted from 1, is at position i. Trees and labels
+count positions in the same way. The loss is over every real position, EOS included.
 """
 
 from collections.abc import Mapping
@@ -14,42 +14,43 @@ from torch import Tensor
 
 from hooks import Examples, Sizes
 from interp.randomness import generator
-from interp.tasks.base import Batch, Task
+from interp.tasks.base import Batch, Task, sampled
 from interp.tasks.fields import Count
 from interp.tasks.language.files import Files
 from interp.tasks.language.packing import Flat, dense, fed_lengths
 
-COUNTS = ("train_lines", "validation_lines", "generalization_lines")
+LINE_COUNTS = ("train_lines", "validation_lines", "generalization_lines")
 
 
 @runtime_checkable
 class AnyLines(Protocol):
-    """Lines in whatever form a task has them."""
+    """Lines in whatever form a task keeps them."""
 
     def __len__(self) -> int:
-        """How many."""
+        """The number of lines."""
         ...
 
     def at(self, rows: Any) -> Any:
-        """Those of some numbers, in their order."""
+        """The lines with these row numbers, in their order."""
         ...
 
     def row_keys(self) -> list[bytes]:
-        """Bytes by line, the same where lines are."""
+        """A key for each line; two lines are equal if and only if their keys are."""
         ...
 
 
 class LanguageTask(Task):
     """A task whose examples are lines of tokens, of which every next token is predicted.
 
-    A subclass gives `vocabulary` and `widths`, draws lines and reads them, and tells what is true
-    of them.
+    A subclass gives `vocabulary` and `widths`, draws and reads lines, and gives their labels and
+    trees.
 
     Attributes:
-        train_lines: Lines trained on; with `files`, the first so many, all where left out.
-        validation_lines: Lines like those trained on, none of them among those.
-        generalization_lines: Lines of a kind that was never trained on.
-        files: Published files to read in place of drawing lines, each of its own kind of lines.
+        train_lines: Number of training lines. With `files`, the file's first so many lines are
+            used, and all of them where this is left out; the same holds for the next two fields.
+        validation_lines: Number of lines that are like the training lines but not among them.
+        generalization_lines: Number of lines of a kind that is not in the training data.
+        files: Published files from which lines are read, in place of drawing them.
     """
 
     splits: ClassVar[tuple[str, ...]] = ("validation", "generalization", "train")
@@ -64,13 +65,13 @@ class LanguageTask(Task):
     @model_validator(mode="before")
     @classmethod
     def _files_are_read_whole(cls, table: Any) -> Any:
-        # The counts of drawn lines must not stand beside files that are read to their end.
+        # Default counts are those of drawn lines; files are read to their end.
         is_read = isinstance(table, Mapping) and table.get("files") is not None
-        return dict.fromkeys(COUNTS) | dict(table) if is_read else table
+        return dict.fromkeys(LINE_COUNTS) | dict(table) if is_read else table
 
     @model_validator(mode="after")
     def _drawn_lines_are_counted(self) -> "LanguageTask":
-        for name in COUNTS:
+        for name in LINE_COUNTS:
             if self.files is None and getattr(self, name) is None:
                 raise ValueError(f"{name} must be given where no files are read")
         return self
@@ -82,7 +83,7 @@ class LanguageTask(Task):
 
     @property
     def sizes(self) -> Sizes:
-        """The vocabulary in and out, and the positions of the longest line."""
+        """The vocabulary as inputs and outputs, and the positions of the longest line."""
         words = len(self.vocabulary)
         return Sizes(d_vocab=words, d_vocab_out=words, n_ctx=self.widths[-1])
 
@@ -96,7 +97,7 @@ class LanguageTask(Task):
 
     @property
     def data_files(self) -> dict[str, str]:
-        """The published files by split, where lines are read."""
+        """The path of each split's published file, where lines are read from files."""
         return {} if self.files is None else self.files.model_dump()
 
     @property
@@ -109,20 +110,17 @@ class LanguageTask(Task):
         return self._flat(self._lines("train", generator))
 
     def data(self, count: int | None, generator: torch.Generator) -> Batch:
-        """The first `count` training lines side by side."""
+        """The first `count` training lines, padded to one length."""
         flat = self._flat(self._lines("train", generator).at(slice(count)))
         return dense(flat, self._width(fed_lengths(flat)))
 
     def examples(self, split: str, count: int | None, seed: int) -> Examples:
         """Lines in the order they were drawn or read, with labels, trees and words."""
-        if split not in self.splits:
-            raise ValueError(f"split '{split}' is none of {', '.join(self.splits)}")
+        self.check_split(split)
         if count is not None and count < 1:
             raise ValueError(f"count {count}: take one example or more, or None for all")
         lines = self._lines(split, generator(seed, 0))
-        if count is not None and count < len(lines):
-            drawn = torch.randperm(len(lines), generator=generator(seed, 1))[:count]
-            lines = lines.at(drawn.sort().values.numpy())
+        lines = lines.at(sampled(torch.arange(len(lines)), count, seed).numpy())
         flat = self._flat(lines)
         lengths = fed_lengths(flat)
         batch = dense(flat, self._width(lengths))
@@ -142,11 +140,11 @@ class LanguageTask(Task):
         return tuple(tuple(names[token] for token in row[:length]) for row, length in rows)
 
     def _width(self, lengths: Tensor) -> int:
-        """Positions of lines side by side, given the tokens of each that are fed."""
+        """The length to which lines are padded, given how many tokens of each line are fed."""
         return int(lengths.max())
 
     def _lines(self, split: str, generator: torch.Generator) -> Any:
-        """The lines of a split, `AnyLines`."""
+        """The lines of a split (`AnyLines`)."""
         if self.files is None:
             return self._drawn(split, int(torch.randint(2**62, (1,), generator=generator)))
         path = getattr(self.files, split)
@@ -157,15 +155,15 @@ class LanguageTask(Task):
         return lines
 
     def _drawn(self, split: str, key: int) -> Any:
-        """The lines of a split that a seed decides, `AnyLines`."""
+        """The lines of a split (`AnyLines`) that a seed decides."""
         raise NotImplementedError
 
     def _read(self, path: str) -> Any:
-        """The lines of a file, `AnyLines`."""
+        """The lines of a file (`AnyLines`)."""
         raise NotImplementedError
 
     def _check_kind(self, split: str, lines: Any, path: str) -> None:
-        """Refuses lines of a file that do not belong to the split; by default all do."""
+        """Refuses lines of a file that do not belong to the split; by default all belong to it."""
 
     def _flat(self, lines: Any) -> Flat:
         """Lines as tokens, end to end."""
@@ -177,7 +175,7 @@ class LanguageTask(Task):
 
 
 def _check_unseen(lines: AnyLines, trained: AnyLines, paths: tuple[str, str]) -> None:
-    """Refuses lines of another split that are trained on."""
+    """Refuses lines of a test split that are among the training lines."""
     seen = set(trained.row_keys())
     for number, key in enumerate(lines.row_keys(), 1):
         if key in seen:

@@ -1,13 +1,13 @@
-"""Dyck languages: which bracket closes the one opened last?
+"""Dyck languages: which bracket closes the one that was opened last?
 
-Strings of k types of matched brackets, at most `depth` open at a time. Every next bracket is
-predicted; what counts is the type of each that closes. Validation strings hold only structures
-(which brackets open, whatever their types) that training held; each generalization string holds
-one that it did not, and is much longer: 117 brackets on average, to 50 in training and 13 in
-validation.
+Strings consist of k types of matched brackets, of which at most `depth` are open at a time. Every
+next bracket is predicted; accuracy is about the type of each closing bracket. A structure says
+which brackets open, whatever their types. Validation strings contain only structures that occur in
+training; each generalization string contains one that does not, and is much longer: 117 brackets
+on average, against 50 in training and 13 in validation.
 
-Source: Murty et al. 2023 (arXiv:2305.18741), whose released code takes a structure to be that of
-a piece between returns to depth 0, where the paper says the whole string.
+Source: Murty et al. 2023 (arXiv:2305.18741). Their released code takes the structure of each piece
+between returns to depth 0, where the paper says that of the whole string.
 """
 
 import string
@@ -21,34 +21,34 @@ from pydantic import Field
 from torch import Tensor
 
 from hooks.examples import Tree
-from interp.tasks.base import Batch
+from interp.tasks.base import Batch, share
 from interp.tasks.fields import Count
 from interp.tasks.language import dyck_strings
 from interp.tasks.language.base import LanguageTask
 from interp.tasks.language.dyck_strings import Strings, joined, parse
 from interp.tasks.language.packing import Flat, flattened
 
-CHUNK = 2**14  # strings drawn at a time, so that more strings begin with the same ones
-PATIENCE = 64  # chunks, after which strings of a kind are taken to be too rare
+CHUNK_STRINGS = 2**14  # strings drawn at a time; a larger draw begins with the same strings
+MAX_CHUNKS = 64  # chunks drawn before strings of a kind are taken to be too rare
 WIDTHS = (32, 64, 96, 128, 192, 256, 384, 512, 768)
-FAR = 10  # brackets to the partner, from which the paper counts
+FAR_BRACKETS = 10  # brackets to the partner, from which on the paper counts
 
 
 class Dyck(LanguageTask):
     """Strings of matched brackets, one a line.
 
-    The default numbers of lines for validation and generalization have about the 5,000 closing
-    brackets that the released code scores of its 20,000.
+    The default numbers of lines for validation and generalization have about 5,000 closing
+    brackets, which is how many the released code scores of its 20,000.
 
     Attributes:
-        k: Types of brackets.
+        k: Number of types of brackets.
         depth: The greatest number of open brackets.
-        structure: What a line for generalization has of its own: the open/close sequence of some
-            piece between returns to depth 0, as in the released code, or of the whole string, as
-            in the paper.
+        structure: What must be new in a generalization line: the open/close sequence of a piece
+            between returns to depth 0, as in the released code, or that of the whole string, as in
+            the paper.
         n_ctx: Positions of the model. The paper has no such bound.
-        longer: Strings of more than n_ctx - 2 brackets, which leave no room for SOS and EOS, are
-            cut, their end never predicted, or left out.
+        longer: What becomes of strings of more than n_ctx - 2 brackets, which leave no room for SOS
+            and EOS: they are cut, so that their end is not predicted, or left out.
     """
 
     metrics: ClassVar = ("loss", "accuracy", "far_accuracy")
@@ -65,9 +65,9 @@ class Dyck(LanguageTask):
 
     @property
     def vocabulary(self) -> tuple[str, ...]:
-        """What each token id stands for: PAD, what opens, what closes, EOS, SOS."""
+        """What each token id stands for: PAD, opening brackets, closing brackets, EOS, SOS."""
         letters = string.ascii_lowercase[: self.k]
-        opens, closes = ([f"({each}" for each in letters], [f"{each})" for each in letters])
+        opens, closes = [f"({letter}" for letter in letters], [f"{letter})" for letter in letters]
         return ("PAD", *opens, *closes, "EOS", "SOS")
 
     @property
@@ -84,52 +84,51 @@ class Dyck(LanguageTask):
     def grade(
         self, logits: Float[Tensor, "batch position d_vocab_out"], batch: Batch
     ) -> dict[str, Tensor]:
-        """Loss in nats, and how many closing brackets are of the right type: best of those k.
+        """Loss in nats, and the share of closing brackets whose type is right, the best of k types.
 
-        `accuracy` is over all, as the released code scores; `far_accuracy` over those at least 10
-        brackets behind their partner, as the paper says. NaN where there is no such bracket.
+        `accuracy` is over all closing brackets, as the released code scores; `far_accuracy` over
+        those at least 10 brackets behind their partner, as the paper says. NaN where there is no
+        such bracket.
         """
         targets = batch["targets"]
         best = logits[..., self.k + 1 : 2 * self.k + 1].argmax(-1) + self.k + 1
         distance = distances(targets, self.k, self.depth)
-        accuracies = {}
-        for name, least in (("accuracy", 1), ("far_accuracy", FAR)):
-            counts = distance >= least
-            right = (counts & (best == targets)).sum(dtype=logits.dtype)
-            accuracies[name] = right / counts.sum(dtype=logits.dtype)
-        return {"loss": self.loss(logits, batch)} | accuracies
+        return {
+            "loss": self.loss(logits, batch),
+            "accuracy": share(best == targets, distance >= 1, logits.dtype),
+            "far_accuracy": share(best == targets, distance >= FAR_BRACKETS, logits.dtype),
+        }
 
-    def some_strings(self, rng: np.random.Generator) -> Strings:
-        """The next strings of a stream, without those to leave out."""
-        return self._without_longer(dyck_strings.draw(self.k, self.depth, CHUNK, rng))
+    def next_strings(self, rng: np.random.Generator) -> Strings:
+        """The next strings of a random stream, without those to leave out."""
+        return self._without_longer(dyck_strings.draw(self.k, self.depth, CHUNK_STRINGS, rng))
 
     def structures(self, strings: Strings) -> list[set[bytes]]:
-        """The structures in each string."""
+        """The structures that each string contains."""
         return list(strings.structures(self.structure == "pieces"))
 
     def _without_longer(self, strings: Strings) -> Strings:
-        return (
-            strings.at(strings.lengths <= self.n_ctx - 2) if self.longer == "leave_out" else strings
-        )
+        if self.longer == "leave_out":
+            return strings.at(strings.lengths <= self.n_ctx - 2)
+        return strings
 
     def _drawn(self, split: str, key: int) -> Strings:
         train, seen = trained(self, key)  # pyright: ignore[reportArgumentType]  # frozen: can be hashed
         if split == "train":
             return train
-        rng, parts, known = np.random.default_rng((key, 1)), [], set(train.row_keys())
+        rng, parts, train_keys = np.random.default_rng((key, 1)), [], set(train.row_keys())
         count = getattr(self, f"{split}_lines")
-        for _ in range(PATIENCE):
-            some = self.some_strings(rng)
-            is_known = np.array([each <= seen for each in self.structures(some)])
-            is_trained = np.array([each in known for each in some.row_keys()])
-            parts.append(
-                some.at(~is_known if split == "generalization" else is_known & ~is_trained)
-            )
+        for _ in range(MAX_CHUNKS):
+            drawn = self.next_strings(rng)
+            is_known = np.array([structures <= seen for structures in self.structures(drawn)])
+            is_trained = np.array([key in train_keys for key in drawn.row_keys()])
+            is_new = ~is_known if split == "generalization" else is_known & ~is_trained
+            parts.append(drawn.at(is_new))
             if sum(map(len, parts)) >= count:
                 return joined(parts).at(slice(count))
         raise ValueError(
             f"{split}_lines {count}: only {sum(map(len, parts))} such strings were found among "
-            f"{PATIENCE * CHUNK}: lower it or train_lines, or raise k or depth"
+            f"{MAX_CHUNKS * CHUNK_STRINGS}: lower it or train_lines, or raise k or depth"
         )
 
     def _read(self, path: str) -> Strings:
@@ -141,7 +140,7 @@ class Dyck(LanguageTask):
     def _flat(self, lines: Strings) -> Flat:
         lengths = np.minimum(lines.lengths + 2, self.n_ctx)
         starts = np.cumsum(lengths) - lengths
-        tokens = np.full(lengths.sum(), 2 * self.k + 1)  # EOS wherever nothing else will be
+        tokens = np.full(lengths.sum(), 2 * self.k + 1)  # EOS, where nothing else is written below
         tokens[starts] = 2 * self.k + 2
         place = 1 + np.arange(len(lines.brackets)) - np.repeat(lines.offsets[:-1], lines.lengths)
         is_kept = place < np.repeat(lengths, lines.lengths)
@@ -165,34 +164,35 @@ class Dyck(LanguageTask):
 
 @lru_cache(maxsize=2)
 def trained(task: Dyck, key: int) -> tuple[Strings, frozenset[bytes]]:
-    """The strings that a seed has a task train on, and all structures in them."""
+    """The training strings of a task and seed, and all structures in them."""
     rng, parts, count = np.random.default_rng((key, 0)), [], task.train_lines or 0
     while sum(map(len, parts)) < count:
-        parts.append(task.some_strings(rng))
+        parts.append(task.next_strings(rng))
     train = joined(parts).at(slice(count))
     return train, frozenset().union(*task.structures(train))
 
 
 def is_closing(tokens: Int[Tensor, "batch pos"], k: int) -> Tensor:
-    """Where a bracket closes."""
+    """True at closing brackets."""
     return (tokens > k) & (tokens <= 2 * k)
 
 
 def distances(brackets: Int[Tensor, "batch pos"], k: int, depth: int) -> Int[Tensor, "batch pos"]:
-    """How many brackets before each closing bracket its partner is; 0 elsewhere. Pure.
+    """For each closing bracket, how many brackets before it its partner is; 0 elsewhere. Pure.
 
     Cost: `depth` passes over the brackets.
 
     Args:
-        brackets: Ids: 1 to k open, k + 1 to 2 k close, others are no brackets.
-        k: Types of brackets.
+        brackets: Token ids: 1 to k open, k + 1 to 2 k close, all others are no brackets.
+        k: Number of types of brackets.
         depth: The greatest number of open brackets.
     """
     opens, closes = (brackets > 0) & (brackets <= k), is_closing(brackets, k)
     level = (opens.long() - closes.long()).cumsum(-1)
     places = torch.arange(brackets.shape[-1], device=brackets.device).expand_as(brackets)
-    found = torch.zeros_like(brackets)
-    for each in range(1, depth + 1):
-        last = places.where(opens & (level == each), -1).cummax(-1).values
-        found = (places - last).where(closes & (level == each - 1), found)
-    return found
+    distance = torch.zeros_like(brackets)
+    for depth_inside in range(1, depth + 1):
+        last_opened = places.where(opens & (level == depth_inside), -1).cummax(-1).values
+        closes_it = closes & (level == depth_inside - 1)
+        distance = (places - last_opened).where(closes_it, distance)
+    return distance

@@ -1,12 +1,12 @@
-"""Strings of matched brackets of several types: how they are drawn, cut into pieces, parsed.
+"""Strings of matched brackets of several types: how they are drawn, cut into pieces and parsed.
 
-A string is a walk on a stack. At depth 0 it stops or opens a bracket, either with probability 1/2
-(it always opens before it has 4 brackets); below, it opens or closes with probability 1/2, and at
-the greatest depth it closes. A bracket that opens has a type drawn uniformly. No length is too
-great. Brackets are ids: 1 to k open, k + 1 to 2 k close.
+A string is a random walk on a stack. At depth 0 it stops or opens a bracket, each with probability
+1/2 (it always opens while it has fewer than 4 brackets). Deeper, it opens or closes with
+probability 1/2, and at the greatest depth it closes. The type of an opening bracket is drawn
+uniformly. Length has no bound. Brackets are ids: 1 to k open, k + 1 to 2 k close.
 
 Source: the generator of Murty et al. 2023 (arXiv:2305.18741), after Hewitt et al. 2020
-(arXiv:2010.07515), which passes a greatest length of 500 and never uses it.
+(arXiv:2010.07515), which is passed a greatest length of 500 and never uses it.
 """
 
 from collections.abc import Iterator, Sequence
@@ -19,7 +19,7 @@ from jaxtyping import Bool, Int, UInt8
 from hooks.examples import Tree
 from interp.tasks.language.files import text_lines
 
-SHORTEST = 4
+MIN_BRACKETS = 4  # brackets of the shortest string
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,9 +27,9 @@ class Strings:
     """Strings of brackets end to end.
 
     Attributes:
-        brackets: Ids, one string after another.
-        lengths: Brackets of each string.
-        k: Types of brackets.
+        brackets: The ids of all brackets, one string after another.
+        lengths: The number of brackets in each string.
+        k: Number of types of brackets.
     """
 
     brackets: UInt8[np.ndarray, " bracket"]
@@ -41,25 +41,26 @@ class Strings:
 
     @property
     def offsets(self) -> Int[np.ndarray, " offset"]:
-        """Where each string begins, and where the last ends."""
+        """Where each string begins, and where the last one ends."""
         return np.concatenate([[0], np.cumsum(self.lengths)])
 
     def at(self, rows: Int[np.ndarray, " row"] | Bool[np.ndarray, " string"] | slice) -> "Strings":
-        """The strings of these numbers, in this order."""
+        """The strings with these row numbers, in this order."""
         starts, lengths = self.offsets[:-1][rows], self.lengths[rows]
         within = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
         return Strings(self.brackets[np.repeat(starts, lengths) + within], lengths, self.k)
 
     def row_keys(self) -> list[bytes]:
-        """Each string's brackets as bytes."""
-        whole = self.brackets.tobytes()
-        return [whole[start:stop] for start, stop in pairwise(self.offsets.tolist())]
+        """A key for each string: its brackets as bytes."""
+        brackets = self.brackets.tobytes()
+        return [brackets[start:stop] for start, stop in pairwise(self.offsets.tolist())]
 
     def structures(self, in_pieces: bool) -> Iterator[set[bytes]]:
-        """For each string, which brackets open, without types.
+        """For each string, the set of its structures: which brackets open, whatever their types.
 
         Args:
-            in_pieces: Of each piece that ends with a return to depth 0, rather than of the whole.
+            in_pieces: Whether each piece that ends with a return to depth 0 has a structure, rather
+                than the whole string.
         """
         opens = (self.brackets <= self.k).tobytes()
         ends = self._piece_ends() if in_pieces else self.offsets[1:]
@@ -69,7 +70,7 @@ class Strings:
             yield set(pieces[first:stop])
 
     def _piece_ends(self) -> Int[np.ndarray, " piece"]:
-        """Where each piece ends; a string returns to depth 0 at its own end."""
+        """Where each piece ends; the last piece of a string ends with the string."""
         steps = np.where(self.brackets <= self.k, 1, -1)
         return np.flatnonzero(np.cumsum(steps) == 0) + 1
 
@@ -77,32 +78,32 @@ class Strings:
 def joined(parts: Sequence[Strings]) -> Strings:
     """Strings one after another."""
     return Strings(
-        np.concatenate([each.brackets for each in parts]),
-        np.concatenate([each.lengths for each in parts]),
+        np.concatenate([part.brackets for part in parts]),
+        np.concatenate([part.lengths for part in parts]),
         parts[0].k,
     )
 
 
 def draw(k: int, depth: int, count: int, rng: np.random.Generator) -> Strings:
-    """Strings of k types of brackets.
+    """Random strings of k types of brackets.
 
     Args:
-        k: Types of brackets.
+        k: Number of types of brackets.
         depth: The greatest number of open brackets.
-        count: How many strings.
-        rng: Decides everything.
+        count: How many strings to draw.
+        rng: Decides everything that is random.
     """
     stack, level = np.zeros((count, depth), dtype=np.uint8), np.zeros(count, dtype=np.int64)
     lengths = np.zeros(count, dtype=np.int64)
     walking, columns = np.arange(count), []
     while len(walking):
-        here, heads = level[walking], rng.random(len(walking)) < 0.5
-        stops = (here == 0) & heads & (len(columns) >= SHORTEST)
-        walking, here, heads = walking[~stops], here[~stops], heads[~stops]
-        opens = (here == 0) | (heads & (here < depth))
+        open_now, heads = level[walking], rng.random(len(walking)) < 0.5
+        stops = (open_now == 0) & heads & (len(columns) >= MIN_BRACKETS)
+        walking, open_now, heads = walking[~stops], open_now[~stops], heads[~stops]
+        opens = (open_now == 0) | (heads & (open_now < depth))
         types = rng.integers(1, k + 1, len(walking))
-        stack[walking[opens], here[opens]] = types[opens]
-        closed = stack[walking, np.maximum(here - 1, 0)]
+        stack[walking[opens], open_now[opens]] = types[opens]
+        closed = stack[walking, np.maximum(open_now - 1, 0)]
         columns.append((walking, np.where(opens, types, closed + k).astype(np.uint8)))
         level[walking] += np.where(opens, 1, -1)
         lengths[walking] += 1
@@ -114,11 +115,12 @@ def draw(k: int, depth: int, count: int, rng: np.random.Generator) -> Strings:
 
 
 def read(path: str, vocabulary: Sequence[str], depth: int) -> Strings:
-    """The strings of a published file: brackets between single spaces, then END, a line each.
+    """The strings of a published file; a line is a string, brackets and END with single spaces.
 
     Args:
         path: The file.
-        vocabulary: What each id stands for: the brackets from 1, k that open, then k that close.
+        vocabulary: What each id stands for; from 1 on, the k opening and then the k closing
+            brackets.
         depth: The greatest number of open brackets.
 
     Raises:
@@ -127,7 +129,7 @@ def read(path: str, vocabulary: Sequence[str], depth: int) -> Strings:
     """
     k = len(vocabulary) // 2 - 1
     ids = {word: index for index, word in enumerate(vocabulary[: 2 * k + 1]) if index}
-    found: list[list[int]] = []
+    strings: list[list[int]] = []
     for number, text in enumerate(text_lines(path), 1):
         *words, last = text.split(" ")
         unknown = [word for word in words if word not in ids]
@@ -135,16 +137,16 @@ def read(path: str, vocabulary: Sequence[str], depth: int) -> Strings:
             raise ValueError(f"{path}:{number}: no string of brackets and END, with single spaces")
         if unknown:
             raise ValueError(f"{path}:{number}: '{unknown[0]}' is none of the {2 * k} brackets")
-        found.append([ids[word] for word in words])
-        fault = _fault(found[-1], k, depth)
+        strings.append([ids[word] for word in words])
+        fault = _fault(strings[-1], k, depth)
         if fault:
             raise ValueError(f"{path}:{number}: {fault}")
-    lengths = np.array([len(each) for each in found])
-    return Strings(np.array([each for row in found for each in row], dtype=np.uint8), lengths, k)
+    brackets = np.array([bracket for brackets in strings for bracket in brackets], dtype=np.uint8)
+    return Strings(brackets, np.array([len(brackets) for brackets in strings]), k)
 
 
 def _fault(brackets: Sequence[int], k: int, depth: int) -> str:
-    """What is wrong with a string of brackets, or nothing."""
+    """What is wrong with a string of brackets; empty where nothing is."""
     stack: list[int] = []
     for place, bracket in enumerate(brackets, 1):
         if bracket <= k:
@@ -159,13 +161,13 @@ def _fault(brackets: Sequence[int], k: int, depth: int) -> str:
 def parse(opens: Sequence[bool], first: int) -> Tree:
     """The tree of a string, from the grammar S -> B S | B, B -> ( R, R -> S ) | ).
 
-    It branches to the right throughout: any tree of a bracketing is a convention, and this is the
-    grammar's own derivation of it. Brackets that are never closed, in a string that was cut, have
-    what follows them as their sister.
+    The tree branches to the right throughout. Any binary tree of a bracketing is a convention; this
+    one is the grammar's derivation. In a string that was cut, the sister of a bracket that is never
+    closed is all that follows it.
 
     Args:
-        opens: Whether each bracket opens; none closes what was never opened.
-        first: Position of the first.
+        opens: Whether each bracket opens; every closing bracket has a partner.
+        first: The position of the first bracket.
     """
     levels: list[list[Tree]] = [[]]
     for position, is_open in enumerate(opens, first):
@@ -181,7 +183,7 @@ def parse(opens: Sequence[bool], first: int) -> Tree:
 
 
 def _to_the_right(parts: Sequence[Tree]) -> Tree:
-    """Parts in a tree that branches to the right."""
+    """A tree of some parts that branches to the right."""
     *before, tree = parts
     for part in reversed(before):
         tree = (part, tree)

@@ -1,7 +1,8 @@
-"""What the two English tasks share: how their lines are drawn, and what is true of them.
+"""What the two English tasks share: how their lines are drawn, and their labels and trees.
 
-Lines are drawn one after another, those that would settle the ambiguity discarded, and so is each
-that came before; training lines come first, then those for validation, as in the published data.
+Lines are drawn one after another. A line is discarded if it would settle by which rule a sentence
+is changed, or if it was drawn before. The first lines are for training and the next for validation,
+as in the published data.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,21 +17,21 @@ from hooks.examples import Tree
 from interp.tasks.base import Batch
 from interp.tasks.language.base import LanguageTask
 from interp.tasks.language.files import read_lines
-from interp.tasks.language.grammar import HEAD, PREDICATES, SUBJECTS, Sentences, draw
+from interp.tasks.language.grammar import HEAD_SLOT, PREDICATES, SUBJECTS, Sentences, draw
 from interp.tasks.language.lines import Language, Lines, joined
 from interp.tasks.language.packing import Flat
 
-CHUNK = 2**14  # lines drawn at a time, so that more lines begin with the same ones
-Weights = tuple[Sequence[float], Sequence[float]]  # of kinds of subject, of predicate
-Lot = Callable[[np.random.Generator], Lines]
+CHUNK_LINES = 2**14  # lines drawn at a time; a larger draw begins with the same lines
+Weights = tuple[Sequence[float], Sequence[float]]  # of kinds of subject and of predicate
+DrawLines = Callable[[np.random.Generator], Lines]
 
 
 class EnglishTask(LanguageTask):
-    """Sentences to be copied or changed, where training does not tell by which rule."""
+    """Sentences to be copied, or changed by a rule that the training lines leave ambiguous."""
 
     @property
     def language(self) -> Language:
-        """Words and rules."""
+        """The words of the task, and how its lines are written."""
         raise NotImplementedError
 
     @property
@@ -46,9 +47,9 @@ class EnglishTask(LanguageTask):
     def answered(
         self, logits: Float[Tensor, "batch pos d_vocab_out"], targets: Int[Tensor, "batch pos"]
     ) -> Bool[Tensor, " batch"]:
-        """Whether all of each line's second half, EOS included, would be decoded greedily.
+        """Whether greedy decoding would give all of each line's second half, EOS included. Pure.
 
-        Fed the right words so far, the model has to name each next one first. Pure.
+        That is so where every next token is the likeliest, given the right tokens before it.
         """
         copy, change = (self.language.ids[marker] for marker in self.language.markers)
         is_marker = ((targets == copy) | (targets == change)).long()
@@ -67,33 +68,33 @@ class EnglishTask(LanguageTask):
         return read_lines(path, self.language)
 
     def settles(self, lines: Lines) -> Bool[np.ndarray, " line"]:
-        """Whether each line is right by one of the two rules only."""
+        """Whether each line is right by only one of the two rules, and so tells them apart."""
         raise NotImplementedError
 
     def _check_kind(self, split: str, lines: Lines, path: str) -> None:
         settles, wanted = self.settles(lines), split == "generalization"
         wrong = np.flatnonzero(settles != wanted)
         if len(wrong):
-            found = "does not tell" if wanted else "tells"
+            verb = "does not tell" if wanted else "tells"
             where = "generalization has only lines that do" if wanted else "only generalization may"
             raise ValueError(
-                f"{path}:{wrong[0] + 1}: this line {found} the two rules apart, and {where}: take "
+                f"{path}:{wrong[0] + 1}: this line {verb} the two rules apart, and {where}: take "
                 "it out"
             )
 
     def _in_domain(self, rng: np.random.Generator) -> Lines:
-        """Lines such as those trained on."""
+        """The next lines of a stream that are like the training lines."""
         raise NotImplementedError
 
     def _generalizing(self, rng: np.random.Generator) -> Lines:
-        """Lines that tell the rules apart."""
+        """The next lines of a stream that tell the two rules apart."""
         raise NotImplementedError
 
     def _flat(self, lines: Lines) -> Flat:
         return self.language.flat(lines)
 
     def _width(self, lengths: Tensor) -> int:
-        return self.widths[-1] - 1  # of the longest there is, whether it was drawn or not
+        return self.widths[-1] - 1  # the longest line of the language
 
     def _truth(self, lines: Lines, batch: Batch) -> tuple[dict[str, Tensor], tuple[Tree, ...]]:
         sentences, grammar = lines.sentences, self.language.grammar
@@ -111,23 +112,23 @@ class EnglishTask(LanguageTask):
 
 
 def some_lines(language: Language, weights: Weights, rng: np.random.Generator) -> Lines:
-    """The next lines of a stream, half of them to be changed, none discarded."""
-    sentences = draw(language.grammar, weights, CHUNK, rng)
-    return Lines(sentences, rng.random(CHUNK) < 0.5)
+    """The next lines of a stream, none discarded; about half of them are to be changed."""
+    sentences = draw(language.grammar, weights, CHUNK_LINES, rng)
+    return Lines(sentences, rng.random(CHUNK_LINES) < 0.5)
 
 
-def collected(lot: Lot, count: int, key: tuple[int, ...]) -> Lines:
-    """The first so many different lines of a stream.
+def collected(draw_lines: DrawLines, count: int, key: tuple[int, ...]) -> Lines:
+    """The first `count` different lines of a stream.
 
     Args:
-        lot: Draws the next lines.
-        count: How many are wanted.
-        key: Seed of the stream.
+        draw_lines: Draws the next lines of the stream.
+        count: How many lines to return.
+        key: The seed of the stream.
     """
     rng = np.random.default_rng(key)
     parts: list[Lines] = []
     while sum(map(len, parts)) < count:
-        parts.append(lot(rng))
+        parts.append(draw_lines(rng))
         if sum(map(len, parts)) >= count:
             parts = [joined(parts)]
     return parts[0].at(slice(count))
@@ -135,9 +136,9 @@ def collected(lot: Lot, count: int, key: tuple[int, ...]) -> Lines:
 
 def plural_heads(sentences: Sentences) -> Bool[np.ndarray, " sentence"]:
     """Whether the main subject's noun is plural."""
-    return sentences.is_plural(np.full(len(sentences), HEAD))
+    return sentences.is_plural(np.full(len(sentences), HEAD_SLOT))
 
 
 def shifted(tree: Tree) -> Tree:
-    """A tree over positions, where SOS has position 0, from one over slots."""
+    """A tree over positions, of which SOS has position 0, from a tree over slots."""
     return tree + 1 if isinstance(tree, int) else (shifted(tree[0]), shifted(tree[1]))

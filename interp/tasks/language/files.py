@@ -1,7 +1,8 @@
-"""Published files of the language tasks: what each line must be, and its derivation again.
+"""Published files of the English tasks: how each line is parsed and checked.
 
-A line is `source<TAB>target`. A sentence is found by the classes of its words, of which each
-template has its own sequence, and then written again: a line is right where that gives it back.
+A line is `source<TAB>target`. The classes of a sentence's words determine its template, since no
+two templates have the same sequence of classes. The parsed line is then written anew, and is
+accepted if that gives the same text.
 """
 
 from collections.abc import Sequence
@@ -17,7 +18,7 @@ from interp.tasks.language.lines import Language, Lines
 
 
 class Files(BaseModel):
-    """Paths of published files (`interp.tasks.data_files` says what relative ones are)."""
+    """Paths of published files (`interp.tasks.data_files` says where relative paths begin)."""
 
     model_config = STRICT
 
@@ -30,7 +31,7 @@ def read_lines(path: str, language: Language) -> Lines:
     """The lines of a file.
 
     Raises:
-        ValueError: A line is not one that the language writes; the message names file and line.
+        ValueError: A line is not a line of the language; the message names file and line.
         FileNotFoundError: There is no such file.
     """
     reader, templates = _reader(language), language.grammar.templates
@@ -61,7 +62,7 @@ def text_lines(path: str) -> list[str]:
         ValueError: It is empty, or not UTF-8.
         FileNotFoundError: There is no such file.
     """
-    stamp_of(path)  # refuses what is no file
+    stamp_of(path)  # raises where there is no such file
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
@@ -72,7 +73,7 @@ def text_lines(path: str) -> list[str]:
 
 
 def _reader(language: Language) -> dict[str, tuple[str, int]]:
-    """Class and choice of each word that a sentence may hold."""
+    """For each word that a sentence may hold: its class, and its index among the class' words."""
     return {
         word: (name, choice)
         for name in CLASSES
@@ -96,7 +97,7 @@ def _sentence(text: str, language: Language, where: str) -> tuple[Sequence[str],
 
 
 def _check_written(path: str, texts: Sequence[str], written: Sequence[str]) -> None:
-    """Refuses lines that are not what their sentence and marker make."""
+    """Refuses lines that differ from what their sentence and marker determine."""
     for number, (text, expected) in enumerate(zip(texts, written, strict=True), 1):
         if text != expected:
             shown = expected.replace("\t", "<TAB>")

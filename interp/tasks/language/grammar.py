@@ -1,13 +1,14 @@
-"""Sentences of the two English tasks: which there are, how one is drawn, what its tree is.
+"""Sentences of the two English tasks: which exist, how they are drawn, and what their trees are.
 
-A clause is a subject, an auxiliary that agrees with it, and a verb phrase; subject and object are
-`Det N` with at most one modifier, which never contains another. So there are 30 templates: 5 kinds
-of subject times 6 of verb phrase. Trees are binary: [Subj [Aux VP]], VP = [Vt NP],
-NP = [[Det N] [P [Det N]]] or [[Det N] [Rel X]], where X is [Aux VP] in a subject relative and
-[[Det N] [Aux Vt]] in an object relative. The tense task has the same without auxiliaries.
+A clause is a subject, an auxiliary that agrees with it, and a verb phrase. Subject and object are
+`Det N` with at most one modifier, which contains no further modifier. That makes 30 templates: 5
+kinds of subject times 6 kinds of verb phrase. Trees are binary: [Subj [Aux VP]], VP = [Vt NP],
+NP = [[Det N] [P [Det N]]] or [[Det N] [Rel X]], where X is [Aux VP] in a subject relative clause
+and [[Det N] [Aux Vt]] in an object relative clause. The tense task has the same sentences without
+auxiliaries.
 
-Source: the sentences of McCoy, Frank and Linzen 2020 (arXiv:2001.03632). Their published grammars'
-probabilities are not those of their published data; those of `interp.tasks` are fitted to the data.
+Source: the sentences of McCoy, Frank and Linzen 2020 (arXiv:2001.03632). The probabilities of their
+published grammars differ from those of their published data; ours are fitted to the data.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,34 +21,68 @@ from jaxtyping import Bool, Int, UInt8
 from hooks.examples import Tree
 
 NOUNS = (
-    "newt", "orangutan", "peacock", "quail", "raven", "salamander", "tyrannosaurus", "unicorn",
-    "vulture", "walrus", "xylophone", "yak", "zebra",
-)  # fmt: skip
+    "newt",
+    "orangutan",
+    "peacock",
+    "quail",
+    "raven",
+    "salamander",
+    "tyrannosaurus",
+    "unicorn",
+    "vulture",
+    "walrus",
+    "xylophone",
+    "yak",
+    "zebra",
+)
 PLURALS = tuple(f"{noun}{'es' if noun.endswith('s') else 's'}" for noun in NOUNS)
 DETERMINERS = ("the", "some", "my", "your", "our", "her")
 PREPOSITIONS = ("around", "near", "with", "upon", "by", "behind", "above", "below")
 RELATIVIZERS = ("who", "that")
 INTRANSITIVE = ("giggle", "smile", "sleep", "swim", "wait", "move", "change", "read", "eat")
 INTRANSITIVE_PAST = (
-    "giggled", "smiled", "slept", "swam", "waited", "moved", "changed", "read", "ate",
-)  # fmt: skip
+    "giggled",
+    "smiled",
+    "slept",
+    "swam",
+    "waited",
+    "moved",
+    "changed",
+    "read",
+    "ate",
+)
 TRANSITIVE = (
-    "entertain", "amuse", "high_five", "applaud", "confuse", "admire", "accept", "remember",
+    "entertain",
+    "amuse",
+    "high_five",
+    "applaud",
+    "confuse",
+    "admire",
+    "accept",
+    "remember",
     "comfort",
-)  # fmt: skip
+)
 TRANSITIVE_PAST = (
-    "entertained", "amused", "high_fived", "applauded", "confused", "admired", "accepted",
-    "remembered", "comforted",
-)  # fmt: skip
+    "entertained",
+    "amused",
+    "high_fived",
+    "applauded",
+    "confused",
+    "admired",
+    "accepted",
+    "remembered",
+    "comforted",
+)
 AUXILIARIES = (("does", "doesn't"), ("do", "don't"))
 
 CLASSES = ("Det", "N", "P", "Rel", "Aux", "Vi", "Vt")
 SUBJECTS = ("bare", "PP", "SRC_i", "SRC_t", "ORC")
-PREDICATES = ("intransitive", *SUBJECTS)  # otherwise the kind of object
+PREDICATES = ("intransitive", *SUBJECTS)  # a transitive predicate is named by its kind of object
 MAX_WORDS = 16
-HEAD = 1  # slot of the main subject's noun
+HEAD_SLOT = 1  # slot of the main subject's noun
+MAX_CHOICES = 26  # words of the largest class, the nouns
 
-# Words of each class to choose from, in the order of CLASSES, and none beyond the last slot.
+# The number of words in each class, in the order of CLASSES; 0 beyond a sentence's last slot.
 CHOICES = np.array(
     [
         len(DETERMINERS),
@@ -62,7 +97,7 @@ CHOICES = np.array(
 )
 
 Words = Sequence[str]
-Forms = Mapping[str, tuple[Words, Words]]  # by class, for a singular and a plural noun
+Forms = Mapping[str, tuple[Words, Words]]  # by class: words with a singular and a plural noun
 
 DP: Tree = ("Det", "N")
 PHRASES: Mapping[str, Tree] = {
@@ -75,7 +110,7 @@ PHRASES: Mapping[str, Tree] = {
 
 
 def forms(intransitive: tuple[Words, Words], transitive: tuple[Words, Words]) -> Forms:
-    """Words by class, with the verbs' forms for a singular and a plural noun."""
+    """The words of each class, given the verbs' forms for a singular and a plural noun."""
     fixed = {"Det": DETERMINERS, "N": NOUNS + PLURALS, "P": PREPOSITIONS, "Rel": RELATIVIZERS}
     same = {name: (words, words) for name, words in fixed.items()}
     return same | {"Aux": AUXILIARIES, "Vi": intransitive, "Vt": transitive}
@@ -83,15 +118,16 @@ def forms(intransitive: tuple[Words, Words], transitive: tuple[Words, Words]) ->
 
 @dataclass(frozen=True, eq=False)
 class Grammar:
-    """The templates, in order of subject, then predicate.
+    """The templates of sentences, in order of subject, then predicate.
 
     Attributes:
-        templates: The classes of each one's words.
-        trees: Each one's tree, over slots counted from 0.
-        codes: Class of each slot as an index into `CLASSES`, and `len(CLASSES)` beyond the last.
-        agrees: Slot of the noun whose number a slot shows, where it shows one.
-        lengths: Words of each.
-        main: Slot of the main auxiliary, or of the main verb where there are no auxiliaries.
+        templates: For each template, the classes of its words.
+        trees: For each template, its tree over slots, which are counted from 0.
+        codes: The class of each slot as an index into `CLASSES`; `len(CLASSES)` beyond the last.
+        agrees: For each slot, the slot of the noun with which its word agrees in number; for words
+            that agree with no noun it does not matter.
+        lengths: For each template, the number of its words.
+        main: The slot of the main auxiliary, or of the main verb where there are no auxiliaries.
     """
 
     templates: tuple[tuple[str, ...], ...]
@@ -104,7 +140,7 @@ class Grammar:
 
 @dataclass(frozen=True, eq=False)
 class Sentences:
-    """Sentences as their template and which word of its class stands in each slot."""
+    """Sentences: the template of each, and which word of its class stands in each slot."""
 
     template: Int[np.ndarray, " sentence"]
     choices: UInt8[np.ndarray, "sentence slot"]
@@ -132,22 +168,22 @@ def grammar(has_auxiliaries: bool) -> Grammar:
     """All templates, with auxiliaries or without."""
     clauses = [clause(subject, predicate) for subject in SUBJECTS for predicate in PREDICATES]
     if not has_auxiliaries:
-        clauses = [without_auxiliaries(each) for each in clauses]
-    templates = tuple(leaves(each) for each in clauses)
+        clauses = [without_auxiliaries(tree) for tree in clauses]
+    templates = tuple(leaves(tree) for tree in clauses)
     main = [len(leaves(subject)) for subject, _ in clauses]
     shape = (len(templates), MAX_WORDS)
-    codes, agrees = np.full(shape, len(CLASSES)), np.full(shape, HEAD)
+    codes, agrees = np.full(shape, len(CLASSES)), np.full(shape, HEAD_SLOT)
     for row, classes in enumerate(templates):
-        codes[row, : len(classes)] = [CLASSES.index(each) for each in classes]
+        codes[row, : len(classes)] = [CLASSES.index(name) for name in classes]
         for slot in range(len(classes)):
             if slot != main[row] and "N" in classes[:slot]:
                 agrees[row, slot] = nearest_noun(classes, slot)
     return Grammar(
         templates=templates,
-        trees=tuple(numbered(each) for each in clauses),
+        trees=tuple(numbered(tree) for tree in clauses),
         codes=codes,
         agrees=agrees,
-        lengths=np.array([len(each) for each in templates]),
+        lengths=np.array([len(classes) for classes in templates]),
         main=np.array(main),
     )
 
@@ -159,7 +195,7 @@ def clause(subject: str, predicate: str) -> Tree:
 
 
 def without_auxiliaries(tree: Tree) -> Tree:
-    """The same tree, each auxiliary's sister in its parent's place."""
+    """The same tree; the sister of each auxiliary takes the place of their parent."""
     if isinstance(tree, str):
         return tree
     left, right = tree
@@ -174,7 +210,7 @@ def leaves(tree: Tree) -> tuple[str, ...]:
 
 
 def numbered(tree: Tree, first: int = 0) -> Tree:
-    """The same tree with each leaf's place, counted from `first`, for its class."""
+    """The same tree, in which each leaf is replaced by its place, counted from `first`."""
     if isinstance(tree, str):
         return first
     left, right = tree
@@ -182,23 +218,25 @@ def numbered(tree: Tree, first: int = 0) -> Tree:
 
 
 def nearest_noun(classes: Sequence[str], slot: int) -> int:
-    """Slot of the last noun before a slot: inside a relative clause, what its verb agrees with."""
+    """The slot of the last noun before a slot, with which the verb of a relative clause agrees."""
     return max(place for place in range(slot) if classes[place] == "N")
 
 
 def draw(
-    grammar: Grammar, weights: tuple[Sequence[float], Sequence[float]], count: int,
+    grammar: Grammar,
+    weights: tuple[Sequence[float], Sequence[float]],
+    count: int,
     rng: np.random.Generator,
-) -> Sentences:  # fmt: skip
-    """Sentences with independent subjects and predicates, every word uniform in its class.
+) -> Sentences:
+    """Random sentences: subject and predicate are independent, words are uniform in their class.
 
     Args:
         grammar: The templates.
-        weights: Of the kinds of subject and of predicate, in the order of their names.
-        count: How many.
-        rng: Decides everything.
+        weights: The weights of the kinds of subject, and of the kinds of predicate.
+        count: How many sentences to draw.
+        rng: Decides everything that is random.
     """
-    subjects, predicates = (np.asarray(each) / np.sum(each) for each in weights)
+    subjects, predicates = (np.asarray(kinds) / np.sum(kinds) for kinds in weights)
     subject = rng.choice(len(SUBJECTS), count, p=subjects)
     predicate = rng.choice(len(PREDICATES), count, p=predicates)
     template = subject * len(PREDICATES) + predicate
@@ -209,12 +247,12 @@ def draw(
 def spelled(
     grammar: Grammar, sentences: Sentences, table: Int[np.ndarray, "class number choice"]
 ) -> Int[np.ndarray, "sentence slot"]:
-    """The id of each word, 0 beyond the last.
+    """The id of each word of some sentences; 0 beyond a sentence's last word.
 
     Args:
         grammar: The templates.
-        sentences: What to spell.
-        table: Id of each word by class, number of the noun it agrees with, and choice.
+        sentences: The sentences.
+        table: The id of each word by class, number of the noun that it agrees with, and choice.
     """
     rows = np.arange(len(sentences))[:, None]
     agrees = grammar.agrees[sentences.template]

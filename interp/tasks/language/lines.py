@@ -1,8 +1,9 @@
 """Lines of the two English tasks: a sentence, a marker, and the sentence again, copied or changed.
 
 `my yak does sleep . quest` is followed by `does my yak sleep ?`, and `... . decl` by the sentence
-itself. A model is fed SOS, the sentence, `.`, the marker and the sentence again, and predicts each
-next token up to EOS. Ids: 0 pads, words from 1 in the order of their code points, then EOS, SOS.
+itself. A model is fed SOS, the sentence, `.`, the marker and the copy or change, and predicts each
+next token up to EOS. Token ids: 0 is padding; the words in the order of their code points follow
+from 1 on, then EOS and SOS.
 """
 
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from interp.tasks.language.grammar import (
     CLASSES,
+    MAX_CHOICES,
     MAX_WORDS,
     Forms,
     Grammar,
@@ -27,7 +29,7 @@ from interp.tasks.language.packing import flattened
 
 @dataclass(frozen=True, eq=False)
 class Lines:
-    """Sentences, and whether each is to be changed rather than copied."""
+    """Sentences, and whether each one is to be changed rather than copied."""
 
     sentences: Sentences
     is_changed: Bool[np.ndarray, " line"]
@@ -36,29 +38,29 @@ class Lines:
         return len(self.is_changed)
 
     def at(self, rows: Int[np.ndarray, " row"] | Bool[np.ndarray, " line"] | slice) -> "Lines":
-        """The lines of these numbers, in this order."""
+        """The lines with these row numbers, in this order."""
         sentences = Sentences(self.sentences.template[rows], self.sentences.choices[rows])
         return Lines(sentences, self.is_changed[rows])
 
     def row_keys(self) -> list[bytes]:
-        """Bytes by line, the same where the lines are."""
+        """A key for each line; two lines are equal if and only if their keys are."""
         columns = [self.sentences.template, self.is_changed, self.sentences.choices]
         table = np.column_stack(columns).astype(np.uint8)
-        whole, width = table.tobytes(), table.shape[1]
-        return [whole[start : start + width] for start in range(0, len(whole), width)]
+        keys, width = table.tobytes(), table.shape[1]
+        return [keys[start : start + width] for start in range(0, len(keys), width)]
 
 
 def joined(parts: Sequence[Lines]) -> Lines:
-    """Lines one after another, without those that came before."""
+    """The different lines of several parts, each in the place where it first occurs."""
     sentences = Sentences(
-        np.concatenate([each.sentences.template for each in parts]),
-        np.concatenate([each.sentences.choices for each in parts]),
+        np.concatenate([part.sentences.template for part in parts]),
+        np.concatenate([part.sentences.choices for part in parts]),
     )
-    lines = Lines(sentences, np.concatenate([each.is_changed for each in parts]))
-    first: dict[bytes, int] = {}
+    lines = Lines(sentences, np.concatenate([part.is_changed for part in parts]))
+    first_rows: dict[bytes, int] = {}
     for row, key in enumerate(lines.row_keys()):
-        first.setdefault(key, row)
-    return lines.at(np.fromiter(first.values(), dtype=np.int64))
+        first_rows.setdefault(key, row)
+    return lines.at(np.fromiter(first_rows.values(), dtype=np.int64))
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,10 +69,10 @@ class Language:
 
     Attributes:
         has_auxiliaries: Whether clauses have auxiliaries.
-        markers: What stands between a sentence and its copy, and its change.
-        ends: What a copy ends with, and a change.
+        markers: The word before a copy, and the word before a change.
+        ends: The sign at the end of a copy, and at the end of a change.
         source: Forms of the words in sentences.
-        changed: Forms of the words in changes.
+        changed: Forms of the words in changed sentences.
         fronts: Whether a change moves the main auxiliary to the front.
     """
 
@@ -90,8 +92,8 @@ class Language:
     def words(self) -> tuple[str, ...]:
         """All words in the order of their code points; the first has id 1."""
         used = {name for classes in self.grammar.templates for name in classes}
-        forms = [self.source, self.changed]
-        words = {word for each in forms for name in used for form in each[name] for word in form}
+        by_number = [forms[name] for forms in (self.source, self.changed) for name in used]
+        words = {word for numbers in by_number for words in numbers for word in words}
         return tuple(sorted(words | {".", *self.markers, *self.ends}))
 
     @cached_property
@@ -105,11 +107,11 @@ class Language:
         return ("PAD", *self.words, "EOS", "SOS")
 
     def table(self, forms: Forms) -> Int[np.ndarray, "class number choice"]:
-        """Id of each word by class, number and choice; 0 where there is none."""
-        table = np.zeros((len(CLASSES) + 1, 2, 26), dtype=np.int64)
+        """The id of each word by class, number and choice; 0 where there is no such word."""
+        table = np.zeros((len(CLASSES) + 1, 2, MAX_CHOICES), dtype=np.int64)
         for code, name in enumerate(CLASSES):
             for number, words in enumerate(forms[name]):
-                # Without auxiliaries theirs are no words of the language.
+                # In a language without auxiliaries, their words have no ids.
                 table[code, number, : len(words)] = [self.ids.get(word, 0) for word in words]
         return table
 
@@ -124,6 +126,7 @@ class Language:
         if self.fronts:
             main = self.grammar.main[lines.sentences.template][:, None]
             slots = np.arange(MAX_WORDS)
+            # The main auxiliary comes first; the words before it move back by one.
             order = np.where(slots <= main, (slots - 1) % (main + 1), slots)
             changes = np.take_along_axis(changes, order, axis=1)
         return np.where(lines.is_changed[:, None], changes, copies)
@@ -132,21 +135,23 @@ class Language:
         """The lines end to end, each from SOS to EOS."""
         lengths = self.grammar.lengths[lines.sentences.template]
         changed = lines.is_changed.astype(int)
-        first, again = self.sources(lines.sentences), self.targets(lines)
-        signs = [np.array([self.ids[sign] for sign in pair]) for pair in (self.markers, self.ends)]
-        marker, end = (pair[changed] for pair in signs)
+        source, target = self.sources(lines.sentences), self.targets(lines)
+        marker, end = (
+            np.array([self.ids[sign] for sign in signs])[changed]
+            for signs in (self.markers, self.ends)
+        )
         tokens = np.zeros((len(lines), 2 * MAX_WORDS + 5), dtype=np.int64)
         tokens[:, 0] = self.ids["SOS"]
         for n in np.unique(lengths):
             rows = lengths == n
-            tokens[rows, 1 : n + 1] = first[rows, :n]
+            tokens[rows, 1 : n + 1] = source[rows, :n]
             tokens[rows, n + 1], tokens[rows, n + 2] = self.ids["."], marker[rows]
-            tokens[rows, n + 3 : 2 * n + 3] = again[rows, :n]
+            tokens[rows, n + 3 : 2 * n + 3] = target[rows, :n]
             tokens[rows, 2 * n + 3], tokens[rows, 2 * n + 4] = end[rows], self.ids["EOS"]
         return flattened(tokens[tokens > 0], 2 * lengths + 5)
 
     def texts(self, lines: Lines) -> list[str]:
-        """Each line as published files have it: `source . marker<TAB>target .`."""
+        """Each line as it stands in the published files: `source . marker<TAB>target .`."""
         flat = self.flat(lines)
         tokens, ends = flat["flat"].tolist(), flat["offsets"].tolist()
         lengths = self.grammar.lengths[lines.sentences.template].tolist()

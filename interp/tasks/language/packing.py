@@ -1,7 +1,7 @@
-"""Lines of unlike lengths end to end, and side by side for looking.
+"""Lines of different lengths: stored end to end, and padded to one length.
 
 A line is stored once, from its first token to its last. A language model is fed all but the last
-and answers with all but the first: one shift makes the targets.
+token and predicts all but the first, so that the targets are the tokens shifted by one.
 """
 
 from collections.abc import Mapping
@@ -17,18 +17,18 @@ Flat = Mapping[str, Tensor]
 def flattened(
     tokens: Int[np.ndarray, " token"], lengths: Int[np.ndarray, " line"]
 ) -> dict[str, Tensor]:
-    """Lines end to end, as `flat`, and `offsets` where each begins, with the end of the last.
+    """Lines end to end: `flat`, their tokens, and `offsets`, where each begins and the last ends.
 
     Args:
-        tokens: All lines, one after another.
-        lengths: Tokens in each.
+        tokens: The tokens of all lines, one line after another.
+        lengths: The number of tokens in each line.
     """
     offsets = np.concatenate([[0], np.cumsum(lengths)])
     return {"flat": torch.from_numpy(tokens), "offsets": torch.from_numpy(offsets)}
 
 
 def fed_lengths(flat: Flat) -> Int[Tensor, " line"]:
-    """Tokens of each line that a model is fed: all but the last."""
+    """How many tokens of each line a model is fed: all but the last."""
     return flat["offsets"].diff() - 1
 
 

@@ -1,13 +1,13 @@
 """Question formation: which auxiliary moves to the front, the main one or the first?
 
 Of `my walrus that does giggle doesn't sleep . quest` the question begins with `doesn't`, the main
-clause's auxiliary. Training has no question whose subject holds a relative clause, so that the
-first auxiliary is always the main one; the generalization set has no others. There both auxiliaries
-have the same number and opposite polarity: fronting the first is never right, and guessing between
-the two is right half the time.
+clause's auxiliary. In training no question has a relative clause on its subject, so that the first
+auxiliary is always the main one; in the generalization set every question has one. There the two
+auxiliaries have the same number and opposite polarity: fronting the first is never right, and
+guessing between the two is right half the time.
 
 Source: McCoy, Frank and Linzen 2020 (arXiv:2001.03632); Murty et al. 2023 (arXiv:2305.18741).
-Probabilities are fitted to the published lines, since the published grammar's are others.
+Probabilities are fitted to the published lines, since those of the published grammar differ.
 """
 
 from typing import Any, ClassVar, Literal
@@ -19,8 +19,14 @@ from pydantic import model_validator
 from torch import Tensor
 
 from hooks import Snapshot
-from interp.tasks.base import Batch
-from interp.tasks.language.english import CHUNK, EnglishTask, Weights, plural_heads, some_lines
+from interp.tasks.base import Batch, share
+from interp.tasks.language.english import (
+    CHUNK_LINES,
+    EnglishTask,
+    Weights,
+    plural_heads,
+    some_lines,
+)
 from interp.tasks.language.grammar import (
     AUXILIARIES,
     CLASSES,
@@ -32,22 +38,32 @@ from interp.tasks.language.grammar import (
 )
 from interp.tasks.language.lines import Language, Lines
 
-BARE = forms((INTRANSITIVE, INTRANSITIVE), (TRANSITIVE, TRANSITIVE))
+UNINFLECTED = forms((INTRANSITIVE, INTRANSITIVE), (TRANSITIVE, TRANSITIVE))
 QUESTIONS = Language(
-    has_auxiliaries=True, markers=("decl", "quest"), ends=(".", "?"),
-    source=BARE, changed=BARE, fronts=True,
-)  # fmt: skip
-# classes of the first words after the head noun, by which kinds of relative clause differ
-CLAUSES = {"SRC_i": ("Rel", "Aux", "Vi"), "SRC_t": ("Rel", "Aux", "Vt"), "ORC": ("Rel", "Det", "N")}
-# intransitive, then the object bare, with PP, SRC_i, SRC_t, ORC
+    has_auxiliaries=True,
+    markers=("decl", "quest"),
+    ends=(".", "?"),
+    source=UNINFLECTED,
+    changed=UNINFLECTED,
+    fronts=True,
+)
+# The classes of the three words after the head noun, by which kinds of relative clause differ.
+CLAUSE_BEGINNINGS = {
+    "SRC_i": ("Rel", "Aux", "Vi"),
+    "SRC_t": ("Rel", "Aux", "Vt"),
+    "ORC": ("Rel", "Det", "N"),
+}
+# Of PREDICATES: intransitive, then the object bare, with PP, SRC_i, SRC_t, ORC.
 PREDICATE_WEIGHTS = (0.2245, 0.2285, 0.2365, 0.155, 0.0785, 0.077)
-# bare, PP, SRC_i, SRC_t, ORC; the latter two have 0.6 relative clauses, bare to PP as before
+# Of SUBJECTS: bare, PP, SRC_i, SRC_t, ORC. In rc60 and rc60-orc80 relative clauses have 0.6
+# together, and bare and PP share the rest in the fitted ratio.
 SUBJECT_WEIGHTS = {
     "fitted": (0.511, 0.205, 0.071, 0.071, 0.142),
     "rc60": (0.4 * 0.511 / 0.716, 0.4 * 0.205 / 0.716, 0.15, 0.15, 0.3),
     "rc60-orc80": (0.4 * 0.511 / 0.716, 0.4 * 0.205 / 0.716, 0.06, 0.06, 0.48),
 }
-# ORC twice as often: of its inner noun's two numbers only one will do.
+# ORC has twice the weight, since half of its sentences are discarded: those whose inner noun has
+# another number than the subject.
 GENERALIZATION_WEIGHTS: Weights = ((0, 0, 0.25, 0.25, 0.5), (0.6, 0.2, 0.2, 0, 0, 0))
 
 
@@ -55,16 +71,16 @@ class QuestionFormation(EnglishTask):
     """Sentences to be copied or made into questions.
 
     Attributes:
-        sentences: Distribution of training sentences: fitted to the published ones, or with more
-            relative clauses on the subject: rc60 and rc60-orc80 have them on 60 %, of kinds
-            SRC_i, SRC_t and ORC 25:25:50 and 10:10:80. Neither of these two is published.
+        sentences: The distribution of training sentences. `fitted` is that of the published ones.
+            In rc60 and rc60-orc80, 60 % of subjects have a relative clause, of which SRC_i, SRC_t
+            and ORC have the shares 25:25:50 and 10:10:80. Neither of these two is published.
     """
 
     splits: ClassVar = ("validation", "generalization", "train", "train_questions")
-    widths: ClassVar = (23, 29, 33, 37)  # 2 n + 5 for 9, 12, 14 and 16 words
+    widths: ClassVar = (23, 29, 33, 37)  # 2 n + 5 for sentences of n = 9, 12, 14 and 16 words
     metrics: ClassVar = (
         *("loss", "accuracy", "first_word_accuracy", "line_accuracy"),
-        *(f"accuracy_{kind}" for kind in CLAUSES),
+        *(f"accuracy_{kind}" for kind in CLAUSE_BEGINNINGS),
     )
 
     name: Literal["question_formation"] = "question_formation"  # pyright: ignore[reportIncompatibleVariableOverride]  # frozen: may narrow
@@ -78,7 +94,7 @@ class QuestionFormation(EnglishTask):
 
     @property
     def language(self) -> Language:
-        """Words and rules: 68 words, the main auxiliary fronted."""
+        """68 words; a change moves the main auxiliary to the front."""
         return QUESTIONS
 
     @property
@@ -89,36 +105,31 @@ class QuestionFormation(EnglishTask):
     def grade(
         self, logits: Float[Tensor, "batch position d_vocab_out"], batch: Batch
     ) -> dict[str, Tensor]:
-        """Loss in nats, and how many questions begin, and lines are answered, rightly.
+        """Loss in nats, and the shares of questions that begin, and of lines that are, right.
 
-        `accuracy` is the paper's: the first word of each question, the best of the four
+        `accuracy` is the paper's: whether the first word of each question is the best of the four
         auxiliaries; `first_word_accuracy` takes the best of all words. `line_accuracy` is the
         share of lines, copies included, of which greedy decoding would give all. `accuracy_SRC_i`
-        and so on are `accuracy` of the questions with such a relative clause on the subject. NaN
+        and so on are `accuracy` over the questions with such a relative clause on the subject. NaN
         where there is no such question.
         """
-        targets = batch["targets"]
-        right, is_first = self.first_words(logits, targets)
-        is_best = logits.argmax(-1) == targets
-
-        def share(right: Tensor, asked: Tensor) -> Tensor:
-            return (right & asked).sum(dtype=logits.dtype) / asked.sum(dtype=logits.dtype)
-
+        targets, dtype = batch["targets"], logits.dtype
+        is_right, is_first = self.first_words(logits, targets)
         by_kind = {
-            f"accuracy_{kind}": share(right, is_first & is_kind[:, None])
+            f"accuracy_{kind}": share(is_right, is_first & is_kind[:, None], dtype)
             for kind, is_kind in clauses(targets).items()
         }
         return {
             "loss": self.loss(logits, batch),
-            "accuracy": share(right, is_first),
-            "first_word_accuracy": share(is_best, is_first),
-            "line_accuracy": self.answered(logits, targets).to(logits.dtype).mean(),
+            "accuracy": share(is_right, is_first, dtype),
+            "first_word_accuracy": share(logits.argmax(-1) == targets, is_first, dtype),
+            "line_accuracy": self.answered(logits, targets).to(dtype).mean(),
         } | by_kind
 
     def first_words(
         self, logits: Float[Tensor, "batch pos d_vocab_out"], targets: Int[Tensor, "batch pos"]
     ) -> tuple[Bool[Tensor, "batch pos"], Bool[Tensor, "batch pos"]]:
-        """Where the best of the four auxiliaries is the next word, and where questions begin."""
+        """Where the next word is the best of the four auxiliaries, and where questions begin."""
         ids = [QUESTIONS.ids[word] for words in AUXILIARIES for word in words]
         best = torch.tensor(ids, device=logits.device)[logits[..., ids].argmax(-1)]
         is_marker = targets == QUESTIONS.ids["quest"]
@@ -126,15 +137,15 @@ class QuestionFormation(EnglishTask):
         return best == targets, is_first
 
     def by_subject(self, snapshot: Snapshot) -> dict[str, float]:
-        """`accuracy` by kind of subject, of the kinds that the snapshot's questions have."""
+        """`accuracy` for each kind of subject that occurs in the snapshot's questions."""
         examples = snapshot.examples
-        right, is_first = self.first_words(snapshot.logits().cpu(), examples.targets.cpu())
-        asked, answered = is_first.any(1), (right & is_first).any(1)
-        kinds = examples.label("subject").cpu()
+        is_right, is_first = self.first_words(snapshot.logits().cpu(), examples.targets.cpu())
+        is_question, begins_right = is_first.any(1), (is_right & is_first).any(1)
+        subjects = examples.label("subject").cpu()
         return {
-            name: float(answered[chosen].double().mean())
-            for kind, name in enumerate(SUBJECTS)
-            if (chosen := asked & (kinds == kind)).any()
+            name: float(begins_right[rows].double().mean())
+            for subject, name in enumerate(SUBJECTS)
+            if (rows := is_question & (subjects == subject)).any()
         }
 
     def settles(self, lines: Lines) -> Bool[np.ndarray, " line"]:
@@ -154,19 +165,23 @@ class QuestionFormation(EnglishTask):
 
     def _generalizing(self, rng: np.random.Generator) -> Lines:
         sentences = some_lines(QUESTIONS, GENERALIZATION_WEIGHTS, rng).sentences
-        return Lines(sentences, np.ones(CHUNK, dtype=bool)).at(is_undecided_by_number(sentences))
+        return Lines(sentences, np.ones(CHUNK_LINES, dtype=bool)).at(
+            is_undecided_by_number(sentences)
+        )
 
 
 def clauses(targets: Int[Tensor, "batch pos"]) -> dict[str, Bool[Tensor, " batch"]]:
-    """Whether each kind of relative clause is on the subject, by the words after its noun. Pure."""
+    """For each kind of relative clause, whether it is on the subject, told by its words. Pure."""
     classes = torch.full((len(QUESTIONS.vocabulary),), -1)
-    for name, numbers in BARE.items():
+    for name, numbers in UNINFLECTED.items():
         classes[[QUESTIONS.ids[word] for words in numbers for word in words]] = CLASSES.index(name)
-    found = classes.to(targets.device)[targets[:, 2:5]]
-    codes = {kind: [CLASSES.index(name) for name in names] for kind, names in CLAUSES.items()}
+    after_noun = classes.to(targets.device)[targets[:, 2:5]]
+    codes = {
+        kind: [CLASSES.index(name) for name in names] for kind, names in CLAUSE_BEGINNINGS.items()
+    }
     return {
-        kind: (found == torch.tensor(each, device=targets.device)).all(-1)
-        for kind, each in codes.items()
+        kind: (after_noun == torch.tensor(code, device=targets.device)).all(-1)
+        for kind, code in codes.items()
     }
 
 

@@ -1,7 +1,8 @@
-"""Lists of words that a hidden rule chooses one from, drawn and spelled as tokens.
+"""Lists of words from which a hidden rule chooses one: how they are drawn and written as tokens.
 
-Words are of five categories and of three to six letters, all in a list of different categories and
-lengths, so that every rule has exactly one answer. Ours; no data set is behind it.
+Words belong to five categories and have three to six letters. The words of a list have different
+categories and different lengths, so that every rule has exactly one answer. Ours; no data set is
+behind it.
 """
 
 from collections.abc import Sequence
@@ -11,7 +12,7 @@ import torch
 from jaxtyping import Int
 from torch import Generator, Tensor
 
-# By category, words of three, four, five and six letters, two of each.
+# For each category: words of three, four, five and six letters, two of each length.
 WORDS = {
     "animal": ("cat", "dog", "lion", "bear", "horse", "tiger", "rabbit", "monkey"),
     "colour": ("red", "tan", "blue", "pink", "green", "black", "yellow", "purple"),
@@ -20,8 +21,9 @@ WORDS = {
     "home": ("bed", "cup", "door", "lamp", "chair", "table", "window", "carpet"),
 }
 CATEGORIES = tuple(WORDS)
-EVERY = tuple(word for words in WORDS.values() for word in words)
-LENGTHS, ALIKE = 4, 2  # different lengths; words of one category and length
+ALL_WORDS = tuple(word for words in WORDS.values() for word in words)
+LENGTHS = 4  # different lengths of words, and so the number of words in a list
+WORDS_ALIKE = 2  # words of the same category and length
 RULES = ("position", "category", "length")
 
 
@@ -30,10 +32,10 @@ class Spelling:
     """How words and signs are written as tokens.
 
     Attributes:
-        words: A token a word, in the order of `EVERY`.
+        words: The token of each word, in the order of `ALL_WORDS`.
         arrow: Tokens between a list and its answer.
         end: Tokens after an answer.
-        names: What each token stands for, by token, for people to read.
+        names: What each token stands for, for people to read.
     """
 
     words: tuple[int, ...]
@@ -43,7 +45,7 @@ class Spelling:
 
     @property
     def candidates(self) -> tuple[int, ...]:
-        """How far from the position that answers the words of its list stand."""
+        """Offsets of a list's words from the position at which the model answers."""
         return tuple(range(-LENGTHS - len(self.arrow) + 1, -len(self.arrow) + 1))
 
     def width(self, pairs: int) -> int:
@@ -51,27 +53,29 @@ class Spelling:
         return pairs * (LENGTHS + len(self.arrow) + 1 + len(self.end)) - 1 - len(self.end)
 
 
-# As a model of its own vocabulary reads them.
+# For a model whose vocabulary is these words and signs.
 PLAIN = Spelling(
-    tuple(range(len(EVERY))), (len(EVERY),), (len(EVERY) + 1,),
-    dict(enumerate((*EVERY, "->", ";"))),
-)  # fmt: skip
+    words=tuple(range(len(ALL_WORDS))),
+    arrow=(len(ALL_WORDS),),
+    end=(len(ALL_WORDS) + 1,),
+    names=dict(enumerate((*ALL_WORDS, "->", ";"))),
+)
 
 
 def rule_names(rules: Sequence[str]) -> tuple[str, ...]:
-    """Each rule of some kinds by name: `position 1`, `category food`, `length longest`."""
-    own = {
+    """Names of all rules of some kinds: `position 1`, `category food`, `length longest`."""
+    names = {
         "position": [f"position {place + 1}" for place in range(LENGTHS)],
         "category": [f"category {name}" for name in CATEGORIES],
         "length": ["length shortest", "length longest"],
     }
-    return tuple(name for rule in rules for name in own[rule])
+    return tuple(name for rule in rules for name in names[rule])
 
 
 def drawn_lists(
     count: int, pairs: int, generator: Generator
 ) -> tuple[Int[Tensor, "prompt pair word"], Int[Tensor, "prompt pair word"]]:
-    """Category and length of each word of lists: different ones in a list."""
+    """Category and length of each word of random lists; no two words of a list agree in either."""
     shape = (count, pairs)
     categories = torch.rand(*shape, len(CATEGORIES), generator=generator).argsort(2)[..., :LENGTHS]
     lengths = torch.rand(*shape, LENGTHS, generator=generator).argsort(2)
@@ -81,12 +85,12 @@ def drawn_lists(
 def with_category(
     categories: Int[Tensor, "prompt pair word"], asked: Int[Tensor, " prompt"], generator: Generator
 ) -> Int[Tensor, "prompt pair word"]:
-    """The same lists, the asked category in the place of a random word where it is missing.
+    """The same lists, but where the asked category is missing, it replaces that of a random word.
 
     Args:
-        categories: Of each word.
+        categories: The category of each word.
         asked: The category that each prompt asks for; negative where it asks for none.
-        generator: Decides the places.
+        generator: Decides which words are replaced.
     """
     is_missing = (categories != asked[:, None, None]).all(2) & (asked >= 0)[:, None]
     place = torch.randint(LENGTHS, is_missing.shape, generator=generator)
@@ -102,8 +106,8 @@ def chosen(
     """The place in each list of the word that its prompt's rule chooses.
 
     Args:
-        rules: Names, as `rule_names` has them.
-        rule: Number of each prompt's rule.
+        rules: Names of all rules, as `rule_names` gives them.
+        rule: The index of each prompt's rule among `rules`.
         lists: Category and length of each word.
     """
     categories, lengths = lists

@@ -86,6 +86,38 @@ def test_analyze_takes_a_device(interp, folder):
     assert (code, "'tpu' is not one of 'auto', 'cpu', 'cuda'" in said) == (2, True)
 
 
+def test_analyses_that_do_not_apply_are_counted_in_one_line(interp, folder):
+    printed = interp("analyze", folder)[1]
+    lines = [line.partition("  ")[2] for line in printed.splitlines()]
+    assert lines[-1] == "9 do not apply (--why says which and why)"
+    assert all(" measured, " in line for line in lines[:-1])
+
+
+def test_why_says_of_each_analysis_that_does_not_apply_why(interp, folder):
+    printed = interp("analyze", folder, "--why")[1]
+    assert f"{folder}  TreeProjection: needs gold trees" in printed
+    assert "do not apply" not in printed
+    assert sum(" measured, " not in line for line in printed.splitlines()) == 9
+
+
+def test_an_analysis_asked_for_by_name_says_why_it_does_not_apply(interp, folder):
+    printed = interp("analyze", folder, "--only", "TreeProjection")[1]
+    assert printed.startswith(f"{folder}  TreeProjection: needs gold trees")
+    assert printed.count("\n") == 1
+
+
+def test_an_analysis_that_applies_to_no_member_of_a_sweep_is_counted(interp, experiment, tmp_path):
+    (tmp_path / "tiny.toml").write_text(experiment.to_toml())
+    out = tmp_path / "seeds"
+    interp("train", tmp_path / "tiny.toml", "--seeds", 2, "--out", out, "--workers", 1)
+    printed = interp("analyze", out)[1]
+    assert "do not apply (--why says which and why)\n" in printed
+    assert "TreeProjection" not in printed
+    assert (
+        "TreeProjection: 0 measured, 0 kept; 2 members: needs" in interp("analyze", out, "--why")[1]
+    )
+
+
 def test_lists_name_what_there_is(interp):
     assert "modular_arithmetic" in interp("tasks")[1]
     assert "FourierSpectrum" in interp("analyses")[1]

@@ -14,7 +14,7 @@ import interp
 from analyses import ContextComponent, InContextCurve, LearningPlateau
 from analyses.in_context.prompts import late_score
 from interp.importers.pythia import language_series, spelling_of
-from interp.tasks.language.word_lists import EVERY
+from interp.tasks.language.word_lists import ALL_WORDS
 from interp.tasks.word_selection import WordSelection
 
 REVISIONS = ["step0", "step1000", "step3000"]
@@ -52,7 +52,7 @@ def folder(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("neox")
     for seed, revision in enumerate(REVISIONS):
         tiny(seed).save_pretrained(path / revision)
-        tokenizer_of(EVERY).save_pretrained(path / revision)
+        tokenizer_of(ALL_WORDS).save_pretrained(path / revision)
     return path
 
 
@@ -79,7 +79,7 @@ def test_every_revision_has_the_logits_of_its_own_model(series, step):
 def test_other_shapes_have_them_too(options, tmp_path):
     model = tiny(5, **options)
     model.save_pretrained(tmp_path / "step7")
-    tokenizer_of(EVERY).save_pretrained(tmp_path / "step7")
+    tokenizer_of(ALL_WORDS).save_pretrained(tmp_path / "step7")
     own = language_series(tmp_path, ["step7"], task=TASK)
     examples = own.examples(count=5)
     with torch.no_grad():
@@ -125,7 +125,7 @@ def test_the_rule_is_probed_for(series):
 
 
 def _spelling():
-    return spelling_of(tokenizer_of(EVERY))
+    return spelling_of(tokenizer_of(ALL_WORDS))
 
 
 def test_it_is_one_of_the_packages_functions():
@@ -155,7 +155,7 @@ def test_a_model_of_another_kind_is_refused(tmp_path):
     from transformers import GPT2Config
 
     GPT2Config(n_layer=1).save_pretrained(tmp_path / "step0")
-    tokenizer_of(EVERY).save_pretrained(tmp_path / "step0")
+    tokenizer_of(ALL_WORDS).save_pretrained(tmp_path / "step0")
     (tmp_path / "step0" / "model.safetensors").touch()
     with pytest.raises(ValueError, match=r"of type gpt_neox is wanted.* this is gpt2"):
         language_series(tmp_path, ["step0"])
@@ -163,7 +163,7 @@ def test_a_model_of_another_kind_is_refused(tmp_path):
 
 def test_words_without_a_token_of_their_own_are_refused():
     with pytest.raises(ValueError, match=r"words of one token each.* for: window, carpet\Z"):
-        spelling_of(tokenizer_of(EVERY[:-2]))
+        spelling_of(tokenizer_of(ALL_WORDS[:-2]))
 
 
 def test_more_pairs_than_the_model_reads_are_refused(folder):

@@ -8,9 +8,7 @@ import pandas as pd
 
 from interp.config.experiment import Experiment
 from interp.pages import write_report
-from interp.pages.curve import held_out_accuracy, sparkline
-from interp.pages.differences import differences
-from interp.pages.tables import overview, shared
+from interp.pages.tables import differences, held_out_accuracy, overview, shared, sparkline
 from interp.runs.run import Run
 from tests.interp.pages.written import rewritten
 from tests.planted import tiny_experiment

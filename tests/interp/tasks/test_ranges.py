@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from interp.tasks.ranges import read_ranges, write_ranges
+from interp.tasks.modular_arithmetic import read_ranges, write_ranges
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from analyses.in_context.prompts import late_score, pairs_of, predictions
 from hooks import Snapshot, build
 from interp.config.experiment import Experiment
 from interp.randomness import generator
-from interp.tasks.language.word_lists import EVERY, PLAIN, WORDS, Spelling, rule_names
+from interp.tasks.language.word_lists import ALL_WORDS, PLAIN, WORDS, Spelling, rule_names
 from interp.tasks.word_selection import WordSelection
 from interp.training.loop import train
 from tests.planted import tiny_config
@@ -30,7 +30,7 @@ def lists(row):
 
 def answers(row):
     targets, scored = EXAMPLES.targets[row], EXAMPLES.scored[row]
-    return [EVERY[token] for token in targets[scored].tolist()]
+    return [ALL_WORDS[token] for token in targets[scored].tolist()]
 
 
 def expected(rule, words):
@@ -47,7 +47,7 @@ def expected(rule, words):
 def test_words_are_of_three_to_six_letters_two_of_each():
     for words in WORDS.values():
         assert [len(word) for word in words] == [3, 3, 4, 4, 5, 5, 6, 6]
-    assert len(set(EVERY)) == len(EVERY) == 40
+    assert len(set(ALL_WORDS)) == len(ALL_WORDS) == 40
 
 
 @pytest.mark.parametrize("row", range(0, 400, 10))
@@ -143,7 +143,7 @@ def test_only_words_of_the_list_compete():
     assert TASK.grade(right, batch)["accuracy"] == 1
     is_there = (lists(0)[-1]).count("cat")
     assert is_there in (0, 1)
-    share = TASK.grade(preferring([EVERY.index("cat")]).double(), batch)["accuracy"]
+    share = TASK.grade(preferring([ALL_WORDS.index("cat")]).double(), batch)["accuracy"]
     assert 0.15 < share < 0.35
 
 
@@ -163,7 +163,7 @@ def test_analyses_choose_among_the_same_words():
 
 
 def test_another_spelling_writes_the_same_prompts():
-    names = {1000 + index: word for index, word in enumerate(EVERY)} | {7: "=", 8: ">", 9: "."}
+    names = {1000 + index: word for index, word in enumerate(ALL_WORDS)} | {7: "=", 8: ">", 9: "."}
     other = Spelling(tuple(range(1000, 1040)), (7, 8), (9,), names)
     found = TASK.examples_in(other, "test", None, 0)
     assert found.tokens is not None

@@ -7,7 +7,7 @@ from torch.testing import assert_close
 from analyses.in_context.bayes import bayes_mixture
 from interp.tasks.functions.classes import Dense, Sparse
 from interp.tasks.functions.mixture import FunctionClasses
-from interp.tasks.functions.splits import by_nnz, by_turns, joint_features
+from interp.tasks.functions.splits import by_nnz, cycle, joint_features
 from tests.interp.tasks.prompts import solved, task_of
 
 SIGNS = {"family": "sparse", "nnz": 1, "coefficients": "sign"}
@@ -107,4 +107,4 @@ def test_joint_features_are_those_in_which_every_class_is_linear(classes, expect
 
 
 def test_prompts_go_through_values_by_turns():
-    assert by_turns((0.5, 2.0, 3.0), 5).tolist() == [0.5, 2.0, 3.0, 0.5, 2.0]
+    assert cycle((0.5, 2.0, 3.0), 5).tolist() == [0.5, 2.0, 3.0, 0.5, 2.0]

@@ -226,7 +226,7 @@ def test_a_score_is_the_grade():
     ],
 )
 def test_strings_that_are_too_rare_are_refused(options, split, message, monkeypatch):
-    monkeypatch.setattr("interp.tasks.language.dyck.PATIENCE", 2)
+    monkeypatch.setattr("interp.tasks.language.dyck.MAX_CHUNKS", 2)
     with pytest.raises(ValueError, match=message):
         Dyck.model_validate(options).examples(split, None, 0)
 

@@ -39,10 +39,10 @@ def scored(monkeypatch):
     """Paper's and lenient accuracy of a model that answers with a function of the right words."""
 
     def score(answer, split="generalization"):
-        def said(task, snapshot):
+        def decoded(task, snapshot):
             return [answer(words) for words in right(snapshot.examples)]
 
-        monkeypatch.setattr(TenseInflection, "said", said)
+        monkeypatch.setattr(TenseInflection, "decoded", decoded)
         model = build(tiny_config(), SMALL.sizes, seed=0)
         found = SMALL.score(Snapshot.of(model, SMALL.examples(split, None, 0)))
         return found["accuracy"], found["verb_accuracy"]
@@ -187,7 +187,7 @@ def test_what_is_said_is_greedy_decoding(snapshot):
                 tokens.append(int(model(torch.tensor([tokens]))[0, -1].argmax()))
         said = [TENSES.vocabulary[token] for token in tokens[n + 3 :] if token != stop]
         expected.append(said[:-1] if said[-1:] == ["."] else said)
-    assert SMALL.said(snapshot) == expected
+    assert SMALL.decoded(snapshot) == expected
 
 
 def test_lines_answered_without_a_fault_are_said_as_they_should_be(snapshot, monkeypatch):
@@ -196,7 +196,7 @@ def test_lines_answered_without_a_fault_are_said_as_they_should_be(snapshot, mon
     monkeypatch.setattr(
         "interp.tasks.language.tense_inflection.greedy", lambda *args, **options: []
     )
-    assert SMALL.said(snapshot) == right(snapshot.examples)
+    assert SMALL.decoded(snapshot) == right(snapshot.examples)
 
 
 def test_a_score_has_the_loss_and_three_accuracies(snapshot):

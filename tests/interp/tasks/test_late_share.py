@@ -1,11 +1,15 @@
 import pytest
 import torch
 
-from interp.tasks.factors.late import late_accuracy
+from interp.tasks.base import late_share
 
 
 def batch_of(targets, scored):
     return {"targets": torch.tensor(targets), "scored": torch.tensor(scored).bool()}
+
+
+def late_accuracy(logits, batch):
+    return late_share(logits.argmax(-1) == batch["targets"], batch["scored"], logits.dtype)
 
 
 def answering(answers, classes=3):
