@@ -233,8 +233,8 @@ def test_a_single_file_holds_every_drawing_and_no_link_to_a_page(analysed_sweep,
 
 def test_rendering_leaves_transformer_lens_out(analysed_sweep, tmp_path):
     code = (
-        "import sys; from interp.sweep import find_sweep;"
-        "from interp.report import write_sweep_report;"
+        "import sys; from interp.sweeps.sweep import find_sweep;"
+        "from interp.pages import write_sweep_report;"
         "write_sweep_report(find_sweep(sys.argv[1]), sys.argv[2]);"
         "sys.exit('transformer_lens' in sys.modules)"
     )

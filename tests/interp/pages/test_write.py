@@ -241,8 +241,8 @@ def test_a_file_is_refused(run, tmp_path):
 
 def test_rendering_leaves_transformer_lens_out(analysed, tmp_path):
     code = (
-        "import sys; from pathlib import Path; from interp.run import Run;"
-        "from interp.report import write_report;"
+        "import sys; from pathlib import Path; from interp.runs.run import Run;"
+        "from interp.pages import write_report;"
         "write_report([Run(Path(sys.argv[1]))], Path(sys.argv[2]));"
         "sys.exit('transformer_lens' in sys.modules)"
     )
