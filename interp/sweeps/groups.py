@@ -21,12 +21,11 @@ from interp.config.experiment import Experiment
 from interp.runs.run import Run
 from interp.training.batches import batch_source
 from interp.training.device import Device, pick_device
-from interp.training.loop import batch_updates, scores_of, trainee_of, training_of
-from interp.training.memory import check_memory
+from interp.training.loop import LoneStepper, Stepper
+from interp.training.memory import check_memory, replicas_that_fit
 from interp.training.stack import stack_key
-from interp.training.stack_memory import members_that_fit
-from interp.training.stack_scores import Splits, stack_scores
-from interp.training.stack_step import Stepper, assembled
+from interp.training.stack_state import assembled
+from interp.training.stack_step import StackStepper
 from interp.training.state import fresh, keep, take_up
 
 ON_GPU = 512  # members of a stack, at most
@@ -55,7 +54,7 @@ class Group:
 
 def grouped(
     members: Mapping[Path, Experiment],
-    device: Device = "auto",
+    device: Device | torch.device = "auto",
     stack: int | None = None,
 ) -> list[Group]:
     """Experiments in groups that share a stack, the largest groups first.
@@ -84,16 +83,18 @@ def grouped(
     return sorted(groups, key=len, reverse=True)
 
 
-def stack_size(experiment: Experiment, device: Device) -> int:
+def stack_size(experiment: Experiment, device: Device | torch.device) -> int:
     """How many models of a kind are best trained together on a device, and fit into it."""
     place = pick_device(device)
     if place.type == "cuda":
         memory = torch.cuda.get_device_properties(place).total_memory
-        return min(ON_GPU, members_that_fit(experiment, memory))
+        return min(ON_GPU, replicas_that_fit(experiment, memory))
     return ON_CPU if experiment.model.kind == "mlp" else 1
 
 
-def described(groups: Sequence[Group], device: Device, workers: int = 1) -> list[str]:
+def described(
+    groups: Sequence[Group], device: Device | torch.device, workers: int = 1
+) -> list[str]:
     """One line a size of group: how many models, how large, about how long; and all together.
 
     Times are estimates from a short timing of updates, of one evaluation and of one checkpoint.
@@ -111,10 +112,10 @@ def described(groups: Sequence[Group], device: Device, workers: int = 1) -> list
         alike.setdefault((stack_key(each.first).to_toml(), len(each)), []).append(each)
     for same in alike.values():
         check_memory(same[0].first, len(same[0]))
-        group, training = same[0], training_of(same[0].first)
+        group, training = same[0], same[0].first.require_training()
         model = build(group.first.model, group.first.task.sizes, seed=0)
         size = sum(parameter.numel() for _, parameter in model.named_parameters())
-        seconds = seconds_in_all(group, device) * len(same)
+        seconds = seconds_in_all(group, pick_device(device)) * len(same)
         total += seconds
         together = "alone" if len(group) == 1 else f"in a stack of {len(group)}"
         lines.append(
@@ -149,9 +150,9 @@ class Timing:
     checkpoint: float
 
 
-def seconds_in_all(group: Group, device: Device) -> float:
+def seconds_in_all(group: Group, device: torch.device) -> float:
     """Seconds that training a whole group takes to its last step, by a short timing."""
-    training, found = training_of(group.first), timed(group, device)
+    training, found = group.first.require_training(), timed(group, device)
     evaluated, kept = (
         len(steps.up_to(training.steps)) for steps in (training.evaluate, training.checkpoints)
     )
@@ -160,43 +161,34 @@ def seconds_in_all(group: Group, device: Device) -> float:
     return found.start + each + chunks * found.draw
 
 
-def timed(group: Group, device: Device) -> Timing:
+def timed(group: Group, device: torch.device) -> Timing:
     """A short timing of a group; its files go into a folder that is removed."""
-    place, start = pick_device(device), time.perf_counter()
+    start = time.perf_counter()
     experiments = list(group.members.values())
     states = [fresh(each) for each in experiments]
-    if len(group) == 1 and place.type == "cpu":
-        trainee = trainee_of(experiments[0], states[0], place)
-        update, score = (
-            batch_updates(experiments[0], trainee, place),
-            scores_of(experiments[0], trainee),
-        )
-
-        def run(steps: int) -> None:
-            for _ in range(steps):
-                update()
-                trainee.step += 1
+    stepper: Stepper
+    if len(group) == 1 and device.type == "cpu":
+        stepper = LoneStepper(experiments[0], states[0], device)
     else:
-        parts = assembled(experiments, states, place)
-        stepper, score = Stepper(parts), stack_scores(parts, Splits())
+        stepper = StackStepper(assembled(experiments, states, device))
 
-        def run(steps: int) -> None:
-            stepper.advance(stepper.step + steps)
+    def run(steps: int) -> None:
+        stepper.advance(stepper.step + steps)
 
     run(1)  # slower than others
-    score()
-    _wait(place)
+    stepper.scores()
+    _wait(device)
     start = time.perf_counter() - start
-    draw = batch_source(experiments[0], place)  # where data are endless, a chunk at a time
+    draw = batch_source(experiments[0], device)  # where data are endless, a chunk at a time
     with tempfile.TemporaryDirectory() as folder:
         run_folder = Run(Path(folder))
         take_up(run_folder, [])
         return Timing(
             start,
-            update=_seconds_an_update(run, training_of(group.first).steps - 1, place),
-            draw=_seconds(lambda: draw(0), place) * len({each.seeds.data for each in experiments}),
-            evaluation=_seconds(score, place),
-            checkpoint=_seconds(lambda: keep(run_folder, states[0]), place) * len(group),
+            update=_seconds_an_update(run, group.first.require_training().steps - 1, device),
+            draw=_seconds(lambda: draw(0), device) * len({each.seeds.data for each in experiments}),
+            evaluation=_seconds(stepper.scores, device),
+            checkpoint=_seconds(lambda: keep(run_folder, states[0]), device) * len(group),
         )
 
 
