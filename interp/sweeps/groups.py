@@ -115,7 +115,7 @@ def described(
         group, training = same[0], same[0].first.require_training()
         model = build(group.first.model, group.first.task.sizes, seed=0)
         size = sum(parameter.numel() for _, parameter in model.named_parameters())
-        seconds = seconds_in_all(group, pick_device(device)) * len(same)
+        seconds = seconds_in_all(group, device) * len(same)
         total += seconds
         together = "alone" if len(group) == 1 else f"in a stack of {len(group)}"
         lines.append(
@@ -150,9 +150,9 @@ class Timing:
     checkpoint: float
 
 
-def seconds_in_all(group: Group, device: torch.device) -> float:
+def seconds_in_all(group: Group, device: Device | torch.device) -> float:
     """Seconds that training a whole group takes to its last step, by a short timing."""
-    training, found = group.first.require_training(), timed(group, device)
+    training, found = group.first.require_training(), timed(group, pick_device(device))
     evaluated, kept = (
         len(steps.up_to(training.steps)) for steps in (training.evaluate, training.checkpoints)
     )

@@ -95,6 +95,10 @@ class Replica:
         """Whether it has ended or failed."""
         return self.done_at is not None
 
+    def is_done_by(self, step: int) -> bool:
+        """Whether it has ended or failed at a step or before."""
+        return self.done_at is not None and self.done_at <= step
+
     def is_awake(self, step: int) -> bool:
         """Whether a step of its stack is one of its own training."""
         return not self.is_done and self.state.step <= step

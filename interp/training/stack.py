@@ -148,7 +148,7 @@ class ShrinkingStack:
         self._stepper = self._made([replicas[number].state for number in self._numbers])
 
     def advance(self, to: int) -> None:
-        """Makes updates up to a step; replicas may stand, or have ended, at none in between."""
+        """Makes updates up to a step, before which no other replica joins or has ended."""
         numbers = present_at(self._replicas, self.step + 1)
         if numbers != self._numbers:
             self._make_anew(numbers)
@@ -169,17 +169,14 @@ class ShrinkingStack:
 
     def _make_anew(self, numbers: list[int]) -> None:
         """Keeps some replicas of the stack, with their own states where they stand at this step."""
-        states = states_of(replace(self._stepper.stack, step=self.step))
-        by_number = dict(zip(self._numbers, states, strict=True))
-        del self._stepper  # its memory is needed for the next
+        stack = replace(self._stepper.stack, step=self.step)
+        states = dict(zip(self._numbers, states_of(stack), strict=True))
+        for number in numbers:
+            if self._replicas[number].state.step == self.step:
+                states[number] = self._replicas[number].state
+        del self._stepper, stack  # their memory is needed for the next
         self._numbers = numbers
-        own = {number: self._replicas[number].state for number in numbers}
-        self._stepper = self._made(
-            [
-                own[number] if own[number].step == self.step else by_number[number]
-                for number in numbers
-            ]
-        )
+        self._stepper = self._made([states[number] for number in numbers])
 
     def _made(self, states: Sequence[State]) -> StackStepper:
         experiments = [self._replicas[number].experiment for number in self._numbers]
@@ -191,11 +188,11 @@ class ShrinkingStack:
 def present_at(replicas: Sequence[Replica], step: int) -> list[int]:
     """The replicas that a stack holds after its evaluations at all steps before one, by number."""
     present = list(range(len(replicas)))
-    done_at = {number: replicas[number].done_at for number in present}
-    for end in sorted({at for at in done_at.values() if at is not None and at < step}):
-        done = {number for number in present if (at := done_at[number]) is not None and at <= end}
-        if len(done) >= MIN_FINISHED_SHARE * len(present):
-            present = [number for number in present if number not in done]
+    ends = {replica.done_at for replica in replicas if replica.done_at is not None}
+    for end in sorted(end for end in ends if end < step):
+        training = [number for number in present if not replicas[number].is_done_by(end)]
+        if len(present) - len(training) >= MIN_FINISHED_SHARE * len(present):
+            present = training
     return present
 
 

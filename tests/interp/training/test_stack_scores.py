@@ -77,7 +77,7 @@ def test_a_forward_pass_holds_no_more_activations_than_allowed(limit, monkeypatc
     experiments = replicas(3)
     whole = stack_scores(parts_of(experiments), DataCache())()
     monkeypatch.setattr(module, "stacked_logits", noted)
-    monkeypatch.setattr(module, "ACTIVATIONS_AT_ONCE", limit)
+    monkeypatch.setattr(module, "MAX_ACTIVATIONS", limit)
     pieces = stack_scores(parts_of(experiments), DataCache())()
     assert max(sizes) <= max(limit, 3 * 3 * WIDEST)  # a row at least: three tokens, three replicas
     for mine, other in zip(pieces, whole, strict=True):
