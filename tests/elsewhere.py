@@ -115,10 +115,11 @@ def check_steps(device: torch.device) -> None:
     """Steps of stacks that are recorded elsewhere have the losses and scores of the CPU."""
     from interp.config.experiment import load_experiment
     from interp.training.cuda_graph import Recorder
-    from interp.training.stack_scores import Splits, stack_scores
-    from interp.training.stack_step import Stepper, assembled, states_of
+    from interp.training.stack_scores import stack_scores
+    from interp.training.stack_state import DataCache, assembled, states_of
+    from interp.training.stack_step import StackStepper
     from interp.training.state import fresh
-    from tests.interp.training.stacks import members
+    from tests.interp.training.stacks import replicas
     from tests.planted import tiny_prompts
 
     def record(step):
@@ -131,23 +132,23 @@ def check_steps(device: torch.device) -> None:
 
     prompts, parity = tiny_prompts(), load_experiment("parity")
     for experiments in (
-        members(2, steps=6),
-        members(1, steps=6, batch_size=10, optimizer="sgd", momentum=0.9),
+        replicas(2, steps=6),
+        replicas(1, steps=6, batch_size=10, optimizer="sgd", momentum=0.9),
         [prompts.with_seed(seed) for seed in range(2)],
         [parity.with_seed(seed) for seed in range(2)],
     ):
         states = [fresh(each) for each in experiments]
-        here = Stepper(assembled(experiments, states, torch.device("cpu")))
-        there = Stepper(assembled(experiments, states, device), recorder=Recorder(record))
+        here = StackStepper(assembled(experiments, states, torch.device("cpu")))
+        there = StackStepper(assembled(experiments, states, device), recorder=Recorder(record))
         here.advance(4)
         there.advance(4)
         if not there.is_captured:
             raise AssertionError("a step was not recorded")
         torch.testing.assert_close(there.losses[:4].cpu(), here.losses[:4], rtol=1e-6, atol=1e-9)
-        rows = [stack_scores(each.parts, Splits())() for each in (there, here)]
+        rows = [stack_scores(each.stack, DataCache())() for each in (there, here)]
         for mine, other in zip(*rows, strict=True):
             assert_alike(mine, other)
-        states_of(there.parts, [[] for _ in experiments])
+        states_of(there.stack)
 
 
 def check_analyses(device: torch.device) -> None:

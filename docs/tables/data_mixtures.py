@@ -21,7 +21,7 @@ from interp.sweeps.sweep import SweepFolder, load_sweep
 from interp.sweeps.table import LazySeries, finished_runs, sweep_table
 from interp.sweeps.workers import train_sweep
 from interp.training.device import prepare_process
-from interp.training.loop import is_done_with, training_of
+from interp.training.loop import is_done_with
 
 LINEAR, LONGER = "in-context-linear", "longer"
 SWEEPS = {"function-mixture": (1, 2, 3, 4, 8), "linear-and-sine": (2, 4, 8, 13)}
@@ -42,7 +42,7 @@ def longer(root: Path) -> None:
     """Errors of the mixture of dense and sparse, seed 0, trained for twice as long."""
     name = "function-mixture"
     base = load_experiment(name)
-    training = training_of(base).model_copy(update={"steps": STEPS})
+    training = base.require_training().model_copy(update={"steps": STEPS})
     experiment = base.model_copy(update={"training": training})
     run = Run(root) if is_done_with(root, experiment) else train(experiment, root)
     found = InContextCurve.measure(run.snapshot(), baselines=())

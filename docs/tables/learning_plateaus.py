@@ -18,7 +18,7 @@ from interp.config.experiment import Experiment
 from interp.config.strategies import mixed, warm_up
 from interp.runs.run import Run
 from interp.training.device import prepare_process
-from interp.training.loop import is_done_with, training_of
+from interp.training.loop import is_done_with
 
 PRESET = "factor-labels"
 SEEDS = (0, 1, 2)
@@ -43,14 +43,14 @@ def with_task(experiment: Experiment, **changes: Any) -> Experiment:
 def clipped(experiment: Experiment) -> Experiment:
     """The experiment with gradients of norm 1 at most."""
     return experiment.model_copy(
-        update={"training": training_of(experiment).model_copy(update={"grad_clip": 1.0})}
+        update={"training": experiment.require_training().model_copy(update={"grad_clip": 1.0})}
     )
 
 
 def reset_late(experiment: Experiment) -> Experiment:
     """A warm-up whose moments go over to the hard task and are forgotten a while later."""
     warm = warm_up(experiment, WARM_UP, maps=1)
-    training = training_of(warm)
+    training = warm.require_training()
     first, then = training.schedule
     kept = then.model_copy(update={"steps": LATE})
     rest = then.model_copy(update={"steps": then.steps - LATE, "reset_optimizer": True})

@@ -26,13 +26,13 @@ from interp.tasks import Task
 from interp.tasks.data_files import taken_from
 
 PRESETS = Path(__file__).parents[1] / "presets"
-TOLD = 200  # characters of a wrong value in a message
-LONGEST = 1000  # characters of what is said of it; pydantic repeats some values whole
+MAX_VALUE_CHARS = 200  # characters of a wrong value that a message shows
+MAX_MESSAGE_CHARS = 1000  # pydantic's own messages repeat some values whole
 NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,79}")
 
 
 def _name(value: str) -> str:
-    # It names the run folder, so it must not be a way to somewhere else.
+    # The run folder bears this name, so a path that leads elsewhere is refused.
     if not NAME.fullmatch(value):
         raise ValueError(
             "1 to 80 letters, digits, dots, dashes and underscores, the first not a dot"
@@ -72,14 +72,14 @@ class Experiment(Frozen):
         tasks = [task for phase in training.schedule for task in phase.tasks] or [self.task]
         if any(task.sizes != self.task.sizes for task in tasks):
             raise ValueError("every task of the schedule must share the evaluated task's sizes")
-        if training.batch_size is None and any(task.train_count is None for task in tasks):
-            raise ValueError("this task's data are endless: give training.batch_size")
-        if training.batch_size is None and any(len(p.tasks) > 1 for p in training.schedule):
-            raise ValueError("a mixture of tasks is drawn by batches: give training.batch_size")
+        if any(task.train_count is None for task in tasks):
+            training.require_batch_size("this task's data are endless")
+        if any(len(phase.tasks) > 1 for phase in training.schedule):
+            training.require_batch_size("a mixture of tasks is drawn by batches")
         known = [f"{split}.{name}" for split in self.task.evaluated for name in self.task.metrics]
         if training.stop and training.stop.metric not in known:
-            named = f"no metric '{training.stop.metric}'"
-            raise ValueError(f"training.stop.metric: {named}; there are {', '.join(known)}")
+            metric = f"no metric '{training.stop.metric}'"
+            raise ValueError(f"training.stop.metric: {metric}; there are {', '.join(known)}")
         return self
 
     @model_validator(mode="after")
@@ -94,9 +94,19 @@ class Experiment(Frozen):
                 check_options(ANALYSES[name], options)
         return self
 
+    def require_training(self) -> Training:
+        """How it is trained.
+
+        Raises:
+            ValueError: It has no training.
+        """
+        if self.training is None:
+            raise ValueError(f"experiment {self.name} has no [training] table to train by")
+        return self.training
+
     @property
     def data_files(self) -> dict[str, str]:
-        """Paths of the files that its tasks read, by what they are to it (`task.train`)."""
+        """Paths of the files that its tasks read, by the field that names them (`task.train`)."""
         tasks = {"task": self.task}
         for n, phase in enumerate(self.training.schedule if self.training else ()):
             tasks |= {f"training.schedule.{n}.tasks.{i}": t for i, t in enumerate(phase.tasks)}
@@ -113,11 +123,11 @@ class Experiment(Frozen):
 
     @property
     def fields(self) -> dict[str, Any]:
-        """Every setting by its path (`training.lr`); what is left out is left out here."""
+        """Every setting by its path (`training.lr`), without the settings that have no value."""
         return _flat(self.model_dump(mode="json", exclude_none=True))
 
     def to_toml(self) -> str:
-        """The whole experiment, defaults included, so that it outlives them."""
+        """The whole experiment with today's defaults, so that later defaults do not change it."""
         return tomli_w.dumps(self.model_dump(mode="json", exclude_none=True))
 
     def with_seed(self, seed: int) -> "Experiment":
@@ -134,25 +144,25 @@ class Experiment(Frozen):
 
 
 def with_named_phases(table: Mapping[str, Any]) -> Mapping[str, Any]:
-    """An experiment's table in which tasks of the schedule stand whole.
+    """An experiment's table with every field of every task in the schedule.
 
-    One that is a table without a name is the evaluated task with these fields changed.
+    A task of the schedule without a name is the evaluated task with the given fields changed.
     """
     task, training = table.get("task"), table.get("training")
     if isinstance(task, Task):
         task = {"name": task.name} | task.model_dump(exclude_unset=True)
     if not isinstance(training, Mapping) or not isinstance(task, Mapping):
-        return table  # whatever is wrong with it is told by the fields' own checks
+        return table  # the fields' own checks refuse what is wrong with it
 
-    def whole(changes: Any) -> Any:
-        is_part = isinstance(changes, Mapping) and "name" not in changes
-        return {**task, **changes} if is_part else changes
+    def completed(changes: Any) -> Any:
+        is_nameless = isinstance(changes, Mapping) and "name" not in changes
+        return {**task, **changes} if is_nameless else changes
 
     schedule = training.get("schedule", ())
     if not isinstance(schedule, list | tuple):
         return table
     phases = [
-        {**phase, "tasks": [whole(each) for each in phase["tasks"]]}
+        {**phase, "tasks": [completed(changes) for changes in phase["tasks"]]}
         if isinstance(phase, Mapping) and isinstance(phase.get("tasks"), list | tuple)
         else phase
         for phase in schedule
@@ -173,8 +183,8 @@ def load_experiment(source: str | Path, relative: Path | str | None = None) -> E
 
     Args:
         source: The file, or the name.
-        relative: What becomes of relative paths of data files (`interp.tasks.data_files`); they are
-            taken from the TOML file's folder where left out.
+        relative: Where relative paths of data files start (`interp.tasks.data_files`): the TOML
+            file's folder where left out.
 
     Raises:
         ValueError: The file is not TOML, or a field is unknown or wrong; one line names it.
@@ -235,7 +245,7 @@ def preset_names(folder: str = ".") -> list[str]:
 
 
 def preset_summary(name: str, folder: str = ".") -> str:
-    """What a preset says of itself in its first line."""
+    """The first line of a preset, which says what it trains."""
     return (
         (PRESETS / folder / f"{name}.toml").read_text(encoding="utf-8").splitlines()[0].strip("# ")
     )
@@ -248,14 +258,15 @@ def readable(error: ValidationError) -> str:
     message = first["msg"].removeprefix("Value error, ")
     if first["type"] == "extra_forbidden":
         message = "unknown key; remove it or check its spelling"
-    if len(message) > LONGEST:
-        message = f"{message[: LONGEST // 2]}..{message[-LONGEST // 2 :]}"
-    came = "" if isinstance(first["input"], dict | BaseModel) else f" (got {_told(first['input'])})"
-    return f"{place}: {message}{came}" + (f" (and {len(more)} more)" if more else "")
+    if len(message) > MAX_MESSAGE_CHARS:
+        message = f"{message[: MAX_MESSAGE_CHARS // 2]}..{message[-MAX_MESSAGE_CHARS // 2 :]}"
+    is_table = isinstance(first["input"], dict | BaseModel)
+    value = "" if is_table else f" (got {_shortened(first['input'])})"
+    return f"{place}: {message}{value}" + (f" (and {len(more)} more)" if more else "")
 
 
-def _told(value: Any) -> str:
-    """A value as a message shows it: its beginning, where it is long."""
-    is_long = isinstance(value, int) and value.bit_length() > 500  # Python writes no longer ones
-    text = f"a number of {value.bit_length()} bits" if is_long else repr(value)
-    return text if len(text) <= TOLD else f"{text[:TOLD]}.."
+def _shortened(value: Any) -> str:
+    """A value as a message shows it: the beginning of a long one."""
+    is_huge = isinstance(value, int) and value.bit_length() > 500  # Python refuses to write it
+    text = f"a number of {value.bit_length()} bits" if is_huge else repr(value)
+    return text if len(text) <= MAX_VALUE_CHARS else f"{text[:MAX_VALUE_CHARS]}.."

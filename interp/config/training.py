@@ -27,7 +27,7 @@ from interp.tasks.fields import (
 )
 
 
-def _task(value: Any, info: Any) -> Any:  # info is pydantic's, which no check can take
+def _task(value: Any, info: Any) -> Any:  # pydantic's own info, whose class fails runtime checks
     if not isinstance(value, dict):
         return value
     name = value.get("name")
@@ -39,9 +39,9 @@ def _task(value: Any, info: Any) -> Any:  # info is pydantic's, which no check c
 
 
 Beta = Annotated[float, Field(ge=0, lt=1)]
-Factor = Annotated[float, Field(ge=1e-30, le=1e30)]  # float32 holds it, and neither 0 nor infinity
+Factor = Annotated[float, Field(ge=1e-30, le=1e30)]  # in float32 neither 0 nor infinity
 Penalty = Annotated[float, Field(ge=0, le=1e30)]
-MOST_LOOKS = 10**7  # steps at which metrics are recorded, or checkpoints kept
+MAX_CHOSEN_STEPS = 10**7  # steps of one training at which metrics, or checkpoints, are recorded
 AnyTask = Annotated[SerializeAsAny[Task], BeforeValidator(_task)]
 
 
@@ -52,10 +52,18 @@ class Frozen(BaseModel):
 
 
 class Steps(Frozen):
-    """Which steps: every so many, so many on a logarithmic grid, or a list. Step 0 is in all."""
+    """A choice of steps: one in `every`, a `logarithmic` grid, or the steps `listed`.
+
+    Step 0 is always among them.
+
+    Attributes:
+        every: The distance between neighbouring steps.
+        logarithmic: How many steps the logarithmic grid has.
+        listed: The steps themselves.
+    """
 
     every: Updates | None = None
-    logarithmic: int | None = Field(default=None, ge=2, le=MOST_LOOKS)
+    logarithmic: int | None = Field(default=None, ge=2, le=MAX_CHOSEN_STEPS)
     listed: Several[StepCount] | None = None
 
     @model_validator(mode="after")
@@ -77,7 +85,7 @@ class Steps(Frozen):
 
 
 class Stop(Frozen):
-    """Train on for `extra_steps` after a metric has held its level for several evaluations.
+    """A rule that ends training `extra_steps` after a metric has held its level.
 
     The crossing is the first of `evaluations` successive evaluations at which the level is held:
     single evaluations spike and dip at the learning rates that grok fast. A metric that is not a
@@ -100,7 +108,7 @@ class Stop(Frozen):
     @model_validator(mode="before")
     @classmethod
     def _rises_to_99_percent(cls, table: Any) -> Any:
-        """Written into the table, so that its file says what ended training."""
+        """The default level, written into the table so that its file says what ended training."""
         if not isinstance(table, Mapping) or table.keys() & {"at_least", "at_most"}:
             return table
         return table if _falls(table.get("metric")) else {**table, "at_least": 0.99}
@@ -108,8 +116,8 @@ class Stop(Frozen):
     @model_validator(mode="after")
     def _level_fits_the_metric(self) -> "Stop":
         wanted = "at_most" if _falls(self.metric) else "at_least"
-        came = {"at_least": self.at_least, "at_most": self.at_most}
-        if [name for name, level in came.items() if level is not None] != [wanted]:
+        levels = {"at_least": self.at_least, "at_most": self.at_most}
+        if [name for name, level in levels.items() if level is not None] != [wanted]:
             why = "falls" if wanted == "at_most" else "rises"
             raise ValueError(f"{self.metric} {why} in training: give {wanted}, and it alone")
         if self.at_least is not None and not 0 <= self.at_least <= 1:
@@ -130,14 +138,14 @@ def _falls(metric: Any) -> bool:
 
 
 class Phase(Frozen):
-    """A stretch of training on other data than the evaluated task's: one task, or a mixture.
+    """Some successive steps of training on data of one task, or of a mixture of tasks.
 
     Attributes:
         steps: Optimiser updates.
-        tasks: What is trained on. In an experiment's file a table without a name is the evaluated
+        tasks: The tasks trained on. In an experiment's file a table without a name is the evaluated
             task with these fields changed.
-        weights: Share of each task in the mixture, in the mean; all alike where left out.
-        reset_optimizer: Whether the optimiser begins anew, its moments forgotten.
+        weights: The expected share of each task in the mixture; equal shares where left out.
+        reset_optimizer: Whether the optimiser forgets its moments when the phase begins.
     """
 
     steps: Updates
@@ -149,17 +157,17 @@ class Phase(Frozen):
     def _can_be_mixed(self) -> "Phase":
         if self.weights is not None and len(self.weights) != len(self.tasks):
             raise ValueError(f"weights: {len(self.weights)} for {len(self.tasks)} tasks; one each")
-        padded = [task.name for task in self.tasks if task.widths]
-        if padded and len(self.tasks) > 1:
+        of_many_lengths = [task.name for task in self.tasks if task.widths]
+        if of_many_lengths and len(self.tasks) > 1:
             raise ValueError(
-                f"tasks: examples of {padded[0]} differ in length and cannot be mixed; "
+                f"tasks: examples of {of_many_lengths[0]} differ in length and cannot be mixed; "
                 "give each task a stretch of its own"
             )
         return self
 
 
 class Seeds(Frozen):
-    """Separate seeds: of the initial weights, of the data and their split, of the batch order."""
+    """The seeds of the initial weights, of the data and their split, and of the batch order."""
 
     model: Seed = 0
     data: Seed = 0
@@ -174,8 +182,8 @@ class Training(Frozen):
         optimizer: adamw decouples both penalties from the gradient (Loshchilov and Hutter 2019,
             arXiv:1711.05101): each shrinks weights by lr times its gradient before the update.
             adam and sgd add them to the gradient.
-        betas: Of adamw and adam.
-        eps: Of adamw and adam.
+        betas: Decay rates of the moments of adamw and adam.
+        eps: Added to the root of the second moment by adamw and adam.
         momentum: Of sgd.
         weight_decay: L2 penalty: the coefficient of w.
         l1: L1 penalty: the coefficient of sign(w).
@@ -185,18 +193,18 @@ class Training(Frozen):
         warmup_steps: Update t (from 0) runs at lr min(t / warmup_steps, 1), so the first is idle.
         lr_decay: How lr falls after the warm-up, to 0 at `lr_decay_steps`.
         lr_decay_steps: `steps` where left out.
-        batch_size: Examples an update; the whole training set where left out.
-        chunk: Batches drawn at a time where a task's data are endless.
+        batch_size: Examples in each update; the whole training set where left out.
+        chunk: How many batches are drawn at a time where a task's data are endless.
         frozen: Parameters that stay as initialised, by name pattern (`*.b_*`).
-        dtype: Of parameters and activations.
+        dtype: The type of parameters and activations.
         matmul: Precision of float32 products on a GPU: highest is float32, high takes TF32,
             medium bfloat16 (torch.set_float32_matmul_precision).
-        loss_dtype: In which the loss is computed; float32 quantises it below 1e-7.
-        loss_scale: What the loss is multiplied by; recorded metrics are not.
+        loss_dtype: The type in which the loss is computed; float32 quantises it below 1e-7.
+        loss_scale: What the loss is multiplied by before gradients; recorded metrics are not.
         evaluate: When metrics are recorded.
         checkpoints: When the model is kept.
         stop: When training may end early.
-        schedule: Training data by stretch of steps; the evaluated task's where left out.
+        schedule: Phases with training data of their own; the evaluated task's where left out.
     """
 
     steps: Updates
@@ -235,8 +243,8 @@ class Training(Frozen):
     def _numbers_can_be_computed(self) -> "Training":
         for name in ("evaluate", "checkpoints"):
             every = getattr(self, name).every
-            if every is not None and self.steps // every > MOST_LOOKS:
-                count = f"{self.steps // every} times, over {MOST_LOOKS}"
+            if every is not None and self.steps // every > MAX_CHOSEN_STEPS:
+                count = f"{self.steps // every} times, over {MAX_CHOSEN_STEPS}"
                 raise ValueError(
                     f"{name}: every {every} of {self.steps} steps is {count}: raise it"
                 )
@@ -262,17 +270,30 @@ class Training(Frozen):
                 )
         return self
 
-    def begins_anew(self, step: int) -> bool:
+    def require_batch_size(self, reason: str) -> int:
+        """The batch size, where the data cannot do without one.
+
+        Args:
+            reason: Why they cannot, for the message.
+
+        Raises:
+            ValueError: It is left out.
+        """
+        if self.batch_size is None:
+            raise ValueError(f"{reason}: give training.batch_size")
+        return self.batch_size
+
+    def resets_optimizer_at(self, step: int) -> bool:
         """Whether the optimiser forgets its moments before the update that follows `step`."""
-        return any(start == step for start in self._resets)
+        return step in self._resets
 
     def updates_remembered(self, step: int) -> int:
-        """Updates that the optimiser's moments are made of, once `step` updates are done."""
+        """How many updates the optimiser's moments hold, once `step` updates are done."""
         return step - max((start for start in self._resets if start < step), default=0)
 
     @property
     def _resets(self) -> list[int]:
-        """Steps at which the optimiser begins anew."""
+        """Steps before whose update the optimiser forgets its moments."""
         ends = itertools.accumulate(phase.steps for phase in self.schedule)
         return [
             end - phase.steps

@@ -22,12 +22,11 @@ from interp.runs.run import Run
 from interp.sweeps.sweep import SweepFolder
 from interp.training.batches import batch_source
 from interp.training.device import Device, pick_device
-from interp.training.loop import batch_updates, scores_of, trainee_of, training_of
-from interp.training.memory import check_memory
+from interp.training.loop import LoneStepper, Stepper
+from interp.training.memory import check_memory, replicas_that_fit
 from interp.training.stack import stack_key
-from interp.training.stack_memory import members_that_fit
-from interp.training.stack_scores import Splits, stack_scores
-from interp.training.stack_step import Stepper, assembled
+from interp.training.stack_state import assembled
+from interp.training.stack_step import StackStepper
 from interp.training.state import fresh, keep, take_up
 
 MAX_STACK_ON_GPU = 512  # models
@@ -56,7 +55,7 @@ class Group:
 
 def grouped(
     experiments: Mapping[Path, Experiment],
-    device: Device = "auto",
+    device: Device | torch.device = "auto",
     stack: int | None = None,
 ) -> list[Group]:
     """Experiments in groups that share a stack, the largest groups first.
@@ -85,7 +84,9 @@ def grouped(
     return sorted(groups, key=len, reverse=True)
 
 
-def groups_left(folder: SweepFolder, device: Device, stack: int | None = None) -> list[Group]:
+def groups_left(
+    folder: SweepFolder, device: Device | torch.device, stack: int | None = None
+) -> list[Group]:
     """The groups of a sweep that hold a run which is neither finished nor failed."""
     left = folder.left().keys()
     return [
@@ -95,16 +96,18 @@ def groups_left(folder: SweepFolder, device: Device, stack: int | None = None) -
     ]
 
 
-def stack_size(experiment: Experiment, device: Device) -> int:
+def stack_size(experiment: Experiment, device: Device | torch.device) -> int:
     """How many models of a kind are best trained together on a device, and fit into it."""
     place = pick_device(device)
     if place.type == "cuda":
         memory = torch.cuda.get_device_properties(place).total_memory
-        return min(MAX_STACK_ON_GPU, members_that_fit(experiment, memory))
+        return min(MAX_STACK_ON_GPU, replicas_that_fit(experiment, memory))
     return STACK_ON_CPU if experiment.model.kind == "mlp" else 1
 
 
-def described(groups: Sequence[Group], device: Device, workers: int = 1) -> list[str]:
+def described(
+    groups: Sequence[Group], device: Device | torch.device, workers: int = 1
+) -> list[str]:
     """One line for each size of group: how many models, how large, about how long; then a total.
 
     Times are estimates from a short timing of updates, of one evaluation and of one checkpoint.
@@ -122,7 +125,7 @@ def described(groups: Sequence[Group], device: Device, workers: int = 1) -> list
         by_size.setdefault((stack_key(group.first).to_toml(), len(group)), []).append(group)
     for same in by_size.values():
         check_memory(same[0].first, len(same[0]))
-        group, training = same[0], training_of(same[0].first)
+        group, training = same[0], same[0].first.require_training()
         model = build(group.first.model, group.first.task.sizes, seed=0)
         size = sum(parameter.numel() for _, parameter in model.named_parameters())
         seconds = seconds_in_all(group, device) * len(same)
@@ -160,9 +163,9 @@ class Timing:
     checkpoint: float
 
 
-def seconds_in_all(group: Group, device: Device) -> float:
+def seconds_in_all(group: Group, device: Device | torch.device) -> float:
     """Seconds that training a whole group takes to its last step, by a short timing."""
-    training, timing = training_of(group.first), timed(group, device)
+    training, timing = group.first.require_training(), timed(group, pick_device(device))
     evaluated, kept = (
         len(steps.up_to(training.steps)) for steps in (training.evaluate, training.checkpoints)
     )
@@ -171,44 +174,35 @@ def seconds_in_all(group: Group, device: Device) -> float:
     return timing.start + updates + evaluated * timing.evaluation + kept * timing.checkpoint
 
 
-def timed(group: Group, device: Device) -> Timing:
+def timed(group: Group, device: torch.device) -> Timing:
     """A short timing of a group; its files go into a folder that is removed."""
-    place, start = pick_device(device), time.perf_counter()
+    start = time.perf_counter()
     experiments = list(group.experiments.values())
     states = [fresh(experiment) for experiment in experiments]
-    if len(group) == 1 and place.type == "cpu":
-        trainee = trainee_of(experiments[0], states[0], place)
-        update, score = (
-            batch_updates(experiments[0], trainee, place),
-            scores_of(experiments[0], trainee),
-        )
-
-        def run(steps: int) -> None:
-            for _ in range(steps):
-                update()
-                trainee.step += 1
+    stepper: Stepper
+    if len(group) == 1 and device.type == "cpu":
+        stepper = LoneStepper(experiments[0], states[0], device)
     else:
-        parts = assembled(experiments, states, place)
-        stepper, score = Stepper(parts), stack_scores(parts, Splits())
+        stepper = StackStepper(assembled(experiments, states, device))
 
-        def run(steps: int) -> None:
-            stepper.advance(stepper.step + steps)
+    def run(steps: int) -> None:
+        stepper.advance(stepper.step + steps)
 
     run(1)  # slower than others
-    score()
-    _wait(place)
+    stepper.scores()
+    _wait(device)
     start = time.perf_counter() - start
-    draw = batch_source(experiments[0], place)  # where data are endless, a chunk at a time
+    draw = batch_source(experiments[0], device)  # where data are endless, a chunk at a time
     data_seeds = {experiment.seeds.data for experiment in experiments}
     with tempfile.TemporaryDirectory() as folder:
         run_folder = Run(Path(folder))
         take_up(run_folder, [])
         return Timing(
             start,
-            update=_seconds_an_update(run, training_of(group.first).steps - 1, place),
-            draw=_seconds(lambda: draw(0), place) * len(data_seeds),
-            evaluation=_seconds(score, place),
-            checkpoint=_seconds(lambda: keep(run_folder, states[0]), place) * len(group),
+            update=_seconds_an_update(run, group.first.require_training().steps - 1, device),
+            draw=_seconds(lambda: draw(0), device) * len(data_seeds),
+            evaluation=_seconds(stepper.scores, device),
+            checkpoint=_seconds(lambda: keep(run_folder, states[0]), device) * len(group),
         )
 
 

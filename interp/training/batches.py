@@ -1,10 +1,10 @@
-"""Which batch each update sees: a pure function of the experiment and the step.
+"""What each update reads and draws: a pure function of the experiment and the step.
 
-Training is cut into stretches of steps, each of which reads one table of examples. A fixed
-training set is one table, read in a permutation an epoch, from (order seed, phase, epoch). Endless
-data are drawn a table of some batches at a time, table c from (data seed, phase, c). So a resumed
-run, a run alone and a member of a stack see the same batches, whether or not a stretch is drawn
-ahead of the step that needs it.
+Training is cut into blocks of successive steps, each of which reads one table of examples. A fixed
+training set is one table, read in one permutation for each epoch, from (order seed, phase, epoch).
+Endless data are drawn as tables of some batches, table c from (data seed, phase, c). So a resumed
+run, a model trained alone and a replica in a stack see the same batches, whether or not a block is
+drawn ahead of the step that needs it.
 """
 
 from collections.abc import Callable
@@ -15,29 +15,33 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from hooks.models import HookedModel
 from interp.config.experiment import Experiment
-from interp.config.training import Phase
+from interp.config.training import Phase, Seeds, Training
 from interp.randomness import generator
-from interp.tasks import Batch
+from interp.tasks import Batch, Task
 from interp.tasks.base import Reader, as_it_is
-from interp.training.device import sent
-from interp.training.mixtures import Draw, mixture, single
+from interp.tasks.language.packing import padded
+from interp.training.device import sent, sent_batch
 
-BatchSource = Callable[[int], Batch]
-ORDERED_ROWS = 2**14  # a stretch of short epochs has so many of them as this many rows make
+BatchSource = Callable[[int], Batch]  # from a step to its batch
+Tables = dict[tuple[int, int], Batch]  # fixed training sets by phase and data seed
+Key = tuple[int, ...]  # seeds, phase and position of a draw
+Draw = Callable[[int, Key], Batch]  # a number of examples, which the key alone decides
+MIN_ORDERED_ROWS = 2**14  # a block of short epochs holds as many as make about this many rows
 
 
 @dataclass(frozen=True, eq=False)
-class Stretch:
+class BatchBlock:
     """The batches of successive steps.
 
     Attributes:
         start: The first of the steps.
-        steps: How many there are.
+        steps: How many steps there are.
         table: The examples, by name `[row, ...]`.
-        order: Rows in the order they are read; None stands for the table's own.
-        size: Rows a batch.
-        widths: Of sentences without padding (`Task.flat`), what each batch is padded to.
+        order: Rows in the order they are read; None stands for the table's order.
+        size: Rows in a batch.
+        widths: The width each batch of sentences is padded to (`Task.flat`); empty without padding.
         read: Makes a batch of rows (`Task.reader`).
     """
 
@@ -59,10 +63,6 @@ class Stretch:
         """Whether every batch is the whole table."""
         return self.order is None and self.size == len(self.table["targets"])
 
-    def width(self, step: int) -> int | None:
-        """What the batch of a step is padded to; None where there is no padding to do."""
-        return self.widths[step - self.start] if self.widths else None
-
     def batch(self, step: int) -> Batch:
         """The batch of the update that leads from `step` to the next."""
         return self.read(self._rows(step))
@@ -72,161 +72,127 @@ class Stretch:
             return self.table
         first = (step - self.start) * self.size
         rows = slice(first, first + self.size)
-        width = self.width(step)
-        if width is not None and self.order is not None:
-            return padded(self.table["flat"], self.table["offsets"], self.order[rows], width)
-        if self.order is None:
-            return {name: values[rows] for name, values in self.table.items()}
-        return {name: values[self.order[rows]] for name, values in self.table.items()}
+        chosen = rows if self.order is None else self.order[rows]
+        if self.widths and isinstance(chosen, Tensor):
+            return padded(self.table, self.widths[step - self.start], chosen)
+        return {name: values[chosen] for name, values in self.table.items()}
 
 
-StretchSource = Callable[[int], Stretch]
-Tables = dict[tuple[int, int], Batch]
-
-
-def padded(
-    flat: Int[Tensor, " token"],
-    offsets: Int[Tensor, " sentence"],
-    rows: Int[Tensor, "*batch row"],
-    width: int,
-) -> Batch:
-    """Sentences side by side, with the next token as the target at every real position.
-
-    Args:
-        flat: All sentences, one after the other.
-        offsets: Where each begins; the next one's beginning is its end.
-        rows: The sentences wanted.
-        width: Tokens to pad to, with 0; at least the longest of them.
-    """
-    place = torch.arange(width, device=flat.device)
-    starts = offsets[rows][..., None]
-    left = offsets[rows + 1][..., None] - starts - place
-    last = len(flat) - 1
-    zero = flat.new_zeros(())
-    return {
-        "tokens": torch.where(left > 0, flat[(starts + place).clamp(max=last)], zero),
-        "targets": torch.where(left > 1, flat[(starts + place + 1).clamp(max=last)], zero),
-        "scored": left > 1,
-    }
+BlockSource = Callable[[int], BatchBlock]  # from a step to the block it lies in
 
 
 def batch_source(experiment: Experiment, device: torch.device) -> BatchSource:
     """A function from a step to its batch, on the device."""
-    stretch_at = stretch_source(experiment, device)
-    return lambda step: stretch_at(step).batch(step)
+    block_at = block_source(experiment, device)
+    return lambda step: block_at(step).batch(step)
 
 
-def stretch_source(
+def block_source(
     experiment: Experiment,
     device: torch.device,
     tables: Tables | None = None,
     ahead: Executor | None = None,
-) -> StretchSource:
-    """A function from a step to the stretch it lies in, on the device; the last is remembered.
+) -> BlockSource:
+    """A function from a step to the block it lies in, on the device; it remembers the last block.
 
     Args:
         experiment: What is trained.
         device: Where the tables are kept.
-        tables: Fixed training sets drawn already, by phase and data seed; added to.
-        ahead: Draws each stretch, on the CPU, while the steps before it are made. An error there
-            is raised at the step that needs the stretch.
+        tables: Fixed training sets drawn already; newly drawn ones are added.
+        ahead: Draws each block, on the CPU, while the steps before it are made. An error there
+            is raised at the step that needs the block.
     """
-    phases, tables = _phases(experiment), {} if tables is None else tables
+    training, tables = experiment.require_training(), {} if tables is None else tables
+    schedule = training.schedule or (Phase(steps=training.steps, tasks=(experiment.task,)),)
+    starts = [sum(phase.steps for phase in schedule[:index]) for index in range(len(schedule))]
     sources = [
-        _source(experiment, index, start, device, tables) for index, (start, _) in enumerate(phases)
+        _phase_source(phase, training, experiment.seeds, (index, start), (device, tables))
+        for index, (phase, start) in enumerate(zip(schedule, starts, strict=True))
     ]
-    readers = [_reader(phase, device) for _, phase in phases]
-    memory: list[Stretch] = []
-    coming: dict[int, Future[Stretch]] = {}
+    # Rows of a mixture are batches already, since its tasks may have several readers.
+    readers = [
+        phase.tasks[0].reader(device) if len(phase.tasks) == 1 else as_it_is for phase in schedule
+    ]
+    memory: list[BatchBlock] = []
+    coming: dict[int, Future[BatchBlock]] = {}
 
-    def drawn(step: int) -> Stretch:
-        index = max(i for i, (start, _) in enumerate(phases) if start <= step)
-        found, end = sources[index](step), phases[index][0] + phases[index][1].steps
-        return replace(found, steps=min(found.steps, end - found.start), read=readers[index])
+    def drawn(step: int) -> BatchBlock:
+        index = max(i for i, start in enumerate(starts) if start <= step)
+        block, end = sources[index](step), starts[index] + schedule[index].steps
+        return replace(block, steps=min(block.steps, end - block.start), read=readers[index])
 
-    def stretch_at(step: int) -> Stretch:
+    def block_at(step: int) -> BatchBlock:
         if not memory or not memory[0].start <= step < memory[0].end:
             future = coming.pop(step, None)
-            memory[:] = [_on(device, drawn(step) if future is None else future.result())]
+            block = drawn(step) if future is None else future.result()
+            table = sent_batch(block.table, device)
+            order = None if block.order is None else sent(block.order, device)
+            memory[:] = [replace(block, table=table, order=order)]
             coming.clear()
-            following, (start, last) = memory[0].end, phases[-1]
-            if ahead is not None and following < start + last.steps:
-                coming[following] = ahead.submit(drawn, following)
+            if ahead is not None and block.end < training.steps:
+                coming[block.end] = ahead.submit(drawn, block.end)
         return memory[0]
 
-    return stretch_at
+    return block_at
 
 
-def _phases(experiment: Experiment) -> list[tuple[int, Phase]]:
-    """Each phase of training with the step it begins at."""
-    training = experiment.training
-    assert training is not None  # checked by `train`
-    schedule = training.schedule or (Phase(steps=training.steps, tasks=(experiment.task,)),)
-    return [
-        (sum(earlier.steps for earlier in schedule[:index]), phase)
-        for index, phase in enumerate(schedule)
-    ]
+def _phase_source(
+    phase: Phase,
+    training: Training,
+    seeds: Seeds,
+    place: tuple[int, int],
+    kept: tuple[torch.device, Tables],
+) -> BlockSource:
+    """The blocks of one phase.
 
-
-def _reader(phase: Phase, device: torch.device) -> Reader:
-    """That of its task; a mixture's rows are batches already, being of several."""
-    return phase.tasks[0].reader(device) if len(phase.tasks) == 1 else as_it_is
-
-
-def _source(
-    experiment: Experiment, index: int, start: int, device: torch.device, tables: Tables
-) -> StretchSource:
-    """The stretches of one phase, which begins at `start`."""
-    training, seeds = experiment.training, experiment.seeds
-    assert training is not None
-    phase = _phases(experiment)[index][1]
-    task, *others = phase.tasks
-    if others:
-        assert training.batch_size is not None  # refused
-        draw = mixture(phase, seeds.data)
-        key = (seeds.data, index)
-        return _chunks(draw, (training.batch_size, training.chunk), start, key)
-    if task.train_count is None:
-        assert training.batch_size is not None  # endless data without it are refused
-        key = (seeds.data, index)
-        return _chunks(single(task), (training.batch_size, training.chunk), start, key)
+    Args:
+        phase: The phase.
+        training: The training it is part of.
+        seeds: The seeds of data and order.
+        place: The number of the phase, and the step at which it begins.
+        kept: The device that holds fixed training sets, and those drawn already.
+    """
+    (index, start), (device, tables), task = place, kept, phase.tasks[0]
+    count = task.train_count
+    if len(phase.tasks) > 1 or count is None:
+        draw = mixture(phase, seeds.data) if len(phase.tasks) > 1 else _endless(task)
+        size = training.require_batch_size("examples are drawn by batches")
+        return _chunks(draw, (size, training.chunk), start, (seeds.data, index))
     if (index, seeds.data) not in tables:
-        draw = task.flat if task.widths else lambda generator: task.data(None, generator)
-        tables[index, seeds.data] = _to(draw(generator(seeds.data, 0)), device)
-    table = tables[index, seeds.data]
+        draw_set = task.flat if task.widths else lambda generator: task.data(None, generator)
+        tables[index, seeds.data] = sent_batch(draw_set(generator(seeds.data, 0)), device)
+    table, size = tables[index, seeds.data], min(training.batch_size or count, count)
     if task.widths:
-        size = min(training.batch_size or task.train_count, task.train_count)
         return _sentences(table, task.widths, size, start, (seeds.order, index))
-    if training.batch_size is None or training.batch_size >= task.train_count:
-        whole = Stretch(start, training.steps, table, None, task.train_count)
+    if size == count:
+        whole = BatchBlock(start, training.steps, table, None, count)
         return lambda step: whole
-    return _epochs(table, training.batch_size, start, (seeds.order, index))
+    return _epochs(table, size, start, (seeds.order, index))
 
 
-def _epochs(table: Batch, size: int, start: int, key: tuple[int, int]) -> StretchSource:
-    """Batches without replacement; what is left at the end of an epoch is not used.
+def _epochs(table: Batch, size: int, start: int, key: tuple[int, int]) -> BlockSource:
+    """Batches without replacement; rows left over at the end of an epoch are not used.
 
-    A stretch is some whole epochs, so that short ones are not laid out one at a time.
+    A block is some whole epochs, so that short ones are not laid out one at a time.
     """
     count = len(table["targets"])
-    an_epoch = count // size
-    epochs = max(1, ORDERED_ROWS // (an_epoch * size))
+    steps = count // size  # of an epoch
+    epochs = max(1, MIN_ORDERED_ROWS // (steps * size))
 
-    def stretch_at(step: int) -> Stretch:
-        first = (step - start) // (an_epoch * epochs) * epochs
+    def block_at(step: int) -> BatchBlock:
+        first = (step - start) // (steps * epochs) * epochs
         orders = [
-            torch.randperm(count, generator=generator(*key, epoch))[: an_epoch * size]
+            torch.randperm(count, generator=generator(*key, epoch))[: steps * size]
             for epoch in range(first, first + epochs)
         ]
-        begins = start + first * an_epoch
-        return Stretch(begins, epochs * an_epoch, table, torch.cat(orders), size)
+        return BatchBlock(start + first * steps, epochs * steps, table, torch.cat(orders), size)
 
-    return stretch_at
+    return block_at
 
 
 def _sentences(
     table: Batch, widths: tuple[int, ...], size: int, start: int, key: tuple[int, int]
-) -> StretchSource:
+) -> BlockSource:
     """Batches of sentences without replacement, each padded to the least width that holds it."""
     lengths = table["offsets"].diff().cpu()
     epochs_at = _epochs({"targets": lengths}, size, start, key)
@@ -234,35 +200,89 @@ def _sentences(
     if int(lengths.max()) > widths[-1]:
         raise ValueError(f"a sentence of {int(lengths.max())} tokens exceeds {widths[-1]}, n_ctx")
 
-    def stretch_at(step: int) -> Stretch:
+    def block_at(step: int) -> BatchBlock:
         epochs = epochs_at(step)
-        assert epochs.order is not None
         longest = lengths[epochs.order].unflatten(0, (-1, size)).amax(1)
         wide = known[torch.searchsorted(known, longest)].tolist()
         return replace(epochs, table=table, widths=tuple(wide))
 
-    return stretch_at
+    return block_at
 
 
-def _chunks(draw: Draw, shape: tuple[int, int], start: int, key: tuple[int, int]) -> StretchSource:
-    """Batches of data drawn without end, so many at a time."""
+def _chunks(draw: Draw, shape: tuple[int, int], start: int, key: tuple[int, int]) -> BlockSource:
+    """Batches of data drawn without end: blocks of `shape`, batch size and number of batches."""
     size, chunk = shape
 
-    def stretch_at(step: int) -> Stretch:
+    def block_at(step: int) -> BatchBlock:
         which = (step - start) // chunk
         table = draw(size * chunk, (*key, which))
-        return Stretch(start + which * chunk, chunk, table, None, size)
+        return BatchBlock(start + which * chunk, chunk, table, None, size)
 
-    return stretch_at
-
-
-def _on(device: torch.device, stretch: Stretch) -> Stretch:
-    """A stretch on a device; a table that is there stays the same object."""
-    order = None if stretch.order is None else sent(stretch.order, device)
-    return replace(stretch, table=_to(stretch.table, device), order=order)
+    return block_at
 
 
-def _to(batch: Batch, device: torch.device) -> Batch:
-    if all(values.device.type == device.type for values in batch.values()):
-        return batch
-    return {name: sent(values, device) for name, values in batch.items()}
+def _endless(task: Task) -> Draw:
+    """Draws rows of one task, to be read by its reader."""
+    return lambda count, key: task.data(count, generator(*key))
+
+
+def mixture(phase: Phase, data_seed: int) -> Draw:
+    """Draws batches in which the task of each row is drawn by its share.
+
+    Args:
+        phase: Its tasks and their weights.
+        data_seed: The seed of fixed training sets, which are drawn from with replacement.
+
+    Returns:
+        A function that raises ValueError where the tasks' examples are of different shapes.
+    """
+    weights = torch.tensor(phase.weights or (1.0,) * len(phase.tasks))
+    draws = [_batch_drawer(task, data_seed) for task in phase.tasks]
+
+    def draw(count: int, key: Key) -> Batch:
+        chosen = torch.multinomial(weights, count, replacement=True, generator=generator(*key, 0))
+        counts = chosen.bincount(minlength=len(draws)).tolist()
+        parts = [
+            draws[which](task_count, (*key, which + 1))
+            for which, task_count in enumerate(counts)
+            if task_count  # a rare task may have no row
+        ]
+        _check_shapes(parts)
+        place = chosen.argsort(stable=True).argsort()  # of each row among the parts, end to end
+        return {name: torch.cat([part[name] for part in parts])[place] for name in parts[0]}
+
+    return draw
+
+
+def _batch_drawer(task: Task, data_seed: int) -> Draw:
+    """Draws batches of one task, with replacement where its training set is fixed."""
+    read = task.reader(torch.device("cpu"))
+    if task.train_count is None:
+        return lambda count, key: read(task.data(count, generator(*key)))
+    table = task.data(None, generator(data_seed, 0))
+
+    def draw(count: int, key: Key) -> Batch:
+        rows = torch.randint(len(table["targets"]), (count,), generator=generator(*key))
+        return read({name: values[rows] for name, values in table.items()})
+
+    return draw
+
+
+def _check_shapes(parts: list[Batch]) -> None:
+    shapes = [{name: tuple(values.shape[1:]) for name, values in part.items()} for part in parts]
+    for other in shapes[1:]:
+        if other != shapes[0]:
+            raise ValueError(
+                f"training.schedule: examples of a mixture have one shape, these have {shapes[0]} "
+                f"and {other}: give each task a stretch of its own"
+            )
+
+
+def has_dropout(model: HookedModel) -> bool:
+    """Whether updates of a model draw which activations to drop."""
+    return any(isinstance(module, torch.nn.Dropout) for module in model.modules())
+
+
+def dropout_seed(seeds: Seeds, step: int) -> int:
+    """The seed of dropout in an update, which makes a resumed run drop the same activations."""
+    return generator(seeds.order, 0, 0, step).initial_seed()

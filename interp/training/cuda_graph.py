@@ -1,9 +1,9 @@
-"""A step on a GPU as a CUDA graph: launched whole, without Python between its kernels.
+"""A step on a GPU as a CUDA graph: launched as a whole, without Python between its kernels.
 
 A graph is recorded once for each shape of batch, at any moment of training. Libraries choose their
-kernels in the first calls of a step, so it is called some times before it is recorded. Nothing may
-show of those calls: what a step changes is put back after every one of them, since a step that
-went on from the one before would read batches beyond the last one that is on the device.
+kernels in the first calls of a step, so it is called some times before it is recorded. Those calls
+leave no trace: what a step changes is put back after every one of them, since a step that went on
+from the one before would read batches beyond the last one that is on the device.
 """
 
 import warnings
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-WARM_UPS = 3  # calls before a step is recorded
+WARM_UP_CALLS = 3  # of a step before it is recorded
 
 Step = Callable[[], object]
 
@@ -24,8 +24,8 @@ class Recorder:
     """How steps are recorded.
 
     Attributes:
-        record: From a step to a function that replays it; calls the step once.
-        aside: A context in which it is called before that.
+        record: Makes a function that replays a step; it calls the step once.
+        aside: A context for the warm-up calls of the step.
     """
 
     record: Callable[[Step], Step]
@@ -40,8 +40,8 @@ def recorder_for(device: torch.device) -> Recorder | None:
 def cuda_graphs() -> Recorder:
     """Records CUDA graphs that share one pool of memory.
 
-    They may share it since one replay follows another on a single stream, and since all that
-    outlives a replay was allocated before.
+    They may share it since one replay follows another on a single stream, and since everything
+    that outlives a replay was allocated before.
     """
     pool = torch.cuda.graph_pool_handle()
 
@@ -56,7 +56,7 @@ def cuda_graphs() -> Recorder:
 
 
 class _SideStream:
-    """A stream of its own, as capturing asks for; it waits for the current one, and that for it."""
+    """A separate stream, as capturing requires; it and the current stream wait for each other."""
 
     def __enter__(self) -> None:
         self._side = torch.cuda.Stream()
@@ -74,14 +74,14 @@ def captured(step: Step, changed: Sequence[Tensor], recorder: Recorder) -> Step 
 
     Args:
         step: Reads and writes tensors of fixed addresses and never waits for the device.
-        changed: All that it changes in place; left as it was, as torch's random state is.
+        changed: All tensors that it changes; their values, and torch's random state, are put back.
         recorder: How it is recorded.
 
     Returns:
         A function that replays the step.
 
     Raises:
-        OutOfMemoryError: The device has not enough memory, which a step without a graph lacks too.
+        OutOfMemoryError: The device has too little memory, for a step without a graph as well.
     """
     before = [tensor.detach().clone() for tensor in changed]
 
@@ -94,7 +94,7 @@ def captured(step: Step, changed: Sequence[Tensor], recorder: Recorder) -> Step 
     with torch.random.fork_rng(devices):
         try:
             with recorder.aside():
-                for _ in range(WARM_UPS):
+                for _ in range(WARM_UP_CALLS):
                     step()
                     put_back()
             replay = recorder.record(step)
@@ -109,7 +109,7 @@ def captured(step: Step, changed: Sequence[Tensor], recorder: Recorder) -> Step 
 
 
 def _cause(error: BaseException) -> str:
-    """The first line of what went wrong first: ending a failed capture is an error of its own."""
+    """The first line of the first error; ending a failed capture raises a second one."""
     while error.__context__ is not None:
         error = error.__context__
     return str(error).strip().partition("\n")[0]

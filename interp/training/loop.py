@@ -1,39 +1,45 @@
-"""Train one model and keep every stage of it.
+"""Train models and keep every stage of them: the one loop, and the update of a model on the CPU.
 
 A straight loop: at each step record metrics if it is time, keep a checkpoint if it is time, and
 update. Batches are a function of the step and the stop rule is a function of the metrics, so that
-a run that was killed continues from its last checkpoint bit for bit (on the CPU). On a GPU a single
-model is trained as a stack of one (`interp.training.stack`), whose steps are recorded and replayed.
+a run that was killed continues from its last checkpoint bit for bit (on the CPU). The loop trains
+any number of models (replicas) through a `Stepper`: torch's optimiser for one model on the CPU
+(`LoneStepper`), one step for all replicas of a stack (`interp.training.stack_step.StackStepper`).
+On a GPU a single model is a stack of one, whose steps are recorded and replayed.
 """
 
-from collections.abc import Callable
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
-from torch.optim import Optimizer
 
-from hooks import Snapshot
+from hooks import Examples, Snapshot
 from hooks.fast.last_position import training_logits
-from hooks.models import HookedModel, move, parameters_of, restore
+from hooks.models import move, parameters_of, restore
 from interp.config.experiment import Experiment
 from interp.config.training import Training
-from interp.randomness import generator
 from interp.runs.run import Run, read_metrics
 from interp.runs.writing import writing
 from interp.tasks import model_inputs
-from interp.training.batches import batch_source
+from interp.training.batches import batch_source, dropout_seed, has_dropout
 from interp.training.device import Device, as_configured, pick_device
 from interp.training.memory import check_memory
 from interp.training.optimizers import MOMENTS, clip_and_penalise, optimizer_of
+from interp.training.stack_state import assembled
+from interp.training.stack_step import StackStepper
 from interp.training.state import (
     Row,
     State,
     append_metrics,
-    asked,
     check_frozen,
-    fresh,
+    drop_nan,
     is_sound,
     is_trained,
     keep,
@@ -43,26 +49,71 @@ from interp.training.state import (
 )
 
 
-@dataclass(eq=False)
-class Trainee:
-    """What changes while training: the model, its optimiser, the number of updates, the metrics."""
+@runtime_checkable  # which checks of types in tests need
+class Stepper(Protocol):
+    """Updates and scores replicas, which the loop knows by their number."""
 
-    model: HookedModel
-    optimizer: Optimizer
     step: int
+
+    def advance(self, to: int) -> None:
+        """Makes updates up to a step."""
+        ...
+
+    def scores(self) -> Mapping[int, Row]:
+        """The metrics of replicas as they are now; those that have left the stack are missing."""
+        ...
+
+    def states(self) -> Callable[[], Mapping[int, State]]:
+        """A function that gives the states of replicas as they are now."""
+        ...
+
+
+@dataclass(eq=False)
+class Replica:
+    """One model in training, and what is recorded of it.
+
+    Attributes:
+        run: Where it is kept.
+        experiment: What it is trained by.
+        state: Where it stood when this call began, or when it was done. While its stack is at an
+            earlier step it is carried along unrecorded, and goes on from here once the stack has
+            come so far.
+        rows: Its metrics so far.
+        end: The step at which it will end, as far as the metrics tell.
+        done_at: The step at which it ended or failed; it may stay in the stack for a while.
+    """
+
+    run: Run
+    experiment: Experiment
+    state: State
     rows: list[Row]
+    end: int
+    done_at: int | None = None
 
     @property
-    def trained(self) -> dict[str, Tensor]:
-        """Parameters that are not frozen, by name, in the optimiser's order."""
-        return {name: p for name, p in self.model.named_parameters() if p.requires_grad}
+    def is_done(self) -> bool:
+        """Whether it has ended or failed."""
+        return self.done_at is not None
+
+    def is_done_by(self, step: int) -> bool:
+        """Whether it has ended or failed at a step or before."""
+        return self.done_at is not None and self.done_at <= step
+
+    def is_awake(self, step: int) -> bool:
+        """Whether a step of its stack is one of its own training."""
+        return not self.is_done and self.state.step <= step
+
+    @property
+    def stops(self) -> tuple[int, int]:
+        """Steps at which its stack has to stop: where it joins, and where it is done."""
+        return self.state.step, self.end if self.done_at is None else self.done_at
 
 
 def train(
     experiment: Experiment,
     path: str | Path,
     *,
-    device: Device = "auto",
+    device: Device | torch.device = "auto",
     on_evaluate: Callable[[Row, int], None] = lambda row, end: None,
 ) -> Run:
     """Trains an experiment into a run folder, or carries on where an earlier call was stopped.
@@ -81,50 +132,220 @@ def train(
             belongs to another experiment; or the metrics are no longer numbers (the folder is
             marked so: `Run.failure`).
     """
-    training = training_of(experiment)
+    training, device = experiment.require_training(), pick_device(device)
     check_memory(experiment)
-    place = pick_device(device)
-    if place.type == "cuda":
-        from interp.training.stack import train_alone  # which itself needs what is below
+    with writing(experiment, Path(path), device) as run, as_configured(training, device):
+        state, rows = resumed(run, experiment)
+        check_frozen(state.parameters, training)
+        replica = Replica(run, experiment, state, rows, end_of(training, rows))
 
-        return train_alone(experiment, path, device=device, on_evaluate=on_evaluate)
-    with writing(experiment, Path(path), place) as run, as_configured(training, place):
-        trainee = trainee_of(experiment, resumed(run, training) or fresh(experiment), place)
-        take_up(run, trainee.rows)
-        updates = batch_updates(experiment, trainee, place)
-        scores = scores_of(experiment, trainee)
-        evaluated, kept = (
-            steps.up_to(training.steps) for steps in (training.evaluate, training.checkpoints)
-        )
-        end = end_of(training, trainee.rows)
+        def tell(step: int) -> None:
+            if replica.rows and replica.rows[-1]["step"] == step:
+                on_evaluate(replica.rows[-1], replica.end)
+
+        try:
+            stepper = stepper_on(device, experiment, state)
+            take_up(run, rows)
+            train_replicas([replica], stepper, device, tell)
+        except torch.OutOfMemoryError:
+            raise ValueError(
+                "the model does not fit into the GPU's memory: lower training.batch_size, or train "
+                "with --device cpu"
+            ) from None
+    if run.failure:
+        raise ValueError(run.failure)
+    return run
+
+
+def stepper_on(device: torch.device, experiment: Experiment, state: State) -> Stepper:
+    """What updates a single model: recorded steps on a GPU, torch's optimiser on the CPU."""
+    if device.type == "cuda":
+        return StackStepper(assembled([experiment], [state], device))
+    return LoneStepper(experiment, state, device)
+
+
+def train_replicas(
+    replicas: Sequence[Replica],
+    stepper: Stepper,
+    device: torch.device,
+    on_stop: Callable[[int], None],
+) -> None:
+    """The training loop: evaluates, keeps, marks failures and updates until every replica is done.
+
+    Args:
+        replicas: Models that share the steps of evaluations and checkpoints.
+        stepper: Updates and scores them, by their place among the replicas.
+        device: Where they are.
+        on_stop: Called with the step whenever the loop has stopped to evaluate or to keep.
+    """
+    training = replicas[0].experiment.require_training()
+    evaluated, kept = (
+        steps.up_to(training.steps) for steps in (training.evaluate, training.checkpoints)
+    )
+    stops = sorted(evaluated | kept)
+    with _writer(device) as write:
         while True:
-            step = trainee.step
-            if step in evaluated or step == end:
-                row = scores()
-                if not is_sound(row):
-                    mark_failure(run, step, diverged(step))
-                    raise ValueError(diverged(step))
-                trainee.rows.append(asked(row))
-                append_metrics(run, trainee.rows[-1])
-                end = end_of(training, trainee.rows)
-                on_evaluate(trainee.rows[-1], end)
-            if step in kept or step == end:
-                keep(run, state_of(trainee, training))
-            if step == end:
-                return run
-            updates()
-            trainee.step += 1
+            step = stepper.step
+            awake = {n: replica for n, replica in enumerate(replicas) if replica.is_awake(step)}
+            scored = {
+                n: replica
+                for n, replica in awake.items()
+                if step in evaluated or step == replica.end
+            }
+            scores = stepper.scores() if scored else {}
+            for number, replica in scored.items():
+                _record(replica, step, scores[number], training)
+            due = {
+                n: replica.run
+                for n, replica in awake.items()
+                if not replica.is_done and (step in kept or step == replica.end)
+            }
+            if due:
+                write(_keeping(due, stepper.states()))
+            for replica in awake.values():
+                if not replica.is_done and replica.end == step:
+                    replica.done_at = step
+            on_stop(step)
+            if all(replica.is_done for replica in replicas):
+                return
+            ahead = {stop for replica in replicas for stop in replica.stops if stop > step}
+            stepper.advance(min(ahead | {stops[bisect_right(stops, step)]}))
 
 
-def training_of(experiment: Experiment) -> Training:
-    """The experiment's training.
+def _record(replica: Replica, step: int, scores: Row, training: Training) -> None:
+    """Adds the metrics of a step, or marks the run as failed where they are not numbers."""
+    row = {"step": step} | scores
+    if not is_sound(row):
+        replica.done_at = step
+        mark_failure(replica.run, step, diverged(step))
+        return
+    replica.rows.append(drop_nan(row))
+    append_metrics(replica.run, replica.rows[-1])
+    replica.end = end_of(training, replica.rows)
+
+
+def _keeping(
+    due: Mapping[int, Run], states: Callable[[], Mapping[int, State]]
+) -> Callable[[], None]:
+    """A function that writes the checkpoints and states of some replicas."""
+
+    def write() -> None:
+        current = states()
+        for number, run in due.items():
+            keep(run, current[number])
+
+    return write
+
+
+@contextmanager
+def _writer(device: torch.device) -> Iterator[Callable[[Callable[[], None]], None]]:
+    """Calls functions at once; on a GPU in a thread, while training goes on."""
+    if device.type != "cuda":
+        yield lambda write: write()
+        return
+    with ThreadPoolExecutor(1) as pool:
+        pending: list[Future[None]] = []
+
+        def submit(write: Callable[[], None]) -> None:
+            while pending:
+                pending.pop().result()  # one at a time, so that copies do not pile up
+            torch.cuda.current_stream().synchronize()
+            pending.append(pool.submit(write))
+
+        yield submit
+        while pending:
+            pending.pop().result()
+
+
+class LoneStepper:
+    """Updates and scores one model by torch's optimiser (a `Stepper`).
+
+    Args:
+        experiment: What is trained.
+        state: Where training stands.
+        device: Where the model is trained.
+
+    Attributes:
+        model: The live model.
+        optimizer: Its optimiser.
+        step: Updates made.
 
     Raises:
-        ValueError: It has none.
+        ValueError: The state is of another model.
     """
-    if experiment.training is None:
-        raise ValueError(f"experiment {experiment.name} has no [training] table to train by")
-    return experiment.training
+
+    def __init__(self, experiment: Experiment, state: State, device: torch.device) -> None:
+        self._experiment, self._training = experiment, experiment.require_training()
+        training, task = self._training, experiment.task
+        self.step = state.step
+        self.model = restore(experiment.model, task.sizes, state.parameters)
+        move(self.model, device)
+        self.model.train()
+        for name, parameter in self.model.named_parameters():
+            parameter.requires_grad_(is_trained(name, training))
+        self._trained = {n: p for n, p in self.model.named_parameters() if p.requires_grad}
+        self.optimizer = optimizer_of(list(self._trained.values()), training)
+        if state.moments:
+            names = {moment.partition("/")[0] for moment in state.moments}
+            updates = torch.tensor(float(training.updates_remembered(state.step)))
+            moments = {
+                index: {moment: state.moments[f"{moment}/{name}"] for moment in names}
+                | {"step": updates.clone()}
+                for index, name in enumerate(self._trained)
+            }
+            self.optimizer.load_state_dict(self.optimizer.state_dict() | {"state": moments})
+        self._batch_at = batch_source(experiment, device)
+        self._logits = training_logits(self.model, experiment.model, task.positions)
+        self._loss_dtype = getattr(torch, training.loss_dtype)
+        self._has_dropout = has_dropout(self.model)
+
+    def advance(self, to: int) -> None:
+        """Makes updates up to a step."""
+        while self.step < to:
+            self._update()
+            self.step += 1
+
+    def _update(self) -> None:
+        """The update that leads from `step` to the next."""
+        training, task, step = self._training, self._experiment.task, self.step
+        lr = training.learning_rate(step)
+        if self._has_dropout:
+            torch.manual_seed(dropout_seed(self._experiment.seeds, step))
+        if training.resets_optimizer_at(step):
+            self.optimizer.state.clear()
+        self.optimizer.param_groups[0]["lr"] = lr
+        batch = self._batch_at(step)
+        loss = task.loss(self._logits(model_inputs(batch)).to(self._loss_dtype), batch)
+        self.optimizer.zero_grad(set_to_none=True)
+        (loss * training.loss_scale).backward()
+        clip_and_penalise(list(self._trained.values()), training, lr)
+        self.optimizer.step()
+
+    def scores(self) -> dict[int, Row]:
+        """The metrics of the model as it is now on every evaluated split."""
+        row: Row = {}
+        for split, examples in self._splits.items():
+            snapshot = Snapshot.of(self.model, examples, config=self._experiment.model)
+            metrics = self._experiment.task.score(snapshot)
+            row |= {f"{split}.{name}": value for name, value in metrics.items()}
+        return {0: row}
+
+    @cached_property
+    def _splits(self) -> dict[str, Examples]:
+        task, seed = self._experiment.task, self._experiment.seeds.data
+        return {split: task.examples(split, None, seed) for split in task.evaluated}
+
+    def states(self) -> Callable[[], dict[int, State]]:
+        """A function that gives the state of the model; tensors share memory with it."""
+        moments = self.optimizer.state_dict()["state"]
+        kept = {
+            f"{moment}/{name}": moments[index][moment]
+            for index, name in enumerate(self._trained)
+            for moment in MOMENTS[self._training.optimizer]
+            if isinstance(moments.get(index, {}).get(moment), Tensor)
+        }
+        state = State(self.step, parameters_of(self.model), kept)
+        return lambda: {0: state}
 
 
 def end_of(training: Training, rows: list[Row]) -> int:
@@ -144,7 +365,7 @@ def end_of(training: Training, rows: list[Row]) -> int:
 def is_done_with(path: Path, experiment: Experiment) -> bool:
     """Whether a folder holds the finished run of an experiment, or one marked as failed.
 
-    One whose metrics are damaged is not done; training it says what is wrong.
+    A run whose metrics are damaged is not done; training it says what is wrong.
     """
     run = Run(path)
     if run.failure:
@@ -155,103 +376,11 @@ def is_done_with(path: Path, experiment: Experiment) -> bool:
         return False
     if not rows or int(rows[-1]["step"]) not in run.steps:
         return False
-    return end_of(training_of(experiment), rows) == int(rows[-1]["step"])
-
-
-def trainee_of(experiment: Experiment, state: State, device: torch.device) -> Trainee:
-    """A live model and its optimiser, as the state has them.
-
-    Raises:
-        ValueError: The state is of another model, or a pattern of frozen parameters matches none.
-    """
-    training = training_of(experiment)
-    model = restore(experiment.model, experiment.task.sizes, state.parameters)
-    check_frozen(state.parameters, training)
-    move(model, device)
-    model.train()
-    for name, parameter in model.named_parameters():
-        parameter.requires_grad_(is_trained(name, training))
-    trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
-    optimizer = optimizer_of(list(trained.values()), training)
-    if state.moments:
-        names = {moment.partition("/")[0] for moment in state.moments}
-        remembered = {
-            index: {moment: state.moments[f"{moment}/{name}"] for moment in names}
-            | {"step": torch.tensor(float(training.updates_remembered(state.step)))}
-            for index, name in enumerate(trained)
-        }
-        optimizer.load_state_dict(optimizer.state_dict() | {"state": remembered})
-    return Trainee(model, optimizer, state.step, list(state.rows))
-
-
-def state_of(trainee: Trainee, training: Training) -> State:
-    """What is to be kept of a trainee; tensors share memory with it."""
-    states = trainee.optimizer.state_dict()["state"]
-    moments = {
-        f"{moment}/{name}": states[index][moment]
-        for index, name in enumerate(trainee.trained)
-        for moment in MOMENTS[training.optimizer]
-        if isinstance(states.get(index, {}).get(moment), Tensor)
-    }
-    return State(trainee.step, parameters_of(trainee.model), moments, trainee.rows)
-
-
-def batch_updates(
-    experiment: Experiment, trainee: Trainee, device: torch.device
-) -> Callable[[], None]:
-    """A function that makes the next update."""
-    task, training = experiment.task, training_of(experiment)
-    batch_at = batch_source(experiment, device)
-    logits_of = training_logits(trainee.model, experiment.model, task.positions)
-    loss_dtype = getattr(torch, training.loss_dtype)
-    trained = list(trainee.trained.values())
-    drops = has_dropout(trainee.model)
-
-    def update() -> None:
-        lr = training.learning_rate(trainee.step)
-        if drops:
-            torch.manual_seed(dropout_seed(experiment, trainee.step))
-        if training.begins_anew(trainee.step):
-            trainee.optimizer.state.clear()
-        trainee.optimizer.param_groups[0]["lr"] = lr
-        batch = batch_at(trainee.step)
-        loss = task.loss(logits_of(model_inputs(batch)).to(loss_dtype), batch)
-        trainee.optimizer.zero_grad(set_to_none=True)
-        (loss * training.loss_scale).backward()
-        clip_and_penalise(trained, training, lr)
-        trainee.optimizer.step()
-
-    return update
-
-
-def has_dropout(model: HookedModel) -> bool:
-    """Whether updates of a model draw what to drop."""
-    return any(isinstance(module, torch.nn.Dropout) for module in model.modules())
-
-
-def dropout_seed(experiment: Experiment, step: int) -> int:
-    """The seed of what is dropped in an update, so that a resumed run drops the same."""
-    return generator(experiment.seeds.order, 0, 0, step).initial_seed()
-
-
-def scores_of(experiment: Experiment, trainee: Trainee) -> Callable[[], Row]:
-    """A function that scores the model as it is now on every evaluated split."""
-    task, seed = experiment.task, experiment.seeds.data
-    splits = {split: task.examples(split, None, seed) for split in task.evaluated}
-
-    def scores() -> Row:
-        row: Row = {"step": trainee.step}
-        for split, examples in splits.items():
-            snapshot = Snapshot.of(trainee.model, examples, config=experiment.model)
-            found = task.score(snapshot)
-            row |= {f"{split}.{name}": value for name, value in found.items()}
-        return row
-
-    return scores
+    return end_of(experiment.require_training(), rows) == int(rows[-1]["step"])
 
 
 def diverged(step: int) -> str:
-    """What is said of a model whose metrics are no longer numbers."""
+    """Why a model whose metrics are no longer numbers has failed."""
     if step == 0:
         return "the metrics are not numbers before any update; bring init_scale and scales near 1"
     return f"training.lr: the metrics are not numbers at step {step}; lower lr"

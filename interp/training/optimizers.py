@@ -1,8 +1,8 @@
 """One update of the weights: of a model alone by torch's optimisers, of a stack by our own.
 
-torch's have one learning rate, decay and pair of betas for all they update; members of a stack
-differ in them, so there the same formulas run on a matrix with a row a member. Both clip the loss'
-gradient first, then penalise, then update.
+A torch optimiser has one learning rate, decay and pair of betas for all it updates. Replicas in a
+stack differ in them, so there the same formulas run on a matrix with a row for each replica. Both
+clip the loss' gradient first, then penalise, then update.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,16 +15,37 @@ from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from interp.config.training import Training
 
-MOMENTS = {"adamw": ("exp_avg", "exp_avg_sq"), "adam": ("exp_avg", "exp_avg_sq"),
-           "sgd": ("momentum_buffer",)}  # fmt: skip
-# Options of [training] in which members of a stack may differ.
-PER_MEMBER = (
-    "lr", "betas", "eps", "momentum", "weight_decay", "l1", "grad_clip", "init_scale",
-)  # fmt: skip
+# torch's names of what each optimiser remembers of every parameter.
+MOMENTS = {
+    "adamw": ("exp_avg", "exp_avg_sq"),
+    "adam": ("exp_avg", "exp_avg_sq"),
+    "sgd": ("momentum_buffer",),
+}
+# Options of [training] in which replicas in a stack may differ.
+PER_REPLICA_OPTIONS = (
+    "lr",
+    "betas",
+    "eps",
+    "momentum",
+    "weight_decay",
+    "l1",
+    "grad_clip",
+    "init_scale",
+)
+# Values of options with which they change nothing.
+NEUTRAL = {
+    "beta1": 0.0,
+    "beta2": 0.0,
+    "eps": 0.0,
+    "momentum": 0.0,
+    "weight_decay": 0.0,
+    "l1": 0.0,
+    "grad_clip": torch.inf,
+}
 
 
 def optimizer_of(parameters: Sequence[Tensor], training: Training) -> Optimizer:
-    """Torch's optimiser for a model that is trained alone; `penalise` adds what it lacks."""
+    """Torch's optimiser for a lone model; `clip_and_penalise` adds what it lacks."""
     lr, decay = training.lr, training.weight_decay
     if training.optimizer == "sgd":
         momentum = training.momentum
@@ -49,21 +70,21 @@ def clip_and_penalise(parameters: Sequence[Tensor], training: Training, lr: floa
                 parameter.grad.add_(parameter.sign(), alpha=training.l1)
 
 
-Column = Float[Tensor, "member 1"]
-Matrix = Float[Tensor, "member parameter"]
+Column = Float[Tensor, "replica 1"]
+Matrix = Float[Tensor, "replica parameter"]
 
 
 @dataclass(frozen=True, eq=False)
 class StackOptimizer:
-    """The update of a stack: options as columns of float64, one row a member.
+    """The update of a stack: options are columns of float64, with one row for each replica.
 
     Attributes:
         name: adamw, adam or sgd.
         options: By name; `betas` as `beta1` and `beta2`, no clipping as infinity.
-        used: Options that change anything for any member; the others cost nothing.
+        used: Options that change anything for any replica; the others cost nothing.
         moments: By torch's name, updated in place.
         updates: How many updates were made: a tensor, so that a captured step counts on.
-        fused: torch's own optimiser on the same moments and count, where members share all
+        fused: torch's own optimiser on the same moments and count, where replicas share all
             options: it passes over the matrix once, as if it were one model's.
     """
 
@@ -82,13 +103,13 @@ class StackOptimizer:
         moments: Mapping[str, Matrix],
         step: int,
     ) -> "StackOptimizer":
-        """The optimiser of members at one step.
+        """The optimiser of replicas that stand at one step.
 
         Args:
-            parameters: One row a member: the leaf that is updated.
-            trainings: One a member, alike in all but `PER_MEMBER`.
-            moments: As of `step`; on the device and in the dtype of the parameters.
-            step: Updates that the moments are made of.
+            parameters: One row for each replica: the leaf that is updated.
+            trainings: One for each replica; they differ in `PER_REPLICA_OPTIONS` alone.
+            moments: As of `step`, on the device and in the dtype of the parameters.
+            step: How many updates the moments hold.
         """
         device, name = parameters.device, trainings[0].optimizer
         rows = [_numbers(training) for training in trainings]
@@ -114,7 +135,7 @@ class StackOptimizer:
 
     @torch.no_grad()
     def update(self, parameters: Matrix, gradient: Matrix, lr: Column) -> None:
-        """Updates all members' parameters in place; `gradient` is used up."""
+        """Updates the parameters of all replicas in place; `gradient` is overwritten."""
         if "grad_clip" in self.used:
             norms = torch.linalg.vector_norm(gradient, dim=1, keepdim=True)
             allowed = self.options["grad_clip"].to(norms) / (norms + 1e-6)
@@ -137,10 +158,10 @@ class StackOptimizer:
         step(parameters, gradient, lr)
 
     @torch.no_grad()
-    def begin_anew(self) -> None:
+    def reset(self) -> None:
         """Forgets the moments, in place."""
-        for each in (*self.moments.values(), self.updates):
-            each.zero_()
+        for values in (*self.moments.values(), self.updates):
+            values.zero_()
 
     def _sgd(self, parameters: Matrix, gradient: Matrix, lr: Column) -> None:
         buffer = self.moments["momentum_buffer"]
@@ -160,11 +181,8 @@ class StackOptimizer:
         parameters.sub_((first / spread).mul_(rate.to(gradient)))
 
 
-NEUTRAL = {"beta1": 0.0, "beta2": 0.0, "eps": 0.0, "momentum": 0.0, "weight_decay": 0.0,
-           "l1": 0.0, "grad_clip": torch.inf}  # fmt: skip
-
-
 def _numbers(training: Training) -> dict[str, float]:
+    """The options of a training that `NEUTRAL` names, each a single number."""
     beta1, beta2 = training.betas
     clip = torch.inf if training.grad_clip is None else training.grad_clip
     return {"beta1": beta1, "beta2": beta2, "grad_clip": clip} | {

@@ -1,7 +1,7 @@
-"""The batches of a stack: what each member would read alone, side by side.
+"""The batches of a stack: what each replica would read alone, side by side.
 
 All that a step reads lies in tensors of fixed shape and is chosen by a counter, itself a tensor:
-no number of Python's enters a step, so that it can be captured as a CUDA graph and replayed.
+no Python number enters a step, so that it can be captured as a CUDA graph and replayed.
 """
 
 from collections.abc import Sequence
@@ -14,35 +14,36 @@ from torch import Tensor
 from interp.config.training import Training
 from interp.tasks import Batch
 from interp.tasks.base import Reader, as_it_is
-from interp.training.batches import Stretch, padded
+from interp.tasks.language.packing import padded
+from interp.training.batches import BatchBlock
 from interp.training.device import sent
 
-WINDOW = 4096  # steps of learning rates and losses held on the device
+STEPS_ON_DEVICE = 4096  # steps whose learning rates and losses the device holds at once
 
 
 @dataclass(frozen=True, eq=False)
-class Window:
-    """The batches of some successive steps, for every member.
+class DeviceBatches:
+    """The batches of some successive steps, for every replica, on the device.
 
     Attributes:
         start: The first of the steps.
         end: The first step after them.
-        table: Examples by name: `[row, ...]` where shared, otherwise `[member, row, ...]`; with
-            rows cut into batches, `[.., step, row, ...]`, where there is no order.
+        table: Examples by name: `[row, ...]` where shared, otherwise `[replica, row, ...]`. Where
+            there is no order, rows are cut into batches: `[.., step, row, ...]`.
         order: Rows in the order they are read; None where batches are whole or already cut.
         rates: Learning rates, in float64.
-        is_shared: Whether all members read one table.
+        is_shared: Whether all replicas read one table.
         is_whole: Whether every batch is the whole table.
         all_scored: Whether every answer counts, so that `scored` need not be looked up.
-        widths: What the batch of each step is padded to, wide enough for every member's.
+        widths: The width each step's batch is padded to, enough for every replica's sentences.
         read: Makes a batch of rows (`Task.reader`).
     """
 
     start: int
     end: int
     table: Batch
-    order: Int[Tensor, "step member row"] | None
-    rates: Float[Tensor, "step member 1"]
+    order: Int[Tensor, "step replica row"] | None
+    rates: Float[Tensor, "step replica 1"]
     is_shared: bool
     is_whole: bool
     all_scored: bool = False
@@ -51,15 +52,15 @@ class Window:
 
     @property
     def batch_is_shared(self) -> bool:
-        """Whether a batch has no axis of members."""
+        """Whether a batch has no axis of replicas."""
         return self.is_shared and self.order is None
 
-    def is_like(self, other: "Window") -> bool:
-        """Whether a step captured on the other can read this one in its place."""
+    def is_like(self, other: "DeviceBatches") -> bool:
+        """Whether a step captured on the other batches can read these in their place."""
         return self._shapes() == other._shapes()
 
-    def copied_into(self, other: "Window") -> "Window":
-        """This window, in the memory of another like it."""
+    def copied_into(self, other: "DeviceBatches") -> "DeviceBatches":
+        """These batches in the memory of others like them."""
         for mine, theirs in zip(self._tensors(), other._tensors(), strict=True):
             if mine is not theirs:
                 theirs.copy_(mine)
@@ -71,14 +72,14 @@ class Window:
 
     def _shapes(self) -> list[object]:
         flags = [self.is_shared, self.is_whole, self.order is None, self.all_scored, self.read]
-        return [*flags, *self.table] + [(each.shape, each.dtype) for each in self._tensors()]
+        return [*flags, *self.table] + [(values.shape, values.dtype) for values in self._tensors()]
 
     def width(self, step: int) -> int | None:
-        """What the batch of a step is padded to; None where there is no padding to do."""
+        """The width that the batch of a step is padded to; None without padding."""
         return self.widths[step - self.start] if self.widths else None
 
     def batch(self, place: Int[Tensor, "1"], width: int | None) -> Batch:
-        """The batch of a step, counted from the first, padded to a width."""
+        """The batch at `place`, counted from the first step, padded to a width."""
         return self.read(self._rows(place, width))
 
     def _rows(self, place: Int[Tensor, "1"], width: int | None) -> Batch:
@@ -96,62 +97,64 @@ class Window:
             count = self.table["targets" if width is None else "offsets"].shape[1]
             rows = rows + torch.arange(len(rows), device=rows.device)[:, None] * count
         if width is not None:
-            return padded(self.table["flat"], self.table["offsets"].flatten(), rows, width)
-        # Rows of a flat table: many times faster on a CPU than indexing by two axes.
+            lines = {"flat": self.table["flat"], "offsets": self.table["offsets"].flatten()}
+            return padded(lines, width, rows)
+        # Replica r's row i is row r * count + i of a flat table: on a CPU many times faster to
+        # look up than by two axes.
         flat = {
             name: values if self.is_shared else values.flatten(0, 1)
             for name, values in self.table.items()
         }
-        read = {
+        batch = {
             name: values.index_select(0, rows.flatten()).unflatten(0, shape)
             for name, values in flat.items()
             if not (name == "scored" and self.all_scored)
         }
-        return {"scored": torch.ones_like(read["targets"], dtype=torch.bool)} | read
+        return {"scored": torch.ones_like(batch["targets"], dtype=torch.bool)} | batch
 
 
-def window(
-    stretches: Sequence[Stretch],
+def device_batches(
+    blocks: Sequence[BatchBlock],
     table: Batch,
     trainings: Sequence[Training],
     step: int,
     *,
     all_scored: bool = False,
-) -> Window:
-    """The window that a step lies in.
+) -> DeviceBatches:
+    """The batches among which a step's lie.
 
     Args:
-        stretches: Every member's stretch at that step, alike in all but what they hold; the first
-            alone where all would read the same.
+        blocks: Each replica's block at that step, which differ in nothing but what they hold; only
+            the first where all would read the same.
         table: Their tables, side by side (`side_by_side`).
-        trainings: Every member's training.
+        trainings: How each replica is trained.
         step: The step.
         all_scored: Whether every answer of the tables counts.
     """
-    first, order = stretches[0], None
+    first, order = blocks[0], None
     start, end, rates_end = first.start, first.end, first.end
     is_shared = all(values.ndim == first.table[name].ndim for name, values in table.items())
     if first.is_whole:
-        start += (step - start) // WINDOW * WINDOW
-        rates_end = start + WINDOW  # one shape for all windows
+        start += (step - start) // STEPS_ON_DEVICE * STEPS_ON_DEVICE
+        rates_end = start + STEPS_ON_DEVICE  # one shape, so that captured steps can read on
         end = min(rates_end, end)
     elif first.order is None:
         axis = 0 if is_shared else 1
         table = {name: _cut(values, first.size, axis) for name, values in table.items()}
         rates_end = start + table["targets"].shape[axis]
     else:
-        orders = [each.order for each in stretches if each.order is not None]
-        order = torch.stack([_cut(each, first.size, 0) for each in orders], dim=1)
+        orders = [block.order for block in blocks if block.order is not None]
+        order = torch.stack([_cut(rows, first.size, 0) for rows in orders], dim=1)
         rates_end = start + len(order)  # a phase may end within an epoch
     device = next(iter(table.values())).device
     rates = sent(learning_rates(trainings, start, rates_end), device)
-    widths = tuple(map(max, zip(*(each.widths for each in stretches), strict=True)))
-    told = (is_shared, first.is_whole, all_scored, widths, first.read)
-    return Window(start, end, table, order, rates, *told)
+    widths = tuple(map(max, zip(*(block.widths for block in blocks), strict=True)))
+    flags = (is_shared, first.is_whole, all_scored)
+    return DeviceBatches(start, end, table, order, rates, *flags, widths, first.read)
 
 
 def side_by_side(tables: Sequence[Batch]) -> Batch:
-    """Tables of examples `[member, row, ...]`; a single one, for all members, as it is."""
+    """Tables of examples `[replica, row, ...]`; a single one, for all replicas, as it is."""
     first, *others = tables
     if not others:
         return first
@@ -161,7 +164,7 @@ def side_by_side(tables: Sequence[Batch]) -> Batch:
 
 
 def _end_to_end(tables: Sequence[Batch]) -> Batch:
-    """Sentences of all members in one row of tokens, offsets `[member, sentence + 1]` into it."""
+    """Sentences of all replicas in one row of tokens, offsets `[replica, sentence + 1]` into it."""
     sizes = torch.tensor([len(table["flat"]) for table in tables])
     begins = (sizes.cumsum(0) - sizes).to(tables[0]["offsets"].device)
     offsets = torch.stack([table["offsets"] for table in tables])
@@ -170,17 +173,17 @@ def _end_to_end(tables: Sequence[Batch]) -> Batch:
 
 
 def _cut(values: Tensor, size: int, axis: int) -> Tensor:
-    """An axis of rows as steps and rows; what is left at the end is not used."""
+    """An axis of rows cut into steps of `size` rows; rows left at the end are not used."""
     steps = values.shape[axis] // size
     return values.narrow(axis, 0, steps * size).unflatten(axis, (steps, size))
 
 
 def learning_rates(
     trainings: Sequence[Training], start: int, end: int
-) -> Float[Tensor, "step member 1"]:
-    """The learning rate of every member at every step, in float64.
+) -> Float[Tensor, "step replica 1"]:
+    """The learning rate of every replica at every step, in float64.
 
-    Members share the shape of the schedule and differ in its height.
+    Replicas share the shape of the schedule and differ in its height.
     """
     first = trainings[0]
     shape = [first.learning_rate(step) / first.lr for step in range(start, end)]

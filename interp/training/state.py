@@ -2,7 +2,7 @@
 
 Each step that is kept leaves a checkpoint, then `state.safetensors`, which holds the optimiser's
 moments too. A process killed between the two goes on from the state before, and writes the same
-checkpoint again. A model trained alone and a member of a stack leave the same files.
+checkpoint again. A model trained alone and a replica in a stack leave the same files.
 """
 
 import json
@@ -27,61 +27,61 @@ Row = dict[str, float]
 
 @dataclass(frozen=True, eq=False)
 class State:
-    """Where training stands: all that a later call goes on from.
+    """Where training stands: all that a later call goes on from, besides the metrics.
 
     Attributes:
         step: The number of updates made.
         parameters: By name.
         moments: What the optimiser remembers, by `<moment>/<parameter>` in torch's names
             (`exp_avg/embed.W_E`); empty before the first update.
-        rows: The metrics of earlier steps.
     """
 
     step: int
     parameters: Mapping[str, Tensor]
     moments: Mapping[str, Tensor]
-    rows: list[Row]
 
 
 def fresh(experiment: Experiment) -> State:
     """The untrained model."""
-    training = experiment.training
-    assert training is not None
+    training = experiment.require_training()
     seed, sizes = experiment.seeds.model, experiment.task.sizes
     model = build(experiment.model, sizes, seed=seed, dtype=training.dtype)
     scaled = {
         name: value * training.init_scale if value.ndim > 1 else value
         for name, value in parameters_of(model).items()
     }
-    return State(step=0, parameters=scaled, moments={}, rows=[])
+    return State(step=0, parameters=scaled, moments={})
 
 
-def resumed(run: Run, training: Training) -> State | None:
-    """The state that an earlier call left behind, or None where that kept nothing yet.
+def resumed(run: Run, experiment: Experiment) -> tuple[State, list[Row]]:
+    """Where training goes on: the state that an earlier call left, or the untrained model.
+
+    Returns:
+        The state, and the metrics of earlier steps.
 
     Raises:
         ValueError: The state is damaged, of another run, or missing beside checkpoints of later
             steps than 0, or metrics that decide when to stop are missing.
     """
-    file = run.path / "state.safetensors"
+    training, file = experiment.require_training(), run.path / "state.safetensors"
     if not file.is_file():
         if run.steps and run.steps[-1] > 0:
             raise ValueError(
                 f"{run.path} has checkpoints but no {file.name} to go on from; "
                 "train in a new folder"
             )
-        return None
+        return fresh(experiment), []
     kept = Checkpoint(file, remedy="training cannot go on from it: use a new folder")
     step = _step_of(kept, training)
     if step in run.steps:
         _check_same(kept, run.parameters(step))
     tensors = dict(kept)
-    return State(
+    state = State(
         step=step,
         parameters={name: value for name, value in tensors.items() if "/" not in name},
         moments={name: value for name, value in tensors.items() if "/" in name},
-        rows=_rows_before(run, training, step),
     )
+    return state, _rows_before(run, training, step)
 
 
 def keep(run: Run, state: State) -> None:
@@ -117,15 +117,15 @@ def check_frozen(names: Iterable[str], training: Training) -> None:
 
 
 def is_sound(row: Row) -> bool:
-    """Whether all metrics are finite numbers; scores, but no losses, may be NaN (`asked`)."""
+    """Whether all metrics are finite numbers; scores, but no losses, may be NaN (`drop_nan`)."""
     return all(
         math.isfinite(value) or (math.isnan(value) and not name.endswith("loss"))
         for name, value in row.items()
     )
 
 
-def asked(row: Row) -> Row:
-    """Metrics without the scores of questions that nothing in a split asks, which are NaN."""
+def drop_nan(row: Row) -> Row:
+    """Metrics without those that are NaN: scores of questions that nothing in a split asks."""
     return {name: value for name, value in row.items() if not math.isnan(value)}
 
 
@@ -152,10 +152,10 @@ def append_metrics(run: Run, row: Row) -> None:
 
 
 def _step_of(kept: Checkpoint, training: Training) -> int:
-    """The step that a state says it is of.
+    """The step that a state file names as its own.
 
     Raises:
-        ValueError: It says none, or none of this training.
+        ValueError: It names none, or one that this training does not have.
     """
     if "step" not in kept.facts:
         raise ValueError(f"{kept.path} is of an older version, without its step; use a new folder")
@@ -174,8 +174,8 @@ def _check_same(state: Checkpoint, checkpoint: Checkpoint) -> None:
     Raises:
         ValueError: Their checksums differ. Files without checksums are taken as they are.
     """
-    resumed, kept = state.checksums or {}, checkpoint.checksums or {}
-    if resumed and any(resumed.get(name) != value for name, value in kept.items()):
+    ours, theirs = state.checksums or {}, checkpoint.checksums or {}
+    if ours and any(ours.get(name) != value for name, value in theirs.items()):
         raise ValueError(
             f"{state.path} and {checkpoint.path} hold different parameters: one of them is another "
             "run's; put the right one back, or train in a new folder"
@@ -190,7 +190,9 @@ def _rows_before(run: Run, training: Training, step: int) -> list[Row]:
     """
     file = run.path / "metrics.jsonl"
     rows = [row for row in read_metrics(file) if row["step"] < step]
-    wanted = {each for each in training.evaluate.up_to(training.steps) if each < step}
+    wanted = {
+        evaluated for evaluated in training.evaluate.up_to(training.steps) if evaluated < step
+    }
     lacking = sorted(wanted - {int(row["step"]) for row in rows})
     if lacking:
         text = f"{file} lacks {len(lacking)} of {len(wanted)} rows, the first of step {lacking[0]}"

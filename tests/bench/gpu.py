@@ -24,7 +24,8 @@ from hooks import Examples, Sizes, build
 from hooks.models import move
 from interp.config.experiment import Experiment
 from interp.tasks import Batch, Task
-from interp.training.stack_step import Stepper, assembled
+from interp.training.stack_state import assembled
+from interp.training.stack_step import StackStepper
 from interp.training.state import fresh
 
 WARM, SECONDS = 20, 4.0
@@ -139,10 +140,10 @@ def naive(experiment: Experiment) -> Run:
     return run
 
 
-def stacked(experiment: Experiment, members: int) -> tuple[Run, Stepper]:
+def stacked(experiment: Experiment, members: int) -> tuple[Run, StackStepper]:
     """A captured stack."""
     seeds = [experiment.with_seed(seed) for seed in range(members)]
-    stepper = Stepper(assembled(seeds, [fresh(each) for each in seeds], CUDA))
+    stepper = StackStepper(assembled(seeds, [fresh(each) for each in seeds], CUDA))
     return lambda steps: stepper.advance(stepper.step + steps), stepper
 
 

@@ -8,7 +8,8 @@ from interp.config.experiment import Experiment
 from interp.config.training import Seeds
 from interp.sweeps.groups import STACK_ON_CPU
 from interp.training.device import prepare_process
-from interp.training.stack_step import Stepper, assembled
+from interp.training.stack_state import assembled
+from interp.training.stack_step import StackStepper
 from interp.training.state import fresh
 from tests.bench import Comparison, interleaved
 
@@ -39,7 +40,7 @@ def plain_training() -> nn.Module:
     return model
 
 
-def steppers(*, own_data: bool) -> list[Stepper]:
+def steppers(*, own_data: bool) -> list[StackStepper]:
     """All networks, in stacks as a sweep makes them; initial weights and orders differ."""
     first = Experiment.model_validate(TABLE)
     experiments = [
@@ -49,7 +50,7 @@ def steppers(*, own_data: bool) -> list[Stepper]:
         for seed in range(MODELS)
     ]
     stacks = [experiments[start : start + STACK_ON_CPU] for start in range(0, MODELS, STACK_ON_CPU)]
-    return [Stepper(assembled(stack, [fresh(e) for e in stack], CPU)) for stack in stacks]
+    return [StackStepper(assembled(stack, [fresh(e) for e in stack], CPU)) for stack in stacks]
 
 
 def compare(*, own_data: bool = False) -> Comparison:

@@ -9,7 +9,7 @@ from torch.testing import assert_close
 from interp.config.experiment import Experiment, load_experiment
 from interp.randomness import generator
 from interp.tasks import Batch
-from interp.training.loop import batch_updates, trainee_of, training_of
+from interp.training.loop import LoneStepper
 from interp.training.state import fresh
 from tests.bench import Comparison, interleaved
 
@@ -18,8 +18,8 @@ CPU = torch.device("cpu")
 
 def plain_update(experiment: Experiment) -> tuple[Any, Callable[[], None]]:
     """A model and the update anyone would write: the model itself, and fresh prompts each time."""
-    training, task = training_of(experiment), experiment.task
-    model: Any = trainee_of(experiment, fresh(experiment), CPU).model
+    training, task = experiment.require_training(), experiment.task
+    model: Any = LoneStepper(experiment, fresh(experiment), CPU).model
     trained = [each for each in model.parameters() if each.requires_grad]
     optimizer = torch.optim.Adam(trained, training.lr, training.betas, training.eps)
     drawing = generator(0)
@@ -38,8 +38,8 @@ def plain_update(experiment: Experiment) -> tuple[Any, Callable[[], None]]:
 
 def our_update(experiment: Experiment) -> tuple[Any, Callable[[], None]]:
     """A model and the update of `interp.train`."""
-    trainee = trainee_of(experiment, fresh(experiment), CPU)
-    return trainee.model, batch_updates(experiment, trainee, CPU)
+    stepper = LoneStepper(experiment, fresh(experiment), CPU)
+    return stepper.model, lambda: stepper.advance(stepper.step + 1)
 
 
 def gradient(experiment: Experiment, model: Any, logits_of: Callable, batch: Batch) -> Any:

@@ -10,7 +10,7 @@ from torch.testing import assert_close
 from hooks import build
 from interp.config.experiment import Experiment, load_experiment
 from interp.randomness import generator
-from interp.training.loop import batch_updates, trainee_of
+from interp.training.loop import LoneStepper
 from interp.training.state import fresh
 from tests.bench import Comparison, interleaved
 
@@ -38,8 +38,8 @@ def plain_update(experiment: Experiment) -> tuple[Any, Callable[[], None]]:
 def our_update(experiment: Experiment) -> tuple[Any, Callable[[], None]]:
     """A model and the update of `interp.train`."""
     cpu = torch.device("cpu")
-    trainee = trainee_of(experiment, fresh(experiment), cpu)
-    return trainee.model, batch_updates(experiment, trainee, cpu)
+    stepper = LoneStepper(experiment, fresh(experiment), cpu)
+    return stepper.model, lambda: stepper.advance(stepper.step + 1)
 
 
 def compare() -> Comparison:

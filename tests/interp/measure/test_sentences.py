@@ -9,9 +9,11 @@ from torch.testing import assert_close
 from hooks import Sizes
 from interp.config.training import Seeds
 from interp.tasks import Task
-from interp.training.batches import batch_source, padded, stretch_source
-from interp.training.loop import batch_updates, trainee_of
-from interp.training.stack_step import Stepper, assembled
+from interp.tasks.language.packing import padded
+from interp.training.batches import batch_source, block_source
+from interp.training.loop import LoneStepper
+from interp.training.stack_state import assembled
+from interp.training.stack_step import StackStepper
 from interp.training.state import fresh
 from tests.planted import tiny_experiment
 
@@ -53,7 +55,7 @@ def sentences(**training):
 
 def test_a_sentence_is_padded_and_its_next_tokens_are_the_targets():
     flat, offsets = torch.tensor([5, 6, 7, 8, 9]), torch.tensor([0, 3, 5])
-    batch = padded(flat, offsets, torch.tensor([1, 0]), width=4)
+    batch = padded({"flat": flat, "offsets": offsets}, 4, torch.tensor([1, 0]))
     assert batch["tokens"].tolist() == [[8, 9, 0, 0], [5, 6, 7, 0]]
     assert batch["targets"].tolist() == [[9, 0, 0, 0], [6, 7, 0, 0]]
     assert batch["scored"].tolist() == [[True, False, False, False], [True, True, False, False]]
@@ -74,7 +76,7 @@ def test_an_epoch_sees_every_sentence_once():
         tuple(row[row > 0].tolist()) for step in range(5) for row in source(step)["tokens"]
     )
     experiment = sentences()
-    table = stretch_source(experiment, CPU)(0).table
+    table = block_source(experiment, CPU)(0).table
     parts = table["flat"].tensor_split(table["offsets"][1:-1])
     assert seen == Counter(tuple(part.tolist()) for part in parts)
 
@@ -85,16 +87,13 @@ def test_members_read_sentences_as_they_would_alone(data_seeds):
         sentences().model_copy(update={"seeds": Seeds(model=i, data=data, order=i)})
         for i, data in enumerate(data_seeds)
     ]
-    stepper = Stepper(assembled(experiments, [fresh(each) for each in experiments], CPU))
+    stepper = StackStepper(assembled(experiments, [fresh(each) for each in experiments], CPU))
     stepper.advance(12)
     for index, experiment in enumerate(experiments):
-        trainee = trainee_of(experiment, fresh(experiment), CPU)
-        update = batch_updates(experiment, trainee, CPU)
-        for _ in range(12):
-            update()
-            trainee.step += 1
-        mine = {name: value[index] for name, value in stepper.parts.parameters.items()}
-        alone = {name: value.detach() for name, value in trainee.model.named_parameters()}
+        lone = LoneStepper(experiment, fresh(experiment), CPU)
+        lone.advance(12)
+        mine = {name: value[index] for name, value in stepper.stack.parameters.items()}
+        alone = {name: value.detach() for name, value in lone.model.named_parameters()}
         assert_close(mine, alone, rtol=0, atol=1e-9)
 
 

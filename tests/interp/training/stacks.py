@@ -8,7 +8,7 @@ from interp.runs.run import Run
 from tests.planted import tiny_experiment
 
 
-def members(count=3, **training) -> list[Experiment]:
+def replicas(count=3, **training) -> list[Experiment]:
     """Experiments of float64 that differ in seeds, learning rate and decay."""
     table = {"dtype": "float64", "steps": 200, "evaluate": {"every": 50},
              "checkpoints": {"every": 100}}  # fmt: skip

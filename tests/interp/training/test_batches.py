@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from interp.tasks import Task
-from interp.training.batches import batch_source, stretch_source
+from interp.training.batches import batch_source, block_source
 from tests.planted import tiny_experiment
 
 CPU = torch.device("cpu")  # the tiny experiment trains on 24 pairs
@@ -122,7 +122,7 @@ def test_endless_batches_have_the_size_asked_for():
 
 @pytest.mark.parametrize("size", [8, 10, 24, None])
 def test_short_epochs_are_laid_out_many_at_a_time(size):
-    stretch = stretch_source(tiny_experiment(batch_size=size, steps=1000), CPU)(0)
+    stretch = block_source(tiny_experiment(batch_size=size, steps=1000), CPU)(0)
     assert stretch.steps == 1000
 
 
@@ -145,14 +145,12 @@ class Broken(Endless):
 
 
 def third_chunk():
-    return stretch_source(endless(), CPU)(6).table["tokens"]
+    return block_source(endless(), CPU)(6).table["tokens"]
 
 
 def sources(experiment):
     """Stretches that are drawn ahead, and those that are drawn when they are needed."""
-    return stretch_source(experiment, CPU, ahead=ThreadPoolExecutor(1)), stretch_source(
-        experiment, CPU
-    )
+    return block_source(experiment, CPU, ahead=ThreadPoolExecutor(1)), block_source(experiment, CPU)
 
 
 @pytest.mark.parametrize("task", [Endless(), Slow()], ids=["at once", "slowly"])
@@ -183,7 +181,7 @@ def test_nothing_is_drawn_beyond_the_last_step():
             asked.append(step)
             return super().submit(call, step)
 
-    source = stretch_source(endless(), CPU, ahead=Noted(1))  # 40 steps, of 3 a chunk
+    source = block_source(endless(), CPU, ahead=Noted(1))  # 40 steps, of 3 a chunk
     for step in range(40):
         source(step)
     assert asked == list(range(3, 40, 3))

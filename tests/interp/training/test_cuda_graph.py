@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from interp.training.cuda_graph import captured
-from interp.training.stack_step import Stepper, assembled
+from interp.training.stack_state import assembled
+from interp.training.stack_step import StackStepper
 from interp.training.state import fresh
 from tests.interp.training.recorders import (
     CALLED,
@@ -14,11 +15,13 @@ from tests.interp.training.recorders import (
     losses_of_batches,
     numbered,
 )
-from tests.interp.training.stacks import members
+from tests.interp.training.stacks import replicas
 
 
-def stepper(experiments, recorder=None) -> Stepper:
-    return Stepper(assembled(experiments, [fresh(e) for e in experiments], CPU), None, recorder)
+def stepper(experiments, recorder=None) -> StackStepper:
+    return StackStepper(
+        assembled(experiments, [fresh(e) for e in experiments], CPU), None, recorder
+    )
 
 
 def losses(experiments, steps, recorder) -> torch.Tensor:
@@ -58,14 +61,14 @@ def test_a_width_met_late_in_an_epoch_is_recorded_there(seed):
                                      {"grad_clip": 0.1, "lr_decay": "cosine"}])  # fmt: skip
 @pytest.mark.parametrize("count", [1, 3])
 def test_nothing_of_pythons_enters_a_recorded_step(options, count):
-    experiments = members(count, **options)
+    experiments = replicas(count, **options)
     assert torch.equal(losses(experiments, 12, TRACED), losses(experiments, 12, None))
 
 
 def test_a_recorded_step_goes_on_where_the_optimiser_begins_anew():
     phase = {"tasks": [{"name": "modular_arithmetic", "p": 7, "train_fraction": 0.5}]}
     schedule = [phase | {"steps": 5}, phase | {"steps": 35, "reset_optimizer": True}]
-    experiments = members(2, steps=40, schedule=schedule)
+    experiments = replicas(2, steps=40, schedule=schedule)
     assert torch.equal(losses(experiments, 12, TRACED), losses(experiments, 12, None))
 
 

@@ -16,13 +16,14 @@ from analyses.result import Result
 from interp.runs.run import load
 from interp.training.cuda_graph import Recorder
 from interp.training.loop import train
+from interp.training.memory import stack_bytes
 from interp.training.stack import train_stack
-from interp.training.stack_memory import stack_bytes
-from interp.training.stack_scores import Splits, stack_scores
-from interp.training.stack_step import Stepper, assembled
+from interp.training.stack_scores import stack_scores
+from interp.training.stack_state import DataCache, assembled
+from interp.training.stack_step import StackStepper
 from interp.training.state import fresh, keep
 from tests.interp.training.recorders import Numbered, losses_of_batches, numbered
-from tests.interp.training.stacks import dropping, folders, members, rows_of
+from tests.interp.training.stacks import dropping, folders, replicas, rows_of
 from tests.planted import tiny_prompts
 
 pytestmark = [
@@ -32,9 +33,9 @@ pytestmark = [
 CUDA, CPU = torch.device("cuda"), torch.device("cpu")
 
 
-def stepper_on(device, experiments, recorder=None) -> Stepper:
+def stepper_on(device, experiments, recorder=None) -> StackStepper:
     parts = assembled(experiments, [fresh(each) for each in experiments], device)
-    return Stepper(parts, None, recorder)
+    return StackStepper(parts, None, recorder)
 
 
 def captured_losses(experiments, steps) -> torch.Tensor:
@@ -54,17 +55,17 @@ OPTIONS = {
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
 @pytest.mark.parametrize("count", [1, 3])
 def test_a_captured_stack_has_the_losses_of_the_cpu(options, count):
-    experiments = members(count, **options)
+    experiments = replicas(count, **options)
     here = stepper_on(CPU, experiments)
     here.advance(10)
     assert_close(captured_losses(experiments, 10), here.losses[:10], rtol=0, atol=1e-9)
 
 
 def test_fused_adamw_in_float32_has_the_losses_of_the_cpu():
-    experiments = [each.with_seed(i) for i, each in enumerate(members(1, dtype="float32") * 3)]
+    experiments = [each.with_seed(i) for i, each in enumerate(replicas(1, dtype="float32") * 3)]
     here = stepper_on(CPU, experiments)
     here.advance(10)
-    assert here.parts.optimizer.fused is not None
+    assert here.stack.optimizer.fused is not None
     assert_close(captured_losses(experiments, 10), here.losses[:10], rtol=1e-3, atol=1e-4)
 
 
@@ -90,9 +91,9 @@ def test_every_width_is_captured_where_it_is_met():
 
 
 def test_a_captured_step_is_the_eager_one(monkeypatch):
-    graph = captured_losses(members(), 10)
+    graph = captured_losses(replicas(), 10)
     monkeypatch.setattr("interp.training.stack_step.recorder_for", lambda device: None)
-    eager = stepper_on(CUDA, members())
+    eager = stepper_on(CUDA, replicas())
     eager.advance(10)
     assert not eager.is_captured
     assert_close(graph, eager.losses[:10].cpu(), rtol=0, atol=1e-10)
@@ -126,10 +127,10 @@ def test_a_refused_capture_leaves_the_step_as_it_was():
     def refuse(step):
         raise RuntimeError("operation not permitted when stream is capturing\nand more")
 
-    stepper = stepper_on(CUDA, members(), Recorder(refuse))
+    stepper = stepper_on(CUDA, replicas(), Recorder(refuse))
     with pytest.warns(UserWarning, match=r"not captured .operation not permitted"):
         stepper.advance(3)
-    assert_close(stepper.losses[:3].cpu(), captured_losses(members(), 3), rtol=0, atol=1e-10)
+    assert_close(stepper.losses[:3].cpu(), captured_losses(replicas(), 3), rtol=0, atol=1e-10)
 
 
 @pytest.mark.parametrize("count", [1, 20])
@@ -145,18 +146,19 @@ def test_the_estimate_of_memory_covers_a_stack(count):
     )
 
 
-def test_members_are_scored_as_on_the_cpu():
-    experiments = members()
+def test_replicas_are_scored_as_on_the_cpu():
+    experiments = replicas()
     states = [fresh(each) for each in experiments]
     there, here = (
-        stack_scores(assembled(experiments, states, device), Splits())() for device in (CUDA, CPU)
+        stack_scores(assembled(experiments, states, device), DataCache())()
+        for device in (CUDA, CPU)
     )
     for mine, other in zip(there, here, strict=True):
         assert mine == pytest.approx(other, rel=1e-9)
 
 
 def test_a_model_alone_has_the_metrics_of_the_cpu(tmp_path):
-    [experiment] = members(1, steps=10, evaluate={"every": 5})
+    [experiment] = replicas(1, steps=10, evaluate={"every": 5})
     there = train(experiment, tmp_path / "there", device="cuda")
     here = train(experiment, tmp_path / "here", device="cpu")
     for mine, other in zip(rows_of(there), rows_of(here), strict=True):
@@ -185,7 +187,7 @@ class KilledError(Exception):
 
 
 def test_a_killed_stack_goes_on(tmp_path, monkeypatch):
-    experiments = members(steps=40, evaluate={"every": 10}, checkpoints={"every": 10})
+    experiments = replicas(steps=40, evaluate={"every": 10}, checkpoints={"every": 10})
     whole = train_stack(folders(experiments, tmp_path / "whole"), device="cuda")
     left = [7]
 
@@ -195,7 +197,7 @@ def test_a_killed_stack_goes_on(tmp_path, monkeypatch):
             raise KilledError
         keep(run, state)
 
-    monkeypatch.setattr("interp.training.stack.keep", keep_or_die)
+    monkeypatch.setattr("interp.training.loop.keep", keep_or_die)
     broken = folders(experiments, tmp_path / "broken")
     with pytest.raises(KilledError):
         train_stack(broken, device="cuda")

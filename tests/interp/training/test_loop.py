@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
+from interp.runs.run import Run
 from interp.training.device import pick_device
 from interp.training.loop import end_of, train
 from tests.oracles import plain_training
@@ -89,6 +90,17 @@ def test_the_callback_is_told_the_end_once_the_stop_rule_holds(tmp_path):
 def test_a_run_that_stops_early_keeps_its_last_step(tmp_path):
     stop = {"at_least": 0.0, "evaluations": 2, "extra_steps": 7}
     assert train(tiny_experiment(stop=stop), tmp_path).steps == (0, 7)
+
+
+def test_a_checkpoint_is_kept_before_its_metrics_are_told(tmp_path):
+    kept = []
+    options = {"steps": 10, "evaluate": {"every": 5}, "checkpoints": {"every": 5}}
+
+    def tell(row, end):
+        kept.append((row["step"], Run(tmp_path).steps[-1:]))
+
+    train(tiny_experiment(**options), tmp_path, on_evaluate=tell, device="cpu")
+    assert kept == [(0, (0,)), (5, (5,)), (10, (10,))]
 
 
 def test_the_scale_of_the_loss_does_not_reach_the_metrics(run, tmp_path):

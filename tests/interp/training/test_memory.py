@@ -42,10 +42,10 @@ def test_what_does_not_fit_into_memory_is_refused(name, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_a_stack_is_counted_with_all_its_members(tmp_path, monkeypatch):
+def test_a_stack_is_counted_with_all_its_replicas(tmp_path, monkeypatch):
     experiments = [tiny_experiment().with_seed(seed) for seed in range(2)]
     single = sum(needed(experiments[0]).values())
-    monkeypatch.setattr("interp.training.memory.memory_there", lambda: single + 1)
+    monkeypatch.setattr("interp.training.memory.available_memory", lambda: single + 1)
     check_memory(experiments[0])
     with pytest.raises(ValueError, match=r"model: n_layers 1, d_model 8, .* lower one of them"):
         train_stack(folders(experiments, tmp_path), device="cpu")

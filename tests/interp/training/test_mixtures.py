@@ -6,9 +6,10 @@ from interp.config.experiment import Experiment, load_experiment
 from interp.config.strategies import mixed, warm_up
 from interp.config.training import Phase, Seeds, Steps
 from interp.sweeps.sweep import load_sweep
-from interp.training.loop import batch_updates, train, trainee_of, training_of
-from interp.training.mixtures import mixture
-from interp.training.stack_step import Stepper, assembled
+from interp.training.batches import mixture
+from interp.training.loop import LoneStepper, train
+from interp.training.stack_state import assembled
+from interp.training.stack_step import StackStepper
 from interp.training.state import fresh
 from tests.planted import tiny_experiment
 
@@ -57,12 +58,9 @@ def operations(batch):
 
 def updated(experiment, steps):
     """Parameters after so many updates of a model alone."""
-    trainee = trainee_of(experiment, fresh(experiment), CPU)
-    update = batch_updates(experiment, trainee, CPU)
-    for _ in range(steps):
-        update()
-        trainee.step += 1
-    return {name: each.detach() for name, each in trainee.model.named_parameters()}
+    lone = LoneStepper(experiment, fresh(experiment), CPU)
+    lone.advance(steps)
+    return {name: each.detach() for name, each in lone.model.named_parameters()}
 
 
 def test_rows_of_a_mixture_come_by_their_shares():
@@ -102,14 +100,14 @@ def test_examples_of_several_shapes_are_refused():
 
 
 def test_a_table_without_a_name_changes_the_evaluated_task(images):
-    easy, hard = training_of(mixed(images, 0.25, maps=1)).schedule[0].tasks
+    easy, hard = mixed(images, 0.25, maps=1).require_training().schedule[0].tasks
     assert (easy, hard) == (images.task.model_copy(update={"maps": 1}), images.task)
 
 
 def test_a_schedule_is_written_whole(images, tmp_path):
     path = tmp_path / "images.toml"
     path.write_text(warm_up(images, 5, maps=1, reset_optimizer=True).to_toml())
-    again = training_of(load_experiment(path)).schedule
+    again = load_experiment(path).require_training().schedule
     assert [(each.steps, each.reset_optimizer) for each in again] == [(5, False), (6, True)]
     assert [each.tasks[0].model_dump()["maps"] for each in again] == [1, None]
 
@@ -134,7 +132,7 @@ def test_a_sweep_takes_the_schedule_along_where_it_does_not_differ(images, tmp_p
     path = tmp_path / "sweep.toml"
     path.write_text('base = "base.toml"\n[vary]\n"task.d" = [6]\n"task.maps" = [3]\n')
     (member,) = load_sweep(path).experiments().values()
-    (phase,) = training_of(member).schedule
+    (phase,) = member.require_training().schedule
     fields = [(each["d"], each["maps"]) for each in (t.model_dump() for t in phase.tasks)]
     assert fields == [(6, 1), (6, 3)]
 
@@ -144,14 +142,11 @@ def test_an_optimizer_that_begins_anew_is_one_of_a_new_run(optimizer):
     options = {"optimizer": optimizer, "steps": 40, "frozen": (), "dtype": "float64"}
     options |= {"momentum": 0.9} if optimizer == "sgd" else {}
     experiment = tiny_experiment(schedule=[HALVES | {"reset_optimizer": False}, HALVES], **options)
-    trainee = trainee_of(experiment, fresh(experiment), CPU)
-    update = batch_updates(experiment, trainee, CPU)
-    for _ in range(40):
-        if trainee.step == 20:  # by hand: what a reset is
-            trainee.optimizer.load_state_dict(trainee.optimizer.state_dict() | {"state": {}})
-        update()
-        trainee.step += 1
-    expected = {name: each.detach() for name, each in trainee.model.named_parameters()}
+    lone = LoneStepper(experiment, fresh(experiment), CPU)
+    lone.advance(20)
+    lone.optimizer.load_state_dict(lone.optimizer.state_dict() | {"state": {}})  # a reset by hand
+    lone.advance(40)
+    expected = {name: each.detach() for name, each in lone.model.named_parameters()}
     assert_close(updated(experiment, 40), expected, rtol=0, atol=0)
     kept = tiny_experiment(schedule=[HALVES | {"reset_optimizer": False}] * 2, **options)
     moved = (updated(kept, 40)["embed.W_E"] - expected["embed.W_E"]).abs().max()
@@ -167,7 +162,7 @@ def test_a_run_goes_on_after_its_optimizer_began_anew(tmp_path):
         if row["step"] == 35:
             raise KeyboardInterrupt
 
-    often = training_of(experiment).model_copy(update={"evaluate": Steps(every=5)})
+    often = experiment.require_training().model_copy(update={"evaluate": Steps(every=5)})
     cut = experiment.model_copy(update={"training": often})
     with pytest.raises(KeyboardInterrupt):
         train(cut, tmp_path / "cut", device="cpu", on_evaluate=stop)
@@ -177,7 +172,7 @@ def test_a_run_goes_on_after_its_optimizer_began_anew(tmp_path):
 
 @pytest.mark.parametrize("optimizer", ["adam", "sgd"])
 @pytest.mark.parametrize("lrs", [(0.01, 0.01), (0.01, 0.02)], ids=["one rate", "two rates"])
-def test_a_stack_resets_and_mixes_as_its_members_would_alone(optimizer, lrs):
+def test_a_stack_resets_and_mixes_as_its_replicas_would_alone(optimizer, lrs):
     phases = [
         {"steps": 10, "tasks": [ADD, SUBTRACT], "weights": [1, 2]},
         {"steps": 10, "tasks": [ADD], "reset_optimizer": True},
@@ -191,7 +186,7 @@ def test_a_stack_resets_and_mixes_as_its_members_would_alone(optimizer, lrs):
         for i, lr in enumerate(lrs)
     ]
     parts = assembled(experiments, [fresh(each) for each in experiments], CPU)
-    Stepper(parts).advance(20)
+    StackStepper(parts).advance(20)
     for index, experiment in enumerate(experiments):
         mine = {name: each[index].detach() for name, each in parts.parameters.items()}
         assert_close(mine, updated(experiment, 20), rtol=0, atol=1e-9)

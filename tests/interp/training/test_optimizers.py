@@ -20,9 +20,9 @@ def trainings(name) -> list[Training]:
     ]
 
 
-def stack_of(members, weights) -> StackOptimizer:
-    moments = {name: torch.zeros_like(weights) for name in MOMENTS[members[0].optimizer]}
-    return StackOptimizer.of(weights.requires_grad_(), members, moments, step=0)
+def stack_of(replicas, weights) -> StackOptimizer:
+    moments = {name: torch.zeros_like(weights) for name in MOMENTS[replicas[0].optimizer]}
+    return StackOptimizer.of(weights.requires_grad_(), replicas, moments, step=0)
 
 
 def drawn(*shape) -> torch.Tensor:
@@ -31,23 +31,23 @@ def drawn(*shape) -> torch.Tensor:
 
 @pytest.mark.parametrize("name", OPTIONS)
 def test_each_row_moves_as_by_torchs_own_optimizer(name):
-    members, weights, gradients = trainings(name), drawn(3, 5), drawn(9, 3, 5)
+    replicas, weights, gradients = trainings(name), drawn(3, 5), drawn(9, 3, 5)
     expected = []
-    for row, training in enumerate(members):
+    for row, training in enumerate(replicas):
         alone = weights[row].clone().requires_grad_()
         optimizer = optimizer_of([alone], training)
         for gradient in gradients:
             alone.grad = gradient[row].clone()
             optimizer.step()
         expected.append(alone.detach())
-    stack, lr = stack_of(members, weights), torch.tensor(RATES, dtype=torch.double)[:, None]
+    stack, lr = stack_of(replicas, weights), torch.tensor(RATES, dtype=torch.double)[:, None]
     for gradient in gradients:
         stack.update(weights, gradient.clone(), lr)
     assert_close(weights.detach(), torch.stack(expected), rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("name", ["adamw", "adam"])
-def test_members_that_share_all_options_move_as_those_that_do_not(name):
+def test_replicas_that_share_all_options_move_as_those_that_do_not(name):
     same = Training(steps=9, optimizer=name, lr=0.1, weight_decay=0.3, l1=0.01, grad_clip=2.0)
     other = same.model_copy(update={"eps": 2e-8})
     weights, gradients = drawn(3, 5), drawn(9, 3, 5)

@@ -1,4 +1,4 @@
-"""Members of a stack train as they would alone; those that cannot share one are refused."""
+"""Replicas of a stack train as they would alone; those that cannot share one are refused."""
 
 import math
 from collections import Counter
@@ -13,16 +13,17 @@ from interp.config.experiment import Experiment
 from interp.config.training import Seeds
 from interp.randomness import generator
 from interp.tasks import Task, model_inputs
-from interp.training.batches import Stretch, batch_source
-from interp.training.loop import train, trainee_of, training_of
+from interp.training.batches import BatchBlock, batch_source
+from interp.training.loop import LoneStepper, train
 from interp.training.stack import train_stack
-from interp.training.stack_batches import window
-from interp.training.stack_step import Stepper, assembled
+from interp.training.stack_batches import device_batches
+from interp.training.stack_state import assembled
+from interp.training.stack_step import StackStepper
 from interp.training.state import fresh
-from tests.interp.training.stacks import dropping, folders, members, rows_of
+from tests.interp.training.stacks import dropping, folders, replicas, rows_of
 from tests.planted import tiny_experiment
 
-# What members may differ in, and batches of every kind. A few steps, in float64: the sign of a
+# What replicas may differ in, and batches of every kind. A few steps, in float64: the sign of a
 # weight, which L1 reads, and Adam's quotients make more of the last digits with every step.
 FEW = {"steps": 8, "evaluate": {"every": 2}, "checkpoints": {"every": 4}}
 SETTINGS = {
@@ -40,8 +41,8 @@ SETTINGS = {
 
 
 @pytest.mark.parametrize("options", SETTINGS.values(), ids=SETTINGS)
-def test_a_member_is_the_model_trained_alone(options, tmp_path):
-    experiments = members(**FEW | options)
+def test_a_replica_is_the_model_trained_alone(options, tmp_path):
+    experiments = replicas(**FEW | options)
     together = train_stack(folders(experiments, tmp_path / "stack"), device="cpu")
     for index, (run, experiment) in enumerate(zip(together, experiments, strict=True)):
         alone = train(experiment, tmp_path / "alone" / str(index), device="cpu")
@@ -50,9 +51,9 @@ def test_a_member_is_the_model_trained_alone(options, tmp_path):
         assert_close(dict(run.parameters(8)), dict(alone.parameters(8)), rtol=0, atol=1e-9)
 
 
-def test_in_float32_a_member_starts_as_the_model_alone(tmp_path):
+def test_in_float32_a_replica_starts_as_the_model_alone(tmp_path):
     options = {"dtype": "float32", "steps": 10, "evaluate": {"every": 1}}
-    experiments = members(**options)
+    experiments = replicas(**options)
     together = train_stack(folders(experiments, tmp_path / "stack"), device="cpu")
     for index, (run, experiment) in enumerate(zip(together, experiments, strict=True)):
         alone = train(experiment, tmp_path / "alone" / str(index), device="cpu")
@@ -92,7 +93,7 @@ class Endless(Task):
 
 
 @pytest.mark.parametrize("data_seeds", [(0, 0), (0, 1)], ids=["shared data", "own data"])
-def test_members_read_endless_data_as_they_would_alone(data_seeds):
+def test_replicas_read_endless_data_as_they_would_alone(data_seeds):
     training = {"dtype": "float64", "batch_size": 4, "chunk": 3, "frozen": ()}
     first = tiny_experiment(**training).model_copy(update={"task": Endless()})
     experiments = [
@@ -100,24 +101,24 @@ def test_members_read_endless_data_as_they_would_alone(data_seeds):
         for i, data in enumerate(data_seeds)
     ]
     states = [fresh(each) for each in experiments]
-    stepper = Stepper(assembled(experiments, states, torch.device("cpu")))
+    stepper = StackStepper(assembled(experiments, states, torch.device("cpu")))
     stepper.advance(8)
-    for member, experiment in enumerate(experiments):
-        assert_close(stepper.losses[:8, member], losses_alone(experiment, 8), rtol=0, atol=1e-9)
+    for replica, experiment in enumerate(experiments):
+        assert_close(stepper.losses[:8, replica], losses_alone(experiment, 8), rtol=0, atol=1e-9)
 
 
 def losses_alone(experiment, steps) -> torch.Tensor:
     """Training losses of the first updates of a model alone."""
     source = batch_source(experiment, torch.device("cpu"))
-    trainee = trainee_of(experiment, fresh(experiment), torch.device("cpu"))
+    lone = LoneStepper(experiment, fresh(experiment), torch.device("cpu"))
     losses = []
     for step in range(steps):
         batch = source(step)
-        loss = experiment.task.loss(trainee.model(model_inputs(batch))[:, -1:].double(), batch)
-        trainee.optimizer.zero_grad()
+        loss = experiment.task.loss(lone.model(model_inputs(batch))[:, -1:].double(), batch)
+        lone.optimizer.zero_grad()
         loss.backward()
-        trainee.optimizer.param_groups[0]["lr"] = experiment.training.learning_rate(step)
-        trainee.optimizer.step()
+        lone.optimizer.param_groups[0]["lr"] = experiment.training.learning_rate(step)
+        lone.optimizer.step()
         losses.append(loss.detach())
     return torch.stack(losses)
 
@@ -126,9 +127,11 @@ def test_a_window_that_is_scored_in_part_takes_no_place_of_one_that_is_scored_in
     table = {"targets": torch.zeros(4, 1), "scored": torch.ones(4, 1, dtype=torch.bool)}
     partly = table | {"scored": torch.arange(4)[:, None] > 0}
     order = torch.arange(4)
-    training = [training_of(tiny_experiment(steps=2))]
+    training = [tiny_experiment(steps=2).require_training()]
     whole, part = (
-        window([Stretch(0, 2, each, order, 2)], each, training, 0, all_scored=each is table)
+        device_batches(
+            [BatchBlock(0, 2, each, order, 2)], each, training, 0, all_scored=each is table
+        )
         for each in (table, partly)
     )
     assert (whole.is_like(whole), whole.is_like(part)) == (True, False)
@@ -147,22 +150,26 @@ class Counting(TorchDispatchMode):
 
 
 def operations_a_step(count) -> Counter[str]:
-    experiments = members(count)
-    stepper = Stepper(assembled(experiments, [fresh(e) for e in experiments], torch.device("cpu")))
+    experiments = replicas(count)
+    stepper = StackStepper(
+        assembled(experiments, [fresh(e) for e in experiments], torch.device("cpu"))
+    )
     stepper.advance(1)  # loads the data
     with Counting() as mode:
         stepper.advance(2)
     return mode.counts
 
 
-def test_the_number_of_operations_does_not_grow_with_the_members():
+def test_the_number_of_operations_does_not_grow_with_the_replicas():
     two, eight = operations_a_step(2), operations_a_step(8)
     assert (two == eight, two.total() > 50) == (True, True)
 
 
-def test_members_drop_different_neurons():
+def test_replicas_drop_different_neurons():
     experiments = [dropping(0), dropping(0)]
-    stepper = Stepper(assembled(experiments, [fresh(e) for e in experiments], torch.device("cpu")))
+    stepper = StackStepper(
+        assembled(experiments, [fresh(e) for e in experiments], torch.device("cpu"))
+    )
     stepper.advance(2)
     first, second = stepper.losses[1]
     assert first != second
@@ -170,7 +177,9 @@ def test_members_drop_different_neurons():
 
 def test_dropout_raises_the_training_loss_in_a_stack_as_it_does_alone():
     experiments = [dropping(seed) for seed in range(40)]
-    stepper = Stepper(assembled(experiments, [fresh(e) for e in experiments], torch.device("cpu")))
+    stepper = StackStepper(
+        assembled(experiments, [fresh(e) for e in experiments], torch.device("cpu"))
+    )
     stepper.advance(1)
     alone = torch.stack([losses_alone(each, 1)[0] for each in experiments])
     gap = (stepper.losses[0] - alone).mean().abs()
@@ -185,7 +194,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize(("changed", "message"), REFUSED.values(), ids=REFUSED)
-def test_members_that_differ_in_more_are_refused(changed, message, tmp_path):
+def test_replicas_that_differ_in_more_are_refused(changed, message, tmp_path):
     first = tiny_experiment()
     other = Experiment.model_validate(first.model_dump() | changed)
     with pytest.raises(ValueError, match=message):

@@ -1,4 +1,4 @@
-"""Members that end before the others, and trainings that are stopped and carried on."""
+"""Replicas that end before the others, and trainings that are stopped and carried on."""
 
 import json
 from pathlib import Path
@@ -7,14 +7,14 @@ import pytest
 from torch.testing import assert_close
 
 from interp.config.experiment import Experiment
-from interp.training.loop import train, training_of
+from interp.training.loop import train
 from interp.training.stack import Progress, train_stack
 from interp.training.state import keep
-from tests.interp.training.stacks import dropping, folders, members, rows_of
+from tests.interp.training.stacks import dropping, folders, replicas, rows_of
 from tests.planted import tiny_experiment
 
 
-def test_members_that_met_their_stop_rule_leave(tmp_path):
+def test_replicas_that_met_their_stop_rule_leave(tmp_path):
     stop = {"metric": "train.loss", "at_most": 1.9, "evaluations": 2, "extra_steps": 3}
     experiments = [
         tiny_experiment(stop=stop, steps=20, lr=lr).with_seed(seed)
@@ -37,7 +37,7 @@ def test_one_of_many_that_is_done_is_recorded_no_more(tmp_path):
     assert ends == [(20, 20)] * 7 + [(10, 10)] + [(20, 20)] * 4
 
 
-def test_a_member_that_diverges_stops_nobody(tmp_path):
+def test_a_replica_that_diverges_stops_nobody(tmp_path):
     experiments = [
         tiny_experiment(optimizer="sgd", lr=lr, steps=20).with_seed(seed)
         for seed, lr in enumerate((0.1, 1e30, 0.1))
@@ -48,7 +48,7 @@ def test_a_member_that_diverges_stops_nobody(tmp_path):
     assert [first.steps[-1], diverged.steps[-1], last.steps[-1]] == [20, 0, 20]
 
 
-def test_members_that_stay_record_the_step_at_which_others_leave_once(tmp_path):
+def test_replicas_that_stay_record_the_step_at_which_others_leave_once(tmp_path):
     experiments = [
         tiny_experiment(optimizer="sgd", lr=lr, steps=20).with_seed(seed)
         for seed, lr in enumerate((0.1, 1e30))
@@ -80,7 +80,7 @@ class KilledError(Exception):
 
 @pytest.mark.parametrize("writes", [3, 8, 9, 13, 14])
 def test_a_stack_killed_anywhere_goes_on_as_if_unbroken(writes, tmp_path, monkeypatch):
-    experiments = members(steps=40, evaluate={"every": 10}, checkpoints={"every": 10})
+    experiments = replicas(steps=40, evaluate={"every": 10}, checkpoints={"every": 10})
     whole = train_stack(folders(experiments, tmp_path / "whole"), device="cpu")
     kill_after(writes, monkeypatch)
     broken = folders(experiments, tmp_path / "broken")
@@ -102,25 +102,25 @@ def kill_after(writes, monkeypatch) -> None:
             raise KilledError
         keep(run, state)
 
-    monkeypatch.setattr("interp.training.stack.keep", keep_or_die)
+    monkeypatch.setattr("interp.training.loop.keep", keep_or_die)
 
 
-def test_a_member_can_be_carried_on_alone(tmp_path):
-    experiments = members(steps=40)
+def test_a_replica_can_be_carried_on_alone(tmp_path):
+    experiments = replicas(steps=40)
     kept = folders(experiments, tmp_path)
     run = train_stack(kept, device="cpu")[0]
     assert train(experiments[0], run.path, device="cpu").steps == run.steps
 
 
-def test_members_that_began_alone_go_on_together(tmp_path):
+def test_replicas_that_began_alone_go_on_together(tmp_path):
     # A model alone that has no momentum keeps none of the gradients it has seen.
-    first, second = members(2, optimizer="sgd", steps=40, checkpoints={"every": 20}, momentum=0.9)
-    plain = training_of(second).model_copy(update={"momentum": 0.0})
+    first, second = replicas(2, optimizer="sgd", steps=40, checkpoints={"every": 20}, momentum=0.9)
+    plain = second.require_training().model_copy(update={"momentum": 0.0})
     experiments = [first, second.model_copy(update={"training": plain})]
     whole = train_stack(folders(experiments, tmp_path / "whole"), device="cpu")
     begun = folders(experiments, tmp_path / "begun")
     for path, experiment in begun.items():
-        half = training_of(experiment).model_copy(update={"steps": 20})
+        half = experiment.require_training().model_copy(update={"steps": 20})
         train(experiment.model_copy(update={"training": half}), path, device="cpu")
         (path / "experiment.toml").write_text(experiment.to_toml())
     for mine, other in zip(train_stack(begun, device="cpu"), whole, strict=True):

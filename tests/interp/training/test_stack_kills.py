@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-import interp.training.stack
 from interp.config.experiment import Experiment
 from interp.training.stack import train_stack
 from interp.training.state import keep
@@ -61,13 +60,13 @@ def unbroken(tmp_path_factory) -> dict[str, bytes]:
     return contents(path)
 
 
-def test_members_end_apart(unbroken):
+def test_replicas_end_apart(unbroken):
     last = {max(int(Path(n).stem) for n in unbroken if n.startswith(f"{i}/che")) for i in range(8)}
     assert len(last) > 3
 
 
 def test_a_step_is_recorded_once_where_others_leave(unbroken):
-    rows = [unbroken[f"{member}/metrics.jsonl"].splitlines() for member in range(8)]
+    rows = [unbroken[f"{replica}/metrics.jsonl"].splitlines() for replica in range(8)]
     steps = [[json.loads(row)["step"] for row in each] for each in rows]
     assert steps == [sorted(set(each)) for each in steps]
 
@@ -76,22 +75,22 @@ def test_a_step_is_recorded_once_where_others_leave(unbroken):
 def test_a_stopped_stack_ends_with_the_bytes_of_an_unbroken_one(
     calls, unbroken, tmp_path, monkeypatch
 ):
-    members = folders(ending_apart(), tmp_path)
-    monkeypatch.setattr(interp.stack, "keep", Stopping(calls))
+    replicas = folders(ending_apart(), tmp_path)
+    monkeypatch.setattr("interp.training.loop.keep", Stopping(calls))
     with pytest.raises(KeyboardInterrupt):
-        train_stack(members, device="cpu")
-    monkeypatch.setattr(interp.stack, "keep", keep)
-    train_stack(members, device="cpu")
+        train_stack(replicas, device="cpu")
+    monkeypatch.setattr("interp.training.loop.keep", keep)
+    train_stack(replicas, device="cpu")
     assert contents(tmp_path) == unbroken
 
 
-def test_a_member_that_is_damaged_is_named_and_stops_no_other(tmp_path):
-    members = folders(ending_apart(), tmp_path)
-    train_stack(members, device="cpu")
+def test_a_replica_that_is_damaged_is_named_and_stops_no_other(tmp_path):
+    replicas = folders(ending_apart(), tmp_path)
+    train_stack(replicas, device="cpu")
     damaged, lost = tmp_path / "1", tmp_path / "4"
     (damaged / "metrics.jsonl").write_text("garbage\n")
     for checkpoint in (lost / "checkpoints").glob("[1-9]*"):
         checkpoint.unlink()
     with pytest.raises(ValueError, match=r"1 of 8 were not trained: .*/1/metrics\.jsonl, line 1"):
-        train_stack(members, device="cpu")
+        train_stack(replicas, device="cpu")
     assert (lost / "checkpoints" / "60.safetensors").is_file()

@@ -6,10 +6,11 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from interp.training.loop import train
-from interp.training.stack import train_alone
+from interp.training.loop import LoneStepper, train
+from interp.training.stack_state import assembled
+from interp.training.stack_step import StackStepper
 from tests.interp.training.recorders import CPU, TRACED
-from tests.interp.training.stacks import members, rows_of
+from tests.interp.training.stacks import replicas, rows_of
 from tests.planted import tiny_experiment
 
 TRAIN = import_module("interp.training.loop")  # the package's `train` is the function
@@ -18,18 +19,26 @@ TRAIN = import_module("interp.training.loop")  # the package's `train` is the fu
 @pytest.fixture
 def on_a_gpu(monkeypatch):
     """Takes the CPU for a GPU, on which steps are recorded."""
-    monkeypatch.setattr(TRAIN, "pick_device", lambda device: torch.device("cuda"))
-    monkeypatch.setattr("interp.training.stack.pick_device", lambda device: CPU)
-    monkeypatch.setattr("interp.training.stack_step.recorder_for", lambda device: TRACED)
+
+    def on_gpu(device, experiment, state):
+        return StackStepper(assembled([experiment], [state], CPU), recorder=TRACED)
+
+    monkeypatch.setattr(TRAIN, "stepper_on", on_gpu)
+
+
+def lone_stepper(device, experiment, state) -> LoneStepper:
+    return LoneStepper(experiment, state, device)
 
 
 def both(experiment, path, monkeypatch):
     """The run by the plain loop, and the same by the path of a GPU; each with what it told."""
     told, plain = [], []
     with monkeypatch.context() as patched:
-        patched.setattr(TRAIN, "pick_device", lambda device: CPU)
-        alone = train(experiment, path / "alone", on_evaluate=lambda *row: plain.append(row))
-    one = train(experiment, path / "one", on_evaluate=lambda *row: told.append(row))
+        patched.setattr(TRAIN, "stepper_on", lone_stepper)
+        alone = train(
+            experiment, path / "alone", device="cpu", on_evaluate=lambda *row: plain.append(row)
+        )
+    one = train(experiment, path / "one", device="cpu", on_evaluate=lambda *row: told.append(row))
     return (alone, plain), (one, told)
 
 
@@ -45,7 +54,7 @@ OPTIONS = {
 def test_a_stack_of_one_leaves_and_tells_what_a_model_alone_does(
     options, tmp_path, monkeypatch, on_a_gpu
 ):
-    [experiment] = members(1, **options)
+    [experiment] = replicas(1, **options)
     (alone, plain), (one, told) = both(experiment, tmp_path, monkeypatch)
     assert one.steps == alone.steps
     for mine, other in zip(rows_of(one), rows_of(alone), strict=True):
@@ -58,13 +67,13 @@ def test_a_stack_of_one_leaves_and_tells_what_a_model_alone_does(
 
 def test_a_stack_of_one_that_diverges_is_an_error(tmp_path, on_a_gpu):
     with pytest.raises(ValueError, match=r"training\.lr: the metrics are not numbers at step 5"):
-        train(tiny_experiment(lr=1e30), tmp_path)
+        train(tiny_experiment(lr=1e30), tmp_path, device="cpu")
 
 
-def test_a_finished_stack_of_one_stays_as_it_is(tmp_path):
-    run = train_alone(tiny_experiment(), tmp_path, device="cpu")
+def test_a_finished_stack_of_one_stays_as_it_is(tmp_path, on_a_gpu):
+    run = train(tiny_experiment(), tmp_path, device="cpu")
     before = rows_of(run)
-    train_alone(tiny_experiment(), tmp_path, device="cpu")
+    train(tiny_experiment(), tmp_path, device="cpu")
     assert rows_of(run) == before
 
 
@@ -72,6 +81,6 @@ def test_a_model_too_large_for_a_gpu_is_told_in_one_line(tmp_path, monkeypatch):
     def full(*args, **kwargs):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 5 GiB\nand more")
 
-    monkeypatch.setattr("interp.training.stack.assembled", full)
+    monkeypatch.setattr(TRAIN, "stepper_on", full)
     with pytest.raises(ValueError, match=r"does not fit .* memory: lower training\.batch_size"):
-        train_alone(tiny_experiment(), tmp_path, device="cpu")
+        train(tiny_experiment(), tmp_path, device="cpu")

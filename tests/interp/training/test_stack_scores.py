@@ -1,4 +1,4 @@
-"""Members of a stack are scored where they are, and never more at once than memory allows."""
+"""Replicas of a stack are scored where they are, and never more at once than memory allows."""
 
 import pytest
 import torch
@@ -8,11 +8,11 @@ from hooks.fast.stack import stacked_logits
 from hooks.models import restore
 from interp.tasks.modular_arithmetic import ModularArithmetic
 from interp.training import stack_scores as module
-from interp.training.stack_scores import Splits, stack_scores
-from interp.training.stack_step import assembled
+from interp.training.stack_scores import stack_scores
+from interp.training.stack_state import DataCache, assembled
 from interp.training.state import fresh
 from tests.interp.training.recorders import CPU
-from tests.interp.training.stacks import members
+from tests.interp.training.stacks import replicas
 
 
 class Drawing(ModularArithmetic):
@@ -37,12 +37,14 @@ def parts_of(experiments):
 
 def drawing(count):
     task = Drawing(p=7, train_fraction=0.5)
-    return [each.model_copy(update={"task": task}) for each in members(count)]
+    return [each.model_copy(update={"task": task}) for each in replicas(count)]
 
 
-def test_a_score_of_a_tasks_own_is_that_of_each_member_alone():
+def test_a_score_of_a_tasks_own_is_that_of_each_replica_alone():
     experiments = drawing(3)
-    for row, each in zip(stack_scores(parts_of(experiments), Splits())(), experiments, strict=True):
+    for row, each in zip(
+        stack_scores(parts_of(experiments), DataCache())(), experiments, strict=True
+    ):
         model = restore(each.model, each.task.sizes, fresh(each).parameters)
         for split in each.task.evaluated:
             snapshot = Snapshot.of(model, each.task.examples(split, None, each.seeds.data))
@@ -51,7 +53,7 @@ def test_a_score_of_a_tasks_own_is_that_of_each_member_alone():
 
 def test_a_tasks_own_score_has_its_examples_drawn_once():
     DRAWN.clear()
-    parts, drawn = parts_of(drawing(2)), Splits()
+    parts, drawn = parts_of(drawing(2)), DataCache()
     for _ in range(2):  # a stack that is made anew asks for the same
         scores = stack_scores(parts, drawn)
         scores()
@@ -72,14 +74,14 @@ def test_a_forward_pass_holds_no_more_activations_than_allowed(limit, monkeypatc
 
         return run
 
-    experiments = members(3)
-    whole = stack_scores(parts_of(experiments), Splits())()
+    experiments = replicas(3)
+    whole = stack_scores(parts_of(experiments), DataCache())()
     monkeypatch.setattr(module, "stacked_logits", noted)
-    monkeypatch.setattr(module, "ACTIVATIONS_AT_ONCE", limit)
-    pieces = stack_scores(parts_of(experiments), Splits())()
-    assert max(sizes) <= max(limit, 3 * 3 * WIDEST)  # a row at least: three tokens, three members
+    monkeypatch.setattr(module, "MAX_ACTIVATIONS", limit)
+    pieces = stack_scores(parts_of(experiments), DataCache())()
+    assert max(sizes) <= max(limit, 3 * 3 * WIDEST)  # a row at least: three tokens, three replicas
     for mine, other in zip(pieces, whole, strict=True):
         assert mine == pytest.approx(other, rel=1e-12)
 
 
-WIDEST = max(max(value.shape, default=1) for value in fresh(members(1)[0]).parameters.values())
+WIDEST = max(max(value.shape, default=1) for value in fresh(replicas(1)[0]).parameters.values())

@@ -11,9 +11,10 @@ from torch.testing import assert_close
 from interp.config.experiment import Experiment, load_experiment
 from interp.randomness import generator
 from interp.tasks.factors.labels import FactorLabels
-from interp.training.batches import batch_source, stretch_source
-from interp.training.loop import batch_updates, trainee_of
-from interp.training.stack_step import Stepper, assembled
+from interp.training.batches import batch_source, block_source
+from interp.training.loop import LoneStepper
+from interp.training.stack_state import assembled
+from interp.training.stack_step import StackStepper
 from interp.training.state import fresh
 from tests.interp.tasks.images import saved
 
@@ -96,7 +97,7 @@ def test_prompts_are_those_that_were_drawn_with_their_vectors(tmp_path):
 
 def test_a_training_set_holds_no_vectors(tmp_path):
     experiment = experiment_of(saved(tmp_path), train_prompts=40)
-    stretch = stretch_source(experiment, CPU)(0)
+    stretch = block_source(experiment, CPU)(0)
     assert all(values.shape[2:] == () for values in stretch.table.values())
     assert stretch.batch(0)["inputs"].shape == (8, 8, 5)
     assert stretch.batch(0).keys() == {"inputs", "targets", "scored"}
@@ -106,16 +107,13 @@ def test_a_training_set_holds_no_vectors(tmp_path):
 def test_a_stack_reads_what_a_model_alone_reads(options, tmp_path):
     first = experiment_of(saved(tmp_path), **options)
     members = [first.with_seed(seed) for seed in (0, 1)]
-    stepper = Stepper(assembled(members, [fresh(each) for each in members], CPU))
+    stepper = StackStepper(assembled(members, [fresh(each) for each in members], CPU))
     stepper.advance(3)
     for index, member in enumerate(members):
-        trainee = trainee_of(member, fresh(member), CPU)
-        update = batch_updates(member, trainee, CPU)
-        for _ in range(3):
-            update()
-            trainee.step += 1
-        for name, alone in trainee.model.named_parameters():
-            together = stepper.parts.parameters[name][index]
+        lone = LoneStepper(member, fresh(member), CPU)
+        lone.advance(3)
+        for name, alone in lone.model.named_parameters():
+            together = stepper.stack.parameters[name][index]
             assert_close(together.detach(), alone.detach(), rtol=0, atol=1e-7)  # Adam in float64
 
 
