@@ -8,7 +8,6 @@ A model runs in batches that a hook cannot see. A hook that needs to know which 
 given (to take their activations from elsewhere) goes under `row_hooks`.
 """
 
-import difflib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 from hooks.models.base import HookedModel
+from hooks.names import near_names
 
 Hook = Callable[..., Any]
 
@@ -162,8 +162,8 @@ def check_names(names: Collection[str], known: Collection[str], what: str) -> No
     """
     for name in names:
         if name not in known:
-            near = difflib.get_close_matches(name, list(known), n=3, cutoff=0.4) or sorted(known)
-            raise ValueError(f"no {what} '{name}'; did you mean {', '.join(near[:3])}?")
+            near = near_names(name, known, cutoff=0.4) or sorted(known)[:3]
+            raise ValueError(f"no {what} '{name}'; did you mean {', '.join(near)}?")
 
 
 def _zeroing(indices: Collection[int], axis: int) -> Hook:

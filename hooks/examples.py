@@ -9,6 +9,8 @@ import torch
 from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
+from hooks.names import did_you_mean
+
 Tree = Any  # a leaf, mostly a position, or a tuple of trees
 
 
@@ -77,7 +79,8 @@ class Examples:
         """
         if name not in self.labels:
             known = ", ".join(sorted(self.labels)) or "none"
-            raise ValueError(f"labels has no '{name}'; this task provides: {known}")
+            near = did_you_mean(name, self.labels)
+            raise ValueError(f"labels has no '{name}'; this task provides: {known}{near}")
         return self.labels[name]
 
     def answered(self, n_answers: int) -> "Examples":

@@ -39,7 +39,7 @@ class Marks:
 
 
 @dataclass(eq=False)
-class Live:
+class LiveModel:
     """A live model, its config, and the snapshot that is running it now.
 
     Attributes:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from hooks.edit import Edit, check_names, replaced
 from hooks.examples import Examples
-from hooks.live import Live, check_live
+from hooks.live import LiveModel, check_live
 from hooks.memory import Memory
 from hooks.models import HookedModel, ModelConfig, agreed_config, parameters_of
 from hooks.weights import has_weight, weight
@@ -37,7 +37,7 @@ class Snapshot:
         memory_limit: Bytes that one call of `cache` may hold.
     """
 
-    live: Live = field(repr=False)
+    live: LiveModel = field(repr=False)
     examples: Examples = field(repr=False)
     step: int | None = None
     edits: tuple[Edit, ...] = field(default=(), repr=False)
@@ -85,7 +85,7 @@ class Snapshot:
             TypeError: It is no model with hook points.
         """
         check_live(model)
-        return cls(Live(model, agreed_config(model, config)), examples, step)
+        return cls(LiveModel(model, agreed_config(model, config)), examples, step)
 
     @property
     def config(self) -> ModelConfig:

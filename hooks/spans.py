@@ -24,7 +24,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from hooks.live import Live
+from hooks.live import LiveModel
 from hooks.models import HookedModel
 from hooks.snapshot import TOKENS_PER_BATCH, Snapshot
 
@@ -100,7 +100,7 @@ def span_charts(
 class _Passes:
     """The passes over sentences cut to (sentence, start, stop), each the words of a row."""
 
-    live: Live
+    live: LiveModel
     first: int
     lengths: Int[Tensor, " example"]
     is_causal: bool

@@ -43,7 +43,7 @@ def run_demo(
 
 def findings(run: Run) -> list[str]:
     """The headline of a modular-arithmetic run, each figure beside the untrained model's."""
-    phases = GrokkingPhases.measure(run.series()).summary()
+    phases = GrokkingPhases.measure(run).summary()
     spectrum, circuit = trace(run, FourierSpectrum), trace(run, FourierCircuit)
     first, last = circuit.iloc[0], circuit.iloc[-1]
     untrained, trained = spectrum.iloc[0], spectrum.iloc[-1]

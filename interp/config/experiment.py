@@ -21,6 +21,7 @@ from pydantic import (
 
 from hooks import ModelConfig
 from hooks.models import TokenConfig
+from hooks.names import did_you_mean
 from interp.config.training import AnyTask, Frozen, Seeds, Training
 from interp.tasks import Task
 from interp.tasks.data_files import taken_from
@@ -184,8 +185,10 @@ def load_experiment(source: str | Path, relative: Path | str | None = None) -> E
     if not path.is_file():
         path = PRESETS / f"{source}.toml"
     if not path.is_file():
+        names = preset_names()
         raise FileNotFoundError(
-            f"{source} is neither a TOML file nor a preset; presets: {', '.join(preset_names())}"
+            f"{source} is neither a TOML file nor a preset; presets: {', '.join(names)}"
+            f"{did_you_mean(source, names)}"
         )
     table = read_toml(path)
     try:

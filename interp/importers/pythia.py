@@ -16,7 +16,7 @@ from typing import Any
 from pydantic import ValidationError
 from torch import Tensor
 
-from hooks import Series, Sizes
+from hooks import GivenCheckpoints, Sizes
 from hooks.models.neox import NeoXConfig, neox_config, neox_parameters
 from interp.config.experiment import readable
 from interp.tasks.language.word_lists import EVERY, Spelling
@@ -29,7 +29,7 @@ ARROW, END = " ->", "\n"
 
 def language_series(
     directory_or_name: str | Path, revisions: Sequence[str], *, task: WordSelection | None = None
-) -> Series:
+) -> GivenCheckpoints:
     """Checkpoints of one GPT-NeoX model, Pythia's among them, as a series without metrics.
 
     Args:
@@ -76,7 +76,7 @@ def language_series(
             f"pairs {own.pairs} take {spelling.width(own.pairs)} tokens, the model reads "
             f"{sizes.n_ctx}: lower pairs"
         )
-    return Series(
+    return GivenCheckpoints(
         steps=tuple(places),
         config=config,
         sizes=sizes,

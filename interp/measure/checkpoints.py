@@ -142,7 +142,8 @@ def measure_series(job: SeriesJob, series: Series, without: tuple[int, ...]) -> 
     """
     if is_current(job.path, job.cls, job.header):
         return Attempt(job.name, None, is_new=False, without=without)
-    finite = replace(series, steps=tuple(step for step in series.steps if step not in without))
+    steps = tuple(step for step in series.steps if step not in without)
+    finite = replace(series.series(), steps=steps)
     tried = partial(job.cls.measure, finite, **job.options)
     found = attempted(tried, lambda: "") if finite.steps else Missed("no step is finite")
     if isinstance(found, Missed):

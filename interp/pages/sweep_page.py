@@ -139,7 +139,9 @@ def columns(rows: Sequence[tuple[Overview, Mapping[str, Any]]]) -> dict[str, str
 
 def curves(members: Members) -> tuple[Card, ...]:
     """One drawing a metric: a panel a setting, a thin curve a run, a colour a split."""
-    recorded = {run: metrics for run in members.runs if (metrics := run.metrics()) is not None}
+    recorded = {
+        run: metrics for run in members.runs if (metrics := run.recorded_metrics()) is not None
+    }
     if not recorded:
         return ()
     runs, axes = list(recorded), members.folder.sweep.axes

@@ -24,6 +24,7 @@ from typing import Annotated, Any, Literal
 import tomli_w
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
+from hooks.names import did_you_mean
 from interp.config.experiment import (
     PRESETS,
     Experiment,
@@ -198,8 +199,10 @@ def load_sweep(source: str | Path, relative: Path | str | None = None) -> Sweep:
     if not path.is_file():
         path = PRESETS / "sweeps" / f"{source}.toml"
     if not path.is_file():
+        names = sweep_names()
         raise FileNotFoundError(
-            f"{source} is neither a TOML file nor a sweep; sweeps: {', '.join(sweep_names())}"
+            f"{source} is neither a TOML file nor a sweep; sweeps: {', '.join(names)}"
+            f"{did_you_mean(source, names)}"
         )
     table = read_toml(path)
     base = table.get("base")

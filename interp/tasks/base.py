@@ -10,6 +10,7 @@ from torch import Tensor
 
 from hooks import Examples, Sizes, Snapshot
 from hooks.loss import token_losses
+from hooks.names import did_you_mean
 from interp.tasks.fields import STRICT
 
 HELD = ("_prompts", "_sequences", "_lines")  # how fields that count examples end
@@ -122,6 +123,16 @@ class Task(BaseModel):
             seed: The run's data seed, which also decides the split.
         """
         raise NotImplementedError
+
+    def check_split(self, split: str) -> None:
+        """Refuses a split that the task does not have.
+
+        Raises:
+            ValueError: It is none of `splits`.
+        """
+        if split not in self.splits:
+            near = did_you_mean(split, self.splits)
+            raise ValueError(f"split '{split}' is none of {', '.join(self.splits)}{near}")
 
     def loss(self, logits: Float[Tensor, "batch position d_vocab_out"], batch: Batch) -> Tensor:
         """Mean cross-entropy of the scored answers, in nats. Pure, without indexing by masks."""

@@ -90,8 +90,7 @@ class BitParity(Task):
 
     def examples(self, split: str, count: int | None, seed: int) -> Examples:
         """Sequences in the order they were drawn; labels `parity`, `bit_0` .. and `train`."""
-        if split not in self.splits:
-            raise ValueError(f"split '{split}' is none of {', '.join(self.splits)}")
+        self.check_split(split)
         train = torch.arange(self._count) < self.train_sequences
         chosen = {"all": train | True, "train": train, "test": ~train}[split].nonzero()[:, 0]
         if count is not None and count < len(chosen):

@@ -141,8 +141,7 @@ class ModularArithmetic(Task):
 
     def examples(self, split: str, count: int | None, seed: int) -> Examples:
         """Pairs in order of a, then b; labels `a`, `b`, `c` and `train`."""
-        if split not in self.splits:
-            raise ValueError(f"split '{split}' is none of {', '.join(self.splits)}")
+        self.check_split(split)
         train = self._is_train(seed)
         chosen = {"all": train | True, "train": train, "test": ~train}[split].nonzero()[:, 0]
         if count is not None and count < len(chosen):

@@ -109,8 +109,7 @@ class WordSelection(Task):
 
     def examples_in(self, spelling: Spelling, split: str, count: int | None, seed: int) -> Examples:
         """The same prompts as another vocabulary writes them."""
-        if split not in self.splits:
-            raise ValueError(f"split '{split}' is none of {', '.join(self.splits)}")
+        self.check_split(split)
         batch, labels = self._prompts(self.test_prompts, spelling, generator(seed, 1, 1, 0))
         found = Examples(
             tokens=batch["tokens"], targets=batch["targets"], scored=batch["scored"],

@@ -220,8 +220,7 @@ class FactorLabels(Task):
         Labels: `factor`, the one asked for; `map`, its number (-1 drawn anew); and by name each
         factor's value of the last image.
         """
-        if split not in self.splits:
-            raise ValueError(f"split '{split}' is none of {', '.join(self.splits)}")
+        self.check_split(split)
         drawing = generator(seed, 1, 1, self.splits.index(split))
         kind = self._kind(False, self.maps if split == "test" else 0)
         drawn = drawn_prompts(self.images, kind, self.test_prompts, drawing)

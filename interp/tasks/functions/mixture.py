@@ -168,8 +168,7 @@ class FunctionClasses(RegressionTask):
         That is `alpha`, `scale`, `faster` or `nnz`: prompt i has value i of those there are, from
         the first again after the last. `constants` name it, the class, or both as `group`.
         """
-        if split not in self.splits:
-            raise ValueError(f"split '{split}' is none of {', '.join(self.splits)}")
+        self.check_split(split)
         drawing = generator(seed, 1, 1, list(GROUPS).index(split))
         x = self._draw_inputs(self.test_prompts, self.pairs, drawing)
         kinds = self._kinds(len(x), drawing)

@@ -120,8 +120,7 @@ class SimpleFunction(RegressionTask):
 
     def examples(self, split: str, count: int | None, seed: int) -> Examples:
         """Prompts with the labels `x_0` .. of their last input."""
-        if split not in self.splits:
-            raise ValueError(f"split '{split}' is none of {', '.join(self.splits)}")
+        self.check_split(split)
         batch = self.data(self.test_prompts, generator(seed, 1, 1, 0))
         last = batch["inputs"][:, -2]
         found = Examples(

@@ -115,8 +115,7 @@ class LanguageTask(Task):
 
     def examples(self, split: str, count: int | None, seed: int) -> Examples:
         """Lines in the order they were drawn or read, with labels, trees and words."""
-        if split not in self.splits:
-            raise ValueError(f"split '{split}' is none of {', '.join(self.splits)}")
+        self.check_split(split)
         if count is not None and count < 1:
             raise ValueError(f"count {count}: take one example or more, or None for all")
         lines = self._lines(split, generator(seed, 0))
