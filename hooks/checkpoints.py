@@ -15,9 +15,9 @@ from torch import Tensor
 
 from hooks.examples import Examples
 from hooks.live import LiveModel, check_live
+from hooks.messages import nearest_step
 from hooks.models import HookedModel, ModelConfig, Sizes, config_of, move, parameters_of, restore
 from hooks.models.states import check_prefixes, check_tensor
-from hooks.names import nearest_step
 from hooks.snapshot import Snapshot
 from hooks.weights import weight
 

@@ -17,8 +17,8 @@ import torch
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
+from hooks.messages import near_names
 from hooks.models.base import HookedModel
-from hooks.names import near_names
 
 Hook = Callable[..., Any]
 

@@ -9,12 +9,12 @@ import torch
 from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
-from hooks.names import did_you_mean
+from hooks.messages import did_you_mean
 
 Tree = Any  # a leaf, mostly a position, or a tuple of trees
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Examples:
     """Examples to look at a model with, and everything true of them.
 
@@ -57,6 +57,11 @@ class Examples:
 
     def __len__(self) -> int:
         return len(self.targets)
+
+    def __repr__(self) -> str:
+        what = "inputs" if self.tokens is None else "tokens"
+        labels = f", labels {', '.join(sorted(self.labels))}" if self.labels else ""
+        return f"Examples({len(self)} of {self.model_inputs.shape[1]} {what}{labels})"
 
     @property
     def model_inputs(self) -> Tensor:

@@ -19,7 +19,7 @@ from hooks.weights import has_weight, weight
 TOKENS_PER_BATCH = 8192  # larger batches leave the processor's cache and gain nothing
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Snapshot:
     """A model at a step, and the examples it is looked at with.
 
@@ -37,12 +37,12 @@ class Snapshot:
         memory_limit: Bytes that one call of `cache` may hold.
     """
 
-    live: LiveModel = field(repr=False)
-    examples: Examples = field(repr=False)
+    live: LiveModel
+    examples: Examples
     step: int | None = None
-    edits: tuple[Edit, ...] = field(default=(), repr=False)
+    edits: tuple[Edit, ...] = ()
     memory_limit: int = 2 * 1024**3
-    _memory: Memory = field(init=False, repr=False)
+    _memory: Memory = field(init=False)
 
     def __post_init__(self) -> None:
         cfg = self.live.model.cfg
@@ -57,6 +57,11 @@ class Snapshot:
                     f"{len(self.examples)}: make it from a snapshot of the same number"
                 )
         object.__setattr__(self, "_memory", Memory(self.examples.model_inputs))
+
+    def __repr__(self) -> str:
+        step = "step unknown" if self.step is None else f"step {self.step}"
+        edits = f", {len(self.edits)} edits" if self.edits else ""
+        return f"Snapshot({step}, {len(self.examples)} examples{edits})"
 
     @classmethod
     def of(
@@ -91,11 +96,6 @@ class Snapshot:
     def config(self) -> ModelConfig:
         """The model's config."""
         return self.live.config
-
-    @property
-    def at_step(self) -> str:
-        """` at step 300` for a message; nothing where the step is not known."""
-        return "" if self.step is None else f" at step {self.step}"
 
     def edited(self, *edits: Edit) -> "Snapshot":
         """The same model and examples with further edits, and nothing remembered."""

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
+from hooks.messages import did_you_mean
 from hooks.models import VIEWS, ModelConfig
-from hooks.names import did_you_mean
 
 
 def weight(config: ModelConfig, parameters: Mapping[str, Tensor], name: str) -> Tensor:

@@ -36,6 +36,7 @@ from analyses.fourier.clock_scores import (
 from analyses.result import Drawing, Result, check_needs
 from hooks import Snapshot
 from hooks.gradients import logit_gradients
+from hooks.messages import at_step
 
 CENTRED = "distance_irrelevance_centred"
 SCORES: tuple[str, ...] = (
@@ -189,8 +190,8 @@ def _embedding(snapshot: Snapshot) -> Float[Tensor, "n d_model"]:
     embedding = snapshot.weights("W_E").double().cpu()[order]
     if not embedding.isfinite().all():
         raise ValueError(
-            f"W_E holds NaN or infinity{snapshot.at_step}: the model has diverged; measure an "
-            "earlier step"
+            f"W_E holds NaN or infinity{at_step(snapshot.step)}: the model has diverged; measure "
+            "an earlier step"
         )
     return embedding
 

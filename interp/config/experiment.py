@@ -20,8 +20,8 @@ from pydantic import (
 )
 
 from hooks import ModelConfig
+from hooks.messages import did_you_mean
 from hooks.models import TokenConfig
-from hooks.names import did_you_mean
 from interp.config.training import AnyTask, Frozen, Seeds, Training
 from interp.tasks import Task
 from interp.tasks.data_files import taken_from

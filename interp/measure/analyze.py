@@ -25,7 +25,7 @@ from analyses.result import (
     of_steps,
 )
 from hooks import Series
-from hooks.names import did_you_mean
+from hooks.messages import did_you_mean
 from interp.measure.checkpoints import SeriesJob, digest_of, measure, measure_all, measure_series
 from interp.measure.holding import OF_RUNS
 from interp.measure.jobs import Job, basis_of, jobs_of, options_of

@@ -1,7 +1,6 @@
 """Saved results as sections of a page: drawings, traces over steps, numbers."""
 
 import inspect
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -9,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from analyses import plots
-from analyses.result import Drawing, Finding, Result
+from analyses.result import Drawing, Finding, Result, readable
 from interp.measure.outcomes import in_a_line
 from interp.pages.captions import panel_captions
 from interp.pages.cards import Card, arranged, card, sliding_card
@@ -93,12 +92,6 @@ def section(each: Saved, slug: str) -> Section:
         scalars=tuple((name, first.get(name), value) for name, value in last.items()),
         columns=_columns(each),
     )
-
-
-def readable(name: str) -> str:
-    """A class name as words: `FourierSpectrum` is `Fourier spectrum`."""
-    first, *rest = re.findall(r"[A-Z]+(?![a-z])|[A-Z][a-z]+|[a-z]+|[0-9]+", name) or [name]
-    return " ".join([first, *(word if word.isupper() else word.lower() for word in rest)])
 
 
 def spread(steps: tuple[int, ...]) -> tuple[int, ...]:

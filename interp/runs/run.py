@@ -20,8 +20,8 @@ from typing import Any
 import pandas as pd
 
 from hooks import Checkpoints, Examples, ModelConfig, Sizes
+from hooks.messages import nearest_step
 from hooks.models import HookedModel
-from hooks.names import nearest_step
 from interp.config.experiment import Experiment, load_experiment
 from interp.runs.checkpoints import Checkpoint
 from interp.runs.files import as_table

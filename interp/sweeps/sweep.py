@@ -24,7 +24,7 @@ from typing import Annotated, Any, Literal
 import tomli_w
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
-from hooks.names import did_you_mean
+from hooks.messages import did_you_mean
 from interp.config.experiment import (
     PRESETS,
     Experiment,

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from hooks import Examples, Sizes, Snapshot
 from hooks.loss import token_losses
-from hooks.names import did_you_mean
+from hooks.messages import did_you_mean
 from interp.tasks.fields import STRICT
 
 HELD = ("_prompts", "_sequences", "_lines")  # how fields that count examples end

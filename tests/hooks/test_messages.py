@@ -1,8 +1,8 @@
 import pytest
 import torch
 
+from hooks.messages import did_you_mean, near_names, nearest_step
 from hooks.models import parameters_of
-from hooks.names import did_you_mean, near_names, nearest_step
 from hooks.weights import weight
 from tests.planted import random_model, tiny_config, tokens_as_examples
 

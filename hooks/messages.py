@@ -1,4 +1,4 @@
-"""What may have been meant by a name or a step that is not there: the end of an error message."""
+"""Ends of error messages: what may have been meant, and at which step it happened."""
 
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
@@ -36,3 +36,8 @@ def nearest_step(step: int, steps: Sequence[int]) -> str:
         steps: The steps there are.
     """
     return f"; the nearest is {min(steps, key=lambda kept: abs(kept - step))}" if steps else ""
+
+
+def at_step(step: int | None) -> str:
+    """` at step 300`; nothing where the step is not known."""
+    return "" if step is None else f" at step {step}"
