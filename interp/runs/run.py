@@ -19,6 +19,7 @@ from typing import Any
 
 import pandas as pd
 
+from analyses.result import Finding
 from hooks import Checkpoints, Examples, ModelConfig, Sizes
 from hooks.messages import nearest_step
 from hooks.models import HookedModel
@@ -156,6 +157,30 @@ class Run(Checkpoints):
         from interp.measure.holding import saved_scalars
 
         return saved_scalars(self, analysis)
+
+    def result(
+        self,
+        analysis: type[Finding] | str,
+        step: int | None = None,
+        split: str | None = None,
+        **options: Any,
+    ) -> Any:
+        """A saved result, if it still holds: an instance of the class.
+
+        Args:
+            analysis: The class, or its name.
+            step: By default the run's last. Results of a whole run have none.
+            split: By default the first that the analysis is measured on.
+            options: Options of its `measure`, where results of several are saved.
+
+        Raises:
+            ValueError: There is no such result; there are several; or it is of another checkpoint
+                or experiment, damaged, or of another version. The message says what to do.
+        """
+        # What finds results knows runs, so that runs cannot import it.
+        from interp.runs.lookup import find_result
+
+        return find_result(self, analysis, step, split, options)
 
     def check_data_files(self) -> None:
         """Refuses data files that are not what they were when the run was begun.
