@@ -129,9 +129,9 @@ def edited(
         check_names(edit.parameters, dict(model.named_parameters()), "parameter")
     running = running or Pass()
     parameters = dict(model.named_parameters())
-    own = {name: parameters[name].data for edit in edits for name in edit.parameters}
+    originals = {name: parameters[name].data for edit in edits for name in edit.parameters}
     with ExitStack() as stack:
-        stack.callback(_point, parameters, own)
+        stack.callback(_point, parameters, originals)
         for edit in edits:
             _point(parameters, _laid_out(parameters, replaced(parameters, edit)))
             hooks = [(name, _plain(hook, running)) for name, hook in edit.hooks.items()]

@@ -16,19 +16,19 @@ def first_not_finite(snapshot: Snapshot) -> str:
     Returns:
         Its name; `logits` where only these are not finite; nothing where all is finite.
     """
-    found: list[str] = []
+    not_finite: list[str] = []
 
     def look(activation: Tensor, hook: Any) -> None:
-        if not found and not (activation < torch.inf).all():  # False for NaN too
-            found.append(hook.name)
+        if not not_finite and not (activation < torch.inf).all():  # False for NaN too
+            not_finite.append(hook.name)
 
     hooks = [(name, look) for name in snapshot.live.model.hook_dict]
     with snapshot.running() as model, torch.no_grad(), model.hooks(fwd_hooks=hooks):
         for rows, batch in snapshot._batches():
             with snapshot.seeing(rows):
                 logits = model(batch)
-            if not found and not logits.isfinite().all():
-                found.append("logits")
-            if found:
-                return found[0]
+            if not not_finite and not logits.isfinite().all():
+                not_finite.append("logits")
+            if not_finite:
+                return not_finite[0]
     return ""

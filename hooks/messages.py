@@ -12,9 +12,9 @@ def near_names(name: str, known: Iterable[str], *, cutoff: float = 0.6) -> list[
         known: The names there are.
         cutoff: How much of it must agree, from 0 to 1 (`difflib.get_close_matches`).
     """
-    by_lower_case = {each.lower(): each for each in known}
+    by_lower_case = {spelled.lower(): spelled for spelled in known}
     near = get_close_matches(name.lower(), by_lower_case, n=3, cutoff=cutoff)
-    return [by_lower_case[each] for each in near]
+    return [by_lower_case[spelled] for spelled in near]
 
 
 def did_you_mean(name: object, known: Iterable[str]) -> str:

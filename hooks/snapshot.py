@@ -149,14 +149,14 @@ class Snapshot:
             ValueError: As `running`.
         """
         self.live.check(self)
-        found = self._memory.get("logits")
-        if found is None:
+        logits = self._memory.get("logits")
+        if logits is None:
             with self.running() as model, torch.no_grad():
-                batches = [self._logits(model, *some).cpu() for some in self._batches()]
+                batches = [self._logits(model, *batch).cpu() for batch in self._batches()]
                 every = torch.cat(batches)
-            found = every[..., : self.examples.constants.get("outputs")]
-            self._memory["logits"] = found
-        return found
+            logits = every[..., : self.examples.constants.get("outputs")]
+            self._memory["logits"] = logits
+        return logits
 
     def cache(self, names: str | Sequence[str]) -> Mapping[str, Tensor]:
         """Activations by hook name, over all examples; a single name gives a mapping as well.
@@ -168,8 +168,8 @@ class Snapshot:
         names = [names] if isinstance(names, str) else names
         check_names(names, self.live.model.hook_dict, "hook point")
         self.live.check(self)
-        found = {name: self._memory.get(name) for name in names}
-        missing = [name for name, tensor in found.items() if tensor is None]
+        activations = {name: self._memory.get(name) for name in names}
+        missing = [name for name, tensor in activations.items() if tensor is None]
         if missing:
             with self.running():
                 self._check_memory(missing)
@@ -177,8 +177,8 @@ class Snapshot:
                     self._kept(batch, missing, self.seeing(rows)) for rows, batch in self._batches()
                 ]
             for name in missing:
-                found[name] = self._memory[name] = torch.cat([part[name] for part in parts])
-        return {name: tensor for name, tensor in found.items() if tensor is not None}
+                activations[name] = self._memory[name] = torch.cat([part[name] for part in parts])
+        return {name: tensor for name, tensor in activations.items() if tensor is not None}
 
     def parameters(self) -> dict[str, Tensor]:
         """Parameters by name, read through the edits; they share memory with the model.
@@ -226,18 +226,18 @@ class Snapshot:
         self, batch: Tensor, names: Sequence[str], seeing: AbstractContextManager[None]
     ) -> dict[str, Tensor]:
         """Activations by hook name of one pass of the running model."""
-        found: dict[str, Tensor] = {}
+        activations: dict[str, Tensor] = {}
 
         def keep(activation: Tensor, hook: Any) -> None:
-            found[hook.name] = activation.detach().cpu()
+            activations[hook.name] = activation.detach().cpu()
 
         model, hooks = self.live.model, [(name, keep) for name in names]
         with seeing, torch.no_grad(), model.hooks(fwd_hooks=hooks):
             model(batch)
-        silent = [name for name in names if name not in found]
+        silent = [name for name in names if name not in activations]
         if silent:
             raise ValueError(f"hook point {silent[0]} exists but does not fire in this model")
-        return found
+        return activations
 
     def _tried(self, names: Sequence[str]) -> dict[str, Tensor]:
         """Activations of one example, in a pass that hooks of edits stay out of."""

@@ -17,7 +17,7 @@ from analyses.probes.components import ComponentScores, beside, component_fields
 from analyses.probes.fit import PENALTIES
 from analyses.probes.inputs import label_values
 from analyses.probes.scores import check_method
-from analyses.probes.without_context import FORMS, alone, states_without_context
+from analyses.probes.without_context import FORMS, query_only, states_without_context
 from analyses.result import check_needs
 from hooks import Snapshot
 
@@ -59,7 +59,7 @@ class WeightsComponent(ComponentScores):
         """
         check_needs(cls, snapshot)
         check_method(method, penalties)
-        single, sites = alone(snapshot.examples), residual_sites(snapshot)
+        single, sites = query_only(snapshot.examples), residual_sites(snapshot)
         states = {form: states_without_context(snapshot, sites, form) for form in forms}
         if not states:
             raise ValueError(f"forms: name one of {', '.join(FORMS)}")
