@@ -6,9 +6,12 @@ snapshot, a `SeriesResult` of a whole run, a `SweepResult` of many runs; they ar
 order, so that a later kind may read an earlier one's saved scalars.
 """
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import wraps
+from html import escape
 from typing import Any, ClassVar, Literal
 
 import pandas as pd
@@ -16,7 +19,11 @@ import pandas as pd
 from analyses.plots.figures import Figure
 from analyses.plots.views import View
 from analyses.requirements import in_words
-from hooks import Series, Snapshot
+from hooks import Checkpoints, Snapshot
+from hooks.messages import did_you_mean
+
+SCALARS_SHOWN = 3  # of a summary, where a result is printed
+TEXT_SHOWN = 60  # characters of a text in a summary
 
 Drawing = Figure | View
 
@@ -70,9 +77,80 @@ class Finding(ABC):
     def figures(self) -> Mapping[str, Drawing]:
         """Figures by slug, drawn from stored numbers; their titles say what is seen."""
 
-    def plot(self) -> Drawing:
-        """The first of the figures."""
-        return next(iter(self.figures().values()))
+    def plot(self, slug: str | None = None) -> Drawing:
+        """One of the figures.
+
+        Args:
+            slug: Its name among `figures`; by default the first.
+
+        Raises:
+            ValueError: There is none of that name.
+        """
+        figures = self.figures()
+        if slug is None:
+            return next(iter(figures.values()))
+        if slug not in figures:
+            there = f"there are {', '.join(figures)}{did_you_mean(slug, figures)}"
+            raise ValueError(f"{type(self).__name__} has no figure '{slug}'; {there}")
+        return figures[slug]
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        cls.__repr__ = Finding.__repr__  # dataclass would write one that prints every array
+        if "measure" in vars(cls):
+            cls.measure = classmethod(_refusing(vars(cls)["measure"].__func__))  # pyright: ignore[reportAttributeAccessIssue]  # every kind of result has it
+
+    @classmethod
+    def _measurable(cls, given: Any) -> Any:
+        """What `measure` is handed of what it was given first.
+
+        Raises:
+            TypeError: It is of another kind of result; the message says what to give instead.
+        """
+        return given
+
+    def __repr__(self) -> str:
+        scalars = list(self.summary().items())[:SCALARS_SHOWN]
+        shown = ", ".join(f"{name}={_in_short(value)}" for name, value in scalars)
+        return f"{type(self).__name__}({shown})"
+
+    def _repr_html_(self) -> str:
+        """Its title, its summary and the names of its figures, for a notebook."""
+        rows = "".join(
+            f"<tr><th>{escape(name)}</th><td>{escape(_in_short(value))}</td></tr>"
+            for name, value in self.summary().items()
+        )
+        heading = escape(self.title or readable(type(self).__name__))
+        slugs = ", ".join(f"<code>{escape(slug)}</code>" for slug in self.figures())
+        return (
+            f"<b>{heading}</b><table>{rows}</table><p>Figures, as <code>plot(slug)</code>: {slugs}"
+        )
+
+
+def readable(name: str) -> str:
+    """A class name as words: `FourierSpectrum` is `Fourier spectrum`."""
+    first, *rest = re.findall(r"[A-Z]+(?![a-z])|[A-Z][a-z]+|[a-z]+|[0-9]+", name) or [name]
+    return " ".join([first, *(word if word.isupper() else word.lower() for word in rest)])
+
+
+def _in_short(value: float | str) -> str:
+    """A scalar of a summary, a long text cut."""
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    text = str(value)
+    return text if len(text) <= TEXT_SHOWN else f"{text[: TEXT_SHOWN - 3]}..."
+
+
+def _refusing(measure: Callable[..., Any]) -> Callable[..., Any]:
+    """A `measure` that says in a line what to give instead of a thing of another kind."""
+
+    @wraps(measure)
+    def measured(cls: type[Finding], *given: Any, **options: Any) -> Any:
+        if given:
+            given = (cls._measurable(given[0]), *given[1:])
+        return measure(cls, *given, **options)
+
+    return measured
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,6 +182,15 @@ class Result(Finding):
             ValueError: The snapshot lacks something the analysis needs.
         """
 
+    @classmethod
+    def _measurable(cls, given: Any) -> Any:
+        if isinstance(given, Checkpoints):
+            raise TypeError(
+                f"{cls.__name__} measures one step: give run.snapshot(), or run.snapshot(step, "
+                f"split); got {given!r}"
+            )
+        return given
+
 
 @dataclass(frozen=True, eq=False)
 class SeriesResult(Finding):
@@ -117,8 +204,15 @@ class SeriesResult(Finding):
 
     @classmethod
     @abstractmethod
-    def measure(cls, series: Series) -> "SeriesResult":
+    def measure(cls, series: Checkpoints) -> "SeriesResult":
         """Measures a run."""
+
+    @classmethod
+    def _measurable(cls, given: Any) -> Any:
+        if isinstance(given, Snapshot):
+            raise TypeError(f"{cls.__name__} measures a whole run: give the run; got {given!r}")
+        # Training may still write to the run's folder: its steps must not change meanwhile.
+        return given.series() if isinstance(given, Checkpoints) else given
 
     def marks(self) -> dict[str, float]:
         """Steps worth a line across every curve of the run, by label."""
@@ -132,7 +226,7 @@ class SweepResult(Finding):
     @classmethod
     @abstractmethod
     def measure(
-        cls, table: pd.DataFrame, series: Mapping[str, Series], *, axes: Sequence[str]
+        cls, table: pd.DataFrame, series: Mapping[str, Checkpoints], *, axes: Sequence[str]
     ) -> "SweepResult":
         """Measures a sweep.
 
@@ -143,6 +237,15 @@ class SweepResult(Finding):
             series: The runs by name, read when asked for.
             axes: The fields that vary, seeds left out.
         """
+
+    @classmethod
+    def _measurable(cls, given: Any) -> Any:
+        if isinstance(given, Checkpoints | Snapshot):
+            raise TypeError(
+                f"{cls.__name__} measures a whole sweep: interp.analyze_sweep(folder) does that, "
+                f"or its measure takes interp.sweep_table's table and the runs; got {given!r}"
+            )
+        return given
 
 
 Analysis = type[Result] | type[SeriesResult] | type[SweepResult]
@@ -210,7 +313,7 @@ def of_steps(cls: object) -> type[Result]:
     return cls
 
 
-def trace(series: Series, cls: type[Finding], **options: Any) -> pd.DataFrame:
+def trace(series: Checkpoints, cls: type[Finding], **options: Any) -> pd.DataFrame:
     """An analysis' scalars at every step of a series, measured in memory.
 
     Returns:

@@ -4,16 +4,18 @@ The only package that touches transformer_lens, and that only inside `hooks.mode
 needs no live model (weights by name, examples, losses) never pays for its import.
 """
 
+from hooks.checkpoints import Checkpoints, GivenCheckpoints, Series
 from hooks.edit import Edit
 from hooks.examples import Examples
 from hooks.models import ModelConfig, Sizes, build
 from hooks.patching import patched, replaced_by
-from hooks.series import Series
 from hooks.snapshot import Snapshot
 
 __all__ = [
+    "Checkpoints",
     "Edit",
     "Examples",
+    "GivenCheckpoints",
     "ModelConfig",
     "Series",
     "Sizes",

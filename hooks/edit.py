@@ -8,7 +8,6 @@ A model runs in batches that a hook cannot see. A hook that needs to know which 
 given (to take their activations from elsewhere) goes under `row_hooks`.
 """
 
-import difflib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ import torch
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
+from hooks.messages import near_names
 from hooks.models.base import HookedModel
 
 Hook = Callable[..., Any]
@@ -129,9 +129,9 @@ def edited(
         check_names(edit.parameters, dict(model.named_parameters()), "parameter")
     running = running or Pass()
     parameters = dict(model.named_parameters())
-    own = {name: parameters[name].data for edit in edits for name in edit.parameters}
+    originals = {name: parameters[name].data for edit in edits for name in edit.parameters}
     with ExitStack() as stack:
-        stack.callback(_point, parameters, own)
+        stack.callback(_point, parameters, originals)
         for edit in edits:
             _point(parameters, _laid_out(parameters, replaced(parameters, edit)))
             hooks = [(name, _plain(hook, running)) for name, hook in edit.hooks.items()]
@@ -162,8 +162,8 @@ def check_names(names: Collection[str], known: Collection[str], what: str) -> No
     """
     for name in names:
         if name not in known:
-            near = difflib.get_close_matches(name, list(known), n=3, cutoff=0.4) or sorted(known)
-            raise ValueError(f"no {what} '{name}'; did you mean {', '.join(near[:3])}?")
+            near = near_names(name, known, cutoff=0.4) or sorted(known)[:3]
+            raise ValueError(f"no {what} '{name}'; did you mean {', '.join(near)}?")
 
 
 def _zeroing(indices: Collection[int], axis: int) -> Hook:

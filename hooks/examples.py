@@ -9,10 +9,12 @@ import torch
 from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
+from hooks.messages import did_you_mean
+
 Tree = Any  # a leaf, mostly a position, or a tuple of trees
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Examples:
     """Examples to look at a model with, and everything true of them.
 
@@ -56,6 +58,11 @@ class Examples:
     def __len__(self) -> int:
         return len(self.targets)
 
+    def __repr__(self) -> str:
+        what = "inputs" if self.tokens is None else "tokens"
+        labels = f", labels {', '.join(sorted(self.labels))}" if self.labels else ""
+        return f"Examples({len(self)} of {self.model_inputs.shape[1]} {what}{labels})"
+
     @property
     def model_inputs(self) -> Tensor:
         """Tokens or inputs, whichever the model is fed."""
@@ -77,11 +84,12 @@ class Examples:
         """
         if name not in self.labels:
             known = ", ".join(sorted(self.labels)) or "none"
-            raise ValueError(f"labels has no '{name}'; this task provides: {known}")
+            near = did_you_mean(name, self.labels)
+            raise ValueError(f"labels has no '{name}'; this task provides: {known}{near}")
         return self.labels[name]
 
     def answered(self, n_answers: int) -> "Examples":
-        """The same examples for a model that answers at so many last positions only.
+        """The same examples for a model that answers at its last `n_answers` positions only.
 
         Raises:
             ValueError: An earlier position is scored.
@@ -116,7 +124,7 @@ class Examples:
         return self.at(torch.arange(min(count, len(self))))
 
     def drawn(self, count: int, seed: int) -> "Examples":
-        """So many examples, all alike likely, in their own order; all where there are no more."""
+        """At most `count` examples, drawn at random with equal chances, in their present order."""
         if count >= len(self):
             return self
         shuffled = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))
@@ -124,17 +132,17 @@ class Examples:
 
     def at(self, rows: Int[Tensor, " row"]) -> "Examples":
         """The examples of these numbers, in this order."""
-        found = copy(self)  # parts of what was checked need no check
+        chosen = copy(self)  # parts of what was checked need no check
         for name in ("targets", "scored", "tokens", "inputs", "lengths"):
             values = getattr(self, name)
-            object.__setattr__(found, name, None if values is None else values[rows])
+            object.__setattr__(chosen, name, None if values is None else values[rows])
         labels = {name: values[rows] for name, values in self.labels.items()}
-        object.__setattr__(found, "labels", labels)
+        object.__setattr__(chosen, "labels", labels)
         for name in ("trees", "words"):
             values = getattr(self, name)
-            some = None if values is None else tuple(values[row] for row in rows.tolist())
-            object.__setattr__(found, name, some)
-        return found
+            of_rows = None if values is None else tuple(values[row] for row in rows.tolist())
+            object.__setattr__(chosen, name, of_rows)
+        return chosen
 
     def _length(self, row: int) -> int:
         return self.model_inputs.shape[1] if self.lengths is None else int(self.lengths[row])

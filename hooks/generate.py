@@ -66,8 +66,8 @@ def _groups(lengths: Int[Tensor, " batch"]) -> Iterator[tuple[Tensor, int]]:
     """Rows of one length, not too many at a time."""
     for length in lengths.unique().tolist():
         rows = (lengths == length).nonzero()[:, 0].cpu()
-        for some in rows.split(max(1, TOKENS_PER_BATCH // length)):
-            yield some, length
+        for batch in rows.split(max(1, TOKENS_PER_BATCH // length)):
+            yield batch, length
 
 
 def _continued(

@@ -45,10 +45,10 @@ def logit_gradients(
     pairs = zip(rows.split(size), classes.split(size), strict=True)
     with snapshot.running() as model, torch.enable_grad():
         parts = []
-        for some, chosen in pairs:
-            with snapshot.seeing(some):
-                places = (positions[some], chosen)
-                parts.append(_gradients(model, inputs[some], places, hook_name))
+        for batch_rows, chosen in pairs:
+            with snapshot.seeing(batch_rows):
+                places = (positions[batch_rows], chosen)
+                parts.append(_gradients(model, inputs[batch_rows], places, hook_name))
     return torch.cat(parts)
 
 

@@ -39,7 +39,7 @@ class Marks:
 
 
 @dataclass(eq=False)
-class Live:
+class LiveModel:
     """A live model, its config, and the snapshot that is running it now.
 
     Attributes:
@@ -81,7 +81,7 @@ class Live:
         """The model in evaluation mode with edits, for one user; all is restored on leaving."""
         self.check(user)
         modes = [(module, module.training) for module in self.model.modules()]
-        own = self._marks
+        marks = self._marks
         self.user = user
         try:
             self.model.train(False)
@@ -89,7 +89,7 @@ class Live:
                 self._marks = marks_of(self.model)
                 yield
         finally:
-            self.user, self._marks = None, own
+            self.user, self._marks = None, marks
             for module, mode in modes:  # train(mode) would set every module alike
                 module.training = mode
 
@@ -173,12 +173,12 @@ def marks_of(model: HookedModel) -> Marks:
 
 def hooks_of(model: HookedModel) -> dict[str, tuple[int, ...]]:
     """The hooks on each module that has any, TransformerLens' and torch's own."""
-    found: dict[str, tuple[int, ...]] = {}
+    hooks: dict[str, tuple[int, ...]] = {}
     for name, module in torch.nn.Module.named_modules(model):  # pyright: ignore[reportArgumentType]  # the protocol's models are modules
         ids = tuple(key for kind in HOOKS for key in getattr(module, kind))
         if ids:
-            found[name] = ids
-    return found
+            hooks[name] = ids
+    return hooks
 
 
 def _version(tensor: Tensor) -> int:

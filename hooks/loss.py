@@ -17,9 +17,9 @@ def token_losses(
 
     float32 quantises losses below 1e-7; pass float64 logits where small losses matter.
     """
-    own = targets[..., None]
+    answers = targets[..., None]
     if logits.shape[-1] == 2:
-        # softplus(other logit - own logit): the same, and many times cheaper for a stack of models.
-        ahead = logits.gather(-1, 1 - own) - logits.gather(-1, own)
+        # softplus(other logit - right logit): the same, and many times cheaper for stacks.
+        ahead = logits.gather(-1, 1 - answers) - logits.gather(-1, answers)
         return softplus(ahead, threshold=40.0).squeeze(-1)
-    return -torch.log_softmax(logits, dim=-1).gather(-1, own).squeeze(-1)
+    return -torch.log_softmax(logits, dim=-1).gather(-1, answers).squeeze(-1)

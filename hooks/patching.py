@@ -132,8 +132,8 @@ def _part(
         raise ValueError(f"heads: {name} has none; take {', '.join(HEADS + PATTERNS)}")
     if neurons is not None and not (point in NEURONS and ".mlp." in name):
         raise ValueError(f"neurons: {name} has none; take an MLP's {', '.join(NEURONS)}")
-    some = neurons if heads is None else heads
-    return (1 if point in PATTERNS else 2), None if some is None else sorted(set(some))
+    chosen = neurons if heads is None else heads
+    return (1 if point in PATTERNS else 2), None if chosen is None else sorted(set(chosen))
 
 
 def _check_indices(name: str, activation: Tensor, part: tuple[int, list[int] | None]) -> None:
@@ -146,8 +146,8 @@ def _within(activation: Tensor, replaced: Tensor, axis: int, indices: list[int] 
     """What replaces an activation: all of it, or some heads or neurons of a copy."""
     if indices is None:
         return replaced.clone()
-    some = torch.tensor(indices, dtype=torch.long, device=activation.device)
-    return activation.index_copy(axis, some, replaced.index_select(axis, some))
+    indices_there = torch.tensor(indices, dtype=torch.long, device=activation.device)
+    return activation.index_copy(axis, indices_there, replaced.index_select(axis, indices_there))
 
 
 def _moved(
@@ -172,8 +172,8 @@ def _table(name: str, positions: Positions, value: Tensor) -> Int[Tensor, "batch
     """Positions of each row, filled up with `NOWHERE`."""
     count, n_pos = value.shape[:2]
     if not isinstance(positions, Tensor):
-        alike = [positions] if isinstance(positions, int) else list(positions)
-        positions = torch.tensor(alike, dtype=torch.long).expand(count, -1)
+        in_every_row = [positions] if isinstance(positions, int) else list(positions)
+        positions = torch.tensor(in_every_row, dtype=torch.long).expand(count, -1)
     if positions.ndim == 0:
         positions = positions.expand(count)
     if positions.ndim == 1:

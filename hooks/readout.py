@@ -36,7 +36,7 @@ def neuron_readout(snapshot: Snapshot) -> Readout:
     if f"{last}.hook_resid_mid" not in snapshot.live.model.hook_dict:
         return _without_residual(snapshot)
     names = [f"{last}.hook_resid_mid", f"{last}.mlp.hook_post"]
-    residual, neurons = (each[scored] for each in snapshot.cache(names).values())
+    residual, neurons = (activation[scored] for activation in snapshot.cache(names).values())
     device = next(iter(snapshot.parameters().values())).device
     W_out, b_out = (snapshot.weights(f"{last}.mlp.{name}") for name in ("W_out", "b_out"))
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from hooks.edit import Edit, check_names, replaced
 from hooks.examples import Examples
-from hooks.live import Live, check_live
+from hooks.live import LiveModel, check_live
 from hooks.memory import Memory
 from hooks.models import HookedModel, ModelConfig, agreed_config, parameters_of
 from hooks.weights import has_weight, weight
@@ -19,7 +19,7 @@ from hooks.weights import has_weight, weight
 TOKENS_PER_BATCH = 8192  # larger batches leave the processor's cache and gain nothing
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Snapshot:
     """A model at a step, and the examples it is looked at with.
 
@@ -37,12 +37,12 @@ class Snapshot:
         memory_limit: Bytes that one call of `cache` may hold.
     """
 
-    live: Live = field(repr=False)
-    examples: Examples = field(repr=False)
+    live: LiveModel
+    examples: Examples
     step: int | None = None
-    edits: tuple[Edit, ...] = field(default=(), repr=False)
+    edits: tuple[Edit, ...] = ()
     memory_limit: int = 2 * 1024**3
-    _memory: Memory = field(init=False, repr=False)
+    _memory: Memory = field(init=False)
 
     def __post_init__(self) -> None:
         cfg = self.live.model.cfg
@@ -57,6 +57,11 @@ class Snapshot:
                     f"{len(self.examples)}: make it from a snapshot of the same number"
                 )
         object.__setattr__(self, "_memory", Memory(self.examples.model_inputs))
+
+    def __repr__(self) -> str:
+        step = "step unknown" if self.step is None else f"step {self.step}"
+        edits = f", {len(self.edits)} edits" if self.edits else ""
+        return f"Snapshot({step}, {len(self.examples)} examples{edits})"
 
     @classmethod
     def of(
@@ -85,17 +90,12 @@ class Snapshot:
             TypeError: It is no model with hook points.
         """
         check_live(model)
-        return cls(Live(model, agreed_config(model, config)), examples, step)
+        return cls(LiveModel(model, agreed_config(model, config)), examples, step)
 
     @property
     def config(self) -> ModelConfig:
         """The model's config."""
         return self.live.config
-
-    @property
-    def at_step(self) -> str:
-        """` at step 300` for a message; nothing where the step is not known."""
-        return "" if self.step is None else f" at step {self.step}"
 
     def edited(self, *edits: Edit) -> "Snapshot":
         """The same model and examples with further edits, and nothing remembered."""
@@ -149,14 +149,14 @@ class Snapshot:
             ValueError: As `running`.
         """
         self.live.check(self)
-        found = self._memory.get("logits")
-        if found is None:
+        logits = self._memory.get("logits")
+        if logits is None:
             with self.running() as model, torch.no_grad():
-                batches = [self._logits(model, *some).cpu() for some in self._batches()]
+                batches = [self._logits(model, *batch).cpu() for batch in self._batches()]
                 every = torch.cat(batches)
-            found = every[..., : self.examples.constants.get("outputs")]
-            self._memory["logits"] = found
-        return found
+            logits = every[..., : self.examples.constants.get("outputs")]
+            self._memory["logits"] = logits
+        return logits
 
     def cache(self, names: str | Sequence[str]) -> Mapping[str, Tensor]:
         """Activations by hook name, over all examples; a single name gives a mapping as well.
@@ -168,8 +168,8 @@ class Snapshot:
         names = [names] if isinstance(names, str) else names
         check_names(names, self.live.model.hook_dict, "hook point")
         self.live.check(self)
-        found = {name: self._memory.get(name) for name in names}
-        missing = [name for name, tensor in found.items() if tensor is None]
+        activations = {name: self._memory.get(name) for name in names}
+        missing = [name for name, tensor in activations.items() if tensor is None]
         if missing:
             with self.running():
                 self._check_memory(missing)
@@ -177,8 +177,8 @@ class Snapshot:
                     self._kept(batch, missing, self.seeing(rows)) for rows, batch in self._batches()
                 ]
             for name in missing:
-                found[name] = self._memory[name] = torch.cat([part[name] for part in parts])
-        return {name: tensor for name, tensor in found.items() if tensor is not None}
+                activations[name] = self._memory[name] = torch.cat([part[name] for part in parts])
+        return {name: tensor for name, tensor in activations.items() if tensor is not None}
 
     def parameters(self) -> dict[str, Tensor]:
         """Parameters by name, read through the edits; they share memory with the model.
@@ -203,6 +203,31 @@ class Snapshot:
         """Whether this kind of model answers to a parameter's or view's name."""
         return has_weight(self.config, self.parameters(), name)
 
+    def first_not_finite(self) -> str:
+        """The first hook point, in the order of the pass, whose activation holds NaN or infinity.
+
+        Minus infinity alone does not count there: attention scores have it where a key is hidden.
+
+        Returns:
+            Its name; `logits` where only these are not finite; nothing where all is finite.
+        """
+        not_finite: list[str] = []
+
+        def look(activation: Tensor, hook: Any) -> None:
+            if not not_finite and not (activation < torch.inf).all():  # False for NaN too
+                not_finite.append(hook.name)
+
+        hooks = [(name, look) for name in self.live.model.hook_dict]
+        with self.running() as model, torch.no_grad(), model.hooks(fwd_hooks=hooks):
+            for rows, batch in self._batches():
+                with self.seeing(rows):
+                    logits = model(batch)
+                if not not_finite and not logits.isfinite().all():
+                    not_finite.append("logits")
+                if not_finite:
+                    return not_finite[0]
+        return ""
+
     def _batches(self) -> Iterator[tuple[Tensor, Tensor]]:
         """The numbers of some examples and what the model is fed of them, until all were given."""
         inputs = self.examples.model_inputs
@@ -226,18 +251,18 @@ class Snapshot:
         self, batch: Tensor, names: Sequence[str], seeing: AbstractContextManager[None]
     ) -> dict[str, Tensor]:
         """Activations by hook name of one pass of the running model."""
-        found: dict[str, Tensor] = {}
+        activations: dict[str, Tensor] = {}
 
         def keep(activation: Tensor, hook: Any) -> None:
-            found[hook.name] = activation.detach().cpu()
+            activations[hook.name] = activation.detach().cpu()
 
         model, hooks = self.live.model, [(name, keep) for name in names]
         with seeing, torch.no_grad(), model.hooks(fwd_hooks=hooks):
             model(batch)
-        silent = [name for name in names if name not in found]
+        silent = [name for name in names if name not in activations]
         if silent:
             raise ValueError(f"hook point {silent[0]} exists but does not fire in this model")
-        return found
+        return activations
 
     def _tried(self, names: Sequence[str]) -> dict[str, Tensor]:
         """Activations of one example, in a pass that hooks of edits stay out of."""

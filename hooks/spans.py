@@ -24,7 +24,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from hooks.live import Live
+from hooks.live import LiveModel
 from hooks.models import HookedModel
 from hooks.snapshot import TOKENS_PER_BATCH, Snapshot
 
@@ -100,7 +100,7 @@ def span_charts(
 class _Passes:
     """The passes over sentences cut to (sentence, start, stop), each the words of a row."""
 
-    live: Live
+    live: LiveModel
     first: int
     lengths: Int[Tensor, " example"]
     is_causal: bool
@@ -131,11 +131,11 @@ class _Passes:
         """What the last block gives at the words of each row, run from a layer."""
         length = int(rows[0, 2] - rows[0, 1])
         words = self.first + rows[:, 1, None] + torch.arange(length, device=rows.device)
-        run = self.masked if self.is_masked else self.alone
+        run = self.masked if self.is_masked else self.cut_out
         with self.live.seeing(rows[:, 0]):
             return run(before, layer, rows[:, 0], words)
 
-    def alone(
+    def cut_out(
         self,
         before: Float[Tensor, "example pos d_model"],
         layer: int,
@@ -163,7 +163,7 @@ class _Passes:
             return scores.masked_fill(~visible[:, None, None], -torch.inf)
 
         layers = range(layer, self.n_layers)
-        hooks = [(f"blocks.{each}.attn.hook_attn_scores", mask) for each in layers]
+        hooks = [(f"blocks.{number}.attn.hook_attn_scores", mask) for number in layers]
         with self.live.model.hooks(fwd_hooks=hooks):
             states = self.through(before[sentence], layer)
         return states.gather(1, words[:, :, None].expand(-1, -1, states.shape[2]))

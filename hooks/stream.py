@@ -54,7 +54,10 @@ def stream(
     """
     check_names(reducers, snapshot.live.model.hook_dict, "hook point")
     with snapshot.running() as model, torch.no_grad():
-        parts = [_reduced(snapshot, model, some, reducers) for some in snapshot._batches()]
+        parts = [
+            _reduced(snapshot, model, rows_and_batch, reducers)
+            for rows_and_batch in snapshot._batches()
+        ]
     return {
         name: {key: combine([part[name][key] for part in parts]) for key in statistics}
         for name, statistics in parts[0].items()
@@ -64,26 +67,26 @@ def stream(
 def _reduced(
     snapshot: Snapshot,
     model: HookedModel,
-    some: tuple[Tensor, Tensor],
+    rows_and_batch: tuple[Tensor, Tensor],
     reducers: Mapping[str, Reducer],
 ) -> dict[str, dict[str, Tensor]]:
     """One batch's statistics."""
-    numbers, batch = some
+    numbers, batch = rows_and_batch
     first = int(numbers[0]) if len(numbers) else 0
     rows = slice(first, first + len(numbers))
-    found: dict[str, dict[str, Tensor]] = {}
+    statistics_by_name: dict[str, dict[str, Tensor]] = {}
 
     def reduce(activation: Tensor, hook: Any) -> None:
         statistics = reducers[hook.name](activation.detach(), rows)
         # Cloned, since a view would keep the whole activation alive.
-        found[hook.name] = {key: value.clone() for key, value in statistics.items()}
-        if len(found) == len(reducers):
+        statistics_by_name[hook.name] = {key: value.clone() for key, value in statistics.items()}
+        if len(statistics_by_name) == len(reducers):
             raise _Seen
 
     hooks = [(name, reduce) for name in reducers]
     with snapshot.seeing(numbers), model.hooks(fwd_hooks=hooks), suppress(_Seen):
         model(batch)
-    silent = [name for name in reducers if name not in found]
+    silent = [name for name in reducers if name not in statistics_by_name]
     if silent:
         raise ValueError(f"hook point {silent[0]} exists but does not fire in this model")
-    return {name: found[name] for name in reducers}
+    return {name: statistics_by_name[name] for name in reducers}

@@ -1,4 +1,4 @@
-"""Weights by name, for one model, a series or a stack of models alike.
+"""Weights by name, of one model, of checkpoints or of a stack of models.
 
 A name is a parameter (`blocks.0.mlp.W_in`) or a view that every kind of model answers where it
 can: `W_E`, `W_U`, `neuron_in [operand, input, d_mlp]` (what neurons read from each input),
@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
+from hooks.messages import did_you_mean
 from hooks.models import VIEWS, ModelConfig
 
 
@@ -32,8 +33,10 @@ def weight(config: ModelConfig, parameters: Mapping[str, Tensor], name: str) -> 
             return views[name](config, parameters)
         except KeyError as missing:
             needed = f"view '{name}' needs {missing}, which this model lacks"
-            raise ValueError(f"{needed}; there are {_present(config, parameters)}") from None
-    raise ValueError(f"no weight '{name}'; there are {_present(config, parameters)}")
+            there = ", ".join(_present(config, parameters))
+            raise ValueError(f"{needed}; there are {there}") from None
+    there = _present(config, parameters)
+    raise ValueError(f"no weight '{name}'; there are {', '.join(there)}{did_you_mean(name, there)}")
 
 
 def has_weight(config: ModelConfig, parameters: Mapping[str, Tensor], name: str) -> bool:
@@ -47,6 +50,6 @@ def has_weight(config: ModelConfig, parameters: Mapping[str, Tensor], name: str)
     return True
 
 
-def _present(config: ModelConfig, parameters: Mapping[str, Tensor]) -> str:
+def _present(config: ModelConfig, parameters: Mapping[str, Tensor]) -> list[str]:
     views = [name for name in VIEWS[config.kind] if has_weight(config, parameters, name)]
-    return ", ".join([*views, *parameters])
+    return [*views, *parameters]

@@ -10,65 +10,64 @@
 Names are looked up when first used, so that `import interp` costs nothing.
 """
 
-import sys
+# ruff: noqa: F401  # the imports are for type checkers, which take them as this package's names
+
 from importlib import import_module
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # Python goes by the table below
     from interp.config.experiment import Experiment, load_experiment
+    from interp.config.strategies import mixed, warm_up
+    from interp.importers.importing import import_run
     from interp.importers.pythia import language_series
     from interp.measure.analyze import analyze, trace
+    from interp.measure.sweep import analyze_sweep
     from interp.pages import write_report as report
+    from interp.pages import write_sweep_report
     from interp.pages.show import show
+    from interp.runs.results import Saved
+    from interp.runs.results import saved as results
     from interp.runs.run import Run, load
     from interp.runs.writing import construct
+    from interp.sweeps.sweep import load_sweep
+    from interp.sweeps.table import finished_runs, sweep_table
+    from interp.sweeps.workers import train_sweep
+    from interp.tasks.base import Task
     from interp.training.loop import train
 
-_PLACES = {
-    "Experiment": ("interp.config.experiment", "Experiment"),
-    "Run": ("interp.runs.run", "Run"),
-    "analyze": ("interp.measure.analyze", "analyze"),
-    "construct": ("interp.runs.writing", "construct"),
-    "language_series": ("interp.importers.pythia", "language_series"),
-    "load": ("interp.runs.run", "load"),
-    "load_experiment": ("interp.config.experiment", "load_experiment"),
-    "report": ("interp.pages", "write_report"),
-    "show": ("interp.pages.show", "show"),
-    "trace": ("interp.measure.analyze", "trace"),
-    "train": ("interp.training.loop", "train"),
+# By module, the names that it gives.
+_GIVEN_BY = {
+    "interp.config.experiment": ("Experiment", "load_experiment"),
+    "interp.config.strategies": ("mixed", "warm_up"),
+    "interp.importers.importing": ("import_run",),
+    "interp.importers.pythia": ("language_series",),
+    "interp.measure.analyze": ("analyze", "trace"),
+    "interp.measure.sweep": ("analyze_sweep",),
+    "interp.pages": ("report", "write_sweep_report"),
+    "interp.pages.show": ("show",),
+    "interp.runs.results": ("Saved", "results"),
+    "interp.runs.run": ("Run", "load"),
+    "interp.runs.writing": ("construct",),
+    "interp.sweeps.sweep": ("load_sweep",),
+    "interp.sweeps.table": ("finished_runs", "sweep_table"),
+    "interp.sweeps.workers": ("train_sweep",),
+    "interp.tasks.base": ("Task",),
+    "interp.training.loop": ("train",),
 }
+# What some of them are called in their module.
+_CALLED = {"report": "write_report", "results": "saved"}
+_MODULES = {name: module for module, names in _GIVEN_BY.items() for name in names}
 
-__all__ = [
-    "Experiment",
-    "Run",
-    "analyze",
-    "construct",
-    "language_series",
-    "load",
-    "load_experiment",
-    "report",
-    "show",
-    "trace",
-    "train",
-]
-
-
-class _Package(ModuleType):
-    """This package: the import system may not put submodule `train` in the place of `train`."""
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if not (name in _PLACES and isinstance(value, ModuleType)):
-            super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Package
+__all__ = sorted(_MODULES)  # pyright: ignore[reportUnsupportedDunderAll]  # it reads the imports
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _PLACES:
+    if name not in _MODULES:
         raise AttributeError(f"module 'interp' has no attribute '{name}'")
-    module, attribute = _PLACES[name]
-    value = getattr(import_module(module), attribute)
+    value = getattr(import_module(_MODULES[name]), _CALLED.get(name, name))
     globals()[name] = value
     return value
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

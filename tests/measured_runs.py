@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from hooks import Series
+from hooks import GivenCheckpoints
 from tests.sweeps import series_of
 
 COLUMNS = {
@@ -20,7 +20,7 @@ STEPS = (0, 10, 20, 30)
 
 def measured_run(
     generalization: Sequence[float], *, steps: Sequence[int] = STEPS, **measures: Sequence[float]
-) -> Series:
+) -> GivenCheckpoints:
     """A run evaluated, and measured, at the same steps; measures left out are 1 throughout."""
     saved = {"TreeProjection": pd.DataFrame({"step": steps, "f1_right_branching": 0.6})}
     for name, (analysis, scalar) in COLUMNS.items():
@@ -34,8 +34,8 @@ def measured_run(
 
 
 def sweep_of(
-    runs: Mapping[str, tuple[int, Series]], failed: Sequence[str] = ()
-) -> tuple[pd.DataFrame, dict[str, Series]]:
+    runs: Mapping[str, tuple[int, GivenCheckpoints]], failed: Sequence[str] = ()
+) -> tuple[pd.DataFrame, dict[str, GivenCheckpoints]]:
     """A table of runs, by name with their depth, and the runs."""
     rows = []
     for name, (depth, series) in runs.items():

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from hooks import Series
+from hooks import GivenCheckpoints
 from interp.sweeps.sweep import Sweep, SweepFolder
 from interp.training.loop import train
 from tests.planted import SIZES, tiny_config, tiny_experiment
@@ -53,9 +53,9 @@ def counted(**outcomes: Sequence[str]) -> pd.DataFrame:
 
 def series_of(
     steps: Sequence[int], values: Sequence[float], saved: pd.DataFrame | None = None
-) -> Series:
+) -> GivenCheckpoints:
     """A run that recorded test accuracy, and what is saved of any analysis."""
-    return Series(
+    return GivenCheckpoints(
         steps=(),
         config=tiny_config(),
         sizes=SIZES,

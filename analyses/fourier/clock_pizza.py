@@ -30,6 +30,7 @@ from analyses.result import Drawing, Result, check_needs
 from analyses.statistics import SIZE_FLOOR
 from hooks import Snapshot
 from hooks.gradients import logit_gradients
+from hooks.messages import at_step
 
 # from analyses/fourier/clock_scores.py:
 # What tells a clock from a pizza: three scores of tensors, whatever network they come from.
@@ -192,8 +193,8 @@ def _embedding(snapshot: Snapshot) -> Float[Tensor, "n d_model"]:
     embedding = snapshot.weights("W_E").double().cpu()[order]
     if not embedding.isfinite().all():
         raise ValueError(
-            f"W_E holds NaN or infinity{snapshot.at_step}: the model has diverged; measure an "
-            "earlier step"
+            f"W_E holds NaN or infinity{at_step(snapshot.step)}: the model has diverged; measure "
+            "an earlier step"
         )
     return embedding
 

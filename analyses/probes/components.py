@@ -24,7 +24,7 @@ from analyses.probes.table import baselines, probe_table, questions, raw_scores
 from analyses.probes.without_context import (
     FORMS,
     States,
-    alone,
+    query_only,
     states_in_context,
     states_without_context,
 )
@@ -400,7 +400,7 @@ class WeightsComponent(ComponentScores):
         """
         check_needs(cls, snapshot)
         check_method(method, penalties)
-        single, sites = alone(snapshot.examples), residual_sites(snapshot)
+        single, sites = query_only(snapshot.examples), residual_sites(snapshot)
         states = {form: states_without_context(snapshot, sites, form) for form in forms}
         if not states:
             raise ValueError(f"forms: name one of {', '.join(FORMS)}")

@@ -17,6 +17,7 @@ from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 from hooks import Examples, Snapshot
+from hooks.messages import at_step
 from hooks.stream import stream
 
 DEFAULT_SITES = re.compile(r"hook_embed|blocks\.\d+\.hook_resid_(mid|post)")
@@ -187,7 +188,7 @@ def activations(
     for site, features in found.items():
         if not features.isfinite().all():
             raise ValueError(
-                f"activations at {site} hold NaN or infinity{snapshot.at_step}: the model "
+                f"activations at {site} hold NaN or infinity{at_step(snapshot.step)}: the model "
                 "has diverged; probe an earlier step"
             )
     return found

@@ -40,7 +40,7 @@ def query_places(examples: Examples) -> Int[Tensor, "batch query"]:
     return (scored.shape[1] - 1 - scored.flip(1).long().argmax(1))[:, None]
 
 
-def alone(examples: Examples) -> Examples:
+def query_only(examples: Examples) -> Examples:
     """Each prompt's last query as a prompt of its own."""
     places = query_places(examples)[:, 0]
     rows = torch.arange(len(examples))
@@ -68,7 +68,7 @@ def states_without_context(snapshot: Snapshot, sites: Sequence[str], form: str) 
     """
     if form not in FORMS:
         raise ValueError(f"form '{form}' is unknown; there are {', '.join(FORMS)}")
-    single = alone(snapshot.examples)
+    single = query_only(snapshot.examples)
     if form == "alone":
         found = snapshot.on(single)
         return activations(found, sites, torch.zeros(len(single), 1, dtype=torch.long))

@@ -143,7 +143,7 @@ def _weights_at(series: Series, matrix: str, step: int) -> Float[Tensor, "*axis"
 
 def _only(series: Series, step: int) -> Series:
     """One step of a series: what is read of it is let go before the next."""
-    return replace(series, steps=(step,))
+    return replace(series.series(), steps=(step,))
 
 
 def _finite(values: Float[Tensor, "*axis"], what: str, step: int) -> Float[Tensor, "*axis"]:

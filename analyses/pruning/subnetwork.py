@@ -26,6 +26,7 @@ from analyses import plots
 from analyses.result import Drawing, Result, check_needs
 from hooks import Examples, Snapshot
 from hooks.edit import check_names, masked_weights
+from hooks.messages import at_step
 from hooks.readout import neuron_readout
 
 # from analyses/pruning/subnetworks.py:
@@ -395,5 +396,7 @@ def _classes(
         ValueError: A logit is NaN or infinite.
     """
     if not logits.isfinite().all():
-        raise ValueError(f"logits hold NaN or infinity{snapshot.at_step}: no class is largest")
+        raise ValueError(
+            f"logits hold NaN or infinity{at_step(snapshot.step)}: no class is largest"
+        )
     return logits.argmax(-1).cpu()

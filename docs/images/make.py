@@ -44,7 +44,7 @@ for (const figure of {figures}) {{
 
 def accuracy(run: Run) -> plots.Figure:
     """Accuracy of both splits, with the names of the phases over the stretches they cover."""
-    found = GrokkingPhases.measure(run.series())
+    found = GrokkingPhases.measure(run)
     delay = (
         f"training pairs are known at step {found.t_train:.0f}, unseen ones at {found.t_test:.0f}"
     )

@@ -87,8 +87,8 @@ def split_of(strategy: str) -> str:
 def plateau(run: Run, strategy: str) -> None:
     """Length of the plateau and the rise after it, on prompts that no map could be kept for."""
     split = split_of(strategy)
-    found = LearningPlateau.measure(run.series(), split=split).summary()
-    metrics = run.series().metrics
+    found = LearningPlateau.measure(run, split=split).summary()
+    metrics = run.metrics
     late = list(zip(metrics["step"], metrics[f"{split}.late_accuracy"], strict=True))
     reached = (
         next((str(step) for step, share in late if share >= level), "never") for level in LEVELS
@@ -136,7 +136,7 @@ def common_part(strategy: str, runs: Sequence[Run]) -> None:
 
 def after_the_switch(run: Run, strategy: str) -> None:
     """Loss on the hard task as warm-up ends, and how far all parameters move a while later."""
-    metrics = run.series().metrics.set_index("step")
+    metrics = run.metrics.set_index("step")
     early, late = (run.snapshot(step).parameters() for step in MOVED)
     moved = sum(float((late[name] - each).square().sum()) for name, each in early.items()) ** 0.5
     loss = metrics.loc[WARM_UP, "fresh.loss"]

@@ -84,7 +84,7 @@ def parity(folder: Path) -> None:
     row("preset", "seed", *names)
     for preset in ("parity", "parity-1200"):
         for seed, run in seeds_of(preset, folder):
-            found = PruningTrace.measure(run.series()).summary()
+            found = PruningTrace.measure(run).summary()
             row(preset, seed, *(f"{found[name]:g}" for name in names))
 
 
@@ -101,7 +101,7 @@ def addition(folder: Path) -> None:
     circle = ("order_parameter", "input_norm_variation", "gap_variation", "frequencies")
     row("mlp-addition", "t_train", "t_test", *waves, *circle)
     for seed, run in seeds_of("mlp-addition", folder):
-        phases = GrokkingPhases.measure(run.series())
+        phases = GrokkingPhases.measure(run)
         found = NeuronWaves.measure(run.snapshot(count=NeuronWaves.count)).summary()
         round_ = NeuronCircle.measure(run.snapshot()).summary()
         row(
@@ -118,7 +118,7 @@ def circle(folder: Path) -> None:
     names = ("order_parameter", "input_norm_variation", "output_norm_variation", "gap_variation")
     row("five-neurons", "test accuracy", *names)
     for seed, run in seeds_of("five-neurons", folder):
-        accuracy = run.series().metrics["test.accuracy"].iloc[-1]
+        accuracy = run.metrics["test.accuracy"].iloc[-1]
         row(seed, f"{accuracy:.3f}", *told(NeuronCircle.measure(run.snapshot()).summary(), names))
 
 
@@ -135,7 +135,7 @@ def no_decay(folder: Path) -> None:
     for run, experiment in finished_runs(
         trained(load_sweep("addition-no-decay"), folder)
     ).runs.items():
-        metrics = run.series().metrics
+        metrics = run.metrics
         loss, accuracy = metrics["test.loss"], metrics["test.accuracy"]
         waves = NeuronWaves.measure(run.snapshot(count=NeuronWaves.count)).summary()
         untrained = NeuronWaves.measure(run.snapshot(0, count=NeuronWaves.count)).summary()
@@ -173,7 +173,7 @@ def there_and_back(folder: Path) -> None:
 
 def turns(seed: int, run: Run) -> None:
     """One row of `there_and_back`."""
-    metrics = run.series().metrics.set_index("step")
+    metrics = run.metrics.set_index("step")
     loss, accuracy = metrics["test.loss"], metrics["test.accuracy"]
     top = (loss / loss.cummin()).idxmax()
     steps = (loss.loc[:top].idxmin(), top, loss.index[-1])

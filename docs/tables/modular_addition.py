@@ -24,7 +24,7 @@ HEAD = (
 
 def column(seed: int, run: Run) -> tuple[str, ...]:
     """One column of the table."""
-    phases = GrokkingPhases.measure(run.series()).summary()
+    phases = GrokkingPhases.measure(run).summary()
     spectrum, circuit = trace(run, FourierSpectrum).iloc[-1], trace(run, FourierCircuit)
     last, first = circuit.iloc[-1], circuit.iloc[0]
     return (

@@ -61,8 +61,7 @@ def trained(folder: Path, preset: str, facts: Callable[[Run], tuple[str, ...]]) 
     """One row a seed of a preset, trained where missing."""
     for seed in SEEDS:
         run = train(load_experiment(preset).with_seed(seed), folder / f"{preset}-{seed}")
-        metrics = run.metrics()
-        assert metrics is not None
+        metrics = run.metrics
         at, train_accuracy, test_accuracy = (
             metrics[name].tolist() for name in ("step", "train.accuracy", "test.accuracy")
         )

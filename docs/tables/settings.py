@@ -65,7 +65,7 @@ def runs_of(setting: Setting, folder: Path) -> list[Run]:
 
 def first(run: Run, split: str) -> int | None:
     """The first evaluated step at 99 %."""
-    metrics = run.series().metrics
+    metrics = run.metrics
     reached = metrics.loc[metrics[f"{split}.accuracy"] >= 0.99, "step"].tolist()
     return reached[0] if reached else None
 
@@ -110,7 +110,7 @@ def addition(folder: Path) -> None:
         for run in runs_of(setting, folder):
             waves = NeuronWaves.measure(run.snapshot(count=NeuronWaves.count)).summary()
             spectrum = FourierSpectrum.measure(run.snapshot()).summary()
-            accuracy = run.series().metrics["test.accuracy"].iloc[-1]
+            accuracy = run.metrics["test.accuracy"].iloc[-1]
             norms = ", ".join(f"{norm(run, step):.1f}" for step in (0, 1000, run.steps[-1]))
             row(setting[0], run.experiment.seeds.model, first(run, "train"), first(run, "test"),
                 f"{accuracy:.3f}", norms, spectrum["key_frequencies"],
@@ -127,7 +127,7 @@ def at_fit(runs: Sequence[Run]) -> tuple[str, ...]:
     """The ratio of the two steps, and test accuracy at the first, least and largest."""
     ratios, found = [], []
     for run in runs:
-        accuracy = run.series().metrics.set_index("step")["test.accuracy"]
+        accuracy = run.metrics.set_index("step")["test.accuracy"]
         fitted, tested = first(run, "train"), first(run, "test")
         found += [] if fitted is None else [accuracy[fitted]]
         ratios += [] if not fitted or tested is None else [tested / fitted]

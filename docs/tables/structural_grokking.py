@@ -74,7 +74,7 @@ def by_seed(seeds: Sequence[int], found: Sequence[Summary]) -> None:
 
 def any_word(runs: Sequence[Run]) -> None:
     """Last accuracy where the best of all words has to be right, not that of four auxiliaries."""
-    metrics = [run.series().metrics["generalization.first_word_accuracy"] for run in runs]
+    metrics = [run.metrics["generalization.first_word_accuracy"] for run in runs]
     row("last, best of all words", *(f"{each.iloc[-1]:.3f}" for each in metrics))
 
 
@@ -102,17 +102,17 @@ def over_time(seeds: Sequence[int], runs: Sequence[Run]) -> None:
     names = ("tscore", "tparseval", "sparsity", "norm")
     row("seed", *names)
     for seed, run in zip(seeds, runs, strict=True):
-        found = InternalMeasures.measure(run.series(), since=SINCE).summary()
+        found = InternalMeasures.measure(run, since=SINCE).summary()
         row(seed, *(f"{found[f'{name}_over_time']:+.2f}" for name in names))
 
 
 def across_seeds(runs: Sequence[Run]) -> None:
     """Rank correlations of last internal measures with last generalization over the runs."""
-    last = [InternalMeasures.measure(run.series()).to_frame().iloc[-1] for run in runs]
+    last = [InternalMeasures.measure(run).to_frame().iloc[-1] for run in runs]
     columns: dict[str, object] = {
         "run": [run.name for run in runs],
         "failure": "",
-        "experiment.model.n_layers": [run.series().config.n_layers for run in runs],
+        "experiment.model.n_layers": [run.config.n_layers for run in runs],
         f"metrics.{GENERALIZATION}": [each["generalization"] for each in last],
     }
     columns |= {scalar: [each[name] for each in last] for scalar, name in MEASURES.items()}
@@ -139,7 +139,7 @@ def main() -> None:
     seeds = tuple(map(int, sys.argv[3:])) or SEEDS
     runs = [trained(folder, preset, seed) for seed in seeds]
     print(f"## {preset}")
-    found = [Generalization.measure(run.series()).summary() for run in runs]
+    found = [Generalization.measure(run).summary() for run in runs]
     rates(found)
     by_seed(seeds, found)
     any_word(runs)

@@ -43,7 +43,7 @@ def run_demo(
 
 def findings(run: Run) -> list[str]:
     """The findings about a run of modular arithmetic, each beside those of the untrained model."""
-    phases = GrokkingPhases.measure(run.series()).summary()
+    phases = GrokkingPhases.measure(run).summary()
     spectrum, circuit = trace(run, FourierSpectrum), trace(run, FourierCircuit)
     first, last = circuit.iloc[0], circuit.iloc[-1]
     untrained, trained = spectrum.iloc[0], spectrum.iloc[-1]

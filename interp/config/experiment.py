@@ -20,6 +20,7 @@ from pydantic import (
 )
 
 from hooks import ModelConfig
+from hooks.messages import did_you_mean
 from hooks.models import TokenConfig
 from interp.config.training import AnyTask, Frozen, Seeds, Training
 from interp.tasks import Task
@@ -215,8 +216,11 @@ def find_toml(source: str | Path, folder: str = ".", kind: str = "preset") -> Pa
     if not path.is_file():
         path = PRESETS / folder / f"{source}.toml"
     if not path.is_file():
-        names = ", ".join(preset_names(folder))
-        raise FileNotFoundError(f"{source} is neither a TOML file nor a {kind}; {kind}s: {names}")
+        names = preset_names(folder)
+        raise FileNotFoundError(
+            f"{source} is neither a TOML file nor a {kind}; {kind}s: {', '.join(names)}"
+            f"{did_you_mean(source, names)}"
+        )
     return path
 
 

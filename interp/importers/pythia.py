@@ -17,7 +17,7 @@ from typing import Any
 from pydantic import ValidationError
 from torch import Tensor
 
-from hooks import Series, Sizes
+from hooks import GivenCheckpoints, Sizes
 from hooks.models.neox import NeoXConfig, neox_config, neox_parameters
 from interp.config.experiment import readable
 from interp.tasks.language.word_lists import ALL_WORDS, Spelling
@@ -30,8 +30,8 @@ ARROW, END = " ->", "\n"
 
 def language_series(
     directory_or_name: str | Path, revisions: Sequence[str], *, task: WordSelection | None = None
-) -> Series:
-    """Checkpoints of one GPT-NeoX model, such as a Pythia model, as a series without metrics.
+) -> GivenCheckpoints:
+    """Checkpoints of one GPT-NeoX model, such as a Pythia model, without metrics.
 
     Args:
         directory_or_name: A folder with a folder for each revision, or a name on the Hugging Face
@@ -77,7 +77,7 @@ def language_series(
             f"pairs {prompts.pairs} take {spelling.width(prompts.pairs)} tokens, the model reads "
             f"{sizes.n_ctx}: lower pairs"
         )
-    return Series(
+    return GivenCheckpoints(
         steps=tuple(places),
         config=config,
         sizes=sizes,

@@ -9,7 +9,6 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from difflib import get_close_matches
 from functools import partial
 from typing import Any
 
@@ -27,6 +26,7 @@ from analyses.result import (
     of_steps,
 )
 from hooks import Series
+from hooks.messages import did_you_mean
 from interp.measure.checkpoints import measure_steps
 from interp.measure.outcomes import Measurement, Summary, measured, refuse_errors, summarised
 from interp.runs.current import RUN_ANALYSES, StepResults, run_result, step_results
@@ -119,7 +119,7 @@ def trace(run: Run, analysis: Analysis | str, **options: Any) -> pd.DataFrame:
         ValueError: The analysis is of a whole run or sweep, an option is unknown, or no checkpoint
             was kept.
     """
-    check_run(run, "interp.trace", "of a Series: analyses.trace(series, ...)")
+    check_run(run, "interp.trace", "of other checkpoints: analyses.trace(checkpoints, ...)")
     cls = of_steps(find_analysis(analysis) if isinstance(analysis, str) else analysis)
     name = next((name for name, known in ANALYSES.items() if known is cls), cls.__name__)
     basis, series = run.basis(), run.series()
@@ -147,9 +147,8 @@ def find_analysis(name: str) -> Analysis:
         ValueError: There is none; the message lists those there are.
     """
     if name not in ANALYSES:
-        near = get_close_matches(name, ANALYSES)
-        meant = f"did you mean {' or '.join(near)}? " if near else ""
-        raise ValueError(f"no analysis '{name}'; {meant}there are {', '.join(ANALYSES)}")
+        near = did_you_mean(name, ANALYSES)
+        raise ValueError(f"no analysis '{name}'; there are {', '.join(ANALYSES)}{near}")
     return ANALYSES[name]
 
 

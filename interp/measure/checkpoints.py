@@ -8,7 +8,6 @@ from functools import cache
 
 from analyses.result import Finding
 from hooks import Examples, Series, Snapshot
-from hooks.finite import first_not_finite
 from interp.measure.outcomes import Measurement, measured
 from interp.runs.current import StepResults
 
@@ -91,5 +90,5 @@ def _measure_step(
 
 def _divergence(snapshot: Snapshot) -> str:
     """Where activations are not finite, or nothing."""
-    name = first_not_finite(snapshot)
+    name = snapshot.first_not_finite()
     return f"activations at {name} hold NaN or infinity, the model has diverged" if name else ""

@@ -67,7 +67,7 @@ def run_page(run: Run, overview: Overview) -> RunPage:
             "Model": settings(experiment.model),
             "Training": training | {"seeds": settings(experiment.seeds)},
         },
-        curves=curves(run.metrics(), phases),
+        curves=curves(run.recorded_metrics(), phases),
         sections=drawn,
         versions=json_table(run, "environment.json"),
         recipe=recipe(run),

@@ -11,7 +11,7 @@ import pandas as pd
 
 from analyses import plots
 from analyses.plots.figures import words
-from analyses.result import Drawing, Finding, Result
+from analyses.result import Drawing, Finding, Result, readable
 from interp.pages.cards import Card, arranged, card, sliding_card
 from interp.runs.current import in_a_line
 from interp.runs.results import Saved
@@ -117,12 +117,6 @@ def section(saved: Saved, slug: str) -> Section:
         scalars=tuple((name, first.get(name), value) for name, value in last.items()),
         columns=_columns(saved),
     )
-
-
-def readable(name: str) -> str:
-    """A class name as words: `FourierSpectrum` is `Fourier spectrum`."""
-    first, *rest = re.findall(r"[A-Z]+(?![a-z])|[A-Z][a-z]+|[a-z]+|[0-9]+", name) or [name]
-    return " ".join([first, *(word if word.isupper() else word.lower() for word in rest)])
 
 
 def caption(name: str) -> str:

@@ -145,7 +145,9 @@ def curves(members: SweepRuns) -> tuple[Card, ...]:
 
     The curves of a split have the same colour.
     """
-    recorded = {run: metrics for run in members.runs if (metrics := run.metrics()) is not None}
+    recorded = {
+        run: metrics for run in members.runs if (metrics := run.recorded_metrics()) is not None
+    }
     if not recorded:
         return ()
     runs, axes = list(recorded), members.folder.sweep.axes

@@ -60,7 +60,7 @@ def overview(run: Run, page: str) -> Overview:
     experiment, kept = run.experiment, run.steps
     fields = settings(experiment.task)
     task = fields.pop("name")
-    recorded = run.metrics()
+    recorded = run.recorded_metrics()
     last = {} if recorded is None else recorded.iloc[-1].to_dict()
     known = [int(last.pop("step"))] if last else []
     return Overview(

@@ -100,6 +100,11 @@ class Basis:
 class RunFolder(Folder, Protocol):
     """A run, as far as its saved results go: `interp.runs.run.Run`, which reads them here."""
 
+    @property
+    def steps(self) -> tuple[int, ...]:
+        """Steps whose checkpoint was kept, ascending."""
+        ...
+
     def basis(self) -> Basis:
         """What the run's results rest on; reads every checkpoint."""
         ...

@@ -11,34 +11,44 @@ import json
 import math
 import re
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
-from torch import Tensor
 
-from hooks import Examples, Series, Snapshot
+from analyses.result import Finding
+from hooks import Checkpoints, Examples, ModelConfig, Sizes
+from hooks.messages import nearest_step
 from hooks.models import HookedModel
 from interp.config.experiment import Experiment, load_experiment
 from interp.runs.checkpoints import Checkpoint
 from interp.runs.current import Basis, experiment_digest, saved_scalars
 from interp.runs.files import as_table
+from interp.runs.lookup import find_result
 from interp.tasks.data_files import KEPT, sha256_of, stamp_of
 
 SAME = 1e-3  # two measurements of one model differ by less, relatively or absolutely
 STEP = re.compile(r"0|[1-9][0-9]*")
 
 
-@dataclass(frozen=True)
-class Run:
-    """A run folder.
+@dataclass(frozen=True, repr=False)
+class Run(Checkpoints):
+    """A run folder: checkpoints that are read from disk when they are asked for.
+
+    Steps and metrics are read again each time, since training may still write to the folder.
+    What must not change meanwhile, as while an analysis measures it, takes them once (`series`).
 
     Attributes:
         path: The folder.
     """
 
     path: Path
+
+    def __repr__(self) -> str:
+        return f"Run('{self.path}', {self.extent})"
 
     @property
     def name(self) -> str:
@@ -69,7 +79,22 @@ class Run:
         return f"{file} gives no reason in JSON; train the run again, or delete the file"
 
     @property
-    def steps(self) -> tuple[int, ...]:
+    def config(self) -> ModelConfig:  # pyright: ignore[reportIncompatibleVariableOverride]  # read when asked for
+        """The model's config."""
+        return self.experiment.model
+
+    @property
+    def sizes(self) -> Sizes:  # pyright: ignore[reportIncompatibleVariableOverride]  # read when asked for
+        """The sizes its task gave the model."""
+        return self.experiment.task.sizes
+
+    @property
+    def constants(self) -> Mapping[str, Any]:  # pyright: ignore[reportIncompatibleVariableOverride]  # read when asked for
+        """Facts about the task."""
+        return self.experiment.task.constants
+
+    @property
+    def steps(self) -> tuple[int, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]  # read when asked for
         """Steps whose checkpoint was kept, ascending."""
         files = (self.path / "checkpoints").glob("*.safetensors")
         return tuple(sorted(int(file.stem) for file in files if STEP.fullmatch(file.stem)))
@@ -82,7 +107,8 @@ class Run:
         """
         file = self.path.joinpath("checkpoints", f"{step}.safetensors")
         if not file.is_file():
-            kept = ", ".join(map(str, self.steps)) or "none"
+            steps = self.steps
+            kept = f"{', '.join(map(str, steps)) or 'none'}{nearest_step(step, steps)}"
             raise ValueError(f"{self.path}: no checkpoint of step {step}; kept steps: {kept}")
         return file
 
@@ -110,30 +136,12 @@ class Run:
         """
         return Checkpoint(self.checkpoint(step), step=step)
 
-    def weights(self, name: str) -> Tensor:
-        """A parameter or a view (`hooks.weights`) at every kept step, steps first."""
-        return self.series().weights(name)
-
     def model(self, step: int | None = None) -> HookedModel:
         """A live model of a step, the last one by default, for use without examples."""
         return self.snapshot(step).live.model
 
-    def snapshot(
-        self, step: int | None = None, split: str | None = None, count: int | None = None
-    ) -> Snapshot:
-        """The model at a step, by default the last, on a split, by default the task's own.
-
-        Raises:
-            ValueError: The step was not kept, or its checkpoint is damaged or of other shapes.
-        """
-        series = self.series()
-        if not series.steps:
-            raise ValueError(f"{self.path}: no checkpoints; train it with `interp train`")
-        step = series.steps[-1] if step is None else step
-        return series.snapshot(step, series.examples(split, count))
-
-    def metrics(self) -> pd.DataFrame | None:
-        """Recorded metrics by step (columns `step`, `<split>.<metric>`), or None.
+    def recorded_metrics(self) -> pd.DataFrame | None:
+        """Metrics by step (columns `step`, `<split>.<metric>`), or None where there are none.
 
         `read_metrics` says what is mended with a warning.
 
@@ -144,20 +152,41 @@ class Run:
         rows = read_metrics(self.path / "metrics.jsonl")
         return pd.DataFrame(rows) if rows else None
 
-    def series(self) -> Series:
-        """The whole run as analyses see it."""
-        experiment = self.experiment
-        task = experiment.task
-        return Series(
-            steps=self.steps,
-            config=experiment.model,
-            sizes=task.sizes,
-            parameters=self.parameters,
-            make_examples=self._examples,
-            constants=task.constants,
-            recorded=cache(self.metrics),
-            saved_scalars=self._saved_scalars,
-        )
+    def make_examples(self, split: str | None, count: int | None, seed: int | None) -> Examples:
+        """Examples of a split; see `Checkpoints`.
+
+        Raises:
+            ValueError: No such split, or a data file has changed since the run was begun.
+            FileNotFoundError: A data file is gone.
+        """
+        self.check_data_files()
+        task, seeds = self.experiment.task, self.experiment.seeds
+        return task.examples(split or task.splits[0], count, seeds.data if seed is None else seed)
+
+    def saved_scalars(self, analysis: str) -> pd.DataFrame:
+        """Saved summaries of an analysis by step, those that hold; empty where nothing is saved."""
+        return saved_scalars(self, analysis)
+
+    def result(
+        self,
+        analysis: type[Finding] | str,
+        step: int | None = None,
+        split: str | None = None,
+        **options: Any,
+    ) -> Any:
+        """A saved result, if it still holds: an instance of the class.
+
+        Args:
+            analysis: The class, or its name.
+            step: By default the run's last. Results of a whole run have none.
+            split: By default the first that the analysis is measured on.
+            options: Options of its `measure`, where results of several are saved.
+
+        Raises:
+            ValueError: There is no such result; there are several; or it is of another checkpoint
+                or experiment, damaged, or of another version. The message says what to do.
+        """
+        return find_result(self, analysis, step, split, options)
 
     def check_data_files(self) -> None:
         """Refuses data files that are not what they were when the run was begun.
@@ -183,13 +212,11 @@ class Run:
                     "earlier file back, or train in a new folder"
                 )
 
-    def _examples(self, split: str | None, count: int | None, seed: int | None) -> Examples:
-        self.check_data_files()
-        task, seeds = self.experiment.task, self.experiment.seeds
-        return task.examples(split or task.splits[0], count, seeds.data if seed is None else seed)
-
-    def _saved_scalars(self, analysis: str) -> pd.DataFrame:
-        return saved_scalars(self, analysis)
+    def _some_steps(self) -> tuple[int, ...]:
+        steps = self.steps
+        if not steps:
+            raise ValueError(f"{self.path}: no checkpoints; train it with `interp train`")
+        return steps
 
 
 def load(path: str | Path) -> Run:

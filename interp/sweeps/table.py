@@ -85,7 +85,7 @@ def fault_of(run: Run) -> str:
     if not run.path.is_dir():
         return ""
     try:
-        _ = run.failure, run.metrics()
+        _ = run.failure, run.recorded_metrics()
         if (run.path / "experiment.toml").is_file():
             _ = run.experiment
     except (ValueError, KeyError, TypeError) as error:  # failure.json may hold any JSON
@@ -114,7 +114,7 @@ def sweep_table(sweep: SweepRuns, analyses: Sequence[str] = tuple(ANALYSES)) -> 
         row: dict[str, Any] = {"run": run.name, "failure": run.failure}
         row |= {f"experiment.{path}": value for path, value in experiment.fields.items()}
         row |= {f"experiment.{axis}": texts[run] for axis, texts in tables.items()}
-        metrics = run.metrics()
+        metrics = run.recorded_metrics()
         last = {} if metrics is None else metrics.iloc[-1].to_dict()
         row |= {f"metrics.{name}": value for name, value in last.items()}
         for name in analyses:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from hooks import Examples, Sizes, Snapshot
 from hooks.loss import token_losses
+from hooks.messages import did_you_mean
 from interp.randomness import generator
 from interp.tasks.fields import STRICT
 
@@ -144,7 +145,8 @@ class Task(BaseModel):
             ValueError: The task has no such split; the message lists its splits.
         """
         if split not in self.splits:
-            raise ValueError(f"split '{split}' is none of {', '.join(self.splits)}")
+            near = did_you_mean(split, self.splits)
+            raise ValueError(f"split '{split}' is none of {', '.join(self.splits)}{near}")
 
     def count_to_draw(self, count: int | None) -> int:
         """How many prompts `data` draws: the count, or the whole training set where it is None.

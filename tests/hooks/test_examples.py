@@ -118,3 +118,10 @@ def test_some_of_the_examples_are_made_without_a_check_of_all(monkeypatch):
     some = examples.at(torch.tensor([1]))
     assert some.trees == (((1, 2), 3),)
     np.testing.assert_array_equal(some.model_inputs, TOKENS[1:])
+
+
+def test_examples_show_how_many_they_are_and_their_labels():
+    labels = {"b": torch.tensor([2, 5]), "a": torch.tensor([1, 3])}
+    tokens = torch.tensor([[1, 2, 7], [3, 5, 7]])
+    examples = Examples(tokens, tokens > 0, tokens, labels=labels)
+    assert repr(examples) == "Examples(2 of 3 tokens, labels a, b)"

@@ -6,7 +6,6 @@ from torch.testing import assert_close
 
 from hooks import Edit, Snapshot, patched, replaced_by
 from hooks.edit import without_heads
-from hooks.finite import first_not_finite
 from hooks.generate import greedy
 from hooks.gradients import logit_gradients
 from hooks.spans import span_charts
@@ -132,7 +131,7 @@ def test_gradients_of_some_rows_are_those_of_the_source(clean, other):
 
 
 def test_what_is_not_finite_is_looked_for_with_rows(clean, other):
-    assert first_not_finite(other.edited(patched(clean, PRE))) == ""
+    assert other.edited(patched(clean, PRE)).first_not_finite() == ""
 
 
 def cosine(whole, cut):

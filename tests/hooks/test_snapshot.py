@@ -4,6 +4,7 @@ from torch.testing import assert_close
 
 from hooks import Edit, Examples, Snapshot
 from hooks.edit import with_weights, without_heads
+from hooks.messages import at_step
 from hooks.models import TokenConfig, parameters_of
 from tests.planted import random_model, tokens_as_examples, uniform_attention_model
 
@@ -16,12 +17,12 @@ def test_logits_are_the_models_own(snapshot):
 
 
 def test_a_bare_models_step_is_not_known(snapshot):
-    assert (snapshot.step, snapshot.at_step) == (None, "")
+    assert (snapshot.step, at_step(snapshot.step)) == (None, "")
 
 
 def test_messages_name_a_step_that_is_known(snapshot):
     later = Snapshot.of(snapshot.live.model, snapshot.examples, step=300)
-    assert later.at_step == " at step 300"
+    assert at_step(later.step) == " at step 300"
 
 
 def test_logits_do_not_depend_on_the_size_of_batches(snapshot, monkeypatch):
@@ -192,3 +193,9 @@ def test_an_edit_at_a_hook_point_that_never_fires_is_refused(snapshot):
     edit = Edit(hooks={"blocks.0.attn.hook_result": lambda activation, hook: activation})
     with pytest.raises(ValueError, match="hook_result exists but does not fire"):
         snapshot.edited(edit).logits()
+
+
+def test_a_snapshot_shows_its_step_and_how_many_examples_it_has(snapshot):
+    assert repr(snapshot) == f"Snapshot(step unknown, {len(snapshot.examples)} examples)"
+    edited = Snapshot.of(snapshot.live.model, snapshot.examples, step=3).edited(Edit(), Edit())
+    assert repr(edited) == f"Snapshot(step 3, {len(snapshot.examples)} examples, 2 edits)"

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from analyses import Generalization
-from hooks import Series, Sizes
+from hooks import GivenCheckpoints, Sizes
 from tests.planted import tiny_config
 
 
@@ -15,7 +15,7 @@ def series(validation, generalization, losses=None, **columns):
     losses = validation if losses is None else losses
     recorded = {"step": steps, "validation.accuracy": validation, "validation.loss": losses}
     recorded |= {"generalization.accuracy": generalization} | columns
-    return Series(
+    return GivenCheckpoints(
         steps=(), config=tiny_config(), sizes=Sizes(d_vocab=4, d_vocab_out=4, n_ctx=4),
         parameters=lambda step: {}, make_examples=lambda *which: None,  # pyright: ignore[reportArgumentType]  # asked for by nobody
         constants={}, recorded=pd.DataFrame(recorded),

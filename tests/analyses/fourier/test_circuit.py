@@ -55,7 +55,7 @@ def test_the_vote_of_neurons_names_the_key_frequencies(trained):
 
 
 def test_the_loss_is_that_of_the_metrics(grokked, trained):
-    last = grokked.metrics().iloc[-1]
+    last = grokked.metrics.iloc[-1]
     assert trained.loss[1:] == (pytest.approx(last["train.loss"]), pytest.approx(last["test.loss"]))
 
 

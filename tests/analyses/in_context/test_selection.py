@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from analyses import ModelSelection
-from hooks import Series, build
+from hooks import GivenCheckpoints, build
 from hooks.models import ReadInConfig, parameters_of
 from interp.tasks.functions.mixture import FunctionClasses
 from tests.sweeps import drawn, table_of
@@ -24,7 +24,7 @@ def answering(answer, weights, **options):
     parameters = {name: each.clone() for name, each in parameters_of(model).items()}
     parameters["unembed.W_U"].zero_()
     parameters["unembed.b_U"].fill_(answer)
-    return Series(
+    return GivenCheckpoints(
         steps=(0, 10),
         config=config,
         sizes=task.sizes,

@@ -6,8 +6,8 @@ from torch.testing import assert_close
 
 from analyses.probes.without_context import (
     FORMS,
-    alone,
     identity_attention,
+    query_only,
     query_places,
     states_in_context,
     states_without_context,
@@ -44,7 +44,7 @@ def test_a_prompts_query_is_its_last_scored_position():
 
 def test_a_query_alone_keeps_its_answer_and_labels():
     examples = TASK.examples("test", None, 0)
-    single = alone(examples)
+    single = query_only(examples)
     assert torch.equal(single.model_inputs[:, 0], examples.model_inputs[:, 4])
     assert torch.equal(single.targets[:, 0], examples.targets[:, 4])
     assert torch.equal(single.label("hue"), examples.label("hue"))

@@ -55,7 +55,7 @@ def test_the_faithful_preset_differs_from_the_small_one_in_sentences_and_length(
 
 
 def test_metrics_of_question_formation_tell_kinds_of_relative_clause_apart(tmp_path):
-    metrics = train(tiny(SMALL[0]), tmp_path / "run", device="cpu").metrics()
+    metrics = train(tiny(SMALL[0]), tmp_path / "run", device="cpu").metrics
     assert metrics is not None
     kinds = {f"generalization.accuracy_{kind}" for kind in ("SRC_i", "SRC_t", "ORC")}
     assert kinds <= set(metrics)

@@ -151,7 +151,7 @@ def test_a_runs_own_checkpoints_come_back_as_they_were(run, tmp_path):
 
 
 def test_losses_are_at_their_steps(imported):
-    metrics = imported(demo_archive()).metrics()
+    metrics = imported(demo_archive()).metrics
     assert metrics["step"].tolist() == list(range(20))
     assert metrics["train.loss"].tolist() == [1 / (epoch + 1) for epoch in range(20)]
 
@@ -214,7 +214,7 @@ def test_a_loss_beside_each_checkpoint_of_a_folder_is_at_its_step(save, tmp_path
 
 
 def test_without_losses_there_are_no_metrics(imported):
-    assert imported(hooked_state(), options=PLAIN).metrics() is None
+    assert imported(hooked_state(), options=PLAIN).recorded_metrics() is None
 
 
 def test_an_imported_run_is_analysed_and_reported(imported, tmp_path):

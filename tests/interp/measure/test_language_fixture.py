@@ -27,7 +27,7 @@ def trees(run):
 
 @pytest.mark.parametrize("split", ["validation", "generalization"])
 def test_the_last_checkpoint_scores_what_was_recorded(run, split):
-    recorded = run.metrics().iloc[-1].filter(like=f"{split}.")
+    recorded = run.metrics.iloc[-1].filter(like=f"{split}.")
     found = drop_nan(run.experiment.task.score(run.snapshot(split=split)))
     # On other processors float32 products differ in their last digits, and so may single lines.
     assert {f"{split}.{name}": value for name, value in found.items()} == pytest.approx(

@@ -85,7 +85,7 @@ def test_the_index_shows_what_differs(run, folder, tmp_path):
 
 def test_the_index_sorts_by_numbers_and_not_by_how_they_are_shown(run, tmp_path):
     index = write_report([run], tmp_path / "report").read_text("utf-8")
-    last = run.metrics().iloc[-1]["test.loss"]
+    last = run.metrics.iloc[-1]["test.loss"]
     assert f'data-sort="{last}"' in index
 
 

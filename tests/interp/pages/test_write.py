@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from analyses import GrokkingPhases
+from analyses.result import readable
 from interp.pages import write_report
-from interp.pages.sections import readable
 from interp.pages.write import page_names
 from interp.runs.results import read_header, saved, write_result
 from interp.runs.run import Run

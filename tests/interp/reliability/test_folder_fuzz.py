@@ -177,7 +177,7 @@ def test_a_spoilt_folder_is_refused_in_a_line_or_tells_the_right_numbers(seed, w
     )
     with at_most(SECONDS):
         refused(lambda: load(folder).snapshot().logits())
-        refused(lambda: load(folder).metrics())
+        refused(lambda: load(folder).recorded_metrics())
         refused(lambda: load(folder).failure)
         if not refused(lambda: norms(load(folder))) and is_same:
             check_told(norms(load(folder)), right)

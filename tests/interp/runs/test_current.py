@@ -197,12 +197,12 @@ def test_what_is_no_run_is_refused_in_a_line(run):
     asked = [sys.executable, "-c", code, str(run.path)]
     told = json.loads(subprocess.run(asked, check=True, capture_output=True, text=True).stdout)
     assert told == [
-        "a report takes a run, interp.load(FOLDER); got a Series",
+        "a report takes a run, interp.load(FOLDER); got a GivenCheckpoints",
         "a report takes a list of runs, [interp.load(FOLDER)]; got a Run",
-        "interp.trace takes a run, interp.load(FOLDER); got a Series; of a Series: "
-        "analyses.trace(series, ...)",
+        "interp.trace takes a run, interp.load(FOLDER); got a GivenCheckpoints; of other "
+        "checkpoints: analyses.trace(checkpoints, ...)",
         "a trace takes a class of results, such as FourierSpectrum; got 3",
-        "interp.measure.analyze takes a run, interp.load(FOLDER); got a Series",
+        "interp.measure.analyze takes a run, interp.load(FOLDER); got a GivenCheckpoints",
         "PruningTrace describes a whole run: call its measure(series)",
     ]
 

@@ -3,6 +3,8 @@ import json
 import pytest
 import torch
 
+from analyses import GrokkingPhases, WeightNorms, trace
+from hooks import Checkpoints
 from interp.runs.files import write_whole
 from interp.runs.run import Run, find_runs, load, read_metrics
 from interp.training.loop import train
@@ -39,11 +41,44 @@ def test_a_model_has_the_weights_of_its_step(run):
 
 
 def test_metrics_are_a_frame_with_a_row_an_evaluation(run):
-    assert run.series().metrics["step"].tolist() == list(range(0, 41, 5))
+    assert run.metrics["step"].tolist() == list(range(0, 41, 5))
 
 
-def test_the_series_knows_the_chance_of_its_task(run):
-    assert run.series().constants["chance"] == 1 / 7
+def test_a_run_knows_the_chance_of_its_task(run):
+    assert run.constants["chance"] == 1 / 7
+
+
+def test_a_run_is_measured_as_it_is(run):
+    assert isinstance(run, Checkpoints)
+    assert WeightNorms.measure(run.snapshot()).summary()
+    assert trace(run, WeightNorms)["step"].tolist() == list(run.steps)
+    assert GrokkingPhases.measure(run).category == GrokkingPhases.measure(run.series()).category
+
+
+def test_a_run_is_seen_with_given_examples(run):
+    few = run.examples("test", 3)
+    assert run.snapshot(10, few).examples is few
+
+
+def test_a_series_keeps_the_steps_it_was_taken_with(folder):
+    run = Run(folder)
+    series = run.series()
+    (folder / "checkpoints" / "40.safetensors").unlink()
+    assert (run.steps[-1], series.steps[-1]) == (30, 40)
+
+
+def test_a_run_shows_its_folder_and_steps(run):
+    assert repr(run) == f"Run('{run.path}', 5 steps, 0 to 40)"
+
+
+def test_a_run_that_cannot_be_read_still_shows_its_folder(tmp_path):
+    (tmp_path / "experiment.toml").write_text("nonsense")
+    assert repr(Run(tmp_path)) == f"Run('{tmp_path}', no steps)"
+
+
+def test_a_misspelled_split_is_refused_with_the_one_that_is_near(run):
+    with pytest.raises(ValueError, match=r"split 'tset' is none of .*; did you mean test\?"):
+        run.snapshot(split="tset")
 
 
 def test_a_checkpoint_reads_only_names_it_has(run):
@@ -264,13 +299,13 @@ def test_a_failure_is_told_by_its_reason(folder):
 
 def test_a_run_without_metrics_has_none(folder):
     (folder / "metrics.jsonl").unlink()
-    assert Run(folder).metrics() is None
+    assert Run(folder).recorded_metrics() is None
 
 
 def test_the_series_of_a_run_without_metrics_says_so(folder):
     (folder / "metrics.jsonl").unlink()
     with pytest.raises(ValueError, match="this series has no metrics"):
-        _ = Run(folder).series().metrics
+        _ = Run(folder).metrics
 
 
 def test_a_half_written_last_line_is_passed_over_with_a_warning(folder):
@@ -292,7 +327,7 @@ def test_a_broken_line_in_the_middle_is_named(folder, line):
     lines[2] = line
     (folder / "metrics.jsonl").write_text("\n".join(lines) + "\n")
     with pytest.raises(ValueError, match=r"metrics\.jsonl, line 3 is not a row of metrics"):
-        Run(folder).metrics()
+        Run(folder).recorded_metrics()
 
 
 def test_a_broken_line_in_the_middle_survives_the_refusal_to_train_on(folder, experiment):

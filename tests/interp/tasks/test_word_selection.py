@@ -189,7 +189,7 @@ def test_it_can_be_trained_on(tmp_path):
         "model": {"d_model": 8, "n_heads": 2},
         "training": {"steps": 4, "batch_size": 8, "chunk": 2, "evaluate": {"every": 4}},
     }  # fmt: skip
-    metrics = train(Experiment.model_validate(table), tmp_path / "run", device="cpu").metrics()
+    metrics = train(Experiment.model_validate(table), tmp_path / "run", device="cpu").metrics
     assert metrics is not None
     assert list(metrics) == ["step", "test.loss", "test.accuracy", "test.late_accuracy"]
 

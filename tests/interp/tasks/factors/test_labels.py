@@ -161,7 +161,7 @@ def test_it_can_be_trained_on(train_prompts, tmp_path):
         "model": {"kind": "read_in", "d_model": 8, "n_heads": 2},
         "training": {"steps": 4, "batch_size": 8, "chunk": 2, "evaluate": {"every": 4}},
     }
-    metrics = train(Experiment.model_validate(table), tmp_path / "run", device="cpu").metrics()
+    metrics = train(Experiment.model_validate(table), tmp_path / "run", device="cpu").metrics
     assert metrics is not None
     assert {"test.accuracy", "test.late_accuracy", "fresh.late_accuracy"} < set(metrics)
 

@@ -194,7 +194,7 @@ def test_a_schedule_is_a_curriculum(tmp_path):
         }
     )  # fmt: skip
     run = train(experiment, tmp_path / "run", device="cpu")
-    metrics = run.metrics()
+    metrics = run.metrics
     assert metrics is not None
     assert list(metrics) == ["step", "test.loss", "test.error", "test.explained"]
     assert metrics["step"].tolist() == [0, 3, 6]

@@ -5,17 +5,17 @@ import pytest
 import torch
 from scipy.stats import binom
 
-from hooks import Series
+from hooks import Checkpoints, GivenCheckpoints, Series
 from hooks.models import parameters_of
 from tests.planted import SIZES, random_model, tiny_config, tokens_as_examples
 
 EXAMPLES = tokens_as_examples(torch.tensor([[1, 2, 7], [3, 5, 7], [6, 6, 7]]))
 CHECKPOINTS = {step: parameters_of(random_model(seed=step)) for step in (0, 10, 20)}
-SERIES = Series.of(random_model(), CHECKPOINTS, EXAMPLES)
+SERIES = Checkpoints.of(random_model(), CHECKPOINTS, EXAMPLES)
 
 
-def series_with(checkpoints, **facts) -> Series:
-    return Series(
+def series_with(checkpoints, **facts) -> GivenCheckpoints:
+    return GivenCheckpoints(
         steps=tuple(sorted(checkpoints)),
         config=tiny_config(),
         sizes=SIZES,
@@ -27,7 +27,7 @@ def series_with(checkpoints, **facts) -> Series:
 
 def test_steps_ascend():
     backwards = dict(reversed(CHECKPOINTS.items()))
-    assert Series.of(random_model(), backwards, EXAMPLES).steps == (0, 10, 20)
+    assert Checkpoints.of(random_model(), backwards, EXAMPLES).steps == (0, 10, 20)
 
 
 @pytest.mark.parametrize("name", ["W_E", "blocks.0.mlp.W_in", "neuron_in"])
@@ -59,7 +59,7 @@ def test_an_imported_series_gives_as_many_examples_as_asked_for():
 
 
 PAIRS = tokens_as_examples(torch.cartesian_prod(torch.arange(7), torch.arange(7)))
-DRAWING = Series.of(random_model(), CHECKPOINTS, PAIRS)
+DRAWING = Checkpoints.of(random_model(), CHECKPOINTS, PAIRS)
 
 
 def numbers_of(examples):
@@ -96,7 +96,7 @@ def test_everything_known_of_an_example_is_drawn_with_it():
     lengths = torch.tensor([2 if number % 3 else 1 for number in range(49)])
     scored = PAIRS.scored & (lengths == 2)[:, None]
     full = replace(PAIRS, words=words, trees=trees, lengths=lengths, scored=scored)
-    drawn = Series.of(random_model(), CHECKPOINTS, full).examples(count=5)
+    drawn = Checkpoints.of(random_model(), CHECKPOINTS, full).examples(count=5)
     numbers = numbers_of(drawn).tolist()
     assert drawn.words == tuple(words[number] for number in numbers)
     assert drawn.trees == tuple(trees[number] for number in numbers)
@@ -151,3 +151,42 @@ def test_weights_of_a_step_that_lacks_them_are_refused_with_its_step():
 def test_weights_of_a_series_without_steps_are_refused():
     with pytest.raises(ValueError, match="this series has no steps"):
         series_with({}).weights("W_E")
+
+
+def test_a_snapshot_is_of_the_last_step_by_default():
+    assert SERIES.snapshot().step == 20
+
+
+def test_a_snapshot_takes_as_many_examples_as_asked_for():
+    assert len(SERIES.snapshot(0, count=2).examples) == 2
+    assert len(SERIES.snapshot(0, EXAMPLES, count=2).examples) == 2
+
+
+def test_a_step_that_was_not_kept_is_refused_with_the_nearest():
+    with pytest.raises(ValueError, match=r"step 19 was not kept; .*; the nearest is 20"):
+        SERIES.snapshot(19)
+
+
+def test_other_peoples_checkpoints_may_come_with_metrics():
+    frame = pd.DataFrame({"step": [0], "test.loss": [1.0]})
+    assert Checkpoints.of(random_model(), CHECKPOINTS, EXAMPLES, metrics=frame).metrics is frame
+
+
+def test_metrics_are_read_once():
+    times = []
+    series = series_with(
+        CHECKPOINTS, recorded=lambda: times.append(1) or pd.DataFrame({"step": [0]})
+    )
+    assert series.has_metrics
+    assert series.series().metrics["step"].tolist() == [0]
+    assert len(times) == 1
+
+
+def test_checkpoints_show_how_many_steps_they_have():
+    assert repr(SERIES) == "GivenCheckpoints(3 steps, 0 to 20)"
+    assert repr(series_with({5: {}})) == "GivenCheckpoints(step 5)"
+    assert repr(series_with({})) == "GivenCheckpoints(no steps)"
+
+
+def test_series_is_another_name_of_checkpoints():
+    assert Series is Checkpoints

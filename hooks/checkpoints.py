@@ -1,0 +1,340 @@
+"""A model's parameters at every kept step of its training, and how to look at them.
+
+`Checkpoints` is what analyses take. A run folder is one (`interp.Run`), which reads when it is
+asked; `Checkpoints.of` makes one of other people's weights.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from hooks.examples import Examples
+from hooks.live import LiveModel, check_live
+from hooks.messages import nearest_step
+from hooks.models import HookedModel, ModelConfig, Sizes, config_of, move, parameters_of, restore
+from hooks.models.states import check_prefixes, check_tensor
+from hooks.snapshot import Snapshot
+from hooks.weights import weight
+
+EXAMPLES_COMPARED = 4  # by a model and the one rebuilt from its config
+MAX_LOGIT_GAP = 1e-3  # between the two, as a share of the largest logit; rounding stays below
+
+
+class Checkpoints:
+    """A model's parameters at every kept step, with what is known of its training.
+
+    Who makes a new kind of it provides the attributes and `recorded_metrics`; all else follows.
+
+    Attributes:
+        steps: The kept steps, ascending.
+        config: The model's config.
+        sizes: The sizes its task gave it.
+        parameters: From a step to its parameters by name; may read lazily.
+        make_examples: From (split, count, seed) to examples. None stands for the task's own
+            split, for all examples, and for the run's data seed.
+        constants: Facts about the task, `chance` among them.
+        saved_scalars: From an analysis' name to its saved summaries by step, an empty table where
+            there are none.
+        device: Where the models of snapshots run; None leaves them where they are restored.
+    """
+
+    steps: tuple[int, ...]
+    config: ModelConfig
+    sizes: Sizes
+    parameters: Callable[[int], Mapping[str, Tensor]]
+    make_examples: Callable[[str | None, int | None, int | None], Examples]
+    constants: Mapping[str, Any]
+    saved_scalars: Callable[[str], pd.DataFrame]
+    device: torch.device | None = None
+
+    @staticmethod
+    def of(
+        model: HookedModel,
+        states: Mapping[int, Mapping[str, Tensor]],
+        examples: Examples,
+        *,
+        metrics: pd.DataFrame | None = None,
+    ) -> "GivenCheckpoints":
+        """Checkpoints made of other people's weights.
+
+        Args:
+            model: A live model of the checkpoints' shape; its weights are not used.
+            states: Parameters by name, by step. A whole `state_dict()` will do: the model's
+                buffers in it are passed over.
+            examples: What snapshots are looked at with. Where an analysis takes fewer, they are
+                drawn at random, by seed 0 unless another is given.
+            metrics: What was recorded in training (columns `step`, `<split>.<metric>`).
+
+        Raises:
+            ValueError: As `Snapshot.of`, or a model made of the config that was read off this one
+                gives other logits with the same weights.
+            TypeError: It is no model with hook points.
+        """
+        check_live(model)
+        cfg, config = model.cfg, config_of(model)
+        sizes = Sizes(
+            d_vocab=cfg.d_vocab,
+            d_in=getattr(cfg, "d_in", None),
+            d_vocab_out=cfg.d_vocab_out,
+            n_ctx=cfg.n_ctx,
+        )
+        _check_rebuilt(LiveModel(model, config), sizes, examples.head(EXAMPLES_COMPARED))
+        buffers = dict(torch.nn.Module.named_buffers(model))  # pyright: ignore[reportArgumentType]  # the protocol's models are modules
+        return GivenCheckpoints(
+            steps=tuple(sorted(states)),
+            config=config,
+            sizes=sizes,
+            parameters=lambda step: _without(states[step], buffers),
+            make_examples=lambda split, count, seed: (
+                examples if count is None else examples.drawn(count, seed or 0)
+            ),
+            constants=examples.constants,
+            recorded=metrics,
+        )
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.extent})"
+
+    @property
+    def extent(self) -> str:
+        """How many steps there are, and from where to where: `40 steps, 0 to 975`."""
+        steps = self.steps
+        if len(steps) < 2:
+            return f"step {steps[0]}" if steps else "no steps"
+        return f"{len(steps)} steps, {steps[0]} to {steps[-1]}"
+
+    def series(self) -> "GivenCheckpoints":
+        """These checkpoints as they are now: steps are read here, metrics at most once.
+
+        A folder that training still writes to may else have other steps a moment later.
+        """
+        return GivenCheckpoints(
+            steps=self.steps,
+            config=self.config,
+            sizes=self.sizes,
+            parameters=self.parameters,
+            make_examples=self.make_examples,
+            constants=self.constants,
+            recorded=self.recorded_metrics,
+            saved_scalars=self.saved_scalars,
+            device=self.device,
+        )
+
+    def recorded_metrics(self) -> pd.DataFrame | None:
+        """Metrics by step (columns `step`, `<split>.<metric>`), or None where there are none.
+
+        Raises:
+            ValueError: They cannot be read.
+        """
+        raise NotImplementedError
+
+    @property
+    def metrics(self) -> pd.DataFrame:
+        """Metrics by step (columns `step`, `<split>.<metric>`).
+
+        Raises:
+            ValueError: None were recorded, or they cannot be read.
+        """
+        metrics = self.recorded_metrics()
+        if metrics is None:
+            raise ValueError("this series has no metrics: it was imported or made without training")
+        return metrics
+
+    @property
+    def has_metrics(self) -> bool:
+        """Whether metrics were recorded.
+
+        Raises:
+            ValueError: They cannot be read.
+        """
+        return self.recorded_metrics() is not None
+
+    def examples(
+        self, split: str | None = None, count: int | None = None, seed: int | None = None
+    ) -> Examples:
+        """Examples of a split; by default all of the task's own."""
+        return self.make_examples(split, count, seed)
+
+    def weights(self, name: str) -> Tensor:
+        """A parameter or view (`hooks.weights`) at every step, steps first.
+
+        Raises:
+            ValueError: No such weight, no step was kept, or a step's parameters do not fit.
+        """
+        return weight(self.config, _Stacked(self.parameters, self._some_steps()), name)
+
+    def snapshot(
+        self,
+        step: int | None = None,
+        split: str | Examples | None = None,
+        count: int | None = None,
+    ) -> Snapshot:
+        """The model at a step, with a live model of its own.
+
+        Args:
+            step: A kept step; by default the last.
+            split: A split, by default the task's own; or the examples themselves.
+            count: How many examples; by default all.
+
+        Raises:
+            ValueError: The step was not kept, its parameters are damaged or do not fit the config,
+                or there is no such split.
+        """
+        steps = self._some_steps()
+        step = steps[-1] if step is None else step
+        if step not in steps:
+            kept = ", ".join(map(str, steps))
+            raise ValueError(
+                f"step {step} was not kept; there are {kept}{nearest_step(step, steps)}"
+            )
+        examples = self._examples_of(split, count)
+        parameters = self.parameters(step)
+        try:
+            model = restore(self.config, self.sizes, parameters)
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"checkpoint of step {step}: {error}") from None
+        if self.device is not None:
+            move(model, self.device)
+        return Snapshot(LiveModel(model, self.config), examples, step)
+
+    def snapshots(self, split: str | Examples | None = None) -> Iterator[Snapshot]:
+        """One snapshot a step, one at a time, on a split or on given examples."""
+        examples = self._examples_of(split)
+        return (self.snapshot(step, examples) for step in self.steps)
+
+    def scalars(self, analysis: str) -> pd.DataFrame:
+        """Saved summaries of an analysis by step.
+
+        Raises:
+            ValueError: Nothing of that analysis is saved.
+        """
+        frame = self.saved_scalars(analysis)
+        if frame.empty:
+            raise ValueError(f"no saved results of {analysis}: run `interp analyze` first")
+        return frame
+
+    def _examples_of(self, split: str | Examples | None, count: int | None = None) -> Examples:
+        if isinstance(split, Examples):
+            return split if count is None else split.drawn(count, 0)
+        return self.examples(split, count)
+
+    def _some_steps(self) -> tuple[int, ...]:
+        """The kept steps, of which there must be one."""
+        steps = self.steps
+        if not steps:
+            raise ValueError("this series has no steps: no checkpoint was kept")
+        return steps
+
+
+def _nothing_saved(analysis: str) -> pd.DataFrame:
+    return pd.DataFrame()
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class GivenCheckpoints(Checkpoints):
+    """Checkpoints that are given piece by piece, as `Checkpoints` says.
+
+    Attributes:
+        recorded: Metrics by step (columns `step`, `<split>.<metric>`), or None; or what reads them,
+            which is called once, when an analysis asks for metrics.
+    """
+
+    steps: tuple[int, ...]
+    config: ModelConfig
+    sizes: Sizes
+    parameters: Callable[[int], Mapping[str, Tensor]]
+    make_examples: Callable[[str | None, int | None, int | None], Examples]
+    constants: Mapping[str, Any] = field(default_factory=dict)
+    recorded: pd.DataFrame | Callable[[], pd.DataFrame | None] | None = None
+    saved_scalars: Callable[[str], pd.DataFrame] = _nothing_saved
+    device: torch.device | None = None
+
+    def series(self) -> "GivenCheckpoints":
+        """These checkpoints, which do not change."""
+        return self
+
+    def recorded_metrics(self) -> pd.DataFrame | None:
+        """Metrics by step, or None where there are none."""
+        return self._metrics
+
+    @cached_property
+    def _metrics(self) -> pd.DataFrame | None:
+        return self.recorded() if callable(self.recorded) else self.recorded
+
+
+Series = Checkpoints  # its name in earlier versions
+
+
+def _without(
+    parameters: Mapping[str, Tensor], buffers: Mapping[str, Tensor]
+) -> Mapping[str, Tensor]:
+    if not parameters.keys() & buffers.keys():
+        return parameters  # a file's tensors stay unread
+    return {name: value for name, value in parameters.items() if name not in buffers}
+
+
+def _check_rebuilt(live: LiveModel, sizes: Sizes, examples: Examples) -> None:
+    """Refuses a model that computes something else than its config says, such as a subclass."""
+    parameters = parameters_of(live.model)
+    if any(value.is_meta for value in parameters.values()):
+        return  # nothing to compare; its config has been checked
+    rebuilt = LiveModel(restore(live.config, sizes, parameters), live.config)
+    logits, rebuilt_logits = (Snapshot(model, examples).logits().cpu() for model in (live, rebuilt))
+    largest = float(logits.nan_to_num(0, 0, 0).abs().max()) if logits.numel() else 0.0
+    if not torch.allclose(
+        logits, rebuilt_logits, rtol=0, atol=MAX_LOGIT_GAP * largest, equal_nan=True
+    ):
+        raise ValueError(
+            f"a model made of this one's config and weights gives logits that differ by "
+            f"{float((logits - rebuilt_logits).abs().max()):.3g}: its code does something that its "
+            "config does not say; use Snapshot.of for each of its checkpoints"
+        )
+
+
+def _check_of_step(step: int, name: str, value: Any) -> None:
+    try:
+        check_tensor(name, value)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"checkpoint of step {step}: {error}") from None
+
+
+class _Stacked(Mapping[str, Tensor]):
+    """Parameters by name with the steps stacked first, read one name at a time."""
+
+    def __init__(
+        self, parameters: Callable[[int], Mapping[str, Tensor]], steps: tuple[int, ...]
+    ) -> None:
+        self._parameters, self._steps = parameters, steps
+        self._first = parameters(steps[0])
+        check_prefixes(self._first)
+
+    def __getitem__(self, name: str) -> Tensor:
+        steps, first = self._steps, self._first[name]
+        _check_of_step(steps[0], name, first)
+        stacked = first.new_empty(len(steps), *first.shape)
+        for place, step in zip(stacked, steps, strict=True):
+            value = self._parameters(step).get(name)
+            if value is not None:
+                _check_of_step(step, name, value)
+            if value is None or value.shape != first.shape:
+                came = "is missing" if value is None else f"has shape {list(value.shape)}"
+                raise ValueError(
+                    f"checkpoint of step {step}: parameter {name} {came}, at the first step it "
+                    f"has shape {list(first.shape)}; is this the checkpoint of another experiment?"
+                )
+            place.copy_(value)
+        return stacked
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._first  # the mixin's would read every step to find out
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._first)
+
+    def __len__(self) -> int:
+        return len(self._first)
