@@ -5,7 +5,18 @@ needs no live model (weights by name, examples, losses) never pays for its impor
 """
 
 from hooks.edit import Edit
-from hooks.examples import Examples
+from hooks.examples import (
+    Examples,
+    Facts,
+    FunctionFacts,
+    InputFacts,
+    LinearPrior,
+    MixtureFacts,
+    ModularFacts,
+    PromptFacts,
+    SentenceFacts,
+    WavePrior,
+)
 from hooks.models import ModelConfig, Sizes, build
 from hooks.patching import patched, replaced_by
 from hooks.series import Series
@@ -14,10 +25,19 @@ from hooks.snapshot import Snapshot
 __all__ = [
     "Edit",
     "Examples",
+    "Facts",
+    "FunctionFacts",
+    "InputFacts",
+    "LinearPrior",
+    "MixtureFacts",
     "ModelConfig",
+    "ModularFacts",
+    "PromptFacts",
+    "SentenceFacts",
     "Series",
     "Sizes",
     "Snapshot",
+    "WavePrior",
     "build",
     "patched",
     "replaced_by",

@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from hooks.examples import Examples
+from hooks.examples import Examples, Facts
 from hooks.live import Live, check_live
 from hooks.models import HookedModel, ModelConfig, Sizes, config_of, move, parameters_of, restore
 from hooks.models.states import check_prefixes, check_tensor
@@ -31,7 +31,7 @@ class Series:
         parameters: From a step to its parameters by name; may read lazily.
         make_examples: From (split, count, seed) to examples. None stands for the task's own
             split, for all examples, and for the run's data seed.
-        constants: Facts about the task, `chance` among them.
+        facts: What the task tells of all its examples.
         recorded: Metrics by step (columns `step`, `<split>.<metric>`), or None; or what reads them,
             which is called once, when an analysis asks for metrics.
         saved_scalars: From an analysis' name to its saved summaries by step.
@@ -43,7 +43,7 @@ class Series:
     sizes: Sizes
     parameters: Callable[[int], Mapping[str, Tensor]] = field(repr=False)
     make_examples: Callable[[str | None, int | None, int | None], Examples] = field(repr=False)
-    constants: Mapping[str, Any] = field(default_factory=dict)
+    facts: Facts = Facts()
     recorded: pd.DataFrame | Callable[[], pd.DataFrame | None] | None = field(
         default=None, repr=False
     )
@@ -86,7 +86,7 @@ class Series:
             make_examples=lambda split, count, seed: (
                 examples if count is None else examples.drawn(count, seed or 0)
             ),
-            constants=examples.constants,
+            facts=examples.facts,
         )
 
     @property

@@ -188,14 +188,14 @@ def test_training_scores_splits_that_exist(task):
 
 @pytest.mark.parametrize("task", ANSWERING_CLASSES, indirect=True)
 def test_a_task_tells_chance(task):
-    assert 0 < task.constants["chance"] < 1
+    assert 0 < task.facts.chance < 1
 
 
 @pytest.mark.parametrize("task", ANSWERING_CLASSES, indirect=True)
 def test_an_untrained_model_of_the_tasks_sizes_scores_about_chance(task):
     model = build(config_for(task.sizes), task.sizes, seed=0)
     score = task.score(Snapshot.of(model, task.examples(task.splits[0], 500, 0)))
-    assert score["accuracy"] < 0.2 + task.constants["chance"]
+    assert score["accuracy"] < 0.2 + task.facts.chance
 
 
 @pytest.mark.parametrize("task", ANSWERING_NUMBERS, indirect=True)

@@ -84,7 +84,7 @@ def language_series(
         make_examples=lambda split, count, seed: own.examples_in(
             spelling, split or "test", count, seed or 0
         ),
-        constants=own.constants_in(spelling),
+        facts=own.facts_in(spelling),
     )
 
 

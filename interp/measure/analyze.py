@@ -15,14 +15,13 @@ from typing import Any
 import pandas as pd
 
 from analyses import ANALYSES
-from analyses.options import check_options
+from analyses.requirements import Needs, check_options
 from analyses.result import (
     Analysis,
-    Finding,
+    BaseResult,
     Result,
     SeriesResult,
     SweepResult,
-    missing,
     of_steps,
 )
 from hooks import Series
@@ -123,8 +122,8 @@ def trace(run: Run, analysis: Analysis | str, **options: Any) -> pd.DataFrame:
     if not series.steps:
         raise ValueError(f"{run.path}: no checkpoints; train it with `interp train`")
     examples = series.examples(job.split, cls.count)
-    measured: dict[int, Finding] = {}
-    for step in sorted(series.steps, key=lambda step: step != job.against):
+    measured: dict[int, BaseResult] = {}
+    for step in sorted(series.steps, key=lambda step: step != job.reference_step):
         found = current(job.path(step), cls, job.header(step))
         measured[step] = found or measure(job, series.snapshot(step, examples), measured)
     frame = pd.DataFrame([{"step": step} | measured[step].summary() for step in series.steps])
@@ -195,10 +194,12 @@ def _intact(run: Run, steps: Sequence[int]) -> dict[int, bool]:
 
 def _check_references(jobs: Sequence[Job], intact: Sequence[int]) -> None:
     """Refuses to call it done where the checkpoint that others are measured against is damaged."""
-    lost = {job.name: job.against for job in jobs if job.against not in (None, *intact)}
+    lost = {
+        job.name: job.reference_step for job in jobs if job.reference_step not in (None, *intact)
+    }
     if lost:
         step = next(iter(lost.values()))
-        names = ", ".join(name for name, against in lost.items() if against == step)
+        names = ", ".join(name for name, lost_step in lost.items() if lost_step == step)
         raise ValueError(
             f"the checkpoint of step {step} is damaged, and {names} measure every step against "
             "it; all else is measured; put the file back, or leave these out with --only"
@@ -218,7 +219,7 @@ def _refuse_sweeps(chosen: Mapping[str, Analysis]) -> None:
 
 def _lacking(run: Run, series: Series, cls: Analysis) -> str:
     """Why an analysis does not apply to a run, or nothing."""
-    columns = [need.partition(".")[2] for need in cls.needs if need.startswith("metrics.")]
+    columns = cls.needs.metrics
     if columns and not _are_read(series):
         return ""  # measuring it says what is wrong with them, after all else is measured
     if columns and not series.has_metrics:
@@ -226,8 +227,9 @@ def _lacking(run: Run, series: Series, cls: Analysis) -> str:
     absent = [name for name in columns if name not in series.metrics]
     there = ", ".join(name for name in series.metrics if name != "step") if absent else ""
     lacking = [f"{', '.join(absent)} in metrics.jsonl, which has {there}"] if absent else []
-    if len(columns) < len(cls.needs):
-        lacking += missing(cls, series.snapshot(series.steps[-1], series.examples(count=1)))
+    if not cls.needs.are_of_metrics:
+        snapshot = series.snapshot(series.steps[-1], series.examples(count=1))
+        lacking += cls.needs.missing(snapshot)
     return f"needs {'; '.join(lacking)}" if lacking else ""
 
 
@@ -243,8 +245,8 @@ def _are_read(series: Series) -> bool:
 def _not_by_default(run: Run, series: Series, name: str, names: Sequence[str]) -> str:
     """Why an analysis that neither names nor options ask for is passed over, or nothing."""
     cls = ANALYSES[name]
-    if name in (*names, *run.experiment.analyses) or not cls.by_default:
+    if name in (*names, *run.experiment.analyses) or cls.by_default == Needs():
         return ""
     snapshot = series.snapshot(series.steps[-1], series.examples(count=1))
-    lacking = missing(cls, snapshot, cls.by_default)
+    lacking = cls.by_default.missing(snapshot)
     return f"unasked, needs {'; '.join(lacking)}; --only {name} asks for it" if lacking else ""

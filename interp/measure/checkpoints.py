@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from analyses.result import Finding, Result, SeriesResult
+from analyses.result import BaseResult, Result, SeriesResult
 from hooks import Examples, Series, Snapshot
 from hooks.finite import first_not_finite
 from interp.measure.jobs import Basis, Job
@@ -62,10 +62,10 @@ class SeriesJob:
 
 def measure_all(series: Series, jobs: Sequence[Job]) -> Iterator[tuple[int, list[Attempt]]]:
     """Each step, and what became of each job whose turn it was."""
-    jobs = [job for job in jobs if job.against in (None, *series.steps)]
+    jobs = [job for job in jobs if job.reference_step in (None, *series.steps)]
     places = {(job.split, job.cls.count) for job in jobs}
     examples = {place: series.examples(*place) for place in places}
-    references: dict[Job, dict[int, Finding]] = {job: {} for job in jobs}
+    references: dict[Job, dict[int, BaseResult]] = {job: {} for job in jobs}
     pending = {(job, step) for job in jobs for step in series.steps}
     for step in _visits(series.steps):
         ready = [job for job in jobs if (job, step) in pending and job.is_ready(step, references)]
@@ -75,9 +75,11 @@ def measure_all(series: Series, jobs: Sequence[Job]) -> Iterator[tuple[int, list
         made = []
         for job in ready:
             pending.remove((job, step))
-            if step == job.against and job not in missed:
+            if step == job.reference_step and job not in missed:
                 references[job][step] = read_result(job.path(step), job.cls)[0]
-            made.append(Attempt(job.name, step, job in stale, missed.get(job), step == job.against))
+            made.append(
+                Attempt(job.name, step, job in stale, missed.get(job), step == job.reference_step)
+            )
         yield step, made
 
 
@@ -101,7 +103,7 @@ def _measure_stale(
     jobs: Sequence[Job],
     step: int,
     snapshots: Mapping[Place, Snapshot],
-    references: Mapping[Job, Mapping[int, Finding]],
+    references: Mapping[Job, Mapping[int, BaseResult]],
 ) -> dict[Job, Missed]:
     """Measures and saves jobs at one step; which could not be, and why."""
     missed: dict[Job, Missed] = {}
@@ -126,10 +128,12 @@ def _diverged(snapshot: Snapshot) -> str:
     return f"activations at {name} hold NaN or infinity, the model has diverged" if name else ""
 
 
-def measure(job: Job, snapshot: Snapshot, measured: Mapping[int, Finding]) -> Result:
+def measure(job: Job, snapshot: Snapshot, measured: Mapping[int, BaseResult]) -> Result:
     """The result of a job at a step, against its reference among those measured."""
-    reference = None if job.against in (None, snapshot.step) else measured[job.against]
-    return job.cls.measure(snapshot, reference=reference, **job.options)
+    compared = {}
+    if job.reference_step not in (None, snapshot.step):
+        compared["reference"] = measured[job.reference_step]
+    return job.cls.measure(snapshot, **compared, **job.options)
 
 
 def measure_series(job: SeriesJob, series: Series, without: tuple[int, ...]) -> Attempt:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pandas as pd
 
 from analyses import ANALYSES
-from analyses.result import Finding, Result, SeriesResult, SweepResult
+from analyses.result import BaseResult, Result, SeriesResult, SweepResult
 from interp.measure.checkpoints import SeriesJob, digest_of
 from interp.measure.jobs import Basis, Job, basis_of, jobs_of, options_of
 from interp.measure.outcomes import steps_told
@@ -87,7 +87,7 @@ def saved_scalars(run: Run, name: str) -> pd.DataFrame:
     return frame
 
 
-def last_saved(run: Run, name: str, basis: Basis) -> Finding | None:
+def last_saved(run: Run, name: str, basis: Basis) -> BaseResult | None:
     """The result of a whole run, or of its last step on the first split, with today's options.
 
     None where nothing is saved.
@@ -105,7 +105,7 @@ def last_saved(run: Run, name: str, basis: Basis) -> Finding | None:
     return _read(job, steps[-1]) if job.path(steps[-1]).is_file() else None
 
 
-def _read(job: Job, step: int) -> Finding:
+def _read(job: Job, step: int) -> BaseResult:
     """The saved result of a job at a step.
 
     Raises:

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from analyses.options import check_options
-from analyses.result import Analysis, Finding, Result, reference_step
+from analyses.requirements import check_options
+from analyses.result import Analysis, BaseResult, Result
 from interp.config.experiment import Experiment
 from interp.runs.results import Header, make_header, result_folder
 from interp.runs.run import Run
@@ -53,9 +53,9 @@ class Job:
         return {"options": dict(self.options), "count": self.cls.count, "seed": seed}
 
     @property
-    def against(self) -> int | None:
+    def reference_step(self) -> int | None:
         """The step that every other is measured against."""
-        return reference_step(self.cls, tuple(self.basis.hashes))
+        return self.cls.reference_step(tuple(self.basis.hashes))
 
     @property
     def split_name(self) -> str:
@@ -71,13 +71,16 @@ class Job:
         hashes = self.basis.hashes
         facts: Header = {"split": self.split_name, "step": step, "checkpoint": hashes[step]}
         facts["experiment"] = self.basis.experiment
-        if self.against is not None:
-            facts |= {"reference": self.against, "against": hashes[self.against]}
+        if self.reference_step is not None:
+            facts |= {
+                "reference": self.reference_step,
+                "against": hashes[self.reference_step],
+            }
         return make_header(self.cls, self.name, **self.key, **facts)
 
-    def is_ready(self, step: int, references: Mapping["Job", Mapping[int, Finding]]) -> bool:
+    def is_ready(self, step: int, references: Mapping["Job", Mapping[int, BaseResult]]) -> bool:
         """Whether the result that a step is measured against is at hand."""
-        return self.against in (None, step) or self.against in references[self]
+        return self.reference_step in (None, step) or self.reference_step in references[self]
 
 
 def basis_of(run: Run) -> Basis:

@@ -11,9 +11,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from analyses.result import Finding
+from analyses.result import BaseResult
 
-F = TypeVar("F", bound=Finding)
+F = TypeVar("F", bound=BaseResult)
 
 LISTED = 6  # steps named one by one
 

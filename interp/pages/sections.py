@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from analyses import plots
-from analyses.result import Drawing, Finding, Result
+from analyses.result import BaseResult, Drawing, Result
 from interp.measure.outcomes import in_a_line
 from interp.pages.captions import panel_captions
 from interp.pages.cards import Card, arranged, card, sliding_card
@@ -54,7 +54,7 @@ class History:
 
     rows: list[dict[str, Any]]
     slides: Mapping[int, Mapping[str, Drawing]]
-    last: Finding
+    last: BaseResult
 
 
 def sections(found: Sequence[Saved]) -> tuple[tuple[Section, ...], list[str]]:

@@ -30,7 +30,7 @@ from jaxtyping import jaxtyped
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from analyses import ANALYSES
-from analyses.result import Analysis, Finding
+from analyses.result import Analysis, BaseResult
 from interp.runs.files import as_table, write_whole
 
 Header = dict[str, Any]
@@ -181,7 +181,7 @@ def make_header(cls: Analysis, name: str, **facts: Any) -> Header:
     return {"analysis": name, "version": version("interp"), "fields": fields} | facts
 
 
-def write_result(path: Path, result: Finding, header: Header) -> None:
+def write_result(path: Path, result: BaseResult, header: Header) -> None:
     """Saves a result: arrays as they are, all else in the JSON header.
 
     Raises:
@@ -200,7 +200,7 @@ def write_result(path: Path, result: Finding, header: Header) -> None:
     write_whole(path, buffer.getvalue(), durable=False)  # it can be measured again
 
 
-def read_result(path: Path, cls: Analysis) -> tuple[Finding, Header]:
+def read_result(path: Path, cls: Analysis) -> tuple[BaseResult, Header]:
     """A saved result and its header.
 
     Raises:
@@ -220,7 +220,7 @@ def read_header(path: Path) -> Header:
     return _described(path, _read(path, only=HEADER).get(HEADER))[0]
 
 
-def read_current(path: Path, cls: Analysis, header: Header) -> Finding:
+def read_current(path: Path, cls: Analysis, header: Header) -> BaseResult:
     """The result in a file, if every byte of it is as it was written and its header is this one.
 
     Raises:
@@ -236,7 +236,7 @@ def read_current(path: Path, cls: Analysis, header: Header) -> Finding:
     return _made(path, cls, fields)
 
 
-def current(path: Path, cls: Analysis, header: Header) -> Finding | None:
+def current(path: Path, cls: Analysis, header: Header) -> BaseResult | None:
     """The result in a file, or nothing where `read_current` refuses it."""
     try:
         return read_current(path, cls, header) if path.is_file() else None
@@ -258,7 +258,7 @@ def _parts(path: Path) -> tuple[Header, dict[str, Any]]:
     return header, {name: _frozen(value) for name, value in values.items()} | arrays
 
 
-def _made(path: Path, cls: Analysis, fields: Mapping[str, Any]) -> Finding:
+def _made(path: Path, cls: Analysis, fields: Mapping[str, Any]) -> BaseResult:
     """The result that a file's fields make."""
     _check_fields(path, cls, fields)
     return cls(**fields)

@@ -143,7 +143,7 @@ class Run:
             sizes=task.sizes,
             parameters=self.parameters,
             make_examples=self._examples,
-            constants=task.constants,
+            facts=task.facts,
             recorded=cache(self.metrics),
             saved_scalars=self._saved_scalars,
         )

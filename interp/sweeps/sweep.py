@@ -110,7 +110,7 @@ class Sweep(Frozen):
     def _analyses_take_their_options(self) -> "Sweep":
         if self.analyses:
             from analyses import ANALYSES, SweepResult  # heavy, and needed by few sweeps
-            from analyses.options import check_options
+            from analyses.requirements import check_options
 
             of_all = {name for name, cls in ANALYSES.items() if issubclass(cls, SweepResult)}
             for name, tables in self.analyses.items():

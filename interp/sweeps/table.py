@@ -8,7 +8,6 @@ sweep which went on or was changed is measured again.
 """
 
 import hashlib
-import inspect
 import json
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,6 +19,7 @@ from typing import Any
 import pandas as pd
 
 from analyses import ANALYSES
+from analyses.requirements import option_defaults
 from analyses.result import SweepResult
 from hooks import Series
 from interp.config.experiment import Experiment
@@ -103,13 +103,7 @@ class SweepJob:
     @property
     def columns(self) -> tuple[str, ...]:
         """Columns of the table that it needs, as its options have them."""
-        parameters = inspect.signature(self.cls.measure).parameters
-        defaults = {name: each.default for name, each in parameters.items()}
-        given = defaults | dict(self.options)
-        return tuple(
-            str(given[need.partition(".")[2]]) if need.startswith("column.") else need
-            for need in self.cls.needs
-        )
+        return self.cls.needs.columns_with(option_defaults(self.cls) | dict(self.options))
 
     @property
     def reads(self) -> tuple[str, ...]:

@@ -1,14 +1,14 @@
 """What a task is: examples whose answer is known, for training and for looking."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
 from jaxtyping import Bool, Float
 from pydantic import BaseModel
 from torch import Tensor
 
-from hooks import Examples, Sizes, Snapshot
+from hooks import Examples, Facts, Sizes, Snapshot
 from hooks.loss import token_losses
 from interp.tasks.fields import STRICT
 
@@ -21,7 +21,7 @@ Reader = Callable[[Batch], Batch]
 class Task(BaseModel):
     """A synthetic task.
 
-    A subclass gives `name`, `sizes`, `constants`, `train_count`, `data` and `examples`; the loss
+    A subclass gives `name`, `sizes`, `facts`, `train_count`, `data` and `examples`; the loss
     and the grade of answers among classes are here.
 
     Attributes:
@@ -49,7 +49,7 @@ class Task(BaseModel):
         raise NotImplementedError
 
     @property
-    def constants(self) -> dict[str, Any]:
+    def facts(self) -> Facts:
         """Facts that analyses need; `chance` is the best accuracy without looking."""
         raise NotImplementedError
 

@@ -10,14 +10,14 @@ data and settings are not known to us, and this is not it.
 """
 
 from collections.abc import Sequence
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
 from jaxtyping import Float
 from pydantic import Field, field_validator
 from torch import Generator, Tensor
 
-from hooks import Examples, Sizes
+from hooks import Examples, Facts, PromptFacts, Sizes
 from interp.randomness import generator
 from interp.tasks.base import Batch, Task
 from interp.tasks.factors.late import late_share
@@ -70,23 +70,20 @@ class WordSelection(Task):
         return Sizes(d_vocab=tokens, d_vocab_out=tokens, n_ctx=PLAIN.width(self.pairs))
 
     @property
-    def constants(self) -> dict[str, Any]:
-        """As `constants_in` has them for the task's own vocabulary."""
-        return self.constants_in(PLAIN)
+    def facts(self) -> Facts:
+        """As `facts_in` has them for the task's own vocabulary."""
+        return self.facts_in(PLAIN)
 
-    def constants_in(self, spelling: Spelling) -> dict[str, Any]:
-        """`pairs`, `chance`, `candidates` (where words to choose from stand), `asked`: the rule.
-
-        Chance is `best_guess` of the rules.
-        """
-        return {
-            "pairs": self.pairs,
-            "chance": best_guess(self.rules),
-            "candidates": spelling.candidates,
-            "asked": "rule",
-            "asked_names": rule_names(self.rules),
-            "group": "rule",
-        }
+    def facts_in(self, spelling: Spelling) -> Facts:
+        """Chance (`best_guess` of the rules) and `PromptFacts`: a prompt asks for a rule."""
+        prompts = PromptFacts(
+            pairs=self.pairs,
+            asked="rule",
+            asked_names=rule_names(self.rules),
+            group="rule",
+            candidates=spelling.candidates,
+        )
+        return Facts(chance=best_guess(self.rules), groups=(prompts,))
 
     @property
     def train_count(self) -> None:
@@ -114,7 +111,7 @@ class WordSelection(Task):
         batch, labels = self._prompts(self.test_prompts, spelling, generator(seed, 1, 1, 0))
         found = Examples(
             tokens=batch["tokens"], targets=batch["targets"], scored=batch["scored"],
-            labels=labels, constants=self.constants_in(spelling),
+            labels=labels, facts=self.facts_in(spelling),
             words=tuple(
                 tuple(spelling.names[token] for token in row) for row in batch["tokens"].tolist()
             ),

@@ -11,13 +11,13 @@ not; 10 to 50 numbers, prompts of 41 pairs and no curriculum, which would hide t
 choice.
 """
 
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from jaxtyping import Float
 from pydantic import field_validator
 from torch import Generator, Tensor
 
-from hooks import Examples, Sizes
+from hooks import Examples, Facts, FunctionFacts, LinearPrior, PromptFacts, Sizes
 from interp.randomness import generator
 from interp.tasks.base import Batch
 from interp.tasks.factors.extra_loss import (
@@ -69,22 +69,12 @@ class SimpleFunction(RegressionTask):
         return Sizes(d_in=self.d, d_vocab_out=1 + spare, n_ctx=2 * self.pairs)
 
     @property
-    def constants(self) -> dict[str, Any]:
-        """`d`, `pairs`, `noise` (none), the `prior` of the coefficients, and `factors`.
-
-        Factors are the numbers of an input, which its representation is probed for; `outputs`, how
-        many of the model's answer, is 1.
-        """
-        prior = {"basis": "linear", "nnz": self.d, "law": "normal", "weight": 1.0}
-        scale = self.d**-0.5 if self.unit_variance else 1.0
-        return {
-            "d": self.d,
-            "pairs": self.pairs,
-            "noise": 0.0,
-            "outputs": 1,
-            "factors": tuple(f"x_{i}" for i in range(self.d)),
-            "prior": (prior | {"scale": scale},),
-        }
+    def facts(self) -> Facts:
+        """`PromptFacts`, whose factors are the numbers of an input, and `FunctionFacts`."""
+        prior = LinearPrior(nnz=self.d, scale=self.d**-0.5 if self.unit_variance else 1.0)
+        factors = tuple(f"x_{i}" for i in range(self.d))
+        groups = (PromptFacts(self.pairs, factors=factors), FunctionFacts(self.d, prior=(prior,)))
+        return Facts(outputs=1, groups=groups)
 
     @property
     def train_count(self) -> None:
@@ -129,6 +119,6 @@ class SimpleFunction(RegressionTask):
             scored=batch["scored"],
             inputs=batch["inputs"],
             labels={f"x_{i}": last[:, i] for i in range(self.d)},
-            constants=self.constants,
+            facts=self.facts,
         )
         return found if count is None else found.head(count)

@@ -43,7 +43,7 @@ def test_metrics_are_a_frame_with_a_row_an_evaluation(run):
 
 
 def test_the_series_knows_the_chance_of_its_task(run):
-    assert run.series().constants["chance"] == 1 / 7
+    assert run.series().facts.chance == 1 / 7
 
 
 def test_a_checkpoint_reads_only_names_it_has(run):
