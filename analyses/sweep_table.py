@@ -147,7 +147,7 @@ def at_end(table: pd.DataFrame, scalar: str) -> Float[np.ndarray, " run"]:
 def over_steps(
     table: pd.DataFrame, series: Mapping[str, Series], scalar: str
 ) -> tuple[Int[np.ndarray, " step"], Float[np.ndarray, "run step"]]:
-    """A scalar of each run at the steps of all runs, of which at most `MAX_STEPS` are taken, evenly.
+    """A scalar of each run at the steps of all runs, evenly thinned to at most `MAX_STEPS`.
 
     Between two steps of a run its value is interpolated linearly; before its first and after its
     last step it is NaN.

@@ -43,7 +43,7 @@ class Series:
     sizes: Sizes
     parameters: Callable[[int], Mapping[str, Tensor]] = field(repr=False)
     make_examples: Callable[[str | None, int | None, int | None], Examples] = field(repr=False)
-    facts: Facts = Facts()
+    facts: Facts = field(default_factory=Facts)
     recorded: pd.DataFrame | Callable[[], pd.DataFrame | None] | None = field(
         default=None, repr=False
     )

@@ -1,6 +1,7 @@
 """One contract for every analysis and every task; a new one is tested on arrival."""
 
 import dataclasses
+import inspect
 import math
 
 import numpy as np
@@ -121,6 +122,12 @@ def test_every_public_name_of_a_result_is_documented(name):
     functions = [each for each in public if callable(each) or isinstance(each, property)]
     assert cls.__doc__
     assert all(each.__doc__ for each in functions)
+
+
+@pytest.mark.parametrize("name", RESULTS)
+def test_a_reference_is_taken_where_there_is_a_reference_step_alone(name):
+    takes = "reference" in inspect.signature(RESULTS[name].measure).parameters
+    assert takes == (RESULTS[name].reference is not None)
 
 
 @pytest.mark.parametrize("name", RESULTS)
