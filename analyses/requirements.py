@@ -1,61 +1,183 @@
-"""What an analysis needs, in words: what is missing, and what to do about it."""
+"""What must be there for an analysis to be measured, and which options does it take?
 
-from collections.abc import Sequence
+An analysis states its needs; a snapshot that lacks some of them is refused with words that say what
+is missing and what to do about it.
+"""
 
-from hooks import Snapshot
+import inspect
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
 
-# Needs that one sentence says for every task and model.
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from hooks import Facts, InputFacts, ModularFacts, Snapshot
+
+ATTENTION = "blocks.0.attn.hook_pattern"
+# What each need lacks that one sentence says for every task and model.
 WORDS = {
     "tokens": "tokens, and this task has real-valued inputs",
     "classes": "classes as targets, and this task has real numbers",
     "attention": "attention, and this model has none",
     "trees": "gold trees, and this task gives none",
-    "labels": "labels of one value an example, and this task gives none",
+    "any_label": "labels of one value an example, and this task gives none",
 }
-# What a task with a modulus can be set to.
-MODULAR = {
-    "constants.wave": (
+# How facts come about that a task leaves empty.
+REMEDIES = {
+    (ModularFacts, "wave"): (
         "an operation that waves compute: set task.operation to add or subtract, or to multiply "
         "with an odd prime p"
     ),
-    "constants.ordered_pairs": "all ordered pairs: set task.ordered = true",
-    "constants.inputs": "tokens that are all operands: set task.equals = false",
+    (ModularFacts, "ordered_pairs"): "all ordered pairs: set task.ordered = true",
 }
-# What a model that may go without an MLP can be set to.
+OPERANDS = "tokens that are all operands: set task.equals = false"
+NEURON_WEIGHTS = ("neuron_in", "neuron_out")
 WITH_MLP = "neurons: set model.attn_only = false"
-NEURONS = {"weights.neuron_in": WITH_MLP, "weights.neuron_out": WITH_MLP}
+MEASURE_ARGUMENTS = ("snapshot", "series", "table", "axes", "reference")  # which are no options
 
 
-def in_words(absent: Sequence[str], snapshot: Snapshot) -> list[str]:
-    """Needs that a snapshot does not meet, as what may follow the word `needs`.
+@dataclass(frozen=True)
+class Needs:
+    """What must be there for an analysis to be measured.
+
+    Attributes:
+        tokens: Whether examples must be tokens, rather than real-valued inputs.
+        classes: Whether targets must be classes, rather than real numbers.
+        attention: Whether the model must have attention.
+        trees: Whether the task must give gold trees.
+        any_label: Whether there must be a label with one value an example, whatever its name.
+        layers: The fewest layers that the model may have.
+        facts: Kinds of facts that the task must tell, and for each kind the fields that it must
+            not leave empty or False.
+        labels: Names of labels.
+        weights: Names of parameters and views.
+        metrics: Columns of the run's metrics.
+        columns: Columns of the table of a sweep: `<Analysis>.<scalar>`, `metrics.<column>`,
+            `experiment.<field>`.
+        column_options: Options of `measure` that name another such column.
+    """
+
+    tokens: bool = False
+    classes: bool = False
+    attention: bool = False
+    trees: bool = False
+    any_label: bool = False
+    layers: int = 0
+    facts: Mapping[type, tuple[str, ...]] = field(default_factory=dict)
+    labels: tuple[str, ...] = ()
+    weights: tuple[str, ...] = ()
+    metrics: tuple[str, ...] = ()
+    columns: tuple[str, ...] = ()
+    column_options: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for kind, names in self.facts.items():
+            known = [each.name for each in fields(kind)]
+            for name in names:
+                if name not in known:
+                    raise ValueError(f"{kind.__name__} has no '{name}'; it has: {', '.join(known)}")
+
+    @property
+    def are_of_metrics(self) -> bool:
+        """Whether nothing is needed but metrics, so that no snapshot can lack anything."""
+        return replace(self, metrics=()) == Needs()
+
+    def columns_with(self, options: Mapping[str, Any]) -> tuple[str, ...]:
+        """Columns of a sweep's table that are needed, given all options of `measure`."""
+        return (*self.columns, *(str(options[name]) for name in self.column_options))
+
+    def missing(self, snapshot: Snapshot) -> list[str]:
+        """What a snapshot lacks, in words that may follow `needs` and say what to do about it.
+
+        Metrics and columns are a matter of the run and of the sweep, and passed over.
+        """
+        examples, config = snapshot.examples, snapshot.config
+        has = {
+            "tokens": examples.tokens is not None,
+            "classes": not examples.targets.is_floating_point(),
+            "attention": ATTENTION in snapshot.live.model.hook_dict,
+            "trees": examples.trees is not None,
+            "any_label": any(values.ndim == 1 for values in examples.labels.values()),
+        }
+        lacking = [WORDS[name] for name in has if getattr(self, name) and not has[name]]
+        if config.n_layers < self.layers:
+            remedy = ": set model.n_layers" if "n_layers" in type(config).model_fields else ""
+            lacking.append(
+                f"at least {self.layers} layers, and this model has {config.n_layers}{remedy}"
+            )
+        lacking += self._missing_facts(examples.facts)
+        labels = [name for name in self.labels if name not in examples.labels]
+        if labels:
+            known = ", ".join(sorted(examples.labels)) or "none"
+            lacking.append(f"a task with the labels {', '.join(labels)}, and this one has {known}")
+        return [*lacking, *self._missing_weights(snapshot)]
+
+    def _missing_facts(self, facts: Facts) -> Iterator[str]:
+        absent = [kind for kind in self.facts if facts.get(kind) is None]
+        if InputFacts in absent and facts.get(ModularFacts):
+            absent.remove(InputFacts)
+            yield OPERANDS
+        if absent:
+            names = ", ".join(kind.__name__ for kind in absent)
+            yield f"a task with the facts {names}, and this one has {facts.kinds}"
+        wanted = [(kind, name) for kind, names in self.facts.items() for name in names]
+        for kind, name in wanted:
+            if not getattr(facts.get(kind), name, True):
+                untold = f"a task that tells {kind.__name__}.{name}, and this one does not"
+                yield REMEDIES.get((kind, name), untold)
+
+    def _missing_weights(self, snapshot: Snapshot) -> Iterator[str]:
+        absent = [name for name in self.weights if not snapshot.has_weights(name)]
+        if getattr(snapshot.config, "attn_only", False) and {*absent} & {*NEURON_WEIGHTS}:
+            absent = [name for name in absent if name not in NEURON_WEIGHTS]
+            yield WITH_MLP
+        if absent:
+            yield f"a model with the weights {', '.join(absent)}"
+
+
+def check_needs(cls: type[Any], snapshot: Snapshot) -> None:
+    """Refuses a snapshot that lacks something an analysis needs.
 
     Args:
-        absent: Names of needs (`analyses.result.Finding`).
-        snapshot: What lacks them.
+        cls: A class of results.
+        snapshot: What may lack something.
+
+    Raises:
+        ValueError: Something is missing; the message says what, and what to do about it.
     """
-    words = WORDS
-    words = words | (MODULAR if "p" in snapshot.examples.constants else {})
-    words = words | (NEURONS if getattr(snapshot.config, "attn_only", False) else {})
-    by_kind: dict[str, list[str]] = {}
-    for need in absent:
-        if need not in words:
-            kind, _, name = need.partition(".")
-            by_kind.setdefault(kind, []).append(name)
-    said = dict.fromkeys(words[need] for need in absent if need in words)
-    return [*said, *(_of_kind(kind, names, snapshot) for kind, names in by_kind.items())]
+    lacking = cls.needs.missing(snapshot)
+    if lacking:
+        raise ValueError(f"{cls.__name__} needs {'; '.join(lacking)}")
 
 
-def _of_kind(kind: str, names: Sequence[str], snapshot: Snapshot) -> str:
-    """Needs of one kind that name something of the task's or the model's."""
-    examples, config = snapshot.examples, snapshot.config
-    wanted = ", ".join(names)
-    if kind == "layers":
-        remedy = ": set model.n_layers" if "n_layers" in type(config).model_fields else ""
-        return f"at least {wanted} layers, and this model has {config.n_layers}{remedy}"
-    if kind == "weights":
-        return f"a model with the weights {wanted}"
-    there = {"labels": examples.labels, "constants": examples.constants}
-    if kind not in there:
-        return f"{kind} {wanted}"  # of the table of many runs
-    listed = ", ".join(sorted(there[kind])) or "none"
-    return f"a task with the {kind} {wanted}, and this one has {listed}"
+def option_defaults(cls: type[Any]) -> dict[str, Any]:
+    """The options that a class' `measure` takes, with their defaults."""
+    parameters = inspect.signature(cls.measure).parameters
+    return {
+        name: parameter.default
+        for name, parameter in parameters.items()
+        if name not in MEASURE_ARGUMENTS
+    }
+
+
+def check_options(cls: type[Any], options: Mapping[str, Any]) -> None:
+    """Refuses options that an analysis does not take, and values of another type.
+
+    Raises:
+        ValueError: The message names the option and what is wanted.
+    """
+    parameters, known = inspect.signature(cls.measure).parameters, option_defaults(cls)
+    for name, value in options.items():
+        if name not in known:
+            listed = ", ".join(known) or "none"
+            raise ValueError(f"analyses.{cls.__name__}: no option '{name}'; it takes: {listed}")
+        option_type = TypeAdapter(
+            parameters[name].annotation, config=ConfigDict(arbitrary_types_allowed=True)
+        )
+        try:
+            # As JSON, a list stands for a tuple, while a string stands for no number.
+            option_type.validate_json(json.dumps(value, default=str), strict=True)
+        except ValidationError as error:
+            message = error.errors()[0]["msg"]
+            raise ValueError(f"analyses.{cls.__name__}.{name}: {message} (got {value!r})") from None

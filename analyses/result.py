@@ -18,7 +18,7 @@ import pandas as pd
 
 from analyses.plots.figures import Figure
 from analyses.plots.views import View
-from analyses.requirements import in_words
+from analyses.requirements import Needs
 from hooks import Checkpoints, Snapshot
 from hooks.messages import did_you_mean
 
@@ -29,7 +29,7 @@ Drawing = Figure | View
 
 
 class Drawings(Mapping[str, Drawing]):
-    """Figures by slug, each drawn when it is asked for: of many steps a page shows but a few."""
+    """Figures by slug, each drawn only when it is asked for: a page shows few of many steps."""
 
     def __init__(self, **draw: Callable[[], Drawing]) -> None:
         self._draw = draw
@@ -48,21 +48,18 @@ class Drawings(Mapping[str, Drawing]):
 
 
 @dataclass(frozen=True, eq=False)
-class Finding(ABC):
+class BaseResult(ABC):
     """What the three kinds share: how a result is summarised, tabulated and drawn.
 
     Attributes:
-        needs: What must be there: `tokens`, `classes` (integer targets), `attention`, `trees`,
-            `layers.<least>`, `labels` (any), `labels.<name>`, `constants.<name>`,
-            `weights.<name>`, `metrics.<column>`. Of many runs: a column of their table
-            (`<Analysis>.<scalar>`), or `column.<option>`, the one that an option names.
-        by_default: What must be there too, in the same words, where `interp analyze` is not asked
-            for it by name or options: without that it would be costly and tell little.
+        needs: What must be there for it to be measured.
+        by_default: What must be there too where `interp analyze` is not asked for the analysis by
+            name or options: without that it would be costly and tell little.
         title: What people call it, where the words of the class's name do not say so.
     """
 
-    needs: ClassVar[tuple[str, ...]] = ()
-    by_default: ClassVar[tuple[str, ...]] = ()
+    needs: ClassVar[Needs] = Needs()
+    by_default: ClassVar[Needs] = Needs()
     title: ClassVar[str] = ""
 
     @abstractmethod
@@ -96,7 +93,7 @@ class Finding(ABC):
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
-        cls.__repr__ = Finding.__repr__  # dataclass would write one that prints every array
+        cls.__repr__ = BaseResult.__repr__  # dataclass would write one that prints every array
         if "measure" in vars(cls):
             cls.measure = classmethod(_refusing(vars(cls)["measure"].__func__))  # pyright: ignore[reportAttributeAccessIssue]  # every kind of result has it
 
@@ -145,7 +142,7 @@ def _refusing(measure: Callable[..., Any]) -> Callable[..., Any]:
     """A `measure` that says in a line what to give instead of a thing of another kind."""
 
     @wraps(measure)
-    def measured(cls: type[Finding], *given: Any, **options: Any) -> Any:
+    def measured(cls: type[BaseResult], *given: Any, **options: Any) -> Any:
         if given:
             given = (cls._measurable(given[0]), *given[1:])
         return measure(cls, *given, **options)
@@ -154,13 +151,14 @@ def _refusing(measure: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @dataclass(frozen=True, eq=False)
-class Result(Finding):
+class Result(BaseResult):
     """A finding about one snapshot.
 
     Attributes:
         splits: Splits of the task it is measured on; none stands for the task's own.
         count: How many examples it takes; None for all.
-        reference: The step whose result every other step is measured against.
+        reference: The step whose result every other step is measured against, if there is one:
+            `measure` then takes that result as `reference`, which is None at the step itself.
         sliding: Figures that get a slider over steps.
     """
 
@@ -171,12 +169,11 @@ class Result(Finding):
 
     @classmethod
     @abstractmethod
-    def measure(cls, snapshot: Snapshot, *, reference: Any = None) -> "Result":
+    def measure(cls, snapshot: Snapshot) -> "Result":
         """Measures one snapshot.
 
         Args:
             snapshot: A model at a step and its examples.
-            reference: This class' result at the reference step; None where the snapshot is it.
 
         Raises:
             ValueError: The snapshot lacks something the analysis needs.
@@ -191,9 +188,14 @@ class Result(Finding):
             )
         return given
 
+    @classmethod
+    def reference_step(cls, steps: Sequence[int]) -> int | None:
+        """Which of a run's steps every other is measured against, or None."""
+        return {"first": steps[0], "last": steps[-1], None: None}[cls.reference]
+
 
 @dataclass(frozen=True, eq=False)
-class SeriesResult(Finding):
+class SeriesResult(BaseResult):
     """A finding about a whole run.
 
     Attributes:
@@ -220,7 +222,7 @@ class SeriesResult(Finding):
 
 
 @dataclass(frozen=True, eq=False)
-class SweepResult(Finding):
+class SweepResult(BaseResult):
     """A finding about many runs."""
 
     @classmethod
@@ -251,52 +253,6 @@ class SweepResult(Finding):
 Analysis = type[Result] | type[SeriesResult] | type[SweepResult]
 
 
-def missing(cls: Analysis, snapshot: Snapshot, needs: Sequence[str] | None = None) -> list[str]:
-    """What an analysis needs and a snapshot does not have, in words that say what to do about it.
-
-    Metrics are a matter of the run, and passed over.
-
-    Args:
-        cls: The analysis.
-        snapshot: What may lack something.
-        needs: Names of needs, in place of all that the analysis has.
-    """
-    examples = snapshot.examples
-    has = {
-        "tokens": examples.tokens is not None,
-        "trees": examples.trees is not None,
-        "labels": any(values.ndim == 1 for values in examples.labels.values()),
-        "classes": not examples.targets.is_floating_point(),
-        "attention": "blocks.0.attn.hook_pattern" in snapshot.live.model.hook_dict,
-    }
-    has |= {f"labels.{name}": True for name in examples.labels}
-    has |= {f"constants.{name}": True for name in examples.constants}
-    has |= {f"layers.{count}": True for count in range(1, snapshot.config.n_layers + 1)}
-    absent = [
-        need
-        for need in (cls.needs if needs is None else needs)
-        if not has.get(need, need.startswith("metrics."))
-        and not (need.startswith("weights.") and snapshot.has_weights(need.split(".", 1)[1]))
-    ]
-    return in_words(absent, snapshot)
-
-
-def check_needs(cls: Analysis, snapshot: Snapshot) -> None:
-    """Refuses a snapshot that lacks something an analysis needs.
-
-    Raises:
-        ValueError: Something is missing; the message says what, and what to do about it.
-    """
-    lacking = missing(cls, snapshot)
-    if lacking:
-        raise ValueError(f"{cls.__name__} needs {'; '.join(lacking)}")
-
-
-def reference_step(cls: type[Result], steps: Sequence[int]) -> int | None:
-    """The step that a class measures every other against, or None."""
-    return {"first": steps[0], "last": steps[-1], None: None}[cls.reference]
-
-
 def of_steps(cls: object) -> type[Result]:
     """The class, if its results are of single steps.
 
@@ -304,7 +260,7 @@ def of_steps(cls: object) -> type[Result]:
         TypeError: It is no analysis.
         ValueError: It describes a whole run, or a sweep.
     """
-    if not (isinstance(cls, type) and issubclass(cls, Finding)):
+    if not (isinstance(cls, type) and issubclass(cls, BaseResult)):
         raise TypeError(f"a trace takes a class of results, such as FourierSpectrum; got {cls!r}")
     if issubclass(cls, SweepResult):
         raise ValueError(f"{cls.__name__} describes a whole sweep, which has no steps to trace")
@@ -313,7 +269,7 @@ def of_steps(cls: object) -> type[Result]:
     return cls
 
 
-def trace(series: Checkpoints, cls: type[Finding], **options: Any) -> pd.DataFrame:
+def trace(series: Checkpoints, cls: type[BaseResult], **options: Any) -> pd.DataFrame:
     """An analysis' scalars at every step of a series, measured in memory.
 
     Returns:
@@ -327,12 +283,13 @@ def trace(series: Checkpoints, cls: type[Finding], **options: Any) -> pd.DataFra
     if not series.steps:
         raise ValueError("this series has no steps: no checkpoint was kept")
     examples = series.examples(cls.splits[0], cls.count)
-    against, reference = reference_step(cls, series.steps), None
-    if against is not None:
-        reference = cls.measure(series.snapshot(against, examples), **options)
+    reference_step, reference = cls.reference_step(series.steps), {}
+    if reference_step is not None:
+        snapshot = series.snapshot(reference_step, examples)
+        reference = {"reference": cls.measure(snapshot, **options)}
     rows = []
     for snapshot in series.snapshots(examples):
-        other = None if snapshot.step == against else reference
-        result = cls.measure(snapshot, reference=other, **options)
+        compared = {} if snapshot.step == reference_step else reference
+        result = cls.measure(snapshot, **compared, **options)
         rows.append({"step": snapshot.step} | result.summary())
     return pd.DataFrame(rows)

@@ -1,8 +1,8 @@
-"""In what the runs of a sweep differ, seeds left out: settings, their names and their order.
+"""What does the table of a sweep say of its runs: their settings, and scalars of each run?
 
 A setting is one value for each axis; its runs differ in their seeds alone. Values are numbers or
-text, so that they can be saved, and stand in ascending order where all of an axis are numbers, else
-in the order of the table.
+text, so that they can be saved. The values of an axis are in ascending order where all are numbers,
+else in the order of the table. A scalar is taken at the end of training, or over steps.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,19 +15,18 @@ from jaxtyping import Bool, Float, Int
 from analyses.plots.style import words
 from hooks import Series
 
-# from analyses/sweep_scalars.py:
-# A scalar of every run of a sweep: at the end of training, or over steps.
-
 Setting = tuple[Any, ...]
-Panels = dict[str, dict[str, int]]
+Panels = dict[str, dict[str, int]]  # by panel and place across, the number of a setting
 
-WHOLE = "all runs"
+WHOLE = "all runs"  # the name of the empty setting
+METRIC = "metrics."  # how columns of metrics begin
+MAX_STEPS = 120  # steps of a curve: more than a small panel has room for
 
 
 def settings_of(
     table: pd.DataFrame, axes: Sequence[str]
 ) -> tuple[tuple[Setting, ...], Int[np.ndarray, " run"]]:
-    """The settings among some runs, in order, and which of them each run has.
+    """The settings of some runs, in order, and the number of each run's setting.
 
     Args:
         table: One row a run, a column `experiment.<axis>` an axis.
@@ -38,7 +37,7 @@ def settings_of(
     """
     columns = [_values(table, axis) for axis in axes]
     rows: list[Setting] = list(zip(*columns, strict=True)) if axes else [()] * len(table)
-    places = [{value: place for place, value in enumerate(_ordered(each))} for each in columns]
+    places = [{value: place for place, value in enumerate(_ordered(column))} for column in columns]
     settings = sorted(
         dict.fromkeys(rows),
         key=lambda row: [place[value] for place, value in zip(places, row, strict=True)],
@@ -48,18 +47,16 @@ def settings_of(
 
 
 def axis_name(axis: str, axes: Sequence[str]) -> str:
-    """The last part of a field's path, or all of it where another axis ends alike."""
+    """The last part of a field's path, or all of it where another axis has the same last part."""
     last = axis.rpartition(".")[2]
-    alike = sum(other.rpartition(".")[2] == last for other in axes) > 1
-    return words(axis.replace(".", " ") if alike else last)
+    is_shared = sum(other.rpartition(".")[2] == last for other in axes) > 1
+    return words(axis.replace(".", " ") if is_shared else last)
 
 
 def setting_name(axes: Sequence[str], setting: Sequence[Any]) -> str:
     """A setting in words: `weight decay 0.1, lr 0.01`."""
-    parts = [
-        f"{axis_name(axis, axes)} {shown(value)}"
-        for axis, value in zip(axes, setting, strict=True)
-    ]  # fmt: skip
+    named = zip(axes, setting, strict=True)
+    parts = [f"{axis_name(axis, axes)} {shown(value)}" for axis, value in named]
     return ", ".join(parts) or WHOLE
 
 
@@ -70,14 +67,14 @@ def shown(value: Any) -> str:
 
 
 def panels(axes: Sequence[str], settings: Sequence[Setting], across: str) -> tuple[str, Panels]:
-    """What lies across the panels, and settings by panel and by their place across.
+    """The title of what lies across the panels, and the settings by panel and place across.
 
-    Where each value of that axis belongs to one setting alone, as in lists taken side by side,
-    there is one panel, and what lies across are all axes.
+    Where each value of the axis belongs to one setting alone, as in lists taken side by side, there
+    is one panel, with all axes across.
 
     Args:
         axes: Fields that vary.
-        settings: One value an axis each.
+        settings: Each has one value for each axis.
         across: The axis along which the settings of a panel lie.
     """
     if not axes:
@@ -87,16 +84,16 @@ def panels(axes: Sequence[str], settings: Sequence[Setting], across: str) -> tup
         names = [", ".join(map(shown, setting)) for setting in settings]
         title = ", ".join(axis_name(axis, axes) for axis in axes)
         return title, {"": {name: index for index, name in enumerate(names)}}
-    laid: Panels = {}
+    laid_out: Panels = {}
     for index, setting in enumerate(settings):
         others = [i for i in range(len(axes)) if i != place]
-        told = setting_name([axes[i] for i in others], [setting[i] for i in others])
-        laid.setdefault(told, {})[shown(setting[place])] = index
-    return axis_name(across, axes), laid
+        panel = setting_name([axes[i] for i in others], [setting[i] for i in others])
+        laid_out.setdefault(panel, {})[shown(setting[place])] = index
+    return axis_name(across, axes), laid_out
 
 
 def columns_of(axes: Sequence[str], settings: Sequence[Setting]) -> int:
-    """How many panels, one a setting, make a row: the last of several axes lies across."""
+    """How many panels make a row, with one panel a setting and the last axis across; 0 for any."""
     if len(axes) < 2:
         return 0
     count = len({setting[-1] for setting in settings})
@@ -106,30 +103,27 @@ def columns_of(axes: Sequence[str], settings: Sequence[Setting]) -> int:
 def _values(table: pd.DataFrame, axis: str) -> list[Any]:
     name = f"experiment.{axis}"
     if name not in table:
-        fields = [each for each in table if str(each).startswith("experiment.")]
+        fields = [column for column in table if str(column).startswith("experiment.")]
         raise ValueError(f"axis '{axis}': the table has no column {name}; it has {fields}")
     return [_plain(value) for value in table[name]]
 
 
 def _plain(value: Any) -> Any:
-    """A number or text; what is left out is `none`, a list its values."""
+    """A value as a number or text; a missing one is `none`, a list its values with commas."""
     if isinstance(value, np.generic):
         value = value.item()
     if value is None or (isinstance(value, float) and np.isnan(value)):
         return "none"
     if isinstance(value, list | tuple):
-        return ", ".join(shown(each) for each in value)
+        return ", ".join(map(shown, value))
     return value if isinstance(value, int | float | str) else str(value)
 
 
 def _ordered(values: Sequence[Any]) -> list[Any]:
     """Each value once: ascending where all are numbers, else in order."""
-    found = list(dict.fromkeys(values))
-    return sorted(found) if all(isinstance(each, int | float) for each in found) else found
-
-
-STEPS = 120  # more than a small panel has room for
-METRIC = "metrics."
+    different = list(dict.fromkeys(values))
+    are_numbers = all(isinstance(value, int | float) for value in different)
+    return sorted(different) if are_numbers else different
 
 
 def has_failed(table: pd.DataFrame) -> Bool[np.ndarray, " run"]:
@@ -153,10 +147,10 @@ def at_end(table: pd.DataFrame, scalar: str) -> Float[np.ndarray, " run"]:
 def over_steps(
     table: pd.DataFrame, series: Mapping[str, Series], scalar: str
 ) -> tuple[Int[np.ndarray, " step"], Float[np.ndarray, "run step"]]:
-    """A scalar of each run at the steps of all of them, at most `STEPS`, evenly chosen.
+    """A scalar of each run at the steps of all runs, evenly thinned to at most `MAX_STEPS`.
 
-    Between two of its own steps a run's value lies on the line between them; before the first and
-    after the last it is NaN.
+    Between two steps of a run its value is interpolated linearly; before its first and after its
+    last step it is NaN.
 
     Raises:
         ValueError: No such column, it holds text, or no run has it at steps.
@@ -169,7 +163,7 @@ def over_steps(
             f"scalar: no run has {scalar} at steps; where it is one number a run, set against to "
             "an axis"
         )
-    places = np.linspace(0, len(known) - 1, min(len(known), STEPS)).round().astype(np.int64)
+    places = np.linspace(0, len(known) - 1, min(len(known), MAX_STEPS)).round().astype(np.int64)
     steps = known[places]
     return steps, np.array([_at(steps, *record) for record in records])
 
@@ -189,7 +183,7 @@ def column_of(table: pd.DataFrame, scalar: str) -> str:
 
 
 def _record(series: Series, scalar: str, column: str) -> tuple[np.ndarray, np.ndarray]:
-    """Steps and values of one run; none where it has none."""
+    """Steps and values of one run; empty where nothing was recorded."""
     analysis, _, key = scalar.partition(".")
     try:
         frame = series.metrics if column != scalar else series.scalars(analysis)
@@ -201,21 +195,21 @@ def _record(series: Series, scalar: str, column: str) -> tuple[np.ndarray, np.nd
     return frame["step"].to_numpy(dtype=np.int64), _numbers(frame, name)
 
 
-def _at(steps: np.ndarray, own: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """A run's values at given steps."""
-    if not len(own):
+def _at(steps: np.ndarray, known_steps: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """A run's values at given steps, from those at its known steps."""
+    if not len(known_steps):
         return np.full(len(steps), np.nan)
-    return np.interp(steps, own, values, left=np.nan, right=np.nan)
+    return np.interp(steps, known_steps, values, left=np.nan, right=np.nan)
 
 
 def _numbers(frame: pd.DataFrame, column: str) -> np.ndarray:
-    """A column as float64, what is not finite as NaN.
+    """A column as float64, with NaN for what is not finite.
 
     Raises:
         ValueError: It holds text.
     """
     values = frame[column].tolist()
-    if any(isinstance(each, str) for each in values):
+    if any(isinstance(value, str) for value in values):
         name = column.removeprefix(METRIC)
         raise ValueError(f"scalar: {name} is text; OutcomeShares counts that")
     numbers = np.array(values, dtype=np.float64)

@@ -6,7 +6,18 @@ needs no live model (weights by name, examples, losses) never pays for its impor
 
 from hooks.checkpoints import Checkpoints, GivenCheckpoints, Series
 from hooks.edit import Edit
-from hooks.examples import Examples
+from hooks.examples import (
+    Examples,
+    Facts,
+    FunctionFacts,
+    InputFacts,
+    LinearPrior,
+    MixtureFacts,
+    ModularFacts,
+    PromptFacts,
+    SentenceFacts,
+    WavePrior,
+)
 from hooks.models import ModelConfig, Sizes, build
 from hooks.patching import patched, replaced_by
 from hooks.snapshot import Snapshot
@@ -15,11 +26,20 @@ __all__ = [
     "Checkpoints",
     "Edit",
     "Examples",
+    "Facts",
+    "FunctionFacts",
     "GivenCheckpoints",
+    "InputFacts",
+    "LinearPrior",
+    "MixtureFacts",
     "ModelConfig",
+    "ModularFacts",
+    "PromptFacts",
+    "SentenceFacts",
     "Series",
     "Sizes",
     "Snapshot",
+    "WavePrior",
     "build",
     "patched",
     "replaced_by",

@@ -13,7 +13,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from hooks.examples import Examples
+from hooks.examples import Examples, Facts
 from hooks.live import LiveModel, check_live
 from hooks.messages import nearest_step
 from hooks.models import HookedModel, ModelConfig, Sizes, config_of, move, parameters_of, restore
@@ -37,7 +37,7 @@ class Checkpoints:
         parameters: From a step to its parameters by name; may read lazily.
         make_examples: From (split, count, seed) to examples. None stands for the task's own
             split, for all examples, and for the run's data seed.
-        constants: Facts about the task, `chance` among them.
+        facts: What the task tells of all its examples.
         saved_scalars: From an analysis' name to its saved summaries by step, an empty table where
             there are none.
         device: Where the models of snapshots run; None leaves them where they are restored.
@@ -48,7 +48,7 @@ class Checkpoints:
     sizes: Sizes
     parameters: Callable[[int], Mapping[str, Tensor]]
     make_examples: Callable[[str | None, int | None, int | None], Examples]
-    constants: Mapping[str, Any]
+    facts: Facts
     saved_scalars: Callable[[str], pd.DataFrame]
     device: torch.device | None = None
 
@@ -93,7 +93,7 @@ class Checkpoints:
             make_examples=lambda split, count, seed: (
                 examples if count is None else examples.drawn(count, seed or 0)
             ),
-            constants=examples.constants,
+            facts=examples.facts,
             recorded=metrics,
         )
 
@@ -119,7 +119,7 @@ class Checkpoints:
             sizes=self.sizes,
             parameters=self.parameters,
             make_examples=self.make_examples,
-            constants=self.constants,
+            facts=self.facts,
             recorded=self.recorded_metrics,
             saved_scalars=self.saved_scalars,
             device=self.device,
@@ -249,7 +249,7 @@ class GivenCheckpoints(Checkpoints):
     sizes: Sizes
     parameters: Callable[[int], Mapping[str, Tensor]]
     make_examples: Callable[[str | None, int | None, int | None], Examples]
-    constants: Mapping[str, Any] = field(default_factory=dict)
+    facts: Facts = field(default_factory=Facts)
     recorded: pd.DataFrame | Callable[[], pd.DataFrame | None] | None = None
     saved_scalars: Callable[[str], pd.DataFrame] = _nothing_saved
     device: torch.device | None = None

@@ -143,7 +143,7 @@ class Snapshot:
     def logits(self) -> Float[Tensor, "batch pos d_vocab_out"]:
         """Logits at every position, of those `outputs` alone that answer where a task has others.
 
-        A task with spare outputs says how many answer in `constants["outputs"]`.
+        A task with spare outputs says how many answer in `facts.outputs`.
 
         Raises:
             ValueError: As `running`.
@@ -154,7 +154,7 @@ class Snapshot:
             with self.running() as model, torch.no_grad():
                 batches = [self._logits(model, *batch).cpu() for batch in self._batches()]
                 every = torch.cat(batches)
-            logits = every[..., : self.examples.constants.get("outputs")]
+            logits = every[..., : self.examples.facts.outputs]
             self._memory["logits"] = logits
         return logits
 

@@ -5,33 +5,46 @@ from typing import Any
 import pytest
 
 from analyses import ANALYSES, SweepResult
-from analyses.result import missing
+from analyses.requirements import option_defaults
 from interp.runs.run import Run
+from interp.sweeps.sweep import SweepFolder
+from interp.sweeps.table import finished_runs, sweep_table
+
+# Fixtures of conftest.py, the cheapest first.
+RUNS = ("two_layer_run", "parity_run", "prompts_run", "factors_run", "sentences_run")
+SWEEPS = ("analysed_sweep", "selection_sweep", "factors_sweep", "sentences_sweep")
 
 
 def run_for(name: str, run: Run, request: pytest.FixtureRequest) -> Any:
-    """The tiny run, that of two layers where one is too few, of other data, or a sweep.
+    """The first tiny run, or sweep, that has what an analysis needs.
 
     Args:
         name: The analysis, as `ANALYSES` has it.
-        run: The tiny run.
+        run: The tiny run, which is tried first.
         request: Of the fixture that asks, to make the others.
+
+    Raises:
+        ValueError: None of them has it: add a fixture to conftest.py and name it here.
     """
-    needs = {*ANALYSES[name].needs}
-    of_sentences = {"trees", "metrics.generalization.accuracy"} & needs
-    if "LearningPlateau.length" in needs:
-        return request.getfixturevalue("factors_sweep")
-    if "experiment.task.weights" in needs:
-        return request.getfixturevalue("selection_sweep")
-    if issubclass(ANALYSES[name], SweepResult):
-        return request.getfixturevalue("sentences_sweep" if of_sentences else "analysed_sweep")
-    if "constants.pairs" in needs:
-        return request.getfixturevalue("prompts_run")
-    if {"constants.factors", "constants.asked"} & needs:
-        return request.getfixturevalue("factors_run")
-    if "constants.inputs" in needs:
-        return request.getfixturevalue("parity_run")
-    if of_sentences:
-        return request.getfixturevalue("sentences_run")
-    does_apply = not missing(ANALYSES[name], run.snapshot(count=1))
-    return run if does_apply else request.getfixturevalue("two_layer_run")
+    is_of_sweeps = issubclass(ANALYSES[name], SweepResult)
+    if not is_of_sweeps and run_has_all(name, run):
+        return run
+    for fixture in SWEEPS if is_of_sweeps else RUNS:
+        found = request.getfixturevalue(fixture)
+        if (sweep_has_all if is_of_sweeps else run_has_all)(name, found):
+            return found
+    raise ValueError(f"no tiny run has what {name} needs: add one to tests/by_needs.py")
+
+
+def run_has_all(name: str, run: Run) -> bool:
+    """Whether a run has what an analysis needs."""
+    needs, series = ANALYSES[name].needs, run.series()
+    return not needs.missing(run.snapshot(count=1)) and {*needs.metrics} <= {*series.metrics}
+
+
+def sweep_has_all(name: str, folder: SweepFolder) -> bool:
+    """Whether the table of a sweep has the columns that an analysis needs."""
+    cls = ANALYSES[name]
+    columns = cls.needs.columns_with(option_defaults(cls))
+    known = {*sweep_table(finished_runs(folder))}
+    return all({column, f"metrics.{column}"} & known for column in columns)

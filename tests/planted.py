@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from hooks import Examples, Sizes, build
+from hooks import Examples, Facts, ModularFacts, Sizes, build
 from hooks.models import HookedModel, MLPConfig, ReadInConfig, TokenConfig
 from interp.config.experiment import Experiment
 
@@ -63,7 +63,7 @@ def tokens_as_examples(tokens: Int[Tensor, "batch pos"], p: int = 7) -> Examples
         scored=scored,
         tokens=tokens,
         labels={"a": tokens[:, 0], "b": tokens[:, 1]},
-        constants={"p": p, "chance": 1 / p},
+        facts=Facts(chance=1 / p, groups=(ModularFacts(p=p, operation="add"),)),
     )
 
 

@@ -1,6 +1,7 @@
 """One contract for every analysis and every task; a new one is tested on arrival."""
 
 import dataclasses
+import inspect
 import math
 
 import numpy as np
@@ -124,6 +125,12 @@ def test_every_public_name_of_a_result_is_documented(name):
 
 
 @pytest.mark.parametrize("name", RESULTS)
+def test_a_reference_is_taken_where_there_is_a_reference_step_alone(name):
+    takes = "reference" in inspect.signature(RESULTS[name].measure).parameters
+    assert takes == (RESULTS[name].reference is not None)
+
+
+@pytest.mark.parametrize("name", RESULTS)
 def test_sliding_figures_exist(result):
     assert set(result.sliding) <= set(result.figures())
 
@@ -188,14 +195,14 @@ def test_training_scores_splits_that_exist(task):
 
 @pytest.mark.parametrize("task", ANSWERING_CLASSES, indirect=True)
 def test_a_task_tells_chance(task):
-    assert 0 < task.constants["chance"] < 1
+    assert 0 < task.facts.chance < 1
 
 
 @pytest.mark.parametrize("task", ANSWERING_CLASSES, indirect=True)
 def test_an_untrained_model_of_the_tasks_sizes_scores_about_chance(task):
     model = build(config_for(task.sizes), task.sizes, seed=0)
     score = task.score(Snapshot.of(model, task.examples(task.splits[0], 500, 0)))
-    assert score["accuracy"] < 0.2 + task.constants["chance"]
+    assert score["accuracy"] < 0.2 + task.facts.chance
 
 
 @pytest.mark.parametrize("task", ANSWERING_NUMBERS, indirect=True)

@@ -22,7 +22,8 @@ from torch import Tensor
 
 from analyses import plots
 from analyses.plots.graphs import graph
-from analyses.result import Drawing, Result, check_needs
+from analyses.requirements import Needs, check_needs
+from analyses.result import Drawing, Result
 from analyses.statistics import is_rounding
 from hooks import Snapshot
 
@@ -193,7 +194,7 @@ class CompositionGraph(Result):
         spread: Standard deviation of the random heads' scores.
     """
 
-    needs: ClassVar = ("attention", "layers.2")
+    needs: ClassVar = Needs(attention=True, layers=2)
     sliding: ClassVar = ("graph", "scores")
 
     heads: tuple[str, ...]
@@ -204,14 +205,13 @@ class CompositionGraph(Result):
 
     @classmethod
     def measure(
-        cls, snapshot: Snapshot, *, reference: "CompositionGraph | None" = None, draws: int = 200,
+        cls, snapshot: Snapshot, *, draws: int = 200,
         seed: int = 0,
     ) -> "CompositionGraph":  # fmt: skip
         """Measures one snapshot's weights.
 
         Args:
             snapshot: A transformer of at least two layers.
-            reference: Not used.
             draws: Of how many random pairs of heads the baseline is the mean.
             seed: Of the random pairs.
 

@@ -20,7 +20,8 @@ from torch import Tensor
 
 from analyses.plots.images import picture
 from analyses.plots.views import View
-from analyses.result import Drawing, Result, check_needs
+from analyses.requirements import Needs, check_needs
+from analyses.result import Drawing, Result
 from analyses.statistics import defined_mean
 from hooks import Examples, Snapshot
 from hooks.loss import token_losses
@@ -53,7 +54,7 @@ class ExampleViews(Result):
         is_causal: Whether positions attend only to themselves and earlier ones.
     """
 
-    needs: ClassVar = ("tokens", "attention")
+    needs: ClassVar = Needs(tokens=True, attention=True)
     count: ClassVar = COUNT
     reference: ClassVar = "first"
 
@@ -100,7 +101,7 @@ class ExampleViews(Result):
             first_loss=np.full_like(loss, np.nan) if reference is None else reference.loss,
             first_answers=() if reference is None else reference.answers,
             targets=targets,
-            vocabulary=tuple(snapshot.examples.constants.get("vocabulary", ())),
+            vocabulary=snapshot.examples.facts.vocabulary,
             guess_loss=math.log(snapshot.logits().shape[-1]),
             is_causal=snapshot.config.attention_dir == "causal",
         )

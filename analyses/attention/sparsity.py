@@ -19,7 +19,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from analyses import plots
-from analyses.result import Drawing, Result, check_needs
+from analyses.requirements import Needs, check_needs
+from analyses.result import Drawing, Result
 from analyses.trees.sentences import sentences_only
 from hooks import Snapshot
 from hooks.stream import stream
@@ -40,7 +41,7 @@ class AttentionSparsity(Result):
         over: What the model was fed: `sentences`, or whole `examples`.
     """
 
-    needs: ClassVar = ("attention",)
+    needs: ClassVar = Needs(attention=True)
     sliding: ClassVar = ("entropy", "last_query")
 
     entropy: Float[np.ndarray, "layer head"]
@@ -55,7 +56,6 @@ class AttentionSparsity(Result):
         cls,
         snapshot: Snapshot,
         *,
-        reference: "AttentionSparsity | None" = None,
         single_key_rows: bool = True,
         over: Over = "sentences",
     ) -> "AttentionSparsity":
@@ -63,7 +63,6 @@ class AttentionSparsity(Result):
 
         Args:
             snapshot: Any model with attention.
-            reference: Not used.
             single_key_rows: Count rows that see a single key, as the paper does.
             over: sentences: where examples have gold trees, the words that these are over, with
                 what precedes them, as in the paper; examples: all of each, as where there are none.

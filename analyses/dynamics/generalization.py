@@ -26,6 +26,7 @@ import pandas as pd
 from jaxtyping import Bool, Float, Int
 
 from analyses import plots
+from analyses.requirements import Needs
 from analyses.result import Drawing, SeriesResult
 from analyses.statistics import first_sustained
 from hooks import Series
@@ -51,7 +52,7 @@ class Generalization(SeriesResult):
         evaluations: Successive evaluations that make success sustained.
     """
 
-    needs: ClassVar = tuple(f"metrics.{column}" for column in COLUMNS)
+    needs: ClassVar = Needs(metrics=COLUMNS)
 
     steps: Int[np.ndarray, " evaluation"]
     validation: Float[np.ndarray, " evaluation"]

@@ -20,6 +20,7 @@ import pandas as pd
 from jaxtyping import Float, Int
 
 from analyses import plots
+from analyses.requirements import Needs
 from analyses.result import Drawing, SeriesResult
 from analyses.statistics import crossing
 from hooks import Series
@@ -46,7 +47,7 @@ class GrokkingPhases(SeriesResult):
         loss_scale: What losses were multiplied by (1/67 for the article's mean over classes too).
     """
 
-    needs: ClassVar = tuple(f"metrics.{column}" for column in COLUMNS)
+    needs: ClassVar = Needs(metrics=COLUMNS)
 
     steps: Int[np.ndarray, " evaluation"]
     accuracy: Float[np.ndarray, "2 evaluation"]
@@ -100,7 +101,7 @@ class GrokkingPhases(SeriesResult):
             steps=metrics["step"].to_numpy(dtype=np.int64),
             accuracy=values[:2],
             loss=values[2:] * loss_scale,
-            chance=float(series.constants.get("chance", math.nan)),
+            chance=series.facts.chance,
             level=level,
             evaluations=evaluations,
             ratio=ratio,

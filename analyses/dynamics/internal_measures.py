@@ -19,6 +19,7 @@ from jaxtyping import Float, Int
 
 from analyses.plots.grids import Panel, grid
 from analyses.plots.style import PALETTE, line
+from analyses.requirements import Needs
 from analyses.result import Drawing, SeriesResult
 from analyses.statistics import spearman
 from hooks import Series
@@ -54,7 +55,7 @@ class InternalMeasures(SeriesResult):
         since: The first step that counts in correlations.
     """
 
-    needs: ClassVar = (f"metrics.{GENERALIZATION}",)
+    needs: ClassVar = Needs(metrics=(GENERALIZATION,))
     reads: ClassVar = tuple(dict.fromkeys(name.partition(".")[0] for name in MEASURES))
 
     steps: Int[np.ndarray, " step"]

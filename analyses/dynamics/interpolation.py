@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Float
 
 from analyses import plots
+from analyses.requirements import Needs
 from analyses.result import Drawing, SeriesResult
 from hooks import Examples, Series, Snapshot
 from hooks.edit import with_weights
@@ -39,7 +40,7 @@ class LinearInterpolation(SeriesResult):
         guess_loss: Loss of guessing all classes alike.
     """
 
-    needs: ClassVar = ("classes",)
+    needs: ClassVar = Needs(classes=True)
 
     start: int
     stop: int
@@ -88,7 +89,7 @@ class LinearInterpolation(SeriesResult):
             parts=tuple(_parts(examples)),
             loss=loss,
             accuracy=accuracy,
-            guess_loss=float(np.log(series.constants.get("outputs", series.sizes.d_vocab_out))),
+            guess_loss=float(np.log(series.facts.outputs or series.sizes.d_vocab_out)),
         )
 
     @property

@@ -23,8 +23,9 @@ from jaxtyping import Float, Int
 
 from analyses import plots
 from analyses.in_context.prompts import late_score
+from analyses.requirements import Needs
 from analyses.result import Drawing, SeriesResult
-from hooks import Series
+from hooks import PromptFacts, Series
 
 # A metric that tells how much is right, and the one that tells how much is wrong beside it.
 METRICS = {"late_accuracy": "loss", "explained": "error", "accuracy": "loss"}
@@ -48,7 +49,7 @@ class LearningPlateau(SeriesResult):
         drop: Below the flat loss, where it ends by the loss.
     """
 
-    needs: ClassVar = ("constants.pairs",)
+    needs: ClassVar = Needs(facts={PromptFacts: ()})
 
     steps: Int[np.ndarray, " evaluation"]
     score: Float[np.ndarray, " evaluation"]
@@ -93,8 +94,8 @@ class LearningPlateau(SeriesResult):
             raise ValueError(f"{name} is not finite at every evaluation: the run has diverged")
         is_share = name.endswith("accuracy")
         of = name.rpartition(".")[0] or split
-        facts = series.examples(of, 1).constants if is_share else {}
-        chance = float(facts.get("chance", 0.0))
+        chance = series.examples(of, 1).facts.chance if is_share else math.nan
+        chance = 0.0 if math.isnan(chance) else chance
         if chance >= 1:
             raise ValueError(f"chance = {chance}: all is right without context, so nothing is left")
         return cls(

@@ -9,9 +9,8 @@ order in which the operation is addition, and everything else is about addition.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any
 
 import torch
 from einops import rearrange
@@ -19,6 +18,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from analyses.statistics import POWER_FLOOR, is_rounding
+from hooks import ModularFacts
 
 
 def fourier_basis(n: int) -> Float[Tensor, "n n"]:
@@ -157,13 +157,13 @@ def residue_order(operation: str, p: int) -> tuple[Tensor, Tensor, Tensor]:
     raise ValueError(f"no wave fits operation '{operation}': it is no group operation modulo {p}")
 
 
-def orders_of(constants: Mapping[str, Any]) -> tuple[Tensor, Tensor, Tensor]:
-    """Orders of a, b and c by `residue_order`, from a task's constants.
+def orders_of(facts: ModularFacts) -> tuple[Tensor, Tensor, Tensor]:
+    """Orders of a, b and c by `residue_order`, from what a task tells of its arithmetic.
 
     Raises:
         ValueError: No wave fits the operation.
     """
-    return residue_order(constants["operation"], constants["p"])
+    return residue_order(facts.operation, facts.p)
 
 
 @lru_cache

@@ -42,9 +42,10 @@ from analyses.fourier.waves import (
     restricted,
 )
 from analyses.plots.style import MARGIN, logarithmic
-from analyses.result import Drawing, Drawings, Result, check_needs
+from analyses.requirements import Needs, check_needs
+from analyses.result import Drawing, Drawings, Result
 from analyses.statistics import defined_mean
-from hooks import Snapshot
+from hooks import ModularFacts, Snapshot
 
 # from analyses/fourier/circuit_parts.py:
 # What `FourierCircuit` is measured from: activations over all pairs, and what is read of them.
@@ -88,10 +89,11 @@ class FourierCircuit(Result):
         accuracy: Over all pairs.
     """
 
-    needs: ClassVar = ("constants.p", "constants.operation", "constants.wave",
-                       "constants.ordered_pairs", "labels.a",
-                       "labels.b", "labels.c", "labels.train", "weights.W_E",
-                       "weights.neuron_out")  # fmt: skip
+    needs: ClassVar = Needs(
+        facts={ModularFacts: ("wave", "ordered_pairs")},
+        labels=("a", "b", "c", "train"),
+        weights=("W_E", "neuron_out"),
+    )
     reference: ClassVar = "last"
     sliding: ClassVar = ("logits", "neurons", "neuron_map")
 
@@ -133,7 +135,7 @@ class FourierCircuit(Result):
         best, neuron_fve = neuron_waves(neurons)
         return cls(
             modulus=len(logits),
-            wave=snapshot.examples.constants["wave"],
+            wave=snapshot.examples.facts(ModularFacts).wave,
             keys=keys,
             logit_fve=fve.numpy(),
             logit_amplitude=amplitude.numpy(),
@@ -291,8 +293,8 @@ def pair_grids(snapshot: Snapshot) -> tuple[Float[Tensor, "n n n"], Grid, Bool[T
         ValueError: Pairs are missing among the examples.
     """
     examples, layer = snapshot.examples, snapshot.config.n_layers - 1
-    constants = examples.constants
-    p, orders = constants["p"], orders_of(constants)
+    facts = examples.facts(ModularFacts)
+    p, orders = facts.p, orders_of(facts)
     index = torch.full((p, p), -1)
     index[examples.label("a"), examples.label("b")] = torch.arange(len(examples))
     if bool((index < 0).any()):
@@ -316,8 +318,7 @@ def own_keys(snapshot: Snapshot, fve: Tensor, share: float, least_fve: float) ->
         share: The fewest frequencies that carry this share of W_E's power together ...
         least_fve: ... of which those that explain at least this share of the logits.
     """
-    constants = snapshot.examples.constants
-    order = orders_of(constants)[0]
+    order = orders_of(snapshot.examples.facts(ModularFacts))[0]
     W_E = snapshot.weights("W_E").double().cpu()[order]
     power = without_rounding(frequency_power(W_E))
     strong = keys_by_share(frequency_shares(power), share)
@@ -326,8 +327,7 @@ def own_keys(snapshot: Snapshot, fve: Tensor, share: float, least_fve: float) ->
 
 def readout(snapshot: Snapshot, neurons: Grid, keys: Sequence[int]) -> dict[str, Any]:
     """By key frequency, how far the MLP's readout directions carry its two waves."""
-    constants = snapshot.examples.constants
-    order = orders_of(constants)[2]
+    order = orders_of(snapshot.examples.facts(ModularFacts))[2]
     W_L = snapshot.weights("neuron_out").double().cpu()[:, order]
     found = [readout_waves(neurons, W_L, key) for key in keys]
     return {

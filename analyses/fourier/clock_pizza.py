@@ -25,10 +25,11 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from analyses import plots
-from analyses.fourier.basis import frequency_power, frequency_shares, residue_order
-from analyses.result import Drawing, Result, check_needs
+from analyses.fourier.basis import frequency_power, frequency_shares, orders_of
+from analyses.requirements import Needs, check_needs
+from analyses.result import Drawing, Result
 from analyses.statistics import SIZE_FLOOR
-from hooks import Snapshot
+from hooks import ModularFacts, Snapshot
 from hooks.gradients import logit_gradients
 from hooks.messages import at_step
 
@@ -70,9 +71,12 @@ class ClockPizza(Result):
             each frequency 1..n//2.
     """
 
-    needs: ClassVar = ("tokens", "constants.p", "constants.operation", "constants.wave",
-                       "constants.ordered_pairs", "labels.a", "labels.b", "labels.c",
-                       "weights.W_E")  # fmt: skip
+    needs: ClassVar = Needs(
+        tokens=True,
+        facts={ModularFacts: ("wave", "ordered_pairs")},
+        labels=("a", "b", "c"),
+        weights=("W_E",),
+    )
     title: ClassVar = "Clock or pizza"
     reference: ClassVar = "first"
     sliding: ClassVar = ("scores", "correct_logits")
@@ -115,7 +119,7 @@ class ClockPizza(Result):
         scores = dict(zip(SCORES, found, strict=True))
         own = scores if snapshot.step == 0 else dict.fromkeys(SCORES, math.nan)
         return cls(
-            wave=snapshot.examples.constants["wave"],
+            wave=snapshot.examples.facts(ModularFacts).wave,
             scores=scores,
             first_scores=reference.scores if reference else own,
             mean_logit_spread=float(mean.std(correction=0)),
@@ -188,8 +192,7 @@ class ClockPizza(Result):
 
 def _embedding(snapshot: Snapshot) -> Float[Tensor, "n d_model"]:
     """The residues' rows of W_E, in wave order."""
-    constants = snapshot.examples.constants
-    order = residue_order(constants["operation"], constants["p"])[0]
+    order = orders_of(snapshot.examples.facts(ModularFacts))[0]
     embedding = snapshot.weights("W_E").double().cpu()[order]
     if not embedding.isfinite().all():
         raise ValueError(
@@ -205,14 +208,15 @@ def _cosines(snapshot: Snapshot, triples: int, seed: int) -> Float[Tensor, " tri
     if examples.tokens is None or not torch.equal(examples.tokens[:, :2], operands):
         raise ValueError("ClockPizza reads a and b at the first two positions: tokens differ there")
     answers = examples.label("c").cpu()
-    rows, classes = random_triples(answers, examples.constants["p"], triples, seed)
+    rows, classes = random_triples(answers, examples.facts(ModularFacts).p, triples, seed)
     return gradient_cosines(logit_gradients(snapshot, rows, classes)[:, :2].double().cpu())
 
 
 def _logit_grids(snapshot: Snapshot) -> Float[Tensor, "2 n n"]:
     """The right answer's logit by a and b, in wave order, and the mean logit over classes."""
     examples = snapshot.examples
-    p, operation = (examples.constants[name] for name in ("p", "operation"))
+    facts = examples.facts(ModularFacts)
+    p, orders = facts.p, orders_of(facts)
     a, b, c = (examples.label(name).cpu() for name in "abc")
     index = torch.full((p, p), -1)
     index[a, b] = torch.arange(len(examples))
@@ -223,7 +227,6 @@ def _logit_grids(snapshot: Snapshot) -> Float[Tensor, "2 n n"]:
         )
     logits = snapshot.logits()[:, -1].double().cpu()
     both = torch.stack([logits.gather(1, c[:, None])[:, 0], logits.mean(1)])
-    orders = residue_order(operation, p)
     return both[:, index[orders[0]][:, orders[1]]]
 
 

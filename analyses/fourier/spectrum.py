@@ -28,9 +28,10 @@ from analyses.fourier.basis import (
     orders_of,
     without_rounding,
 )
-from analyses.result import Drawing, Result, check_needs
+from analyses.requirements import Needs, check_needs
+from analyses.result import Drawing, Result
 from analyses.statistics import defined_mean, gini, ratio
-from hooks import Snapshot
+from hooks import ModularFacts, Snapshot
 
 MATRICES = ("W_E", "neuron_in", "W_L")
 
@@ -51,8 +52,9 @@ class FourierSpectrum(Result):
         share: How much of the power key frequencies by share carry.
     """
 
-    needs: ClassVar = ("constants.p", "constants.operation", "constants.wave", "weights.W_E",
-                       "weights.neuron_in", "weights.neuron_out")  # fmt: skip
+    needs: ClassVar = Needs(
+        facts={ModularFacts: ("wave",)}, weights=("W_E", "neuron_in", "neuron_out")
+    )
     sliding: ClassVar = ("embedding", "matrices")
 
     modulus: int
@@ -63,22 +65,19 @@ class FourierSpectrum(Result):
     share: float
 
     @classmethod
-    def measure(
-        cls, snapshot: Snapshot, *, reference: "FourierSpectrum | None" = None, share: float = 0.9
-    ) -> "FourierSpectrum":
+    def measure(cls, snapshot: Snapshot, *, share: float = 0.9) -> "FourierSpectrum":
         """Measures one snapshot's weights.
 
         Args:
             snapshot: A model of modular arithmetic.
-            reference: Not used.
             share: Share of the power that key frequencies must carry together.
 
         Raises:
             ValueError: No wave fits the operation, or the model has no neurons.
         """
         check_needs(cls, snapshot)
-        constants = snapshot.examples.constants
-        orders = orders_of(constants)
+        facts = snapshot.examples.facts(ModularFacts)
+        orders = orders_of(facts)
         reads = snapshot.weights("neuron_in").double().cpu()[:, orders[0]]
         matrices = (
             snapshot.weights("W_E").double().cpu()[orders[0]],
@@ -89,7 +88,7 @@ class FourierSpectrum(Result):
         best, purity = neuron_frequencies(reads)
         return cls(
             modulus=len(orders[0]),
-            operation=constants["operation"],
+            operation=facts.operation,
             power=torch.stack(power).numpy(),
             neuron_frequency=best.numpy(),
             neuron_purity=purity.numpy(),

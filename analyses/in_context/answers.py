@@ -14,7 +14,7 @@ from torch import Tensor
 
 from analyses.in_context.prompts import Pairs, labels_of, pairs_of, predictions
 from analyses.sweep_table import has_failed
-from hooks import Examples, Series
+from hooks import Examples, FunctionFacts, MixtureFacts, PromptFacts, Series
 
 # from analyses/in_context/selection_models.py:
 # Which models of a sweep are to be compared, and what was each trained on?
@@ -84,7 +84,7 @@ def answers(
     """
     pairs = pairs_of(examples, None)
     kinds, values = _told_apart(examples, pairs)
-    inside = examples.constants["inside"].get(split)  # which `test` is as a whole
+    inside = examples.facts(MixtureFacts).inside.get(split)  # which `test` is as a whole
     predicted = {
         name: predictions(series.snapshot(series.steps[-1], examples), pairs).double()
         for name, series in models.items()
@@ -105,19 +105,17 @@ def _told_apart(
     examples: Examples, pairs: Pairs
 ) -> tuple[tuple[str, ...], Float[np.ndarray, " group"]]:
     """By group, its class where the groups are told apart by it, and the number that does."""
-    labels, names = labels_of(pairs.by), examples.constants.get("asked_names", ())
+    labels, prompts = labels_of(pairs.by), examples.facts(PromptFacts)
     firsts = [int(rows[0]) for rows in pairs.groups.values()]
-    asked = examples.constants.get("asked")
-    classes = examples.label(asked) if asked in labels else None
+    classes = examples.label(prompts.asked) if prompts.asked in labels else None
     told = examples.label(labels[-1]).double() if labels else torch.zeros(len(examples))
     return (
-        tuple("" if classes is None else str(names[int(classes[row])]) for row in firsts),
+        tuple("" if classes is None else prompts.asked_names[int(classes[row])] for row in firsts),
         np.array([float(told[row]) for row in firsts]),
     )
 
 
 WEIGHTS = "task.weights"
-ALIKE = ("d", "pairs", "classes", "noise")  # constants of a task that all runs must share
 
 
 @dataclass(frozen=True, eq=False)
@@ -167,28 +165,33 @@ def models_of(table: pd.DataFrame, series: Mapping[str, Series], axes: Sequence[
         )
     finished = table.loc[~has_failed(table), "run"]
     known = {run: own for run in finished if (own := series[run]).steps}
-    facts = [own.constants for own in known.values()]
-    lacking = [
-        name
-        for each in facts
-        for name in ("shares", "splits", "inside", *ALIKE)
-        if name not in each
-    ]
+    kinds = (FunctionFacts, PromptFacts, MixtureFacts)
+    lacking = [kind for run in known.values() for kind in kinds if run.facts.get(kind) is None]
     if not known or lacking:
-        why = f"their task tells no {lacking[0]}" if lacking else "no run is finished"
+        why = f"their task tells no {lacking[0].__name__}" if lacking else "no run is finished"
         raise ValueError(f"ModelSelection needs runs of function_classes: {why}")
-    differs = [name for name in ALIKE if any(each[name] != facts[0][name] for each in facts)]
-    if differs:
-        raise ValueError(f"ModelSelection needs runs of one task, and {differs[0]} differs")
-    shares, setting = np.unique([each["shares"] for each in facts], axis=0, return_inverse=True)
+    mixtures = [run.facts(MixtureFacts) for run in known.values()]
+    classes = mixtures[0].classes
+    shared = {
+        "d": {run.facts(FunctionFacts).d for run in known.values()},
+        "pairs": {run.facts(PromptFacts).pairs for run in known.values()},
+        "classes": {mixture.classes for mixture in mixtures},
+        "noise": {run.facts(FunctionFacts).noise for run in known.values()},
+    }
+    differing = [name for name, values in shared.items() if len(values) > 1]
+    if differing:
+        raise ValueError(f"ModelSelection needs runs of one task, and {differing[0]} differs")
+    shares, setting = np.unique(
+        [mixture.shares for mixture in mixtures], axis=0, return_inverse=True
+    )
     if not shares.min(1).max() > 0:
         raise ValueError(
-            f"ModelSelection needs a run with all of {', '.join(facts[0]['classes'])} in its "
-            f"mixture: add one to {WEIGHTS}"
+            f"ModelSelection needs a run with all of {', '.join(classes)} in its mixture: add one "
+            f"to {WEIGHTS}"
         )
     # The first class first, as in the papers' order w = 1 to 0.
     order = len(shares) - 1 - setting.reshape(-1)
-    return Models(known, tuple(facts[0]["classes"]), shares[::-1].copy(), order)
+    return Models(known, classes, shares[::-1].copy(), order)
 
 
 def _told(classes: Sequence[str], shares: Float[np.ndarray, " class"]) -> str:

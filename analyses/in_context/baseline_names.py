@@ -4,7 +4,7 @@ A task that lacks what a baseline rests on passes it over: the Bayes mixture nee
 joint ridge features in which every class is linear.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -13,6 +13,7 @@ from torch import Tensor
 from analyses.in_context.baselines import BASELINES
 from analyses.in_context.bayes import bayes_mixture, is_enumerable
 from analyses.in_context.fitted_baselines import FITTED
+from hooks import Facts, FunctionFacts
 
 BAYES, JOINT = "bayes", "joint_ridge"
 # What the number after a baseline's name is.
@@ -26,12 +27,12 @@ NUMBERS = {
 }
 
 
-def baseline(name: str, constants: Mapping[str, Any], d: int) -> Callable[..., Tensor] | None:
+def baseline(name: str, facts: Facts, d: int) -> Callable[..., Tensor] | None:
     """A baseline by name and number, or None where the task allows none.
 
     Args:
         name: As in `ridge:0.1`; the number may be left out.
-        constants: The task's.
+        facts: What the task tells; the Bayes mixture and joint ridge rest on its functions.
         d: Numbers of an input.
 
     Raises:
@@ -42,15 +43,20 @@ def baseline(name: str, constants: Mapping[str, Any], d: int) -> Callable[..., T
     if kind not in (*known, BAYES):
         raise ValueError(f"baselines: no '{kind}'; there are {', '.join([*known, BAYES])}")
     option = _option(kind, number, name) if has_number else {}  # which refuses bayes
+    functions = facts.get(FunctionFacts)
     if kind == JOINT:
-        features = constants.get("features")
-        return partial(known[kind], **option, **features) if features else None
+        if functions is None or not functions.has_features:
+            return None
+        features = {
+            "linear": functions.has_linear_features,
+            "frequencies": functions.wave_features,
+        }
+        return partial(known[kind], **option, **features)
     if kind != BAYES:
         return partial(known[kind], **option)
-    prior = constants.get("prior")
-    if not prior or not is_enumerable(prior, d):
+    if functions is None or not functions.prior or not is_enumerable(functions.prior, d):
         return None
-    return partial(bayes_mixture, prior=prior, noise=float(constants.get("noise", 0)))
+    return partial(bayes_mixture, prior=functions.prior, noise=functions.noise)
 
 
 def is_slow(name: str) -> bool:
@@ -58,19 +64,20 @@ def is_slow(name: str) -> bool:
     return name.partition(":")[0] in FITTED
 
 
-def is_repeated(name: str, names: Sequence[str], constants: Mapping[str, Any]) -> bool:
+def is_repeated(name: str, names: Sequence[str], facts: Facts) -> bool:
     """Whether a name is of a joint ridge that would be the plain ridge among the others."""
-    features = constants.get("features")
-    is_plain = bool(features) and not features["frequencies"]
+    functions = facts.get(FunctionFacts)
+    is_plain = functions is not None and functions.has_features and not functions.wave_features
     return name.startswith(JOINT) and is_plain and name.removeprefix("joint_") in names
 
 
-def joint_of(names: Sequence[str], constants: Mapping[str, Any]) -> str:
+def joint_of(names: Sequence[str], facts: Facts) -> str:
     """The curve that stands for ridge on the features of all classes; empty where none does."""
     asked = [name for name in names if name.startswith(JOINT)]
-    if not asked or not constants.get("features"):
+    functions = facts.get(FunctionFacts)
+    if not asked or functions is None or not functions.has_features:
         return ""
-    return asked[0].removeprefix("joint_") if is_repeated(asked[0], names, constants) else asked[0]
+    return asked[0].removeprefix("joint_") if is_repeated(asked[0], names, facts) else asked[0]
 
 
 def _option(kind: str, number: str, name: str) -> dict[str, Any]:

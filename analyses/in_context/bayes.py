@@ -12,13 +12,14 @@ at a time; the mixture as a reference for Yadlowsky et al. 2023 (arXiv:2311.0087
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import combinations, product
-from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+
+from hooks.examples import LinearPrior, Prior, WavePrior
 
 JITTER = 1e-3  # least standard deviation of the noise: noiseless evidence is 0 or infinite
 COMPONENTS = 2000  # of one class, at most
@@ -28,43 +29,41 @@ X = Float[Tensor, "prompt pair d"]
 Y = Float[Tensor, "prompt pair"]
 
 
-def bayes_mixture(x: X, y: Y, prior: Sequence[Mapping[str, Any]], noise: float) -> Y:
+def bayes_mixture(x: X, y: Y, prior: Sequence[Prior], noise: float) -> Y:
     """Posterior mean of every y_k, given x_k and the pairs before it.
 
     Args:
         x: Inputs.
         y: Values.
-        prior: A table a class, as a task's constant `prior` has them: `weight`; `basis`, linear in
-            the inputs with `nnz` of the first `active` (all where left out), or waves of one input
-            with a `frequency`; `law` of the coefficients, normal or sign; `scale`, their size.
+        prior: The classes and the laws of their coefficients, as `FunctionFacts.prior` has them.
         noise: Standard deviation of the noise in y; at least a jitter of 1e-3.
 
     Raises:
         ValueError: A class has more components than can be enumerated.
     """
     means, logs = [], []
-    for each in (known for known in prior if known["weight"] > 0):
+    for each in (known for known in prior if known.weight > 0):
         mean, evidence = _class_predictions(x, y, each, max(noise, JITTER))
         means.append(mean)
-        logs.append(evidence + math.log(each["weight"]))
+        logs.append(evidence + math.log(each.weight))
     weights = torch.softmax(torch.stack(logs), dim=0)
     return (weights * torch.stack(means)).sum(0)
 
 
-def components_of(each: Mapping[str, Any], d: int) -> int:
+def components_of(each: Prior, d: int) -> int:
     """How many Gaussians a class of functions of d inputs is a mixture of."""
-    if each["basis"] == "waves":
+    if isinstance(each, WavePrior):
         return 1
-    signs = 2 ** each["nnz"] if each["law"] == "sign" else 1
-    return math.comb(each.get("active", d), each["nnz"]) * signs
+    signs = 2**each.nnz if each.law == "sign" else 1
+    return math.comb(_active(each, d), each.nnz) * signs
 
 
-def is_enumerable(prior: Sequence[Mapping[str, Any]], d: int) -> bool:
+def is_enumerable(prior: Sequence[Prior], d: int) -> bool:
     """Whether every class of a prior has few enough components."""
     return all(components_of(each, d) <= COMPONENTS for each in prior)
 
 
-def _class_predictions(x: X, y: Y, each: Mapping[str, Any], noise: float) -> tuple[Y, Y]:
+def _class_predictions(x: X, y: Y, each: Prior, noise: float) -> tuple[Y, Y]:
     """A class' posterior means, and the log evidence of the pairs before each."""
     count = components_of(each, x.shape[2])
     if count > COMPONENTS:
@@ -82,23 +81,29 @@ def _class_predictions(x: X, y: Y, each: Mapping[str, Any], noise: float) -> tup
     return (weights * mean).sum(2), evidence.logsumexp(2) - math.log(count)
 
 
-def _features(x: X, each: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
+def _features(x: X, each: Prior) -> tuple[Tensor, Tensor]:
     """Features `[prompt, pair, component, feature]` and coefficients' means before any pair."""
-    if each["basis"] == "waves":
-        turned = each["frequency"] * x
+    if isinstance(each, WavePrior):
+        turned = each.frequency * x
         return torch.cat([turned.sin(), turned.cos()], dim=2)[:, :, None], x.new_zeros(1, 2)
-    active = range(each.get("active", x.shape[2]))
-    places = torch.tensor(list(combinations(active, each["nnz"])), device=x.device)
-    if each["law"] == "normal":
+    active = range(_active(each, x.shape[2]))
+    places = torch.tensor(list(combinations(active, each.nnz)), device=x.device)
+    if each.law == "normal":
         return x[:, :, places], x.new_zeros(places.shape)
-    signs = each["scale"] * x.new_tensor(list(product((-1.0, 1.0), repeat=each["nnz"])))
+    signs = each.scale * x.new_tensor(list(product((-1.0, 1.0), repeat=each.nnz)))
     means = signs.repeat(len(places), 1)
     return x[:, :, places.repeat_interleave(len(signs), dim=0)], means
 
 
-def _spread(each: Mapping[str, Any]) -> float:
+def _active(each: LinearPrior, d: int) -> int:
+    """How many of d inputs have coefficients."""
+    return d if each.active is None else each.active
+
+
+def _spread(each: Prior) -> float:
     """Variance of a coefficient once its component is known."""
-    return 0.0 if each["law"] == "sign" else each["scale"] ** 2
+    is_sign = isinstance(each, LinearPrior) and each.law == "sign"
+    return 0.0 if is_sign else each.scale**2
 
 
 def _conditioned(

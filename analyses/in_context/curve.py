@@ -26,9 +26,10 @@ from analyses.in_context.prompts import Pairs, pairs_of, predictions
 from analyses.plots.figures import Figure
 from analyses.plots.panels import Trace, band, multiples
 from analyses.plots.style import DASHES, MUTED, PALETTE, line, words
-from analyses.result import Drawing, Result, check_needs
+from analyses.requirements import Needs, check_needs
+from analyses.result import Drawing, Result
 from analyses.statistics import check_confidence
-from hooks import Snapshot
+from hooks import PromptFacts, Snapshot
 
 # from analyses/in_context/errors.py:
 # Errors of a model and of baselines by number of examples, with their bands.
@@ -65,7 +66,7 @@ class InContextCurve(Result):
         digest: Of prompts and options; baselines of one digest are alike at every step.
     """
 
-    needs: ClassVar = ("constants.pairs",)
+    needs: ClassVar = Needs(facts={PromptFacts: ()})
     reference: ClassVar = "last"
     sliding: ClassVar = ("curves",)
 
@@ -131,7 +132,7 @@ class InContextCurve(Result):
             groups=tuple(pairs.groups), prompts=pairs.counts, curves=curves,
             errors=errors, low=low, high=high,
             matched=on_prompts_of(pairs, predicted[MODEL], curves), scale=pairs.scale,
-            joint=joint_of(baselines, pairs.constants) if pairs.d else "", by=pairs.by,
+            joint=joint_of(baselines, pairs.facts) if pairs.d else "", by=pairs.by,
             unit=pairs.unit, at=listed, confidence=confidence, digest=digest,
         )  # fmt: skip
 

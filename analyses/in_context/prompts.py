@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import torch
@@ -11,7 +10,7 @@ from torch import Tensor
 
 from analyses.in_context.baseline_names import baseline, is_repeated, is_slow
 from analyses.statistics import ratio
-from hooks import Examples, Snapshot
+from hooks import Examples, Facts, MixtureFacts, PromptFacts, Snapshot
 
 FEW = 50  # prompts that slow baselines are fitted to, of all groups together
 LATE = 4  # answers at a prompt's end
@@ -29,7 +28,7 @@ class Pairs:
             classes.
         by: The labels that groups are told apart by, with commas; empty where there is one group.
         groups: Rows by name.
-        constants: The task's.
+        facts: What the task tells of all its prompts.
     """
 
     targets: Shaped[Tensor, "prompt pair"]
@@ -37,7 +36,7 @@ class Pairs:
     inputs: Float[Tensor, "prompt pair d"] | None
     by: str
     groups: Mapping[str, Int[Tensor, " row"]]
-    constants: Mapping[str, Any] = field(repr=False)
+    facts: Facts = field(repr=False)
 
     @property
     def is_real(self) -> bool:
@@ -103,7 +102,7 @@ class Pairs:
         Raises:
             ValueError: A name is unknown, or its number no number.
         """
-        chosen = {name: baseline(name, self.constants, self.d) for name in names}
+        chosen = {name: baseline(name, self.facts, self.d) for name in names}
         if not self.is_real:
             return {"most_frequent": most_frequent(self.targets)}
         if self.inputs is None:
@@ -111,7 +110,7 @@ class Pairs:
         x, y = self.inputs.double(), self.targets.double()
         predicted = {}
         for name, predict in chosen.items():
-            if predict is None or is_repeated(name, names, self.constants):
+            if predict is None or is_repeated(name, names, self.facts):
                 continue
             given = self.given(name)
             predicted[name] = torch.full_like(y, torch.nan)
@@ -124,8 +123,8 @@ def pairs_of(examples: Examples, by: str | None) -> Pairs:
 
     Args:
         examples: Each scored as often as the others.
-        by: The label to group by, or several with commas between them; the constant `group` names
-            them where left out.
+        by: The label to group by, or several with commas between them; those that the task names
+            (`PromptFacts.group`) where left out.
 
     Raises:
         ValueError: Prompts are scored at different numbers of positions, hold NaN or infinity, or
@@ -142,21 +141,24 @@ def pairs_of(examples: Examples, by: str | None) -> Pairs:
         if values is not None and not bool(values.isfinite().all()):
             raise ValueError(f"{name} hold NaN or infinity: take out those prompts")
     inputs, is_real = examples.inputs, examples.targets.is_floating_point()
+    if by is None:
+        prompts = examples.facts.get(PromptFacts)
+        by = "" if prompts is None else prompts.group
     return Pairs(
         targets=at_scored(examples.targets, scored),
         scored=scored,
         inputs=None if inputs is None or not is_real else at_scored(inputs, scored),
-        by=(label := examples.constants.get("group", "") if by is None else by),
-        groups=_groups(examples, label),
-        constants=examples.constants,
+        by=by,
+        groups=_groups(examples, by),
+        facts=examples.facts,
     )
 
 
 def predictions(snapshot: Snapshot, pairs: Pairs) -> Shaped[Tensor, "prompt pair"]:
     """What a model answers at the scored positions.
 
-    Where the constant `candidates` says how far before an answer the tokens stand that it is
-    chosen among, the most likely of these counts.
+    Where `PromptFacts.candidates` says how far before an answer the tokens stand that it is chosen
+    among, the most likely of these counts.
     """
     examples = snapshot.examples
     parts = []
@@ -203,11 +205,11 @@ def _answers(
     """Numbers, or the likeliest classes of those there are to choose among."""
     if is_real:
         return logits[..., 0]
-    before = examples.constants.get("candidates")
-    if before is None or examples.tokens is None:
+    prompts = examples.facts.get(PromptFacts)
+    if prompts is None or not prompts.candidates or examples.tokens is None:
         return logits.argmax(-1).float()
     places = examples.scored.cpu().nonzero()[:, 1].unflatten(0, (len(logits), -1))
-    asked = places[..., None] + torch.tensor(before)
+    asked = places[..., None] + torch.tensor(prompts.candidates)
     known = examples.tokens.cpu().gather(1, asked.flatten(1)).unflatten(1, asked.shape[1:])
     best = logits.gather(2, known).argmax(-1, keepdim=True)
     return known.gather(2, best)[..., 0].float()
@@ -220,21 +222,21 @@ def labels_of(by: str) -> list[str]:
 
 def _groups(examples: Examples, by: str) -> dict[str, Tensor]:
     """Rows by group, in the order of the labels' values."""
-    facts = examples.constants
     if not by:
-        shares = zip(facts.get("classes", ()), facts.get("shares", ()), strict=True)
-        trained = [name for name, share in shares if share > 0]
+        mixture = examples.facts.get(MixtureFacts)
+        trained = () if mixture is None else mixture.trained
         return {trained[0] if len(trained) == 1 else "all": torch.arange(len(examples))}
     labels = labels_of(by)
     values = torch.stack([examples.label(each).double() for each in labels], dim=1)
     return {
-        ", ".join(_named(*each, facts) for each in zip(labels, row.tolist(), strict=True)):
+        ", ".join(_named(*each, examples.facts) for each in zip(labels, row.tolist(), strict=True)):
         (values == row).all(1).nonzero()[:, 0]
         for row in values.unique(dim=0)
     }  # fmt: skip
 
 
-def _named(label: str, value: float, facts: Mapping[str, Any]) -> str:
+def _named(label: str, value: float, facts: Facts) -> str:
     """A label's value in words."""
-    names = facts.get("asked_names", ()) if label == facts.get("asked") else ()
+    prompts = facts.get(PromptFacts)
+    names = () if prompts is None or label != prompts.asked else prompts.asked_names
     return str(names[int(value)]) if len(names) > int(value) >= 0 else f"{label} {value:.4g}"

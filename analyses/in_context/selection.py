@@ -25,8 +25,9 @@ from analyses.in_context.curve import examples_of
 from analyses.plots.figures import Figure
 from analyses.plots.panels import Trace, multiples
 from analyses.plots.style import DASHES, MUTED, PALETTE, line, logarithmic, words
+from analyses.requirements import Needs
 from analyses.result import Drawing, SweepResult
-from hooks import Series
+from hooks import FunctionFacts, MixtureFacts, PromptFacts, Series
 
 # from analyses/in_context/selection_figures.py:
 # How models of mixtures are drawn beside pure ones: lines for models, dashes for references.
@@ -61,7 +62,7 @@ class ModelSelection(SweepResult):
         at: The number of examples that is quoted.
     """
 
-    needs: ClassVar = ("experiment.task.weights",)
+    needs: ClassVar = Needs(columns=("experiment.task.weights",))
 
     classes: tuple[str, ...]
     names: tuple[str, ...]
@@ -105,14 +106,14 @@ class ModelSelection(SweepResult):
         """
         models = models_of(table, series, axes)
         mixed = models.series[models.runs[models.most_even]]
-        d, last = mixed.constants["d"], mixed.constants["pairs"] - 1
+        d, last = mixed.facts(FunctionFacts).d, mixed.facts(PromptFacts).pairs - 1
         half = d // 2 if d > 1 else last
         quoted = half if at is None else at
         if not 0 <= quoted <= last:
             raise ValueError(f"at = {at}: give a number of examples from 0 to {last}, the context")
         found = [
             answers(models.series, split, mixed.examples(split), references)
-            for split in mixed.constants["splits"]
+            for split in mixed.facts(MixtureFacts).splits
         ]
         groups = [each for part in found for each in part.groups]
         return cls(
@@ -124,7 +125,7 @@ class ModelSelection(SweepResult):
             outside=np.concatenate([part.outside for part in found]),
             errors=np.concatenate([part.errors() for part in found]),
             distances=np.concatenate([part.distances() for part in found]),
-            joint=joint_of(references, mixed.constants), at=quoted,
+            joint=joint_of(references, mixed.facts), at=quoted,
         )  # fmt: skip
 
     @property

@@ -33,9 +33,10 @@ from analyses.neurons.phases import (
 )
 from analyses.plots.panels import SYMBOLS, Trace, multiples
 from analyses.plots.style import MUTED, PALETTE, colour, line, plain
-from analyses.result import Drawing, Result, check_needs
+from analyses.requirements import Needs, check_needs
+from analyses.result import Drawing, Result
 from analyses.statistics import SIZE_FLOOR
-from hooks import Snapshot
+from hooks import ModularFacts, Snapshot
 
 MEASURES = ("order_parameter", "input_norm_variation", "output_norm_variation", "gap_variation")
 STAR = {"color": PALETTE[0], "width": 2}
@@ -62,8 +63,7 @@ class NeuronCircle(Result):
             (`p`, `d_mlp`, `act_fn`, `frequency`); empty for other networks.
     """
 
-    needs: ClassVar = ("constants.p", "constants.operation", "constants.wave",
-                       "weights.neuron_in", "weights.neuron_out")  # fmt: skip
+    needs: ClassVar = Needs(facts={ModularFacts: ("wave",)}, weights=("neuron_in", "neuron_out"))
     sliding: ClassVar = ("phases",)
 
     modulus: int
@@ -76,14 +76,11 @@ class NeuronCircle(Result):
     construction: dict[str, Any]
 
     @classmethod
-    def measure(
-        cls, snapshot: Snapshot, *, reference: "NeuronCircle | None" = None, least: float = 0.05
-    ) -> "NeuronCircle":
+    def measure(cls, snapshot: Snapshot, *, least: float = 0.05) -> "NeuronCircle":
         """Measures one snapshot's weights.
 
         Args:
             snapshot: A model of modular arithmetic with neurons.
-            reference: Not used.
             least: Share of the largest size below which a neuron is in no group, from 0 to 1.
 
         Raises:
@@ -108,7 +105,7 @@ class NeuronCircle(Result):
             reads=torch.view_as_real(reads).numpy(),
             writes=torch.view_as_real(writes).numpy(),
             least=least,
-            construction=construction_of(snapshot.config, snapshot.examples.constants["p"]),
+            construction=construction_of(snapshot.config, snapshot.examples.facts(ModularFacts).p),
         )
 
     @property

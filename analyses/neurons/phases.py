@@ -19,7 +19,7 @@ from torch import Tensor
 
 from analyses.fourier.basis import fourier_basis, orders_of
 from analyses.statistics import is_rounding
-from hooks import Snapshot
+from hooks import ModularFacts, Snapshot
 
 ATTENTION = "blocks.0.attn.hook_pattern"
 
@@ -29,7 +29,7 @@ def operand_reads(snapshot: Snapshot) -> Float[Tensor, "operand residue neuron"]
 
     Operands that are read alike are one. So are the heads of a transformer, under even attention.
     """
-    orders = orders_of(snapshot.examples.constants)
+    orders = orders_of(snapshot.examples.facts(ModularFacts))
     reads = snapshot.weights("neuron_in").double().cpu()
     if ATTENTION in snapshot.live.model.hook_dict:
         reads = reads.sum(0, keepdim=True)
@@ -40,7 +40,7 @@ def operand_reads(snapshot: Snapshot) -> Float[Tensor, "operand residue neuron"]
 
 def class_writes(snapshot: Snapshot) -> Float[Tensor, "residue neuron"]:
     """What each neuron adds to each class' logit, in float64."""
-    order = orders_of(snapshot.examples.constants)[2]
+    order = orders_of(snapshot.examples.facts(ModularFacts))[2]
     return snapshot.weights("neuron_out").double().cpu()[:, order].T
 
 

@@ -26,9 +26,10 @@ from analyses.fourier.basis import keys_by_vote, orders_of
 from analyses.neurons.phases import best_frequencies, class_writes, coefficients, operand_reads
 from analyses.plots.panels import Trace, multiples, strands
 from analyses.plots.style import PALETTE, bar
-from analyses.result import Drawing, Result, check_needs
+from analyses.requirements import Needs, check_needs
+from analyses.result import Drawing, Result
 from analyses.statistics import defined_mean
-from hooks import Snapshot
+from hooks import ModularFacts, Snapshot
 
 # from analyses/neurons/groups.py:
 # The logits as a sum over groups of neurons, one group a frequency.
@@ -71,9 +72,12 @@ class NeuronWaves(Result):
         pair_logits: Each group's part of the logits for that pair, centred over classes.
     """
 
-    needs: ClassVar = ("tokens", "constants.p", "constants.operation", "constants.wave",
-                       "labels.a", "labels.b", "weights.neuron_in",
-                       "weights.neuron_out")  # fmt: skip
+    needs: ClassVar = Needs(
+        tokens=True,
+        facts={ModularFacts: ("wave",)},
+        labels=("a", "b"),
+        weights=("neuron_in", "neuron_out"),
+    )
     count: ClassVar = 1000
 
     frequency: Int[np.ndarray, " neuron"]
@@ -96,7 +100,6 @@ class NeuronWaves(Result):
         cls,
         snapshot: Snapshot,
         *,
-        reference: "NeuronWaves | None" = None,
         pair: tuple[int, int] = PAIR,
         waves: int = 64,
     ) -> "NeuronWaves":
@@ -106,7 +109,6 @@ class NeuronWaves(Result):
             snapshot: A model of modular arithmetic with one layer of neurons, a and b its first two
                 tokens. (Of several layers, what the first reads stands beside what the last writes,
                 and groups mean little.)
-            reference: Not used.
             pair: The (a, b) whose logits are kept by group, as positions in an order in which the
                 operation is addition, modulo its length.
             waves: How many neurons' waves are kept, at most.
@@ -262,8 +264,8 @@ def explained(
         `wave_fve`, NaN for a group that adds nothing, and `logit_share`, NaN where no group adds
         anything: the fields of `NeuronWaves`.
     """
-    examples, orders = snapshot.examples, orders_of(snapshot.examples.constants)
-    p, n = examples.constants["p"], len(writes)
+    examples, facts = snapshot.examples, snapshot.examples.facts(ModularFacts)
+    orders, p, n = orders_of(facts), facts.p, len(writes)
     places = torch.full((2, p), -1)
     for row, order in zip(places, orders, strict=False):
         row[order] = torch.arange(n)
@@ -288,7 +290,7 @@ def pair_logits(
     groups: tuple[int, ...],
 ) -> Float[Tensor, "group residue"]:
     """The groups' parts of the logits of one pair, which need not be among the examples."""
-    orders = orders_of(snapshot.examples.constants)
+    orders = orders_of(snapshot.examples.facts(ModularFacts))
     first = snapshot.examples.head(1)
     assert first.tokens is not None  # by its needs
     tokens = first.tokens.clone()

@@ -21,9 +21,10 @@ from torch import Tensor
 from analyses import plots
 from analyses.neurons.phases import best_frequencies, coefficients, operand_reads, own_coefficients
 from analyses.plots.style import PALETTE, PAPER
-from analyses.result import Drawing, Result, check_needs
+from analyses.requirements import Needs, check_needs
+from analyses.result import Drawing, Result
 from analyses.statistics import participation_ratio
-from hooks import Snapshot
+from hooks import InputFacts, ModularFacts, Snapshot
 
 SIGNED = ((0.0, PALETTE[1]), (0.5, PAPER), (1.0, PALETTE[0]))  # a weight of 0 is paper
 ROW, AROUND = 14, 120  # pixels: of a row, and of a map's margins
@@ -47,7 +48,7 @@ class NeuronWeights(Result):
             the norm of what each writes.
     """
 
-    needs: ClassVar = ("constants.inputs", "weights.neuron_in", "weights.neuron_out")
+    needs: ClassVar = Needs(facts={InputFacts: ()}, weights=("neuron_in", "neuron_out"))
     reference: ClassVar = "last"
     sliding: ClassVar = ("reads", "writes")
 
@@ -80,7 +81,7 @@ class NeuronWeights(Result):
         reads, writes = _both(snapshot)
         rows = writes.diff(dim=1) if writes.shape[1] == 2 else writes
         return cls(
-            inputs=tuple(snapshot.examples.constants["inputs"]),
+            inputs=snapshot.examples.facts(InputFacts).names,
             total=len(writes),
             neurons=shown.numpy(),
             reads=reads[0][:, shown].numpy(),
@@ -153,7 +154,8 @@ def in_order(snapshot: Snapshot, most: int) -> Int[Tensor, " shown"]:
     reads, writes = _both(snapshot)
     sizes = reads.square().sum((0, 1)).sqrt() * writes.norm(dim=1)
     largest = sizes.argsort(descending=True, stable=True)[:most]
-    if "wave" not in snapshot.examples.constants:
+    facts = snapshot.examples.facts.get(ModularFacts)
+    if facts is None or not facts.wave:
         return largest
     found = coefficients(operand_reads(snapshot))
     frequency = best_frequencies(found.abs().square().sum(0))[0]

@@ -29,7 +29,8 @@ from analyses.probes.inputs import (
     places,
 )
 from analyses.probes.table import baselines, probe_table, questions, raw_scores
-from analyses.result import Drawing, Result, check_needs
+from analyses.requirements import Needs, check_needs
+from analyses.result import Drawing, Result
 from hooks import Snapshot
 
 Labels = str | Sequence[str] | Mapping[str, Any] | None
@@ -62,7 +63,7 @@ class ProbeAccuracy(Result):
         left_out: Labels that were not asked for by name and cannot be probed, and why.
     """
 
-    needs: ClassVar = ("labels",)
+    needs: ClassVar = Needs(any_label=True)
     count: ClassVar = 4000
     reference: ClassVar = "first"
     sliding: ClassVar = ("controls", "places")

@@ -28,9 +28,10 @@ from analyses.probes.without_context import (
     states_in_context,
     states_without_context,
 )
-from analyses.result import Drawing, Drawings, Result, check_needs
+from analyses.requirements import Needs, check_needs
+from analyses.result import Drawing, Drawings, Result
 from analyses.statistics import SIZE_FLOOR
-from hooks import Examples, Snapshot
+from hooks import Examples, PromptFacts, Snapshot
 
 # from analyses/probes/context_component.py:
 # What does context add to a query? Whether it is read off which factor, or rule, is asked for.
@@ -284,7 +285,7 @@ class ContextComponent(ComponentScores):
     one. Means are over the first alone. `raw` reads the inputs of all positions.
     """
 
-    needs: ClassVar = ("constants.asked", "attention")
+    needs: ClassVar = Needs(attention=True, facts={PromptFacts: ("asked",)})
     depth: ClassVar = ("middle", 1 / 2)
 
     @classmethod
@@ -333,9 +334,9 @@ def asked_values(examples: Examples) -> Mapping[str, Int[Tensor, " batch"]]:
     Raises:
         ValueError: All prompts ask for the same.
     """
-    label = examples.constants["asked"]
+    facts = examples.facts(PromptFacts)
+    label, names = facts.asked, facts.asked_names
     (values,) = label_values(examples, label).values()
-    names = examples.constants.get("asked_names", ())
     every = values.unique().tolist()
     if len(every) < 2:
         raise ValueError(f"label '{label}' is the same in all {len(examples)} prompts: take more")
@@ -371,7 +372,7 @@ class WeightsComponent(ComponentScores):
     are R², so that 1 - score is the error over that of guessing the mean.
     """
 
-    needs: ClassVar = ("constants.factors", "attention")
+    needs: ClassVar = Needs(attention=True, facts={PromptFacts: ("factors",)})
 
     @classmethod
     def measure(
@@ -404,7 +405,7 @@ class WeightsComponent(ComponentScores):
         states = {form: states_without_context(snapshot, sites, form) for form in forms}
         if not states:
             raise ValueError(f"forms: name one of {', '.join(FORMS)}")
-        values = label_values(single, list(single.constants["factors"]))
+        values = label_values(single, single.facts(PromptFacts).factors)
         how: dict[str, Any] = {"seed": seed, "method": method, "penalties": tuple(penalties)}
         fields = component_fields(values, states, single, has_raw=reference is None, how=how)
         result = cls(**fields, mean_of=len(fields["labels"]))

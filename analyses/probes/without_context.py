@@ -51,7 +51,7 @@ def query_only(examples: Examples) -> Examples:
         tokens=None if examples.tokens is None else fed,
         inputs=None if examples.inputs is None else fed,
         labels={name: each for name, each in examples.labels.items() if each.ndim == 1},
-        constants=examples.constants,
+        facts=examples.facts,
     )
 
 

@@ -5,10 +5,9 @@ products of what a member reads with what it writes. Single weights are taken fr
 `effective`, to which the same applies, or as they are from any parameter or view.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
 
 import torch
 from einops import einsum
@@ -16,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from analyses.fourier.basis import frequency_power, orders_of, without_rounding
-from hooks import Series
+from hooks import Facts, InputFacts, ModularFacts, Series
 
 EFFECTIVE = "effective"
 BY_INPUT = (EFFECTIVE, "neuron_in", "W_E")  # matrices with a row an input
@@ -48,7 +47,7 @@ def frequency_sizes(series: Series) -> Float[Tensor, "step frequency"]:
 
     0 where W_E varies over residues by rounding alone.
     """
-    order = orders_of(series.constants)[0]
+    order = orders_of(series.facts(ModularFacts))[0]
     power = frequency_power(series.weights("W_E").double()[:, order])
     return without_rounding(power)[:, 1:].sqrt()
 
@@ -102,7 +101,8 @@ def members_of(series: Series, by: str | None, matrix: str | None = None) -> Mem
         raise ValueError(f"matrix names whose single weights are traced: drop it, or by = '{by}'")
     if not series.steps:
         raise ValueError("this series has no steps: no checkpoint was kept")
-    is_told = by is None and "relevant" in series.constants
+    inputs = series.facts.get(InputFacts)
+    is_told = by is None and inputs is not None and bool(inputs.relevant)
     if by == "weight" or is_told or matrix is not None:
         matrix = matrix or EFFECTIVE
         return Members("weight", matrix, partial(_weights_at, series, matrix))
@@ -110,16 +110,17 @@ def members_of(series: Series, by: str | None, matrix: str | None = None) -> Mem
     return Members(by, "", partial(_sizes_at, series, by))
 
 
-def told_inputs(members: Members, constants: Mapping[str, Any]) -> tuple[int, ...] | None:
+def told_inputs(members: Members, facts: Facts) -> tuple[int, ...] | None:
     """Inputs that the task says its answer depends on, and a constant one, which biases neurons.
 
     None where it does not say, or members are neither inputs nor their weights.
     """
     is_of_inputs = members.by == "input" or members.matrix in BY_INPUT
-    if "relevant" not in constants or not is_of_inputs:
+    inputs = facts.get(InputFacts)
+    if inputs is None or not inputs.relevant or not is_of_inputs:
         return None
-    bias = [constants["bias_input"]] if "bias_input" in constants else []
-    return (*(place for place, matters in enumerate(constants["relevant"]) if matters), *bias)
+    bias = [] if inputs.bias_input is None else [inputs.bias_input]
+    return (*(place for place, matters in enumerate(inputs.relevant) if matters), *bias)
 
 
 def kind_names(by: str, matrix: str) -> tuple[str, str]:
@@ -159,7 +160,7 @@ def _first_kind(series: Series) -> str:
     """The first kind whose sizes the model has, but single weights."""
     last = _only(series, series.steps[-1])
     for kind in SIZES:
-        if kind == "frequency" and "p" not in series.constants:
+        if kind == "frequency" and series.facts.get(ModularFacts) is None:
             continue
         try:
             SIZES[kind](last)

@@ -23,7 +23,8 @@ from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
 from analyses import plots
-from analyses.result import Drawing, Result, check_needs
+from analyses.requirements import Needs, check_needs
+from analyses.result import Drawing, Result
 from hooks import Examples, Snapshot
 from hooks.edit import check_names, masked_weights
 from hooks.messages import at_step
@@ -81,8 +82,8 @@ class EffectiveSubnetwork(Result):
         chance: Accuracy of guessing.
     """
 
-    needs: ClassVar = ("classes",)
-    by_default: ClassVar = ("labels.train",)
+    needs: ClassVar = Needs(classes=True)
+    by_default: ClassVar = Needs(labels=("train",))
     reference: ClassVar = "last"
     count: ClassVar = COUNT
     sliding: ClassVar = ("accuracy",)
@@ -144,7 +145,7 @@ class EffectiveSubnetwork(Result):
                 lambda number: (parts.answers(now < number) == targets)[train], total
             ),
             place=place.numpy() if reference is None else np.zeros(0, np.uint8),
-            chance=float(snapshot.examples.constants.get("chance", np.nan)),
+            chance=snapshot.examples.facts.chance,
         )
 
     def sufficient_share(self, tolerance: float = TOLERANCE) -> float:

@@ -109,7 +109,7 @@ class PruningTrace(SeriesResult):
         if not 0 <= threshold < 1:
             raise ValueError(f"threshold = {threshold}: a share is from 0 to less than 1")
         traced, steps = members_of(series, by, matrix), series.steps
-        key = told_inputs(traced, series.constants) if key is None else key
+        key = told_inputs(traced, series.facts) if key is None else key
         is_key = key_members(traced.at(steps[-1]), share, key, traced.first)
         found = member_paths(traced.at, steps, is_key, threshold=threshold, count=paths)
         metrics = series.metrics if series.has_metrics else pd.DataFrame({"step": []})

@@ -29,6 +29,7 @@ from analyses.plots.figures import empty
 from analyses.plots.grids import Panel, grid
 from analyses.plots.panels import SYMBOLS, Trace, ticks, whiskers
 from analyses.plots.style import PALETTE, colour, plain
+from analyses.requirements import Needs
 from analyses.result import Drawing, SweepResult
 from analyses.statistics import (
     check_confidence,
@@ -68,7 +69,7 @@ class MeasureCorrelations(SweepResult):
         confidence: Level of the intervals.
     """
 
-    needs: ClassVar = (f"metrics.{GENERALIZATION}", *MEASURES)
+    needs: ClassVar = Needs(columns=(f"metrics.{GENERALIZATION}", *MEASURES))
 
     axis: str
     depths: tuple[Any, ...]

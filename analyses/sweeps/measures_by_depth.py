@@ -21,6 +21,7 @@ from analyses.dynamics.internal_measures import GENERALIZATION, MEASURES, SENTEN
 from analyses.plots.grids import Panel, grid
 from analyses.plots.panels import Trace, band, points, strands, ticks, whiskers
 from analyses.plots.style import PALETTE
+from analyses.requirements import Needs
 from analyses.result import Drawing, SweepResult
 from analyses.statistics import check_confidence, median_interval
 from analyses.sweep_table import at_end, axis_name, over_steps, settings_of, shown
@@ -48,7 +49,7 @@ class MeasuresByDepth(SweepResult):
         confidence: Least level of the intervals of medians.
     """
 
-    needs: ClassVar = (f"metrics.{GENERALIZATION}", *MEASURES)
+    needs: ClassVar = Needs(columns=(f"metrics.{GENERALIZATION}", *MEASURES))
 
     axis: str
     depths: tuple[Any, ...]

@@ -19,6 +19,7 @@ from jaxtyping import Float, Int
 from analyses.plots.figures import empty
 from analyses.plots.panels import Trace, multiples, ticks, whiskers
 from analyses.plots.style import PALETTE
+from analyses.requirements import Needs
 from analyses.result import Drawing, SweepResult
 from analyses.statistics import check_confidence, wilson_interval
 from analyses.sweep_table import Panels, has_failed, panels, settings_of, shown
@@ -58,7 +59,7 @@ class OutcomeShares(SweepResult):
         confidence: Level of the intervals.
     """
 
-    needs: ClassVar = ("column.outcome",)
+    needs: ClassVar = Needs(column_options=("outcome",))
 
     outcome: str
     axes: tuple[str, ...]

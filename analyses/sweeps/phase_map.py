@@ -22,6 +22,7 @@ from jaxtyping import Bool, Float, Int
 from analyses.plots.figures import empty
 from analyses.plots.panels import SYMBOLS, Trace, multiples, ticks, whiskers
 from analyses.plots.style import plain
+from analyses.requirements import Needs
 from analyses.result import Drawing, SweepResult
 from analyses.statistics import check_confidence, wilson_interval
 from analyses.sweep_table import WHOLE, axis_name, setting_name, settings_of, shown
@@ -47,7 +48,7 @@ class PhaseMap(SweepResult):
         confidence: Level of the intervals, which values of a single setting have.
     """
 
-    needs: ClassVar = ("column.outcome",)
+    needs: ClassVar = Needs(column_options=("outcome",))
 
     outcome: str
     axes: tuple[str, ...]

@@ -20,6 +20,7 @@ from jaxtyping import Bool, Float, Int
 
 from analyses.plots.panels import Trace, multiples, ticks
 from analyses.plots.style import PALETTE, plain
+from analyses.requirements import Needs
 from analyses.result import Drawing, SweepResult
 from analyses.statistics import spearman, spearman_p
 from analyses.sweep_table import at_end, axis_name, has_failed, setting_name, settings_of, shown
@@ -44,7 +45,7 @@ class PlateauLengths(SweepResult):
         initial: The same at each run's first snapshot; NaN where that is not told.
     """
 
-    needs: ClassVar = (LENGTH, "column.component")
+    needs: ClassVar = Needs(columns=(LENGTH,), column_options=("component",))
 
     axes: tuple[str, ...]
     settings: tuple[tuple[Any, ...], ...]

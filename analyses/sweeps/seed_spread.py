@@ -19,6 +19,7 @@ from jaxtyping import Bool, Float, Int
 
 from analyses.plots.panels import Trace, band, multiples, points, strands, ticks, whiskers
 from analyses.plots.style import PALETTE, words
+from analyses.requirements import Needs
 from analyses.result import Drawing, SweepResult
 from analyses.statistics import check_confidence, median_interval
 from analyses.sweep_table import (
@@ -53,7 +54,7 @@ class SeedSpread(SweepResult):
         confidence: Least level of the intervals.
     """
 
-    needs: ClassVar = ("column.scalar",)
+    needs: ClassVar = Needs(column_options=("scalar",))
 
     scalar: str
     against: str

@@ -22,7 +22,8 @@ from pydantic import BeforeValidator
 from pydantic_core import PydanticCustomError
 
 from analyses import plots
-from analyses.result import Drawing, Drawings, Result, check_needs
+from analyses.requirements import Needs, check_needs
+from analyses.result import Drawing, Drawings, Result
 from analyses.statistics import defined_mean
 from analyses.trees.brackets import Span, to_brackets, tree_graph
 from analyses.trees.drawings import TwoTrees, side_by_side
@@ -81,7 +82,7 @@ class TreeProjection(Result):
         left_out: Sentences that were left out since they are long.
     """
 
-    needs: ClassVar = ("tokens", "attention", "trees")
+    needs: ClassVar = Needs(tokens=True, attention=True, trees=True)
     splits: ClassVar = (None, "generalization", "train_questions")
     count: ClassVar = 500
     sliding: ClassVar = ("trees", "f1")
@@ -107,7 +108,6 @@ class TreeProjection(Result):
         cls,
         snapshot: Snapshot,
         *,
-        reference: "TreeProjection | None" = None,
         threshold: Threshold = 0,
         method: Method = "greedy",
         similarity: Similarity = "cosine",
@@ -119,7 +119,6 @@ class TreeProjection(Result):
 
         Args:
             snapshot: A transformer; n words cost n passes if causal, n^2 / 2 if bidirectional.
-            reference: Not used.
             threshold: The first layer in which spans are cut off; "all" for each in turn.
             method: greedy; cky, the tree worth most, which in a causal model always branches to
                 the left; cky_centred, the same on charts less the mean of spans with one start.

@@ -87,7 +87,7 @@ class Experiment(Frozen):
     def _analyses_take_their_options(self) -> "Experiment":
         if self.analyses:
             from analyses import ANALYSES  # heavy, and needed by few experiments
-            from analyses.options import check_options
+            from analyses.requirements import check_options
 
             for name, options in self.analyses.items():
                 if name not in ANALYSES:

@@ -85,7 +85,7 @@ def language_series(
         make_examples=lambda split, count, seed: prompts.examples_in(
             spelling, split or "test", count, seed or 0
         ),
-        constants=prompts.constants_in(spelling),
+        facts=prompts.facts_in(spelling),
     )
 
 

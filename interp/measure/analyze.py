@@ -15,14 +15,13 @@ from typing import Any
 import pandas as pd
 
 from analyses import ANALYSES
-from analyses.options import check_options
+from analyses.requirements import Needs, check_options
 from analyses.result import (
     Analysis,
-    Finding,
+    BaseResult,
     Result,
     SeriesResult,
     SweepResult,
-    missing,
     of_steps,
 )
 from hooks import Series
@@ -129,11 +128,11 @@ def trace(run: Run, analysis: Analysis | str, **options: Any) -> pd.DataFrame:
         raise ValueError(f"{run.path}: no checkpoints; train it with `interp train`")
     saved = StepResults(basis, cls, name, cls.splits[0], options)
     examples = series.examples(saved.split, cls.count)
-    results: dict[int, Finding] = {}
-    for step in sorted(series.steps, key=lambda step: step != saved.reference):
-        reference = None if saved.reference is None else results.get(saved.reference)
-        results[step] = saved.file(step).current() or cls.measure(
-            series.snapshot(step, examples), reference=reference, **options
+    results: dict[int | None, BaseResult] = {}
+    for step in sorted(series.steps, key=lambda step: step != saved.reference_step):
+        reference = results.get(saved.reference_step)
+        results[step] = saved.file(step).current() or saved.measure(
+            series.snapshot(step, examples), reference
         )
     frame = pd.DataFrame([{"step": step} | results[step].summary() for step in series.steps])
     frame.attrs = {"split": saved.split_name, "options": options}
@@ -203,7 +202,9 @@ def _intact(run: Run, steps: Sequence[int]) -> dict[int, bool]:
 def _check_references(analyses: Sequence[StepResults], intact: Sequence[int]) -> None:
     """Refuses to call it done where the checkpoint that others are measured against is damaged."""
     there = (None, *intact)
-    lost = {saved.name: saved.reference for saved in analyses if saved.reference not in there}
+    lost = {
+        saved.name: saved.reference_step for saved in analyses if saved.reference_step not in there
+    }
     if lost:
         step = next(iter(lost.values()))
         names = ", ".join(name for name, reference in lost.items() if reference == step)
@@ -215,7 +216,7 @@ def _check_references(analyses: Sequence[StepResults], intact: Sequence[int]) ->
 
 def _lacking(run: Run, series: Series, cls: Analysis) -> str:
     """Why an analysis does not apply to a run, or nothing."""
-    columns = [need.partition(".")[2] for need in cls.needs if need.startswith("metrics.")]
+    columns = cls.needs.metrics
     if columns and not _can_be_read(series):
         return ""  # measuring it says what is wrong with them, after all else is measured
     if columns and not series.has_metrics:
@@ -223,8 +224,9 @@ def _lacking(run: Run, series: Series, cls: Analysis) -> str:
     absent = [name for name in columns if name not in series.metrics]
     recorded = ", ".join(name for name in series.metrics if name != "step") if absent else ""
     lacking = [f"{', '.join(absent)} in metrics.jsonl, which has {recorded}"] if absent else []
-    if len(columns) < len(cls.needs):
-        lacking += missing(cls, series.snapshot(series.steps[-1], series.examples(count=1)))
+    if not cls.needs.are_of_metrics:
+        snapshot = series.snapshot(series.steps[-1], series.examples(count=1))
+        lacking += cls.needs.missing(snapshot)
     return f"needs {'; '.join(lacking)}" if lacking else ""
 
 
@@ -240,8 +242,8 @@ def _can_be_read(series: Series) -> bool:
 def _not_by_default(run: Run, series: Series, name: str, asked: Sequence[str]) -> str:
     """Why an analysis that neither names nor options ask for is passed over, or nothing."""
     cls = ANALYSES[name]
-    if name in (*asked, *run.experiment.analyses) or not cls.by_default:
+    if name in (*asked, *run.experiment.analyses) or cls.by_default == Needs():
         return ""
     snapshot = series.snapshot(series.steps[-1], series.examples(count=1))
-    lacking = missing(cls, snapshot, cls.by_default)
+    lacking = cls.by_default.missing(snapshot)
     return f"unasked, needs {'; '.join(lacking)}; --only {name} asks for it" if lacking else ""

@@ -6,7 +6,7 @@ Steps that others are measured against come first; one live model serves all ana
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 
-from analyses.result import Finding
+from analyses.result import BaseResult
 from hooks import Examples, Series, Snapshot
 from interp.measure.outcomes import Measurement, measured
 from interp.runs.current import StepResults
@@ -24,17 +24,17 @@ def measure_steps(
     Analyses whose reference step is not in the series are left out.
     """
     known = (None, *series.steps)
-    analyses = [analysis for analysis in analyses if analysis.reference in known]
+    analyses = [analysis for analysis in analyses if analysis.reference_step in known]
     places = dict.fromkeys(_place(analysis) for analysis in analyses)
     examples = {place: series.examples(*place) for place in places}
-    references: dict[StepResults, Finding] = {}
+    references: dict[StepResults, BaseResult] = {}
     pending = {(analysis, step) for analysis in analyses for step in series.steps}
     for step in _visits(series.steps):
         due = [
             analysis
             for analysis in analyses
             if (analysis, step) in pending
-            and (analysis.reference in (None, step) or analysis in references)
+            and (analysis.reference_step in (None, step) or analysis in references)
         ]
         pending -= {(analysis, step) for analysis in due}
         measurements = _measure_step(series, step, due, examples, references)
@@ -62,7 +62,7 @@ def _measure_step(
     step: int,
     analyses: Sequence[StepResults],
     examples: Mapping[Place, Examples],
-    references: Mapping[StepResults, Finding],
+    references: Mapping[StepResults, BaseResult],
 ) -> list[Measurement]:
     """What became of each analysis at a step; the model is made where a result is not current."""
 
@@ -77,10 +77,10 @@ def _measure_step(
         return _divergence(snapshot.on(snapshot.examples.head(EXAMPLES_TO_DIAGNOSE)))
 
     def measurement(analysis: StepResults) -> Measurement:
-        cls, place, reference = analysis.cls, _place(analysis), references.get(analysis)
+        place, reference = _place(analysis), references.get(analysis)
         return measured(
             analysis.file(step),
-            lambda: cls.measure(snapshots()[place], reference=reference, **analysis.options),
+            lambda: analysis.measure(snapshots()[place], reference),
             obstacle=divergence,
             diagnose=lambda: _divergence(snapshots()[place]),
         )

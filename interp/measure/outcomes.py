@@ -11,11 +11,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from analyses.result import Finding
+from analyses.result import BaseResult
 from interp.runs.current import in_a_line, lines_by_reason, steps_in_words
 from interp.runs.results import ResultFile
 
-F = TypeVar("F", bound=Finding)
+F = TypeVar("F", bound=BaseResult)
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class Summary:
 
 def measured(
     file: ResultFile,
-    measure: Callable[[], Finding],
+    measure: Callable[[], BaseResult],
     *,
     obstacle: Callable[[], str] = lambda: "",
     diagnose: Callable[[], str] = lambda: "",

@@ -7,7 +7,6 @@ that are read, so that a sweep which went on or was changed is measured again.
 """
 
 import hashlib
-import inspect
 import json
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -16,6 +15,7 @@ from functools import partial
 from typing import Any
 
 from analyses import ANALYSES
+from analyses.requirements import option_defaults
 from analyses.result import SweepResult
 from interp.measure.analyze import analyze, find_analysis
 from interp.measure.outcomes import Summary, measured, refuse_errors, summarised, with_counts
@@ -133,12 +133,7 @@ def sweep_result(
 
 def needed_columns(cls: type[SweepResult], options: Mapping[str, Any]) -> tuple[str, ...]:
     """Columns of a sweep's table that an analysis needs, as its options name them."""
-    parameters = inspect.signature(cls.measure).parameters
-    given = {name: parameter.default for name, parameter in parameters.items()} | dict(options)
-    return tuple(
-        str(given[need.partition(".")[2]]) if need.startswith("column.") else need
-        for need in cls.needs
-    )
+    return cls.needs.columns_with(option_defaults(cls) | dict(options))
 
 
 def analyses_of(columns: Sequence[str]) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ import pandas as pd
 
 from analyses import plots
 from analyses.plots.figures import words
-from analyses.result import Drawing, Finding, Result, readable
+from analyses.result import BaseResult, Drawing, Result, readable
 from interp.pages.cards import Card, arranged, card, sliding_card
 from interp.runs.current import in_a_line
 from interp.runs.results import Saved
@@ -77,7 +77,7 @@ class History:
 
     rows: list[dict[str, Any]]
     slides: Mapping[int, Mapping[str, Drawing]]
-    last: Finding
+    last: BaseResult
 
 
 def sections(results: Sequence[Saved]) -> tuple[tuple[Section, ...], list[str]]:

@@ -18,15 +18,15 @@ from typing import Any, Protocol, runtime_checkable
 import pandas as pd
 
 from analyses import ANALYSES
-from analyses.options import check_options
+from analyses.requirements import check_options
 from analyses.result import (
     Analysis,
-    Finding,
+    BaseResult,
     Result,
     SeriesResult,
     SweepResult,
-    reference_step,
 )
+from hooks import Snapshot
 from interp.config.experiment import Experiment
 from interp.runs.results import (
     RUN_AGAIN,
@@ -129,9 +129,14 @@ class StepResults:
     options: Mapping[str, Any] = field(hash=False)
 
     @property
-    def reference(self) -> int | None:
+    def reference_step(self) -> int | None:
         """The step that every other step is measured against."""
-        return reference_step(self.cls, tuple(self.basis.hashes))
+        return self.cls.reference_step(tuple(self.basis.hashes))
+
+    def measure(self, snapshot: Snapshot, reference: BaseResult | None) -> Result:
+        """The result of a snapshot, beside that of the reference step where there is one."""
+        beside = {} if reference is None else {"reference": reference}
+        return self.cls.measure(snapshot, **beside, **self.options)
 
     @property
     def split_name(self) -> str:
@@ -145,8 +150,8 @@ class StepResults:
         key["seed"] = basis.experiment.seeds.data
         facts: Header = {"split": self.split_name, "step": step, "checkpoint": hashes[step]}
         facts["experiment"] = basis.digest
-        if self.reference is not None:
-            facts |= {"reference": self.reference, "against": hashes[self.reference]}
+        if self.reference_step is not None:
+            facts |= {"reference": self.reference_step, "against": hashes[self.reference_step]}
         path = result_folder(basis, self.name, self.split_name, key) / f"{step}.npz"
         return ResultFile(self.cls, path, make_header(self.cls, self.name, **key, **facts))
 
@@ -256,7 +261,7 @@ def saved_scalars(run: RunFolder, name: str) -> pd.DataFrame:
     return frame
 
 
-def last_result(basis: Basis, name: str) -> Finding | None:
+def last_result(basis: Basis, name: str) -> BaseResult | None:
     """The result of a whole run, or of its last step on the first split, with today's options.
 
     None where nothing is saved.

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from analyses import ANALYSES
-from analyses.options import check_options
-from analyses.result import Finding, SweepResult
+from analyses.requirements import check_options
+from analyses.result import BaseResult, SweepResult
 from hooks.messages import did_you_mean, nearest_step
 from interp.runs.current import RunFolder, current_results
 from interp.runs.results import Saved, find_saved
@@ -15,7 +15,7 @@ from interp.runs.results import Saved, find_saved
 
 def find_result(
     run: RunFolder,
-    analysis: type[Finding] | str,
+    analysis: type[BaseResult] | str,
     step: int | None,
     split: str | None,
     options: Mapping[str, Any],

@@ -30,7 +30,7 @@ from jaxtyping import jaxtyped
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from analyses import ANALYSES
-from analyses.result import Analysis, Finding
+from analyses.result import Analysis, BaseResult
 from interp.runs.files import as_table, write_whole
 
 Header = dict[str, Any]
@@ -117,7 +117,7 @@ class ResultFile:
     path: Path
     header: Header = field(hash=False)
 
-    def read(self) -> Finding:
+    def read(self) -> BaseResult:
         """The result, if every byte of it is as it was written and its header is today's.
 
         Raises:
@@ -135,14 +135,14 @@ class ResultFile:
             raise ValueError(f"{self.path} is of another {words}{RUN_AGAIN}")
         return _result(self.path, self.cls, fields)
 
-    def current(self) -> Finding | None:
+    def current(self) -> BaseResult | None:
         """The result, or nothing where `read` refuses it."""
         try:
             return self.read()
         except ValueError:
             return None
 
-    def write(self, result: Finding) -> None:
+    def write(self, result: BaseResult) -> None:
         """Saves a result under today's header.
 
         Raises:
@@ -229,7 +229,7 @@ def make_header(cls: Analysis, name: str, **facts: Any) -> Header:
     return {"analysis": name, "version": version("interp"), "fields": fields} | facts
 
 
-def write_result(path: Path, result: Finding, header: Header) -> None:
+def write_result(path: Path, result: BaseResult, header: Header) -> None:
     """Saves a result: arrays as they are, all else in the JSON header.
 
     Raises:
@@ -249,7 +249,7 @@ def write_result(path: Path, result: Finding, header: Header) -> None:
     write_whole(path, buffer.getvalue(), durable=False)  # it can be measured again
 
 
-def read_result(path: Path, cls: Analysis) -> tuple[Finding, Header]:
+def read_result(path: Path, cls: Analysis) -> tuple[BaseResult, Header]:
     """A saved result and its header.
 
     Raises:
@@ -278,7 +278,7 @@ def _header_and_fields(path: Path) -> tuple[Header, dict[str, Any]]:
     return header, {name: _frozen(value) for name, value in values.items()} | arrays
 
 
-def _result(path: Path, cls: Analysis, fields: Mapping[str, Any]) -> Finding:
+def _result(path: Path, cls: Analysis, fields: Mapping[str, Any]) -> BaseResult:
     """The result that a file's fields make."""
     _check_fields(path, cls, fields)
     return cls(**fields)

@@ -11,7 +11,6 @@ import json
 import math
 import re
 import warnings
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,8 +18,8 @@ from typing import Any
 
 import pandas as pd
 
-from analyses.result import Finding
-from hooks import Checkpoints, Examples, ModelConfig, Sizes
+from analyses.result import BaseResult
+from hooks import Checkpoints, Examples, Facts, ModelConfig, Sizes
 from hooks.messages import nearest_step
 from hooks.models import HookedModel
 from interp.config.experiment import Experiment, load_experiment
@@ -89,9 +88,9 @@ class Run(Checkpoints):
         return self.experiment.task.sizes
 
     @property
-    def constants(self) -> Mapping[str, Any]:  # pyright: ignore[reportIncompatibleVariableOverride]  # read when asked for
-        """Facts about the task."""
-        return self.experiment.task.constants
+    def facts(self) -> Facts:  # pyright: ignore[reportIncompatibleVariableOverride]  # read when asked for
+        """What the task tells of all its examples."""
+        return self.experiment.task.facts
 
     @property
     def steps(self) -> tuple[int, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]  # read when asked for
@@ -169,7 +168,7 @@ class Run(Checkpoints):
 
     def result(
         self,
-        analysis: type[Finding] | str,
+        analysis: type[BaseResult] | str,
         step: int | None = None,
         split: str | None = None,
         **options: Any,

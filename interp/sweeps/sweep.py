@@ -26,7 +26,7 @@ import tomli_w
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from analyses import ANALYSES, SweepResult
-from analyses.options import check_options
+from analyses.requirements import check_options
 from interp.config.experiment import (
     Experiment,
     Name,

@@ -12,15 +12,18 @@ from interp.tasks.modular_arithmetic import ModularArithmetic
 from interp.tasks.word_selection import WordSelection
 
 TASKS: dict[str, type[Task]] = {
-    "modular_arithmetic": ModularArithmetic,
-    "bit_parity": BitParity,
-    "question_formation": QuestionFormation,
-    "tense_inflection": TenseInflection,
-    "dyck": Dyck,
-    "function_classes": FunctionClasses,
-    "simple_function": SimpleFunction,
-    "factor_labels": FactorLabels,
-    "word_selection": WordSelection,
+    task.model_fields["name"].default: task
+    for task in (
+        ModularArithmetic,
+        BitParity,
+        QuestionFormation,
+        TenseInflection,
+        Dyck,
+        FunctionClasses,
+        SimpleFunction,
+        FactorLabels,
+        WordSelection,
+    )
 }
 
 __all__ = ["TASKS", "Batch", "Task", "model_inputs"]

@@ -1,14 +1,14 @@
 """What a task is: examples whose answer is known, for training and for looking."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
 from jaxtyping import Bool, Float, Int
 from pydantic import BaseModel
 from torch import Tensor
 
-from hooks import Examples, Sizes, Snapshot
+from hooks import Examples, Facts, Sizes, Snapshot
 from hooks.loss import token_losses
 from hooks.messages import did_you_mean
 from interp.randomness import generator
@@ -24,8 +24,8 @@ Reader = Callable[[Batch], Batch]
 class Task(BaseModel):
     """A synthetic task.
 
-    A subclass gives `name`, `sizes`, `constants`, `data` and `examples`, and `train_count` where it
-    has a fixed training set; the loss and the grade of answers among classes are here.
+    A subclass gives `name`, `sizes`, `facts`, `data` and `examples`, and `train_count` where it has
+    a fixed training set; the loss and the grade of answers among classes are here.
 
     Attributes:
         splits: Names that `examples` takes. The first is the one that analyses look at by default.
@@ -52,7 +52,7 @@ class Task(BaseModel):
         raise NotImplementedError
 
     @property
-    def constants(self) -> dict[str, Any]:
+    def facts(self) -> Facts:
         """Facts that analyses need; `chance` is the best accuracy without looking."""
         raise NotImplementedError
 

@@ -8,7 +8,7 @@ n = 30, k = 3; Merrill et al. 2023 (arXiv:2303.11873), inputs of -1 and 1. Both 
 independently; here all sequences are different, so that no test sequence was trained on.
 """
 
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from jaxtyping import Float, Int
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from hooks import Examples, Sizes
+from hooks import Examples, Facts, InputFacts, Sizes
 from interp.randomness import generator
 from interp.tasks.base import Batch, Task, sampled, scored_mean
 from interp.tasks.fields import Count
@@ -66,15 +66,15 @@ class BitParity(Task):
         return Sizes(d_in=self.n + self.bias, d_vocab_out=2, n_ctx=1)
 
     @property
-    def constants(self) -> dict[str, Any]:
-        """`n`, `k`, the accuracy of guessing, and by input its name and whether it is relevant.
-
-        `bias_input` is the place of the constant input, where there is one.
-        """
+    def facts(self) -> Facts:
+        """The accuracy of guessing, and `InputFacts`: bits, and the constant where there is one."""
         names = [*(f"bit {i}" for i in range(self.n)), *(["bias"] if self.bias else [])]
-        facts: dict[str, Any] = {"n": self.n, "k": self.k, "chance": 0.5}
-        facts |= {"inputs": tuple(names), "relevant": tuple(i < self.k for i in range(len(names)))}
-        return facts | ({"bias_input": self.n} if self.bias else {})
+        inputs = InputFacts(
+            names=tuple(names),
+            relevant=tuple(i < self.k for i in range(len(names))),
+            bias_input=self.n if self.bias else None,
+        )
+        return Facts(chance=0.5, groups=(inputs,))
 
     @property
     def train_count(self) -> int:
@@ -102,7 +102,7 @@ class BitParity(Task):
             scored=torch.ones(len(bits), 1, dtype=torch.bool),
             inputs=self._inputs(bits),
             labels={"parity": parity, **relevant, "train": train[chosen]},
-            constants=self.constants,
+            facts=self.facts,
             words=tuple(("".join(map(str, row)),) for row in bits.tolist()),
         )
 

@@ -16,7 +16,7 @@ from jaxtyping import Bool, Int
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from hooks import Examples, Sizes
+from hooks import Examples, Facts, InputFacts, ModularFacts, Sizes
 from interp.randomness import generator
 from interp.tasks.base import Batch, Task, sampled
 from interp.tasks.fields import TwoOrMore
@@ -90,20 +90,22 @@ class ModularArithmetic(Task):
         return Sizes(d_vocab=self.p + self.equals, d_vocab_out=self.p, n_ctx=2 + self.equals)
 
     @property
-    def constants(self) -> dict[str, Any]:
-        """`p`, `operation`, the accuracy of guessing, and three facts where they hold.
+    def facts(self) -> Facts:
+        """The accuracy of guessing, `ModularFacts`, and `InputFacts` where all tokens are operands.
 
-        `wave` is the wave that computes the answer: there where the operation is a group of at
-        least two (`analyses.fourier.basis.residue_order`). `ordered_pairs` is there where all are.
-        `inputs` names the tokens, where every one is an operand.
+        A wave computes the answer where the operation is a group of at least two
+        (`analyses.fourier.basis.residue_order`).
         """
-        facts: dict[str, Any] = {"p": self.p, "operation": self.operation, "chance": 1 / self.p}
         is_odd_prime = self.p > 2 and all(self.p % d for d in range(2, math.isqrt(self.p) + 1))
-        if self.operation in WAVES and (self.operation != "multiply" or is_odd_prime):
-            facts["wave"] = WAVES[self.operation]
-        if not self.equals:
-            facts["inputs"] = tuple(map(str, range(self.p)))
-        return facts | ({"ordered_pairs": True} if self.ordered else {})
+        is_group = self.operation != "multiply" or is_odd_prime
+        modular = ModularFacts(
+            p=self.p,
+            operation=self.operation,
+            wave=WAVES.get(self.operation, "") if is_group else "",
+            ordered_pairs=self.ordered,
+        )
+        inputs = () if self.equals else (InputFacts(names=tuple(map(str, range(self.p)))),)
+        return Facts(chance=1 / self.p, groups=(modular, *inputs))
 
     @property
     def train_count(self) -> int:
@@ -154,7 +156,7 @@ class ModularArithmetic(Task):
             scored=scored,
             tokens=tokens,
             labels={"a": pairs[:, 0], "b": pairs[:, 1], "c": answers, "train": train[chosen]},
-            constants=self.constants,
+            facts=self.facts,
             words=tuple(tuple(self._word(token) for token in row) for row in tokens.tolist()),
         )
 

@@ -10,14 +10,14 @@ Its data and settings are not known to us; this is another task.
 """
 
 from collections.abc import Sequence
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
 from jaxtyping import Float
 from pydantic import Field, field_validator
 from torch import Generator, Tensor
 
-from hooks import Examples, Sizes
+from hooks import Examples, Facts, PromptFacts, Sizes
 from interp.randomness import generator
 from interp.tasks.base import Batch, Task, late_share, share
 from interp.tasks.fields import Count, Several, TwoOrMore
@@ -69,23 +69,20 @@ class WordSelection(Task):
         return Sizes(d_vocab=tokens, d_vocab_out=tokens, n_ctx=PLAIN.width(self.pairs))
 
     @property
-    def constants(self) -> dict[str, Any]:
-        """As `constants_in` has them for the task's own vocabulary."""
-        return self.constants_in(PLAIN)
+    def facts(self) -> Facts:
+        """As `facts_in` has them for the task's own vocabulary."""
+        return self.facts_in(PLAIN)
 
-    def constants_in(self, spelling: Spelling) -> dict[str, Any]:
-        """`pairs`, `chance`, `candidates` (where words to choose from stand), `asked`: the rule.
-
-        Chance is `best_guess` of the rules.
-        """
-        return {
-            "pairs": self.pairs,
-            "chance": best_guess(self.rules),
-            "candidates": spelling.candidates,
-            "asked": "rule",
-            "asked_names": rule_names(self.rules),
-            "group": "rule",
-        }
+    def facts_in(self, spelling: Spelling) -> Facts:
+        """Chance (`best_guess` of the rules) and `PromptFacts`: a prompt asks for a rule."""
+        prompts = PromptFacts(
+            pairs=self.pairs,
+            asked="rule",
+            asked_names=rule_names(self.rules),
+            group="rule",
+            candidates=spelling.candidates,
+        )
+        return Facts(chance=best_guess(self.rules), groups=(prompts,))
 
     def data(self, count: int | None, generator: Generator) -> Batch:
         """Training prompts, on the CPU.
@@ -109,7 +106,7 @@ class WordSelection(Task):
             scored=batch["scored"],
             tokens=batch["tokens"],
             labels=labels,
-            constants=self.constants_in(spelling),
+            facts=self.facts_in(spelling),
             words=tuple(tuple(spelling.names[token] for token in row) for row in rows),
         )
         return examples if count is None else examples.head(count)

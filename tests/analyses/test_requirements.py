@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from analyses import ANALYSES, ClockPizza, CompositionGraph, FourierCircuit, FourierSpectrum
-from analyses.requirements import WORDS
-from analyses.result import SweepResult, check_needs, missing
-from hooks import Snapshot
+from analyses.requirements import WORDS, Needs, check_needs
+from analyses.result import SweepResult
+from hooks import Facts, InputFacts, ModularFacts, PromptFacts, Snapshot
 from interp.tasks.modular_arithmetic import ModularArithmetic
 from tests.planted import random_model
 
@@ -48,14 +48,15 @@ def snapshot_of(task=None, **model):
     ],
 )
 def test_what_is_missing_is_said_with_the_remedy(cls, snapshot, sentences):
-    assert missing(cls, snapshot) == sentences
+    assert cls.needs.missing(snapshot) == sentences
 
 
 def test_a_task_that_lacks_facts_is_told_which_it_has(snapshot):
-    bare = snapshot.on(replace(snapshot.examples, constants={"n": 3}))
+    facts = Facts(groups=(PromptFacts(pairs=3), InputFacts(names=())))
+    bare = snapshot.on(replace(snapshot.examples, facts=facts))
     wanted = (
-        "ClockPizza needs a task with the constants p, operation, wave, ordered_pairs, and this "
-        "one has n; a task with the labels c, and this one has a, b"
+        "ClockPizza needs a task with the facts ModularFacts, and this one has PromptFacts, "
+        "InputFacts; a task with the labels c, and this one has a, b"
     )
     with pytest.raises(ValueError, match=wanted):
         check_needs(ClockPizza, bare)
@@ -66,24 +67,39 @@ def test_real_inputs_and_targets_are_told(snapshot):
         snapshot.examples, tokens=None, inputs=torch.zeros(49, 3, 2), targets=torch.zeros(49, 3),
         labels={},
     )  # fmt: skip
-    wanted = [WORDS[need] for need in ("tokens", "classes", "labels", "trees")]
-    cls = type("Any", (FourierCircuit,), {"needs": ("tokens", "classes", "labels", "trees")})
-    assert missing(cls, snapshot.on(real)) == wanted
+    needs = Needs(tokens=True, classes=True, trees=True, any_label=True)
+    wanted = [WORDS[need] for need in ("tokens", "classes", "trees", "any_label")]
+    assert needs.missing(snapshot.on(real)) == wanted
 
 
 def test_weights_that_a_model_lacks_are_named(snapshot):
-    cls = type("Any", (FourierCircuit,), {"needs": ("weights.W_pos", "weights.W_K_V")})
-    assert missing(cls, snapshot) == ["a model with the weights W_K_V"]
+    needs = Needs(weights=("W_pos", "W_K_V"))
+    assert needs.missing(snapshot) == ["a model with the weights W_K_V"]
+
+
+def test_a_fact_that_a_task_leaves_empty_is_named(snapshot):
+    prompts = replace(snapshot.examples, facts=Facts(groups=(PromptFacts(pairs=3),)))
+    needs = Needs(facts={PromptFacts: ("pairs", "asked")})
+    wanted = ["a task that tells PromptFacts.asked, and this one does not"]
+    assert needs.missing(snapshot.on(prompts)) == wanted
+
+
+def test_a_need_of_a_fact_that_there_is_not_is_refused():
+    with pytest.raises(ValueError, match="ModularFacts has no 'q'; it has: p, operation, wave"):
+        Needs(facts={ModularFacts: ("p", "q")})
 
 
 def test_metrics_are_no_matter_of_a_snapshot(snapshot):
-    assert missing(ANALYSES["GrokkingPhases"], snapshot) == []
+    assert ANALYSES["GrokkingPhases"].needs.missing(snapshot) == []
 
 
 @pytest.mark.parametrize("name", ANALYSES)
 def test_needs_are_said_in_words(name, snapshot):
     if issubclass(ANALYSES[name], SweepResult):
         pytest.skip("a sweep needs no snapshot")
-    bare = snapshot.on(replace(snapshot.examples, constants={}, labels={}))
-    sentences = " ".join(missing(ANALYSES[name], bare))
-    assert not [need for need in ANALYSES[name].needs if "." in need and need in sentences]
+    bare = snapshot.on(replace(snapshot.examples, facts=Facts(), labels={}))
+    needs = ANALYSES[name].needs
+    sentences = needs.missing(bare)
+    told = [*needs.labels, *(kind.__name__ for kind in needs.facts)]
+    assert [word for word in told if word not in " ".join(sentences)] == []
+    assert all(" " in sentence for sentence in sentences)

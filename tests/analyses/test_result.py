@@ -17,7 +17,7 @@ from analyses import (
     WeightNorms,
     plots,
 )
-from analyses.result import Drawings, Finding
+from analyses.result import BaseResult, Drawings
 from hooks import Checkpoints, Snapshot
 from hooks.models import parameters_of
 from tests.planted import random_model, tokens_as_examples
@@ -28,7 +28,7 @@ CHECKPOINTS = Checkpoints.of(random_model(), STATES, EXAMPLES)
 
 
 @dataclass(frozen=True, eq=False)
-class Shares(Finding):
+class Shares(BaseResult):
     """A result whose summary is known."""
 
     values: np.ndarray

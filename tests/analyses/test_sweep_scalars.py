@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analyses.sweep_table import STEPS, at_end, over_steps
+from analyses.sweep_table import MAX_STEPS, at_end, over_steps
 from tests.sweeps import LR, series_of, table_of
 
 NAME = "test.accuracy"
@@ -42,7 +42,7 @@ def test_runs_are_read_at_the_steps_of_all_of_them():
 def test_many_steps_are_chosen_evenly_with_both_ends():
     every = range(0, 5000, 10)
     steps, values = over_steps(*sweep_of(series_of(every, np.sqrt(every).tolist())), NAME)
-    assert (len(steps), steps[0], steps[-1]) == (STEPS, 0, 4990)
+    assert (len(steps), steps[0], steps[-1]) == (MAX_STEPS, 0, 4990)
     np.testing.assert_allclose(values[0], np.sqrt(steps))
 
 

@@ -20,7 +20,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from hooks import Examples, Sizes, build
+from hooks import Examples, Facts, Sizes, build
 from hooks.models import move
 from interp.config.experiment import Experiment
 from interp.tasks import Batch, Task
@@ -49,8 +49,8 @@ class RandomTokens(Task):
         return Sizes(d_vocab=self.vocabulary, d_vocab_out=self.vocabulary, n_ctx=self.length)
 
     @property
-    def constants(self) -> dict[str, Any]:
-        return {"chance": 1 / self.vocabulary}
+    def facts(self) -> Facts:
+        return Facts(chance=1 / self.vocabulary)
 
     @property
     def train_count(self) -> int:

@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy.stats import binom
 
-from hooks import Checkpoints, GivenCheckpoints, Series
+from hooks import Checkpoints, GivenCheckpoints, ModularFacts, Series
 from hooks.models import parameters_of
 from tests.planted import SIZES, random_model, tiny_config, tokens_as_examples
 
@@ -104,8 +104,8 @@ def test_everything_known_of_an_example_is_drawn_with_it():
     assert torch.equal(drawn.targets, PAIRS.targets[numbers])
 
 
-def test_constants_come_from_the_examples():
-    assert SERIES.constants["p"] == 7
+def test_facts_come_from_the_examples():
+    assert SERIES.facts(ModularFacts).p == 7
 
 
 def test_saved_scalars_are_read_by_the_analysis_name():

@@ -7,7 +7,16 @@ import numpy as np
 import pytest
 import torch
 
-from hooks import Examples, Snapshot
+from hooks import (
+    Examples,
+    Facts,
+    FunctionFacts,
+    InputFacts,
+    MixtureFacts,
+    ModularFacts,
+    PromptFacts,
+    Snapshot,
+)
 from tests.planted import random_model
 
 TOKENS = torch.tensor([[1, 2, 3, 0], [4, 5, 6, 6]])
@@ -107,7 +116,7 @@ def test_a_class_that_the_model_does_not_have_is_refused_where_it_is_scored():
 
 
 def test_a_class_beyond_the_outputs_that_answer_is_refused():
-    examples = unread(targets=torch.tensor([[0, 0, 5]]), constants={"outputs": 5})
+    examples = unread(targets=torch.tensor([[0, 0, 5]]), facts=Facts(outputs=5))
     with pytest.raises(ValueError, match="targets hold 5: ids are 0 to 4"):
         Snapshot.of(random_model(), examples)
 
@@ -125,3 +134,35 @@ def test_examples_show_how_many_they_are_and_their_labels():
     tokens = torch.tensor([[1, 2, 7], [3, 5, 7]])
     examples = Examples(tokens, tokens > 0, tokens, labels=labels)
     assert repr(examples) == "Examples(2 of 3 tokens, labels a, b)"
+
+
+def test_facts_of_a_kind_are_given_or_refused_with_those_there_are():
+    facts = Facts(groups=(PromptFacts(pairs=3), FunctionFacts(d=2)))
+    assert facts(PromptFacts).pairs == 3
+    assert facts.get(ModularFacts) is None
+    message = "facts has no ModularFacts; this task provides: PromptFacts, FunctionFacts"
+    with pytest.raises(ValueError, match=message):
+        facts(ModularFacts)
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "message"),
+    [
+        (Facts, {"groups": (PromptFacts(1), PromptFacts(2))}, "groups: give one of each kind"),
+        (Facts, {"chance": 1.5}, r"chance 1\.5: give a share of answers, 0 to 1"),
+        (InputFacts, {"names": ("a", "b"), "relevant": (True,)}, "one for each of 2 inputs"),
+        (
+            MixtureFacts,
+            {"classes": ("dense",), "shares": (), "splits": (), "inside": {}},
+            "shares: give one for each of 1 classes",
+        ),
+    ],
+)
+def test_facts_that_contradict_themselves_are_refused(kind, options, message):
+    with pytest.raises(ValueError, match=message):
+        kind(**options)
+
+
+def test_without_linear_classes_and_waves_no_features_are_known():
+    assert not FunctionFacts(d=1).has_features
+    assert FunctionFacts(d=1, wave_features=(2.0,)).has_features

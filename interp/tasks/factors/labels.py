@@ -11,6 +11,7 @@ a vector as wide as an image's; the loss is at every image, the first included.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Annotated, Any, ClassVar, Literal
 
 import torch
@@ -18,7 +19,7 @@ from jaxtyping import Float
 from pydantic import Field, model_validator
 from torch import Generator, Tensor
 
-from hooks import Examples, Sizes
+from hooks import Examples, Facts, PromptFacts, Sizes
 from interp.randomness import generator
 from interp.tasks.base import Batch, Reader, Task, late_share, scored_mean
 from interp.tasks.data_files import DataFile, stamp_of
@@ -168,15 +169,19 @@ class FactorLabels(Task):
         return Sizes(d_in=self.images.width, d_vocab_out=answers + spare, n_ctx=2 * self.pairs)
 
     @property
-    def constants(self) -> dict[str, Any]:
-        """`pairs`, `factors` and their numbers of `values`, `maps` (0: drawn anew), and `chance`.
+    def facts(self) -> Facts:
+        """Chance, outputs and `PromptFacts`: a prompt asks for one of the factors.
 
-        `asked` is the label that tells which factor a prompt asks for; `outputs`, how many of the
-        model's answer. Chance is that of `test`; examples of `fresh` bring their own.
+        Chance is that of `test`; examples of `fresh` bring their own.
         """
-        facts = {"pairs": self.pairs, "factors": self.names, "values": self.values}
-        facts |= {"asked": "factor", "asked_names": self.names, "outputs": max(self.values)}
-        return facts | {"maps": self.maps or 0, "chance": self.chance("test")}
+        prompts = PromptFacts(
+            pairs=self.pairs,
+            asked="factor",
+            asked_names=self.names,
+            group="factor",
+            factors=self.names,
+        )
+        return Facts(chance=self.chance("test"), outputs=max(self.values), groups=(prompts,))
 
     def chance(self, split: str) -> float:
         """Best accuracy on a split of an observer who knows its maps and sees no examples."""
@@ -236,7 +241,7 @@ class FactorLabels(Task):
             scored=batch["scored"],
             inputs=self._inputs(drawn, drawing),
             labels={"factor": drawn.asked, "map": drawn.maps} | last,
-            constants=self.constants | {"chance": self.chance(split), "group": "factor"},
+            facts=replace(self.facts, chance=self.chance(split)),
         )
         return examples if count is None else examples.head(count)
 

@@ -17,6 +17,7 @@ from jaxtyping import Bool, Float, Int
 from pydantic import BaseModel, Field, model_validator
 from torch import Generator, Tensor
 
+from hooks.examples import LinearPrior, Prior, WavePrior
 from interp.tasks.fields import Count, Number, Pair, Scale
 
 CHUNK_NETWORKS = 1024  # networks drawn at a time
@@ -67,9 +68,9 @@ class Dense(BaseModel, frozen=True, extra="forbid", strict=True):
         """Values of one random function per prompt."""
         return torch.einsum("nkd,nd->nk", x, _normal((len(x), x.shape[2]), generator))
 
-    def prior(self, d: int) -> dict[str, Any] | None:
+    def prior(self, d: int) -> Prior | None:
         """The law of coefficients, for exact evidence (`analyses.in_context.bayes`)."""
-        return {"basis": "linear", "nnz": d, "active": d, "law": "normal", "scale": 1.0}
+        return LinearPrior(nnz=d, active=d)
 
 
 class Sparse(BaseModel, frozen=True, extra="forbid", strict=True):
@@ -95,10 +96,9 @@ class Sparse(BaseModel, frozen=True, extra="forbid", strict=True):
         drawn = drawn if self.coefficients == "normal" else drawn.sign()
         return torch.einsum("nkd,nd->nk", x, drawn * supports(counts, x.shape[2], generator))
 
-    def prior(self, d: int) -> dict[str, Any] | None:
+    def prior(self, d: int) -> Prior | None:
         """The law of coefficients, for exact evidence."""
-        law = {"law": self.coefficients, "scale": 1.0}
-        return {"basis": "linear", "nnz": self.nnz, "active": d} | law
+        return LinearPrior(nnz=self.nnz, active=d, law=self.coefficients)
 
 
 class ReluNetwork(BaseModel, frozen=True, extra="forbid", strict=True):
@@ -119,7 +119,7 @@ class ReluNetwork(BaseModel, frozen=True, extra="forbid", strict=True):
         """Values of one random network per prompt, drawn in chunks."""
         return torch.cat([self._draw_chunk(rows, generator) for rows in x.split(CHUNK_NETWORKS)])
 
-    def prior(self, d: int) -> dict[str, Any] | None:
+    def prior(self, d: int) -> Prior | None:
         """None: these functions are not linear in finitely many known features."""
         return None
 
@@ -157,7 +157,7 @@ class DecisionTree(BaseModel, frozen=True, extra="forbid", strict=True):
             node = 2 * node + 1 + (values > 0)
         return leaves.gather(1, node - nodes)
 
-    def prior(self, d: int) -> dict[str, Any] | None:
+    def prior(self, d: int) -> Prior | None:
         """None: these functions are not linear in finitely many known features."""
         return None
 
@@ -217,12 +217,12 @@ class Sinusoid(BaseModel, frozen=True, extra="forbid", strict=True):
         values = torch.sin(frequency[:, None] * x[..., 0] + phase[:, None])
         return amplitude[self.amplitude][:, None] * values
 
-    def prior(self, d: int) -> dict[str, Any] | None:
+    def prior(self, d: int) -> Prior | None:
         """The law of sine and cosine coefficients; None unless they are normal at one frequency."""
         is_whole = math.isclose(self.phase[1] - self.phase[0], 2 * math.pi)
         if self.amplitude != "rayleigh" or self.frequency[0] != self.frequency[1] or not is_whole:
             return None
-        return {"basis": "waves", "frequency": self.frequency[0], "law": "normal", "scale": 1.0}
+        return WavePrior(frequency=self.frequency[0])
 
     def _within(self, low: float, high: float, count: int, generator: Generator) -> Tensor:
         drawn = torch.rand(count, generator=generator, device=generator.device)

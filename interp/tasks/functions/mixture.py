@@ -11,7 +11,8 @@ class have variance 1 unless `unit_variance` is off, since otherwise |y| alone t
 
 import math
 from collections.abc import Sequence
-from typing import Any, ClassVar, Literal
+from dataclasses import replace
+from typing import ClassVar, Literal
 
 import torch
 from jaxtyping import Float, Int
@@ -19,7 +20,7 @@ from pydantic import Field, FiniteFloat, model_validator
 from torch import Generator, Tensor
 from torch.nn.functional import pad
 
-from hooks import Examples, Sizes
+from hooks import Examples, Facts, FunctionFacts, MixtureFacts, PromptFacts, Sizes
 from interp.randomness import generator
 from interp.tasks.base import Batch
 from interp.tasks.fields import Amount, Count, Number, Scale, Several, TwoOrMore
@@ -32,7 +33,14 @@ from interp.tasks.functions.classes import (
     names_of,
 )
 from interp.tasks.functions.regression import RegressionTask, prompts
-from interp.tasks.functions.splits import GROUPS, LINEAR, by_nnz, cycle, facts_outside
+from interp.tasks.functions.splits import (
+    GROUPS,
+    LINEAR,
+    by_nnz,
+    cycle,
+    joint_features,
+    values_inside,
+)
 
 MIN_WEIGHT_SUM, MAX_WEIGHT_SUM = 1e-30, 1e30  # which float32 can hold
 
@@ -122,26 +130,42 @@ class FunctionClasses(RegressionTask):
         return Sizes(d_in=self.d, d_vocab_out=1, n_ctx=2 * self.pairs)
 
     @property
-    def constants(self) -> dict[str, Any]:
-        """`d`, `pairs`, `noise`, `classes` (names), `shares`, `splits`, and what follows from them.
+    def facts(self) -> Facts:
+        """`PromptFacts`, `FunctionFacts` and `MixtureFacts`."""
+        return self._facts("")
 
-        Where several classes are trained on, `asked` names the label that tells them apart, and
-        `asked_names` its values. `prior`, where it is exact, has a table for each of these:
-        `weight`, and the law of its coefficients. `inside` has by split the values that lead back
-        into training; `features`, where they are known, those in which all classes are linear.
+    def _facts(self, group: str) -> Facts:
+        """The task's facts, for prompts that are grouped by some labels.
+
+        Where several classes are trained on, prompts are asked for their class. The prior has an
+        entry for each of these classes, or none where one of them has no exact law.
         """
-        names, shares = names_of(self.classes), [each / sum(self.shares) for each in self.shares]
-        facts = {"d": self.d, "pairs": self.pairs, "noise": self.noise, "classes": names}
-        facts |= {"shares": tuple(shares), "splits": self.splits}
-        facts |= facts_outside(self.classes, shares, self._active)
+        names = names_of(self.classes)
+        shares = tuple(share / sum(self.shares) for share in self.shares)
         trained = [pair for pair in zip(shares, self.classes, strict=True) if pair[0] > 0]
-        facts |= {"asked": "class", "asked_names": names} if len(trained) > 1 else {}
-        told = tuple(
-            prior | {"weight": share, "scale": prior["scale"] / self._deviation(each)}
-            for share, each in trained
-            if (prior := each.prior(self._active)) is not None
+        priors = tuple(
+            replace(prior, weight=share, scale=prior.scale / self._deviation(function_class))
+            for share, function_class in trained
+            if (prior := function_class.prior(self._active)) is not None
         )
-        return facts | ({"prior": told} if len(told) == len(trained) else {})
+        linear, frequencies = joint_features(self.classes)
+        is_mixture = len(trained) > 1
+        prompt_facts = PromptFacts(
+            pairs=self.pairs,
+            asked="class" if is_mixture else "",
+            asked_names=names if is_mixture else (),
+            group=group,
+        )
+        functions = FunctionFacts(
+            d=self.d,
+            noise=self.noise,
+            prior=priors if len(priors) == len(trained) else (),
+            has_linear_features=linear,
+            wave_features=frequencies,
+        )
+        inside = values_inside(self.classes, shares, self._active)
+        mixture = MixtureFacts(classes=names, shares=shares, splits=self.splits, inside=inside)
+        return Facts(groups=(prompt_facts, functions, mixture))
 
     @property
     def _active(self) -> int:
@@ -163,7 +187,7 @@ class FunctionClasses(RegressionTask):
         """Prompts, labelled with the `class` where there are several, and with the split's value.
 
         The value is `alpha`, `scale`, `faster` or `nnz`: prompt i has the i-th of the split's
-        values, which begin again after the last. The constant `group` names the class, the value,
+        values, which begin again after the last. `PromptFacts.group` names the class, the value,
         or both.
         """
         self.check_split(split)
@@ -181,7 +205,7 @@ class FunctionClasses(RegressionTask):
             scored=batch["scored"],
             inputs=batch["inputs"],
             labels=labels,
-            constants=self.constants | ({"group": ", ".join(labels)} if labels else {}),
+            facts=self._facts(", ".join(labels)),
         )
         return examples if count is None else examples.head(count)
 

@@ -11,13 +11,13 @@ layer are not known. We choose 10 to 50 numbers, prompts of 41 pairs and no curr
 curriculum would hide the plateau.
 """
 
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from jaxtyping import Float
 from pydantic import field_validator
 from torch import Generator, Tensor
 
-from hooks import Examples, Sizes
+from hooks import Examples, Facts, FunctionFacts, LinearPrior, PromptFacts, Sizes
 from interp.randomness import generator
 from interp.tasks.base import Batch, scored_mean
 from interp.tasks.factors.extra_loss import SIDE, ExtraLoss, at_queries, square_losses
@@ -63,22 +63,12 @@ class SimpleFunction(RegressionTask):
         return Sizes(d_in=self.d, d_vocab_out=1 + spare, n_ctx=2 * self.pairs)
 
     @property
-    def constants(self) -> dict[str, Any]:
-        """`d`, `pairs`, `noise` (none), the `prior` of the coefficients, and `factors`.
-
-        Factors are the numbers of an input, which its representation is probed for; `outputs`, how
-        many of the model's answer, is 1.
-        """
-        prior = {"basis": "linear", "nnz": self.d, "law": "normal", "weight": 1.0}
-        scale = self.d**-0.5 if self.unit_variance else 1.0
-        return {
-            "d": self.d,
-            "pairs": self.pairs,
-            "noise": 0.0,
-            "outputs": 1,
-            "factors": tuple(f"x_{i}" for i in range(self.d)),
-            "prior": (prior | {"scale": scale},),
-        }
+    def facts(self) -> Facts:
+        """`PromptFacts`, whose factors are the numbers of an input, and `FunctionFacts`."""
+        prior = LinearPrior(nnz=self.d, scale=self.d**-0.5 if self.unit_variance else 1.0)
+        factors = tuple(f"x_{i}" for i in range(self.d))
+        groups = (PromptFacts(self.pairs, factors=factors), FunctionFacts(self.d, prior=(prior,)))
+        return Facts(outputs=1, groups=groups)
 
     def data(self, count: int | None, generator: Generator) -> Batch:
         """Prompts, drawn on the generator's device.
@@ -115,6 +105,6 @@ class SimpleFunction(RegressionTask):
             scored=batch["scored"],
             inputs=batch["inputs"],
             labels={f"x_{i}": last[:, i] for i in range(self.d)},
-            constants=self.constants,
+            facts=self.facts,
         )
         return examples if count is None else examples.head(count)

@@ -9,7 +9,6 @@ class here has signs as coefficients, so have the functions between it and the d
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from jaxtyping import Shaped
@@ -47,15 +46,6 @@ def by_nnz(classes: Sequence[FunctionClass], d: int) -> tuple[FunctionClass, ...
     )
 
 
-def facts_outside(
-    classes: Sequence[FunctionClass], shares: Sequence[float], d: int
-) -> dict[str, Any]:
-    """`inside`, and `features` where they are known, as constants of the task."""
-    features = joint_features(classes)
-    inside = {"inside": values_inside(classes, shares, d)}
-    return inside | ({"features": features} if features else {})
-
-
 def values_inside(
     classes: Sequence[FunctionClass], shares: Sequence[float], d: int
 ) -> dict[str, tuple[float, ...]]:
@@ -76,18 +66,18 @@ def values_inside(
     }
 
 
-def joint_features(classes: Sequence[FunctionClass]) -> dict[str, Any] | None:
+def joint_features(classes: Sequence[FunctionClass]) -> tuple[bool, tuple[float, ...]]:
     """Features in which every class is linear, and so each combination of them.
 
     Returns:
-        `linear`, whether the inputs are among them; `frequencies`, of which sine and cosine are.
-        None where there are no finitely many known ones: networks, trees, random frequencies.
+        Whether the inputs are among them, and the frequencies whose sine and cosine are. Neither
+        where there are no finitely many known ones: networks, trees, random frequencies.
     """
     waves = [each.frequency for each in classes if isinstance(each, Sinusoid)]
     n_linear = sum(isinstance(each, LINEAR) for each in classes)
     if n_linear + len(waves) < len(classes) or any(low != high for low, high in waves):
-        return None
-    return {"linear": n_linear > 0, "frequencies": tuple(sorted({low for low, _ in waves}))}
+        return False, ()
+    return n_linear > 0, tuple(sorted({low for low, _ in waves}))
 
 
 def _nnz(function_class: FunctionClass, d: int) -> int:

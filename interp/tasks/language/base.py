@@ -130,7 +130,7 @@ class LanguageTask(Task):
             lengths=lengths,
             labels=labels,
             trees=trees,
-            constants=self.constants,
+            facts=self.facts,
             words=self._words(batch["tokens"], lengths),
         )
 

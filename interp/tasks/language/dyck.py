@@ -12,7 +12,7 @@ between returns to depth 0, where the paper says that of the whole string.
 
 import string
 from functools import lru_cache
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from jaxtyping import Float, Int
 from pydantic import Field
 from torch import Tensor
 
+from hooks import Facts
 from hooks.examples import Tree
 from interp.tasks.base import Batch, share
 from interp.tasks.fields import Count
@@ -76,10 +77,9 @@ class Dyck(LanguageTask):
         return (*(width for width in WIDTHS if width < self.n_ctx), self.n_ctx)
 
     @property
-    def constants(self) -> dict[str, Any]:
-        """`k`, `depth`, names of tokens; `chance` is that of one closing bracket in k."""
-        facts = {"k": self.k, "depth": self.depth, "chance": 1 / self.k}
-        return facts | {"vocabulary": self.vocabulary}
+    def facts(self) -> Facts:
+        """Names of tokens; `chance` is that of one closing bracket in k."""
+        return Facts(chance=1 / self.k, vocabulary=self.vocabulary)
 
     def grade(
         self, logits: Float[Tensor, "batch position d_vocab_out"], batch: Batch

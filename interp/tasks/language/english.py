@@ -6,13 +6,13 @@ as in the published data.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from hooks import Facts, SentenceFacts
 from hooks.examples import Tree
 from interp.tasks.base import Batch
 from interp.tasks.language.base import LanguageTask
@@ -40,9 +40,10 @@ class EnglishTask(LanguageTask):
         return self.language.vocabulary
 
     @property
-    def constants(self) -> dict[str, Any]:
+    def facts(self) -> Facts:
         """Names that labels and tokens stand for."""
-        return {"subjects": SUBJECTS, "predicates": PREDICATES, "vocabulary": self.vocabulary}
+        kinds = SentenceFacts(subjects=SUBJECTS, predicates=PREDICATES)
+        return Facts(vocabulary=self.vocabulary, groups=(kinds,))
 
     def answered(
         self, logits: Float[Tensor, "batch pos d_vocab_out"], targets: Int[Tensor, "batch pos"]

@@ -10,7 +10,8 @@ Source: McCoy, Frank and Linzen 2020 (arXiv:2001.03632); Murty et al. 2023 (arXi
 Probabilities are fitted to the published lines, since those of the published grammar differ.
 """
 
-from typing import Any, ClassVar, Literal
+from dataclasses import replace
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -18,7 +19,7 @@ from jaxtyping import Bool, Float, Int
 from pydantic import model_validator
 from torch import Tensor
 
-from hooks import Snapshot
+from hooks import Facts, Snapshot
 from interp.tasks.base import Batch, share
 from interp.tasks.language.english import (
     CHUNK_LINES,
@@ -98,9 +99,9 @@ class QuestionFormation(EnglishTask):
         return QUESTIONS
 
     @property
-    def constants(self) -> dict[str, Any]:
+    def facts(self) -> Facts:
         """Names of the kinds and tokens; `chance` is that of one auxiliary in four."""
-        return super().constants | {"chance": 1 / 4}
+        return replace(super().facts, chance=1 / 4)
 
     def grade(
         self, logits: Float[Tensor, "batch position d_vocab_out"], batch: Batch

@@ -10,14 +10,15 @@ Probabilities are fitted to the published lines, since those of the published gr
 """
 
 from collections.abc import Sequence
-from typing import Any, ClassVar, Literal
+from dataclasses import replace
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from hooks import Snapshot
+from hooks import Facts, Snapshot
 from hooks.generate import greedy
 from interp.tasks.base import Batch
 from interp.tasks.fields import Count
@@ -89,9 +90,9 @@ class TenseInflection(EnglishTask):
         return TENSES
 
     @property
-    def constants(self) -> dict[str, Any]:
+    def facts(self) -> Facts:
         """Names of the kinds and tokens; `chance` is that of the main verb's two forms."""
-        return super().constants | {"chance": 0.5}
+        return replace(super().facts, chance=0.5)
 
     def grade(
         self, logits: Float[Tensor, "batch position d_vocab_out"], batch: Batch

@@ -7,7 +7,7 @@ from torch.nn.functional import cross_entropy
 
 from analyses import ExampleViews
 from analyses.plots.views import View
-from hooks import Sizes, Snapshot
+from hooks import Facts, Sizes, Snapshot
 from hooks.edit import with_weights
 from interp.runs.results import write_result
 from tests.planted import random_model, tokens_as_examples
@@ -111,7 +111,7 @@ def test_answers_of_the_first_step_stand_beside(snapshot):
 
 
 def test_answers_are_named_where_the_task_has_names(snapshot):
-    named = replace(snapshot.examples, constants={"vocabulary": [f"<{n}>" for n in range(7)]})
+    named = replace(snapshot.examples, facts=Facts(vocabulary=tuple(f"<{n}>" for n in range(7))))
     found = ExampleViews.measure(snapshot.on(named))
     shown = view_of(found, "tokens").props["tokens"]
     assert shown[shown.index("│ ") - 1] == f"<{found.answers[0]}> "

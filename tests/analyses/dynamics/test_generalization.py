@@ -18,7 +18,7 @@ def series(validation, generalization, losses=None, **columns):
     return GivenCheckpoints(
         steps=(), config=tiny_config(), sizes=Sizes(d_vocab=4, d_vocab_out=4, n_ctx=4),
         parameters=lambda step: {}, make_examples=lambda *which: None,  # pyright: ignore[reportArgumentType]  # asked for by nobody
-        constants={}, recorded=pd.DataFrame(recorded),
+        recorded=pd.DataFrame(recorded),
     )  # fmt: skip
 
 

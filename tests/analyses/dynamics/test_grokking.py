@@ -7,6 +7,7 @@ import pytest
 
 from analyses import GrokkingPhases
 from analyses.statistics import crossing
+from hooks import Facts
 
 STEPS = 10 * np.arange(20)
 
@@ -28,7 +29,7 @@ def phases_of(grokked, train, test, *, loss=None, **options):
             "test.loss": loss[1],
         }
     )
-    series = dataclasses.replace(grokked.series(), recorded=frame, constants={"chance": 0.02})
+    series = dataclasses.replace(grokked.series(), recorded=frame, facts=Facts(chance=0.02))
     return GrokkingPhases.measure(series, **options)
 
 

@@ -9,7 +9,7 @@ import torch
 from analyses import LearningPlateau
 from analyses.dynamics.plateau import smoothed
 from analyses.in_context.prompts import late_score
-from hooks import Examples, Snapshot, build
+from hooks import Examples, Facts, Snapshot, build
 from hooks.edit import Edit
 from interp.tasks.functions.mixture import FunctionClasses
 from tests.planted import config_for
@@ -31,7 +31,7 @@ def planted(score, loss=None, chances=None, **columns):
             torch.zeros(shape),
             torch.ones(shape, dtype=torch.bool),
             torch.zeros(shape, dtype=torch.long),
-            constants={"chance": (chances or {}).get(split, CHANCE)},
+            facts=Facts(chance=(chances or {}).get(split, CHANCE)),
         )
 
     return replace(series_of([], []), recorded=frame, make_examples=examples)

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -5,7 +6,7 @@ import pytest
 import torch
 
 from analyses import FourierSpectrum
-from hooks import Snapshot
+from hooks import Facts, Snapshot
 from hooks.edit import with_weights
 from interp.measure.analyze import trace
 from interp.tasks.modular_arithmetic import ModularArithmetic
@@ -117,10 +118,12 @@ def test_training_concentrates_the_embedding_on_few_frequencies(grokked):
 
 
 def test_other_examples_are_refused_with_what_is_missing(snapshot):
+    bare = snapshot.on(replace(snapshot.examples, facts=Facts()))
     with pytest.raises(
-        ValueError, match=r"FourierSpectrum needs .* a task with the constants operation"
+        ValueError,
+        match="FourierSpectrum needs a task with the facts ModularFacts, and this one has",
     ):
-        FourierSpectrum.measure(snapshot)
+        FourierSpectrum.measure(bare)
 
 
 def test_weights_that_are_all_1_have_no_key_frequencies():

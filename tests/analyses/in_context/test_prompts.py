@@ -146,7 +146,7 @@ def test_prompts_of_different_lengths_are_refused():
 
 
 def test_examples_that_are_no_prompts_are_refused(snapshot):
-    with pytest.raises(ValueError, match="InContextCurve needs a task with the constants pairs"):
+    with pytest.raises(ValueError, match="InContextCurve needs a task with the facts PromptFacts"):
         InContextCurve.measure(snapshot)
 
 

@@ -30,7 +30,7 @@ def answering(answer, weights, **options):
         sizes=task.sizes,
         parameters=lambda step: parameters,
         make_examples=lambda split, count, seed: task.examples(split or "test", count, 0),
-        constants=task.constants,
+        facts=task.facts,
     )
 
 
@@ -238,5 +238,7 @@ def test_what_cannot_be_compared_is_refused(runs, options, message):
 
 
 def test_runs_of_another_task_are_refused(run):
-    with pytest.raises(ValueError, match="runs of function_classes: their task tells no shares"):
+    with pytest.raises(
+        ValueError, match="runs of function_classes: their task tells no FunctionFacts"
+    ):
         measured({"addition": run.series()})

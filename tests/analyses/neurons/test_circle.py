@@ -119,7 +119,9 @@ def test_neurons_that_write_nothing_are_refused():
 def test_a_task_without_a_modulus_is_refused():
     config = MLPConfig(d_mlp=8, collapsed_in=True, collapsed_out=True, one_logit=True)
     task = BitParity(n=6, k=2, train_sequences=20, test_sequences=40)
-    with pytest.raises(ValueError, match="constants p"):
+    with pytest.raises(
+        ValueError, match="needs a task with the facts ModularFacts, and this one has InputFacts"
+    ):
         NeuronCircle.measure(snapshot_of(config, task))
 
 

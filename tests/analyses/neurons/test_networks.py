@@ -4,7 +4,6 @@ import pytest
 import torch
 
 from analyses import ANALYSES, ClockPizza, FourierSpectrum, PruningTrace, Result, SeriesResult
-from analyses.result import missing
 from hooks import Series, Snapshot, build
 from hooks.models import ConstructedConfig, MLPConfig, parameters_of
 from interp.tasks.bit_parity import BitParity
@@ -35,8 +34,7 @@ def applicable(classes):
         pytest.param(config, task, name, id=f"{name} {network}")
         for network, (config, task) in NETWORKS.items()
         for name, cls in classes.items()
-        if not any(need.startswith("metrics.") for need in cls.needs)
-        and not missing(cls, snapshot_of(config, task))
+        if not cls.needs.metrics and not cls.needs.missing(snapshot_of(config, task))
     ]
 
 

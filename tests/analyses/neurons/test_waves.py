@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from analyses import NeuronWaves
-from hooks import Snapshot, build
+from hooks import Facts, ModularFacts, Snapshot, build
 from hooks.edit import with_weights
 from hooks.models import ConstructedConfig, MLPConfig
 from interp.tasks.modular_arithmetic import ModularArithmetic
@@ -82,8 +82,8 @@ def test_multiplication_is_read_in_the_order_of_logarithms():
 def test_a_transformers_neurons_have_waves_too():
     pairs = torch.cartesian_prod(torch.arange(7), torch.arange(7), torch.tensor([7]))
     examples = tokens_as_examples(pairs)
-    facts = {"operation": "add", "wave": "cos w(a + b - c)"}
-    examples = replace(examples, constants={**examples.constants, **facts})
+    modular = replace(examples.facts(ModularFacts), wave="cos w(a + b - c)")
+    examples = replace(examples, facts=Facts(groups=(modular,)))
     found = NeuronWaves.measure(Snapshot.of(random_model(), examples))
     assert len(found.frequency) == 16
 

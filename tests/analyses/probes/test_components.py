@@ -152,9 +152,9 @@ def test_the_class_of_a_mixture_is_what_is_asked_for():
 
 def test_tasks_without_factors_or_choice_are_refused():
     task = FunctionClasses(d=3, pairs=6, test_prompts=20)
-    with pytest.raises(ValueError, match="needs a task with the constants factors"):
+    with pytest.raises(ValueError, match=r"needs a task that tells PromptFacts\.factors"):
         WeightsComponent.measure(untrained(task))
-    with pytest.raises(ValueError, match="needs a task with the constants asked"):
+    with pytest.raises(ValueError, match=r"needs a task that tells PromptFacts\.asked"):
         ContextComponent.measure(untrained(task))
 
 

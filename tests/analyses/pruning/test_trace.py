@@ -10,7 +10,7 @@ from analyses import FourierSpectrum, PruningTrace
 from analyses.fourier.basis import keep_frequencies
 from analyses.pruning.paths import member_paths
 from analyses.pruning.sizes import head_sizes, members_of
-from hooks import Series
+from hooks import Facts, Series
 from hooks.edit import with_weights
 from hooks.models import parameters_of
 from interp.tasks.modular_arithmetic import ModularArithmetic
@@ -221,7 +221,7 @@ def test_a_kind_the_model_lacks_is_refused():
 
 
 def test_a_model_without_anything_to_group_is_refused(series):
-    bare = dataclasses.replace(series, parameters=lambda step: {}, constants={})
+    bare = dataclasses.replace(series, parameters=lambda step: {}, facts=Facts())
     with pytest.raises(ValueError, match="no frequency or neuron or input or head to trace; name"):
         PruningTrace.measure(bare)
 

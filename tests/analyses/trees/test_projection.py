@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from analyses.options import check_options
+from analyses.requirements import check_options
 from analyses.trees.brackets import from_brackets
 from analyses.trees.parseval import baseline_f1, left_branching
 from analyses.trees.projection import TreeProjection

@@ -4,6 +4,7 @@ from typing import cast
 
 import pytest
 
+from hooks import InputFacts
 from interp.config.experiment import load_experiment
 from interp.config.training import Training
 from interp.training.loop import train
@@ -53,7 +54,7 @@ def test_parity_is_memorised_at_chance_and_generalises_later(seed, tmp_path):
 def test_l1_prunes_the_distractors_of_the_articles_parity(seed, tmp_path):
     run = trained("parity-1200", tmp_path / "run", seed)
     inputs = run.weights("blocks.0.mlp.W_in")[-1].abs().amax(1)
-    is_bias = run.experiment.task.constants["bias_input"]
+    is_bias = run.experiment.task.facts(InputFacts).bias_input
     assert inputs[3:is_bias].max() < 0.05 < inputs[:3].min()
 
 

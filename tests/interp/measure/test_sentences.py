@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from hooks import Sizes
+from hooks import Facts, Sizes
 from interp.config.training import Seeds
 from interp.tasks import Task
 from interp.tasks.language.packing import padded
@@ -34,8 +34,8 @@ class Sentences(Task):
         return Sizes(d_vocab=12, d_vocab_out=12, n_ctx=10)
 
     @property
-    def constants(self):
-        return {"chance": 1 / 12}
+    def facts(self):
+        return Facts(chance=1 / 12)
 
     @property
     def train_count(self):

@@ -45,7 +45,7 @@ def test_metrics_are_a_frame_with_a_row_an_evaluation(run):
 
 
 def test_a_run_knows_the_chance_of_its_task(run):
-    assert run.constants["chance"] == 1 / 7
+    assert run.facts.chance == 1 / 7
 
 
 def test_a_run_is_measured_as_it_is(run):

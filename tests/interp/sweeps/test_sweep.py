@@ -56,7 +56,7 @@ def test_a_list_of_one_value_is_set_and_no_axis():
 def test_whole_tables_can_vary():
     tasks = [{"name": "modular_arithmetic", "p": p, "train_fraction": 0.5} for p in (5, 7)]
     members = short_sweep(vary={"task": tasks}).experiments().values()
-    assert {each.task.constants["p"] for each in members} == {5, 7}
+    assert {each.task.model_dump()["p"] for each in members} == {5, 7}
 
 
 def test_a_sweep_survives_its_file(tmp_path):
@@ -73,7 +73,7 @@ def test_a_base_may_be_a_file_beside_it(tmp_path):
 
 def test_a_base_may_be_a_preset(tmp_path):
     (tmp_path / "sweep.toml").write_text('base = "modular-addition"')
-    assert load_sweep(tmp_path / "sweep.toml").base.task.constants["p"] == 53
+    assert load_sweep(tmp_path / "sweep.toml").base.task.model_dump()["p"] == 53
 
 
 @dataclass

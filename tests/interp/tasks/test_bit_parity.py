@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
-from hooks import Snapshot, build
+from hooks import InputFacts, Snapshot, build
 from hooks.models import MLPConfig, parameters_of
 from interp.randomness import generator
 from interp.tasks.bit_parity import BitParity, different
@@ -118,20 +118,21 @@ def test_the_parity_label_is_the_answer():
     assert torch.equal(examples.label("parity"), examples.targets[:, 0])
 
 
-def test_constants_say_which_inputs_are_relevant():
-    facts = SMALL.constants
-    relevant = [name for name, each in zip(facts["inputs"], facts["relevant"], strict=True) if each]
-    assert (relevant, facts["inputs"][facts["bias_input"]]) == (["bit 0", "bit 1"], "bias")
+def test_facts_say_which_inputs_are_relevant():
+    inputs = SMALL.facts(InputFacts)
+    relevant = [name for name, each in zip(inputs.names, inputs.relevant, strict=True) if each]
+    assert (relevant, inputs.names.index("bias")) == (["bit 0", "bit 1"], inputs.bias_input)
 
 
 @pytest.mark.parametrize("bias", [True, False])
-def test_constants_have_an_entry_an_input(bias):
+def test_facts_have_an_entry_an_input(bias):
     task = SMALL.model_copy(update={"bias": bias})
-    assert len(task.constants["relevant"]) == len(task.constants["inputs"]) == task.sizes.d_in
+    inputs = task.facts(InputFacts)
+    assert len(inputs.relevant) == len(inputs.names) == task.sizes.d_in
 
 
-def test_without_a_bias_constants_have_no_place_for_it():
-    assert "bias_input" not in SMALL.model_copy(update={"bias": False}).constants
+def test_without_a_bias_facts_have_no_place_for_it():
+    assert SMALL.model_copy(update={"bias": False}).facts(InputFacts).bias_input is None
 
 
 def test_a_sequence_is_a_word():

@@ -5,6 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hooks import InputFacts
 from hooks.edit import with_weights
 from interp.randomness import generator
 from interp.tasks.modular_arithmetic import ModularArithmetic
@@ -80,12 +81,12 @@ def test_words_spell_the_tokens():
 
 
 def test_chance_is_one_in_p():
-    assert ModularArithmetic(p=7).constants["chance"] == 1 / 7
+    assert ModularArithmetic(p=7).facts.chance == 1 / 7
 
 
 def test_tokens_are_named_where_every_one_is_an_operand():
-    assert ModularArithmetic(p=3, equals=False).constants["inputs"] == ("0", "1", "2")
-    assert "inputs" not in ModularArithmetic(p=3).constants
+    assert ModularArithmetic(p=3, equals=False).facts(InputFacts).names == ("0", "1", "2")
+    assert ModularArithmetic(p=3).facts.get(InputFacts) is None
 
 
 def test_sizes_leave_room_for_the_equals_sign():

@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from analyses import InContextCurve
 from analyses.in_context.prompts import late_score, pairs_of, predictions
-from hooks import Snapshot, build
+from hooks import PromptFacts, Snapshot, build
 from interp.config.experiment import Experiment
 from interp.randomness import generator
 from interp.tasks.language.word_lists import ALL_WORDS, PLAIN, WORDS, Spelling, rule_names
@@ -81,7 +81,7 @@ def test_labels_are_the_rule_and_the_place_of_the_last_answer():
 
 def test_rules_can_be_left_out():
     task = WordSelection(rules=("length",), pairs=3)
-    assert task.constants["asked_names"] == ("length shortest", "length longest")
+    assert task.facts(PromptFacts).asked_names == ("length shortest", "length longest")
     assert task.examples("test", None, 0).label("rule").unique().tolist() == [0, 1]
 
 
@@ -122,7 +122,7 @@ def test_chance_is_the_best_guess_from_a_list_alone(rules, rounded):
     best = Counter()
     for (words, _), count in votes.items():
         best[words] = max(best[words], count)
-    chance = WordSelection(rules=rules).constants["chance"]
+    chance = WordSelection(rules=rules).facts.chance
     assert chance == pytest.approx(best.total() / votes.total(), rel=1e-12)
     assert chance == pytest.approx(rounded, abs=5e-4)
 
@@ -133,7 +133,7 @@ def test_the_longest_word_is_as_often_right_as_chance_says():
     last = [words[-5:-1] for words in examples.words]
     places = [max(range(4), key=lambda at: len(words[at])) for words in last]
     share = (torch.tensor(places) == examples.label("answer")).double().mean()
-    assert share == pytest.approx(examples.constants["chance"], abs=0.02)  # 3.9 deviations
+    assert share == pytest.approx(examples.facts.chance, abs=0.02)  # 3.9 deviations
 
 
 def test_only_words_of_the_list_compete():

@@ -3,7 +3,7 @@
 import torch
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from hooks import Examples, Sizes
+from hooks import Examples, Facts, Sizes
 from interp.config.experiment import Experiment
 from interp.tasks import Task
 from interp.training.batches import batch_source
@@ -55,8 +55,8 @@ class Numbered(Task):
         return Sizes(d_vocab=5, d_vocab_out=5, n_ctx=8)
 
     @property
-    def constants(self):
-        return {"chance": 0.2}
+    def facts(self):
+        return Facts(chance=0.2)
 
     @property
     def train_count(self):

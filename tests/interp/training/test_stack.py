@@ -8,7 +8,7 @@ import torch
 from torch.testing import assert_close
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from hooks import Examples, Sizes
+from hooks import Examples, Facts, Sizes
 from interp.config.experiment import Experiment
 from interp.config.training import Seeds
 from interp.randomness import generator
@@ -74,8 +74,8 @@ class Endless(Task):
         return Sizes(d_vocab=7, d_vocab_out=7, n_ctx=2)
 
     @property
-    def constants(self):
-        return {"chance": 1 / 7}
+    def facts(self):
+        return Facts(chance=1 / 7)
 
     @property
     def train_count(self):

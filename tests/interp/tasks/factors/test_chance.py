@@ -41,13 +41,13 @@ def enumerated(task, maps):
 @pytest.mark.parametrize("options", [{}, {"held_out": 0.5, "seed": 3}])
 def test_chance_is_the_best_guess_from_an_image_alone(maps, options):
     task = task_of(maps=maps, **options)
-    assert task.constants["chance"] == pytest.approx(enumerated(task, maps), rel=1e-12)
+    assert task.facts.chance == pytest.approx(enumerated(task, maps), rel=1e-12)
 
 
 @pytest.mark.parametrize("maps", [1, 5])
 def test_a_files_images_count_as_often_as_they_are_there(maps, tmp_path):
     task = FactorLabels(file=saved(tmp_path), pairs=4, held_out=0, maps=maps)
-    assert task.constants["chance"] == pytest.approx(enumerated(task, maps), rel=1e-12)
+    assert task.facts.chance == pytest.approx(enumerated(task, maps), rel=1e-12)
 
 
 def test_the_commonest_label_of_each_image_is_right_as_often_as_chance_says():
@@ -70,15 +70,15 @@ def test_with_one_map_it_is_a_half_and_what_agrees_by_chance():
 def test_on_maps_drawn_anew_it_is_that_of_a_constant():
     examples = task_of(test_prompts=8000, maps=1).examples("fresh", None, 0)
     share = (examples.targets[:, ::2] == 0).double().mean()
-    assert examples.constants["chance"] == pytest.approx(ANEW)
+    assert examples.facts.chance == pytest.approx(ANEW)
     assert share == pytest.approx(ANEW, abs=0.02)
 
 
 @pytest.mark.parametrize("maps", [0, None])
 def test_without_a_pool_both_splits_are_of_maps_drawn_anew(maps):
     task = task_of(maps=maps)
-    constants = [task.examples(split, 1, 0).constants for split in task.splits]
-    assert [each["chance"] for each in constants] == pytest.approx([ANEW, ANEW])
+    chances = [task.examples(split, 1, 0).facts.chance for split in task.splits]
+    assert chances == pytest.approx([ANEW, ANEW])
 
 
 def test_a_pool_tells_the_less_the_larger_it_is():

@@ -62,15 +62,15 @@ def test_a_pool_of_0_stands_for_maps_drawn_anew():
     zero, none = (task_of(maps=maps) for maps in (0, None))
     assert_close(zero.data(50, generator(0)), none.data(50, generator(0)), rtol=0, atol=0)
     assert zero.examples("test", None, 0).label("map").unique().tolist() == [-1]
-    assert zero.constants == none.constants
+    assert zero.facts == none.facts
 
 
 def test_a_sweep_reaches_maps_drawn_anew(tmp_path):
     path = tmp_path / "sweep.toml"
     path.write_text('base = "factor-labels"\n[vary]\n"task.maps" = [1, 0]\n')
     tasks = [member.task for member in load_sweep(path).experiments().values()]
-    assert [task.constants["maps"] for task in tasks] == [1, 0]
-    assert [task.constants["chance"] for task in tasks] == [0.625, 0.25]
+    assert [task.model_dump()["maps"] for task in tasks] == [1, 0]
+    assert [task.facts.chance for task in tasks] == [0.625, 0.25]
 
 
 def test_maps_are_permutations_of_each_factors_values():

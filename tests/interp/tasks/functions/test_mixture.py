@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
+from hooks import FunctionFacts, MixtureFacts, PromptFacts
 from interp.config.experiment import Experiment, load_experiment
 from interp.randomness import generator
 from interp.training.loop import train
@@ -48,7 +49,7 @@ def test_a_class_of_weight_zero_is_never_drawn():
 def test_a_label_that_is_the_same_in_all_prompts_is_left_out():
     for options in ({}, LINE_AND_WAVE | {"weights": [0, 1]}):
         examples = task_of(**options).examples("test", None, 0)
-        assert (dict(examples.labels), "group" in examples.constants) == ({}, False)
+        assert (dict(examples.labels), examples.facts(PromptFacts).group) == ({}, "")
 
 
 def test_noise_is_added_to_every_answer():
@@ -141,10 +142,10 @@ def test_fewer_pairs_shorten_training_prompts_alone():
 
 def test_the_prior_names_each_class_that_is_trained_on():
     classes = [{"family": "dense"}, {"family": "sparse", "nnz": 2}, {"family": "relu_network"}]
-    prior = task_of(d=5, classes=classes, weights=[1, 3, 0]).constants["prior"]
-    assert [each["nnz"] for each in prior] == [5, 2]
-    assert [each["weight"] for each in prior] == [0.25, 0.75]
-    assert [each["scale"] for each in prior] == pytest.approx([5**-0.5, 2**-0.5])
+    prior = task_of(d=5, classes=classes, weights=[1, 3, 0]).facts(FunctionFacts).prior
+    assert [getattr(each, "nnz", None) for each in prior] == [5, 2]
+    assert [each.weight for each in prior] == [0.25, 0.75]
+    assert [each.scale for each in prior] == pytest.approx([5**-0.5, 2**-0.5])
 
 
 @pytest.mark.parametrize(
@@ -152,12 +153,14 @@ def test_the_prior_names_each_class_that_is_trained_on():
 )
 def test_there_is_no_prior_where_evidence_is_not_exact(wave):
     family = {"family": "decision_tree"} if wave is None else {"family": "sinusoid"} | wave
-    assert "prior" not in task_of(d=1, classes=[{"family": "dense"}, family]).constants
+    task = task_of(d=1, classes=[{"family": "dense"}, family])
+    assert task.facts(FunctionFacts).prior == ()
 
 
 def test_classes_of_one_family_are_numbered():
     classes = [{"family": "sparse", "nnz": nnz} for nnz in (1, 2)] + [{"family": "dense"}]
-    assert task_of(classes=classes).constants["classes"] == ("sparse 1", "sparse 2", "dense")
+    names = task_of(classes=classes).facts(MixtureFacts).classes
+    assert names == ("sparse 1", "sparse 2", "dense")
 
 
 def test_the_loss_is_the_mean_square_at_the_inputs():

@@ -1,10 +1,13 @@
 """What lies outside of a mixture, and that its ends are the classes themselves."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch.testing import assert_close
 
 from analyses.in_context.bayes import bayes_mixture
+from hooks import FunctionFacts, MixtureFacts
 from interp.tasks.functions.classes import Dense, Sparse
 from interp.tasks.functions.mixture import FunctionClasses
 from interp.tasks.functions.splits import by_nnz, cycle, joint_features
@@ -24,7 +27,7 @@ def prompts_at(task, split, label, value):
 def bayes_errors(task, split, label, value, *, alone):
     """By number of examples, of the exact predictor of one class on some of a split's prompts."""
     x, y = prompts_at(task, split, label, value)
-    prior = [task.constants["prior"][alone] | {"weight": 1.0}]
+    prior = [replace(task.facts(FunctionFacts).prior[alone], weight=1.0)]
     return (bayes_mixture(x, y, prior, 0.0) - y).square().mean(0)
 
 
@@ -61,7 +64,7 @@ def test_sparsity_stays_within_the_active_inputs():
     task = task_of(d=6, active_inputs=3, test_prompts=90)
     nnz = task.examples("sparsity", None, 0).label("nnz")
     assert nnz.unique().tolist() == [1, 2, 3]
-    assert task.constants["inside"]["sparsity"] == (3.0,)
+    assert task.facts(MixtureFacts).inside["sparsity"] == (3.0,)
 
 
 def test_of_few_active_inputs_the_prior_is_the_law_of_the_prompts():
@@ -69,7 +72,7 @@ def test_of_few_active_inputs_the_prior_is_the_law_of_the_prompts():
     task = task_of(d=4, active_inputs=2, pairs=5, test_prompts=2000)
     examples = task.examples("test", None, 0)
     x, y = examples.model_inputs[:, ::2].double(), examples.targets[:, ::2].double()
-    errors = (bayes_mixture(x, y, task.constants["prior"], 0.0) - y).square().mean(0)
+    errors = (bayes_mixture(x, y, task.facts(FunctionFacts).prior, 0.0) - y).square().mean(0)
     # y has variance 2 / 4, of which the first of two examples leaves half.
     assert errors.tolist() == pytest.approx([0.5, 0.25, 0, 0, 0], abs=0.03)
 
@@ -77,33 +80,34 @@ def test_of_few_active_inputs_the_prior_is_the_law_of_the_prompts():
 def test_values_lead_back_into_the_classes_that_are_trained_on():
     task = {"d": 4, "pairs": 6, "classes": [DENSE, SIGNS]}
     inside = [
-        FunctionClasses.model_validate(task | {"weights": weights}).constants["inside"]
+        FunctionClasses.model_validate(task | {"weights": weights}).facts(MixtureFacts).inside
         for weights in ([1, 1], [1, 0], [0, 1])
     ]
     assert [each["sparsity"] for each in inside] == [(1.0, 4.0), (4.0,), (1.0,)]
     assert [each["combination"] for each in inside] == [(1.0, 0.0), (1.0,), (0.0,)]
-    waves = task_of(d=1, classes=[DENSE, WAVE], weights=[1, 0]).constants["inside"]
+    waves = task_of(d=1, classes=[DENSE, WAVE], weights=[1, 0]).facts(MixtureFacts).inside
     assert (waves["frequency"], waves["scale"]) == ((), (1.0,))
 
 
 @pytest.mark.parametrize(
     ("classes", "expected"),
     [
-        ([DENSE, SIGNS], {"linear": True, "frequencies": ()}),
-        ([DENSE, WAVE], {"linear": True, "frequencies": (3.0,)}),
+        ([DENSE, SIGNS], (True, ())),
+        ([DENSE, WAVE], (True, (3.0,))),
         (
             [WAVE | {"frequency": [5, 5], "amplitude": "one"}, WAVE],
-            {"linear": False, "frequencies": (3.0, 5.0)},
+            (False, (3.0, 5.0)),
         ),
-        ([DENSE, WAVE | {"frequency": [1, 2]}], None),
-        ([DENSE, {"family": "relu_network"}], None),
-        ([{"family": "decision_tree"}], None),
+        ([DENSE, WAVE | {"frequency": [1, 2]}], (False, ())),
+        ([DENSE, {"family": "relu_network"}], (False, ())),
+        ([{"family": "decision_tree"}], (False, ())),
     ],
 )
 def test_joint_features_are_those_in_which_every_class_is_linear(classes, expected):
     task = task_of(d=1, classes=classes)
     assert joint_features(task.classes) == expected
-    assert task.constants.get("features") == expected
+    functions = task.facts(FunctionFacts)
+    assert (functions.has_linear_features, functions.wave_features) == expected
 
 
 def test_prompts_go_through_values_by_turns():
