@@ -8,7 +8,7 @@ import re
 import textwrap
 from collections.abc import Iterable
 
-from analyses.plots.figures import words
+from analyses.plots.style import words
 
 LETTERS = 24  # of a line above a small panel
 
