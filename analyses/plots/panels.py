@@ -27,7 +27,25 @@ from analyses.plots.style import (
     words,
 )
 
+# A heading, traces, and what is said of their x and their y axis.
+_Cell = tuple[str, Sequence[Trace], Trace, Trace]
+
 TITLE_GAP = 8  # pixels between an axis' numbers and its title
+NEAR_COLUMNS = 0.025  # share of the width between panels that share an ordinate
+APART_COLUMNS = 0.11  # the same where each needs room for numbers and a title
+# Pixels in `multiples`: a panel's height, between two rows, around all panels, of the legend, from
+# the panels down to it, and the least width of a panel that can be read.
+MULTIPLES_ROW, MULTIPLES_GAP = 170, 34
+MULTIPLES_MARGIN = {"l": 70, "r": 20, "t": 60, "b": 100}
+MULTIPLES_LEGEND, MULTIPLES_LEGEND_DROP, MULTIPLES_WIDTH = 45, 58, 170
+# The same in `grid`, whose rows are further apart where the lower one has headings.
+GRID_ROW, GRID_GAP, GRID_HEADED_GAP = 140, 18, 44
+GRID_MARGIN = {"l": 80, "r": 20, "t": 74, "b": 104}
+GRID_LEGEND_DROP, GRID_WIDTH = 56, 210
+# In `small_multiples`: pixels of a row with the gap below it, that gap as a share of the row (it
+# holds numbers and a heading of two lines), the share of the width between columns, and pixels
+# above and below all panels.
+TABLE_ROW, TABLE_GAP, TABLE_COLUMNS, TABLE_MARGINS = 200, 0.38, 0.08, 110
 SHADE = "rgba(79,163,209,0.35)"  # seen on white and on black
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "x", "star")
 
@@ -47,16 +65,6 @@ class Panel:
     unit: str
     traces: Sequence[Trace]
     limits: tuple[float, float] | None = None
-
-
-@dataclass(frozen=True)
-class _Cell:
-    """What stands at one place of a sheet: a heading, traces, and what is said of their axes."""
-
-    heading: str
-    traces: Sequence[Trace]
-    x: Trace
-    y: Trace
 
 
 @dataclass(frozen=True)
@@ -107,72 +115,29 @@ class _Sheet:
         """The traces, each on the axes of its panel, and the layout of axes and headings."""
         traces: list[Trace] = []
         layout: dict[str, Any] = {"annotations": []}
-        for index, cell in enumerate(cells):
+        for index, (heading, drawn, x, y) in enumerate(cells):
             number, place = self.number(index), self.place(index)
-            traces += [t | {"xaxis": f"x{number}", "yaxis": f"y{number}"} for t in cell.traces]
-            sides = (("x", "y", cell.x), ("y", "x", cell.y))
+            traces += [t | {"xaxis": f"x{number}", "yaxis": f"y{number}"} for t in drawn]
+            sides = (("x", "y", x), ("y", "x", y))
             for (letter, other, axis), domain in zip(sides, place, strict=True):
                 placed = AXIS | {"domain": domain, "anchor": f"{other}{number}"}
                 follows = {"matches": letter} if number and letter in self.shared else {}
                 layout[f"{letter}axis{number}"] = placed | follows | axis
-            if cell.heading:
-                layout["annotations"].append(_heading(cell.heading, place))
+            if heading:
+                layout["annotations"].append(_heading(heading, place))
         return traces, layout
 
-
-@dataclass(frozen=True)
-class _Frame:
-    """Sizes, in pixels, of a figure whose legend is below its panels.
-
-    Attributes:
-        row: A panel's height.
-        left: Margin to the left of the panels.
-        top: Margin above them.
-        bottom: Margin below them.
-        legend_drop: From the lowest panels down to the legend.
-        spared: By so much a figure without a legend is lower.
-        panel_width: The least width at which a panel can be read.
-    """
-
-    row: int
-    left: int
-    top: int
-    bottom: int
-    legend_drop: int
-    spared: int
-    panel_width: int
-
-    def sheet(
-        self, count: int, columns: int, gaps: Sequence[int], column_gap: float, *, shared: str
-    ) -> _Sheet:
-        """Where panels stand, in pixels, with a gap between each row and the next."""
-        tops = [0, *accumulate(self.row + gap for gap in gaps)]
-        height = tops[-1] + self.row
-        return _Sheet(count, columns, height, self.row, tops, column_gap, shared)
-
-    def around(self, sheet: _Sheet, has_legend: bool) -> dict[str, Any]:
-        """Height, margins, legend and least width of a figure."""
-        bottom = self.bottom - (0 if has_legend else self.spared)
-        drop = -self.legend_drop / sheet.height
+    def framed(
+        self, margin: Mapping[str, int], legend_drop: int, panel_width: int
+    ) -> dict[str, Any]:
+        """The layout around a sheet in pixels: height, margins, least width, legend below it."""
+        drop = -legend_drop / self.height
         return {
-            "height": self.top + sheet.height + bottom,
-            "margin": {"l": self.left, "r": 20, "t": self.top, "b": bottom},
-            "has_legend": has_legend,
+            "height": margin["t"] + self.height + margin["b"],
+            "margin": margin,
             "legend": {"orientation": "h", "x": 0, "y": drop, "yanchor": "top"},
-            "meta": {"least_width": self.panel_width * sheet.columns},
+            "meta": {"least_width": panel_width * self.columns},
         }
-
-
-MULTIPLES = _Frame(row=170, left=70, top=60, bottom=100, legend_drop=58, spared=45, panel_width=170)
-GRID = _Frame(row=140, left=80, top=74, bottom=104, legend_drop=56, spared=0, panel_width=210)
-MULTIPLES_GAP = 34  # pixels between two rows of `multiples`
-GRID_GAP, HEADED_GAP = 18, 44  # pixels between two rows of `grid`, the lower without headings, with
-NEAR_COLUMNS = 0.025  # share of the width between panels that share an ordinate
-APART_COLUMNS = 0.11  # the same where each needs room for numbers and a title
-TABLE_ROW = 200  # pixels of height that a row of `small_multiples` takes with the gap below it
-TABLE_GAP = 0.38  # share of these: the gap, with numbers and a heading of two lines
-TABLE_COLUMNS = 0.08  # share of the width between two columns
-TABLE_MARGINS = 110  # pixels above and below
 
 
 def multiples(
@@ -199,10 +164,11 @@ def multiples(
         layout = layout_of(title, axes, has_legend=has_legend, xaxis=x, yaxis=y, **more)
         return Figure({"data": named_once(traces), "layout": layout})
     columns = columns if 1 < columns <= 6 else _columns(len(panels))
-    gaps = [MULTIPLES_GAP] * (-(-len(panels) // columns) - 1)
-    sheet = MULTIPLES.sheet(len(panels), columns, gaps, NEAR_COLUMNS, shared="xy")
+    tops = [row * (MULTIPLES_ROW + MULTIPLES_GAP) for row in range(-(-len(panels) // columns))]
+    height = tops[-1] + MULTIPLES_ROW
+    sheet = _Sheet(len(panels), columns, height, MULTIPLES_ROW, tops, NEAR_COLUMNS, shared="xy")
     cells = [
-        _Cell(
+        (
             name,
             drawn,
             _labelled(axes[0], sheet.is_lowest(index)) | x,
@@ -211,7 +177,10 @@ def multiples(
         for index, (name, drawn) in enumerate(panels.items())
     ]
     traces, layout = sheet.laid_out(cells)
-    layout = layout_of(title, None, **MULTIPLES.around(sheet, has_legend), **layout, **more)
+    spared = 0 if has_legend else MULTIPLES_LEGEND
+    margin = MULTIPLES_MARGIN | {"b": MULTIPLES_MARGIN["b"] - spared}
+    layout |= sheet.framed(margin, MULTIPLES_LEGEND_DROP, MULTIPLES_WIDTH) | more
+    layout = layout_of(title, None, has_legend=has_legend, **layout)
     return Figure({"data": named_once(traces), "layout": layout})
 
 
@@ -230,11 +199,13 @@ def grid(
     traces = [trace for panel in panels for trace in panel.traces]
     x = _ranged(dict(xaxis), traces, "x")
     rows = [panels[start : start + columns] for start in range(0, len(panels), columns)]
-    gaps = [HEADED_GAP if any(p.heading for p in row) else GRID_GAP for row in rows[1:]]
+    gaps = [GRID_HEADED_GAP if any(p.heading for p in row) else GRID_GAP for row in rows[1:]]
+    tops = [0, *accumulate(GRID_ROW + gap for gap in gaps)]
     column_gap = APART_COLUMNS if len({panel.unit for panel in rows[0]}) > 1 else NEAR_COLUMNS
-    sheet = GRID.sheet(len(panels), columns, gaps, column_gap, shared="x")
+    height = tops[-1] + GRID_ROW
+    sheet = _Sheet(len(panels), columns, height, GRID_ROW, tops, column_gap, shared="x")
     cells = [
-        _Cell(
+        (
             panel.heading,
             panel.traces,
             _labelled(across, sheet.is_lowest(index)) | x,
@@ -242,10 +213,11 @@ def grid(
         )
         for index, panel in enumerate(panels)
     ]
-    drawn, layout = sheet.laid_out(cells)
+    traces, layout = sheet.laid_out(cells)
+    layout |= sheet.framed(GRID_MARGIN, GRID_LEGEND_DROP, GRID_WIDTH)
     has_legend = len({trace["name"] for trace in traces}) > 1
-    layout = layout_of(title, None, **GRID.around(sheet, has_legend), **layout)
-    return Figure({"data": named_once(drawn), "layout": layout})
+    layout = layout_of(title, None, has_legend=has_legend, **layout)
+    return Figure({"data": named_once(traces), "layout": layout})
 
 
 def small_multiples(frame: pd.DataFrame, *, x: str, title: str, x_title: str) -> Figure:
@@ -267,7 +239,7 @@ def small_multiples(frame: pd.DataFrame, *, x: str, title: str, x_title: str) ->
     tops = [index * (row + gap) for index in range(rows)]
     sheet = _Sheet(len(names), columns, 1, row, tops, TABLE_COLUMNS)
     cells = [
-        _Cell(
+        (
             words(str(name)),
             [line(frame[x], frame[name], str(name), {"color": PALETTE[0]})],
             {"title": {"text": x_title}} if sheet.is_lowest(index) else {},

@@ -187,11 +187,15 @@ class MeasureCorrelations(SweepResult):
             "across seeds, at the end": (self.across, self.across_ends, "runs"),
             "within a seed, over steps (mean)": (self.mean_within, self.within_ends, "steps"),
         }
-        panels = []
-        for kind, (values, ends, what) in kinds.items():
-            heading = kind if np.isfinite(values).any() else f"{kind}: takes three {what}"
-            traces = self._intervals(values, ends)
-            panels.append(Panel(heading, "Spearman's<br>correlation", traces, (-1.1, 1.1)))
+        panels = [
+            Panel(
+                kind if np.isfinite(values).any() else f"{kind}: takes three {what}",
+                "Spearman's<br>correlation",
+                self._intervals(values, ends),
+                (-1.1, 1.1),
+            )
+            for kind, (values, ends, what) in kinds.items()
+        ]
         return grid(panels, title=title, across="measure", columns=1, xaxis=ticks(NAMES))
 
     def _intervals_named(self) -> str:
@@ -208,13 +212,16 @@ class MeasureCorrelations(SweepResult):
     ) -> list[Trace]:
         """A dot with its interval a measure and depth, depths side by side."""
         offsets = np.linspace(-0.4, 0.4, len(self.depths) + 2)[1:-1]
-        x = np.arange(len(NAMES))
-        traces = []
-        for place, offset in enumerate(offsets):
-            low, high = ends[:, :, place]
-            name = group_name(self.axis, self.depths[place])
-            traces.append(whiskers(x + offset, values[:, place], (low, high), name, place))
-        return traces
+        return [
+            whiskers(
+                np.arange(len(NAMES)) + offset,
+                values[:, place],
+                (ends[0, :, place], ends[1, :, place]),
+                group_name(self.axis, self.depths[place]),
+                place,
+            )
+            for place, offset in enumerate(offsets)
+        ]
 
     def _scatter(self) -> Drawing:
         """A panel a measure; generalization across, a colour and a symbol a depth."""

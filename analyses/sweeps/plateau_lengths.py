@@ -205,10 +205,14 @@ class PlateauLengths(SweepResult):
             "escaped": ("circle", ~self.is_censored),
             "longer than": ("triangle-up-open", self.is_censored),
         }
-        traces = []
-        for index, (name, (symbol, chosen)) in enumerate(kinds.items()):
-            if chosen.any():
-                runs = [self.runs[run] for run in np.flatnonzero(chosen)]
-                marker = {"symbol": symbol, "color": PALETTE[index], "size": 9}
-                traces.append(dots(x[chosen], self.length[chosen], name, marker, runs))
-        return traces
+        return [
+            dots(
+                x[chosen],
+                self.length[chosen],
+                name,
+                {"symbol": symbol, "color": PALETTE[index], "size": 9},
+                [self.runs[run] for run in np.flatnonzero(chosen)],
+            )
+            for index, (name, (symbol, chosen)) in enumerate(kinds.items())
+            if chosen.any()
+        ]
