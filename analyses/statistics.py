@@ -1,4 +1,15 @@
-"""TODO."""
+"""Statistics that several analyses use: none knows of models or tasks.
+
+In this order: what is rounding alone and what is undefined; how concentrated a vector is; intervals
+of what few runs can tell; when a recorded curve reaches a level; rank correlation. What is
+undefined is NaN, without a warning.
+
+Source: Hurley and Rickard 2009 (arXiv:0811.4706), table I, for Gini and Hoyer. Wilson 1927 (J. Am.
+Stat. Assoc. 22, 209-212) for shares; Thompson 1936 (Annals of Mathematical Statistics 7, 122-128)
+and Conover, Practical Nonparametric Statistics, section 3.2, for medians; Student 1908 for means.
+Pitman 1937 (Supplement to the J. R. Stat. Soc. 4, 225-232) for permutation tests of correlations;
+Efron 1979 (Annals of Statistics 7, 1-26) for the bootstrap.
+"""
 
 import itertools
 import math
@@ -10,100 +21,92 @@ import torch
 from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
-# from analyses/crossings.py:
-# When does a recorded curve reach a level, or a condition come to hold?
-#
-# Accuracy spikes and dips at the learning rates that grok fast, so a crossing is sustained: it takes
-# several successive evaluations. What never happens is NaN.
-#
+Vectors = Float[Tensor, "*series entry"]
+Scalars = Float[Tensor, "*series"]
 
-# from analyses/intervals.py:
-# Intervals of what few runs can tell: of a share, and of a median.
-#
-# Source: Wilson 1927 (J. Am. Stat. Assoc. 22, 209-212) for shares; Thompson 1936 (Annals of
-# Mathematical Statistics 7, 122-128) and Conover, Practical Nonparametric Statistics, section 3.2,
-# for medians.
-#
-
-# from analyses/rank_correlation.py:
-# Rank correlations and means of few runs, and how far they can be trusted.
-#
-# Of fewer than ten pairs a correlation has an exact p and no interval: a bootstrap draws the same few
-# runs again and promises more than it holds. From ten on it has both. A mean has Student's interval.
-#
-# Source: Pitman 1937 (Supplement to the J. R. Stat. Soc. 4, 225-232) for permutation tests of
-# correlations; Efron 1979 (Annals of Statistics 7, 1-26) for the bootstrap; Student 1908.
-#
-
-# from analyses/rounding.py:
-# Which powers are rounding alone?
-#
-# Sums of float32 numbers are wrong by a few units in the last place of their largest terms. What
-# varies by no more than that, beside the largest of its kind, has no frequency, share or group:
-# the largest of several roundings would be noise that looks like an answer.
-#
-# A power is a squared size, so that its floor is the square of the size's.
-#
-
-# from analyses/sparsity.py:
-# How concentrated is a vector? Measures that agree on the ends and differ in between.
-#
-# All are of magnitudes, over the last axis, and do not change when the vector is scaled.
-#
-# Source: Hurley and Rickard 2009 (arXiv:0811.4706), table I, for Gini and Hoyer.
-#
-
-# from analyses/undefined.py:
-# Ratios and means of numbers that may be 0 or NaN: NaN where they are undefined, no warning.
+# Share of the largest size below which a size is rounding: 32 units in the last place of float32,
+# the coarsest dtype that models are trained in. Sums of float32 numbers are wrong by a few such
+# units of their largest terms: what varies by no more than that, beside the largest of its kind,
+# has no frequency, share or group. A power is a squared size, and so is its floor.
+SIZE_FLOOR = 32 * torch.finfo(torch.float32).eps
+POWER_FLOOR = SIZE_FLOOR**2
+# Relative spread below which values are equal: a few units in the last place of float32, in which
+# what they are computed from is held.
+SPREAD_FLOOR = 4 * float(np.finfo(np.float32).eps)
+CORRELATION_ROUNDING = 1e-12  # by which two correlations of the same ranks may differ
+MIN_PAIRS = 3  # fewer have no correlation
+MIN_BOOTSTRAP_PAIRS = 10  # samples of fewer draw the same few again and promise too much
+BOOTSTRAP_SAMPLES = 2000
 
 
-def crossing(steps: np.ndarray, values: np.ndarray, level: float, evaluations: int) -> float:
-    """The first of `evaluations` successive steps whose values reach a level; NaN if none."""
-    return first_sustained(steps, values >= level, evaluations)
-
-
-def first_sustained(steps: np.ndarray, holds: np.ndarray, evaluations: int) -> float:
-    """The first of `evaluations` successive steps at which something holds; NaN if none."""
-    if len(holds) < evaluations:
-        return math.nan
-    held = np.convolve(holds, np.ones(evaluations), mode="valid") == evaluations
-    if not held.any():
-        return math.nan
-    return float(steps[held.argmax()])
-
-
-def first_after(steps: np.ndarray, holds: np.ndarray, start: float) -> float:
-    """The first step after `start` at which something holds; NaN if there is none."""
-    later = np.flatnonzero(holds & (steps > start))
-    return float(steps[later[0]]) if len(later) else math.nan
-
-
-def rise_on_the_way(steps: np.ndarray, losses: np.ndarray, crossed: float, settled: float) -> float:
-    """The largest loss between its least before `crossed` and `settled`, over that least one.
-
-    Above 1, the loss got worse on the way.
+def is_rounding(
+    varying: Float[Tensor, "*series"], whole: Float[Tensor, "*series"]
+) -> Bool[Tensor, "*series"]:
+    """Which powers are 0, or rounding beside the largest of all; NaN is not.
 
     Args:
-        steps: Steps of the losses.
-        losses: Their values.
-        crossed: Step up to which the least is looked for; NaN if it never came.
-        settled: Step up to which the largest is looked for; NaN for the last.
-
-    Returns:
-        NaN where there is no step up to `crossed`, or the least is 0.
+        varying: The powers in question, such as those of what varies over residues.
+        whole: Powers with what they are a part of, such as the constant; the largest counts.
     """
-    before = steps <= crossed
-    if not before.any():
-        return math.nan
-    least = losses[before].argmin()
-    if losses[least] == 0:
-        return math.nan
-    until = steps <= (steps[-1] if math.isnan(settled) else max(settled, steps[least]))
-    return float(losses[least:][until[least:]].max() / losses[least])
+    return varying <= POWER_FLOOR * whole.max()
+
+
+def ratio(above: Any, below: Any) -> float:
+    """One number over another; NaN where the other is 0."""
+    return float(above) / float(below) if below else math.nan
+
+
+def defined_mean(values: Shaped[np.ndarray, "..."]) -> float:
+    """The mean of the values that are not NaN; NaN where there is none."""
+    defined = values[~np.isnan(values)]
+    return float(defined.mean()) if len(defined) else math.nan
+
+
+def gini(values: Vectors) -> Scalars:
+    """Gini coefficient: 0 where all are equal, 1 - 1/n for a single one; NaN for zeros."""
+    n = values.shape[-1]
+    ranks = 2 * values.new_ones(n).cumsum(0) - n - 1
+    magnitudes = values.abs().sort(-1).values
+    return (magnitudes * ranks).sum(-1) / (n * magnitudes.sum(-1))
+
+
+def hoyer(values: Vectors) -> Scalars:
+    """(sqrt n - L1/L2) / (sqrt n - 1): 0 where all are equal, 1 for a single one; NaN for zeros.
+
+    NaN also for vectors of one entry.
+    """
+    root = math.sqrt(values.shape[-1])
+    return (root - l1_over_l2(values)) / (values.new_tensor(root) - 1)
+
+
+def l1_over_l2(values: Vectors) -> Scalars:
+    """Sum of magnitudes over Euclidean norm: 1 for a single one, sqrt n where all are equal."""
+    return values.abs().sum(-1) / values.norm(dim=-1)
+
+
+def participation_ratio(values: Vectors) -> Scalars:
+    """(sum x^2)^2 / sum x^4: how many equal entries would share the squared norm."""
+    power = values.square()
+    return power.sum(-1).square() / power.square().sum(-1)
+
+
+def effective_count(values: Vectors) -> Scalars:
+    """Exp of the entropy of shares of the sum of magnitudes: how many equal ones would share it."""
+    shares = values.abs() / values.abs().sum(-1, keepdim=True)
+    return (-shares.xlogy(shares).sum(-1)).exp()
+
+
+MEASURES = {
+    "l1_over_l2": l1_over_l2,
+    "hoyer": hoyer,
+    "gini": gini,
+    "participation_ratio": participation_ratio,
+    "effective_count": effective_count,
+}
 
 
 def check_confidence(confidence: float) -> None:
-    """Refuses what is no level.
+    """Refuses a level of confidence that is none.
 
     Raises:
         ValueError: It does not lie between 0 and 1.
@@ -149,13 +152,67 @@ def median_interval(
     return ends
 
 
-LEAST_PAIRS = 3  # fewer have no correlation
-FEW = 10  # pairs from which a bootstrap has an interval to give
-SAMPLES = 2000
-# Relative spread below which values are alike: a few units in the last place of float32, in which
-# what they are computed from is held.
-ALIKE = 4 * float(np.finfo(np.float32).eps)
-TIE = 1e-12  # by which two correlations of the same ranks may differ through rounding
+def mean_interval(values: Float[np.ndarray, " run"], confidence: float) -> tuple[float, float]:
+    """Student's interval of a mean over runs: mean plus and minus t s / sqrt n.
+
+    It holds its level for few runs where their values are about normal. NaN where fewer than two
+    are known, or all are equal, which says nothing of how they spread.
+    """
+    from scipy.stats import t  # heavy, and only needed to measure
+
+    known = values[np.isfinite(values)]
+    if len(known) < 2 or _is_flat(known):
+        return math.nan, math.nan
+    error = float(known.std(ddof=1)) / math.sqrt(len(known))
+    half = float(t.ppf((1 + confidence) / 2, len(known) - 1)) * error
+    return float(known.mean()) - half, float(known.mean()) + half
+
+
+def crossing(steps: np.ndarray, values: np.ndarray, level: float, evaluations: int) -> float:
+    """The first of `evaluations` successive steps whose values reach a level; NaN if none.
+
+    A crossing must be sustained, because accuracy spikes and dips at the learning rates that grok
+    fast.
+    """
+    return first_sustained(steps, values >= level, evaluations)
+
+
+def first_sustained(steps: np.ndarray, holds: np.ndarray, evaluations: int) -> float:
+    """The first of `evaluations` successive steps at which something holds; NaN if none."""
+    if len(holds) < evaluations:
+        return math.nan
+    is_sustained = np.convolve(holds, np.ones(evaluations), mode="valid") == evaluations
+    return float(steps[is_sustained.argmax()]) if is_sustained.any() else math.nan
+
+
+def first_after(steps: np.ndarray, holds: np.ndarray, start: float) -> float:
+    """The first step after `start` at which something holds; NaN if there is none."""
+    later = np.flatnonzero(holds & (steps > start))
+    return float(steps[later[0]]) if len(later) else math.nan
+
+
+def rise_on_the_way(steps: np.ndarray, losses: np.ndarray, crossed: float, settled: float) -> float:
+    """The largest loss between its least before `crossed` and `settled`, over that least one.
+
+    Above 1, the loss got worse on the way.
+
+    Args:
+        steps: Steps of the losses.
+        losses: Their values.
+        crossed: Step up to which the least is looked for; NaN if it never came.
+        settled: Step up to which the largest is looked for; NaN for the last.
+
+    Returns:
+        NaN where there is no step up to `crossed`, or the least is 0.
+    """
+    before = steps <= crossed
+    if not before.any():
+        return math.nan
+    least = losses[before].argmin()
+    if losses[least] == 0:
+        return math.nan
+    until = steps <= (steps[-1] if math.isnan(settled) else max(settled, steps[least]))
+    return float(losses[least:][until[least:]].max() / losses[least])
 
 
 def spearman(one: Float[np.ndarray, " pair"], other: Float[np.ndarray, " pair"]) -> float:
@@ -172,19 +229,19 @@ def spearman(one: Float[np.ndarray, " pair"], other: Float[np.ndarray, " pair"])
 def spearman_p(one: Float[np.ndarray, " run"], other: Float[np.ndarray, " run"]) -> float:
     """How likely so strong a correlation is, of either sign, if the two had nothing in common.
 
-    Of fewer than ten pairs exact: the share of all orders of the one's values whose correlation
-    with the other's is at least as far from 0. The least that n pairs can give is 2 / n!, so that
-    with three of them it is 1 / 3 at best. Of more pairs it is that of Student's distribution, as
-    in `scipy.stats.spearmanr`. NaN where there is no correlation.
+    For fewer than ten pairs it is exact: the share of all orders of the one's values whose
+    correlation with the other's is at least as far from 0. The least that n pairs can give is
+    2 / n!, so that with three of them it is 1 / 3 at best. For more pairs it is that of Student's
+    distribution, as in `scipy.stats.spearmanr`. NaN where there is no correlation.
     """
     one, other = _known(one, other)
     if not _can_correlate(one, other):
         return math.nan
-    if len(one) >= FEW:
+    if len(one) >= MIN_BOOTSTRAP_PAIRS:
         return _student_p(float(_correlations(one[None], other[None])[0]), len(one))
     orders = _orders(len(one))
-    drawn = _correlations(one[orders], np.broadcast_to(other, orders.shape))
-    return float((np.abs(drawn) >= abs(drawn[0]) - TIE).mean())
+    correlations = np.abs(_correlations(one[orders], np.broadcast_to(other, orders.shape)))
+    return float((correlations >= correlations[0] - CORRELATION_ROUNDING).mean())
 
 
 def spearman_interval(
@@ -196,36 +253,20 @@ def spearman_interval(
     fewer than ten runs are known: `spearman_p` tells what these can.
     """
     one, other = _known(one, other)
-    if len(one) < FEW or not _can_correlate(one, other):
+    if len(one) < MIN_BOOTSTRAP_PAIRS or not _can_correlate(one, other):
         return math.nan, math.nan
-    drawn = np.random.default_rng(seed).integers(len(one), size=(SAMPLES, len(one)))
-    found = _correlations(one[drawn], other[drawn])
-    found = found[np.isfinite(found)]
-    low, high = np.quantile(found, [(1 - confidence) / 2, (1 + confidence) / 2])
+    drawn = np.random.default_rng(seed).integers(len(one), size=(BOOTSTRAP_SAMPLES, len(one)))
+    correlations = _correlations(one[drawn], other[drawn])
+    defined = correlations[np.isfinite(correlations)]
+    low, high = np.quantile(defined, [(1 - confidence) / 2, (1 + confidence) / 2])
     return float(low), float(high)
-
-
-def mean_interval(values: Float[np.ndarray, " run"], confidence: float) -> tuple[float, float]:
-    """Student's interval of a mean over runs: mean plus and minus t s / sqrt n.
-
-    It holds its level for few runs where their values are about normal. NaN where fewer than two
-    are known, or all are alike, which says nothing of how they spread.
-    """
-    from scipy.stats import t  # heavy, and only needed to measure
-
-    known = values[np.isfinite(values)]
-    if len(known) < 2 or _is_flat(known):
-        return math.nan, math.nan
-    error = float(known.std(ddof=1)) / math.sqrt(len(known))
-    half = float(t.ppf((1 + confidence) / 2, len(known) - 1)) * error
-    return float(known.mean()) - half, float(known.mean()) + half
 
 
 def _student_p(correlation: float, count: int) -> float:
     """Both tails of Student's distribution beyond r sqrt((n - 2) / (1 - r^2))."""
     from scipy.stats import t  # heavy, and only needed to measure
 
-    if abs(correlation) >= 1 - TIE:
+    if abs(correlation) >= 1 - CORRELATION_ROUNDING:
         return 0.0
     freedom = count - 2
     size = abs(correlation) * math.sqrt(freedom / (1 - correlation**2))
@@ -234,22 +275,23 @@ def _student_p(correlation: float, count: int) -> float:
 
 def _known(one: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The pairs of which both are finite."""
-    known = np.isfinite(one) & np.isfinite(other)
-    return one[known], other[known]
+    is_known = np.isfinite(one) & np.isfinite(other)
+    return one[is_known], other[is_known]
 
 
 def _can_correlate(one: np.ndarray, other: np.ndarray) -> bool:
-    return len(one) >= LEAST_PAIRS and not (_is_flat(one) or _is_flat(other))
+    """Whether there are enough pairs, and both sides vary."""
+    return len(one) >= MIN_PAIRS and not (_is_flat(one) or _is_flat(other))
 
 
 def _is_flat(values: np.ndarray) -> bool:
-    """Whether all are alike up to rounding."""
-    return bool(np.ptp(values) <= ALIKE * np.abs(values).max())
+    """Whether all are equal up to rounding."""
+    return bool(np.ptp(values) <= SPREAD_FLOOR * np.abs(values).max())
 
 
 @lru_cache(maxsize=1)
 def _orders(count: int) -> Int[np.ndarray, "order run"]:
-    """All orders of so many runs, the present one first."""
+    """All orders of `count` runs, the present one first."""
     return np.array(list(itertools.permutations(range(count))))
 
 
@@ -259,83 +301,7 @@ def _correlations(
     """Pearson's correlation of ranks, ties sharing theirs; NaN where one side is constant."""
     from scipy.stats import rankdata  # heavy, and only needed to measure
 
-    ranks = [rankdata(each, axis=1) for each in (one, other)]
-    a, b = (each - each.mean(axis=1, keepdims=True) for each in ranks)
+    ranks = [rankdata(side, axis=1) for side in (one, other)]
+    a, b = (side - side.mean(axis=1, keepdims=True) for side in ranks)
     norms = np.sqrt((a**2).sum(axis=1) * (b**2).sum(axis=1))
     return np.divide((a * b).sum(axis=1), norms, out=np.full(len(a), math.nan), where=norms > 0)
-
-
-# Share of the largest size below which a size is rounding: 32 units in the last place of float32,
-# the coarsest dtype that models are trained in.
-SIZE_FLOOR = 32 * torch.finfo(torch.float32).eps
-POWER_FLOOR = SIZE_FLOOR**2
-
-
-def is_rounding(
-    varying: Float[Tensor, "*series"], whole: Float[Tensor, "*series"]
-) -> Bool[Tensor, "*series"]:
-    """Which powers are 0, or rounding beside the largest of all; NaN is not.
-
-    Args:
-        varying: The powers in question, such as those of what varies over residues.
-        whole: Powers with what they are a part of, such as the constant; the largest counts.
-    """
-    return varying <= POWER_FLOOR * whole.max()
-
-
-Vectors = Float[Tensor, "*series entry"]
-Scalars = Float[Tensor, "*series"]
-
-
-def gini(values: Vectors) -> Scalars:
-    """Gini coefficient: 0 where all are equal, 1 - 1/n for a single one; NaN for zeros."""
-    n = values.shape[-1]
-    ranks = 2 * values.new_ones(n).cumsum(0) - n - 1
-    magnitudes = values.abs().sort(-1).values
-    return (magnitudes * ranks).sum(-1) / (n * magnitudes.sum(-1))
-
-
-def hoyer(values: Vectors) -> Scalars:
-    """(sqrt n - L1/L2) / (sqrt n - 1): 0 where all are equal, 1 for a single one; NaN for zeros.
-
-    NaN also for vectors of one entry.
-    """
-    root = math.sqrt(values.shape[-1])
-    return (root - l1_over_l2(values)) / (values.new_tensor(root) - 1)
-
-
-def l1_over_l2(values: Vectors) -> Scalars:
-    """Sum of magnitudes over Euclidean norm: 1 for a single one, sqrt n where all are equal."""
-    return values.abs().sum(-1) / values.norm(dim=-1)
-
-
-def participation_ratio(values: Vectors) -> Scalars:
-    """(sum x^2)^2 / sum x^4: how many entries would share the squared norm alike."""
-    power = values.square()
-    return power.sum(-1).square() / power.square().sum(-1)
-
-
-def effective_count(values: Vectors) -> Scalars:
-    """Exp of the entropy of shares of the sum of magnitudes: how many would share it alike."""
-    shares = values.abs() / values.abs().sum(-1, keepdim=True)
-    return (-shares.xlogy(shares).sum(-1)).exp()
-
-
-MEASURES = {
-    "l1_over_l2": l1_over_l2,
-    "hoyer": hoyer,
-    "gini": gini,
-    "participation_ratio": participation_ratio,
-    "effective_count": effective_count,
-}
-
-
-def ratio(above: Any, below: Any) -> float:
-    """One number over another; NaN where the other is 0."""
-    return float(above) / float(below) if below else math.nan
-
-
-def defined_mean(values: Shaped[np.ndarray, "..."]) -> float:
-    """The mean of the values that are not NaN; NaN where there is none."""
-    defined = values[~np.isnan(values)]
-    return float(defined.mean()) if len(defined) else math.nan

@@ -1,8 +1,9 @@
-"""What does the table of a sweep say of its runs: their settings, and scalars of each run?
+"""In what do the runs of a sweep differ, seeds left out, and what did each of them reach?
 
 A setting is one value for each axis; its runs differ in their seeds alone. Values are numbers or
-text, so that they can be saved. The values of an axis are in ascending order where all are numbers,
-else in the order of the table. A scalar is taken at the end of training, or over steps.
+text, so that they can be saved, and stand in ascending order where all of an axis are numbers, else
+in the order of the table. A scalar is a metric or a number that an analysis saved: of each run at
+the end of training, or over steps.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,11 +17,11 @@ from analyses.plots.style import words
 from hooks import Series
 
 Setting = tuple[Any, ...]
-Panels = dict[str, dict[str, int]]  # by panel and place across, the number of a setting
+PlacesByPanel = dict[str, dict[str, int]]
 
-WHOLE = "all runs"  # the name of the empty setting
-METRIC = "metrics."  # how columns of metrics begin
-MAX_STEPS = 120  # steps of a curve: more than a small panel has room for
+WHOLE = "all runs"
+METRIC = "metrics."
+MAX_STEPS = 120  # steps of a curve; a small panel has no room for more
 
 
 def settings_of(
@@ -37,7 +38,9 @@ def settings_of(
     """
     columns = [_values(table, axis) for axis in axes]
     rows: list[Setting] = list(zip(*columns, strict=True)) if axes else [()] * len(table)
-    places = [{value: place for place, value in enumerate(_ordered(column))} for column in columns]
+    places = [
+        {value: place for place, value in enumerate(ordered_values(values))} for values in columns
+    ]
     settings = sorted(
         dict.fromkeys(rows),
         key=lambda row: [place[value] for place, value in zip(places, row, strict=True)],
@@ -46,28 +49,59 @@ def settings_of(
     return tuple(settings), np.array([index[row] for row in rows], dtype=np.int64)
 
 
+def groups_of(table: pd.DataFrame, axis: str) -> tuple[tuple[Any, ...], Int[np.ndarray, " run"]]:
+    """The values of one field among some runs, in order, and which of them each run has.
+
+    Raises:
+        ValueError: The field has no column.
+    """
+    settings, group = settings_of(table, (axis,))
+    return tuple(value for (value,) in settings), group
+
+
+def ordered_values(values: Sequence[Any]) -> list[Any]:
+    """Each value once: ascending where all are numbers, else in their order."""
+    distinct = list(dict.fromkeys(values))
+    are_numbers = all(isinstance(value, int | float) for value in distinct)
+    return sorted(distinct) if are_numbers else distinct
+
+
 def axis_name(axis: str, axes: Sequence[str]) -> str:
-    """The last part of a field's path, or all of it where another axis has the same last part."""
+    """The last part of a field's path, or all of it where another axis ends in the same word."""
     last = axis.rpartition(".")[2]
     is_shared = sum(other.rpartition(".")[2] == last for other in axes) > 1
     return words(axis.replace(".", " ") if is_shared else last)
 
 
-def setting_name(axes: Sequence[str], setting: Sequence[Any]) -> str:
-    """A setting in words: `weight decay 0.1, lr 0.01`."""
-    named = zip(axes, setting, strict=True)
-    parts = [f"{axis_name(axis, axes)} {shown(value)}" for axis, value in named]
-    return ", ".join(parts) or WHOLE
+def field_name(axis: str) -> str:
+    """A field in words: `model.n_layers` is layers."""
+    return axis_name(axis, (axis,)).removeprefix("n ")
 
 
-def shown(value: Any) -> str:
+def value_name(value: Any) -> str:
     """A value in few characters."""
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     return f"{value:g}" if is_number else str(value)
 
 
-def panels(axes: Sequence[str], settings: Sequence[Setting], across: str) -> tuple[str, Panels]:
-    """The title of what lies across the panels, and the settings by panel and place across.
+def group_name(axis: str, value: Any) -> str:
+    """A value of a field in words: 2 layers, weight decay 0.1."""
+    is_count = axis.rpartition(".")[2].startswith("n_")
+    field, shown = field_name(axis), value_name(value)
+    return f"{shown} {field}" if is_count else f"{field} {shown}"
+
+
+def setting_name(axes: Sequence[str], setting: Sequence[Any]) -> str:
+    """A setting in words: `weight decay 0.1, lr 0.01`."""
+    pairs = zip(axes, setting, strict=True)
+    parts = [f"{axis_name(axis, axes)} {value_name(value)}" for axis, value in pairs]
+    return ", ".join(parts) or WHOLE
+
+
+def places_by_panel(
+    axes: Sequence[str], settings: Sequence[Setting], across: str
+) -> tuple[str, PlacesByPanel]:
+    """What lies across the panels; by panel and by its name there, the number of each setting.
 
     Where each value of the axis belongs to one setting alone, as in lists taken side by side, there
     is one panel, with all axes across.
@@ -81,14 +115,14 @@ def panels(axes: Sequence[str], settings: Sequence[Setting], across: str) -> tup
         return "", {"": {WHOLE: 0}}
     place = list(axes).index(across)
     if len({setting[place] for setting in settings}) == len(settings):
-        names = [", ".join(map(shown, setting)) for setting in settings]
+        names = [", ".join(map(value_name, setting)) for setting in settings]
         title = ", ".join(axis_name(axis, axes) for axis in axes)
         return title, {"": {name: index for index, name in enumerate(names)}}
-    laid_out: Panels = {}
+    laid_out: PlacesByPanel = {}
     for index, setting in enumerate(settings):
         others = [i for i in range(len(axes)) if i != place]
         panel = setting_name([axes[i] for i in others], [setting[i] for i in others])
-        laid_out.setdefault(panel, {})[shown(setting[place])] = index
+        laid_out.setdefault(panel, {})[value_name(setting[place])] = index
     return axis_name(across, axes), laid_out
 
 
@@ -98,32 +132,6 @@ def columns_of(axes: Sequence[str], settings: Sequence[Setting]) -> int:
         return 0
     count = len({setting[-1] for setting in settings})
     return count if count * len({setting[:-1] for setting in settings}) == len(settings) else 0
-
-
-def _values(table: pd.DataFrame, axis: str) -> list[Any]:
-    name = f"experiment.{axis}"
-    if name not in table:
-        fields = [column for column in table if str(column).startswith("experiment.")]
-        raise ValueError(f"axis '{axis}': the table has no column {name}; it has {fields}")
-    return [_plain(value) for value in table[name]]
-
-
-def _plain(value: Any) -> Any:
-    """A value as a number or text; a missing one is `none`, a list its values with commas."""
-    if isinstance(value, np.generic):
-        value = value.item()
-    if value is None or (isinstance(value, float) and np.isnan(value)):
-        return "none"
-    if isinstance(value, list | tuple):
-        return ", ".join(map(shown, value))
-    return value if isinstance(value, int | float | str) else str(value)
-
-
-def _ordered(values: Sequence[Any]) -> list[Any]:
-    """Each value once: ascending where all are numbers, else in order."""
-    different = list(dict.fromkeys(values))
-    are_numbers = all(isinstance(value, int | float) for value in different)
-    return sorted(different) if are_numbers else different
 
 
 def has_failed(table: pd.DataFrame) -> Bool[np.ndarray, " run"]:
@@ -140,14 +148,14 @@ def at_end(table: pd.DataFrame, scalar: str) -> Float[np.ndarray, " run"]:
     Raises:
         ValueError: No such column, or it holds text.
     """
-    values = _numbers(table, column_of(table, scalar))
+    values = _numbers(table, _column(table, scalar))
     return np.where(has_failed(table), np.nan, values)
 
 
 def over_steps(
     table: pd.DataFrame, series: Mapping[str, Series], scalar: str
 ) -> tuple[Int[np.ndarray, " step"], Float[np.ndarray, "run step"]]:
-    """A scalar of each run at the steps of all runs, evenly thinned to at most `MAX_STEPS`.
+    """A scalar of each run at the steps of all of them, at most `MAX_STEPS`, evenly chosen.
 
     Between two steps of a run its value is interpolated linearly; before its first and after its
     last step it is NaN.
@@ -155,8 +163,8 @@ def over_steps(
     Raises:
         ValueError: No such column, it holds text, or no run has it at steps.
     """
-    column = column_of(table, scalar)
-    records = [_record(series[run], scalar, column) for run in table["run"]]
+    is_metric = _column(table, scalar) != scalar
+    records = [_record(series[run], scalar, is_metric) for run in table["run"]]
     known = np.unique(np.concatenate([steps for steps, _ in records]))
     if not len(known):
         raise ValueError(
@@ -168,7 +176,31 @@ def over_steps(
     return steps, np.array([_at(steps, *record) for record in records])
 
 
-def column_of(table: pd.DataFrame, scalar: str) -> str:
+def _values(table: pd.DataFrame, axis: str) -> list[Any]:
+    """Each run's value of a field.
+
+    Raises:
+        ValueError: The field has no column.
+    """
+    name = f"experiment.{axis}"
+    if name not in table:
+        fields = [column for column in table if str(column).startswith("experiment.")]
+        raise ValueError(f"axis '{axis}': the table has no column {name}; it has {fields}")
+    return [_plain(value) for value in table[name]]
+
+
+def _plain(value: Any) -> Any:
+    """A number or text; what is left out is `none`, a list its values."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    if value is None or (isinstance(value, float) and np.isnan(value)):
+        return "none"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(value_name, value))
+    return value if isinstance(value, int | float | str) else str(value)
+
+
+def _column(table: pd.DataFrame, scalar: str) -> str:
     """The column of the table that holds a scalar.
 
     Raises:
@@ -182,24 +214,24 @@ def column_of(table: pd.DataFrame, scalar: str) -> str:
     raise ValueError(f"scalar: the table has no '{scalar}'; it has {', '.join(known) or 'none'}")
 
 
-def _record(series: Series, scalar: str, column: str) -> tuple[np.ndarray, np.ndarray]:
-    """Steps and values of one run; empty where nothing was recorded."""
+def _record(series: Series, scalar: str, is_metric: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Steps and values of one run; none where it has none."""
     analysis, _, key = scalar.partition(".")
+    name = scalar if is_metric else key
     try:
-        frame = series.metrics if column != scalar else series.scalars(analysis)
+        frame = series.metrics if is_metric else series.scalars(analysis)
     except ValueError:
         frame = pd.DataFrame()
-    name = scalar if column != scalar else key
     if name not in frame:
         return np.zeros(0, dtype=np.int64), np.zeros(0)
     return frame["step"].to_numpy(dtype=np.int64), _numbers(frame, name)
 
 
-def _at(steps: np.ndarray, known_steps: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """A run's values at given steps, from those at its known steps."""
-    if not len(known_steps):
+def _at(steps: np.ndarray, recorded: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """A run's values at given steps, from those at the steps that it recorded."""
+    if not len(recorded):
         return np.full(len(steps), np.nan)
-    return np.interp(steps, known_steps, values, left=np.nan, right=np.nan)
+    return np.interp(steps, recorded, values, left=np.nan, right=np.nan)
 
 
 def _numbers(frame: pd.DataFrame, column: str) -> np.ndarray:

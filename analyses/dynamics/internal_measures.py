@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
 
-from analyses.plots.grids import Panel, grid
+from analyses.plots.panels import Panel, grid
 from analyses.plots.style import PALETTE, line
 from analyses.requirements import Needs
 from analyses.result import Drawing, SeriesResult

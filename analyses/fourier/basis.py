@@ -97,6 +97,28 @@ def frequency_shares(power: Float[Tensor, "*series frequency"]) -> Float[Tensor,
     return rest / rest.sum(-1, keepdim=True)
 
 
+def best_frequencies(
+    powers: Float[Tensor, "frequency neuron"],
+) -> tuple[Int[Tensor, " neuron"], Float[Tensor, " neuron"], Float[Tensor, " neuron"]]:
+    """Each neuron's strongest frequency, that frequency's share, and the participation ratio.
+
+    The inverse participation ratio of shares s_f is sum s_f^2: 1 for a single frequency, and
+    2 / (n - 1) for power spread evenly over those of an odd n.
+
+    Args:
+        powers: Squared sizes at frequencies 1, 2, ...
+
+    Returns:
+        Frequency 0, and NaN shares and ratios, for a silent neuron, which has no power.
+    Source:
+        Gromov 2023 (arXiv:2301.02679) sums |c_k|^4 over single coefficients, where a wave has two;
+        here cosine and sine are taken together, so that the phase does not matter.
+    """
+    shares = powers / powers.sum(0)
+    share, best = shares.max(0)
+    return torch.where(share.isnan(), -1, best) + 1, share, shares.square().sum(0)
+
+
 def keys_by_share(shares: Float[Tensor, " rest"], share: float = 0.9) -> tuple[int, ...]:
     """The fewest frequencies whose shares reach `share` together, strongest first.
 

@@ -16,10 +16,10 @@ import pandas as pd
 import torch
 from einops import rearrange
 from jaxtyping import Float, Int
-from torch import Tensor
 
 from analyses import plots
 from analyses.fourier.basis import (
+    best_frequencies,
     frequency_power,
     frequency_shares,
     keys_by_median,
@@ -85,7 +85,8 @@ class FourierSpectrum(Result):
             snapshot.weights("neuron_out").double().cpu()[:, orders[2]].T,
         )
         power = [without_rounding(frequency_power(each)) for each in matrices]
-        best, purity = neuron_frequencies(reads)
+        read = frequency_power(rearrange(reads, "operand residue neuron -> neuron residue operand"))
+        best, purity, _ = best_frequencies(without_rounding(read)[:, 1:].T)
         return cls(
             modulus=len(orders[0]),
             operation=facts.operation,
@@ -188,20 +189,3 @@ class FourierSpectrum(Result):
                 "average",
             ),
         }  # fmt: skip
-
-
-def neuron_frequencies(
-    reads: Float[Tensor, "operand residue d_mlp"],
-) -> tuple[Int[Tensor, " d_mlp"], Float[Tensor, " d_mlp"]]:
-    """Each neuron's strongest frequency over all it reads, and that frequency's share.
-
-    Returns:
-        Frequency 0 and share NaN for a neuron that reads nothing but a constant, up to rounding
-        beside what the largest neuron reads.
-    Source:
-        Grokking spectra of single neurons as max_f P_f / sum_f P_f, the constant excluded.
-    """
-    power = frequency_power(rearrange(reads, "o residue neuron -> neuron residue o"))
-    shares = frequency_shares(without_rounding(power))
-    purity, best = shares.max(-1)
-    return torch.where(purity.isnan(), -1, best) + 1, purity

@@ -19,9 +19,9 @@ import pandas as pd
 import torch
 from jaxtyping import Bool, Float, Int
 
+from analyses.fourier.basis import best_frequencies
 from analyses.neurons.adding_network import adding_network, construction_of
 from analyses.neurons.phases import (
-    best_frequencies,
     class_writes,
     coefficients,
     gap_variation,

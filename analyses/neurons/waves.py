@@ -22,8 +22,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from analyses import plots
-from analyses.fourier.basis import keys_by_vote, orders_of
-from analyses.neurons.phases import best_frequencies, class_writes, coefficients, operand_reads
+from analyses.fourier.basis import best_frequencies, keys_by_vote, orders_of
+from analyses.neurons.phases import class_writes, coefficients, operand_reads
 from analyses.plots.panels import Trace, multiples, strands
 from analyses.plots.style import PALETTE, bar
 from analyses.requirements import Needs, check_needs

@@ -19,7 +19,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from analyses import plots
-from analyses.neurons.phases import best_frequencies, coefficients, operand_reads, own_coefficients
+from analyses.fourier.basis import best_frequencies
+from analyses.neurons.phases import coefficients, operand_reads, own_coefficients
 from analyses.plots.style import PALETTE, PAPER
 from analyses.requirements import Needs, check_needs
 from analyses.result import Drawing, Result

@@ -1,7 +1,6 @@
 """How results are drawn: figures of stored numbers, panels, sliders, pictures and views."""
 
 from analyses.plots.figures import (
-    HEIGHT,
     Figure,
     as_data,
     bars,
@@ -12,9 +11,9 @@ from analyses.plots.figures import (
     lines,
     mark_steps,
     plotly_script,
-    small_multiples,
-    words,
 )
+from analyses.plots.panels import small_multiples
+from analyses.plots.style import HEIGHT, words
 
 __all__ = [
     "HEIGHT",

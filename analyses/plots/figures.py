@@ -3,7 +3,7 @@
 One palette, in an order whose lightness also tells the colours apart in grey; lines differ in dash
 as well, and bars from the fourth on in hatching. Axis titles carry units. A figure is laid out as
 plain tables (`analyses.plots.style`) and handed to plotly once: each later change of a plotly
-figure costs more than making it.
+figure costs more than making it. Figures of several panels are in `analyses.plots.panels`.
 """
 
 import math
@@ -12,47 +12,29 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
 from analyses.plots.style import (
-    AXIS,
     DASHES,
     HATCHES,
     HEIGHT,
+    INK,
+    MARK,
+    MARK_PAPER,
     MUTED,
     PALETTE,
     along_bottom,
     bar,
     colour,
-    heading,
     layout_of,
     line,
     logarithmic,
-    marked,
-    panel,
     plain,
-    words,
 )
 
-__all__ = [
-    "HEIGHT",
-    "MUTED",
-    "PALETTE",
-    "Figure",
-    "as_data",
-    "bars",
-    "bundles",
-    "empty",
-    "heatmap",
-    "histogram",
-    "lines",
-    "mark_steps",
-    "plotly_script",
-    "small_multiples",
-    "words",
-]
+MARK_ROW = 16  # pixels of a row that holds the label of a mark
+HISTOGRAM_BINS = 40
 
 Figure = go.Figure
 
@@ -94,7 +76,7 @@ def bars(
     for index, (name, y) in enumerate(heights.items()):
         fill: Any = colour(index)
         if len(heights) == 1 and len(strong):
-            fill = [PALETTE[1] if each in strong else MUTED for each in plain(x)]
+            fill = [PALETTE[1] if place in strong else MUTED for place in plain(x)]
         marker = {"color": fill} | ({"pattern": {"shape": HATCHES[index % 7]}} if index > 2 else {})
         traces.append(bar(x, y, fill) | {"name": str(name), "marker": marker})
     return _figure(traces, title, axes, **along_bottom(plain(x), HEIGHT, room=320))
@@ -157,45 +139,34 @@ def histogram(
     values: np.ndarray, *, title: str, axes: tuple[str, str], limits: tuple[float, float]
 ) -> Figure:
     """How many values fall into each of forty equal bins between the limits."""
-    counts, edges = np.histogram(values, bins=40, range=limits)
+    counts, edges = np.histogram(values, bins=HISTOGRAM_BINS, range=limits)
     trace = bar((edges[1:] + edges[:-1]) / 2, counts, PALETTE[0])
     return _figure([trace], title, axes, bargap=0.05, xaxis={"range": plain(limits)})
 
 
-def small_multiples(frame: pd.DataFrame, *, x: str, title: str, x_title: str) -> Figure:
-    """Each column of numbers against one, a small panel a column.
+def mark_steps(figure: Figure, marks: Mapping[str, float]) -> Figure:
+    """The figure, of one panel, with labelled vertical lines.
+
+    Labels stand above all curves, a row each. Those right of the middle end at their line.
 
     Args:
-        frame: One column named `x`; every other numeric column becomes a panel.
-        x: The column of the abscissa.
-        title: What is seen.
-        x_title: Title of the abscissa, with its unit.
+        figure: Curves over steps.
+        marks: Where the lines stand, by label.
     """
-    names = [name for name in frame.select_dtypes("number").columns if name != x]
-    if not names:
-        return empty(title, "no numbers to draw")
-    columns = min(3, len(names))
-    rows = -(-len(names) // columns)
-    panels: dict[str, Any] = {"annotations": []}
-    traces = []
-    for index, name in enumerate(names):
-        number, place = str(index + 1) if index else "", panel(index, rows, columns)
-        curve = line(frame[x], frame[name], str(name), {"color": PALETTE[0]})
-        traces.append(curve | {"xaxis": f"x{number}", "yaxis": f"y{number}"})
-        is_lowest = index + columns >= len(names)
-        below = {"title": {"text": x_title}} if is_lowest else {}
-        panels[f"xaxis{number}"] = AXIS | below | {"domain": place[0], "anchor": f"y{number}"}
-        panels[f"yaxis{number}"] = AXIS | {"domain": place[1], "anchor": f"x{number}"}
-        panels["annotations"].append(heading(words(str(name)), place))
-    return _figure(traces, title, None, height=110 + 200 * rows, **panels, has_legend=False)
-
-
-def mark_steps(figure: Figure, marks: Mapping[str, float]) -> Figure:
-    """The figure with labelled vertical lines; labels stand above all curves, a row each."""
     drawn = as_data(figure)
+    layout = drawn["layout"]
     known = [x for trace in drawn["data"] for x in trace["x"] if x is not None]
     middle = (min(known) + max(known)) / 2 if known else 0
-    return go.Figure(drawn | {"layout": marked(drawn["layout"], marks, middle)})
+    height = layout["height"] + MARK_ROW * len(marks)
+    row = MARK_ROW / (height - layout["margin"]["t"] - layout["margin"]["b"])
+    shapes, notes = [*layout.get("shapes", ())], [*layout.get("annotations", ())]
+    for index, (label, x) in enumerate(sorted(marks.items(), key=lambda mark: mark[1])):
+        shape, note = _mark(x, label, 1 - row * (index + 0.5), is_left=x <= middle)
+        shapes.append(shape)
+        notes.append(note)
+    curves = {"yaxis": layout["yaxis"] | {"domain": [0, 1 - row * len(marks)]}}
+    layout |= curves | {"height": height, "shapes": shapes, "annotations": notes}
+    return go.Figure(drawn)
 
 
 def empty(title: str, reason: str) -> Figure:
@@ -226,15 +197,35 @@ def _figure(
     return go.Figure({"data": list(traces), "layout": described})
 
 
+def _mark(
+    x: float, label: str, y: float, *, is_left: bool
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A line from the bottom of a figure to its label, and the label.
+
+    Args:
+        x: Where the line stands.
+        label: What it marks.
+        y: Height of the label, as a share of the figure's.
+        is_left: Whether the line stands in the left half; its label then has room to its right.
+    """
+    ends = {"x0": x, "x1": x, "y0": 0, "y1": y, "xref": "x", "yref": "paper"}
+    shape = {"type": "line", "line": {"color": MARK, "dash": "dot", "width": 1}} | ends
+    beside = {"xanchor": "left", "xshift": 3} if is_left else {"xanchor": "right", "xshift": -3}
+    style = {"font": {"size": 11, "color": INK}, "bgcolor": MARK_PAPER, "borderpad": 0}
+    place = {"x": x, "y": y, "yref": "paper", "yanchor": "middle", "showarrow": False}
+    return shape, {"text": label} | place | beside | style
+
+
 def _plain(value: Any) -> Any:
+    """A part of a figure's JSON as lists and tables."""
     if isinstance(value, dict) and "bdata" in value:
         value = _decoded(**value)
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, list | tuple):
-        return [_plain(each) for each in value]
+        return [_plain(item) for item in value]
     if isinstance(value, dict):
-        return {name: _plain(each) for name, each in value.items()}
+        return {name: _plain(item) for name, item in value.items()}
     return value
 
 

@@ -1,16 +1,18 @@
 """Points joined by curves from left to right, drawn from stored numbers."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
 from analyses.plots.figures import Figure
-from analyses.plots.style import DASHES, HEIGHT, INK, PAPER, colour, layout_of, line
+from analyses.plots.style import DASHES, HEIGHT, INK, PAPER, Trace, colour, layout_of, line
 
 Point = tuple[float, float]
-WIDEST = 6.0  # pixels
-THINNEST = 1.0
+MAX_EDGE_WIDTH = 6.0  # pixels, of the strongest edge
+MIN_EDGE_WIDTH = 1.0  # pixels, of an edge without strength
+BEND = 0.3  # height of an edge over its length, for each kind that it is from the middle one
+LIFT = 0.2  # by which an edge rises more for each column that it passes
+CURVE_POINTS = 17
 
 
 def graph(
@@ -24,7 +26,7 @@ def graph(
     """Named points, and edges whose width says how strong they are.
 
     Each kind of edge has its colour, its dash and its bend, so that edges between the same two
-    points lie apart and are told from one another in grey.
+    points lie apart and can be distinguished in grey.
 
     Args:
         nodes: Whole-numbered places by name.
@@ -36,8 +38,8 @@ def graph(
     traces, named = [], set[str]()
     for kind, start, end, strength in reversed(edges):  # the strongest on top
         index = kinds.index(kind)
-        x, y = _curve(nodes[start], nodes[end], (index - (len(kinds) - 1) / 2) * 0.3)
-        width = THINNEST + (WIDEST - THINNEST) * float(strength)
+        x, y = _curve(nodes[start], nodes[end], (index - (len(kinds) - 1) / 2) * BEND)
+        width = MIN_EDGE_WIDTH + (MAX_EDGE_WIDTH - MIN_EDGE_WIDTH) * float(strength)
         style = {"color": colour(index), "dash": DASHES[index % len(DASHES)], "width": width}
         group = {"legendgroup": kind, "legendrank": index, "showlegend": kind not in named}
         shown = {"text": f"{kind}: {start} to {end}", "hoverinfo": "text"}
@@ -45,28 +47,38 @@ def graph(
         named.add(kind)
     rows = 1 + max(y for _, y in nodes.values())
     sides = {"dtick": 1, "showgrid": False, "zeroline": False}
-    return Figure({
-        "data": [*traces, _points(nodes)],
-        "layout": layout_of(
-            title, axes, height=int(max(HEIGHT, 110 + 60 * rows)), has_legend=bool(edges),
-            xaxis=sides, yaxis=sides | {"range": [rows - 0.4, -0.6]},
-        ),
-    })  # fmt: skip
+    layout = layout_of(
+        title,
+        axes,
+        height=int(max(HEIGHT, 110 + 60 * rows)),
+        has_legend=bool(edges),
+        xaxis=sides,
+        yaxis=sides | {"range": [rows - 0.4, -0.6]},
+    )
+    return Figure({"data": [*traces, _points(nodes)], "layout": layout})
 
 
-def _points(nodes: Mapping[str, Point]) -> dict[str, Any]:
+def _points(nodes: Mapping[str, Point]) -> Trace:
+    """A circle a node, with its name in it."""
     x, y = zip(*nodes.values(), strict=True)
     return {
-        "type": "scatter", "mode": "markers+text", "x": list(x), "y": list(y), "text": list(nodes),
+        "type": "scatter",
+        "mode": "markers+text",
+        "name": "",
+        "x": list(x),
+        "y": list(y),
+        "text": list(nodes),
+        "textfont": {"size": 11},
+        "hoverinfo": "text",
         "marker": {"size": 30, "color": PAPER, "line": {"color": INK, "width": 1}},
-        "textfont": {"size": 11}, "hoverinfo": "text", "showlegend": False, "name": "",
-    }  # fmt: skip
+        "showlegend": False,
+    }
 
 
 def _curve(start: Point, end: Point, bend: float) -> tuple[np.ndarray, np.ndarray]:
     """A parabola between two points; far ones bend more, past what lies between them."""
     span = end[0] - start[0]
-    along = np.linspace(0, 1, 17)
-    lift = bend * span + 0.2 * (span - 1)
+    along = np.linspace(0, 1, CURVE_POINTS)
+    lift = bend * span + LIFT * (span - 1)
     x, y = (a + (b - a) * along for a, b in zip(start, end, strict=True))
     return x, y + 4 * along * (1 - along) * lift

@@ -9,7 +9,8 @@ from jaxtyping import Float, UInt8
 
 from analyses.plots.views import PICTURE, View
 
-LOW, HIGH, OUTSIDE = (255, 255, 255), (11, 60, 93), (214, 220, 226)  # the palette's first colour
+LOW, HIGH = (255, 255, 255), (11, 60, 93)  # white, and the palette's first colour
+UNDEFINED = (214, 220, 226)
 GAP = 2  # cells between two matrices
 
 
@@ -40,11 +41,11 @@ def picture(
 def colours(
     values: Float[np.ndarray, "row column"], limits: tuple[float, float]
 ) -> UInt8[np.ndarray, "row column 3"]:
-    """Values as mixtures of white and blue; what lies outside the limits as at them."""
+    """Values as mixtures of white and blue; those outside the limits look like the limits."""
     low, high = limits
     shares = np.clip((values - low) / (high - low), 0, 1)[..., None]
     mixed = np.array(LOW) + shares * (np.array(HIGH) - np.array(LOW))
-    return np.where(np.isnan(mixed), np.array(OUTSIDE), mixed).round().astype(np.uint8)
+    return np.where(np.isnan(mixed), np.array(UNDEFINED), mixed).round().astype(np.uint8)
 
 
 def png(pixels: UInt8[np.ndarray, "row column 3"]) -> bytes:

@@ -1,26 +1,143 @@
-"""Small multiples: panels that share their axes, so that eyes can go from one to the next.
+"""Panels: several small figures in one, in rows, so that eyes can go from one to the next.
 
-Panels stand in rows, and only the outer ones carry numbers and titles. What has one name in several
-panels stands in the legend once.
+There are three kinds. `multiples` shows one quantity in many settings: all panels share both axes,
+and only the outer ones carry numbers and titles. `grid` shows several quantities over one abscissa:
+panels of a row with the same unit share their ordinate. `small_multiples` draws each column of a
+table with axes of its own. A name that several panels have stands in the legend once.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
-from analyses.plots.figures import Figure
-from analyses.plots.style import AXIS, PALETTE, colour, heading, layout_of, line, logarithmic, plain
+from analyses.plots.figures import Figure, empty
+from analyses.plots.style import (
+    AXIS,
+    PALETTE,
+    Trace,
+    colour,
+    layout_of,
+    line,
+    logarithmic,
+    plain,
+    words,
+)
 
-Trace = dict[str, Any]
+# A heading, traces, and what is said of their x and their y axis.
+_Cell = tuple[str, Sequence[Trace], Trace, Trace]
 
-ROW, GAP = 170, 34  # pixels of a panel's height, and between two of them
-TOP, BOTTOM = 60, 100  # pixels above and below the panels: headings; numbers, title and legend
-BETWEEN = 0.025  # share of the width between two panels
-LEGEND = 45  # of these, the legend's
-LEAST = 170  # pixels that a panel needs to be read
+TITLE_GAP = 8  # pixels between an axis' numbers and its title
+NEAR_COLUMNS = 0.025  # share of the width between panels that share an ordinate
+APART_COLUMNS = 0.11  # the same where each needs room for numbers and a title
+# Pixels in `multiples`: a panel's height, between two rows, around all panels, of the legend, from
+# the panels down to it, and the least width of a panel that can be read.
+MULTIPLES_ROW, MULTIPLES_GAP = 170, 34
+MULTIPLES_MARGIN = {"l": 70, "r": 20, "t": 60, "b": 100}
+MULTIPLES_LEGEND, MULTIPLES_LEGEND_DROP, MULTIPLES_WIDTH = 45, 58, 170
+# The same in `grid`, whose rows are further apart where the lower one has headings.
+GRID_ROW, GRID_GAP, GRID_HEADED_GAP = 140, 18, 44
+GRID_MARGIN = {"l": 80, "r": 20, "t": 74, "b": 104}
+GRID_LEGEND_DROP, GRID_WIDTH = 56, 210
+# In `small_multiples`: pixels of a row with the gap below it, that gap as a share of the row (it
+# holds numbers and a heading of two lines), the share of the width between columns, and pixels
+# above and below all panels.
+TABLE_ROW, TABLE_GAP, TABLE_COLUMNS, TABLE_MARGINS = 200, 0.38, 0.08, 110
 SHADE = "rgba(79,163,209,0.35)"  # seen on white and on black
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "x", "star")
+
+
+@dataclass(frozen=True)
+class Panel:
+    """A panel of `grid`.
+
+    Attributes:
+        heading: What stands above it; may be empty.
+        unit: Title of its ordinate.
+        traces: What is drawn.
+        limits: Range of its ordinate; without them it holds all that is drawn.
+    """
+
+    heading: str
+    unit: str
+    traces: Sequence[Trace]
+    limits: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
+class _Sheet:
+    """Where panels stand that fill rows one after the other.
+
+    Attributes:
+        count: How many panels there are.
+        columns: Panels a row.
+        height: Of all rows together: in pixels, or 1.
+        row: A panel's height, in the same unit.
+        tops: How far below the top of all rows each row begins, in the same unit.
+        column_gap: Share of the width between two columns.
+        shared: Letters of the axes that all panels share: none, `x`, or `xy`.
+    """
+
+    count: int
+    columns: int
+    height: float
+    row: float
+    tops: Sequence[float]
+    column_gap: float
+    shared: str = ""
+
+    def is_lowest(self, index: int) -> bool:
+        """Whether no panel stands below."""
+        return index + self.columns >= self.count
+
+    def number(self, index: int) -> str:
+        """The number in the names of a panel's axes; the plain `x` and `y` have none.
+
+        Where panels share an axis, the plain ones, which others follow, are at the lower left.
+        """
+        row, column = divmod(index, self.columns)
+        row = len(self.tops) - 1 - row if self.shared else row
+        number = row * self.columns + column
+        return str(number + 1) if number else ""
+
+    def place(self, index: int) -> tuple[list[float], list[float]]:
+        """Where a panel lies, from left to right and from bottom to top, as shares of all."""
+        row, column = divmod(index, self.columns)
+        width = (1 - self.column_gap * (self.columns - 1)) / self.columns
+        left = column * (width + self.column_gap)
+        top = 1 - self.tops[row] / self.height
+        return [left, min(left + width, 1)], [max(top - self.row / self.height, 0), top]
+
+    def laid_out(self, cells: Iterable[_Cell]) -> tuple[list[Trace], dict[str, Any]]:
+        """The traces, each on the axes of its panel, and the layout of axes and headings."""
+        traces: list[Trace] = []
+        layout: dict[str, Any] = {"annotations": []}
+        for index, (heading, drawn, x, y) in enumerate(cells):
+            number, place = self.number(index), self.place(index)
+            traces += [t | {"xaxis": f"x{number}", "yaxis": f"y{number}"} for t in drawn]
+            sides = (("x", "y", x), ("y", "x", y))
+            for (letter, other, axis), domain in zip(sides, place, strict=True):
+                placed = AXIS | {"domain": domain, "anchor": f"{other}{number}"}
+                follows = {"matches": letter} if number and letter in self.shared else {}
+                layout[f"{letter}axis{number}"] = placed | follows | axis
+            if heading:
+                layout["annotations"].append(_heading(heading, place))
+        return traces, layout
+
+    def framed(
+        self, margin: Mapping[str, int], legend_drop: int, panel_width: int
+    ) -> dict[str, Any]:
+        """The layout around a sheet in pixels: height, margins, least width, legend below it."""
+        drop = -legend_drop / self.height
+        return {
+            "height": margin["t"] + self.height + margin["b"],
+            "margin": margin,
+            "legend": {"orientation": "h", "x": 0, "y": drop, "yanchor": "top"},
+            "meta": {"least_width": panel_width * self.columns},
+        }
 
 
 def multiples(
@@ -40,23 +157,99 @@ def multiples(
         columns: Panels a row; chosen by their number where 0.
         more: What is added to the layout; of `xaxis` and `yaxis`, to every panel's.
     """
-    every = [trace for traces in panels.values() for trace in traces]
-    axis = {
-        name: ranged(more.pop(name, {}), [extent(trace, name[0]) for trace in every])
-        for name in ("xaxis", "yaxis")
-    }
+    traces = [trace for drawn in panels.values() for trace in drawn]
+    x, y = (_ranged(more.pop(f"{letter}axis", {}), traces, letter) for letter in "xy")
+    has_legend = len({trace["name"] for trace in traces}) > 1
     if len(panels) == 1:
-        placed, layout = every, layout_of(title, axes, **axis, **more)
-    else:
-        columns = columns if 1 < columns <= 6 else _columns(len(panels))
-        placed, grid = _grid(panels, columns, axes, axis)
-        layout = layout_of(title, None, **grid, **more)
-    has_legend = len({trace["name"] for trace in every}) > 1
-    layout["showlegend"] = has_legend
-    if len(panels) > 1 and not has_legend:
-        layout["height"] -= LEGEND
-        layout["margin"]["b"] -= LEGEND
-    return Figure({"data": named_once(placed), "layout": layout})
+        layout = layout_of(title, axes, has_legend=has_legend, xaxis=x, yaxis=y, **more)
+        return Figure({"data": named_once(traces), "layout": layout})
+    columns = columns if 1 < columns <= 6 else _columns(len(panels))
+    tops = [row * (MULTIPLES_ROW + MULTIPLES_GAP) for row in range(-(-len(panels) // columns))]
+    height = tops[-1] + MULTIPLES_ROW
+    sheet = _Sheet(len(panels), columns, height, MULTIPLES_ROW, tops, NEAR_COLUMNS, shared="xy")
+    cells = [
+        (
+            name,
+            drawn,
+            _labelled(axes[0], sheet.is_lowest(index)) | x,
+            _labelled(axes[1], index % columns == 0) | y,
+        )
+        for index, (name, drawn) in enumerate(panels.items())
+    ]
+    traces, layout = sheet.laid_out(cells)
+    spared = 0 if has_legend else MULTIPLES_LEGEND
+    margin = MULTIPLES_MARGIN | {"b": MULTIPLES_MARGIN["b"] - spared}
+    layout |= sheet.framed(margin, MULTIPLES_LEGEND_DROP, MULTIPLES_WIDTH) | more
+    layout = layout_of(title, None, has_legend=has_legend, **layout)
+    return Figure({"data": named_once(traces), "layout": layout})
+
+
+def grid(
+    panels: Sequence[Panel], *, title: str, across: str, columns: int, xaxis: Mapping[str, Any]
+) -> Figure:
+    """Panels over one abscissa; those of a row with the same unit share their ordinate.
+
+    Args:
+        panels: At least one, a row after the other.
+        title: What is seen.
+        across: Title of the abscissa, with its unit.
+        columns: Panels a row.
+        xaxis: What is added to every abscissa.
+    """
+    traces = [trace for panel in panels for trace in panel.traces]
+    x = _ranged(dict(xaxis), traces, "x")
+    rows = [panels[start : start + columns] for start in range(0, len(panels), columns)]
+    gaps = [GRID_HEADED_GAP if any(p.heading for p in row) else GRID_GAP for row in rows[1:]]
+    tops = [0, *accumulate(GRID_ROW + gap for gap in gaps)]
+    column_gap = APART_COLUMNS if len({panel.unit for panel in rows[0]}) > 1 else NEAR_COLUMNS
+    height = tops[-1] + GRID_ROW
+    sheet = _Sheet(len(panels), columns, height, GRID_ROW, tops, column_gap, shared="x")
+    cells = [
+        (
+            panel.heading,
+            panel.traces,
+            _labelled(across, sheet.is_lowest(index)) | x,
+            _ordinate(rows[index // columns], index % columns),
+        )
+        for index, panel in enumerate(panels)
+    ]
+    traces, layout = sheet.laid_out(cells)
+    layout |= sheet.framed(GRID_MARGIN, GRID_LEGEND_DROP, GRID_WIDTH)
+    has_legend = len({trace["name"] for trace in traces}) > 1
+    layout = layout_of(title, None, has_legend=has_legend, **layout)
+    return Figure({"data": named_once(traces), "layout": layout})
+
+
+def small_multiples(frame: pd.DataFrame, *, x: str, title: str, x_title: str) -> Figure:
+    """Each column of numbers against one, a small panel a column.
+
+    Args:
+        frame: One column named `x`; every other numeric column becomes a panel.
+        x: The column of the abscissa.
+        title: What is seen.
+        x_title: Title of the abscissa, with its unit.
+    """
+    names = [name for name in frame.select_dtypes("number").columns if name != x]
+    if not names:
+        return empty(title, "no numbers to draw")
+    columns = min(3, len(names))
+    rows = -(-len(names) // columns)
+    gap = TABLE_GAP / rows
+    row = (1 - gap * (rows - 1)) / rows
+    tops = [index * (row + gap) for index in range(rows)]
+    sheet = _Sheet(len(names), columns, 1, row, tops, TABLE_COLUMNS)
+    cells = [
+        (
+            words(str(name)),
+            [line(frame[x], frame[name], str(name), {"color": PALETTE[0]})],
+            {"title": {"text": x_title}} if sheet.is_lowest(index) else {},
+            {},
+        )
+        for index, name in enumerate(names)
+    ]
+    traces, layout = sheet.laid_out(cells)
+    layout = layout_of(title, None, height=TABLE_MARGINS + TABLE_ROW * rows, **layout)
+    return Figure({"data": traces, "layout": layout})
 
 
 def strands(curves: Iterable[tuple[np.ndarray, np.ndarray]], name: str, style: Trace) -> Trace:
@@ -64,26 +257,26 @@ def strands(curves: Iterable[tuple[np.ndarray, np.ndarray]], name: str, style: T
     xs: list[float] = []
     ys: list[float] = []
     for x, y in curves:
-        is_there = np.isfinite(y)
-        xs += [*plain(x[is_there]), np.nan]
-        ys += [*plain(y[is_there]), np.nan]
+        is_known = np.isfinite(y)
+        xs += [*plain(x[is_known]), np.nan]
+        ys += [*plain(y[is_known]), np.nan]
     return line(xs, ys, name, style)
 
 
 def band(x: np.ndarray, ends: tuple[np.ndarray, np.ndarray], name: str) -> Trace:
     """The area between two curves where both are finite."""
-    is_there = np.isfinite(ends[0]) & np.isfinite(ends[1])
-    low, high = ends[0][is_there], ends[1][is_there]
-    around = [*x[is_there], *x[is_there][::-1]]
+    is_known = np.isfinite(ends[0]) & np.isfinite(ends[1])
+    low, high = ends[0][is_known], ends[1][is_known]
+    around = [*x[is_known], *x[is_known][::-1]]
     filled = {"fill": "toself", "fillcolor": SHADE, "hoverinfo": "skip"}
     return line(around, [*low, *high[::-1]], name, {"width": 0}) | filled
 
 
-def points(x: Sequence[float], y: Sequence[float], name: str) -> Trace:
-    """Small dots, one a run."""
-    marker = {"color": PALETTE[6], "size": 6, "opacity": 0.7}
+def dots(x: Any, y: Any, name: str, marker: Trace, texts: Sequence[str] = ()) -> Trace:
+    """Dots; a dot's text, if it has one, is read where it is hovered over."""
+    hover = {"text": list(texts), "hoverinfo": "text"} if texts else {}
     places = {"x": plain(x), "y": plain(y)}
-    return {"type": "scatter", "mode": "markers", "name": name, "marker": marker} | places
+    return {"type": "scatter", "mode": "markers", "name": name, "marker": marker} | places | hover
 
 
 def whiskers(
@@ -92,11 +285,53 @@ def whiskers(
     """Dots with intervals; the index chooses colour and symbol."""
     low, high = ends
     bounds = {"array": plain(high - y), "arrayminus": plain(y - low), "symmetric": False}
-    return {
-        "type": "scatter", "mode": "markers", "name": name, "x": plain(x), "y": plain(y),
-        "marker": {"color": colour(index), "symbol": SYMBOLS[index % len(SYMBOLS)], "size": 8},
-        "error_y": bounds | {"type": "data", "color": colour(index), "thickness": 2, "width": 4},
-    }  # fmt: skip
+    bars = {"type": "data", "color": colour(index), "thickness": 2, "width": 4}
+    marker = {"color": colour(index), "symbol": SYMBOLS[index % len(SYMBOLS)], "size": 8}
+    return dots(x, y, name, marker) | {"error_y": bounds | bars}
+
+
+def seed_dots(
+    places: np.ndarray, groups: Sequence[np.ndarray], *, shift: float, spread: float
+) -> Trace:
+    """A small dot a run; the runs of a group stand side by side.
+
+    Args:
+        places: Where each group stands on the abscissa.
+        groups: The values of its runs.
+        shift: How far right of its place the middle of a group is.
+        spread: How far from that middle its runs stand at most.
+    """
+    x = [
+        place + shift + offset
+        for place, values in zip(places, groups, strict=True)
+        for offset in np.linspace(-spread, spread, len(values) + 2)[1:-1]
+    ]
+    marker = {"color": PALETTE[6], "size": 6, "opacity": 0.7}
+    return dots(x, np.concatenate(groups), "one seed", marker)
+
+
+def seed_curves(
+    steps: np.ndarray,
+    runs: np.ndarray,
+    median: np.ndarray,
+    ends: tuple[np.ndarray, np.ndarray],
+    interval: str,
+) -> list[Trace]:
+    """Curves over steps: a thin one for each run, a bold one for their median, and its interval.
+
+    Args:
+        steps: Shared abscissa.
+        runs: One row a run.
+        median: Of the runs.
+        ends: Lower and upper ends of the median's interval.
+        interval: Name of the interval.
+    """
+    thin, bold = {"color": PALETTE[6], "width": 1}, {"color": PALETTE[0], "width": 3}
+    return [
+        band(steps, ends, interval),
+        strands(((steps, run) for run in runs), "one seed", thin),
+        strands([(steps, median)], "median", bold),
+    ]
 
 
 def ticks(names: Sequence[str]) -> Trace:
@@ -104,103 +339,6 @@ def ticks(names: Sequence[str]) -> Trace:
     places = list(range(len(names)))
     ends = [-0.5, len(names) - 0.5]
     return {"tickvals": places, "ticktext": list(names), "range": ends, "zeroline": False}
-
-
-def _grid(
-    panels: Mapping[str, Sequence[Trace]],
-    columns: int,
-    axes: tuple[str, str],
-    axis: Mapping[str, Trace],
-) -> tuple[list[Trace], dict[str, Any]]:
-    """The traces, each on its panel's axes, and the layout of the panels."""
-    rows = -(-len(panels) // columns)
-    inner = rows * ROW + (rows - 1) * GAP
-    drawn, placed, notes = [], {}, []
-    for index, (name, traces) in enumerate(panels.items()):
-        number, place = axis_number(index, rows, columns), _place(index, columns, inner)
-        outer = (index + columns >= len(panels), index % columns == 0)
-        drawn += [trace | {"xaxis": f"x{number}", "yaxis": f"y{number}"} for trace in traces]
-        placed |= _panel_axes(number, place, outer, axes, axis)
-        notes.append(heading(name, place))
-    return drawn, placed | {
-        "height": TOP + inner + BOTTOM,
-        "margin": {"l": 70, "r": 20, "t": TOP, "b": BOTTOM},
-        "legend": {"orientation": "h", "x": 0, "y": -58 / inner, "yanchor": "top"},
-        "meta": {"least_width": LEAST * columns},
-        "annotations": notes,
-    }
-
-
-def ranged(axis: Trace, values: Sequence[np.ndarray]) -> Trace:
-    """An axis with a range that holds all values, unless it has one or its values are names.
-
-    A panel without any value would otherwise decide the range of all that share its axis.
-    """
-    if "range" in axis or axis.get("type") == "category":
-        return axis
-    known = np.concatenate(values)
-    known = known[np.isfinite(known)]
-    if axis.get("type") == "log":
-        axis = logarithmic({"": known}) | axis
-        known = np.log10(known[known > 0])
-    if not len(known) or np.ptp(known) == 0:
-        return axis
-    air = 0.05 * float(np.ptp(known))
-    return axis | {"range": [float(known.min()) - air, float(known.max()) + air]}
-
-
-def extent(trace: Trace, letter: str) -> np.ndarray:
-    """What a trace takes up of an axis, with the ends of its intervals."""
-    if trace["x"] and isinstance(trace["x"][0], str) and letter == "x":
-        return np.zeros(0)
-    values = np.array(trace[letter], dtype=np.float64)
-    bounds = trace.get(f"error_{letter}", {"array": [], "arrayminus": []})
-    ends = [values[: len(bounds["array"])] + bounds["array"]]
-    ends += [values[: len(bounds["arrayminus"])] - bounds["arrayminus"]]
-    return np.concatenate([values, *ends])
-
-
-def _columns(count: int) -> int:
-    few = {5: 3, 6: 3, 9: 3}
-    return count if count <= 4 else few.get(count, 4 if count <= 20 else 6)
-
-
-def axis_number(index: int, rows: int, columns: int) -> str:
-    """A panel's axes: those at the bottom left are the plain `x` and `y`, which others follow."""
-    row, column = divmod(index, columns)
-    number = (rows - 1 - row) * columns + column
-    return str(number + 1) if number else ""
-
-
-def _place(index: int, columns: int, inner: int) -> tuple[list[float], list[float]]:
-    """Where a panel lies, from left to right and from bottom to top."""
-    row, column = divmod(index, columns)
-    width = (1 - BETWEEN * (columns - 1)) / columns
-    left, top = column * (width + BETWEEN), 1 - row * (ROW + GAP) / inner
-    return [left, min(left + width, 1)], [max(top - ROW / inner, 0), top]
-
-
-def _panel_axes(
-    number: str,
-    place: tuple[list[float], list[float]],
-    outer: tuple[bool, bool],
-    axes: tuple[str, str],
-    more: Mapping[str, Any],
-) -> dict[str, Any]:
-    """A panel's two axes; numbers and titles only where it is the lowest, or the leftmost."""
-    found = {}
-    for which, (letter, other) in enumerate(("xy", "yx")):
-        shared = {"matches": letter} if number else {}
-        told = (
-            {"title": {"text": axes[which], "standoff": 8}}
-            if outer[which]
-            else {"showticklabels": False}
-        )
-        found[f"{letter}axis{number}"] = (
-            AXIS | {"domain": place[which], "anchor": f"{other}{number}"}
-            | shared | told | more[f"{letter}axis"]
-        )  # fmt: skip
-    return found
 
 
 def named_once(traces: Iterable[Trace]) -> list[Trace]:
@@ -212,3 +350,61 @@ def named_once(traces: Iterable[Trace]) -> list[Trace]:
         named.append(trace | {"legendgroup": name, "showlegend": name not in seen})
         seen.add(name)
     return named
+
+
+def _columns(count: int) -> int:
+    """How many of so many panels make a row."""
+    even_rows = {5: 3, 6: 3, 9: 3}
+    return count if count <= 4 else even_rows.get(count, 4 if count <= 20 else 6)
+
+
+def _heading(text: str, place: tuple[list[float], list[float]]) -> dict[str, Any]:
+    """A panel's name, above its middle."""
+    (left, right), (_, top) = place
+    above = {"x": (left + right) / 2, "y": top, "xanchor": "center", "yanchor": "bottom"}
+    on_paper = {"xref": "paper", "yref": "paper", "showarrow": False, "font": {"size": 12}}
+    return {"text": text} | above | on_paper
+
+
+def _labelled(title: str, is_outer: bool) -> Trace:
+    """An axis with numbers and a title where it is the outermost, and with neither elsewhere."""
+    titled = {"title": {"text": title, "standoff": TITLE_GAP}} if is_outer else {}
+    return {"showticklabels": is_outer} | titled
+
+
+def _ordinate(row: Sequence[Panel], column: int) -> Trace:
+    """A panel's ordinate: the first of a row that share one has its numbers and title."""
+    panel = row[column]
+    sharing = [at for at, other in enumerate(row) if other.unit == panel.unit]
+    traces = [trace for at in sharing for trace in row[at].traces]
+    axis = _ranged({"range": list(panel.limits)} if panel.limits else {}, traces, "y")
+    return axis | _labelled(panel.unit, column == sharing[0])
+
+
+def _ranged(axis: Trace, traces: Sequence[Trace], letter: str) -> Trace:
+    """An axis with a range that holds all values, unless it has one or its values are names.
+
+    A panel without any value would otherwise decide the range of all that share its axis.
+    """
+    if "range" in axis or axis.get("type") == "category":
+        return axis
+    values = np.concatenate([_extent(trace, letter) for trace in traces])
+    values = values[np.isfinite(values)]
+    if axis.get("type") == "log":
+        axis = logarithmic({"": values}) | axis
+        values = np.log10(values[values > 0])
+    if not len(values) or np.ptp(values) == 0:
+        return axis
+    air = 0.05 * float(np.ptp(values))
+    return axis | {"range": [float(values.min()) - air, float(values.max()) + air]}
+
+
+def _extent(trace: Trace, letter: str) -> np.ndarray:
+    """What a trace takes up of an axis, with the ends of its intervals."""
+    if trace["x"] and isinstance(trace["x"][0], str) and letter == "x":
+        return np.zeros(0)
+    values = np.array(trace[letter], dtype=np.float64)
+    bounds = trace.get(f"error_{letter}", {"array": [], "arrayminus": []})
+    above = values[: len(bounds["array"])] + bounds["array"]
+    below = values[: len(bounds["arrayminus"])] - bounds["arrayminus"]
+    return np.concatenate([values, above, below])

@@ -9,26 +9,27 @@ import numpy as np
 from analyses.plots.figures import Figure, as_data
 from analyses.plots.style import GRID, HEIGHT, MARGIN, MUTED, PALETTE
 
-ROOM = 105  # pixels below the axes that a slider takes; a page on paper takes them back
-BELOW = 22  # pixels between what a figure writes below its axis and the slider
+SLIDER_HEIGHT = 105  # pixels that a slider takes below the axes; a page on paper has none
+SLIDER_GAP = 22  # pixels between the slider and what a figure writes below its axis
 
 
 def slider(figures: Sequence[Figure], steps: Sequence[int]) -> Figure:
-    """One figure with a slider over steps, opening at the last, for a notebook."""
+    """One figure with a slider over steps, which opens at the last step, for a notebook."""
     return Figure(slides([as_data(figure) for figure in figures], steps))
 
 
 def slides(figures: Sequence[dict[str, Any]], steps: Sequence[int]) -> dict[str, Any]:
-    """The same as plain lists and tables, for a page.
+    """One figure with a slider over steps, as plain lists and tables, for a page.
 
-    Each step's own traces are kept, since their number may change from step to step, and so is its
-    title. Ordinate and colours span what all steps need, so that what moves is the data.
+    The traces and the title of each step are kept, since the number of traces may change. The
+    ordinate and the colours span what all steps need, so that what moves is the data.
 
     Args:
         figures: Figures as plain lists and tables, one a step.
         steps: Their steps.
     """
     layout = figures[-1]["layout"]
+    margin = layout.get("margin", MARGIN)
     traces = [trace for figure in figures for trace in figure["data"]]
     owners = [step for figure, step in zip(figures, steps, strict=True) for _ in figure["data"]]
     choices = []
@@ -40,43 +41,42 @@ def slides(figures: Sequence[dict[str, Any]], steps: Sequence[int]) -> dict[str,
         "active": len(steps) - 1,
         "steps": choices,
         "currentvalue": {"prefix": "step "},
-        "pad": {"t": layout.get("margin", MARGIN)["b"] + BELOW},
+        "pad": {"t": margin["b"] + SLIDER_GAP},
         "bgcolor": MUTED,
         "bordercolor": GRID,
         "activebgcolor": PALETTE[0],
         "tickcolor": MUTED,
     }
-    margin = layout.get("margin", MARGIN)
     room = {
         "sliders": [bar],
-        "height": layout.get("height", HEIGHT) + ROOM,
-        "margin": margin | {"b": margin["b"] + ROOM},
-        "meta": layout.get("meta", {}) | {"slider": ROOM},
+        "height": layout.get("height", HEIGHT) + SLIDER_HEIGHT,
+        "margin": margin | {"b": margin["b"] + SLIDER_HEIGHT},
+        "meta": layout.get("meta", {}) | {"slider": SLIDER_HEIGHT},
     }
     limits = _colour_limits(traces)
     drawn = [
         trace | (limits if trace["type"] == "heatmap" else {}) | {"visible": owner == steps[-1]}
         for trace, owner in zip(traces, owners, strict=True)
     ]
-    ordinates = _ordinate(layout, traces) | _widest(figures)
+    ordinates = _free_ordinate(layout, traces) | _set_ordinates(figures)
     return {"data": drawn, "layout": layout | ordinates | room}
 
 
-def _widest(figures: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def _set_ordinates(figures: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Ordinates whose range the figures set themselves, from the least to the most of any step."""
-    found = {}
+    ordinates = {}
     for name, axis in figures[-1]["layout"].items():
         if not name.startswith("yaxis") or "range" not in axis:
             continue
-        others = [figure["layout"].get(name, {}).get("range") for figure in figures]
-        lows, highs = zip(*(each for each in others if each is not None), strict=True)
+        ranges = [figure["layout"].get(name, {}).get("range") for figure in figures]
+        lows, highs = zip(*(ends for ends in ranges if ends is not None), strict=True)
         if all(low < high for low, high in zip(lows, highs, strict=True)):
-            found[name] = axis | {"range": [min(lows), max(highs)]}
-    return found
+            ordinates[name] = axis | {"range": [min(lows), max(highs)]}
+    return ordinates
 
 
-def _ordinate(layout: dict[str, Any], traces: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """An ordinate that shows every step's bars and curves; none where one is set."""
+def _free_ordinate(layout: dict[str, Any], traces: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """An ordinate that shows every step's bars and curves; none where the figures set it."""
     axis = layout.get("yaxis", {})
     is_free = axis.keys().isdisjoint(("range", "autorange")) and "yaxis2" not in layout
     if not is_free or any(trace["type"] not in ("bar", "scatter") for trace in traces):
@@ -94,7 +94,7 @@ def _ordinate(layout: dict[str, Any], traces: Sequence[dict[str, Any]]) -> dict[
 
 
 def _colour_limits(traces: Sequence[dict[str, Any]]) -> dict[str, float]:
-    """Limits that all heat maps share, even about a middle; none where they have their own."""
+    """Limits that all heat maps share, as far above a middle as below; none where they are set."""
     maps = [trace for trace in traces if trace["type"] == "heatmap"]
     if any(trace.get("zmin") is not None for trace in maps):
         return {}
@@ -108,8 +108,8 @@ def _colour_limits(traces: Sequence[dict[str, Any]]) -> dict[str, float]:
 def _finite(lists: Sequence[Any]) -> np.ndarray:
     """The finite numbers in nested lists, flat; a list of text has none."""
     flat = [np.zeros(0)]
-    for each in lists:
+    for values in lists:
         with suppress(ValueError, TypeError):
-            flat.append(np.ravel(np.array(each, dtype=float)))
-    values = np.concatenate(flat)
-    return values[np.isfinite(values)]
+            flat.append(np.ravel(np.array(values, dtype=float)))
+    numbers = np.concatenate(flat)
+    return numbers[np.isfinite(numbers)]

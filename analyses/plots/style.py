@@ -1,6 +1,6 @@
-"""Plain tables that figures are laid out with: colours, axes, traces, places of panels.
+"""The look of figures: palette, dashes, axes, a figure's layout, and its simplest traces.
 
-Nothing here knows plotly's objects, only the names that its JSON has.
+All are plain tables. Nothing here knows plotly's objects, only the names that its JSON has.
 """
 
 import math
@@ -11,26 +11,37 @@ from typing import Any
 
 import numpy as np
 
+Trace = dict[str, Any]
+
 PALETTE = ("#0b3c5d", "#d95f02", "#4fa3d1", "#7a1f5c", "#8fbf4d", "#e6b800", "#767676")
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "solid", "dash")
 HATCHES = ("", "", "", "/", "\\", "x", ".")  # the first three differ enough in lightness
 MUTED = "#b8c4cc"
-HEIGHT = 380
-MARGIN = {"l": 70, "r": 20, "t": 60, "b": 50}
-TICK = 12  # pixels: plotly's own size of ticks
-MARKED = 16  # pixels of a mark's label
-LETTER, LINE, APART = 6.5, 15, 10  # pixels of a tick's letter and line, and between two ticks
-SLANT = 45  # degrees
-WIDEST = 1000  # pixels that a page has for a figure
 PAPER, INK, GRID = "white", "#24313c", "#e0e6eb"
 MARK, MARK_PAPER = "#555", "rgba(255,255,255,0.8)"
-# What each of these colours is where the page is dark.
+# What each of these colours becomes where the page is dark.
 DARK = {
-    PAPER: "#1a232c", INK: "#dbe3ea", GRID: "#323f4b", MUTED: "#55636f",
-    MARK: "#a9b5bf", MARK_PAPER: "rgba(26,35,44,0.8)",
-    "#0b3c5d": "#8cc8f0", "#d95f02": "#f28e3c", "#4fa3d1": "#3f88b5", "#7a1f5c": "#d68ac0",
-    "#8fbf4d": "#8fbf4d", "#e6b800": "#e6c84a", "#767676": "#a0a0a0",
-}  # fmt: skip
+    PAPER: "#1a232c",
+    INK: "#dbe3ea",
+    GRID: "#323f4b",
+    MUTED: "#55636f",
+    MARK: "#a9b5bf",
+    MARK_PAPER: "rgba(26,35,44,0.8)",
+    "#0b3c5d": "#8cc8f0",
+    "#d95f02": "#f28e3c",
+    "#4fa3d1": "#3f88b5",
+    "#7a1f5c": "#d68ac0",
+    "#8fbf4d": "#8fbf4d",
+    "#e6b800": "#e6c84a",
+    "#767676": "#a0a0a0",
+}
+HEIGHT = 380  # pixels of a figure
+MARGIN = {"l": 70, "r": 20, "t": 60, "b": 50}  # pixels
+MAX_WIDTH = 1000  # pixels that a page has for a figure
+TICK_SIZE = 12  # pixels: plotly's own size of the letters at ticks
+LETTER_WIDTH, LINE_HEIGHT = 6.5, 15  # pixels of these letters
+TICK_GAP = 10  # pixels between two ticks, and between them and the title of the axis
+SLANT = 45  # degrees by which names at ticks are turned that do not fit side by side
 AXIS = {"automargin": True, "gridcolor": GRID, "linecolor": GRID, "zerolinecolor": GRID}
 _COLOURS = {"paper_bgcolor": PAPER, "plot_bgcolor": PAPER, "font": {"color": INK}}
 # A few lines of our own: plotly's templates are large, and each figure pays for a copy.
@@ -47,7 +58,7 @@ def layout_of(
 ) -> dict[str, Any]:
     """A figure's layout; `more` is added to it, and to what it says of an axis."""
     for axis, name in zip(("xaxis", "yaxis"), axes or (), strict=False):
-        more[axis] = {"title": {"text": name, "standoff": APART}} | more.get(axis, {})
+        more[axis] = {"title": {"text": name, "standoff": TICK_GAP}} | more.get(axis, {})
     return {
         "template": TEMPLATE,
         "title": {"text": title, "font": {"size": 16}, "x": 0, "xref": "paper"},
@@ -73,19 +84,19 @@ def along_bottom(names: Sequence[Any], height: int, *, room: int) -> dict[str, A
     if not any(isinstance(name, str) for name in names):
         return {"height": height}
     whole = [str(name) for name in names]
-    lines = wrapped(whole, int((room / len(whole) - APART) / LETTER))
-    longest = LETTER * max(map(len, whole))
+    lines = wrapped(whole, int((room / len(whole) - TICK_GAP) / LETTER_WIDTH))
+    longest = LETTER_WIDTH * max(map(len, whole))
     axis: dict[str, Any] = {"tickmode": "array", "tickvals": whole}
     wide: dict[str, Any] = {}
     if lines:
-        reach = LINE * max(each.count("<br>") for each in lines)
+        reach = LINE_HEIGHT * max(text.count("<br>") for text in lines)
         axis |= {"ticktext": lines, "tickangle": 0}
-    elif LINE * len(names) <= room:
+    elif LINE_HEIGHT * len(names) <= room:
         reach = longest * math.sin(math.radians(SLANT))
         axis |= {"ticktext": whole, "autotickangles": [0, -SLANT]}
     else:
         axis, reach = {}, longest
-        width = min(MARGIN["l"] + MARGIN["r"] + LINE * len(names), WIDEST)
+        width = min(MARGIN["l"] + MARGIN["r"] + LINE_HEIGHT * len(names), MAX_WIDTH)
         wide = {"meta": {"least_width": width}}
     lower = MARGIN | {"b": MARGIN["b"] + round(reach)}
     named = {"xaxis": {"type": "category"} | axis}
@@ -93,7 +104,7 @@ def along_bottom(names: Sequence[Any], height: int, *, room: int) -> dict[str, A
 
 
 def wrapped(names: Sequence[str], width: int) -> list[str]:
-    """Names broken at spaces into lines of so many letters; none where a word is longer."""
+    """Names broken at spaces into lines of at most `width` letters; none if a word is longer."""
     if width < 1 or any(len(word) > width for name in names for word in name.split()):
         return []
     return ["<br>".join(textwrap.wrap(name, width)) for name in names]
@@ -105,12 +116,12 @@ def logarithmic(curves: Mapping[str, Any]) -> dict[str, Any]:
     Within two powers it names 1, 2 and 5 of each; where not two of these lie among the values,
     evenly spaced round numbers.
     """
-    values = np.concatenate([np.ravel(np.asarray(each, dtype=float)) for each in curves.values()])
+    values = np.concatenate([np.ravel(np.asarray(y, dtype=float)) for y in curves.values()])
     known = values[np.isfinite(values) & (values > 0)]
     powers = np.log10(known)
     decades = np.ptp(powers) if len(powers) else 0
     if decades > 2:  # plotly writes powers of ten a quarter larger than all other ticks
-        smaller = {"exponentformat": "power", "tickfont": {"size": TICK / 1.25}}
+        smaller = {"exponentformat": "power", "tickfont": {"size": TICK_SIZE / 1.25}}
         return {"type": "log", "dtick": math.ceil(decades / 8)} | smaller
     first, last = (math.floor(powers.min()), math.ceil(powers.max())) if len(powers) else (0, 0)
     ticks = [digit * 10.0**power for power in range(first - 1, last + 2) for digit in (1, 2, 5)]
@@ -129,81 +140,15 @@ def _round_numbers(low: float, high: float) -> list[float]:
     return [spacing * i for i in range(math.ceil(low / spacing), math.floor(high / spacing) + 1)]
 
 
-def line(x: Any, y: Any, name: str, style: dict[str, Any]) -> dict[str, Any]:
+def line(x: Any, y: Any, name: str, style: Trace) -> Trace:
     """A curve."""
     places = {"x": plain(x), "y": plain(y)}
     return {"type": "scatter", "mode": "lines", "name": name, "line": style} | places
 
 
-def bar(x: Any, y: Any, colour: Any) -> dict[str, Any]:
+def bar(x: Any, y: Any, colour: Any) -> Trace:
     """A set of bars."""
     return {"type": "bar", "x": plain(x), "y": plain(y), "marker": {"color": colour}}
-
-
-def panel(index: int, rows: int, columns: int) -> tuple[list[float], list[float]]:
-    """Where a panel lies in a figure, from left to right and from bottom to top.
-
-    Between two rows there is room for numbers and for a heading of two lines.
-    """
-    across, down = 0.08, 0.38 / rows
-    width, height = (1 - across * (columns - 1)) / columns, (1 - down * (rows - 1)) / rows
-    left, top = index % columns * (width + across), 1 - index // columns * (height + down)
-    return [left, min(left + width, 1)], [max(top - height, 0), top]
-
-
-def heading(text: str, place: tuple[list[float], list[float]]) -> dict[str, Any]:
-    """A panel's name, above its middle."""
-    (left, right), (_, top) = place
-    return {
-        "text": text, "x": (left + right) / 2, "y": top, "xref": "paper", "yref": "paper",
-        "xanchor": "center", "yanchor": "bottom", "showarrow": False, "font": {"size": 12},
-    }  # fmt: skip
-
-
-def marked(layout: dict[str, Any], marks: Mapping[str, float], middle: float) -> dict[str, Any]:
-    """A layout with a line across the figure a mark, and labels in rows above all curves.
-
-    Args:
-        layout: Of one panel.
-        marks: Where they stand, by label.
-        middle: Of the abscissa: labels right of it end at their line.
-    """
-    ordered = sorted(marks.items(), key=lambda mark: mark[1])
-    height = layout["height"] + MARKED * len(ordered)
-    row = MARKED / (height - layout["margin"]["t"] - layout["margin"]["b"])
-    drawn = [
-        vertical(x, label, 1 - row * (index + 0.5), is_left=x <= middle)
-        for index, (label, x) in enumerate(ordered)
-    ]
-    below = {"yaxis": layout["yaxis"] | {"domain": [0, 1 - row * len(ordered)]}}
-    return layout | below | {
-        "height": height,
-        "shapes": [*layout.get("shapes", ()), *(line for line, _ in drawn)],
-        "annotations": [*layout.get("annotations", ()), *(note for _, note in drawn)],
-    }  # fmt: skip
-
-
-def vertical(
-    x: float, label: str, y: float, *, is_left: bool
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """A line from the bottom of a figure to its label.
-
-    Args:
-        x: Where it stands.
-        label: What it marks.
-        y: Height of the label, as a share of the figure's.
-        is_left: Whether it stands in the left half, so that the label has room to its right.
-    """
-    shape = {
-        "type": "line", "x0": x, "x1": x, "y0": 0, "y1": y, "xref": "x", "yref": "paper",
-        "line": {"color": MARK, "dash": "dot", "width": 1},
-    }  # fmt: skip
-    note = {
-        "text": label, "x": x, "y": y, "yref": "paper", "yanchor": "middle", "showarrow": False,
-        "xanchor": "left" if is_left else "right", "xshift": 3 if is_left else -3,
-        "font": {"size": 11, "color": INK}, "bgcolor": MARK_PAPER, "borderpad": 0,
-    }  # fmt: skip
-    return shape, note
 
 
 def colour(index: int) -> str:

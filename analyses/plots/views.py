@@ -14,17 +14,23 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+# Components that insert token text as markup, and those that draw it.
 RAW_HTML = (
-    "AttentionPatterns", "ColoredTokens", "ColoredTokensMulti", "TextNeuronActivations",
-    "TokenLogProbs", "TopkSamples", "TopkTokens",
-)  # fmt: skip
+    "AttentionPatterns",
+    "ColoredTokens",
+    "ColoredTokensMulti",
+    "TextNeuronActivations",
+    "TokenLogProbs",
+    "TopkSamples",
+    "TopkTokens",
+)
 CANVAS = ("AttentionHeads", "AttentionPattern")
 PICTURE = "Picture"  # ours: an image, for what CircuitsVis would draw too slowly
 ADDING_NETWORK = "AddingNetwork"  # ours: a network that a reader tries
-OWN = {ADDING_NETWORK: "adding_network.js"}  # scripts of ours by component
-TOKENS = ("tokens", "prompt", "topKTokens")
+OWN = {ADDING_NETWORK: "adding_network.js"}  # our scripts, by component
+TOKEN_PROPS = ("tokens", "prompt", "topKTokens")
 VISIBLE = str.maketrans({"\n": "↵", "\r": "␍", "\t": "⇥"})
-DIGITS = 4
+SIGNIFICANT_DIGITS = 4
 
 MARK = '<meta name="generator" content="interp show">'
 PAGE = """<!doctype html>
@@ -67,7 +73,7 @@ p { color: #56636e; margin: 0.75rem 0 0; max-width: 44rem; }
 .picture { width: 100%; height: auto; max-width: 60rem; image-rendering: pixelated; }
 @media print { section { break-inside: avoid; } }
 """
-# Inside a notebook the page is a frame, which is as high as it is told to be.
+# Inside a notebook the page is a frame, whose height the page must set itself.
 RESIZE = """new ResizeObserver(function () {
   try {
     if (window.frameElement) window.frameElement.style.height = document.body.scrollHeight + "px";
@@ -154,6 +160,7 @@ class Page:
 
 
 def _is_page(path: Path) -> bool:
+    """Whether a file is a page that `Page.save` wrote."""
     if not path.is_file():
         return False
     with path.open("rb") as file:
@@ -162,8 +169,8 @@ def _is_page(path: Path) -> bool:
 
 def scripts(components: Set[str]) -> list[str]:
     """The scripts that draw some components, each fit to stand inside a script element."""
-    own = [own_script(name) for name in OWN if name in components]
-    return own + ([bundle()] if components - {PICTURE, *OWN} else [])
+    ours = [own_script(name) for name in OWN if name in components]
+    return ours + ([bundle()] if components - {PICTURE, *OWN} else [])
 
 
 def own_script(component: str) -> str:
@@ -180,18 +187,18 @@ def bundle() -> str:
     spec = find_spec("circuitsvis")
     folders = spec.submodule_search_locations if spec else None
     files = [Path(folder) / "dist" / "cdn" / "iife.js" for folder in folders or ()]
-    found = [file for file in files if file.is_file()]
-    if not found:
+    installed = [file for file in files if file.is_file()]
+    if not installed:
         raise FileNotFoundError(
             "CircuitsVis' bundle dist/cdn/iife.js is missing: pip install 'circuitsvis==1.43.*'"
         )
-    lines = found[0].read_text(encoding="utf-8").splitlines(keepends=True)
+    lines = installed[0].read_text(encoding="utf-8").splitlines(keepends=True)
     script = "".join(line for line in lines if not line.startswith("//# sourceMappingURL="))
     return script.replace("</script", "<\\/script")
 
 
 def element(view: View, identifier: str) -> str:
-    """What stands in a page where a view is drawn: a closed element of its own, or its picture."""
+    """What stands in a page where a view is drawn: an empty element, or the view's picture."""
     name = html.escape(identifier)
     if view.component != PICTURE:
         return f'<div class="view" id="{name}"></div>'
@@ -233,7 +240,7 @@ def view_data(view: View) -> dict[str, Any]:
     props = {}
     for name, value in view.props.items():
         plain = _plain(value, f"props.{name} of view '{view.title}'")
-        props[name] = _shown(plain, is_raw) if name in TOKENS else plain
+        props[name] = _readable(plain, is_raw) if name in TOKEN_PROPS else plain
     return {"component": view.component, "props": props}
 
 
@@ -252,17 +259,17 @@ def _plain(value: Any, place: str) -> Any:
     if isinstance(value, float):
         if not math.isfinite(value):
             raise ValueError(f"{place} holds {value}, which CircuitsVis cannot draw; mask it first")
-        return float(f"{value:.{DIGITS}g}")
+        return float(f"{value:.{SIGNIFICANT_DIGITS}g}")
     if isinstance(value, Mapping):
-        return {str(key): _plain(each, place) for key, each in value.items()}
+        return {str(key): _plain(item, place) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(each, place) for each in value]
+        return [_plain(item, place) for item in value]
     raise TypeError(f"{place} holds a {type(value).__name__}; give numbers, text, lists or tables")
 
 
-def _shown(tokens: Any, is_raw: bool) -> Any:
+def _readable(tokens: Any, is_raw: bool) -> Any:
     """Token text, however deeply listed, as the component will show it."""
     if isinstance(tokens, list):
-        return [_shown(each, is_raw) for each in tokens]
+        return [_readable(token, is_raw) for token in tokens]
     text = str(tokens).translate(VISIBLE)
     return html.escape(text, quote=False) if is_raw else text

@@ -26,9 +26,8 @@ from analyses.dynamics.internal_measures import (
     over_time,
 )
 from analyses.plots.figures import empty
-from analyses.plots.grids import Panel, grid
-from analyses.plots.panels import SYMBOLS, Trace, ticks, whiskers
-from analyses.plots.style import PALETTE, colour, plain
+from analyses.plots.panels import SYMBOLS, Panel, dots, grid, ticks, whiskers
+from analyses.plots.style import PALETTE, Trace, colour
 from analyses.requirements import Needs
 from analyses.result import Drawing, SweepResult
 from analyses.statistics import (
@@ -38,8 +37,7 @@ from analyses.statistics import (
     spearman_interval,
     spearman_p,
 )
-from analyses.sweep_table import at_end, settings_of, shown
-from analyses.sweeps.measures_by_depth import group_name
+from analyses.sweep_table import at_end, group_name, groups_of, value_name
 from hooks import Series
 
 NAMES = tuple(MEASURES.values())
@@ -112,27 +110,28 @@ class MeasureCorrelations(SweepResult):
             ValueError: A column is missing, or the level is no level.
         """
         check_confidence(confidence)
-        settings, depth = settings_of(table, (axis,))
+        depths, depth = groups_of(table, axis)
         end = at_end(table, GENERALIZATION)
         measures = np.array([at_end(table, scalar) for scalar in MEASURES])
         within = correlations_over_time(table, series, since)
-        groups = [depth == place for place in range(len(settings))]
-        how = (confidence, seed)
+        groups = [depth == place for place in range(len(depths))]
         return cls(
             axis=axis,
-            depths=tuple(value for (value,) in settings),
+            depths=depths,
             depth=depth,
             runs=tuple(table["run"]),
             generalization=end,
             measures=measures,
-            across=_cells(measures, groups, lambda row, own: spearman(row[own], end[own])),
-            across_p=_cells(measures, groups, lambda row, own: spearman_p(row[own], end[own])),
+            across=_cells(measures, groups, lambda row, runs: spearman(row[runs], end[runs])),
+            across_p=_cells(measures, groups, lambda row, runs: spearman_p(row[runs], end[runs])),
             across_ends=_cells(
-                measures, groups, lambda row, own: spearman_interval(row[own], end[own], *how)
+                measures,
+                groups,
+                lambda row, runs: spearman_interval(row[runs], end[runs], confidence, seed),
             ),
             within=within,
             within_ends=_cells(
-                within, groups, lambda row, own: mean_interval(row[own], confidence)
+                within, groups, lambda row, runs: mean_interval(row[runs], confidence)
             ).clip(-1, 1),
             since=since,
             confidence=confidence,
@@ -142,18 +141,18 @@ class MeasureCorrelations(SweepResult):
     def mean_within(self) -> Float[np.ndarray, "measure depth"]:
         """Mean over the runs of a depth of the correlation over their steps."""
         groups = [self.within[:, self.depth == place] for place in range(len(self.depths))]
-        return np.array([pd.DataFrame(each.T).mean().to_numpy() for each in groups]).T
+        return np.array([pd.DataFrame(runs.T).mean().to_numpy() for runs in groups]).T
 
     def summary(self) -> dict[str, float | str]:
         """Both correlations of each measure at each value of the field, and the p across seeds."""
-        found: dict[str, float | str] = {"runs": len(self.runs), "since": self.since}
+        summary: dict[str, float | str] = {"runs": len(self.runs), "since": self.since}
         for row, name in enumerate(NAMES):
             for place, value in enumerate(self.depths):
-                told = "" if len(self.depths) == 1 else f"_at_{shown(value)}"
-                found[f"{name}_across_seeds{told}"] = float(self.across[row, place])
-                found[f"{name}_across_seeds_p{told}"] = float(self.across_p[row, place])
-                found[f"{name}_over_time{told}"] = float(self.mean_within[row, place])
-        return found
+                group = "" if len(self.depths) == 1 else f"_at_{value_name(value)}"
+                summary[f"{name}_across_seeds{group}"] = float(self.across[row, place])
+                summary[f"{name}_across_seeds_p{group}"] = float(self.across_p[row, place])
+                summary[f"{name}_over_time{group}"] = float(self.mean_within[row, place])
+        return summary
 
     def to_frame(self) -> pd.DataFrame:
         """One row a measure and value of the field: runs, both correlations, p and ends."""
@@ -181,20 +180,23 @@ class MeasureCorrelations(SweepResult):
         return {"correlations": self._whiskers(), "seeds": self._scatter()}
 
     def _whiskers(self) -> Drawing:
+        """A panel for each kind of correlation, with a dot and its interval a measure and depth."""
         title = f"Rank correlation with generalization{self._intervals_named()}"
         if len(self.depths) > len(PALETTE):
             return empty(title, f"{len(self.depths)} groups are too many: see to_frame()")
-        found = {
+        kinds = {
             "across seeds, at the end": (self.across, self.across_ends, "runs"),
             "within a seed, over steps (mean)": (self.mean_within, self.within_ends, "steps"),
         }
         panels = [
             Panel(
-                heading if np.isfinite(values).any() else f"{heading}: takes three {what}",
-                "Spearman's<br>correlation", self._intervals(values, ends), (-1.1, 1.1),
+                kind if np.isfinite(values).any() else f"{kind}: takes three {what}",
+                "Spearman's<br>correlation",
+                self._intervals(values, ends),
+                (-1.1, 1.1),
             )
-            for heading, (values, ends, what) in found.items()
-        ]  # fmt: skip
+            for kind, (values, ends, what) in kinds.items()
+        ]
         return grid(panels, title=title, across="measure", columns=1, xaxis=ticks(NAMES))
 
     def _intervals_named(self) -> str:
@@ -203,8 +205,8 @@ class MeasureCorrelations(SweepResult):
             "bootstrap across seeds": self.across_ends,
             "Student's over steps": self.within_ends,
         }
-        there = [name for name, ends in kinds.items() if np.isfinite(ends).any()]
-        return f", with {self.confidence:.0%} intervals ({', '.join(there)})" if there else ""
+        known = [name for name, ends in kinds.items() if np.isfinite(ends).any()]
+        return f", with {self.confidence:.0%} intervals ({', '.join(known)})" if known else ""
 
     def _intervals(
         self, values: Float[np.ndarray, "measure depth"], ends: Float[np.ndarray, "2 measure depth"]
@@ -213,58 +215,57 @@ class MeasureCorrelations(SweepResult):
         offsets = np.linspace(-0.4, 0.4, len(self.depths) + 2)[1:-1]
         return [
             whiskers(
-                np.arange(len(NAMES)) + offsets[place], values[:, place],
-                (ends[0, :, place], ends[1, :, place]), self._name(place), place,
+                np.arange(len(NAMES)) + offset,
+                values[:, place],
+                (ends[0, :, place], ends[1, :, place]),
+                group_name(self.axis, self.depths[place]),
+                place,
             )
-            for place in range(len(self.depths))
-        ]  # fmt: skip
+            for place, offset in enumerate(offsets)
+        ]
 
     def _scatter(self) -> Drawing:
         """A panel a measure; generalization across, a colour and a symbol a depth."""
+        places = range(len(self.depths))
         panels = [
-            Panel("", UNITS[name], [self._dots(place, self.measures[row])
-                                    for place in range(len(self.depths))])
+            Panel("", UNITS[name], [self._dots(place, self.measures[row]) for place in places])
             for row, name in enumerate(NAMES)
-        ]  # fmt: skip
+        ]
         title = f"What goes with generalization: {len(self.runs)} runs at the end of training"
         across = "generalization accuracy"
         return grid(panels, title=title, across=across, columns=1, xaxis={"range": [-0.03, 1.03]})
 
     def _dots(self, place: int, values: Float[np.ndarray, " run"]) -> Trace:
-        own = np.flatnonzero(self.depth == place)
-        style = {"color": colour(place), "symbol": SYMBOLS[place % len(SYMBOLS)], "size": 8}
-        return {
-            "type": "scatter", "mode": "markers", "name": self._name(place), "marker": style,
-            "x": plain(self.generalization[own]), "y": plain(values[own]),
-            "text": [self.runs[run] for run in own], "hoverinfo": "text",
-        }  # fmt: skip
-
-    def _name(self, place: int) -> str:
-        return group_name(self.axis, self.depths[place])
+        """The runs of one depth."""
+        runs = np.flatnonzero(self.depth == place)
+        marker = {"color": colour(place), "symbol": SYMBOLS[place % len(SYMBOLS)], "size": 8}
+        name = group_name(self.axis, self.depths[place])
+        texts = [self.runs[run] for run in runs]
+        return dots(self.generalization[runs], values[runs], name, marker, texts)
 
 
 def correlations_over_time(
     table: pd.DataFrame, series: Mapping[str, Series], since: int
 ) -> Float[np.ndarray, "measure run"]:
-    """Of each run, each measure's correlation with generalization over its own steps.
+    """For each run: the correlation of each measure with generalization over the run's steps.
 
-    NaN of a run of which something is not saved.
+    NaN for a run of which something is not saved.
     """
-    found = np.full((len(MEASURES), len(table)), np.nan)
+    correlations = np.full((len(MEASURES), len(table)), np.nan)
     for column, run in enumerate(table["run"]):
         try:
-            own = measures_over_steps(series[run])
+            measures = measures_over_steps(series[run])
         except ValueError:
             continue
-        found[:, column] = [*over_time(own, since).values()]
-    return found
+        correlations[:, column] = [*over_time(measures, since).values()]
+    return correlations
 
 
 def _cells(
     rows: Float[np.ndarray, "measure run"],
     groups: Sequence[np.ndarray],
-    found: Callable[[np.ndarray, np.ndarray], Any],
+    function: Callable[[np.ndarray, np.ndarray], Any],
 ) -> np.ndarray:
-    """What is found of each row among each group of runs; a pair goes first."""
-    cells = np.array([[found(row, own) for own in groups] for row in rows])
+    """A function of each row and each group of runs; where it gives a pair, pairs go first."""
+    cells = np.array([[function(row, runs) for runs in groups] for row in rows])
     return np.moveaxis(cells, 2, 0) if cells.ndim == 3 else cells

@@ -6,7 +6,8 @@ curve of success is an inverted U. Every seed is drawn, beside the median and it
 interval: the paper shows means, and its depths differ by less than their seeds do. Trees and
 attention are of the task's own split.
 
-Source: Murty et al. 2023 (arXiv:2305.18741), figures 3 and 4. Intervals as in `analyses.statistics`.
+Source: Murty et al. 2023 (arXiv:2305.18741), figures 3 and 4. Intervals are those of
+`analyses.statistics`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,13 +19,19 @@ import pandas as pd
 from jaxtyping import Float, Int
 
 from analyses.dynamics.internal_measures import GENERALIZATION, MEASURES, SENTENCES, UNITS
-from analyses.plots.grids import Panel, grid
-from analyses.plots.panels import Trace, band, points, strands, ticks, whiskers
-from analyses.plots.style import PALETTE
+from analyses.plots.panels import Panel, grid, seed_curves, seed_dots, ticks, whiskers
+from analyses.plots.style import Trace
 from analyses.requirements import Needs
 from analyses.result import Drawing, SweepResult
 from analyses.statistics import check_confidence, median_interval
-from analyses.sweep_table import at_end, axis_name, over_steps, settings_of, shown
+from analyses.sweep_table import (
+    at_end,
+    field_name,
+    group_name,
+    groups_of,
+    over_steps,
+    value_name,
+)
 from hooks import Series
 
 NAMES = ("generalization", *MEASURES.values())
@@ -84,17 +91,17 @@ class MeasuresByDepth(SweepResult):
             ValueError: A column is missing, or the level is no level.
         """
         check_confidence(confidence)
-        settings, depth = settings_of(table, (axis,))
+        depths, depth = groups_of(table, axis)
         scalars = (GENERALIZATION, *MEASURES)
-        found = [over_steps(table, series, scalar) for scalar in scalars]
+        curves = [over_steps(table, series, scalar) for scalar in scalars]
         return cls(
             axis=axis,
-            depths=tuple(value for (value,) in settings),
+            depths=depths,
             depth=depth,
             runs=tuple(table["run"]),
-            steps=np.concatenate([steps for steps, _ in found]),
-            step_counts=np.array([len(steps) for steps, _ in found]),
-            values=np.concatenate([values for _, values in found], axis=1),
+            steps=np.concatenate([steps for steps, _ in curves]),
+            step_counts=np.array([len(steps) for steps, _ in curves]),
+            values=np.concatenate([values for _, values in curves], axis=1),
             last=np.array([at_end(table, scalar) for scalar in scalars]),
             confidence=confidence,
         )
@@ -103,7 +110,7 @@ class MeasuresByDepth(SweepResult):
     def medians(self) -> Float[np.ndarray, "measure depth"]:
         """Medians over seeds at the end; NaN where no run has a value."""
         groups = [self.last[:, self.depth == place] for place in range(len(self.depths))]
-        return np.array([pd.DataFrame(each.T).median().to_numpy() for each in groups]).T
+        return np.array([pd.DataFrame(runs.T).median().to_numpy() for runs in groups]).T
 
     @property
     def best(self) -> int:
@@ -127,21 +134,21 @@ class MeasuresByDepth(SweepResult):
         value.
         """
         medians = self.medians
-        found: dict[str, float | str] = {
+        rows = zip(NAMES[1:], medians[1:], strict=True)
+        return {
             "runs": len(self.runs),
             "by": self.axis,
             "best": self._named(medians[0]),
             "best_median_generalization": float(medians[0, self.best]),
+            **{f"highest_{name}_at": self._named(row) for name, row in rows},
         }
-        told = zip(NAMES[1:], medians[1:], strict=True)
-        return found | {f"highest_{name}_at": self._named(row) for name, row in told}
 
     def _named(self, medians: Float[np.ndarray, " depth"]) -> str:
-        """The depth of the highest median."""
+        """The depth of the highest median, in words."""
         if np.isnan(medians).all():
             return "unknown"
-        are_alike = len(medians) > 1 and np.unique(medians).size == 1
-        return "all alike" if are_alike else shown(self.depths[int(np.nanargmax(medians))])
+        are_equal = len(medians) > 1 and np.unique(medians).size == 1
+        return "all alike" if are_equal else value_name(self.depths[int(np.nanargmax(medians))])
 
     def to_frame(self) -> pd.DataFrame:
         """One row a run: `run`, the field's value, and each measure at the end."""
@@ -154,76 +161,65 @@ class MeasuresByDepth(SweepResult):
         return {"depths": self._dots(), "curves": self._curves()}
 
     def _title(self, where: str) -> str:
-        told, median = group_name(self.axis, self.depths[self.best]), self.medians[0, self.best]
-        best = f"Generalization is best at {told}: {median:.0%} (median of seeds)"
-        alike = f"Generalization is the same everywhere: {median:.0%} (median of seeds)"
-        named = self._named(self.medians[0])
-        best = {"unknown": "Generalization is not known", "all alike": alike}.get(named, best)
-        return f"{best}; {where}, insides on {SENTENCES}"
+        depth, median = group_name(self.axis, self.depths[self.best]), self.medians[0, self.best]
+        best = self._named(self.medians[0])
+        if best == "unknown":
+            found = "Generalization is not known"
+        elif best == "all alike":
+            found = f"Generalization is the same everywhere: {median:.0%} (median of seeds)"
+        else:
+            found = f"Generalization is best at {depth}: {median:.0%} (median of seeds)"
+        return f"{found}; {where}, insides on {SENTENCES}"
 
     def _dots(self) -> Drawing:
         """A panel a measure, a dot a seed."""
-        panels = [Panel("", UNITS[name], self._ends(row)) for row, name in enumerate(NAMES)]
-        names = [shown(value) for value in self.depths]
         return grid(
-            panels, title=self._title("all seeds at the end"), across=field_name(self.axis),
-            columns=1, xaxis=ticks(names),
-        )  # fmt: skip
+            [Panel("", UNITS[name], self._ends(row)) for row, name in enumerate(NAMES)],
+            title=self._title("all seeds at the end"),
+            across=field_name(self.axis),
+            columns=1,
+            xaxis=ticks([value_name(value) for value in self.depths]),
+        )
 
     def _ends(self, row: int) -> list[Trace]:
-        beside: list[float] = []
-        values: list[float] = []
-        ends = np.full((2, len(self.depths)), np.nan)
-        for place in range(len(self.depths)):
-            own = self.last[row, self.depth == place]
-            beside += [*(place - 0.08 + np.linspace(-0.2, 0.2, len(own) + 2)[1:-1])]
-            values += [*own]
-            ends[:, place] = median_interval(own[:, None], self.confidence)[:, 0]
-        interval = f" ({self.confidence:.0%} interval)" if np.isfinite(ends).any() else ""
-        x = np.arange(len(self.depths)) + 0.22
-        middle = whiskers(x, self.medians[row], (ends[0], ends[1]), f"median{interval}", 0)
-        return [points(beside, values, "one seed"), middle]
+        """Runs of each depth at the end, their median and its interval, for one measure."""
+        places = np.arange(len(self.depths))
+        runs = [self.last[row, self.depth == place] for place in places]
+        low, high = np.hstack([median_interval(run[:, None], self.confidence) for run in runs])
+        interval = f" ({self.confidence:.0%} interval)" if np.isfinite(low).any() else ""
+        return [
+            seed_dots(places, runs, shift=-0.08, spread=0.2),
+            whiskers(places + 0.22, self.medians[row], (low, high), f"median{interval}", 0),
+        ]
 
     def _curves(self) -> Drawing:
         """A row a measure, a column a depth."""
         places = sorted({0, self.best, len(self.depths) - 1})
         panels = [
-            Panel(self._heading(place) if not row else "", UNITS[name],
-                  self._seeds(name, place))
+            Panel("" if row else self._heading(place), UNITS[name], self._seeds(name, place))
             for row, name in enumerate(NAMES)
             for place in places
-        ]  # fmt: skip
+        ]
         return grid(
-            panels, title=self._title("seeds over training"), across="step (updates)",
-            columns=len(places), xaxis={"nticks": 5},
-        )  # fmt: skip
+            panels,
+            title=self._title("seeds over training"),
+            across="step (updates)",
+            columns=len(places),
+            xaxis={"nticks": 5},
+        )
 
     def _heading(self, place: int) -> str:
+        """A depth, and why it is shown."""
         roles = {0: "smallest", len(self.depths) - 1: "largest"}
-        told = [roles[place]] if place in roles and len(self.depths) > 1 else []
-        told += ["best"] if place == self.best else []
-        return f"{group_name(self.axis, self.depths[place])} ({', '.join(told)})"
+        reasons = [roles[place]] if place in roles and len(self.depths) > 1 else []
+        reasons += ["best"] if place == self.best else []
+        return f"{group_name(self.axis, self.depths[place])} ({', '.join(reasons)})"
 
     def _seeds(self, name: str, place: int) -> list[Trace]:
         """Runs, the interval and the median of one depth over steps."""
         steps, values = self.over_steps(name)
-        own = values[self.depth == place]
-        low, high = median_interval(own, self.confidence)
-        middle = pd.DataFrame(own).median().to_numpy()
-        thin, bold = {"color": PALETTE[6], "width": 1}, {"color": PALETTE[0], "width": 3}
-        return [
-            band(steps, (low, high), f"interval of the median ({self.confidence:.0%})"),
-            strands(((steps, each) for each in own), "one seed", thin),
-            strands([(steps, middle)], "median", bold),
-        ]
-
-
-def field_name(axis: str) -> str:
-    """A field in words: `model.n_layers` is layers."""
-    return axis_name(axis, (axis,)).removeprefix("n ")
-
-
-def group_name(axis: str, value: Any) -> str:
-    """A value of a field in words: 2 layers, weight decay 0.1."""
-    words = (field_name(axis), shown(value))
-    return " ".join(reversed(words) if axis.rpartition(".")[2].startswith("n_") else words)
+        runs = values[self.depth == place]
+        low, high = median_interval(runs, self.confidence)
+        median = pd.DataFrame(runs).median().to_numpy()
+        interval = f"interval of the median ({self.confidence:.0%})"
+        return seed_curves(steps, runs, median, (low, high), interval)

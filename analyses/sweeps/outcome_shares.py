@@ -17,12 +17,18 @@ import pandas as pd
 from jaxtyping import Float, Int
 
 from analyses.plots.figures import empty
-from analyses.plots.panels import Trace, multiples, ticks, whiskers
-from analyses.plots.style import PALETTE
+from analyses.plots.panels import multiples, ticks, whiskers
+from analyses.plots.style import MUTED, PALETTE, Trace
 from analyses.requirements import Needs
 from analyses.result import Drawing, SweepResult
 from analyses.statistics import check_confidence, wilson_interval
-from analyses.sweep_table import Panels, has_failed, panels, settings_of, shown
+from analyses.sweep_table import (
+    PlacesByPanel,
+    has_failed,
+    places_by_panel,
+    settings_of,
+    value_name,
+)
 from hooks import Series
 
 DIVERGED = "diverged"
@@ -33,13 +39,13 @@ STYLES = {
     "generalises": (PALETTE[2], ""),
     "partial": (PALETTE[4], "/"),
     "memorises": (PALETTE[1], "."),
-    "fails": ("#b8c4cc", ""),
+    "fails": (MUTED, ""),
     DIVERGED: (PALETTE[3], "x"),
     # The same by the rule on losses.
     "grokking": (PALETTE[0], ""),
     "drop together": (PALETTE[2], "/"),
     "high test loss": (PALETTE[1], "."),
-    "high train loss": ("#b8c4cc", ""),
+    "high train loss": (MUTED, ""),
 }
 HATCH = {"fillmode": "overlay", "fgcolor": "rgba(255,255,255,0.6)", "size": 7, "solidity": 0.15}
 PATTERNS = ("", "/", ".", "x", "-", "\\", "+")
@@ -93,20 +99,15 @@ class OutcomeShares(SweepResult):
                 outcome, or the level is no level.
         """
         check_confidence(confidence)
-        found = outcomes(table, outcome)
-        counted = [each for each in found if each is not None]
-        settings, setting = settings_of(table.loc[[each is not None for each in found]], axes)
-        categories = in_order(counted)
-        counts = np.zeros((len(settings), len(categories)), dtype=np.int64)
-        for place, each in zip(setting, counted, strict=True):
-            counts[place, categories.index(each)] += 1
+        measured, categories, category = runs_by_category(table, outcome)
+        settings, setting = settings_of(measured, axes)
         return cls(
             outcome=outcome,
             axes=tuple(axes),
             settings=settings,
             categories=categories,
-            counts=counts,
-            unmeasured=len(found) - len(counted),
+            counts=counts_of(setting, category, (len(settings), len(categories))),
+            unmeasured=len(table) - len(measured),
             confidence=confidence,
         )
 
@@ -163,53 +164,60 @@ class OutcomeShares(SweepResult):
     def figures(self) -> Mapping[str, Drawing]:
         """Bars of shares with counts in them, and each category's shares with intervals."""
         across = self.axes[-1] if self.axes else ""
-        title, laid = panels(self.axes, self.settings, across)
+        title, panels = places_by_panel(self.axes, self.settings, across)
         axes = (title, "share of runs")
-        return {"outcomes": self._bars(laid, axes), "intervals": self._intervals(laid, axes)}
+        return {"outcomes": self._bars(panels, axes), "intervals": self._intervals(panels, axes)}
 
-    def _bars(self, laid: Panels, axes: tuple[str, str]) -> Drawing:
-        totals = zip(self.categories, self.counts.sum(axis=0), strict=True)
-        told = ", ".join(f"{category} {count}" for category, count in totals)
+    def _bars(self, panels: PlacesByPanel, axes: tuple[str, str]) -> Drawing:
+        """A panel a line of settings, a bar a setting."""
+        bars = {
+            heading: [
+                self._bar(category, list(places), list(places.values()))
+                for category in range(len(self.categories))
+            ]
+            for heading, places in panels.items()
+        }
         return multiples(
-            {
-                heading: [
-                    self._bar(category, list(places), list(places.values()))
-                    for category in range(len(self.categories))
-                ]
-                for heading, places in laid.items()
-            },
-            title=f"Outcomes of {self.counts.sum()} runs: {told}",
-            axes=axes, barmode="stack", bargap=0.25,
-            xaxis={"type": "category", "showgrid": False}, yaxis={"range": [0, 1]},
-        )  # fmt: skip
+            bars,
+            title=f"Outcomes of {self.counts.sum()} runs: {tally(self.categories, self.counts)}",
+            axes=axes,
+            barmode="stack",
+            bargap=0.25,
+            xaxis={"type": "category", "showgrid": False},
+            yaxis={"range": [0, 1]},
+        )
 
     def _bar(self, category: int, names: Sequence[str], chosen: Sequence[int]) -> Trace:
         """A category's bars of one panel; the numbers in them are runs."""
         counts = self.counts[chosen, category].tolist()
         fill, pattern = style(self.categories, category)
         return {
-            "type": "bar", "name": self.categories[category], "x": list(names),
+            "type": "bar",
+            "name": self.categories[category],
+            "x": list(names),
             "y": self.shares[chosen, category].tolist(),
             "text": [str(count) if count else "" for count in counts],
-            "textposition": "inside", "insidetextanchor": "middle", "textangle": 0,
+            "textposition": "inside",
+            "insidetextanchor": "middle",
+            "textangle": 0,
             "insidetextfont": {"size": 13},
             "marker": {"color": fill, "pattern": HATCH | {"shape": pattern}},
-        }  # fmt: skip
+        }
 
-    def _intervals(self, laid: Panels, axes: tuple[str, str]) -> Drawing:
+    def _intervals(self, panels: PlacesByPanel, axes: tuple[str, str]) -> Drawing:
         """A panel a category; what are panels of bars stand side by side in it."""
-        one = self.categories[0] if len(self.categories) == 1 else "each outcome"
-        title = f"Share of {one}, with {self.confidence:.0%} intervals (Wilson)"
-        if len(laid) > len(PALETTE):
-            return empty(title, f"{len(laid)} groups are too many to tell apart: see to_frame()")
-        names = list(dict.fromkeys(name for places in laid.values() for name in places))
-        offsets = np.linspace(-0.4, 0.4, len(laid) + 2)[1:-1]
+        which = self.categories[0] if len(self.categories) == 1 else "each outcome"
+        title = f"Share of {which}, with {self.confidence:.0%} intervals (Wilson)"
+        if len(panels) > len(PALETTE):
+            return empty(title, f"{len(panels)} groups are too many to tell apart: see to_frame()")
+        names = list(dict.fromkeys(name for places in panels.values() for name in places))
+        offsets = np.linspace(-0.4, 0.4, len(panels) + 2)[1:-1]
         drawn: dict[str, list[Trace]] = {category: [] for category in self.categories}
-        for index, (heading, places) in enumerate(laid.items()):
+        for index, (heading, places) in enumerate(panels.items()):
             x = [names.index(name) + offsets[index] for name in places]
             chosen = list(places.values())
             shares, (low, high) = self.shares[chosen], self.intervals[:, chosen]
-            for category, traces in zip(range(len(drawn)), drawn.values(), strict=True):
+            for category, traces in enumerate(drawn.values()):
                 ends = (low[:, category], high[:, category])
                 traces.append(whiskers(x, shares[:, category], ends, heading or "share", index))
         return multiples(
@@ -217,8 +225,13 @@ class OutcomeShares(SweepResult):
         )
 
 
-def outcomes(table: pd.DataFrame, outcome: str) -> list[str | None]:
-    """Each run's category; None where it has none.
+def runs_by_category(
+    table: pd.DataFrame, outcome: str
+) -> tuple[pd.DataFrame, tuple[str, ...], Int[np.ndarray, " run"]]:
+    """The runs that have a category, all categories, and the number of each run's category.
+
+    A run that failed has the category `diverged`. Known categories stand in the order of the bars,
+    then others by name.
 
     Raises:
         ValueError: No such column, it holds other numbers than whole ones, or no run has one.
@@ -227,15 +240,28 @@ def outcomes(table: pd.DataFrame, outcome: str) -> list[str | None]:
         known = [name for name in table if pd.api.types.is_string_dtype(table[name])]
         raise ValueError(f"outcome: the table has no '{outcome}'; of text it has {known}")
     values = table[outcome].tolist()
-    if any(isinstance(each, float) and each % 1 for each in values if each == each):
+    if any(isinstance(value, float) and value % 1 for value in values if value == value):
         raise ValueError(f"outcome: {outcome} holds numbers; SeedSpread shows those")
-    found = [
-        DIVERGED if failed else None if pd.isna(value) else shown(value)
+    outcomes = [
+        DIVERGED if failed else None if pd.isna(value) else value_name(value)
         for value, failed in zip(values, has_failed(table), strict=True)
     ]
-    if not any(found):
+    if not any(outcomes):
         raise ValueError(f"outcome: no run has a {outcome}; run `interp analyze` on the sweep")
-    return found
+    measured = [name for name in outcomes if name is not None]
+    place = {name: index for index, name in enumerate(STYLES)}
+    categories = sorted(set(measured), key=lambda name: (place.get(name, len(place)), name))
+    category = np.array([categories.index(name) for name in measured], dtype=np.int64)
+    return table.loc[[name is not None for name in outcomes]], tuple(categories), category
+
+
+def counts_of(
+    setting: Int[np.ndarray, " run"], category: Int[np.ndarray, " run"], shape: tuple[int, int]
+) -> Int[np.ndarray, "setting category"]:
+    """Runs of each setting and category."""
+    counts = np.zeros(shape, dtype=np.int64)
+    np.add.at(counts, (setting, category), 1)
+    return counts
 
 
 def style(categories: Sequence[str], place: int) -> tuple[str, str]:
@@ -244,7 +270,7 @@ def style(categories: Sequence[str], place: int) -> tuple[str, str]:
     return known or (PALETTE[place % len(PALETTE)], PATTERNS[place % len(PATTERNS)])
 
 
-def in_order(found: Sequence[str]) -> tuple[str, ...]:
-    """Each category once: the known in the order of the bars, then others by name."""
-    place = {name: index for index, name in enumerate(STYLES)}
-    return tuple(sorted(set(found), key=lambda each: (place.get(each, len(place)), each)))
+def tally(categories: Sequence[str], counts: Int[np.ndarray, "setting category"]) -> str:
+    """How many runs of all settings ended in each category, in words."""
+    totals = zip(categories, counts.sum(axis=0), strict=True)
+    return ", ".join(f"{category} {count}" for category, count in totals)

@@ -20,16 +20,23 @@ import pandas as pd
 from jaxtyping import Bool, Float, Int
 
 from analyses.plots.figures import empty
-from analyses.plots.panels import SYMBOLS, Trace, multiples, ticks, whiskers
-from analyses.plots.style import plain
+from analyses.plots.panels import SYMBOLS, dots, multiples, ticks, whiskers
+from analyses.plots.style import Trace
 from analyses.requirements import Needs
 from analyses.result import Drawing, SweepResult
 from analyses.statistics import check_confidence, wilson_interval
-from analyses.sweep_table import WHOLE, axis_name, setting_name, settings_of, shown
-from analyses.sweeps.outcome_shares import in_order, outcomes, style
+from analyses.sweep_table import (
+    WHOLE,
+    axis_name,
+    ordered_values,
+    setting_name,
+    settings_of,
+    value_name,
+)
+from analyses.sweeps.outcome_shares import counts_of, runs_by_category, style, tally
 from hooks import Series
 
-ROOM = 0.8  # of a cell's width that its dots take
+DOTS_WIDTH = 0.8  # share of a cell's width that its dots take
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,30 +95,26 @@ class PhaseMap(SweepResult):
                 the level is no level.
         """
         check_confidence(confidence)
-        found = outcomes(table, outcome)
-        ordered = _axes_in_order(axes, across, up)
-        measured = [each is not None for each in found]
-        settings, setting = settings_of(table.loc[measured], ordered)
-        told = [each for each in found if each is not None]
-        categories = in_order(told)
+        measured, categories, category = runs_by_category(table, outcome)
+        axes = _axes_in_order(axes, across, up)
+        settings, setting = settings_of(measured, axes)
         return cls(
             outcome=outcome,
-            axes=ordered,
+            axes=axes,
             settings=settings,
             categories=categories,
-            runs=tuple(table.loc[measured, "run"]),
+            runs=tuple(measured["run"]),
             setting=setting,
-            category=np.array([categories.index(each) for each in told], dtype=np.int64),
-            unmeasured=len(found) - len(told),
+            category=category,
+            unmeasured=len(table) - len(measured),
             confidence=confidence,
         )
 
     @property
     def counts(self) -> Int[np.ndarray, "setting category"]:
         """Runs of each setting and category."""
-        counts = np.zeros((len(self.settings), len(self.categories)), dtype=np.int64)
-        np.add.at(counts, (self.setting, self.category), 1)
-        return counts
+        shape = (len(self.settings), len(self.categories))
+        return counts_of(self.setting, self.category, shape)
 
     @property
     def unanimous(self) -> float:
@@ -154,7 +157,11 @@ class PhaseMap(SweepResult):
     def _values(self) -> list[tuple[str, str, np.ndarray]]:
         """Each axis with each of its values, and which settings have it."""
         return [
-            (axis, shown(value), np.array([setting[place] == value for setting in self.settings]))
+            (
+                axis,
+                value_name(value),
+                np.array([setting[place] == value for setting in self.settings]),
+            )
             for place, axis in enumerate(self.axes)
             for value in self._along(place)
         ]
@@ -163,41 +170,45 @@ class PhaseMap(SweepResult):
         """The values of an axis in order; of one that is not there, a single empty one."""
         if not -len(self.axes) <= place < len(self.axes):
             return [""]
-        found = list(dict.fromkeys(setting[place] for setting in self.settings))
-        return sorted(found) if all(isinstance(each, int | float) for each in found) else found
+        return ordered_values([setting[place] for setting in self.settings])
 
     def _share(self, counts: Int[np.ndarray, "setting category"], category: int) -> dict[str, Any]:
         """A category's count and share among some settings' runs, its range and its interval."""
         count, runs = int(counts[:, category].sum()), int(counts.sum())
-        own = counts[:, category] / counts.sum(1)
+        shares = counts[:, category] / counts.sum(1)
         is_one = len(counts) == 1
         ends = wilson_interval(count, runs, self.confidence) if is_one else (math.nan, math.nan)
         return {
-            "count": count, "runs": runs, "settings": len(counts), "share": count / runs,
-            "lowest": float(own.min()), "highest": float(own.max()),
-            "low": ends[0], "high": ends[1],
-        }  # fmt: skip
+            "count": count,
+            "runs": runs,
+            "settings": len(counts),
+            "share": count / runs,
+            "lowest": float(shares.min()),
+            "highest": float(shares.max()),
+            "low": ends[0],
+            "high": ends[1],
+        }
 
     def _map(self) -> Drawing:
+        """A dot a run; the runs of a cell stand in a square."""
         rank = pd.Series(self.setting).groupby(self.setting).cumcount().to_numpy()
         side = math.ceil(math.sqrt(rank.max() + 1))
-        beside = (np.stack([rank % side, rank // side]) - (side - 1) / 2) * ROOM / side
-        at = self._cells()[:, self.setting] + beside
-        names = [[shown(each) for each in self._along(place)] for place in (-2, -1)]
-        panels = np.array([setting_name(self.axes[:-2], each[:-2]) for each in self.settings])
+        beside = (np.stack([rank % side, rank // side]) - (side - 1) / 2) * DOTS_WIDTH / side
+        places = self._cells()[:, self.setting] + beside
+        names = [[value_name(value) for value in self._along(axis)] for axis in (-2, -1)]
+        panels = np.array([setting_name(self.axes[:-2], row[:-2]) for row in self.settings])
         x, y = ["", "", *(axis_name(axis, self.axes) for axis in self.axes)][-2:]
         size = min(10, max(4, 150 / (side * max(map(len, names)))))
-        totals = zip(self.categories, self.counts.sum(0), strict=True)
-        told = ", ".join(f"{category} {count}" for category, count in totals)
         return multiples(
             {
-                str(name): self._dots(panels[self.setting] == name, at, size)
+                str(name): self._dots(panels[self.setting] == name, places, size)
                 for name in dict.fromkeys(panels)
             },
-            title=f"How {len(self.runs)} runs ended: {told}",
+            title=f"How {len(self.runs)} runs ended: {tally(self.categories, self.counts)}",
             axes=(x, y),
-            xaxis=ticks(names[0]), yaxis=ticks(names[1]),
-        )  # fmt: skip
+            xaxis=ticks(names[0]),
+            yaxis=ticks(names[1]),
+        )
 
     def _cells(self) -> Float[np.ndarray, "2 setting"]:
         """Where each setting's cell lies in its panel: from left to right, from bottom to top."""
@@ -208,45 +219,46 @@ class PhaseMap(SweepResult):
         return cells
 
     def _dots(
-        self, chosen: Bool[np.ndarray, " run"], at: Float[np.ndarray, "2 run"], size: float
+        self, chosen: Bool[np.ndarray, " run"], places: Float[np.ndarray, "2 run"], size: float
     ) -> list[Trace]:
         """The runs of a panel, a trace a category."""
-        dots: list[Trace] = []
-        for place in np.unique(self.category[chosen]).tolist():
-            own = np.flatnonzero(chosen & (self.category == place))
-            colour, symbol = style(self.categories, place)[0], SYMBOLS[place % len(SYMBOLS)]
-            dots.append({
-                "type": "scatter", "mode": "markers", "name": self.categories[place],
-                "x": plain(at[0, own]), "y": plain(at[1, own]),
-                "text": [self.runs[run] for run in own], "hoverinfo": "text",
-                "marker": {"color": colour, "symbol": symbol, "size": size},
-            })  # fmt: skip
-        return dots
+        traces = []
+        for category in np.unique(self.category[chosen]).tolist():
+            runs = np.flatnonzero(chosen & (self.category == category))
+            colour, symbol = style(self.categories, category)[0], SYMBOLS[category % len(SYMBOLS)]
+            marker = {"color": colour, "symbol": symbol, "size": size}
+            names = [self.runs[run] for run in runs]
+            x, y = places[:, runs]
+            traces.append(dots(x, y, self.categories[category], marker, names))
+        return traces
 
     def _shares(self) -> Drawing:
         """A panel a category; along it the values of every axis."""
         values = self._values()
-        drawn: dict[str, list[Trace]] = {category: [] for category in self.categories}
         are_single = all(chosen.sum() == 1 for _, _, chosen in values)
         ends = ("low", "high") if are_single else ("lowest", "highest")
-        for index, axis in enumerate(self.axes):
-            x = [place for place, (own, _, _) in enumerate(values) if own == axis]
-            for place, traces in enumerate(drawn.values()):
-                found = [self._share(self.counts[values[each][2]], place) for each in x]
-                share, low, high = (
-                    np.array([each[name] for each in found]) for name in ("share", *ends)
-                )
-                traces.append(whiskers(x, share, (low, high), axis_name(axis, self.axes), index))
-        bars = f"{self.confidence:.0%} intervals (Wilson)" if are_single else (
-            "bars from the lowest to the highest share of a setting"
-        )  # fmt: skip
+        between = "bars from the lowest to the highest share of a setting"
+        bars = f"{self.confidence:.0%} intervals (Wilson)" if are_single else between
         title = f"Share of each outcome by axis, with {bars}"
         if not values:
             return empty(title, "no axis varies")
+        drawn: dict[str, list[Trace]] = {category: [] for category in self.categories}
+        for index, axis in enumerate(self.axes):
+            x = [place for place, (name, _, _) in enumerate(values) if name == axis]
+            for category, traces in enumerate(drawn.values()):
+                shares = pd.DataFrame(
+                    self._share(self.counts[values[place][2]], category) for place in x
+                )
+                share, low, high = (shares[name].to_numpy() for name in ("share", *ends))
+                traces.append(whiskers(x, share, (low, high), axis_name(axis, self.axes), index))
         return multiples(
-            drawn, title=title, axes=("value of each axis", "share of runs"), columns=2,
-            xaxis=ticks([value for _, value, _ in values]), yaxis={"range": [-0.03, 1.03]},
-        )  # fmt: skip
+            drawn,
+            title=title,
+            axes=("value of each axis", "share of runs"),
+            columns=2,
+            xaxis=ticks([value for _, value, _ in values]),
+            yaxis={"range": [-0.03, 1.03]},
+        )
 
 
 def _axes_in_order(axes: Sequence[str], across: str | None, up: str | None) -> tuple[str, ...]:

@@ -18,15 +18,23 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float, Int
 
-from analyses.plots.panels import Trace, multiples, ticks
-from analyses.plots.style import PALETTE, plain
+from analyses.plots.panels import dots, multiples, ticks
+from analyses.plots.style import PALETTE, Trace
 from analyses.requirements import Needs
 from analyses.result import Drawing, SweepResult
 from analyses.statistics import spearman, spearman_p
-from analyses.sweep_table import at_end, axis_name, has_failed, setting_name, settings_of, shown
+from analyses.sweep_table import (
+    at_end,
+    axis_name,
+    has_failed,
+    setting_name,
+    settings_of,
+    value_name,
+)
 from hooks import Series
 
 LENGTH = "LearningPlateau.length"
+MAX_NAMED = 4  # settings whose medians a title names one by one
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,11 +100,16 @@ class PlateauLengths(SweepResult):
         settings, setting = settings_of(table.loc[kept], axes)
         is_censored = np.isnan(lengths)
         return cls(
-            axes=tuple(axes), settings=settings, setting=setting,
+            axes=tuple(axes),
+            settings=settings,
+            setting=setting,
             runs=tuple(table.loc[kept, "run"]),
-            length=np.where(is_censored, budgets, lengths)[kept], is_censored=is_censored[kept],
-            component=component, value=value[kept], initial=start[kept],
-        )  # fmt: skip
+            length=np.where(is_censored, budgets, lengths)[kept],
+            is_censored=is_censored[kept],
+            component=component,
+            value=value[kept],
+            initial=start[kept],
+        )
 
     @property
     def growth(self) -> Float[np.ndarray, " run"]:
@@ -165,24 +178,26 @@ class PlateauLengths(SweepResult):
 
     def figures(self) -> Mapping[str, Drawing]:
         """Lengths by setting; lengths against what the component gained or lost."""
-        names = [setting_name(self.axes, each) for each in self.settings]
+        names = [setting_name(self.axes, setting) for setting in self.settings]
         medians = [self.median(self.setting == place) for place in range(len(names))]
-        told = "; ".join(f"{name}: {each}" for name, each in zip(names, medians, strict=True))
-        if len(names) > 4:
-            told = f"{medians[0]} steps ({names[0]}) to {medians[-1]} ({names[-1]})"
+        by_name = "; ".join(f"{name}: {text}" for name, text in zip(names, medians, strict=True))
+        if len(names) > MAX_NAMED:
+            by_name = f"{medians[0]} steps ({names[0]}) to {medians[-1]} ({names[-1]})"
         is_one = len(self.axes) == 1
-        labels = [shown(each[0]) for each in self.settings] if is_one else names
+        labels = [value_name(setting[0]) for setting in self.settings] if is_one else names
+        across = axis_name(self.axes[0], self.axes) if is_one else "setting"
         difficulty = multiples(
-            {"": self._dots(self.setting.astype(np.float64))}, xaxis=ticks(labels),
-            title=f"Median plateau, {told}",
-            axes=(axis_name(self.axes[0], self.axes) if is_one else "setting", "length (steps)"),
-        )  # fmt: skip
+            {"": self._dots(self.setting.astype(np.float64))},
+            title=f"Median plateau, {by_name}",
+            axes=(across, "length (steps)"),
+            xaxis=ticks(labels),
+        )
         component = multiples(
             {"": self._dots(self.growth)},
             title=f"Rank correlation with the component's growth: {self.correlation:.2f} "
             f"(p = {self.correlation_p:.2g})",
             axes=(f"{self.component}, less its initial value", "length (steps)"),
-        )  # fmt: skip
+        )
         return {"difficulty": difficulty, "component": component}
 
     def _dots(self, x: Float[np.ndarray, " run"]) -> list[Trace]:
@@ -192,12 +207,13 @@ class PlateauLengths(SweepResult):
             "longer than": ("triangle-up-open", self.is_censored),
         }
         return [
-            {
-                "type": "scatter", "mode": "markers", "name": name,
-                "x": plain(x[rows]), "y": plain(self.length[rows]),
-                "text": [self.runs[row] for row in np.flatnonzero(rows)], "hoverinfo": "text",
-                "marker": {"symbol": symbol, "color": PALETTE[index], "size": 9},
-            }
-            for index, (name, (symbol, rows)) in enumerate(kinds.items())
-            if rows.any()
-        ]  # fmt: skip
+            dots(
+                x[chosen],
+                self.length[chosen],
+                name,
+                {"symbol": symbol, "color": PALETTE[index], "size": 9},
+                [self.runs[run] for run in np.flatnonzero(chosen)],
+            )
+            for index, (name, (symbol, chosen)) in enumerate(kinds.items())
+            if chosen.any()
+        ]

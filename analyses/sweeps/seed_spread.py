@@ -17,8 +17,8 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float, Int
 
-from analyses.plots.panels import Trace, band, multiples, points, strands, ticks, whiskers
-from analyses.plots.style import PALETTE, words
+from analyses.plots.panels import multiples, seed_curves, seed_dots, ticks, whiskers
+from analyses.plots.style import Trace, words
 from analyses.requirements import Needs
 from analyses.result import Drawing, SweepResult
 from analyses.statistics import check_confidence, median_interval
@@ -27,7 +27,7 @@ from analyses.sweep_table import (
     columns_of,
     has_failed,
     over_steps,
-    panels,
+    places_by_panel,
     setting_name,
     settings_of,
 )
@@ -134,23 +134,23 @@ class SeedSpread(SweepResult):
     @property
     def counts(self) -> Int[np.ndarray, "setting place"]:
         """Runs of each setting with a value."""
-        return np.array([np.isfinite(each).sum(axis=0) for each in self._by_setting()])
+        return np.array([np.isfinite(runs).sum(axis=0) for runs in self._by_setting()])
 
     @property
     def medians(self) -> Float[np.ndarray, "setting place"]:
         """Median over the runs of each setting with a value; NaN where none has one."""
-        return np.array([pd.DataFrame(each).median().to_numpy() for each in self._by_setting()])
+        return np.array([pd.DataFrame(runs).median().to_numpy() for runs in self._by_setting()])
 
     @property
     def intervals(self) -> Float[np.ndarray, "2 setting place"]:
         """Lower and upper ends of the medians' intervals; NaN where the runs are too few."""
-        found = [median_interval(each, self.confidence) for each in self._by_setting()]
-        return np.stack(found, axis=1)
+        ends = [median_interval(runs, self.confidence) for runs in self._by_setting()]
+        return np.stack(ends, axis=1)
 
     def summary(self) -> dict[str, float | str]:
         """Runs, those without a last value, and the settings with extreme medians at the end."""
         last = self.medians[:, -1]
-        found = {
+        summary = {
             "scalar": self.scalar,
             "against": self.against,
             "runs": len(self.runs),
@@ -159,12 +159,12 @@ class SeedSpread(SweepResult):
             "settings": len(self.settings),
         }
         if np.isnan(last).all():
-            return found | {"lowest_median": math.nan, "highest_median": math.nan}
+            return summary | {"lowest_median": math.nan, "highest_median": math.nan}
         ends = {"lowest": int(np.nanargmin(last)), "highest": int(np.nanargmax(last))}
         for name, place in ends.items():
-            found[f"{name}_median"] = float(last[place])
-            found[f"{name}_at"] = setting_name(self.axes, self.settings[place])
-        return found
+            summary[f"{name}_median"] = float(last[place])
+            summary[f"{name}_at"] = setting_name(self.axes, self.settings[place])
+        return summary
 
     def to_frame(self) -> pd.DataFrame:
         """One row a setting and step: axes, `step`, `runs` with a value, `median`, ends."""
@@ -184,9 +184,8 @@ class SeedSpread(SweepResult):
     def figures(self) -> Mapping[str, Drawing]:
         """A panel a setting against steps, or a panel a line of settings against an axis."""
         name = self.scalar if self.scalar[0].isupper() else words(self.scalar.replace(".", " "))
-        title = f"Median {name} at the end: {_told(self.summary())}"
-        is_loss = self.scalar.endswith("loss")
-        scale = {"type": "log" if is_loss else "linear"}
+        title = f"Median {name} at the end: {self._ends_in_words()}"
+        scale = {"type": "log" if self.scalar.endswith("loss") else "linear"}
         if self.against == STEP:
             drawn = {
                 setting_name(self.axes, setting): self._curves(index)
@@ -197,9 +196,9 @@ class SeedSpread(SweepResult):
             return {
                 "curves": multiples(drawn, title=title, axes=axes, columns=columns, yaxis=scale)
             }
-        across, laid = panels(self.axes, self.settings, self.against)
-        names = list(dict.fromkeys(name for places in laid.values() for name in places))
-        drawn = {heading: self._dots(places, names) for heading, places in laid.items()}
+        across, panels = places_by_panel(self.axes, self.settings, self.against)
+        names = list(dict.fromkeys(value for places in panels.values() for value in places))
+        drawn = {heading: self._dots(places, names) for heading, places in panels.items()}
         axes = (across, name)
         return {"dots": multiples(drawn, title=title, axes=axes, xaxis=ticks(names), yaxis=scale)}
 
@@ -210,38 +209,28 @@ class SeedSpread(SweepResult):
 
     def _curves(self, index: int) -> list[Trace]:
         """Runs, the interval and the median of one setting against steps."""
-        thin, bold = {"color": PALETTE[6], "width": 1}, {"color": PALETTE[0], "width": 3}
-        own, (low, high) = self.values[self.setting == index], self.intervals[:, index]
-        level = f"interval of the median (at least {self.confidence:.0%})"
-        return [
-            band(self.steps, (low, high), level),
-            strands(((self.steps, each) for each in own), "one seed", thin),
-            strands([(self.steps, self.medians[index])], "median", bold),
-        ]
+        runs, (low, high) = self.values[self.setting == index], self.intervals[:, index]
+        interval = f"interval of the median (at least {self.confidence:.0%})"
+        return seed_curves(self.steps, runs, self.medians[index], (low, high), interval)
 
     def _dots(self, places: Mapping[str, int], names: Sequence[str]) -> list[Trace]:
         """Runs, medians and intervals of one panel against an axis."""
-        carried, (low, high) = self.carried[:, 0], self.intervals[:, :, 0]
+        groups, (low, high) = self._by_setting(), self.intervals[:, :, 0]
         chosen, x = list(places.values()), np.array([names.index(name) for name in places])
-        beside: list[float] = []
-        values: list[float] = []
-        for place, index in zip(x, chosen, strict=True):
-            own = carried[self.setting == index]
-            beside += [*(place - 0.1 + np.linspace(-0.15, 0.15, len(own) + 2)[1:-1])]
-            values += [*own]
-        level = f"median with its interval (at least {self.confidence:.0%})"
+        runs = [groups[index][:, 0] for index in chosen]
+        interval = f"median with its interval (at least {self.confidence:.0%})"
         ends = (low[chosen], high[chosen])
         return [
-            points(beside, values, "one seed"),
-            whiskers(x + 0.2, self.medians[chosen, 0], ends, level, 0),
+            seed_dots(x, runs, shift=-0.1, spread=0.15),
+            whiskers(x + 0.2, self.medians[chosen, 0], ends, interval, 0),
         ]
 
-
-def _told(summary: Mapping[str, float | str]) -> str:
-    """Where the medians end, and how many runs are in none."""
-    low, high = (float(summary[f"{end}_median"]) for end in ("lowest", "highest"))
-    if math.isnan(low):
-        return "undefined"
-    ends = f"{low:.4g} ({summary['lowest_at']}) to {high:.4g} ({summary['highest_at']})"
-    missed = f"; undefined in {summary['undefined']} of {summary['runs']} runs"
-    return (ends if low < high else f"{low:.4g}") + (missed if summary["undefined"] else "")
+    def _ends_in_words(self) -> str:
+        """Where the medians end, and how many runs are in none."""
+        summary = self.summary()
+        low, high = (float(summary[f"{end}_median"]) for end in ("lowest", "highest"))
+        if math.isnan(low):
+            return "undefined"
+        ends = f"{low:.4g} ({summary['lowest_at']}) to {high:.4g} ({summary['highest_at']})"
+        missed = f"; undefined in {summary['undefined']} of {summary['runs']} runs"
+        return (ends if low < high else f"{low:.4g}") + (missed if summary["undefined"] else "")

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from analyses import plots
-from analyses.plots.figures import words
+from analyses.plots.style import words
 from analyses.result import BaseResult, Drawing, Result, readable
 from interp.pages.cards import Card, arranged, card, sliding_card
 from interp.runs.current import in_a_line

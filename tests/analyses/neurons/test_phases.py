@@ -5,9 +5,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analyses.fourier.basis import frequency_power
+from analyses.fourier.basis import best_frequencies, frequency_power
 from analyses.neurons.phases import (
-    best_frequencies,
     coefficients,
     gap_variation,
     order_parameter,

@@ -4,7 +4,7 @@ import zlib
 import numpy as np
 import pytest
 
-from analyses.plots.images import HIGH, LOW, OUTSIDE, colours, picture, png
+from analyses.plots.images import HIGH, LOW, UNDEFINED, colours, picture, png
 from analyses.plots.views import Page
 
 
@@ -32,7 +32,7 @@ def test_a_png_tells_its_size():
 
 
 @pytest.mark.parametrize(
-    ("value", "colour"), [(0, LOW), (-1, LOW), (2, HIGH), (9, HIGH), (np.nan, OUTSIDE)]
+    ("value", "colour"), [(0, LOW), (-1, LOW), (2, HIGH), (9, HIGH), (np.nan, UNDEFINED)]
 )
 def test_the_limits_are_white_and_blue(value, colour):
     assert tuple(colours(np.array([[float(value)]]), (0, 2))[0, 0]) == colour

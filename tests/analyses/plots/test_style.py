@@ -5,7 +5,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analyses import plots
-from analyses.plots.style import LINE, MARGIN, TICK, WIDEST, along_bottom, logarithmic
+from analyses.plots.style import (
+    LINE_HEIGHT,
+    MARGIN,
+    MAX_WIDTH,
+    TICK_SIZE,
+    along_bottom,
+    logarithmic,
+)
 
 NAMES = st.lists(st.text("abc _[]", max_size=30), min_size=1, max_size=40)
 
@@ -29,9 +36,9 @@ def test_where_there_are_too_many_plotly_chooses_names():
 
 @given(st.integers(41, 400))
 def test_a_figure_of_many_names_asks_for_a_line_each_up_to_a_page(count):
-    found = along_bottom(["a"] * count, 380, room=40 * LINE)
-    assert found["meta"]["least_width"] >= min(LINE * count, WIDEST)
-    assert found["meta"]["least_width"] <= WIDEST
+    found = along_bottom(["a"] * count, 380, room=40 * LINE_HEIGHT)
+    assert found["meta"]["least_width"] >= min(LINE_HEIGHT * count, MAX_WIDTH)
+    assert found["meta"]["least_width"] <= MAX_WIDTH
 
 
 @pytest.mark.parametrize("names", [[], [1, 2, 3], [0.5]])
@@ -53,7 +60,7 @@ def test_the_figure_grows_by_what_names_take_so_that_its_axes_do_not_shrink(name
 def test_powers_of_ten_are_as_large_as_other_ticks():
     axis = logarithmic({"a": [1e-6, 1.0], "b": [10.0]})
     assert (axis["exponentformat"], axis["dtick"]) == ("power", 1)
-    assert axis["tickfont"]["size"] * 1.25 == TICK  # by which plotly enlarges them
+    assert axis["tickfont"]["size"] * 1.25 == TICK_SIZE  # by which plotly enlarges them
 
 
 def test_many_powers_of_ten_are_named_in_part():

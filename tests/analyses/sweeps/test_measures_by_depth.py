@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from analyses import MeasuresByDepth
-from analyses.sweeps.measures_by_depth import group_name
+from analyses.sweep_table import group_name
 from tests.measured_runs import measured_run, sweep_of
 from tests.sweeps import drawn
 
