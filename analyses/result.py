@@ -12,15 +12,19 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import wraps
 from html import escape
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import pandas as pd
 
+from analyses.axes import Coordinates, dataset_of, frame_of
 from analyses.plots.figures import Figure
 from analyses.plots.views import View
 from analyses.requirements import Needs
 from hooks import Checkpoints, Snapshot
 from hooks.messages import did_you_mean
+
+if TYPE_CHECKING:
+    import xarray
 
 SCALARS_SHOWN = 3  # of a summary, where a result is printed
 TEXT_SHOWN = 60  # characters of a text in a summary
@@ -56,19 +60,35 @@ class BaseResult(ABC):
         by_default: What must be there too where `interp analyze` is not asked for the analysis by
             name or options: without that it would be costly and tell little.
         title: What people call it, where the words of the class's name do not say so.
+        coordinates: What stands along an axis of its arrays: values, or the name of an attribute;
+            to be given where no attribute has the axis' name or its plural (`analyses.axes`).
+        rows: The axes that a row of `to_frame` is for; by default those of the first array.
+        columns: What `to_frame` shows: a field or property by the name of its column; by default
+            every array without other axes.
     """
 
     needs: ClassVar[Needs] = Needs()
     by_default: ClassVar[Needs] = Needs()
     title: ClassVar[str] = ""
+    coordinates: ClassVar[Coordinates] = {}
+    rows: ClassVar[tuple[str, ...]] = ()
+    columns: ClassVar[Mapping[str, str]] = {}
 
     @abstractmethod
     def summary(self) -> dict[str, float | str]:
         """The scalars worth a line in a table; never infinite."""
 
-    @abstractmethod
     def to_frame(self) -> pd.DataFrame:
-        """The result as a tidy table."""
+        """The result as a tidy table: a row for each place of the axes `rows`."""
+        return frame_of(self)
+
+    def to_xarray(self) -> "xarray.Dataset":
+        """Every array with names and coordinates of its axes; numbers and text as attributes.
+
+        Raises:
+            ImportError: xarray is not installed.
+        """
+        return dataset_of(self)
 
     @abstractmethod
     def figures(self) -> Mapping[str, Drawing]:

@@ -95,6 +95,15 @@ def test_a_result_is_a_table(result):
     assert not frame.empty
 
 
+def test_every_array_of_a_result_has_axes_with_names(result):
+    dataset = result.to_xarray()
+    fields = {each.name: getattr(result, each.name) for each in dataclasses.fields(result)}
+    for name, array in fields.items():
+        if isinstance(array, np.ndarray):
+            np.testing.assert_array_equal(dataset[name], array)
+    assert not [axis for axis in dataset.dims if str(axis)[-1].isdecimal()]
+
+
 def test_figures_are_figures_or_views_with_titles(result):
     for drawing in result.figures().values():
         assert isinstance(drawing, Drawing)
