@@ -6,7 +6,7 @@ asked; `Checkpoints.of` makes one of other people's weights.
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 import pandas as pd
@@ -120,7 +120,7 @@ class Checkpoints:
             parameters=self.parameters,
             make_examples=self.make_examples,
             facts=self.facts,
-            recorded=self.recorded_metrics,
+            recorded=cache(self.recorded_metrics),  # once for all that `replace` makes of these
             saved_scalars=self.saved_scalars,
             device=self.device,
         )

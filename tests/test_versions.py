@@ -10,7 +10,8 @@ from packaging.version import Version
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 EXTRAS = PROJECT["optional-dependencies"]
-REQUIRED = [Requirement(line) for line in [*PROJECT["dependencies"], *EXTRAS["test"]]]
+NEEDED = [*PROJECT["dependencies"], *EXTRAS["test"], *EXTRAS["xarray"]]
+REQUIRED = [Requirement(line) for line in NEEDED if not line.startswith("interp")]
 TOOLS = [Requirement(line) for line in [*EXTRAS["dev"], *EXTRAS["docs"]] if "interp" not in line]
 BOUNDED = [
     (required.name, bound.version)

@@ -195,7 +195,8 @@ def _measure_whole(sweep: SweepRuns, asked: Sequence[Asked]) -> tuple[list[Summa
         columns = needed_columns(cls, options)
         absent = [column for column in columns if not {column, f"metrics.{column}"} & set(table)]
         if absent:
-            summaries.append(Summary(name, reason=f"no member has {', '.join(absent)}"))
+            reason = f"no member has {', '.join(absent)}"
+            summaries.append(Summary(name, reason=reason, applies=False))
             continue
         file = sweep_result(sweep, cls, name, options)
         measure = partial(cls.measure, table, series, axes=axes, **options)
