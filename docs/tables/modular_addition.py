@@ -47,7 +47,7 @@ def main() -> None:
     """Trains, measures, prints."""
     torch.set_num_threads(1)
     folder = Path(sys.argv[1] if len(sys.argv) > 1 else "runs/seeds")
-    columns = [HEAD]
+    columns: list[tuple[str, ...]] = [HEAD]
     for seed in SEEDS:
         experiment = load_experiment("modular-addition").with_seed(seed)
         columns.append(column(seed, train(experiment, folder / f"modular-addition-s{seed}")))

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from hooks import Snapshot, build
+from hooks import InputFacts, Snapshot, build
 from hooks.models import ConstructedConfig
 from hooks.models.constructed import leads
 from interp import load_experiment, train
@@ -76,9 +76,11 @@ def first(steps: Sequence[int], accuracy: Sequence[float]) -> str:
 
 def pruned(run: Run) -> tuple[str, ...]:
     """The kept step from which on no weight of a distractor exceeds 0.05."""
-    weights, relevant = run.weights("blocks.0.mlp.W_in").abs(), run.experiment.task.constants
-    rows = [not each for each in relevant["relevant"]]
-    rows[relevant["bias_input"]] = False
+    weights, inputs = run.weights("blocks.0.mlp.W_in").abs(), run.facts(InputFacts)
+    rows = [
+        not is_relevant and place != inputs.bias_input
+        for place, is_relevant in enumerate(inputs.relevant)
+    ]
     left = (weights[:, torch.tensor(rows)] > 0.05).sum((1, 2)).tolist()
     clean = [step for i, step in enumerate(run.steps) if not any(left[i:])]
     return (str(clean[0]) if clean else f"{left[-1]} left",)

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from analyses import FourierSpectrum, NeuronWaves
+from hooks import InputFacts
 from interp import load_experiment
 from interp.runs.run import Run
 from interp.sweeps.sweep import Sweep
@@ -72,9 +73,11 @@ def first(run: Run, split: str) -> int | None:
 
 def pruned(run: Run) -> int | None:
     """The kept step from which on no weight of a distractor exceeds 0.05."""
-    weights, relevant = run.weights("blocks.0.mlp.W_in").abs(), run.experiment.task.constants
-    rows = [not each for each in relevant["relevant"]]
-    rows[relevant["bias_input"]] = False
+    weights, inputs = run.weights("blocks.0.mlp.W_in").abs(), run.facts(InputFacts)
+    rows = [
+        not is_relevant and place != inputs.bias_input
+        for place, is_relevant in enumerate(inputs.relevant)
+    ]
     left = (weights[:, torch.tensor(rows)] > 0.05).sum((1, 2)).tolist()
     return next((step for i, step in enumerate(run.steps) if not any(left[i:])), None)
 
