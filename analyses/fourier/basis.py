@@ -18,7 +18,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from analyses.statistics import POWER_FLOOR, is_rounding
-from hooks import ModularFacts
+from hooks import Facts, ModularFacts, Snapshot
 
 
 def fourier_basis(n: int) -> Float[Tensor, "n n"]:
@@ -69,7 +69,7 @@ def frequency_power(weights: Float[Tensor, "*series n d"]) -> Float[Tensor, "*se
     basis = fourier_basis(n).to(weights)
     stacked = weights.flatten(0, -3) if weights.ndim > 2 else weights[None]
     # One product a matrix stays in the processor's cache; a batched one is slower.
-    components = torch.stack([(basis @ each).square().sum(-1) for each in stacked])
+    components = torch.stack([(basis @ matrix).square().sum(-1) for matrix in stacked])
     power = components.new_zeros(len(stacked), n // 2 + 1)
     power.index_add_(1, frequencies_of_rows(n).to(power.device), components)
     return power.reshape(*weights.shape[:-2], n // 2 + 1)
@@ -80,8 +80,8 @@ def without_rounding(
 ) -> Float[Tensor, "*series frequency"]:
     """Powers, with 0 at frequencies 1, 2, ... of a series that varies by rounding alone.
 
-    Rounding is told by the largest power of all series, the constant's included: equal weights,
-    and neurons that read nothing, have no frequency.
+    What counts as rounding depends on the largest power of all series, the constant's included:
+    equal weights, and neurons that read nothing, have no frequency.
 
     Args:
         power: As `frequency_power` gives it.
@@ -179,13 +179,23 @@ def residue_order(operation: str, p: int) -> tuple[Tensor, Tensor, Tensor]:
     raise ValueError(f"no wave fits operation '{operation}': it is no group operation modulo {p}")
 
 
-def orders_of(facts: ModularFacts) -> tuple[Tensor, Tensor, Tensor]:
-    """Orders of a, b and c by `residue_order`, from what a task tells of its arithmetic.
+def orders_of(facts: Facts) -> tuple[Tensor, Tensor, Tensor]:
+    """Orders of a, b and c by `residue_order`, for the operation that a task's facts name.
 
     Raises:
-        ValueError: No wave fits the operation.
+        ValueError: No wave fits the operation, or the task is no modular arithmetic.
     """
-    return residue_order(facts.operation, facts.p)
+    return residue_order(facts(ModularFacts).operation, facts(ModularFacts).p)
+
+
+def residue_embedding(snapshot: Snapshot) -> Float[Tensor, "residue d_model"]:
+    """Rows of W_E, one a residue, in the order in which the operation is addition, in float64."""
+    return snapshot.weights("W_E").double().cpu()[orders_of(snapshot.examples.facts)[0]]
+
+
+def class_writes(snapshot: Snapshot) -> Float[Tensor, "residue neuron"]:
+    """What each neuron adds to each class' logit, classes in the order of answers, in float64."""
+    return snapshot.weights("neuron_out").double().cpu()[:, orders_of(snapshot.examples.facts)[2]].T
 
 
 @lru_cache

@@ -14,7 +14,7 @@ from einops import einsum
 from jaxtyping import Float
 from torch import Tensor
 
-from analyses.fourier.basis import frequency_power, orders_of, without_rounding
+from analyses.fourier import frequency_power, orders_of, without_rounding
 from hooks import Facts, InputFacts, ModularFacts, Series
 
 EFFECTIVE = "effective"
@@ -47,7 +47,7 @@ def frequency_sizes(series: Series) -> Float[Tensor, "step frequency"]:
 
     0 where W_E varies over residues by rounding alone.
     """
-    order = orders_of(series.facts(ModularFacts))[0]
+    order = orders_of(series.facts)[0]
     power = frequency_power(series.weights("W_E").double()[:, order])
     return without_rounding(power)[:, 1:].sqrt()
 
