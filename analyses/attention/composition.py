@@ -272,7 +272,7 @@ def composition_scores(
         Elhage et al. 2021, whose vectors are columns: |W_QK^T W_OV|, |W_QK W_OV|, |W_OV W_OV|.
     """
     writes = compact(W_V, W_O)
-    # These have the norms of W_Q W_K^T, W_K W_Q^T and W_V W_O, whatever is multiplied from the left.
+    # They have the norms of W_Q W_K^T, W_K W_Q^T and W_V W_O, whatever both are multiplied by.
     reads = torch.stack(
         [compact(W_K, W_Q.mT).mT, compact(W_Q, W_K.mT).mT, compact(W_O.mT, W_V.mT).mT]
     )

@@ -42,8 +42,8 @@ class NeuronWeights(Result):
         neurons: Which neurons are kept, in the order of their columns: the largest at the last
             step, by the norm of what they read times the norm of what they write.
         reads: What each kept neuron reads from each input of the first operand.
-        writes: What each kept neuron adds to each class' logit; of two classes, to the second one's over the
-            first one's, a single row.
+        writes: What each kept neuron adds to each class' logit; of two classes, to the second one's
+            over the first one's, a single row.
         input_sizes: Norm over all neurons of what they read from an input, of any operand, times
             the norm of what each writes.
     """
