@@ -12,7 +12,6 @@ V-composition in two-layer models, drawn there with the value of random matrices
 """
 
 import heapq
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -122,10 +121,8 @@ class CompositionGraph(Result):
     @property
     def places(self) -> dict[str, tuple[int, int]]:
         """Layer and number of each head."""
-        numbers = (map(int, name.split(".")) for name in self.heads)
-        return {
-            name: (layer, head) for name, (layer, head) in zip(self.heads, numbers, strict=True)
-        }
+        layers_and_heads = (name.split(".") for name in self.heads)
+        return {f"{layer}.{head}": (int(layer), int(head)) for layer, head in layers_and_heads}
 
     @property
     def excess(self) -> Float[np.ndarray, "kind writer reader"]:
@@ -146,8 +143,9 @@ class CompositionGraph(Result):
             and `excess`, the score over the baseline).
         """
         heads = nx.MultiDiGraph()
-        norms = self.norms.T.tolist()
-        for (name, (layer, head)), (QK, OV) in zip(self.places.items(), norms, strict=True):
+        for (name, (layer, head)), (QK, OV) in zip(
+            self.places.items(), self.norms.T.tolist(), strict=True
+        ):
             heads.add_node(name, layer=layer, head=head, norm_QK=QK, norm_OV=OV)
         for row in self.to_frame().dropna().to_dict("records"):
             heads.add_edge(row.pop("writer"), row.pop("reader"), key=row["kind"], **row)
@@ -172,9 +170,7 @@ class CompositionGraph(Result):
         largest_and_mean: dict[str, float | str] = {}
         for kind, scores in zip(KINDS, self.scores, strict=True):
             is_defined = not np.isnan(scores).all()
-            largest_and_mean[f"largest_{kind}"] = (
-                float(np.nanmax(scores)) if is_defined else math.nan
-            )
+            largest_and_mean[f"largest_{kind}"] = float(np.nanmax(scores)) if is_defined else np.nan
             largest_and_mean[f"mean_{kind}"] = defined_mean(scores)
         return largest_and_mean | {
             "baseline": self.baseline,

@@ -93,8 +93,7 @@ def without_rounding(
 
 def frequency_shares(power: Float[Tensor, "*series frequency"]) -> Float[Tensor, "*series rest"]:
     """Share of the power of frequencies 1, 2, ... (the constant excluded); NaN where all are 0."""
-    rest = power[..., 1:]
-    return rest / rest.sum(-1, keepdim=True)
+    return power[..., 1:] / power[..., 1:].sum(-1, keepdim=True)
 
 
 def best_frequencies(
@@ -239,6 +238,5 @@ def transform_2d(grid: Float[Tensor, "n n *rest"]) -> Float[Tensor, "n n *rest"]
     """
     n = grid.shape[0]
     basis = fourier_basis(n).to(grid)
-    flat = grid.reshape(n, n, -1)
-    half = rearrange(basis @ flat.reshape(n, -1), "i (b z) -> i b z", b=n)
+    half = rearrange(basis @ grid.reshape(n, -1), "i (b z) -> i b z", b=n)
     return (basis @ half).reshape(grid.shape)

@@ -9,7 +9,6 @@ Source: Nanda et al. 2023 (arXiv:2301.05217), sections 4 and 5 and released code
 are those of the last snapshot, reused at every step, as there.
 """
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -208,7 +207,7 @@ class FourierCircuit(Result):
         """
         least, most = np.sort(np.abs(self.readout_slope), axis=1).T
         signed = np.sign(self.readout_slope).prod(1) * least
-        return np.divide(signed, most, out=np.full_like(most, math.nan), where=most > 0)
+        return np.divide(signed, most, out=np.full_like(most, np.nan), where=most > 0)
 
     @property
     def silent_neurons(self) -> int:
@@ -354,8 +353,13 @@ def norm_map(grid: Grid) -> Float[np.ndarray, "n n"]:
 def frequency_map(norms: Float[np.ndarray, "n n"], *, title: str, unit: str) -> Figure:
     """A heat map of components as `basis_names` orders them, first operand down."""
     names = basis_names(len(norms))
-    axes = ("frequency in b (cos, sin)", "frequency in a (cos, sin)")
-    figure = heatmap(norms, title=title, axes=axes, unit=unit, ticks=(names, names))
+    figure = heatmap(
+        norms,
+        title=title,
+        axes=("frequency in b (cos, sin)", "frequency in a (cos, sin)"),
+        unit=unit,
+        ticks=(names, names),
+    )
     figure.update_layout(height=HEIGHT + 60, margin=MARGIN)  # names are hovered over only
     sides = frequency_ticks(len(norms)) | {"constrain": "domain"}
     return figure.update_xaxes(sides).update_yaxes(sides, scaleanchor="x")

@@ -162,13 +162,18 @@ class ClockPizza(Result):
 
     def to_frame(self) -> pd.DataFrame:
         """One row a score: `score`, `value`, `first`."""
-        rows = [(name, self.scores[name], self.first_scores[name]) for name in SCORES]
-        return pd.DataFrame(rows, columns=pd.Index(["score", "value", "first"]))
+        return pd.DataFrame(
+            {
+                "score": SCORES,
+                "value": [self.scores[name] for name in SCORES],
+                "first": [self.first_scores[name] for name in SCORES],
+            }
+        )
 
     def figures(self) -> Mapping[str, Drawing]:
         """The scores, the right logit by sum and difference, cosines, and components."""
         symmetricity, irrelevance, _, circularity = (self.scores[name] for name in SCORES)
-        n, logits = len(self.correct_logits), self.correct_logits
+        logits, n = self.correct_logits, len(self.correct_logits)
         steps = {"first step": self.first_scores, "this step": self.scores}
         if all(map(math.isnan, self.first_scores.values())):
             steps.pop("first step")
@@ -226,8 +231,8 @@ def triple_cosines(snapshot: Snapshot, triples: int, seed: int) -> Float[Tensor,
     operands = torch.stack([examples.label("a"), examples.label("b")], dim=1)
     if examples.tokens is None or not torch.equal(examples.tokens[:, :2], operands):
         raise ValueError("ClockPizza reads a and b at the first two positions: tokens differ there")
-    answers = examples.label("c").cpu()
-    rows, classes = random_triples(answers, examples.facts(ModularFacts).p, triples, seed)
+    p = examples.facts(ModularFacts).p
+    rows, classes = random_triples(examples.label("c").cpu(), p, triples, seed)
     return gradient_cosines(logit_gradients(snapshot, rows, classes)[:, :2].double().cpu())
 
 
@@ -305,5 +310,4 @@ def component_shares(
     rank = int((S / embedding.norm() > 1e-6).sum())
     if rank == 0:
         return embedding.new_zeros(0, len(embedding) // 2)
-    components = U.T[: min(count, rank), :, None]
-    return frequency_shares(frequency_power(components))
+    return frequency_shares(frequency_power(U.T[: min(count, rank), :, None]))

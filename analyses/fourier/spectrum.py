@@ -163,20 +163,23 @@ class FourierSpectrum(Result):
         """Shares of W_E, of all three matrices, and the purity of neurons."""
         keys, frequencies = self.key_frequencies, np.arange(1, self.modulus // 2 + 1)
         named = f": {', '.join(map(str, sorted(keys)))}" if len(keys) <= 8 else ""
-        count = f"{len(keys)} of {self.modulus // 2} frequencies carry"
         axes = ("frequency (cycles per modulus)", "share of power")
-        labels = ("embedding W_E", "read by neurons", "written to logits W_L")
         return {
             "embedding": bars(
                 frequencies,
                 {"W_E": self.shares[0]},
                 axes=axes,
                 strong=keys,
-                title=f"Embedding: {count} {self.share:.0%} of W_E{named}",
+                title=f"Embedding: {len(keys)} of {self.modulus // 2} frequencies carry "
+                f"{self.share:.0%} of W_E{named}",
             ),
             "matrices": bars(
                 frequencies,
-                dict(zip(labels, self.shares, strict=True)),
+                {
+                    "embedding W_E": self.shares[0],
+                    "read by neurons": self.shares[1],
+                    "written to logits W_L": self.shares[2],
+                },
                 title="The same frequencies through the network",
                 axes=axes,
             ),

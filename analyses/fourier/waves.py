@@ -103,8 +103,7 @@ def sum_waves(n: int, frequencies: Sequence[int]) -> Float[Tensor, "wave n n"]:
 
     At frequency n/2 the sine vanishes and is left out.
     """
-    sums = torch.arange(n)[:, None] + torch.arange(n)
-    waves = fourier_basis(n)[:, sums % n] / math.sqrt(n)
+    waves = fourier_basis(n)[:, _sums(n)] / math.sqrt(n)
     return waves[torch.isin(frequencies_of_rows(n), torch.tensor(list(frequencies)))]
 
 
@@ -157,16 +156,17 @@ def readout_waves(
     return (shares[0], shares[-1]), (slopes[0], slopes[-1])
 
 
-def _answers(n: int) -> Int[Tensor, "n n"]:
+def _sums(n: int) -> Int[Tensor, "n n"]:
+    """The answer to each pair: a + b modulo n."""
     return (torch.arange(n)[:, None] + torch.arange(n)) % n
 
 
 def pair_losses(logits: Grid, train: Bool[Tensor, "n n"]) -> tuple[float, float, float]:
     """Mean cross-entropy over all, train and test pairs, in nats; the answer is a + b mod n."""
-    losses = token_losses(logits, _answers(len(logits)))
+    losses = token_losses(logits, _sums(len(logits)))
     return float(losses.mean()), float(losses[train].mean()), float(losses[~train].mean())
 
 
 def pair_accuracy(logits: Grid) -> float:
     """Share of all pairs whose answer has the largest logit."""
-    return float((logits.argmax(-1) == _answers(len(logits))).double().mean())
+    return float((logits.argmax(-1) == _sums(len(logits))).double().mean())

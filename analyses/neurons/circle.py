@@ -9,7 +9,6 @@ Source: the article "Do Machine Learning Models Memorize or Generalize?" (PAIR 2
 and circles by frequency. The numbers by which a circle is judged are ours.
 """
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -152,18 +151,17 @@ class NeuronCircle(Result):
         circles = self.circles()
         sizes = circles["neurons"].to_numpy()
         weights = sizes * (sizes >= MIN_NEURONS_OF_CIRCLE)
-        matched = self.written_frequency == self.frequency
         return {
             "neurons": len(self.frequency),
             "active_neurons": int(self.is_active.sum()),
             "silent_neurons": int((self.frequency * self.written_frequency == 0).sum()),
             "groups": len(circles),
             "frequencies": " ".join(map(str, circles["frequency"])),
-            "frequency_match": float(matched[self.is_active].mean()),
+            "frequency_match": float(
+                (self.written_frequency == self.frequency)[self.is_active].mean()
+            ),
             **{
-                name: float(np.average(circles[name], weights=weights))
-                if weights.any()
-                else math.nan
+                name: float(np.average(circles[name], weights=weights)) if weights.any() else np.nan
                 for name in CIRCLE_MEASURES
             },
         }
@@ -193,7 +191,6 @@ class NeuronCircle(Result):
     def _phase_figure(self, order: float) -> Drawing:
         sums = np.degrees(phase_sums(_as_complex(self.reads)).numpy()) % 360
         written = np.degrees(_angles(self.writes))
-        groups = enumerate(list(self.groups.items())[:MAX_GROUPS_DRAWN])
         twice = "twice the input angle" if len(self.reads) == 1 else "the sum of the input angles"
         traces = [
             line([0, 360], [0, 360], "phases add", {"color": MUTED, "width": 1}),
@@ -204,7 +201,9 @@ class NeuronCircle(Result):
                     f"frequency {frequency}",
                     {"color": colour(index), "symbol": SYMBOLS[index], "size": 8},
                 )
-                for index, (frequency, members) in groups
+                for index, (frequency, members) in enumerate(
+                    list(self.groups.items())[:MAX_GROUPS_DRAWN]
+                )
             ),
         ]
         return multiples(
@@ -219,18 +218,19 @@ class NeuronCircle(Result):
         self, side: str, points: Float[np.ndarray, "neuron coefficient=2"]
     ) -> Drawing:
         """A panel a group: neurons joined in the order of their input angles."""
-        panels: dict[str, list[Trace]] = {}
-        for frequency, members in list(self.groups.items())[:MAX_GROUPS_DRAWN]:
-            x, y = points[[*members, members[0]]].T
-            star = line(x, y, f"what neurons {side}", STAR) | {"mode": "lines+markers"}
-            panels[f"frequency {frequency}: {len(members)} neurons"] = [star]
-        figure = multiples(
+        panels: dict[str, list[Trace]] = {
+            f"frequency {frequency}: {len(members)} neurons": [
+                line(x, y, f"what neurons {side}", STAR) | {"mode": "lines+markers"}
+            ]
+            for frequency, members in list(self.groups.items())[:MAX_GROUPS_DRAWN]
+            for x, y in [points[[*members, members[0]]].T]
+        }
+        return multiples(
             panels,
             title=f"What neurons {side}, joined in the order of their input angles",
             axes=("cosine coefficient", "sine coefficient"),
             columns=3,
-        )
-        return figure.update_layout(yaxis={"scaleanchor": "x", "constrain": "domain"})
+        ).update_layout(yaxis={"scaleanchor": "x", "constrain": "domain"})
 
 
 def _as_complex(
@@ -244,4 +244,4 @@ def _angles(
     pairs: Float[np.ndarray, "neuron coefficient=2"],
 ) -> Float[np.ndarray, " neuron"]:
     """Angles of cosine and sine coefficients, in radians from 0 to 2 pi."""
-    return np.arctan2(pairs[:, 1], pairs[:, 0]) % (2 * math.pi)
+    return np.arctan2(pairs[:, 1], pairs[:, 0]) % (2 * np.pi)

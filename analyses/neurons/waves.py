@@ -11,7 +11,6 @@ coefficient for a neuron's frequency, where cosine and sine count together here.
 (arXiv:2301.02679) for the inverse participation ratio.
 """
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import ClassVar
@@ -149,19 +148,19 @@ class NeuronWaves(Result):
         frequency that they read. Means are over neurons that have a frequency on that side. NaN
         where none has, and where groups add nothing to the logits.
         """
-        matched = (self.frequency == self.written_frequency)[~self.is_silent]
+        writes_what_it_reads = self.frequency == self.written_frequency
         parts = self.wave_fve * self.logit_share
         return {
             "neurons": len(self.frequency),
             "groups": len(self.groups),
             "largest_group": int((self.frequency == self.groups[0]).sum()) if self.groups else 0,
             "silent_neurons": int(self.is_silent.sum()),
-            "frequency_match": defined_mean(matched),
+            "frequency_match": defined_mean(writes_what_it_reads[~self.is_silent]),
             "mean_purity": defined_mean(self.purity),
             "mean_written_purity": defined_mean(self.written_purity),
             "mean_ipr": defined_mean(self.ipr),
             "mean_written_ipr": defined_mean(self.written_ipr),
-            "wave_fve": math.nan if np.isnan(parts).all() else float(np.nansum(parts)),
+            "wave_fve": np.nan if np.isnan(parts).all() else float(np.nansum(parts)),
         }
 
     def figures(self) -> Mapping[str, Drawing]:

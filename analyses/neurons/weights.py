@@ -145,8 +145,13 @@ class NeuronWeights(Result):
     def _map(
         self, weights: Float[np.ndarray, "row neuron"], title: str, axis: str, names: Sequence[str]
     ) -> Figure:
-        ticks = ([str(neuron) for neuron in self.neurons], names)
-        figure = heatmap(weights, title=title, axes=(COLUMN, axis), unit="weight", ticks=ticks)
+        figure = heatmap(
+            weights,
+            title=title,
+            axes=(COLUMN, axis),
+            unit="weight",
+            ticks=([str(neuron) for neuron in self.neurons], names),
+        )
         height = max(MIN_HEIGHT, min(ROW_HEIGHT * len(names) + MARGINS_HEIGHT, MAX_HEIGHT))
         return figure.update_layout(height=height).update_traces(zmid=0, colorscale=SIGNED)
 

@@ -14,8 +14,7 @@ single weights of a parity network, relevant inputs against distractors; Merrill
 (arXiv:2303.11873) for the competition of two groups of neurons. Groups by size at the end are ours.
 """
 
-import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -145,7 +144,7 @@ class PruningTrace(SeriesResult):
     @property
     def t_peak(self) -> float:
         """Step at which the others' norm is largest; NaN if there are no others."""
-        return math.nan if not self.totals[1] else float(self.steps[self.norms[1].argmax()])
+        return np.nan if not self.totals[1] else float(self.steps[self.norms[1].argmax()])
 
     @property
     def t_half(self) -> float:
@@ -186,7 +185,7 @@ class PruningTrace(SeriesResult):
             "key_members": self.totals[0],
             "key_left": int(self.counts[0, -1]),
             "others_left": int(self.counts[1, -1]),
-            "others_over_key_at_end": float(others / key) if key else math.nan,
+            "others_over_key_at_end": float(others / key) if key else np.nan,
             "t_peak": self.t_peak,
             "t_half": self.t_half,
             "t_pruned": self.t_pruned,
@@ -199,18 +198,20 @@ class PruningTrace(SeriesResult):
 
     def to_frame(self) -> pd.DataFrame:
         """One row a step: `step`, norm and count of each group, every measure of sparsity."""
-        groups = {
-            "key_norm": self.norms[0],
-            "others_norm": self.norms[1],
-            "key_above": self.counts[0],
-            "others_above": self.counts[1],
-        }
-        sparsity = dict(zip(MEASURES, self.concentration, strict=True))
-        return pd.DataFrame({"step": self.steps} | groups | sparsity)
+        return pd.DataFrame(
+            {
+                "step": self.steps,
+                "key_norm": self.norms[0],
+                "others_norm": self.norms[1],
+                "key_above": self.counts[0],
+                "others_above": self.counts[1],
+                **dict(zip(MEASURES, self.concentration, strict=True)),
+            }
+        )
 
     def figures(self) -> Mapping[str, Drawing]:
         """Paths, the groups' norms, how many members count and how concentrated their sizes are."""
-        members = self._kinds[1]
+        member, members = self._kinds
         names = (f"{self.totals[0]} key {members}", "others")
         times = {
             "peak": self.t_peak,
@@ -218,19 +219,19 @@ class PruningTrace(SeriesResult):
             "pruned": self.t_pruned,
             "test ≥ 99%": self.t_accuracy,
         }
-        norms = self._lines(
-            "Norm of the key group and of the others",
-            "norm of sizes",
-            dict(zip(names, self.norms, strict=True)),
-        )
-        above = f"above {self.threshold:.0%} of the largest size"
         drawn = {
             "paths": self._paths(names),
             "norms": mark_steps(
-                norms, {label: step for label, step in times.items() if not math.isnan(step)}
+                self._lines(
+                    "Norm of the key group and of the others",
+                    "norm of sizes",
+                    dict(zip(names, self.norms, strict=True)),
+                ),
+                {label: step for label, step in times.items() if not np.isnan(step)},
             ),
             "numbers": self._lines(
-                f"How many {members} count (groups: {above})",
+                f"How many {members} count "
+                f"(groups: above {self.threshold:.0%} of the largest size)",
                 f"number of {members}",
                 dict(zip(("key", "others"), self.counts, strict=True))
                 | {
@@ -245,7 +246,11 @@ class PruningTrace(SeriesResult):
             ),
         }
         if self.rest.size:
-            drawn["rest"] = self._rest()
+            drawn["rest"] = self._lines(
+                f"Quantiles of the other {sum(self.totals) - len(self.paths)} {members}",
+                f"size of each {member}",
+                {f"{q:.0%}": row for q, row in zip(self.quantiles, self.rest, strict=True)},
+            )
         return drawn
 
     def _paths(self, names: tuple[str, str]) -> Figure:
@@ -258,11 +263,6 @@ class PruningTrace(SeriesResult):
             title=f"{names[0]} of {total} carry {share:.0%} of the squared size at the end",
             axes=(STEP, f"size of each {self._kinds[0]}{drawn}"),
         )
-
-    def _rest(self) -> Figure:
-        (one, many), count = self._kinds, sum(self.totals) - len(self.paths)
-        curves = {f"{q:.0%}": sizes for q, sizes in zip(self.quantiles, self.rest, strict=True)}
-        return self._lines(f"Quantiles of the other {count} {many}", f"size of each {one}", curves)
 
     def _lines(self, title: str, y: str, curves: Mapping[str, np.ndarray]) -> Figure:
         return lines(self.steps, curves, title=title, axes=(STEP, y))
@@ -329,8 +329,14 @@ def member_paths(
     groups = torch.stack([is_key.flatten(), ~is_key.flatten()])
     kept = kept_members(at(steps[-1]).abs().flatten(), peaks, groups[0], count)
     level = threshold * float(peaks.max())
-    of_steps = (_at_step(at(step).flatten(), kept, groups, level) for step in steps)
-    return _along_steps(of_steps, len(steps)) | {
+    # Room is made once: a small array kept from each step would pin the large ones freed around it.
+    fields: dict[str, np.ndarray] = {}
+    for place, step in enumerate(steps):
+        for name, array in _at_step(at(step).flatten(), kept, groups, level).items():
+            if place == 0:
+                fields[name] = np.empty((*array.shape, len(steps)), array.dtype)
+            fields[name][..., place] = array
+    return fields | {
         "members": np.stack(np.unravel_index(kept.numpy(), is_key.shape), axis=1),
         "is_key": groups[0, kept].numpy(),
         "totals": (int(groups[0].sum()), int(groups[1].sum())),
@@ -398,17 +404,3 @@ def _at_step(
         "counts": (groups & (sizes > level)).sum(1).numpy(),
         "concentration": torch.stack([measure(sizes) for measure in MEASURES.values()]).numpy(),
     }
-
-
-def _along_steps(of_steps: Iterable[dict[str, np.ndarray]], count: int) -> dict[str, np.ndarray]:
-    """Arrays by name with a last axis of steps.
-
-    Room is made once: a small array kept from each step would pin the large ones freed around it.
-    """
-    filled: dict[str, np.ndarray] = {}
-    for place, arrays in enumerate(of_steps):
-        for name, array in arrays.items():
-            if place == 0:
-                filled[name] = np.empty((*array.shape, count), array.dtype)
-            filled[name][..., place] = array
-    return filled

@@ -99,8 +99,9 @@ class WeightNorms(Result):
 
     def growth(self, *, embeddings: bool = True) -> float:
         """The total over that of the first snapshot; NaN where that is 0."""
-        first = self.total(embeddings=embeddings, first=True)
-        return ratio(self.total(embeddings=embeddings), first)
+        return ratio(
+            self.total(embeddings=embeddings), self.total(embeddings=embeddings, first=True)
+        )
 
     def layer_norms(self) -> Float[np.ndarray, " layer"]:
         """L2 norm of each layer's parameters."""
@@ -129,18 +130,20 @@ class WeightNorms(Result):
         """Norm of each matrix beside that at the first step; of each of several layers."""
         shown = (self.norms > 0) | (self.first_norms > 0)
         names = [name.removeprefix("blocks.") for name in np.array(self.names)[shown]]
-        matrices = bars(
-            names,
-            {"first step": self.first_norms[shown], "this step": self.norms[shown]},
-            title=f"Weights: norm {self.total():.1f}, {self.growth():.2f} times the first step's",
-            axes=("", "L2 norm"),
-        )
-        if self.n_layers == 1:
-            return {"matrices": matrices}
-        layers = bars(
-            [f"layer {layer}" for layer in range(self.n_layers)],
-            {"norm": self.layer_norms()},
-            title="Norm of each layer, embeddings left out",
-            axes=("", "L2 norm"),
-        )
-        return {"matrices": matrices, "layers": layers}
+        drawn = {
+            "matrices": bars(
+                names,
+                {"first step": self.first_norms[shown], "this step": self.norms[shown]},
+                title=f"Weights: norm {self.total():.1f}, {self.growth():.2f} times the first "
+                "step's",
+                axes=("", "L2 norm"),
+            )
+        }
+        if self.n_layers > 1:
+            drawn["layers"] = bars(
+                [f"layer {layer}" for layer in range(self.n_layers)],
+                {"norm": self.layer_norms()},
+                title="Norm of each layer, embeddings left out",
+                axes=("", "L2 norm"),
+            )
+        return drawn
