@@ -55,8 +55,9 @@ class HeadPath:
         return HeadPath((*self.heads, head), (*self.kinds, kind), self.strength * times_chance)
 
     def __str__(self) -> str:
-        links = zip(self.kinds, self.heads[1:], strict=True)
-        return self.heads[0] + "".join(f" -{kind}> {head}" for kind, head in links)
+        return self.heads[0] + "".join(
+            f" -{kind}> {head}" for kind, head in zip(self.kinds, self.heads[1:], strict=True)
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -189,23 +190,32 @@ class CompositionGraph(Result):
         """The strongest compositions from layer to layer, and the scores of all."""
         strong = self.strong()
         drawn = strong.head(MAX_EDGES_DRAWN)
-        widths = drawn["excess"] / drawn["excess"].max()
         more = f" ({MAX_EDGES_DRAWN} strongest drawn)" if len(drawn) < len(strong) else ""
         last = max(self.places.values())[0]
         writers = [name for name, (layer, _) in self.places.items() if layer < last]
         readers = [name for name, (layer, _) in self.places.items() if layer > 0]
-        excess = self.excess[:, : len(writers), -len(readers) :]
         return {
             "graph": graph(
                 self.places,
-                list(zip(drawn["kind"], drawn["writer"], drawn["reader"], widths, strict=True)),
+                list(
+                    zip(
+                        drawn["kind"],
+                        drawn["writer"],
+                        drawn["reader"],
+                        drawn["excess"] / drawn["excess"].max(),
+                        strict=True,
+                    )
+                ),
                 kinds=KINDS,
                 axes=("layer", "head"),
                 title=f"{len(strong)} of {len(self.to_frame())} compositions stand out from "
                 f"random heads{more}",
             ),
             "scores": heatmap(
-                rearrange(excess, "kind writer reader -> (kind reader) writer"),
+                rearrange(
+                    self.excess[:, : len(writers), -len(readers) :],
+                    "kind writer reader -> (kind reader) writer",
+                ),
                 title="What each head reads of what earlier heads write, less chance",
                 axes=("writing head", "kind and reading head"),
                 unit="score over random heads",

@@ -108,8 +108,8 @@ class ExampleViews(Result):
 
     def summary(self) -> dict[str, float | str]:
         """Mean loss over these examples, NaN where none is scored, and how many are right."""
-        right = [a == t for a, t in zip(self.answers, self.targets, strict=True)]
-        return {"mean_loss": defined_mean(self.loss), "accuracy": float(np.mean(right))}
+        is_right = np.equal(self.answers, self.targets)
+        return {"mean_loss": defined_mean(self.loss), "accuracy": float(is_right.mean())}
 
     def to_frame(self) -> pd.DataFrame:
         """One row a position, padding left out: `example`, `position`, `word`, `loss`."""
@@ -161,7 +161,6 @@ class ExampleViews(Result):
             for layer in zip(self.neurons, largest, strict=True)
         ]
         listed = "; ".join(f"layer {layer}: {names}" for layer, names in enumerate(named))
-        ranks = [f"no. {rank}" for rank in range(1, count + 1)]  # their numbers differ by layer
         return View(
             "TextNeuronActivations",
             {
@@ -172,7 +171,10 @@ class ExampleViews(Result):
                 "firstDimensionName": "Layer",
                 "secondDimensionName": "Neuron",
                 "firstDimensionLabels": [str(layer) for layer in range(layers)],
-                "secondDimensionLabels": [*map(str, self.neurons[0])] if layers == 1 else ranks,
+                # Neurons of several layers have no number in common, but their rank.
+                "secondDimensionLabels": [*map(str, self.neurons[0])]
+                if layers == 1
+                else [f"no. {rank}" for rank in range(1, count + 1)],
             },
             title="Where the neurons that fire most do so",
             caption="Full colour: the neuron's own largest activation here, which is in brackets; "
@@ -242,5 +244,5 @@ def answers_given(
     targets, scored = examples.targets.cpu(), examples.scored.cpu()
     losses = torch.where(scored, token_losses(logits, targets.long()), torch.nan)
     rows, last = torch.arange(len(examples)), scored.shape[1] - 1 - scored.flip(1).int().argmax(1)
-    answers = logits[rows, last].argmax(-1)
-    return losses.numpy(), tuple(answers.tolist()), tuple(targets[rows, last].tolist())
+    answers, right = logits[rows, last].argmax(-1), targets[rows, last]
+    return losses.numpy(), tuple(answers.tolist()), tuple(right.tolist())

@@ -116,7 +116,6 @@ class AttentionSparsity(Result):
         """Entropy of each head, and where the last position looks."""
         n_layers, n_heads = self.entropy.shape
         heads = [f"{layer}.{head}" for layer in range(n_layers) for head in range(n_heads)]
-        keys = [str(key) for key in range(self.key_weight.shape[-1])]
         rows = "counted" if self.counts_single_key_rows else "left out"
         return {
             "entropy": bars(
@@ -129,7 +128,7 @@ class AttentionSparsity(Result):
             "last_query": heatmap(
                 self.key_weight.reshape(len(heads), -1),
                 limits=(0, 1),
-                ticks=(keys, heads),
+                ticks=([str(key) for key in range(self.key_weight.shape[-1])], heads),
                 title="Where the last position looks",
                 axes=("key position", "layer.head"),
                 unit="mean attention weight",

@@ -206,8 +206,12 @@ class FourierCircuit(Result):
         where both are 0.
         """
         least, most = np.sort(np.abs(self.readout_slope), axis=1).T
-        signed = np.sign(self.readout_slope).prod(1) * least
-        return np.divide(signed, most, out=np.full_like(most, np.nan), where=most > 0)
+        return np.divide(
+            np.sign(self.readout_slope).prod(1) * least,
+            most,
+            out=np.full_like(most, np.nan),
+            where=most > 0,
+        )
 
     @property
     def silent_neurons(self) -> int:
@@ -341,8 +345,9 @@ def own_keys(
         least_fve: ... of which those that explain at least this share of the logits.
     """
     power = without_rounding(frequency_power(residue_embedding(snapshot)))
-    strong = keys_by_share(frequency_shares(power), share)
-    return tuple(key for key in strong if fve[key - 1] >= least_fve)
+    return tuple(
+        key for key in keys_by_share(frequency_shares(power), share) if fve[key - 1] >= least_fve
+    )
 
 
 def norm_map(grid: Grid) -> Float[np.ndarray, "n n"]:

@@ -117,13 +117,12 @@ class ClockPizza(Result):
             )
         shares = component_shares(embedding)
         (grid, mean), cosines = logit_grids(snapshot), triple_cosines(snapshot, triples, seed)
-        values = (
-            float(cosines.nanmean()),
-            distance_irrelevance(grid),
-            distance_irrelevance(grid - mean),
-            float(shares.amax(1).mean()),
-        )
-        scores = dict(zip(SCORES, values, strict=True))
+        scores = {
+            "gradient_symmetricity": float(cosines.nanmean()),
+            "distance_irrelevance": distance_irrelevance(grid),
+            "distance_irrelevance_centred": distance_irrelevance(grid - mean),
+            "circularity": float(shares.amax(1).mean()),
+        }
         first = scores if snapshot.step == 0 else dict.fromkeys(SCORES, math.nan)
         return cls(
             wave=snapshot.examples.facts(ModularFacts).wave,
@@ -144,8 +143,8 @@ class ClockPizza(Result):
     def symmetricity_error(self) -> float:
         """Standard error of gradient symmetricity over the random triples."""
         defined = self.cosines[~np.isnan(self.cosines)]
-        has_spread = len(defined) > 1
-        return float(defined.std(ddof=1)) / math.sqrt(len(defined)) if has_spread else math.nan
+        count = len(defined)
+        return float(defined.std(ddof=1)) / math.sqrt(count) if count > 1 else math.nan
 
     def summary(self) -> dict[str, float | str]:
         """The scores, the first snapshot's, the error of symmetricity, and the shift of logits.
@@ -231,8 +230,9 @@ def triple_cosines(snapshot: Snapshot, triples: int, seed: int) -> Float[Tensor,
     operands = torch.stack([examples.label("a"), examples.label("b")], dim=1)
     if examples.tokens is None or not torch.equal(examples.tokens[:, :2], operands):
         raise ValueError("ClockPizza reads a and b at the first two positions: tokens differ there")
-    p = examples.facts(ModularFacts).p
-    rows, classes = random_triples(examples.label("c").cpu(), p, triples, seed)
+    rows, classes = random_triples(
+        examples.label("c").cpu(), examples.facts(ModularFacts).p, triples, seed
+    )
     return gradient_cosines(logit_gradients(snapshot, rows, classes)[:, :2].double().cpu())
 
 

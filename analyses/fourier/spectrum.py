@@ -88,13 +88,14 @@ class FourierSpectrum(Result):
             rearrange(reads, "operand residue neuron -> residue (operand neuron)"),
             class_writes(snapshot),
         )
-        power = [without_rounding(frequency_power(matrix)) for matrix in matrices]
         read = frequency_power(rearrange(reads, "operand residue neuron -> neuron residue operand"))
         best, purity, _ = best_frequencies(without_rounding(read)[:, 1:].T)
         return cls(
             modulus=reads.shape[1],
             operation=facts(ModularFacts).operation,
-            power=torch.stack(power).numpy(),
+            power=torch.stack(
+                [without_rounding(frequency_power(matrix)) for matrix in matrices]
+            ).numpy(),
             neuron_frequency=best.numpy(),
             neuron_purity=purity.numpy(),
             share=share,

@@ -129,18 +129,20 @@ class NeuronCircle(Result):
         `gap_variation` where their input angles are even.
         """
         reads, writes = _as_complex(self.reads), _as_complex(self.writes)
-        rows = [
-            (
-                frequency,
-                len(members),
-                order_parameter(reads[:, members], writes[members]),
-                variation(reads[:, members].abs().square().sum(0).sqrt()),
-                variation(writes[members].abs()),
-                gap_variation(reads[0, members].angle()),
-            )
-            for frequency, members in self.groups.items()
-        ]
-        return pd.DataFrame(rows, columns=pd.Index(["frequency", "neurons", *CIRCLE_MEASURES]))
+        return pd.DataFrame(
+            [
+                (
+                    frequency,
+                    len(members),
+                    order_parameter(reads[:, members], writes[members]),
+                    variation(reads[:, members].abs().square().sum(0).sqrt()),
+                    variation(writes[members].abs()),
+                    gap_variation(reads[0, members].angle()),
+                )
+                for frequency, members in self.groups.items()
+            ],
+            columns=pd.Index(["frequency", "neurons", *CIRCLE_MEASURES]),
+        )
 
     def summary(self) -> dict[str, float | str]:
         """Neurons and groups, and means over neurons of the measures of their groups' circles.

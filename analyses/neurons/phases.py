@@ -60,8 +60,8 @@ def own_coefficients(
     of_all: Complex128[Tensor, "*series frequency neuron"], frequency: Int[Tensor, " neuron"]
 ) -> Complex128[Tensor, "*series neuron"]:
     """Each neuron's coefficient at a frequency of its own; 0 at frequency 0, which is none."""
-    chosen = of_all[..., (frequency - 1).clamp(min=0), torch.arange(len(frequency))]
-    return chosen.masked_fill(frequency == 0, 0)
+    row, neuron = (frequency - 1).clamp(min=0), torch.arange(len(frequency))
+    return of_all[..., row, neuron].masked_fill(frequency == 0, 0)
 
 
 def phase_sums(reads: Complex128[Tensor, "operand neuron"]) -> Float[Tensor, " neuron"]:

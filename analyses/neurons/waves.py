@@ -148,14 +148,15 @@ class NeuronWaves(Result):
         frequency that they read. Means are over neurons that have a frequency on that side. NaN
         where none has, and where groups add nothing to the logits.
         """
-        writes_what_it_reads = self.frequency == self.written_frequency
         parts = self.wave_fve * self.logit_share
         return {
             "neurons": len(self.frequency),
             "groups": len(self.groups),
             "largest_group": int((self.frequency == self.groups[0]).sum()) if self.groups else 0,
             "silent_neurons": int(self.is_silent.sum()),
-            "frequency_match": defined_mean(writes_what_it_reads[~self.is_silent]),
+            "frequency_match": defined_mean(
+                (self.frequency == self.written_frequency)[~self.is_silent]
+            ),
             "mean_purity": defined_mean(self.purity),
             "mean_written_purity": defined_mean(self.written_purity),
             "mean_ipr": defined_mean(self.ipr),
@@ -253,10 +254,10 @@ def explained(
         anything: the fields of `NeuronWaves`.
     """
     examples, n = snapshot.examples, len(writes)
-    orders = torch.stack(orders_of(examples.facts)[:2])
     # places[operand, residue] is where the residue stands in its operand's order.
-    places = torch.full((2, examples.facts(ModularFacts).p), -1)
-    places.scatter_(1, orders, torch.arange(n).expand(2, n))
+    places = torch.full((2, examples.facts(ModularFacts).p), -1).scatter(
+        1, torch.stack(orders_of(examples.facts)[:2]), torch.arange(n).expand(2, n)
+    )
     a, b = places[0, examples.label("a")], places[1, examples.label("b")]
     known = (a >= 0) & (b >= 0)  # of products, 0 has no logarithm
     parts = group_logits(answering_neurons(snapshot)[known], writes, frequency, groups)
@@ -282,5 +283,5 @@ def pair_logits(
     assert first.tokens is not None  # NeuronWaves needs tokens
     orders, tokens = orders_of(first.facts), first.tokens.clone()
     tokens[0, :2] = torch.stack([order[place] for order, place in zip(orders, pair, strict=False)])
-    post = answering_neurons(snapshot.on(replace(first, tokens=tokens)))
-    return group_logits(post, writes, frequency, groups)[:, 0]
+    pair_alone = snapshot.on(replace(first, tokens=tokens))
+    return group_logits(answering_neurons(pair_alone), writes, frequency, groups)[:, 0]

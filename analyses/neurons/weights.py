@@ -112,35 +112,38 @@ class NeuronWeights(Result):
     def to_frame(self) -> pd.DataFrame:
         """One row a weight: `side` (reads or writes), `row` (its input or class), `neuron`."""
         sides = {"reads": (self.inputs, self.reads), "writes": (self.classes, self.writes)}
-        tables = [
-            pd.DataFrame(
-                {
-                    "side": side,
-                    "row": np.repeat(names, len(self.neurons)),
-                    "neuron": np.tile(self.neurons, len(names)),
-                    "weight": weights.ravel(),
-                }
-            )
-            for side, (names, weights) in sides.items()
-        ]
-        return pd.concat(tables, ignore_index=True)
+        return pd.concat(
+            [
+                pd.DataFrame(
+                    {
+                        "side": side,
+                        "row": np.repeat(names, len(self.neurons)),
+                        "neuron": np.tile(self.neurons, len(names)),
+                        "weight": weights.ravel(),
+                    }
+                )
+                for side, (names, weights) in sides.items()
+            ],
+            ignore_index=True,
+        )
 
     def figures(self) -> Mapping[str, Drawing]:
         """What neurons read, an input a row, and what they write, a class a row."""
         shown = len(self.neurons)
         some = f"{shown} neurons" if shown == self.total else f"{shown} of {self.total} neurons"
         title = f"What {some} read: {self.effective_inputs:.1f} of {len(self.inputs)} inputs count"
-        reads = self._map(self.reads, title, "input", self.inputs)
+        drawn = {"reads": self._map(self.reads, title, "input", self.inputs)}
         if len(self.writes) > 1:
             title = f"What they add to the logits, at most {np.abs(self.writes).max():.2f}"
-            return {"reads": reads, "writes": self._map(self.writes, title, "class", self.classes)}
-        strip = bars(
-            [str(neuron) for neuron in self.neurons],
-            {"weight": self.writes[0]},
-            title="What they add to the logit of class 1 over that of class 0",
-            axes=(COLUMN, "weight"),
-        )
-        return {"reads": reads, "writes": strip}
+            return drawn | {"writes": self._map(self.writes, title, "class", self.classes)}
+        return drawn | {
+            "writes": bars(
+                [str(neuron) for neuron in self.neurons],
+                {"weight": self.writes[0]},
+                title="What they add to the logit of class 1 over that of class 0",
+                axes=(COLUMN, "weight"),
+            )
+        }
 
     def _map(
         self, weights: Float[np.ndarray, "row neuron"], title: str, axis: str, names: Sequence[str]

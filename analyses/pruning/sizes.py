@@ -25,9 +25,8 @@ def frequency_sizes(series: Series) -> Float[Tensor, "step frequency"]:
 
     0 where W_E varies over residues by rounding alone.
     """
-    order = orders_of(series.facts)[0]
-    power = frequency_power(series.weights("W_E").double()[:, order])
-    return without_rounding(power)[:, 1:].sqrt()
+    W_E = series.weights("W_E").double()[:, orders_of(series.facts)[0]]
+    return without_rounding(frequency_power(W_E))[:, 1:].sqrt()
 
 
 def effective_weights(series: Series) -> Float[Tensor, "step operand input d_mlp"]:

@@ -286,10 +286,9 @@ def single_weights(snapshot: Snapshot, matrices: Sequence[str] | None = None) ->
     if not names:
         raise ValueError("matrices: name one parameter at least")
     shapes = [parameters[name].shape for name in names]
-    counts = [shape.numel() for shape in shapes]
 
     def answers(kept: Bool[Tensor, " part"]) -> Int[Tensor, " answer"]:
-        masks = zip(names, kept.split(counts), shapes, strict=True)
+        masks = zip(names, kept.split([shape.numel() for shape in shapes]), shapes, strict=True)
         edit = masked_weights({name: mask.reshape(shape) for name, mask, shape in masks})
         return _classes(snapshot.edited(edit).logits()[snapshot.examples.scored], snapshot)
 

@@ -177,7 +177,6 @@ class PruningTrace(SeriesResult):
 
     def summary(self) -> dict[str, float | str]:
         """Members, times, lags and bump, and how concentrated the sizes are at the end."""
-        last = {f"{name}_at_end": float(self.sparsity(name)[-1]) for name in MEASURES}
         key, others = self.norms[:, -1]
         return {
             "by": self._kinds[0],
@@ -193,7 +192,7 @@ class PruningTrace(SeriesResult):
             "lag": self.t_pruned - self.t_accuracy,
             "lag_half": self.t_half - self.t_accuracy,
             "train_loss_bump": self.train_loss_bump,
-            **last,
+            **{f"{name}_at_end": float(self.sparsity(name)[-1]) for name in MEASURES},
         }
 
     def to_frame(self) -> pd.DataFrame:
