@@ -87,12 +87,11 @@ class AttentionSparsity(Result):
             "largest_weight": n_rows,
             "key_weight": len(rows),
         }
-        means = {
-            name: torch.stack([layer[name] for layer in layers]) / count
-            for name, count in counts.items()
-        }
         return cls(
-            **{name: mean.cpu().numpy() for name, mean in means.items()},
+            **{
+                name: (torch.stack([layer[name] for layer in layers]) / count).cpu().numpy()
+                for name, count in counts.items()
+            },
             counts_single_key_rows=single_key_rows,
             over=fed,
         )
@@ -116,13 +115,12 @@ class AttentionSparsity(Result):
         """Entropy of each head, and where the last position looks."""
         n_layers, n_heads = self.entropy.shape
         heads = [f"{layer}.{head}" for layer in range(n_layers) for head in range(n_heads)]
-        rows = "counted" if self.counts_single_key_rows else "left out"
         return {
             "entropy": bars(
                 [f"head {head}" for head in range(n_heads)],
                 {f"layer {layer}": self.entropy[layer] for layer in range(n_layers)},
                 title=f"Attention entropy {-self.sparsity:.2f} nats on average "
-                f"(rows with a single key {rows})",
+                f"(rows with a single key {self.summary()['single_key_rows']})",
                 axes=("", "mean entropy (nats)"),
             ),
             "last_query": heatmap(

@@ -49,8 +49,7 @@ def frequencies_of_rows(n: int) -> Int[Tensor, " n"]:
 
 def basis_names(n: int) -> list[str]:
     """Names of the rows of `fourier_basis`: 1, cos 1, sin 1, cos 2, ..."""
-    waves = [f"{wave} {f}" for f in range(1, n // 2 + 1) for wave in ("cos", "sin")]
-    return ["1", *waves][:n]
+    return ["1", *(f"{wave} {f}" for f in range(1, n // 2 + 1) for wave in ("cos", "sin"))][:n]
 
 
 def frequency_power(weights: Float[Tensor, "*series n d"]) -> Float[Tensor, "*series frequency"]:
@@ -216,8 +215,8 @@ def keep_frequencies(
         frequencies: What to keep, each 1..n//2.
         order: Residues in the order in which the operation is addition.
     """
-    kept = torch.isin(frequencies_of_rows(len(order)), torch.tensor([0, *frequencies]))
-    rows = fourier_basis(len(order))[kept]
+    n, kept = len(order), torch.tensor([0, *frequencies])
+    rows = fourier_basis(n)[torch.isin(frequencies_of_rows(n), kept)]
     result = weights.clone()
     result[order] = (rows.T @ (rows @ weights[order].double())).to(weights)
     return result

@@ -194,22 +194,23 @@ class NeuronCircle(Result):
         sums = np.degrees(phase_sums(_as_complex(self.reads)).numpy()) % 360
         written = np.degrees(_angles(self.writes))
         twice = "twice the input angle" if len(self.reads) == 1 else "the sum of the input angles"
-        traces = [
-            line([0, 360], [0, 360], "phases add", {"color": MUTED, "width": 1}),
-            *(
-                dots(
-                    sums[members],
-                    written[members],
-                    f"frequency {frequency}",
-                    {"color": colour(index), "symbol": SYMBOLS[index], "size": 8},
-                )
-                for index, (frequency, members) in enumerate(
-                    list(self.groups.items())[:MAX_GROUPS_DRAWN]
-                )
-            ),
-        ]
         return multiples(
-            {"": traces},
+            {
+                "": [
+                    line([0, 360], [0, 360], "phases add", {"color": MUTED, "width": 1}),
+                    *(
+                        dots(
+                            sums[members],
+                            written[members],
+                            f"frequency {frequency}",
+                            {"color": colour(index), "symbol": SYMBOLS[index], "size": 8},
+                        )
+                        for index, (frequency, members) in enumerate(
+                            list(self.groups.items())[:MAX_GROUPS_DRAWN]
+                        )
+                    ),
+                ]
+            },
             title=f"Output angles are {twice}: order {order:.3f} of 1",
             axes=(f"{twice} (degrees)", "output angle (degrees)"),
             xaxis={"range": [-5, 365]},

@@ -18,10 +18,9 @@ from jaxtyping import Complex128, Float, Int
 from torch import Tensor
 
 from analyses.fourier import fourier_basis, orders_of
+from analyses.requirements import ATTENTION
 from analyses.statistics import is_rounding
 from hooks import Snapshot
-
-ATTENTION = "blocks.0.attn.hook_pattern"
 
 
 def operand_reads(snapshot: Snapshot) -> Float[Tensor, "operand residue neuron"]:

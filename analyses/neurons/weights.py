@@ -80,13 +80,12 @@ class NeuronWeights(Result):
             raise ValueError(f"neurons = {neurons}: keep one at least")
         shown = torch.from_numpy(reference.neurons) if reference else in_order(snapshot, neurons)
         reads, writes = _both(snapshot)
-        rows = writes.diff(dim=1) if writes.shape[1] == 2 else writes
         return cls(
             inputs=snapshot.examples.facts(InputFacts).names,
             total=len(writes),
             neurons=shown.numpy(),
             reads=reads[0][:, shown].numpy(),
-            writes=rows[shown].T.numpy(),
+            writes=(writes.diff(dim=1) if writes.shape[1] == 2 else writes)[shown].T.numpy(),
             input_sizes=(reads * writes.norm(dim=1)).square().sum((0, 2)).sqrt().numpy(),
         )
 
@@ -131,8 +130,8 @@ class NeuronWeights(Result):
         """What neurons read, an input a row, and what they write, a class a row."""
         shown = len(self.neurons)
         some = f"{shown} neurons" if shown == self.total else f"{shown} of {self.total} neurons"
-        title = f"What {some} read: {self.effective_inputs:.1f} of {len(self.inputs)} inputs count"
-        drawn = {"reads": self._map(self.reads, title, "input", self.inputs)}
+        count = f"{self.effective_inputs:.1f} of {len(self.inputs)} inputs count"
+        drawn = {"reads": self._map(self.reads, f"What {some} read: {count}", "input", self.inputs)}
         if len(self.writes) > 1:
             title = f"What they add to the logits, at most {np.abs(self.writes).max():.2f}"
             return drawn | {"writes": self._map(self.writes, title, "class", self.classes)}
@@ -182,5 +181,7 @@ def _both(
     snapshot: Snapshot,
 ) -> tuple[Float[Tensor, "operand input d_mlp"], Float[Tensor, "d_mlp class"]]:
     """What neurons read and what they write, in float64."""
-    reads, writes = snapshot.weights("neuron_in"), snapshot.weights("neuron_out")
-    return reads.double().cpu(), writes.double().cpu()
+    return (
+        snapshot.weights("neuron_in").double().cpu(),
+        snapshot.weights("neuron_out").double().cpu(),
+    )

@@ -132,14 +132,14 @@ class EffectiveSubnetwork(Result):
         total = len(parts.sizes)
         kept, rank = numbers_kept(parts, shares), ranks(parts.sizes)
         place = places(rank, kept)
-        shuffled = torch.randperm(total, generator=torch.Generator().manual_seed(seed))
+        shuffled = torch.randperm(total, generator=torch.Generator().manual_seed(seed)).argsort()
         at_end = place if reference is None else reference.place_for(kept, total)
         is_train = trained_on(snapshot.examples)
         targets = snapshot.examples.targets[snapshot.examples.scored].cpu()
         answers = torch.stack(
             [
                 torch.stack([parts.answers(order <= number) for number in range(len(kept))])
-                for order in (place, at_end, places(shuffled.argsort(), kept))
+                for order in (place, at_end, places(shuffled, kept))
             ]
         )
         is_same = answers == parts.answers(torch.ones(total, dtype=torch.bool))
@@ -215,12 +215,15 @@ class EffectiveSubnetwork(Result):
 
     def _lines(self, title: str, y: str, curves: Float[np.ndarray, "order kept"]) -> Drawing:
         is_share = self.by == "weight"
-        x = f"{'share of largest weights' if is_share else 'largest neurons'} kept"
         return lines(
             self.kept / self.total if is_share else self.kept,
             dict(zip(ORDERS, curves, strict=True)),
             title=title,
-            axes=(f"{x} (of {self.total})", y),
+            axes=(
+                f"{'share of largest weights' if is_share else 'largest neurons'} kept "
+                f"(of {self.total})",
+                y,
+            ),
         )
 
 

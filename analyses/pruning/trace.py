@@ -123,8 +123,8 @@ class PruningTrace(SeriesResult):
         is_key = key_members(traced.at(steps[-1]), share, key, traced.first)
         fields = member_paths(traced.at, steps, is_key, threshold=threshold, count=paths)
         fields["members"] += traced.first
-        metrics = series.metrics if series.has_metrics else pd.DataFrame({"step": []})
-        metrics = metrics.reindex(columns=["step", "train.loss", "test.accuracy"])
+        recorded = series.metrics if series.has_metrics else pd.DataFrame({"step": []})
+        metrics = recorded.reindex(columns=["step", "train.loss", "test.accuracy"])
         return cls(
             by=traced.by,
             matrix=traced.matrix,
@@ -292,8 +292,10 @@ def key_members(
         return torch.zeros_like(power).index_fill(0, chosen - 1, 1).bool().reshape(last.shape)
     count = last.shape[max(last.ndim - 2, 0)]
     if not all(first <= number < first + count for number in key):
-        what = "rows" if last.ndim > 1 else "members"
-        raise ValueError(f"key = {list(key)}: there are {count} {what}, counted from {first}")
+        raise ValueError(
+            f"key = {list(key)}: there are {count} {'rows' if last.ndim > 1 else 'members'}, "
+            f"counted from {first}"
+        )
     numbers = torch.arange(first, first + count)
     named = torch.isin(numbers, torch.tensor(list(key), dtype=torch.long))
     return (named[:, None] if last.ndim > 1 else named).expand(last.shape)

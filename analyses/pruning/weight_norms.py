@@ -129,10 +129,9 @@ class WeightNorms(Result):
     def figures(self) -> Mapping[str, Drawing]:
         """Norm of each matrix beside that at the first step; of each of several layers."""
         shown = (self.norms > 0) | (self.first_norms > 0)
-        names = [name.removeprefix("blocks.") for name in np.array(self.names)[shown]]
         drawn = {
             "matrices": bars(
-                names,
+                [name.removeprefix("blocks.") for name in np.array(self.names)[shown]],
                 {"first step": self.first_norms[shown], "this step": self.norms[shown]},
                 title=f"Weights: norm {self.total():.1f}, {self.growth():.2f} times the first "
                 "step's",
