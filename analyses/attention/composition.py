@@ -122,8 +122,10 @@ class CompositionGraph(Result):
     @property
     def places(self) -> dict[str, tuple[int, int]]:
         """Layer and number of each head."""
-        layers_and_heads = (name.split(".") for name in self.heads)
-        return {f"{layer}.{head}": (int(layer), int(head)) for layer, head in layers_and_heads}
+        return {
+            f"{layer}.{head}": (int(layer), int(head))
+            for layer, head in (name.split(".") for name in self.heads)
+        }
 
     @property
     def excess(self) -> Float[np.ndarray, "kind writer reader"]:
@@ -170,8 +172,7 @@ class CompositionGraph(Result):
         """
         largest_and_mean: dict[str, float | str] = {}
         for kind, scores in zip(KINDS, self.scores, strict=True):
-            is_defined = not np.isnan(scores).all()
-            largest_and_mean[f"largest_{kind}"] = float(np.nanmax(scores)) if is_defined else np.nan
+            largest_and_mean[f"largest_{kind}"] = float(np.fmax.reduce(scores, None))
             largest_and_mean[f"mean_{kind}"] = defined_mean(scores)
         return largest_and_mean | {
             "baseline": self.baseline,
@@ -320,12 +321,14 @@ def strongest_paths(
         into[reader].append((kind, writer, times_chance))
     ending: dict[str, list[HeadPath]] = {}
     for head in heads:
-        paths = [
-            path.then(kind, head, times_chance)
-            for kind, writer, times_chance in into[head]
-            for path in (HeadPath((writer,)), *ending[writer])
-        ]
-        ending[head] = _strongest(paths, count)
+        ending[head] = _strongest(
+            [
+                path.then(kind, head, times_chance)
+                for kind, writer, times_chance in into[head]
+                for path in (HeadPath((writer,)), *ending[writer])
+            ],
+            count,
+        )
     return _strongest([path for paths in ending.values() for path in paths], count)
 
 

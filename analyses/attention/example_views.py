@@ -138,8 +138,8 @@ class ExampleViews(Result):
         tokens, values = [], []
         for sentence, losses, answer in zip(self.words, loss, answers, strict=True):
             tokens += [*sentence, self.vocabulary[answer] if self.vocabulary else str(answer), "│"]
-            before = np.nan_to_num(losses[: len(sentence) - 1]).tolist()
-            values += [*before, 0.0, float(losses[len(sentence) - 1]), 0.0]
+            before, last = losses[: len(sentence) - 1], losses[len(sentence) - 1]
+            values += [*np.nan_to_num(before).tolist(), 0.0, float(last), 0.0]
         return View(
             "ColoredTokens",
             {

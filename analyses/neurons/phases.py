@@ -33,8 +33,6 @@ def operand_reads(snapshot: Snapshot) -> Float[Tensor, "operand residue neuron"]
     reads = snapshot.weights("neuron_in").double().cpu()
     if ATTENTION in snapshot.live.model.hook_dict:
         reads = reads.sum(0, keepdim=True)
-    if len(reads) == 1:
-        return reads[:, orders[0]]
     return torch.stack([read[order] for read, order in zip(reads, orders, strict=False)])
 
 

@@ -57,8 +57,8 @@ class NeuronWaves(Result):
         ipr: Inverse participation ratio of what it reads: 1 for a single frequency.
         written_ipr: The same of what it writes.
         shown: Neurons whose waves are kept: those that read and write most, by frequency.
-        reads: Of these, what each reads from each residue of the first operand.
-        writes: Of these, what each adds to each class' logit.
+        reads: What the shown neurons read from each residue of the first operand.
+        writes: What the shown neurons add to each class' logit.
         groups: Frequencies that some neuron reads most, the group of most neurons first.
         wave_fve: By group, the share of its part of the logits that cos w_f(a + b - c) explains
             over the examples, centred over classes; NaN where it has none.

@@ -130,8 +130,14 @@ class NeuronWeights(Result):
         """What neurons read, an input a row, and what they write, a class a row."""
         shown = len(self.neurons)
         some = f"{shown} neurons" if shown == self.total else f"{shown} of {self.total} neurons"
-        count = f"{self.effective_inputs:.1f} of {len(self.inputs)} inputs count"
-        drawn = {"reads": self._map(self.reads, f"What {some} read: {count}", "input", self.inputs)}
+        drawn = {
+            "reads": self._map(
+                self.reads,
+                f"What {some} read: {self.effective_inputs:.1f} of {len(self.inputs)} inputs count",
+                "input",
+                self.inputs,
+            )
+        }
         if len(self.writes) > 1:
             title = f"What they add to the logits, at most {np.abs(self.writes).max():.2f}"
             return drawn | {"writes": self._map(self.writes, title, "class", self.classes)}

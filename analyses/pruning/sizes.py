@@ -87,12 +87,8 @@ class Members:
             ValueError: A size is not finite.
         """
         one = _only(self.series, step)
-        if self.by != "weight":
-            values = SIZES[self.by](one)[0]
-        elif self.matrix == EFFECTIVE:
-            values = effective_weights(one)[0]
-        else:
-            values = one.weights(self.matrix)[0]
+        sizes = effective_weights if self.matrix == EFFECTIVE else SIZES.get(self.by)
+        values = (sizes(one) if sizes else one.weights(self.matrix))[0]
         if not values.isfinite().all():
             what = f"matrix '{self.matrix}'" if self.matrix else f"the size of a {self.by}"
             raise ValueError(
@@ -138,15 +134,6 @@ def members_of(series: Series, by: str | None, matrix: str | None = None) -> Mem
     if by == "weight" or has_relevant or matrix is not None:
         return Members(series, "weight", matrix or EFFECTIVE)
     return Members(series, by or _first_kind(series))
-
-
-def kind_names(by: str, matrix: str) -> tuple[str, str]:
-    """What one member is called, and what several are."""
-    if by == "frequency":
-        return by, "frequencies"
-    if matrix == EFFECTIVE:
-        return "effective weight", "effective weights"
-    return f"weight of {matrix}" if matrix else by, f"{by}s"
 
 
 def _only(series: Series, step: int) -> Series:

@@ -142,15 +142,14 @@ class EffectiveSubnetwork(Result):
                 for order in (place, at_end, places(shuffled, kept))
             ]
         )
-        is_same = answers == parts.answers(torch.ones(total, dtype=torch.bool))
-        is_right = answers == targets
+        is_right, whole = answers == targets, parts.answers(torch.ones(total, dtype=torch.bool))
         return cls(
             by=parts.by,
             matrices=parts.matrices,
             total=total,
             kept=kept.numpy(),
             accuracy=is_right.double().mean(2).numpy(),
-            faithfulness=is_same.double().mean(2).numpy(),
+            faithfulness=(answers == whole).double().mean(2).numpy(),
             train_accuracy=is_right[:, :, is_train].double().mean(2).numpy(),
             effective_count=fewest(
                 lambda number: (parts.answers(rank < number) == targets)[is_train], total
@@ -295,8 +294,12 @@ def single_weights(snapshot: Snapshot, matrices: Sequence[str] | None = None) ->
         edit = masked_weights({name: mask.reshape(shape) for name, mask, shape in masks})
         return _classes(snapshot.edited(edit).logits()[snapshot.examples.scored], snapshot)
 
-    sizes = torch.cat([parameters[name].double().abs().flatten().cpu() for name in names])
-    return Parts("weight", sizes, answers, names)
+    return Parts(
+        "weight",
+        torch.cat([parameters[name].double().abs().flatten().cpu() for name in names]),
+        answers,
+        names,
+    )
 
 
 def weight_matrices(snapshot: Snapshot) -> list[str]:

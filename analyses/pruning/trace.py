@@ -26,7 +26,7 @@ from torch import Tensor
 
 from analyses.fourier import keys_by_share
 from analyses.plots import Figure, bundles, lines, mark_steps, words
-from analyses.pruning.sizes import kind_names, members_of
+from analyses.pruning.sizes import EFFECTIVE, members_of
 from analyses.result import Drawing, SeriesResult
 from analyses.statistics import MEASURES, crossing, first_after, rise_on_the_way
 from hooks import Series
@@ -45,16 +45,16 @@ class PruningTrace(SeriesResult):
 
     Attributes:
         by: Kind of member: frequency (of W_E), neuron, input, head or weight.
-        matrix: Whose single weights they are; empty for other kinds.
+        matrix: The matrix whose single weights are traced; empty for other kinds.
         steps: The kept steps.
         members: Index of each member whose path is kept: in its matrix, or its number, which of a
             frequency is the frequency itself.
-        is_key: Which of these are in the key group.
-        paths: Size of each of these: the norm of a frequency's components of W_E; |w_in| |w_out| of
-            a neuron; the norm of what neurons read from an input, each weighed by |w_out|; the
-            norm of a head's OV matrix; a single weight with its sign.
-        rest: Quantiles (0, 5, 25, 50, 75, 95 and 100 %) of all sizes without a path of their own;
-            empty where there are none.
+        is_key: Which of these members are in the key group.
+        paths: Size of each of these members: the norm of a frequency's components of W_E; |w_in|
+            |w_out| of a neuron; the norm of what neurons read from an input, weighed by their
+            |w_out|; the norm of a head's OV matrix; a single weight with its sign.
+        rest: Quantiles (0, 5, 25, 50, 75, 95 and 100 %) of the sizes whose paths are not kept;
+            empty where all are.
         totals: Number of members in the key group, and of others.
         norms: Norm of the key group's sizes and of the others'.
         counts: Members above the threshold in the key group and among the others.
@@ -109,8 +109,8 @@ class PruningTrace(SeriesResult):
                 else the fewest members that carry `share` of the squared size at the last step.
             share: See `key`.
             threshold: Share of the largest size below which a member counts as pruned.
-            paths: How many have a path of their own, if there are more members: half of them key
-                members, the largest at the end, half others, the largest at any step.
+            paths: How many members' paths are kept, if there are more: half of them key members,
+                the largest at the end, half others, the largest at any step.
 
         Raises:
             ValueError: An option is out of range, or names what the model lacks, or weights are
@@ -268,7 +268,12 @@ class PruningTrace(SeriesResult):
 
     @property
     def _kinds(self) -> tuple[str, str]:
-        return kind_names(self.by, self.matrix)
+        """What one member is called, and what several are."""
+        if self.by == "frequency":
+            return self.by, "frequencies"
+        if self.matrix == EFFECTIVE:
+            return "effective weight", "effective weights"
+        return f"weight of {self.matrix}" if self.matrix else self.by, f"{self.by}s"
 
 
 def key_members(
@@ -296,8 +301,9 @@ def key_members(
             f"key = {list(key)}: there are {count} {'rows' if last.ndim > 1 else 'members'}, "
             f"counted from {first}"
         )
-    numbers = torch.arange(first, first + count)
-    named = torch.isin(numbers, torch.tensor(list(key), dtype=torch.long))
+    named = torch.isin(
+        torch.arange(first, first + count), torch.tensor(list(key), dtype=torch.long)
+    )
     return (named[:, None] if last.ndim > 1 else named).expand(last.shape)
 
 
