@@ -1,13 +1,17 @@
-"""How much one head reads of what another writes, and the strongest chains of such links.
+"""Which heads read what heads of earlier layers write, and which chains of heads are strongest?
 
-A head writes x W_V W_O; another's queries, keys or values read that through W_Q W_K^T, W_K W_Q^T or
-W_V W_O. All are products of thin matrices, and only norms are asked for: the factor that is not
-multiplied on is replaced by the triangle of its QR decomposition, d_head x d_head, so that no
-d_model x d_model matrix is ever formed.
+A head writes W_OV = W_V W_O into the residual stream; queries, keys and values of later heads read
+it through W_QK = W_Q W_K^T, W_QK^T and W_OV. How well the two fit is the norm of their product over
+the product of their norms, beside what random matrices of the same shapes give. Rows are vectors,
+as in TransformerLens. All are products of thin matrices, and only norms are asked for: the factor
+that is not multiplied on is replaced by the triangle of its QR decomposition, d_head x d_head, so
+that no d_model x d_model matrix is ever formed.
+
+Source: Elhage et al. 2021, "A Mathematical Framework for Transformer Circuits": Q-, K- and
+V-composition in two-layer models, drawn there with the value of random matrices subtracted.
 """
 
 import heapq
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -20,35 +24,213 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
 
-from analyses import plots
-from analyses.plots.graphs import graph
+from analyses.plots import graph, heatmap
 from analyses.requirements import Needs, check_needs
 from analyses.result import Drawing, Result
-from analyses.statistics import is_rounding
+from analyses.statistics import defined_mean, is_rounding
 from hooks import Snapshot
 
-# from analyses/attention/composition_graph.py:
-# Which heads read what heads of earlier layers write?
-#
-# A head writes W_OV = W_V W_O into the residual stream; queries, keys and values of later heads read
-# it. How well the two fit is the norm of their product over the product of their norms, beside what
-# random matrices of the same shapes give. Rows are vectors, as in TransformerLens; W_QK = W_Q W_K^T.
-#
-# Source: Elhage et al. 2021, "A Mathematical Framework for Transformer Circuits": Q-, K- and
-# V-composition in two-layer models, drawn there with the value of random matrices subtracted.
-#
-
 KINDS = ("Q", "K", "V")
+MAX_EDGES_DRAWN = 60  # more hide one another
 Thin = Float[Tensor, "head d_model d_head"]
 Wide = Float[Tensor, "head d_head d_model"]
+
+
+@dataclass(frozen=True)
+class HeadPath:
+    """A chain of heads, each of which reads what the one before writes.
+
+    Attributes:
+        heads: Heads as `layer.head`, the earliest first.
+        kinds: How each but the first reads the one before: Q, K or V.
+        strength: Product over its links of the ratio of their scores to chance.
+    """
+
+    heads: tuple[str, ...]
+    kinds: tuple[str, ...] = ()
+    strength: float = 1.0
+
+    def then(self, kind: str, head: str, times_chance: float) -> "HeadPath":
+        """The path with one link more."""
+        return HeadPath((*self.heads, head), (*self.kinds, kind), self.strength * times_chance)
+
+    def __str__(self) -> str:
+        return self.heads[0] + "".join(
+            f" -{kind}> {head}" for kind, head in zip(self.kinds, self.heads[1:], strict=True)
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class CompositionGraph(Result):
+    """How much of what each head reads is what a head of an earlier layer writes.
+
+    A row of the table is a kind, a writer and a reader of a later layer.
+
+    Attributes:
+        heads: Heads as `layer.head`, in order.
+        norms: Frobenius norms of W_QK and of W_OV by head.
+        scores: By kind (Q, K, V), writing head and reading head, in [0, 1]; NaN where the second
+            is in no later layer, or one of the two is zero.
+        baseline: Mean score of random heads of these shapes; the same for all three kinds.
+        spread: Standard deviation of the random heads' scores.
+    """
+
+    coordinates: ClassVar = {
+        "circuit": ("QK", "OV"),
+        "kind": KINDS,
+        "writer": "heads",
+        "reader": "heads",
+    }
+    rows: ClassVar = ("kind", "writer", "reader")
+    columns: ClassVar = {"score": "scores", "baseline": "baseline", "excess": "excess"}
+    needs: ClassVar = Needs(attention=True, layers=2)
+    sliding: ClassVar = ("graph", "scores")
+
+    heads: tuple[str, ...]
+    norms: Float[np.ndarray, "circuit head"]
+    scores: Float[np.ndarray, "kind writer reader"]
+    baseline: float
+    spread: float
+
+    @classmethod
+    def measure(cls, snapshot: Snapshot, *, draws: int = 200, seed: int = 0) -> "CompositionGraph":
+        """Measures one snapshot's weights.
+
+        Args:
+            snapshot: A transformer of at least two layers.
+            draws: Of how many random pairs of heads the baseline is the mean.
+            seed: Of the random pairs.
+
+        Raises:
+            ValueError: There are fewer than two draws, which have no spread.
+        """
+        check_needs(cls, snapshot)
+        if draws < 2:
+            raise ValueError(f"draws = {draws}: a baseline with its spread takes two at least")
+        W_Q, W_K, W_V, W_O = head_weights(snapshot)
+        n_layers = snapshot.config.n_layers
+        circuits = (compact(W_Q, W_K.mT), compact(W_V, W_O))
+        random = random_scores(W_V.shape[1], W_V.shape[2], draws, seed)
+        return cls(
+            heads=tuple(f"{i}.{h}" for i in range(n_layers) for h in range(len(W_O) // n_layers)),
+            norms=torch.stack([torch.linalg.matrix_norm(circuit) for circuit in circuits]).numpy(),
+            scores=composition_scores(W_Q, W_K, W_V, W_O, n_layers=n_layers).numpy(),
+            baseline=float(random.mean()),
+            spread=float(random.std()),
+        )
+
+    @property
+    def places(self) -> dict[str, tuple[int, int]]:
+        """Layer and number of each head."""
+        return {
+            f"{layer}.{head}": (int(layer), int(head))
+            for layer, head in (name.split(".") for name in self.heads)
+        }
+
+    @property
+    def excess(self) -> Float[np.ndarray, "kind writer reader"]:
+        """Scores over the baseline."""
+        return self.scores - self.baseline
+
+    def strong(self, spreads: float = 2) -> pd.DataFrame:
+        """Rows of the frame whose score is over the baseline by some spreads, strongest first."""
+        ranked = self.to_frame().sort_values("score", ascending=False, kind="stable")
+        return ranked.loc[ranked["excess"] > spreads * self.spread]
+
+    def graph(self) -> nx.MultiDiGraph:
+        """The heads, and every composition that is defined.
+
+        Returns:
+            A directed graph of heads (named `layer.head`, with `layer`, `head`, `norm_QK` and
+            `norm_OV`) with an edge a kind from writer to reader (with `kind`, `score`, `baseline`
+            and `excess`, the score over the baseline).
+        """
+        heads = nx.MultiDiGraph()
+        for (name, (layer, head)), (QK, OV) in zip(
+            self.places.items(), self.norms.T.tolist(), strict=True
+        ):
+            heads.add_node(name, layer=layer, head=head, norm_QK=QK, norm_OV=OV)
+        for row in self.to_frame().dropna().to_dict("records"):
+            heads.add_edge(row.pop("writer"), row.pop("reader"), key=row["kind"], **row)
+        return heads
+
+    def paths(self, count: int = 10, spreads: float = 2) -> list[HeadPath]:
+        """The strongest chains of heads, of any length, strongest first.
+
+        A path is as strong as the product over its links of score / baseline. Links must be over
+        the baseline by some spreads, so that a path does not grow by links of chance.
+        """
+        strong = self.strong(spreads)
+        times_chance = strong["score"] / self.baseline
+        links = zip(strong["kind"], strong["writer"], strong["reader"], times_chance, strict=True)
+        return strongest_paths(self.heads, links, count)
+
+    def summary(self) -> dict[str, float | str]:
+        """Largest and mean score of each kind, the baseline, and the strongest path.
+
+        NaN where no score is defined, all heads of a layer being zero.
+        """
+        largest_and_mean: dict[str, float | str] = {}
+        for kind, scores in zip(KINDS, self.scores, strict=True):
+            largest_and_mean[f"largest_{kind}"] = float(np.fmax.reduce(scores, None))
+            largest_and_mean[f"mean_{kind}"] = defined_mean(scores)
+        return largest_and_mean | {
+            "baseline": self.baseline,
+            "baseline_spread": self.spread,
+            "strong_share": len(self.strong()) / len(self.to_frame()),
+            "strongest_path": next(map(str, self.paths(1)), "none"),
+        }
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row a kind, writer and later reader: `score`, `baseline`, `excess`."""
+        layers = np.array([layer for layer, _ in self.places.values()])
+        is_later = np.broadcast_to(layers[:, None] < layers, self.scores.shape)
+        return super().to_frame().loc[is_later.ravel()].reset_index(drop=True)
+
+    def figures(self) -> Mapping[str, Drawing]:
+        """The strongest compositions from layer to layer, and the scores of all."""
+        strong = self.strong()
+        drawn = strong.head(MAX_EDGES_DRAWN)
+        more = f" ({MAX_EDGES_DRAWN} strongest drawn)" if len(drawn) < len(strong) else ""
+        last = max(self.places.values())[0]
+        writers = [name for name, (layer, _) in self.places.items() if layer < last]
+        readers = [name for name, (layer, _) in self.places.items() if layer > 0]
+        return {
+            "graph": graph(
+                self.places,
+                list(
+                    zip(
+                        drawn["kind"],
+                        drawn["writer"],
+                        drawn["reader"],
+                        drawn["excess"] / drawn["excess"].max(),
+                        strict=True,
+                    )
+                ),
+                kinds=KINDS,
+                axes=("layer", "head"),
+                title=f"{len(strong)} of {len(self.to_frame())} compositions stand out from "
+                f"random heads{more}",
+            ),
+            "scores": heatmap(
+                rearrange(
+                    self.excess[:, : len(writers), -len(readers) :],
+                    "kind writer reader -> (kind reader) writer",
+                ),
+                title="What each head reads of what earlier heads write, less chance",
+                axes=("writing head", "kind and reading head"),
+                unit="score over random heads",
+                ticks=(writers, [f"{kind} {name}" for kind in KINDS for name in readers]),
+            ),
+        }
 
 
 def head_weights(snapshot: Snapshot) -> tuple[Thin, Thin, Thin, Wide]:
     """W_Q, W_K, W_V and W_O of all heads, in order of layers, in float64.
 
-    Where layer norm comes before, what reads is what layer norm lets through: its gain multiplied
-    in and the mean over the residual stream taken out; of a head of which that leaves rounding
-    alone, 0. What layer norm divides by depends on the input and is left out.
+    Where layer norm comes before a head, W_Q, W_K and W_V are what reads through it: its gain is
+    multiplied in and the mean over the residual stream taken out, and a head of which that leaves
+    rounding alone is 0. What layer norm divides by depends on the input and is left out.
     """
     parameters, config = snapshot.parameters(), snapshot.config
 
@@ -59,12 +241,12 @@ def head_weights(snapshot: Snapshot) -> tuple[Thin, Thin, Thin, Wide]:
         gain = parameters.get(f"blocks.{layer}.ln1.w", torch.ones(W.shape[1])).double().cpu()
         scaled = gain[:, None] * W
         centred = scaled - scaled.mean(1, keepdim=True)
-        powers = [each.square().sum((1, 2)) for each in (centred, scaled)]
-        return centred.masked_fill(is_rounding(*powers)[:, None, None], 0)
+        is_zero = is_rounding(centred.square().sum((1, 2)), scaled.square().sum((1, 2)))
+        return centred.masked_fill(is_zero[:, None, None], 0)
 
-    layers = range(config.n_layers)
     W_Q, W_K, W_V, W_O = (
-        torch.cat([read(name, layer) for layer in layers]) for name in ("W_Q", "W_K", "W_V", "W_O")
+        torch.cat([read(name, layer) for layer in range(config.n_layers)])
+        for name in ("W_Q", "W_K", "W_V", "W_O")
     )
     return W_Q, W_K, W_V, W_O
 
@@ -96,7 +278,11 @@ def composition_scores(
     Source:
         Elhage et al. 2021, whose vectors are columns: |W_QK^T W_OV|, |W_QK W_OV|, |W_OV W_OV|.
     """
-    writes, reads = compact(W_V, W_O), torch.stack(_reads(W_Q, W_K, W_V, W_O))
+    writes = compact(W_V, W_O)
+    # They have the norms of W_Q W_K^T, W_K W_Q^T and W_V W_O, whatever both are multiplied by.
+    reads = torch.stack(
+        [compact(W_K, W_Q.mT).mT, compact(W_Q, W_K.mT).mT, compact(W_O.mT, W_V.mT).mT]
+    )
     count, n_heads = len(W_O), len(W_O) // n_layers
     scores = W_O.new_full((3, count, count), torch.nan)
     for writer in range(count):
@@ -105,47 +291,17 @@ def composition_scores(
     return scores
 
 
-def _reads(W_Q: Thin, W_K: Thin, W_V: Thin, W_O: Wide) -> tuple[Tensor, Tensor, Tensor]:
-    """What stands for W_Q W_K^T, W_K W_Q^T and W_V W_O where they read: [head, d_model, r] each."""
-    return compact(W_K, W_Q.mT).mT, compact(W_Q, W_K.mT).mT, compact(W_O.mT, W_V.mT).mT
-
-
 def random_scores(d_model: int, d_head: int, draws: int, seed: int) -> Float[Tensor, " draw"]:
     """Composition of pairs of random heads, whose entries are independent and normal.
 
     The mean of their squares is 1 / d_model, whatever d_head is.
     """
     generator = torch.Generator().manual_seed(seed)
-
-    def score() -> Tensor:
+    scores = []
+    for _ in range(draws):
         A, B, C, D = torch.randn(4, d_model, d_head, generator=generator, dtype=torch.float64)
-        return composition(compact(A, B.mT), compact(D, C.mT).mT)
-
-    return torch.stack([score() for _ in range(draws)])
-
-
-@dataclass(frozen=True)
-class HeadPath:
-    """A chain of heads, each of which reads what the one before writes.
-
-    Attributes:
-        heads: Heads as `layer.head`, the earliest first.
-        kinds: How each but the first reads the one before: Q, K or V.
-        strength: Product over its links of how many times chance their scores are.
-    """
-
-    heads: tuple[str, ...]
-    kinds: tuple[str, ...] = ()
-    strength: float = 1.0
-
-    def then(self, kind: str, head: str, times_chance: float) -> "HeadPath":
-        """The path with one link more."""
-        strength = self.strength * times_chance
-        return HeadPath((*self.heads, head), (*self.kinds, kind), strength)
-
-    def __str__(self) -> str:
-        links = zip(self.kinds, self.heads[1:], strict=True)
-        return self.heads[0] + "".join(f" -{kind}> {head}" for kind, head in links)
+        scores.append(composition(compact(A, B.mT), compact(D, C.mT).mT))
+    return torch.stack(scores)
 
 
 def strongest_paths(
@@ -165,167 +321,16 @@ def strongest_paths(
         into[reader].append((kind, writer, times_chance))
     ending: dict[str, list[HeadPath]] = {}
     for head in heads:
-        found = [
-            path.then(kind, head, times_chance)
-            for kind, writer, times_chance in into[head]
-            for path in (HeadPath((writer,)), *ending[writer])
-        ]
-        ending[head] = _strongest(found, count)
+        ending[head] = _strongest(
+            [
+                path.then(kind, head, times_chance)
+                for kind, writer, times_chance in into[head]
+                for path in (HeadPath((writer,)), *ending[writer])
+            ],
+            count,
+        )
     return _strongest([path for paths in ending.values() for path in paths], count)
 
 
 def _strongest(paths: list[HeadPath], count: int) -> list[HeadPath]:
     return heapq.nsmallest(count, paths, key=lambda path: (-path.strength, path.heads, path.kinds))
-
-
-DRAWN = 60  # more edges than that hide one another
-
-
-@dataclass(frozen=True, eq=False)
-class CompositionGraph(Result):
-    """How much of what each head reads is what a head of an earlier layer writes.
-
-    Attributes:
-        heads: Heads as `layer.head`, in order.
-        norms: Frobenius norms of W_QK and of W_OV by head.
-        scores: By kind (Q, K, V), writing head and reading head, in [0, 1]; NaN where the second
-            is in no later layer, or one of the two is zero.
-        baseline: Mean score of random heads of these shapes; the same for all three kinds.
-        spread: Standard deviation of the random heads' scores.
-    """
-
-    needs: ClassVar = Needs(attention=True, layers=2)
-    sliding: ClassVar = ("graph", "scores")
-
-    heads: tuple[str, ...]
-    norms: Float[np.ndarray, "circuit head"]
-    scores: Float[np.ndarray, "kind writer reader"]
-    baseline: float
-    spread: float
-
-    @classmethod
-    def measure(
-        cls, snapshot: Snapshot, *, draws: int = 200,
-        seed: int = 0,
-    ) -> "CompositionGraph":  # fmt: skip
-        """Measures one snapshot's weights.
-
-        Args:
-            snapshot: A transformer of at least two layers.
-            draws: Of how many random pairs of heads the baseline is the mean.
-            seed: Of the random pairs.
-
-        Raises:
-            ValueError: There are fewer than two draws, which have no spread.
-        """
-        check_needs(cls, snapshot)
-        if draws < 2:
-            raise ValueError(f"draws = {draws}: a baseline with its spread takes two at least")
-        W_Q, W_K, W_V, W_O = head_weights(snapshot)
-        n_layers = snapshot.config.n_layers
-        norms = [torch.linalg.matrix_norm(compact(*each)) for each in ((W_Q, W_K.mT), (W_V, W_O))]
-        random = random_scores(W_V.shape[1], W_V.shape[2], draws, seed)
-        return cls(
-            heads=tuple(f"{i}.{h}" for i in range(n_layers) for h in range(len(W_O) // n_layers)),
-            norms=torch.stack(norms).numpy(),
-            scores=composition_scores(W_Q, W_K, W_V, W_O, n_layers=n_layers).numpy(),
-            baseline=float(random.mean()),
-            spread=float(random.std()),
-        )
-
-    @property
-    def places(self) -> dict[str, tuple[int, int]]:
-        """Layer and number of each head."""
-        numbers = (name.split(".") for name in self.heads)
-        return {f"{layer}.{head}": (int(layer), int(head)) for layer, head in numbers}
-
-    def strong(self, spreads: float = 2) -> pd.DataFrame:
-        """Rows of the frame whose score is over the baseline by some spreads, strongest first."""
-        ranked = self.to_frame().sort_values("score", ascending=False, kind="stable")
-        return ranked.loc[ranked["excess"] > spreads * self.spread]
-
-    def graph(self) -> nx.MultiDiGraph:
-        """The heads, and every composition that is defined.
-
-        Returns:
-            A directed graph of heads (named `layer.head`, with `layer`, `head`, `norm_QK` and
-            `norm_OV`) with an edge a kind from writer to reader (with `kind`, `score`, `baseline`
-            and `excess`, the score over the baseline).
-        """
-        graph = nx.MultiDiGraph()
-        norms = self.norms.T.tolist()
-        for (name, (layer, head)), (QK, OV) in zip(self.places.items(), norms, strict=True):
-            graph.add_node(name, layer=layer, head=head, norm_QK=QK, norm_OV=OV)
-        for row in self.to_frame().dropna().to_dict("records"):
-            graph.add_edge(row.pop("writer"), row.pop("reader"), key=row["kind"], **row)
-        return graph
-
-    def paths(self, count: int = 10, spreads: float = 2) -> list[HeadPath]:
-        """The strongest chains of heads, of any length, strongest first.
-
-        A path is as strong as the product over its links of score / baseline. Links must be over
-        the baseline by some spreads, so that a path does not grow by links of chance.
-        """
-        strong = self.strong(spreads)
-        times_chance = strong["score"] / self.baseline
-        links = zip(strong["kind"], strong["writer"], strong["reader"], times_chance, strict=True)
-        return strongest_paths(self.heads, links, count)
-
-    def summary(self) -> dict[str, float | str]:
-        """Largest and mean score of each kind, the baseline, and the strongest path.
-
-        NaN where no score is defined, all heads of a layer being zero.
-        """
-        largest_and_mean: dict[str, float | str] = {}
-        for kind, table in zip(KINDS, self.scores, strict=True):
-            defined = table[~np.isnan(table)]
-            some = len(defined) > 0
-            largest_and_mean[f"largest_{kind}"] = float(defined.max()) if some else math.nan
-            largest_and_mean[f"mean_{kind}"] = float(defined.mean()) if some else math.nan
-        return largest_and_mean | {
-            "baseline": self.baseline,
-            "baseline_spread": self.spread,
-            "strong_share": len(self.strong()) / len(self.to_frame()),
-            "strongest_path": next(map(str, self.paths(1)), "none"),
-        }
-
-    def to_frame(self) -> pd.DataFrame:
-        """One row a kind, writer and later reader: `score`, `baseline`, `excess`."""
-        layers = np.array([layer for layer, _ in self.places.values()])
-        is_later = np.broadcast_to(layers[:, None] < layers, self.scores.shape)
-        kind, writer, reader = is_later.nonzero()
-        names, scores = np.array(self.heads), self.scores[is_later]
-        return pd.DataFrame(
-            {
-                "kind": np.array(KINDS)[kind],
-                "writer": names[writer],
-                "reader": names[reader],
-                "score": scores,
-                "baseline": self.baseline,
-                "excess": scores - self.baseline,
-            }
-        )
-
-    def figures(self) -> Mapping[str, Drawing]:
-        """The strongest compositions from layer to layer, and the scores of all."""
-        strong, total = self.strong(), len(self.to_frame())
-        drawn = strong.head(DRAWN)
-        widths = drawn["excess"] / drawn["excess"].max()
-        edges = list(zip(drawn["kind"], drawn["writer"], drawn["reader"], widths, strict=True))
-        last = max(self.places.values())[0]
-        writers = [name for name, (layer, _) in self.places.items() if layer < last]
-        readers = [name for name, (layer, _) in self.places.items() if layer > 0]
-        excess = self.scores[:, : len(writers), -len(readers) :] - self.baseline
-        more = f" ({DRAWN} strongest drawn)" if len(strong) > DRAWN else ""
-        return {
-            "graph": graph(
-                self.places, edges, kinds=KINDS, axes=("layer", "head"),
-                title=f"{len(strong)} of {total} compositions stand out from random heads{more}",
-            ),
-            "scores": plots.heatmap(
-                rearrange(excess, "kind writer reader -> (kind reader) writer"),
-                title="What each head reads of what earlier heads write, less chance",
-                axes=("writing head", "kind and reading head"), unit="score over random heads",
-                ticks=(writers, [f"{kind} {name}" for kind in KINDS for name in readers]),
-            ),
-        }  # fmt: skip

@@ -3,7 +3,7 @@
 The first examples of a snapshot, kept with everything CircuitsVis needs to draw them, so that a
 page is drawn from a saved result and never runs a model. What is kept is what is drawn: attention
 to three digits, of two examples, and the few neurons that fire most. A model that has learned its
-task loses nothing on any of them, so answers of the run's first step stand beside its own.
+task has no loss on any of them, so the answers of the run's first step stand beside its own.
 """
 
 import math
@@ -14,23 +14,21 @@ from typing import ClassVar
 import numpy as np
 import pandas as pd
 import torch
-from einops import rearrange
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from analyses.plots.images import picture
-from analyses.plots.views import View
+from analyses.plots import View, picture
 from analyses.requirements import Needs, check_needs
 from analyses.result import Drawing, Result
 from analyses.statistics import defined_mean
-from hooks import Examples, Snapshot
+from hooks import Snapshot
 from hooks.loss import token_losses
 
-LONGEST = 64  # tokens that CircuitsVis draws smoothly; beyond, a picture stands in
-COUNT = 8  # examples that are kept
-SHOWN = 2  # examples whose attention is kept: one more looks like the other two
-WEIGHTS = 24_000  # attention weights that are kept at most, but for a single example: 48 kB
-NEURONS = 5  # of each layer
+MAX_TOKENS = 64  # that CircuitsVis draws smoothly; beyond, a picture stands in
+EXAMPLES_KEPT = 8
+PATTERNS_KEPT = 2  # examples whose attention is kept: one more looks like the other two
+MAX_WEIGHTS = 24_000  # attention weights that are kept, but for a single example: 48 kB
+NEURONS_KEPT = 5  # of each layer
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,30 +36,30 @@ class ExampleViews(Result):
     """Attention, active neurons and loss on a few examples.
 
     Attributes:
-        words: Each example's positions for people to read.
+        words: What stands at each example's positions, for people to read.
         pattern: Attention weights of the first two examples, of the first alone where both would
             be more than 24,000; on more than 64 positions each layer's mean over heads, as one.
         neurons: The five neurons of each layer whose largest activation on these examples is
             largest, that one first; none in a model without an MLP.
-        activations: Of those neurons, after the nonlinearity.
+        activations: Activations of those neurons, after the nonlinearity.
         loss: Cross-entropy in nats at scored positions, NaN elsewhere.
-        answers: What the model answers at its last scored position, as a class number.
+        answers: What the model answers at an example's last scored position, as a class number.
         first_loss: Loss at the run's first step; NaN where that is not known.
         first_answers: Answers at the run's first step; none where that is not known.
         targets: The right class at that position.
         vocabulary: Names of the classes; none where they are numbers.
-        guess_loss: Loss of guessing all classes alike, in nats.
+        guess_loss: Loss of guessing all classes with equal probability, in nats.
         is_causal: Whether positions attend only to themselves and earlier ones.
     """
 
     needs: ClassVar = Needs(tokens=True, attention=True)
-    count: ClassVar = COUNT
+    count: ClassVar = EXAMPLES_KEPT
     reference: ClassVar = "first"
 
     words: tuple[tuple[str, ...], ...]
     pattern: Float[np.ndarray, "shown layer head query key"]
-    neurons: Int[np.ndarray, "layer neuron"]
-    activations: Float[np.ndarray, "example pos layer neuron"]
+    neurons: Int[np.ndarray, "layer rank"]
+    activations: Float[np.ndarray, "example pos layer rank"]
     loss: Float[np.ndarray, "example pos"]
     answers: tuple[int, ...]
     first_loss: Float[np.ndarray, "example pos"]
@@ -85,11 +83,13 @@ class ExampleViews(Result):
             ValueError: `reference` is of other examples.
         """
         check_needs(cls, snapshot)
-        snapshot = snapshot.on(snapshot.examples.head(COUNT))
-        words = _words(snapshot.examples)
+        examples = snapshot.examples.head(EXAMPLES_KEPT)
+        snapshot = snapshot.on(examples)
+        assert examples.tokens is not None  # ExampleViews needs tokens
+        words = examples.words or tuple(tuple(map(str, row)) for row in examples.tokens.tolist())
         if reference is not None and reference.words != words:
             raise ValueError("reference: it is of other examples; measure it on the same")
-        loss, answers, targets = _answers(snapshot)
+        loss, answers, targets = answers_given(snapshot)
         neurons, activations = active_neurons(snapshot)
         return cls(
             words=words,
@@ -101,48 +101,49 @@ class ExampleViews(Result):
             first_loss=np.full_like(loss, np.nan) if reference is None else reference.loss,
             first_answers=() if reference is None else reference.answers,
             targets=targets,
-            vocabulary=snapshot.examples.facts.vocabulary,
+            vocabulary=examples.facts.vocabulary,
             guess_loss=math.log(snapshot.logits().shape[-1]),
             is_causal=snapshot.config.attention_dir == "causal",
         )
 
     def summary(self) -> dict[str, float | str]:
         """Mean loss over these examples, NaN where none is scored, and how many are right."""
-        right = [a == t for a, t in zip(self.answers, self.targets, strict=True)]
-        return {"mean_loss": defined_mean(self.loss), "accuracy": float(np.mean(right))}
+        is_right = np.equal(self.answers, self.targets)
+        return {"mean_loss": defined_mean(self.loss), "accuracy": float(is_right.mean())}
 
     def to_frame(self) -> pd.DataFrame:
-        """One row a position: `example`, `position`, `word`, `loss`."""
-        rows = [
-            {"example": i, "position": j, "word": word, "loss": self.loss[i, j]}
-            for i, sentence in enumerate(self.words)
-            for j, word in enumerate(sentence)
-        ]
-        return pd.DataFrame(rows)
+        """One row a position, padding left out: `example`, `position`, `word`, `loss`."""
+        return pd.DataFrame(
+            [
+                {"example": i, "position": j, "word": word, "loss": self.loss[i, j]}
+                for i, sentence in enumerate(self.words)
+                for j, word in enumerate(sentence)
+            ]
+        )
 
     def figures(self) -> Mapping[str, Drawing]:
         """Answers coloured by loss, at the first step too, active neurons, and attention."""
-        tokens = {"tokens": self._tokens("Answers given", self.loss, self.answers)}
+        views = {"tokens": self._tokens("Answers given", self.loss, self.answers)}
         if self.first_answers:
             title = "Answers given to the same at the first step"
-            tokens["first_tokens"] = self._tokens(title, self.first_loss, self.first_answers)
-        neurons = {"neurons": self._neurons()} if self.neurons.size else {}
-        attention = {f"attention_{i}": self._attention(i) for i in range(len(self.pattern))}
-        return {**tokens, **neurons, **attention}
+            views["first_tokens"] = self._tokens(title, self.first_loss, self.first_answers)
+        if self.neurons.size:
+            views["neurons"] = self._neurons()
+        return views | {f"attention_{i}": self._attention(i) for i in range(len(self.pattern))}
 
     def _tokens(
         self, title: str, loss: Float[np.ndarray, "example pos"], answers: tuple[int, ...]
     ) -> View:
         """Each example, then the answer given at its last position, which carries that loss."""
-        lines, values = [], []
+        tokens, values = [], []
         for sentence, losses, answer in zip(self.words, loss, answers, strict=True):
-            lines += [*sentence, self.vocabulary[answer] if self.vocabulary else str(answer), "│"]
-            values += [*np.nan_to_num(losses[: len(sentence)]).tolist()[:-1], 0.0]
-            values += [float(losses[len(sentence) - 1]), 0.0]
+            tokens += [*sentence, self.vocabulary[answer] if self.vocabulary else str(answer), "│"]
+            before, last = losses[: len(sentence) - 1], losses[len(sentence) - 1]
+            values += [*np.nan_to_num(before).tolist(), 0.0, float(last), 0.0]
         return View(
             "ColoredTokens",
             {
-                "tokens": [f"{word} " for word in lines[:-1]],
+                "tokens": [f"{token} " for token in tokens[:-1]],
                 "values": values[:-1],
                 "minValue": 0,
                 "maxValue": self.guess_loss,
@@ -156,11 +157,10 @@ class ExampleViews(Result):
         largest = np.abs(self.activations).max((0, 1))
         shares = self.activations / np.where(largest > 0, largest, 1)
         named = [
-            ", ".join(f"{neuron} ({peak:.3g})" for neuron, peak in zip(*each, strict=True))
-            for each in zip(self.neurons, largest, strict=True)
+            ", ".join(f"{neuron} ({peak:.3g})" for neuron, peak in zip(*layer, strict=True))
+            for layer in zip(self.neurons, largest, strict=True)
         ]
-        listed = "; ".join(f"layer {layer}: {row}" for layer, row in enumerate(named))
-        ranks = [f"no. {rank}" for rank in range(1, count + 1)]  # their numbers differ by layer
+        listed = "; ".join(f"layer {layer}: {names}" for layer, names in enumerate(named))
         return View(
             "TextNeuronActivations",
             {
@@ -171,7 +171,10 @@ class ExampleViews(Result):
                 "firstDimensionName": "Layer",
                 "secondDimensionName": "Neuron",
                 "firstDimensionLabels": [str(layer) for layer in range(layers)],
-                "secondDimensionLabels": [*map(str, self.neurons[0])] if layers == 1 else ranks,
+                # Neurons of several layers have no number in common, but their rank.
+                "secondDimensionLabels": [*map(str, self.neurons[0])]
+                if layers == 1
+                else [f"no. {rank}" for rank in range(1, count + 1)],
             },
             title="Where the neurons that fire most do so",
             caption="Full colour: the neuron's own largest activation here, which is in brackets; "
@@ -184,13 +187,14 @@ class ExampleViews(Result):
         patterns = self.pattern[example, :, :, :size, :size]
         layers, heads = patterns.shape[:2]
         title = f"Attention on “{' '.join(sentence)}”"
-        if size > LONGEST:
+        if size > MAX_TOKENS:
             return picture(
-                patterns.mean(1, dtype=np.float32), limits=(0, 1),
+                patterns.mean(1, dtype=np.float32),
+                limits=(0, 1),
                 title=f"{title[:80]}…: mean over the heads of each layer",
                 caption="One matrix a layer, from the left: a row is a query, a column a key. "
                 "White is a weight of 0, full blue of 1.",
-            )  # fmt: skip
+            )
         return View(
             "AttentionHeads",
             {
@@ -211,29 +215,28 @@ def kept_pattern(snapshot: Snapshot) -> Float[Tensor, "shown layer head query ke
     """
     names = [f"blocks.{layer}.attn.hook_pattern" for layer in range(snapshot.config.n_layers)]
     pattern = torch.stack(list(snapshot.cache(names).values()), dim=1).float().cpu()
-    if pattern.shape[-1] > LONGEST:
+    if pattern.shape[-1] > MAX_TOKENS:
         pattern = pattern.mean(2, keepdim=True)
-    return pattern[: max(1, min(SHOWN, WEIGHTS // pattern[0].numel()))]
+    return pattern[: max(1, min(PATTERNS_KEPT, MAX_WEIGHTS // pattern[0].numel()))]
 
 
 def active_neurons(
     snapshot: Snapshot,
-) -> tuple[Int[Tensor, "layer neuron"], Float[Tensor, "example pos layer neuron"]]:
+) -> tuple[Int[Tensor, "layer rank"], Float[Tensor, "example pos layer rank"]]:
     """Each layer's neurons with the largest activations, and their activations; 0 at padding."""
     names = [f"blocks.{layer}.mlp.hook_post" for layer in range(snapshot.config.n_layers)]
     if names[0] not in snapshot.live.model.hook_dict:
-        n_examples, n_positions = snapshot.examples.scored.shape
-        none = torch.zeros(n_examples, n_positions, len(names), 0)
+        none = torch.zeros(*snapshot.examples.scored.shape, len(names), 0)
         return torch.zeros(len(names), 0, dtype=torch.long), none
     visible = snapshot.examples.visible.cpu()[:, :, None, None]
-    found = torch.stack(list(snapshot.cache(names).values()), dim=2).float().cpu()
-    peaks = torch.where(visible, found, -torch.inf).amax((0, 1))
-    neurons = peaks.sort(descending=True, stable=True).indices[:, :NEURONS]
-    index = rearrange(neurons, "layer neuron -> 1 1 layer neuron").expand(*found.shape[:2], -1, -1)
-    return neurons, torch.where(visible, found.gather(3, index), 0.0)
+    activations = torch.stack(list(snapshot.cache(names).values()), dim=2).float().cpu()
+    peaks = torch.where(visible, activations, -torch.inf).amax((0, 1))
+    neurons = peaks.sort(descending=True, stable=True).indices[:, :NEURONS_KEPT]
+    kept = activations.gather(3, neurons.expand(*activations.shape[:2], -1, -1))
+    return neurons, torch.where(visible, kept, 0.0)
 
 
-def _answers(
+def answers_given(
     snapshot: Snapshot,
 ) -> tuple[Float[np.ndarray, "example pos"], tuple[int, ...], tuple[int, ...]]:
     """Losses, NaN where nothing is scored; answers at the last scored positions; what is right."""
@@ -241,11 +244,5 @@ def _answers(
     targets, scored = examples.targets.cpu(), examples.scored.cpu()
     losses = torch.where(scored, token_losses(logits, targets.long()), torch.nan)
     rows, last = torch.arange(len(examples)), scored.shape[1] - 1 - scored.flip(1).int().argmax(1)
-    answers = logits[rows, last].argmax(-1)
-    return losses.numpy(), tuple(answers.tolist()), tuple(targets[rows, last].tolist())
-
-
-def _words(examples: Examples) -> tuple[tuple[str, ...], ...]:
-    """The examples' own words, or their tokens' numbers."""
-    assert examples.tokens is not None  # `needs` has tokens
-    return examples.words or tuple(tuple(map(str, row)) for row in examples.tokens.tolist())
+    answers, right = logits[rows, last].argmax(-1), targets[rows, last]
+    return losses.numpy(), tuple(answers.tolist()), tuple(right.tolist())

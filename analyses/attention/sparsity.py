@@ -1,24 +1,23 @@
 """How sparse is attention? Entropy of attention patterns, by layer and head.
 
 The entropy of a query's weights over the keys it sees is 0 where one key takes all and log k where
-k keys share alike. The headline is minus its mean over all patterns: higher is sparser.
+k keys have equal weights. The headline is minus its mean over all patterns: higher is sparser.
 
 Source: Murty et al. 2023 (arXiv:2305.18741), section 4: minus the mean entropy of all attention
 distributions, over sentences without what follows them. Their released code differs (heads averaged
 first, sum over positions, one layer's input for all); this follows the paper.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal, get_args
 
 import numpy as np
-import pandas as pd
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from analyses import plots
+from analyses.plots import bars, heatmap
 from analyses.requirements import Needs, check_needs
 from analyses.result import Drawing, Result
 from analyses.trees.sentences import sentences_only
@@ -32,13 +31,15 @@ Over = Literal["sentences", "examples"]
 class AttentionSparsity(Result):
     """Sparsity of attention by layer and head, averaged over examples and query positions.
 
+    A row of the table is a head.
+
     Attributes:
         entropy: Mean entropy in nats.
-        effective_keys: Mean of exp(entropy): the number of keys that would share alike.
+        effective_keys: Mean of exp(entropy): how many keys of equal weight have that entropy.
         largest_weight: Mean of the largest weight.
         key_weight: Mean weight on each key position from the last query position.
         counts_single_key_rows: Whether rows that see one key, whose entropy is 0, are counted.
-        over: What the model was fed: `sentences`, or whole `examples`.
+        over: What the model read: `sentences`, or whole `examples`.
     """
 
     needs: ClassVar = Needs(attention=True)
@@ -53,19 +54,16 @@ class AttentionSparsity(Result):
 
     @classmethod
     def measure(
-        cls,
-        snapshot: Snapshot,
-        *,
-        single_key_rows: bool = True,
-        over: Over = "sentences",
+        cls, snapshot: Snapshot, *, single_key_rows: bool = True, over: Over = "sentences"
     ) -> "AttentionSparsity":
         """Measures one snapshot on its examples.
 
         Args:
             snapshot: Any model with attention.
             single_key_rows: Count rows that see a single key, as the paper does.
-            over: sentences: where examples have gold trees, the words that these are over, with
-                what precedes them, as in the paper; examples: all of each, as where there are none.
+            over: sentences: only the words that an example's gold trees cover, with what precedes
+                them, as in the paper; examples: whole examples, which is also what is taken where
+                there are no gold trees.
 
         Raises:
             ValueError: The model has no attention, or `over` is neither.
@@ -77,17 +75,23 @@ class AttentionSparsity(Result):
         last = visible.sum(1) - 1
 
         def sums(pattern: Tensor, batch: slice) -> dict[str, Tensor]:
-            there = pattern.device
-            return pattern_sums(pattern.double(), rows[batch].to(there), last[batch].to(there))
+            device = pattern.device
+            return pattern_sums(pattern.double(), rows[batch].to(device), last[batch].to(device))
 
         names = [f"blocks.{layer}.attn.hook_pattern" for layer in range(snapshot.config.n_layers)]
-        layers = list(stream(snapshot, dict.fromkeys(names, sums)).values())
+        layers = stream(snapshot, dict.fromkeys(names, sums)).values()
         n_rows = int(rows.sum())
+        counts = {
+            "entropy": n_rows,
+            "effective_keys": n_rows,
+            "largest_weight": n_rows,
+            "key_weight": len(rows),
+        }
         return cls(
-            entropy=_mean(layers, "entropy", n_rows),
-            effective_keys=_mean(layers, "effective_keys", n_rows),
-            largest_weight=_mean(layers, "largest_weight", n_rows),
-            key_weight=_mean(layers, "key_weight", len(rows)),
+            **{
+                name: (torch.stack([layer[name] for layer in layers]) / count).cpu().numpy()
+                for name, count in counts.items()
+            },
             counts_single_key_rows=single_key_rows,
             over=fed,
         )
@@ -107,46 +111,34 @@ class AttentionSparsity(Result):
             "over": self.over,
         }
 
-    def to_frame(self) -> pd.DataFrame:
-        """One row a head: `layer`, `head`, `entropy`, `effective_keys`, `largest_weight`."""
-        layers, heads = np.indices(self.entropy.shape)
-        return pd.DataFrame(
-            {
-                "layer": layers.ravel(),
-                "head": heads.ravel(),
-                "entropy": self.entropy.ravel(),
-                "effective_keys": self.effective_keys.ravel(),
-                "largest_weight": self.largest_weight.ravel(),
-            }
-        )
-
     def figures(self) -> Mapping[str, Drawing]:
         """Entropy of each head, and where the last position looks."""
         n_layers, n_heads = self.entropy.shape
-        heads = [f"head {head}" for head in range(n_heads)]
-        every = [f"{layer}.{head}" for layer in range(n_layers) for head in range(n_heads)]
-        keys = [str(key) for key in range(self.key_weight.shape[-1])]
-        rows = "counted" if self.counts_single_key_rows else "left out"
+        heads = [f"{layer}.{head}" for layer in range(n_layers) for head in range(n_heads)]
         return {
-            "entropy": plots.bars(
-                heads, {f"layer {layer}": self.entropy[layer] for layer in range(n_layers)},
+            "entropy": bars(
+                [f"head {head}" for head in range(n_heads)],
+                {f"layer {layer}": self.entropy[layer] for layer in range(n_layers)},
                 title=f"Attention entropy {-self.sparsity:.2f} nats on average "
-                f"(rows with a single key {rows})",
+                f"(rows with a single key {self.summary()['single_key_rows']})",
                 axes=("", "mean entropy (nats)"),
             ),
-            "last_query": plots.heatmap(
-                self.key_weight.reshape(len(every), -1), limits=(0, 1), ticks=(keys, every),
+            "last_query": heatmap(
+                self.key_weight.reshape(len(heads), -1),
+                limits=(0, 1),
+                ticks=([str(key) for key in range(self.key_weight.shape[-1])], heads),
                 title="Where the last position looks",
-                axes=("key position", "layer.head"), unit="mean attention weight",
+                axes=("key position", "layer.head"),
+                unit="mean attention weight",
             ),
-        }  # fmt: skip
+        }
 
 
 def fed_over(snapshot: Snapshot, over: str) -> tuple[Snapshot, str]:
-    """A snapshot on what it is to be fed, and which of the two that is.
+    """The snapshot on what its model is to read, and which of the two that is.
 
     Raises:
-        ValueError: `over` is neither.
+        ValueError: `over` is neither of the two.
     """
     if over not in get_args(Over):
         raise ValueError(f"over '{over}': take one of {', '.join(get_args(Over))}")
@@ -155,9 +147,7 @@ def fed_over(snapshot: Snapshot, over: str) -> tuple[Snapshot, str]:
     return snapshot.on(sentences_only(snapshot.examples)), "sentences"
 
 
-def pattern_entropy(
-    pattern: Float[Tensor, "*rows key"],
-) -> Float[Tensor, "*rows"]:
+def pattern_entropy(pattern: Float[Tensor, "*rows key"]) -> Float[Tensor, "*rows"]:
     """Entropy of each row of attention weights, in nats; weights of 0 add nothing."""
     return torch.special.entr(pattern).sum(-1)
 
@@ -165,7 +155,7 @@ def pattern_entropy(
 def counted_rows(
     visible: Bool[Tensor, "batch pos"], is_causal: bool, single_key_rows: bool
 ) -> Bool[Tensor, "batch pos"]:
-    """Which query positions count: real ones, and by choice only those that see several keys."""
+    """Which query positions count: no padding, and by choice only those that see several keys."""
     keys = visible.cumsum(1) if is_causal else visible.sum(1, keepdim=True).expand_as(visible)
     return visible & (keys >= (1 if single_key_rows else 2))
 
@@ -190,8 +180,3 @@ def pattern_sums(
         "largest_weight": (pattern.amax(-1) * counted).sum((0, 2)),
         "key_weight": pattern[torch.arange(len(pattern)), :, last].sum(0),
     }
-
-
-def _mean(layers: Sequence[Mapping[str, Tensor]], name: str, count: int) -> np.ndarray:
-    """Layers stacked; NaN where nothing was counted."""
-    return (torch.stack([sums[name] for sums in layers]) / count).cpu().numpy()

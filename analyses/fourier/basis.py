@@ -18,7 +18,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from analyses.statistics import POWER_FLOOR, is_rounding
-from hooks import ModularFacts
+from hooks import Facts, ModularFacts, Snapshot
 
 
 def fourier_basis(n: int) -> Float[Tensor, "n n"]:
@@ -49,8 +49,7 @@ def frequencies_of_rows(n: int) -> Int[Tensor, " n"]:
 
 def basis_names(n: int) -> list[str]:
     """Names of the rows of `fourier_basis`: 1, cos 1, sin 1, cos 2, ..."""
-    waves = [f"{wave} {f}" for f in range(1, n // 2 + 1) for wave in ("cos", "sin")]
-    return ["1", *waves][:n]
+    return ["1", *(f"{wave} {f}" for f in range(1, n // 2 + 1) for wave in ("cos", "sin"))][:n]
 
 
 def frequency_power(weights: Float[Tensor, "*series n d"]) -> Float[Tensor, "*series frequency"]:
@@ -69,7 +68,7 @@ def frequency_power(weights: Float[Tensor, "*series n d"]) -> Float[Tensor, "*se
     basis = fourier_basis(n).to(weights)
     stacked = weights.flatten(0, -3) if weights.ndim > 2 else weights[None]
     # One product a matrix stays in the processor's cache; a batched one is slower.
-    components = torch.stack([(basis @ each).square().sum(-1) for each in stacked])
+    components = torch.stack([(basis @ matrix).square().sum(-1) for matrix in stacked])
     power = components.new_zeros(len(stacked), n // 2 + 1)
     power.index_add_(1, frequencies_of_rows(n).to(power.device), components)
     return power.reshape(*weights.shape[:-2], n // 2 + 1)
@@ -80,8 +79,8 @@ def without_rounding(
 ) -> Float[Tensor, "*series frequency"]:
     """Powers, with 0 at frequencies 1, 2, ... of a series that varies by rounding alone.
 
-    Rounding is told by the largest power of all series, the constant's included: equal weights,
-    and neurons that read nothing, have no frequency.
+    What counts as rounding depends on the largest power of all series, the constant's included:
+    equal weights, and neurons that read nothing, have no frequency.
 
     Args:
         power: As `frequency_power` gives it.
@@ -93,8 +92,7 @@ def without_rounding(
 
 def frequency_shares(power: Float[Tensor, "*series frequency"]) -> Float[Tensor, "*series rest"]:
     """Share of the power of frequencies 1, 2, ... (the constant excluded); NaN where all are 0."""
-    rest = power[..., 1:]
-    return rest / rest.sum(-1, keepdim=True)
+    return power[..., 1:] / power[..., 1:].sum(-1, keepdim=True)
 
 
 def best_frequencies(
@@ -179,13 +177,23 @@ def residue_order(operation: str, p: int) -> tuple[Tensor, Tensor, Tensor]:
     raise ValueError(f"no wave fits operation '{operation}': it is no group operation modulo {p}")
 
 
-def orders_of(facts: ModularFacts) -> tuple[Tensor, Tensor, Tensor]:
-    """Orders of a, b and c by `residue_order`, from what a task tells of its arithmetic.
+def orders_of(facts: Facts) -> tuple[Tensor, Tensor, Tensor]:
+    """Orders of a, b and c by `residue_order`, for the operation that a task's facts name.
 
     Raises:
-        ValueError: No wave fits the operation.
+        ValueError: No wave fits the operation, or the task is no modular arithmetic.
     """
-    return residue_order(facts.operation, facts.p)
+    return residue_order(facts(ModularFacts).operation, facts(ModularFacts).p)
+
+
+def residue_embedding(snapshot: Snapshot) -> Float[Tensor, "residue d_model"]:
+    """Rows of W_E, one a residue, in the order in which the operation is addition, in float64."""
+    return snapshot.weights("W_E").double().cpu()[orders_of(snapshot.examples.facts)[0]]
+
+
+def class_writes(snapshot: Snapshot) -> Float[Tensor, "residue neuron"]:
+    """What each neuron adds to each class' logit, classes in the order of answers, in float64."""
+    return snapshot.weights("neuron_out").double().cpu()[:, orders_of(snapshot.examples.facts)[2]].T
 
 
 @lru_cache
@@ -207,8 +215,8 @@ def keep_frequencies(
         frequencies: What to keep, each 1..n//2.
         order: Residues in the order in which the operation is addition.
     """
-    kept = torch.isin(frequencies_of_rows(len(order)), torch.tensor([0, *frequencies]))
-    rows = fourier_basis(len(order))[kept]
+    n, kept = len(order), torch.tensor([0, *frequencies])
+    rows = fourier_basis(n)[torch.isin(frequencies_of_rows(n), kept)]
     result = weights.clone()
     result[order] = (rows.T @ (rows @ weights[order].double())).to(weights)
     return result
@@ -229,6 +237,5 @@ def transform_2d(grid: Float[Tensor, "n n *rest"]) -> Float[Tensor, "n n *rest"]
     """
     n = grid.shape[0]
     basis = fourier_basis(n).to(grid)
-    flat = grid.reshape(n, n, -1)
-    half = rearrange(basis @ flat.reshape(n, -1), "i (b z) -> i b z", b=n)
+    half = rearrange(basis @ grid.reshape(n, -1), "i (b z) -> i b z", b=n)
     return (basis @ half).reshape(grid.shape)

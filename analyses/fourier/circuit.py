@@ -9,60 +9,54 @@ Source: Nanda et al. 2023 (arXiv:2301.05217), sections 4 and 5 and released code
 are those of the last snapshot, reused at every step, as there.
 """
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
-import pandas as pd
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from analyses import plots
 from analyses.fourier.basis import (
     basis_names,
+    class_writes,
     frequency_power,
     frequency_shares,
     keys_by_share,
     keys_by_vote,
     orders_of,
+    residue_embedding,
     transform_2d,
     without_rounding,
 )
 from analyses.fourier.waves import (
     Grid,
+    answering_neurons,
     excluded,
     logit_waves,
     neuron_waves,
     pair_accuracy,
     pair_losses,
+    pair_rows,
     readout_waves,
     restricted,
 )
-from analyses.plots.style import MARGIN, logarithmic
+from analyses.plots import HEIGHT, MARGIN, Figure, bars, heatmap, logarithmic
 from analyses.requirements import Needs, check_needs
 from analyses.result import Drawing, Drawings, Result
 from analyses.statistics import defined_mean
 from hooks import ModularFacts, Snapshot
 
-# from analyses/fourier/circuit_parts.py:
-# What `FourierCircuit` is measured from: activations over all pairs, and what is read of them.
-#
-# Grids hold one function of (a, b) for each class or neuron, in an order in which the operation is
-# addition (`analyses.fourier.waves`); their source is stated there.
-#
-
-# from analyses/fourier/frequency_map.py:
-# A matrix over the Fourier components of two operands, drawn square with a tick a frequency.
+MAX_TICKS = 10  # along a side of a map, so that a telephone can show them
 
 
 @dataclass(frozen=True, eq=False)
 class FourierCircuit(Result):
     """How much of a model's computation a few waves explain.
 
-    For multiplication, pairs and classes without 0.
+    For multiplication, pairs and classes without 0. A row of the table is a frequency: its share
+    and factor in the logits, how many neurons it explains most of, and whether it is key.
 
     Attributes:
         modulus: n, the number of residues in play.
@@ -94,6 +88,18 @@ class FourierCircuit(Result):
         labels=("a", "b", "c", "train"),
         weights=("W_E", "neuron_out"),
     )
+    coordinates: ClassVar = {
+        "frequency": "frequencies",
+        "component_a": "components",
+        "component_b": "components",
+        "direction": ("u", "v"),
+    }
+    columns: ClassVar = {
+        "logit_fve": "logit_fve",
+        "logit_amplitude": "logit_amplitude",
+        "neurons": "neuron_counts",
+        "is_key": "is_key",
+    }
     reference: ClassVar = "last"
     sliding: ClassVar = ("logits", "neurons", "neuron_map")
 
@@ -102,12 +108,12 @@ class FourierCircuit(Result):
     keys: tuple[int, ...]
     logit_fve: Float[np.ndarray, " frequency"]
     logit_amplitude: Float[np.ndarray, " frequency"]
-    neuron_frequency: Int[np.ndarray, " d_mlp"]
-    neuron_fve: Float[np.ndarray, " d_mlp"]
-    neuron_map: Float[np.ndarray, "n n"]
-    logit_map: Float[np.ndarray, "n n"]
-    readout_fve: Float[np.ndarray, "key 2"]
-    readout_slope: Float[np.ndarray, "key 2"]
+    neuron_frequency: Int[np.ndarray, " neuron"]
+    neuron_fve: Float[np.ndarray, " neuron"]
+    neuron_map: Float[np.ndarray, "component_a component_b"]
+    logit_map: Float[np.ndarray, "component_a component_b"]
+    readout_fve: Float[np.ndarray, "key direction=2"]
+    readout_slope: Float[np.ndarray, "key direction=2"]
     loss: tuple[float, float, float]
     restricted_loss: tuple[float, float, float]
     excluded_loss: tuple[float, float, float]
@@ -117,9 +123,13 @@ class FourierCircuit(Result):
 
     @classmethod
     def measure(
-        cls, snapshot: Snapshot, *, reference: "FourierCircuit | None" = None, share: float = 0.9,
+        cls,
+        snapshot: Snapshot,
+        *,
+        reference: "FourierCircuit | None" = None,
+        share: float = 0.9,
         least_fve: float = 0.02,
-    ) -> "FourierCircuit":  # fmt: skip
+    ) -> "FourierCircuit":
         """Measures one snapshot on all pairs.
 
         Args:
@@ -133,6 +143,9 @@ class FourierCircuit(Result):
         fve, amplitude = logit_waves(logits)
         keys = reference.keys if reference else own_keys(snapshot, fve, share, least_fve)
         best, neuron_fve = neuron_waves(neurons)
+        W_L = class_writes(snapshot).T
+        readout = np.array([readout_waves(neurons, W_L, key) for key in keys]).reshape(-1, 2, 2)
+        kept, removed = restricted(logits, keys), excluded(logits, keys)
         return cls(
             modulus=len(logits),
             wave=snapshot.examples.facts(ModularFacts).wave,
@@ -143,9 +156,37 @@ class FourierCircuit(Result):
             neuron_fve=neuron_fve.numpy(),
             neuron_map=norm_map(neurons),
             logit_map=norm_map(logits),
-            **readout(snapshot, neurons, keys),
-            **ablations(logits, train, keys),
+            readout_fve=readout[:, 0],
+            readout_slope=readout[:, 1],
+            loss=pair_losses(logits, train),
+            restricted_loss=pair_losses(kept, train),
+            excluded_loss=pair_losses(removed, train),
+            excluded_by_frequency=tuple(
+                pair_losses(excluded(logits, [key]), train)[1] for key in keys
+            ),
+            restricted_accuracy=pair_accuracy(kept),
+            accuracy=pair_accuracy(logits),
         )
+
+    @property
+    def frequencies(self) -> Int[np.ndarray, " frequency"]:
+        """1, ..., n//2."""
+        return np.arange(1, len(self.logit_fve) + 1)
+
+    @property
+    def components(self) -> list[str]:
+        """Names of the components of the two maps: 1, cos 1, sin 1, cos 2, ..."""
+        return basis_names(self.modulus)
+
+    @property
+    def neuron_counts(self) -> Int[np.ndarray, " frequency"]:
+        """How many neurons each frequency explains most of."""
+        return np.bincount(self.neuron_frequency, minlength=len(self.logit_fve) + 1)[1:]
+
+    @property
+    def is_key(self) -> Bool[np.ndarray, " frequency"]:
+        """Which frequencies are key."""
+        return np.isin(self.frequencies, self.keys)
 
     @property
     def key_fve(self) -> float:
@@ -164,9 +205,13 @@ class FourierCircuit(Result):
         1 where the network uses the trigonometric identity; negative where the signs differ; NaN
         where both are 0.
         """
-        least, most = (pick(np.abs(self.readout_slope), axis=1) for pick in (np.min, np.max))
-        signed = np.sign(self.readout_slope).prod(1) * least
-        return np.divide(signed, most, out=np.full_like(most, math.nan), where=most > 0)
+        least, most = np.sort(np.abs(self.readout_slope), axis=1).T
+        return np.divide(
+            np.sign(self.readout_slope).prod(1) * least,
+            most,
+            out=np.full_like(most, np.nan),
+            where=most > 0,
+        )
 
     @property
     def silent_neurons(self) -> int:
@@ -187,9 +232,10 @@ class FourierCircuit(Result):
         code); `logits` those whose wave explains at least `least_fve` of the logits.
         """
         order = np.argsort(-self.logit_fve, kind="stable")
-        strong = [int(i) + 1 for i in order if self.logit_fve[i] >= least_fve]
-        voted = keys_by_vote(torch.from_numpy(self.neuron_frequency))
-        return {"vote": voted, "logits": tuple(strong)}
+        return {
+            "vote": keys_by_vote(torch.from_numpy(self.neuron_frequency)),
+            "logits": tuple(int(row) + 1 for row in order if self.logit_fve[row] >= least_fve),
+        }
 
     def summary(self) -> dict[str, float | str]:
         """Explained shares, and losses with the waves kept and removed. NaN without keys.
@@ -215,75 +261,64 @@ class FourierCircuit(Result):
             "key_frequencies": " ".join(map(str, self.keys)),
         }
 
-    def to_frame(self) -> pd.DataFrame:
-        """One row a frequency: `logit_fve`, `logit_amplitude`, `neurons`, `is_key`."""
-        frequencies = np.arange(1, len(self.logit_fve) + 1)
-        return pd.DataFrame(
-            {
-                "frequency": frequencies,
-                "logit_fve": self.logit_fve,
-                "logit_amplitude": self.logit_amplitude,
-                "neurons": [(self.neuron_frequency == each).sum() for each in frequencies],
-                "is_key": np.isin(frequencies, self.keys),
-            }
-        )
-
     def figures(self) -> Mapping[str, Drawing]:
         """Logits by frequency, neurons by frequency, the ablations, and 2-D spectra."""
         return Drawings(
-            logits=self._logits_figure,
-            neurons=self._neurons_figure,
+            logits=lambda: bars(
+                self.frequencies,
+                {"logits": self.logit_fve},
+                strong=self.keys,
+                title=f"{self.wave} at {len(self.keys)} key frequencies explains "
+                f"{self.key_fve:.1%} of the logits",
+                axes=("frequency (cycles per modulus)", "share of logit variance explained"),
+            ),
+            neurons=lambda: bars(
+                self.frequencies,
+                {"neurons": self.neuron_counts},
+                strong=self.keys,
+                title=f"{self.single_frequency_neurons():.0%} of neurons follow one frequency "
+                "(over 85% of their variance)",
+                axes=("best frequency of the neuron", "neurons"),
+            ),
             ablations=self._ablations_figure,
             excluded=self._excluded_figure,
             neuron_map=lambda: frequency_map(
-                self.neuron_map, title="Neurons in two dimensions: few frequencies in a and in b",
+                self.neuron_map,
+                title="Neurons in two dimensions: few frequencies in a and in b",
                 unit="norm over neurons",
             ),
             logit_map=lambda: frequency_map(
-                self.logit_map, title="Logits in two dimensions: blocks on the diagonal",
+                self.logit_map,
+                title="Logits in two dimensions: blocks on the diagonal",
                 unit="norm over classes",
             ),
-        )  # fmt: skip
-
-    def _logits_figure(self) -> Drawing:
-        return plots.bars(
-            np.arange(1, len(self.logit_fve) + 1), {"logits": self.logit_fve}, strong=self.keys,
-            title=f"{self.wave} at {len(self.keys)} key frequencies explains {self.key_fve:.1%} "
-            "of the logits",
-            axes=("frequency (cycles per modulus)", "share of logit variance explained"),
-        )  # fmt: skip
-
-    def _neurons_figure(self) -> Drawing:
-        frame = self.to_frame()
-        return plots.bars(
-            frame["frequency"].to_numpy(), {"neurons": frame["neurons"].to_numpy()},
-            strong=self.keys,
-            title=f"{self.single_frequency_neurons():.0%} of neurons follow one frequency "
-            "(over 85% of their variance)",
-            axes=("best frequency of the neuron", "neurons"),
-        )  # fmt: skip
+        )
 
     def _ablations_figure(self) -> Drawing:
-        losses = {"full model": self.loss, "only key waves kept": self.restricted_loss,
-                  "key waves removed": self.excluded_loss}  # fmt: skip
-        return plots.bars(
-            ["all pairs", "train", "test"], losses,
+        losses = {
+            "full model": self.loss,
+            "only key waves kept": self.restricted_loss,
+            "key waves removed": self.excluded_loss,
+        }
+        return bars(
+            ["all pairs", "train", "test"],
+            losses,
             title="Loss with only the key waves, and without them",
             axes=("pairs", "cross-entropy (nats)"),
-        ).update_yaxes(logarithmic(losses))  # fmt: skip
+        ).update_yaxes(logarithmic(losses))
 
     def _excluded_figure(self) -> Drawing:
         """Losses over train pairs without one key frequency, between those with all and none."""
         single = dict(sorted(zip(self.keys, self.excluded_by_frequency, strict=True)))
         names = [f"no {key}" for key in single]
         losses = [self.loss[1], self.restricted_loss[1], *single.values(), self.excluded_loss[1]]
-        return plots.bars(
+        return bars(
             ["full model", "keys only", *names, "no keys"],
             {"loss": losses},
             strong=names,
             title="Loss over train pairs without the waves of one key frequency",
             axes=("waves of key frequencies in the logits", "cross-entropy (nats)"),
-        ).update_yaxes(logarithmic({"loss": losses}))  # fmt: skip
+        ).update_yaxes(logarithmic({"loss": losses}))
 
 
 def pair_grids(snapshot: Snapshot) -> tuple[Float[Tensor, "n n n"], Grid, Bool[Tensor, "n n"]]:
@@ -292,24 +327,15 @@ def pair_grids(snapshot: Snapshot) -> tuple[Float[Tensor, "n n n"], Grid, Bool[T
     Raises:
         ValueError: Pairs are missing among the examples.
     """
-    examples, layer = snapshot.examples, snapshot.config.n_layers - 1
-    facts = examples.facts(ModularFacts)
-    p, orders = facts.p, orders_of(facts)
-    index = torch.full((p, p), -1)
-    index[examples.label("a"), examples.label("b")] = torch.arange(len(examples))
-    if bool((index < 0).any()):
-        raise ValueError(
-            f"FourierCircuit needs all {p * p} pairs, these examples have {len(examples)}: "
-            "use split 'all' and no count"
-        )
-    rows = index[orders[0]][:, orders[1]]
-    name = f"blocks.{layer}.mlp.hook_post"
-    neurons = snapshot.cache([name])[name][:, -1].double().cpu()
-    logits = snapshot.logits()[:, -1].double().cpu()[:, orders[2]]
-    return logits[rows], neurons[rows], examples.label("train")[rows]
+    examples = snapshot.examples
+    rows = pair_rows(examples, "FourierCircuit")
+    logits = snapshot.logits()[:, -1].double().cpu()[:, orders_of(examples.facts)[2]]
+    return logits[rows], answering_neurons(snapshot)[rows], examples.label("train")[rows]
 
 
-def own_keys(snapshot: Snapshot, fve: Tensor, share: float, least_fve: float) -> tuple[int, ...]:
+def own_keys(
+    snapshot: Snapshot, fve: Float[Tensor, " frequency"], share: float, least_fve: float
+) -> tuple[int, ...]:
     """Key frequencies of a snapshot, strongest in W_E first.
 
     Args:
@@ -318,54 +344,29 @@ def own_keys(snapshot: Snapshot, fve: Tensor, share: float, least_fve: float) ->
         share: The fewest frequencies that carry this share of W_E's power together ...
         least_fve: ... of which those that explain at least this share of the logits.
     """
-    order = orders_of(snapshot.examples.facts(ModularFacts))[0]
-    W_E = snapshot.weights("W_E").double().cpu()[order]
-    power = without_rounding(frequency_power(W_E))
-    strong = keys_by_share(frequency_shares(power), share)
-    return tuple(key for key in strong if fve[key - 1] >= least_fve)
-
-
-def readout(snapshot: Snapshot, neurons: Grid, keys: Sequence[int]) -> dict[str, Any]:
-    """By key frequency, how far the MLP's readout directions carry its two waves."""
-    order = orders_of(snapshot.examples.facts(ModularFacts))[2]
-    W_L = snapshot.weights("neuron_out").double().cpu()[:, order]
-    found = [readout_waves(neurons, W_L, key) for key in keys]
-    return {
-        "readout_fve": np.array([shares for shares, _ in found]).reshape(-1, 2),
-        "readout_slope": np.array([slopes for _, slopes in found]).reshape(-1, 2),
-    }
-
-
-def ablations(logits: Grid, train: Tensor, keys: Sequence[int]) -> dict[str, Any]:
-    """Losses and accuracies of the logits, and with key waves alone kept or removed."""
-    kept, removed = restricted(logits, keys), excluded(logits, keys)
-    single = [pair_losses(excluded(logits, [key]), train)[1] for key in keys]
-    return {
-        "loss": pair_losses(logits, train),
-        "restricted_loss": pair_losses(kept, train),
-        "excluded_loss": pair_losses(removed, train),
-        "excluded_by_frequency": tuple(single),
-        "restricted_accuracy": pair_accuracy(kept),
-        "accuracy": pair_accuracy(logits),
-    }
+    power = without_rounding(frequency_power(residue_embedding(snapshot)))
+    return tuple(
+        key for key in keys_by_share(frequency_shares(power), share) if fve[key - 1] >= least_fve
+    )
 
 
 def norm_map(grid: Grid) -> Float[np.ndarray, "n n"]:
     """Norms over z of the 2-D coefficients, each z centred over pairs first."""
-    centred = grid - grid.mean((0, 1))
-    return transform_2d(centred).norm(dim=-1).float().numpy()
+    return transform_2d(grid - grid.mean((0, 1))).norm(dim=-1).float().numpy()
 
 
-MOST = 10  # ticks along a side that a telephone bears
-
-
-def frequency_map(norms: Float[np.ndarray, "n n"], *, title: str, unit: str) -> plots.Figure:
+def frequency_map(norms: Float[np.ndarray, "n n"], *, title: str, unit: str) -> Figure:
     """A heat map of components as `basis_names` orders them, first operand down."""
-    names, sides = basis_names(len(norms)), frequency_ticks(len(norms))
-    axes = ("frequency in b (cos, sin)", "frequency in a (cos, sin)")
-    figure = plots.heatmap(norms, title=title, axes=axes, unit=unit, ticks=(names, names))
-    sides |= {"constrain": "domain"}
-    figure.update_layout(height=plots.HEIGHT + 60, margin=MARGIN)  # names are hovered over only
+    names = basis_names(len(norms))
+    figure = heatmap(
+        norms,
+        title=title,
+        axes=("frequency in b (cos, sin)", "frequency in a (cos, sin)"),
+        unit=unit,
+        ticks=(names, names),
+    )
+    figure.update_layout(height=HEIGHT + 60, margin=MARGIN)  # names are hovered over only
+    sides = frequency_ticks(len(norms)) | {"constrain": "domain"}
     return figure.update_xaxes(sides).update_yaxes(sides, scaleanchor="x")
 
 
@@ -375,7 +376,10 @@ def frequency_ticks(n: int) -> dict[str, Any]:
     Each stands between its cosine and its sine, that of frequency 0 at the constant.
     """
     last = n // 2
-    apart = next(each for each in (1, 2, 5, 10, 20, 50, last) if last / each <= MOST)
+    apart = next(gap for gap in (1, 2, 5, 10, 20, 50, last) if last / gap <= MAX_TICKS)
     shown = range(0, last + 1, apart)
-    places = [min(max(2 * frequency - 0.5, 0), n - 1) for frequency in shown]
-    return {"tickmode": "array", "tickvals": places, "ticktext": [str(each) for each in shown]}
+    return {
+        "tickmode": "array",
+        "tickvals": [min(max(2 * frequency - 0.5, 0), n - 1) for frequency in shown],
+        "ticktext": [str(frequency) for frequency in shown],
+    }

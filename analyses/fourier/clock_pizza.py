@@ -24,8 +24,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from analyses import plots
-from analyses.fourier.basis import frequency_power, frequency_shares, orders_of
+from analyses.fourier.basis import frequency_power, frequency_shares, residue_embedding
+from analyses.fourier.waves import pair_rows
+from analyses.plots import bars, heatmap, histogram, words
 from analyses.requirements import Needs, check_needs
 from analyses.result import Drawing, Result
 from analyses.statistics import SIZE_FLOOR
@@ -33,19 +34,12 @@ from hooks import ModularFacts, Snapshot
 from hooks.gradients import logit_gradients
 from hooks.messages import at_step
 
-# from analyses/fourier/clock_scores.py:
-# What tells a clock from a pizza: three scores of tensors, whatever network they come from.
-#
-# Gradients by two embeddings agree or differ; the right answer's logit depends on the operands'
-# difference or does not; principal components of the embedding are waves or are not.
-#
-# Source: Zhong et al. 2023 (arXiv:2306.17844), and released code (circularity).
-#
-
-CENTRED = "distance_irrelevance_centred"
 SCORES: tuple[str, ...] = (
-    "gradient_symmetricity", "distance_irrelevance", CENTRED, "circularity",
-)  # fmt: skip
+    "gradient_symmetricity",
+    "distance_irrelevance",
+    "distance_irrelevance_centred",
+    "circularity",
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,6 +72,7 @@ class ClockPizza(Result):
         weights=("W_E",),
     )
     title: ClassVar = "Clock or pizza"
+    coordinates: ClassVar = {"frequency": "frequencies"}
     reference: ClassVar = "first"
     sliding: ClassVar = ("scores", "correct_logits")
 
@@ -91,9 +86,13 @@ class ClockPizza(Result):
 
     @classmethod
     def measure(
-        cls, snapshot: Snapshot, *, reference: "ClockPizza | None" = None, triples: int = 1000,
+        cls,
+        snapshot: Snapshot,
+        *,
+        reference: "ClockPizza | None" = None,
+        triples: int = 1000,
         seed: int = 0,
-    ) -> "ClockPizza":  # fmt: skip
+    ) -> "ClockPizza":
         """Measures one snapshot on all pairs.
 
         Args:
@@ -110,23 +109,35 @@ class ClockPizza(Result):
         check_needs(cls, snapshot)
         if triples < 1:
             raise ValueError(f"triples = {triples}: take one at least")
-        shares = component_shares(_embedding(snapshot))
-        (grid, mean), cosines = _logit_grids(snapshot), _cosines(snapshot, triples, seed)
-        found = (
-            float(cosines.nanmean()), distance_irrelevance(grid),
-            distance_irrelevance(grid - mean), float(shares.amax(1).mean()),
-        )  # fmt: skip
-        scores = dict(zip(SCORES, found, strict=True))
-        own = scores if snapshot.step == 0 else dict.fromkeys(SCORES, math.nan)
+        embedding = residue_embedding(snapshot)
+        if not embedding.isfinite().all():
+            raise ValueError(
+                f"W_E holds NaN or infinity{at_step(snapshot.step)}: the model has diverged; "
+                "measure an earlier step"
+            )
+        shares = component_shares(embedding)
+        (grid, mean), cosines = logit_grids(snapshot), triple_cosines(snapshot, triples, seed)
+        scores = {
+            "gradient_symmetricity": float(cosines.nanmean()),
+            "distance_irrelevance": distance_irrelevance(grid),
+            "distance_irrelevance_centred": distance_irrelevance(grid - mean),
+            "circularity": float(shares.amax(1).mean()),
+        }
+        first = scores if snapshot.step == 0 else dict.fromkeys(SCORES, math.nan)
         return cls(
             wave=snapshot.examples.facts(ModularFacts).wave,
             scores=scores,
-            first_scores=reference.scores if reference else own,
+            first_scores=reference.scores if reference else first,
             mean_logit_spread=float(mean.std(correction=0)),
             correct_logits=by_sum_and_difference(grid).float().numpy(),
             cosines=cosines.numpy(),
             component_shares=shares.numpy(),
         )
+
+    @property
+    def frequencies(self) -> Int[np.ndarray, " frequency"]:
+        """1, ..., n//2."""
+        return np.arange(1, len(self.correct_logits) // 2 + 1)
 
     @property
     def symmetricity_error(self) -> float:
@@ -150,84 +161,89 @@ class ClockPizza(Result):
 
     def to_frame(self) -> pd.DataFrame:
         """One row a score: `score`, `value`, `first`."""
-        rows = [(name, self.scores[name], self.first_scores[name]) for name in SCORES]
-        return pd.DataFrame(rows, columns=pd.Index(["score", "value", "first"]))
+        return pd.DataFrame(
+            {
+                "score": SCORES,
+                "value": [self.scores[name] for name in SCORES],
+                "first": [self.first_scores[name] for name in SCORES],
+            }
+        )
 
     def figures(self) -> Mapping[str, Drawing]:
         """The scores, the right logit by sum and difference, cosines, and components."""
         symmetricity, irrelevance, _, circularity = (self.scores[name] for name in SCORES)
-        n, logits = len(self.correct_logits), self.correct_logits
-        known = {"this step": self.scores}
-        if not all(map(math.isnan, self.first_scores.values())):
-            known = {"first step": self.first_scores} | known
+        logits, n = self.correct_logits, len(self.correct_logits)
+        steps = {"first step": self.first_scores, "this step": self.scores}
+        if all(map(math.isnan, self.first_scores.values())):
+            steps.pop("first step")
         return {
-            "scores": plots.bars(
-                [plots.words(name) for name in SCORES],
-                {name: [scores[each] for each in SCORES] for name, scores in known.items()},
+            "scores": bars(
+                [words(name) for name in SCORES],
+                {step: [scores[name] for name in SCORES] for step, scores in steps.items()},
                 title=f"Gradient symmetricity {symmetricity:.2f}, "
                 f"distance irrelevance {irrelevance:.2f}",
                 axes=("", "score (1 at most)"),
             ),
-            "correct_logits": plots.heatmap(
-                logits, unit="logit of the right answer",
+            "correct_logits": heatmap(
+                logits,
+                unit="logit of the right answer",
                 limits=(float(np.fmin.reduce(logits, None)), float(np.fmax.reduce(logits, None))),
                 title="The right answer's logit by sum and difference: "
                 f"distance irrelevance {irrelevance:.2f}",
                 axes=(f"difference d of the operands (mod {n})", f"their sum s (mod {n})"),
             ),
-            "cosines": plots.histogram(
-                self.cosines[~np.isnan(self.cosines)], limits=(-1, 1),
+            "cosines": histogram(
+                self.cosines[~np.isnan(self.cosines)],
+                limits=(-1, 1),
                 title=f"Gradients by the two embeddings have cosine {symmetricity:.2f} on average",
                 axes=("cosine", "triples (a, b, wrong class)"),
             ),
-            "components": plots.bars(
-                np.arange(1, n // 2 + 1),
+            "components": bars(
+                self.frequencies,
                 {f"component {i}": share for i, share in enumerate(self.component_shares, 1)},
                 title=f"Principal components of the embedding: {circularity:.0%} in one frequency "
                 "on average",
                 axes=("frequency (cycles per modulus)", "share of the component"),
             ),
-        }  # fmt: skip
+        }
 
 
-def _embedding(snapshot: Snapshot) -> Float[Tensor, "n d_model"]:
-    """The residues' rows of W_E, in wave order."""
-    order = orders_of(snapshot.examples.facts(ModularFacts))[0]
-    embedding = snapshot.weights("W_E").double().cpu()[order]
-    if not embedding.isfinite().all():
-        raise ValueError(
-            f"W_E holds NaN or infinity{at_step(snapshot.step)}: the model has diverged; measure "
-            "an earlier step"
-        )
-    return embedding
+def logit_grids(snapshot: Snapshot) -> Float[Tensor, "grid=2 n n"]:
+    """The right answer's logit by a and b, in wave order, and the mean logit over classes.
+
+    Raises:
+        ValueError: Pairs are missing among the examples.
+    """
+    rows = pair_rows(snapshot.examples, "ClockPizza")
+    logits = snapshot.logits()[:, -1].double().cpu()
+    right = logits.gather(1, snapshot.examples.label("c").cpu()[:, None])[:, 0]
+    return torch.stack([right, logits.mean(1)])[:, rows]
 
 
-def _cosines(snapshot: Snapshot, triples: int, seed: int) -> Float[Tensor, " triple"]:
+def triple_cosines(snapshot: Snapshot, triples: int, seed: int) -> Float[Tensor, " triple"]:
+    """`gradient_cosines` of random wrong logits.
+
+    Raises:
+        ValueError: The first two tokens are not a and b.
+    """
     examples = snapshot.examples
     operands = torch.stack([examples.label("a"), examples.label("b")], dim=1)
     if examples.tokens is None or not torch.equal(examples.tokens[:, :2], operands):
         raise ValueError("ClockPizza reads a and b at the first two positions: tokens differ there")
-    answers = examples.label("c").cpu()
-    rows, classes = random_triples(answers, examples.facts(ModularFacts).p, triples, seed)
+    rows, classes = random_triples(
+        examples.label("c").cpu(), examples.facts(ModularFacts).p, triples, seed
+    )
     return gradient_cosines(logit_gradients(snapshot, rows, classes)[:, :2].double().cpu())
 
 
-def _logit_grids(snapshot: Snapshot) -> Float[Tensor, "2 n n"]:
-    """The right answer's logit by a and b, in wave order, and the mean logit over classes."""
-    examples = snapshot.examples
-    facts = examples.facts(ModularFacts)
-    p, orders = facts.p, orders_of(facts)
-    a, b, c = (examples.label(name).cpu() for name in "abc")
-    index = torch.full((p, p), -1)
-    index[a, b] = torch.arange(len(examples))
-    if bool((index < 0).any()):
-        raise ValueError(
-            f"ClockPizza needs all {p * p} pairs, these examples have {len(examples)}: "
-            "use split 'all' and no count"
-        )
-    logits = snapshot.logits()[:, -1].double().cpu()
-    both = torch.stack([logits.gather(1, c[:, None])[:, 0], logits.mean(1)])
-    return both[:, index[orders[0]][:, orders[1]]]
+def random_triples(
+    answers: Int[Tensor, " pair"], n_classes: int, count: int, seed: int
+) -> tuple[Int[Tensor, " triple"], Int[Tensor, " triple"]]:
+    """Random pairs, and for each a wrong class; all wrong classes are equally likely."""
+    generator = torch.Generator().manual_seed(seed)
+    rows = torch.randint(len(answers), (count,), generator=generator)
+    steps = torch.randint(1, n_classes, (count,), generator=generator)
+    return rows, (answers[rows] + steps) % n_classes
 
 
 def gradient_cosines(
@@ -254,9 +270,9 @@ def by_sum_and_difference(grid: Float[Tensor, "n n"]) -> Float[Tensor, "n n"]:
     n = len(grid)
     i, j = torch.cartesian_prod(torch.arange(n), torch.arange(n)).T
     place = ((i + j) % n, (i - j) % n)
-    total, count = torch.zeros_like(grid), torch.zeros_like(grid)
-    total.index_put_(place, grid.flatten(), accumulate=True)
-    return total / count.index_put_(place, torch.ones_like(total[0, 0]), accumulate=True)
+    total = torch.zeros_like(grid).index_put_(place, grid.flatten(), accumulate=True)
+    count = torch.zeros_like(grid).index_put_(place, grid.new_ones(()), accumulate=True)
+    return total / count
 
 
 def distance_irrelevance(grid: Float[Tensor, "n n"]) -> float:
@@ -294,15 +310,4 @@ def component_shares(
     rank = int((S / embedding.norm() > 1e-6).sum())
     if rank == 0:
         return embedding.new_zeros(0, len(embedding) // 2)
-    components = U.T[: min(count, rank), :, None]
-    return frequency_shares(frequency_power(components))
-
-
-def random_triples(
-    answers: Int[Tensor, " pair"], n_classes: int, count: int, seed: int
-) -> tuple[Int[Tensor, " triple"], Int[Tensor, " triple"]]:
-    """Random pairs, and for each a class drawn from all but its answer, all alike likely."""
-    generator = torch.Generator().manual_seed(seed)
-    rows = torch.randint(len(answers), (count,), generator=generator)
-    steps = torch.randint(1, n_classes, (count,), generator=generator)
-    return rows, (answers[rows] + steps) % n_classes
+    return frequency_shares(frequency_power(U.T[: min(count, rank), :, None]))

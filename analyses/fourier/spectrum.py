@@ -12,22 +12,23 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-import pandas as pd
 import torch
 from einops import rearrange
 from jaxtyping import Float, Int
 
-from analyses import plots
 from analyses.fourier.basis import (
     best_frequencies,
+    class_writes,
     frequency_power,
     frequency_shares,
     keys_by_median,
     keys_by_share,
     keys_by_vote,
     orders_of,
+    residue_embedding,
     without_rounding,
 )
+from analyses.plots import bars, histogram
 from analyses.requirements import Needs, check_needs
 from analyses.result import Drawing, Result
 from analyses.statistics import defined_mean, gini, ratio
@@ -39,6 +40,8 @@ MATRICES = ("W_E", "neuron_in", "W_L")
 @dataclass(frozen=True, eq=False)
 class FourierSpectrum(Result):
     """Power by frequency of a model's weights.
+
+    A row of the table is a matrix and a frequency; the constant has no share.
 
     Attributes:
         modulus: Residues in play: p, or p - 1 for multiplication, whose order is that of
@@ -55,13 +58,15 @@ class FourierSpectrum(Result):
     needs: ClassVar = Needs(
         facts={ModularFacts: ("wave",)}, weights=("W_E", "neuron_in", "neuron_out")
     )
+    coordinates: ClassVar = {"matrix": MATRICES}
+    columns: ClassVar = {"power": "power", "share": "_shares_from_0"}
     sliding: ClassVar = ("embedding", "matrices")
 
     modulus: int
     operation: str
     power: Float[np.ndarray, "matrix frequency"]
-    neuron_frequency: Int[np.ndarray, " d_mlp"]
-    neuron_purity: Float[np.ndarray, " d_mlp"]
+    neuron_frequency: Int[np.ndarray, " neuron"]
+    neuron_purity: Float[np.ndarray, " neuron"]
     share: float
 
     @classmethod
@@ -76,21 +81,21 @@ class FourierSpectrum(Result):
             ValueError: No wave fits the operation, or the model has no neurons.
         """
         check_needs(cls, snapshot)
-        facts = snapshot.examples.facts(ModularFacts)
-        orders = orders_of(facts)
-        reads = snapshot.weights("neuron_in").double().cpu()[:, orders[0]]
+        facts = snapshot.examples.facts
+        reads = snapshot.weights("neuron_in").double().cpu()[:, orders_of(facts)[0]]
         matrices = (
-            snapshot.weights("W_E").double().cpu()[orders[0]],
+            residue_embedding(snapshot),
             rearrange(reads, "operand residue neuron -> residue (operand neuron)"),
-            snapshot.weights("neuron_out").double().cpu()[:, orders[2]].T,
+            class_writes(snapshot),
         )
-        power = [without_rounding(frequency_power(each)) for each in matrices]
         read = frequency_power(rearrange(reads, "operand residue neuron -> neuron residue operand"))
         best, purity, _ = best_frequencies(without_rounding(read)[:, 1:].T)
         return cls(
-            modulus=len(orders[0]),
-            operation=facts.operation,
-            power=torch.stack(power).numpy(),
+            modulus=reads.shape[1],
+            operation=facts(ModularFacts).operation,
+            power=torch.stack(
+                [without_rounding(frequency_power(matrix)) for matrix in matrices]
+            ).numpy(),
             neuron_frequency=best.numpy(),
             neuron_purity=purity.numpy(),
             share=share,
@@ -103,6 +108,11 @@ class FourierSpectrum(Result):
         NaN for a matrix that does not vary over residues.
         """
         return frequency_shares(torch.from_numpy(self.power)).numpy()
+
+    @property
+    def _shares_from_0(self) -> Float[np.ndarray, "matrix frequency"]:
+        """`shares`, with NaN for the constant."""
+        return np.pad(self.shares, ((0, 0), (1, 0)), constant_values=np.nan)
 
     @property
     def key_frequencies(self) -> tuple[int, ...]:
@@ -150,42 +160,35 @@ class FourierSpectrum(Result):
             "silent_neurons": self.silent_neurons,
         }
 
-    def to_frame(self) -> pd.DataFrame:
-        """One row a matrix and frequency: `matrix`, `frequency`, `power`, `share`."""
-        frequencies = np.arange(self.power.shape[1])
-        constant = np.full((len(MATRICES), 1), np.nan)
-        return pd.DataFrame(
-            {
-                "matrix": np.repeat(MATRICES, len(frequencies)),
-                "frequency": np.tile(frequencies, len(MATRICES)),
-                "power": self.power.ravel(),
-                "share": np.concatenate([constant, self.shares], axis=1).ravel(),
-            }
-        )
-
     def figures(self) -> Mapping[str, Drawing]:
         """Shares of W_E, of all three matrices, and the purity of neurons."""
-        keys = self.key_frequencies
-        named = ", ".join(map(str, sorted(keys)))
-        count = f"{len(keys)} of {self.modulus // 2} frequencies carry"
-        frequencies = np.arange(1, self.modulus // 2 + 1)
+        keys, frequencies = self.key_frequencies, np.arange(1, self.modulus // 2 + 1)
+        named = f": {', '.join(map(str, sorted(keys)))}" if len(keys) <= 8 else ""
         axes = ("frequency (cycles per modulus)", "share of power")
         return {
-            "embedding": plots.bars(
-                frequencies, {"W_E": self.shares[0]}, axes=axes, strong=keys,
-                title=f"Embedding: {count} {self.share:.0%} of W_E"
-                + (f": {named}" if len(keys) <= 8 else ""),
-            ),
-            "matrices": plots.bars(
+            "embedding": bars(
                 frequencies,
-                dict(zip(("embedding W_E", "read by neurons", "written to logits W_L"),
-                         self.shares, strict=True)),
-                title="The same frequencies through the network", axes=axes,
+                {"W_E": self.shares[0]},
+                axes=axes,
+                strong=keys,
+                title=f"Embedding: {len(keys)} of {self.modulus // 2} frequencies carry "
+                f"{self.share:.0%} of W_E{named}",
             ),
-            "purity": plots.histogram(
-                self.neuron_purity[~np.isnan(self.neuron_purity)], limits=(0, 1),
+            "matrices": bars(
+                frequencies,
+                {
+                    "embedding W_E": self.shares[0],
+                    "read by neurons": self.shares[1],
+                    "written to logits W_L": self.shares[2],
+                },
+                title="The same frequencies through the network",
+                axes=axes,
+            ),
+            "purity": histogram(
+                self.neuron_purity[~np.isnan(self.neuron_purity)],
+                limits=(0, 1),
                 axes=("share of best frequency", "neurons"),
                 title=f"Neurons read {defined_mean(self.neuron_purity):.0%} from one frequency on "
                 "average",
             ),
-        }  # fmt: skip
+        }

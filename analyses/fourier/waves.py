@@ -14,11 +14,39 @@ from einops import einsum
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from analyses.fourier.basis import fourier_basis, frequencies_of_rows, transform_2d
+from analyses.fourier.basis import fourier_basis, frequencies_of_rows, orders_of, transform_2d
 from analyses.statistics import is_rounding
+from hooks import Examples, ModularFacts, Snapshot
 from hooks.loss import token_losses
 
 Grid = Float[Tensor, "n n z"]
+
+
+def pair_rows(examples: Examples, analysis: str) -> Int[Tensor, "n n"]:
+    """The row of each pair among the examples, a and b in an order in which they add.
+
+    Args:
+        examples: All p x p pairs, with labels a and b.
+        analysis: Who needs them, for the message.
+
+    Raises:
+        ValueError: Pairs are missing.
+    """
+    p, orders = examples.facts(ModularFacts).p, orders_of(examples.facts)
+    rows = torch.full((p, p), -1)
+    rows[examples.label("a").cpu(), examples.label("b").cpu()] = torch.arange(len(examples))
+    if bool((rows < 0).any()):
+        raise ValueError(
+            f"{analysis} needs all {p * p} pairs, these examples have {len(examples)}: "
+            "use split 'all' and no count"
+        )
+    return rows[orders[0]][:, orders[1]]
+
+
+def answering_neurons(snapshot: Snapshot) -> Float[Tensor, "batch neuron"]:
+    """Activations of the last block's neurons at the last position, in float64."""
+    name = f"blocks.{snapshot.config.n_layers - 1}.mlp.hook_post"
+    return snapshot.cache([name])[name][:, -1].double().cpu()
 
 
 def logit_waves(
@@ -32,8 +60,8 @@ def logit_waves(
         logits: By a, b and class, in an order in which the operation is addition.
 
     Returns:
-        Shares of the centred logits' squared norm (0 where they are alike for all classes, up to
-        rounding), and the factor of each wave.
+        Shares of the centred logits' squared norm (0 where logits are the same for all classes, up
+        to rounding), and the factor of each wave.
     Source:
         Nanda et al. 2023, section 4.2, who fit five factors by least squares: the same where the
         waves are orthogonal.
@@ -50,9 +78,7 @@ def logit_waves(
     return inner.square() / squared_norm / power, inner / squared_norm
 
 
-def neuron_waves(
-    neurons: Grid,
-) -> tuple[Int[Tensor, " z"], Float[Tensor, " z"]]:
+def neuron_waves(neurons: Grid) -> tuple[Int[Tensor, " z"], Float[Tensor, " z"]]:
     """The frequency that explains most of each neuron, and its share of the neuron's variance.
 
     Frequency f explains what the constant, cos and sin of f in a, times the same in b, span: nine
@@ -62,11 +88,10 @@ def neuron_waves(
     Source:
         Nanda et al. 2023, released code; the paper calls a neuron explained above 0.85.
     """
-    n = len(neurons)
     power = transform_2d(neurons - neurons.mean((0, 1))).square()
-    rows = frequencies_of_rows(n)
-    member = torch.stack([(rows == f) | (rows == 0) for f in range(1, n // 2 + 1)]).double()
-    explained = einsum(member, power, member, "f i, i j z, f j -> f z")
+    rows = frequencies_of_rows(len(neurons))
+    belongs = torch.stack([(rows == f) | (rows == 0) for f in rows[1::2]]).double()
+    explained = einsum(belongs, power, belongs, "f i, i j z, f j -> f z")
     whole = power.sum((0, 1))
     is_silent = is_rounding(whole, neurons.square().sum((0, 1)))
     fve, best = (explained / whole.masked_fill(is_silent, torch.nan)).max(0)
@@ -78,8 +103,7 @@ def sum_waves(n: int, frequencies: Sequence[int]) -> Float[Tensor, "wave n n"]:
 
     At frequency n/2 the sine vanishes and is left out.
     """
-    sums = torch.arange(n)[:, None] + torch.arange(n)
-    waves = fourier_basis(n)[:, sums % n] / math.sqrt(n)
+    waves = fourier_basis(n)[:, _sums(n)] / math.sqrt(n)
     return waves[torch.isin(frequencies_of_rows(n), torch.tensor(list(frequencies)))]
 
 
@@ -125,23 +149,24 @@ def readout_waves(
         projected = neurons @ (W_L @ row) * math.sqrt(2 / n)
         centred = projected - projected.mean()
         inner, power = (centred * wave).sum(), centred.square().sum()
-        is_flat = bool(is_rounding(power, projected.square().sum()))
+        is_flat = is_rounding(power, projected.square().sum())
         shares.append(math.nan if is_flat else float(inner**2 / power))
         slopes.append(float(inner * math.sqrt(2) / n))
-    shares, slopes = shares * (3 - len(rows)), slopes * (3 - len(rows))
-    return (shares[0], shares[1]), (slopes[0], slopes[1])
+    # At frequency n/2 there is no sine: the cosine stands for both.
+    return (shares[0], shares[-1]), (slopes[0], slopes[-1])
 
 
-def _answers(n: int) -> Int[Tensor, "n n"]:
+def _sums(n: int) -> Int[Tensor, "n n"]:
+    """The answer to each pair: a + b modulo n."""
     return (torch.arange(n)[:, None] + torch.arange(n)) % n
 
 
 def pair_losses(logits: Grid, train: Bool[Tensor, "n n"]) -> tuple[float, float, float]:
     """Mean cross-entropy over all, train and test pairs, in nats; the answer is a + b mod n."""
-    losses = token_losses(logits, _answers(len(logits)))
+    losses = token_losses(logits, _sums(len(logits)))
     return float(losses.mean()), float(losses[train].mean()), float(losses[~train].mean())
 
 
 def pair_accuracy(logits: Grid) -> float:
     """Share of all pairs whose answer has the largest logit."""
-    return float((logits.argmax(-1) == _answers(len(logits))).double().mean())
+    return float((logits.argmax(-1) == _sums(len(logits))).double().mean())

@@ -13,10 +13,10 @@ Source: the article "Do Machine Learning Models Memorize or Generalize?" (PAIR 2
 from collections.abc import Mapping
 from typing import Any
 
-from analyses.plots.views import ADDING_NETWORK, View
+from analyses.plots import ADDING_NETWORK, View
 
-WIDEST = 16  # neurons that the reader may choose
-OPERANDS = (13, 19)  # the article's, to begin with
+MAX_NEURONS = 16  # that the reader may choose; more only where the network itself has more
+FIRST_OPERANDS = (13, 19)  # the article's a and b, to begin with
 
 
 def construction_of(config: Any, p: int) -> dict[str, Any]:
@@ -28,8 +28,12 @@ def construction_of(config: Any, p: int) -> dict[str, Any]:
     """
     if getattr(config, "network", None) != "circle":
         return {}
-    facts = {"p": p, "d_mlp": config.d_mlp, "act_fn": config.mlp.act_fn}
-    return facts | {"frequency": config.frequency}
+    return {
+        "p": p,
+        "d_mlp": config.d_mlp,
+        "act_fn": config.mlp.act_fn,
+        "frequency": config.frequency,
+    }
 
 
 def adding_network(construction: Mapping[str, Any]) -> View:
@@ -39,10 +43,14 @@ def adding_network(construction: Mapping[str, Any]) -> View:
         construction: Of `construction_of`.
     """
     p, d_mlp = construction["p"], construction["d_mlp"]
-    first = {"a": OPERANDS[0] % p, "b": OPERANDS[1] % p, "widest": max(WIDEST, d_mlp)}
     return View(
         ADDING_NETWORK,
-        {**construction, **first},
+        {
+            **construction,
+            "a": FIRST_OPERANDS[0] % p,
+            "b": FIRST_OPERANDS[1] % p,
+            "widest": max(MAX_NEURONS, d_mlp),
+        },
         title=f"Try it: {d_mlp} neurons add modulo {p}",
         caption="Set a, b and the number of neurons. One chart shows the neurons' activations, the "
         "other the logits, with the right answer marked. An answer is right where it leads.",

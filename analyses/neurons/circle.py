@@ -9,7 +9,6 @@ Source: the article "Do Machine Learning Models Memorize or Generalize?" (PAIR 2
 and circles by frequency. The numbers by which a circle is judged are ours.
 """
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -17,12 +16,12 @@ from typing import Any, ClassVar
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Complex128, Float, Int
+from torch import Tensor
 
-from analyses.fourier.basis import best_frequencies
+from analyses.fourier import best_frequencies, class_writes
 from analyses.neurons.adding_network import adding_network, construction_of
 from analyses.neurons.phases import (
-    class_writes,
     coefficients,
     gap_variation,
     operand_reads,
@@ -31,17 +30,21 @@ from analyses.neurons.phases import (
     phase_sums,
     variation,
 )
-from analyses.plots.panels import SYMBOLS, Trace, multiples
-from analyses.plots.style import MUTED, PALETTE, colour, line, plain
+from analyses.plots import MUTED, PALETTE, SYMBOLS, Trace, colour, dots, line, multiples
 from analyses.requirements import Needs, check_needs
 from analyses.result import Drawing, Result
 from analyses.statistics import SIZE_FLOOR
 from hooks import ModularFacts, Snapshot
 
-MEASURES = ("order_parameter", "input_norm_variation", "output_norm_variation", "gap_variation")
-STAR = {"color": PALETTE[0], "width": 2}
-GROUPS = 6  # circles drawn, the largest groups
-FEWEST = 3  # neurons that make a circle
+CIRCLE_MEASURES = (
+    "order_parameter",
+    "input_norm_variation",
+    "output_norm_variation",
+    "gap_variation",
+)
+MAX_GROUPS_DRAWN = 6  # the groups of most neurons
+MIN_NEURONS_OF_CIRCLE = 3
+STAR = {"color": PALETTE[0], "width": 2}  # the line that joins the neurons of a circle
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,13 +59,15 @@ class NeuronCircle(Result):
         is_active: Which neurons belong to a group: those whose size, what they read times what they
             write at the frequency they read, is at least `least` of the largest, and more than
             rounding beside it.
-        reads: Cosine and sine coefficient of what each neuron reads from each operand there.
+        reads: Cosine and sine coefficient of what each neuron reads from each operand at that
+            frequency.
         writes: The same of what it writes.
         least: Share of the largest size below which a neuron is in no group.
         construction: Of a circle written by hand, its modulus, neurons, nonlinearity and frequency
             (`p`, `d_mlp`, `act_fn`, `frequency`); empty for other networks.
     """
 
+    coordinates: ClassVar = {"coefficient": ("cosine", "sine")}
     needs: ClassVar = Needs(facts={ModularFacts: ("wave",)}, weights=("neuron_in", "neuron_out"))
     sliding: ClassVar = ("phases",)
 
@@ -70,8 +75,8 @@ class NeuronCircle(Result):
     frequency: Int[np.ndarray, " neuron"]
     written_frequency: Int[np.ndarray, " neuron"]
     is_active: Bool[np.ndarray, " neuron"]
-    reads: Float[np.ndarray, "operand neuron 2"]
-    writes: Float[np.ndarray, "neuron 2"]
+    reads: Float[np.ndarray, "operand neuron coefficient=2"]
+    writes: Float[np.ndarray, "neuron coefficient=2"]
     least: float
     construction: dict[str, Any]
 
@@ -89,11 +94,10 @@ class NeuronCircle(Result):
         check_needs(cls, snapshot)
         if not 0 <= least <= 1:
             raise ValueError(f"least = {least}: a share is from 0 to 1")
-        inward, outward = (
-            coefficients(each) for each in (operand_reads(snapshot), class_writes(snapshot))
-        )
+        inward = coefficients(operand_reads(snapshot))
+        outward = coefficients(class_writes(snapshot))
         frequency = best_frequencies(inward.abs().square().sum(0))[0]
-        reads, writes = (own_coefficients(each, frequency) for each in (inward, outward))
+        reads, writes = (own_coefficients(side, frequency) for side in (inward, outward))
         sizes = reads.abs().square().sum(0).sqrt() * writes.abs()
         if not sizes.any():
             raise ValueError("no neuron writes the frequency it reads: there is no circle")
@@ -111,13 +115,11 @@ class NeuronCircle(Result):
     @property
     def groups(self) -> dict[int, Int[np.ndarray, " member"]]:
         """Active neurons by frequency, in the order of their input angle, largest group first."""
-        angles = self._phases()[0]
-        found = {
-            int(each): np.flatnonzero(self.is_active & (self.frequency == each))
-            for each in np.unique(self.frequency[self.is_active])
-        }
-        ordered = sorted(found.items(), key=lambda item: -len(item[1]))
-        return {each: own[np.argsort(angles[own], kind="stable")] for each, own in ordered}
+        by_angle = np.argsort(_angles(self.reads[0]), kind="stable")
+        active = by_angle[self.is_active[by_angle]]
+        numbers, sizes = np.unique(self.frequency[active], return_counts=True)
+        largest_first = numbers[np.argsort(-sizes, kind="stable")]
+        return {int(f): active[self.frequency[active] == f] for f in largest_first}
 
     def circles(self) -> pd.DataFrame:
         """One row a group: `frequency`, `neurons`, and how much of a circle it is.
@@ -126,107 +128,123 @@ class NeuronCircle(Result):
         `input_norm_variation` and `output_norm_variation` are 0 where all neurons are of one size,
         `gap_variation` where their input angles are even.
         """
-        return pd.DataFrame([
-            {"frequency": frequency, "neurons": len(own)} | self._circle(own)
-            for frequency, own in self.groups.items()
-        ])  # fmt: skip
+        reads, writes = _as_complex(self.reads), _as_complex(self.writes)
+        return pd.DataFrame(
+            [
+                (
+                    frequency,
+                    len(members),
+                    order_parameter(reads[:, members], writes[members]),
+                    variation(reads[:, members].abs().square().sum(0).sqrt()),
+                    variation(writes[members].abs()),
+                    gap_variation(reads[0, members].angle()),
+                )
+                for frequency, members in self.groups.items()
+            ],
+            columns=pd.Index(["frequency", "neurons", *CIRCLE_MEASURES]),
+        )
 
     def summary(self) -> dict[str, float | str]:
-        """Neurons and groups, and the means over neurons of what circles tell of their groups.
+        """Neurons and groups, and means over neurons of the measures of their groups' circles.
 
         Silent neurons read nothing, or write nothing, that varies over residues: they are in no
         group. Means are over groups of at least three neurons; NaN where there is none.
         """
-        told = self.circles()
-        sizes = told["neurons"].to_numpy()
-        weights = sizes * (sizes >= FEWEST)
-        matched = self.written_frequency == self.frequency
+        circles = self.circles()
+        sizes = circles["neurons"].to_numpy()
+        weights = sizes * (sizes >= MIN_NEURONS_OF_CIRCLE)
         return {
             "neurons": len(self.frequency),
             "active_neurons": int(self.is_active.sum()),
             "silent_neurons": int((self.frequency * self.written_frequency == 0).sum()),
-            "groups": len(told),
-            "frequencies": " ".join(map(str, told["frequency"])),
-            "frequency_match": float(matched[self.is_active].mean()),
-            **{name: _mean(told[name].to_numpy(), weights) for name in MEASURES},
+            "groups": len(circles),
+            "frequencies": " ".join(map(str, circles["frequency"])),
+            "frequency_match": float(
+                (self.written_frequency == self.frequency)[self.is_active].mean()
+            ),
+            **{
+                name: float(np.average(circles[name], weights=weights)) if weights.any() else np.nan
+                for name in CIRCLE_MEASURES
+            },
         }
 
     def to_frame(self) -> pd.DataFrame:
         """One row a neuron: frequencies, `is_active`, sizes and angles (radians) in and out."""
-        angles, written = self._phases()
-        return pd.DataFrame(
-            {
-                "neuron": np.arange(len(self.frequency)),
-                "frequency": self.frequency,
-                "written_frequency": self.written_frequency,
-                "is_active": self.is_active,
-                "input_size": np.linalg.norm(self.reads, axis=(0, 2)),
-                "output_size": np.linalg.norm(self.writes, axis=1),
-                "input_angle": angles,
-                "output_angle": written,
-            }
+        return (
+            super()
+            .to_frame()
+            .assign(
+                input_size=np.linalg.norm(self.reads, axis=(0, 2)),
+                output_size=np.linalg.norm(self.writes, axis=1),
+                input_angle=_angles(self.reads[0]),
+                output_angle=_angles(self.writes),
+            )
         )
 
     def figures(self) -> Mapping[str, Drawing]:
         """Output against input angles, circles of both sides, and a circle to try by hand."""
-        summary = self.summary()
         drawn: dict[str, Drawing] = {
-            "phases": self._phase_figure(float(summary["order_parameter"])),
+            "phases": self._phase_figure(float(self.summary()["order_parameter"])),
             "inputs": self._circle_figure("read", self.reads[0]),
             "outputs": self._circle_figure("write", self.writes),
         }
         return ({"network": adding_network(self.construction)} if self.construction else {}) | drawn
 
-    def _phases(self) -> tuple[np.ndarray, np.ndarray]:
-        """The first operand's angle and the written one, in radians from 0 to 2 pi."""
-        first, written = (
-            np.arctan2(each[:, 1], each[:, 0]) for each in (self.reads[0], self.writes)
-        )
-        return first % (2 * math.pi), written % (2 * math.pi)
-
-    def _circle(self, own: Int[np.ndarray, " member"]) -> dict[str, float]:
-        reads = torch.view_as_complex(torch.from_numpy(self.reads[:, own]))
-        writes = torch.view_as_complex(torch.from_numpy(self.writes[own]))
-        return dict(zip(MEASURES, (
-            order_parameter(reads, writes),
-            variation(reads.abs().square().sum(0).sqrt()),
-            variation(writes.abs()),
-            gap_variation(reads[0].angle()),
-        ), strict=True))  # fmt: skip
-
     def _phase_figure(self, order: float) -> Drawing:
-        reads = torch.view_as_complex(torch.from_numpy(self.reads))
-        sums = np.degrees(phase_sums(reads).numpy()) % 360
-        written = np.degrees(self._phases()[1])
-        traces = [line([0, 360], [0, 360], "phases add", {"color": MUTED, "width": 1})]
-        for index, (frequency, own) in enumerate(list(self.groups.items())[:GROUPS]):
-            traces.append(_dots(sums[own], written[own], f"frequency {frequency}", index))
+        sums = np.degrees(phase_sums(_as_complex(self.reads)).numpy()) % 360
+        written = np.degrees(_angles(self.writes))
         twice = "twice the input angle" if len(self.reads) == 1 else "the sum of the input angles"
         return multiples(
-            {"": traces}, title=f"Output angles are {twice}: order {order:.3f} of 1",
+            {
+                "": [
+                    line([0, 360], [0, 360], "phases add", {"color": MUTED, "width": 1}),
+                    *(
+                        dots(
+                            sums[members],
+                            written[members],
+                            f"frequency {frequency}",
+                            {"color": colour(index), "symbol": SYMBOLS[index], "size": 8},
+                        )
+                        for index, (frequency, members) in enumerate(
+                            list(self.groups.items())[:MAX_GROUPS_DRAWN]
+                        )
+                    ),
+                ]
+            },
+            title=f"Output angles are {twice}: order {order:.3f} of 1",
             axes=(f"{twice} (degrees)", "output angle (degrees)"),
-            xaxis={"range": [-5, 365]}, yaxis={"range": [-5, 365]},
-        )  # fmt: skip
+            xaxis={"range": [-5, 365]},
+            yaxis={"range": [-5, 365]},
+        )
 
-    def _circle_figure(self, side: str, points: Float[np.ndarray, "neuron 2"]) -> Drawing:
+    def _circle_figure(
+        self, side: str, points: Float[np.ndarray, "neuron coefficient=2"]
+    ) -> Drawing:
         """A panel a group: neurons joined in the order of their input angles."""
-        panels: dict[str, list[Trace]] = {}
-        for frequency, own in list(self.groups.items())[:GROUPS]:
-            x, y = points[[*own, *own[:1]]].T
-            joined = line(x, y, f"what neurons {side}", STAR) | {"mode": "lines+markers"}
-            panels[f"frequency {frequency}: {len(own)} neurons"] = [joined]
-        figure = multiples(
-            panels, title=f"What neurons {side}, joined in the order of their input angles",
-            axes=("cosine coefficient", "sine coefficient"), columns=3,
-        )  # fmt: skip
-        return figure.update_layout(yaxis={"scaleanchor": "x", "constrain": "domain"})
+        panels: dict[str, list[Trace]] = {
+            f"frequency {frequency}: {len(members)} neurons": [
+                line(x, y, f"what neurons {side}", STAR) | {"mode": "lines+markers"}
+            ]
+            for frequency, members in list(self.groups.items())[:MAX_GROUPS_DRAWN]
+            for x, y in [points[[*members, members[0]]].T]
+        }
+        return multiples(
+            panels,
+            title=f"What neurons {side}, joined in the order of their input angles",
+            axes=("cosine coefficient", "sine coefficient"),
+            columns=3,
+        ).update_layout(yaxis={"scaleanchor": "x", "constrain": "domain"})
 
 
-def _dots(x: np.ndarray, y: np.ndarray, name: str, index: int) -> Trace:
-    marker = {"color": colour(index), "symbol": SYMBOLS[index % len(SYMBOLS)], "size": 8}
-    places = {"x": plain(x), "y": plain(y)}
-    return {"type": "scatter", "mode": "markers", "name": name, "marker": marker} | places
+def _as_complex(
+    pairs: Float[np.ndarray, "*axis coefficient=2"],
+) -> Complex128[Tensor, "*axis"]:
+    """Cosine and sine coefficients as complex numbers."""
+    return torch.view_as_complex(torch.from_numpy(pairs))
 
 
-def _mean(values: np.ndarray, weights: np.ndarray) -> float:
-    return float(np.average(values, weights=weights)) if weights.any() else math.nan
+def _angles(
+    pairs: Float[np.ndarray, "neuron coefficient=2"],
+) -> Float[np.ndarray, " neuron"]:
+    """Angles of cosine and sine coefficients, in radians from 0 to 2 pi."""
+    return np.arctan2(pairs[:, 1], pairs[:, 0]) % (2 * np.pi)

@@ -4,7 +4,7 @@ A neuron that reads A cos(w_f x - u) from residue x has the coefficient A sqrt(n
 frequency f, so that a coefficient's size is the wave's and its angle the neuron's phase. Residues
 and classes stand in an order in which the operation is addition (`residue_order`). In a
 network that adds on circles, phases add too: a neuron that reads a at phase u and b at phase v
-writes c at phase u + v, which is 2u where both operands are read alike.
+writes c at phase u + v, which is 2u where both operands are read in the same way.
 
 Source: phase doubling: "Do Machine Learning Models Memorize or Generalize?" (PAIR 2023); phases
 that add, and the inverse participation ratio: Gromov 2023 (arXiv:2301.02679).
@@ -17,31 +17,23 @@ from einops import einsum
 from jaxtyping import Complex128, Float, Int
 from torch import Tensor
 
-from analyses.fourier.basis import fourier_basis, orders_of
+from analyses.fourier import fourier_basis, orders_of
+from analyses.requirements import ATTENTION
 from analyses.statistics import is_rounding
-from hooks import ModularFacts, Snapshot
-
-ATTENTION = "blocks.0.attn.hook_pattern"
+from hooks import Snapshot
 
 
 def operand_reads(snapshot: Snapshot) -> Float[Tensor, "operand residue neuron"]:
     """What each neuron reads from each residue of each operand, in float64.
 
-    Operands that are read alike are one. So are the heads of a transformer, under even attention.
+    Operands that are read through the same weights are one. So are the heads of a transformer, as
+    if they attended to both operands evenly.
     """
-    orders = orders_of(snapshot.examples.facts(ModularFacts))
+    orders = orders_of(snapshot.examples.facts)
     reads = snapshot.weights("neuron_in").double().cpu()
     if ATTENTION in snapshot.live.model.hook_dict:
         reads = reads.sum(0, keepdim=True)
-    if len(reads) == 1:
-        return reads[:, orders[0]]
-    return torch.stack([own[order] for own, order in zip(reads, orders, strict=False)])
-
-
-def class_writes(snapshot: Snapshot) -> Float[Tensor, "residue neuron"]:
-    """What each neuron adds to each class' logit, in float64."""
-    order = orders_of(snapshot.examples.facts(ModularFacts))[2]
-    return snapshot.weights("neuron_out").double().cpu()[:, order].T
+    return torch.stack([read[order] for read, order in zip(reads, orders, strict=False)])
 
 
 def coefficients(
@@ -53,8 +45,7 @@ def coefficients(
     rounding alone, beside the largest wave, has coefficients of 0: it is silent.
     """
     n = waves.shape[-2]
-    rows = fourier_basis(n)[1:]
-    cosines, sines = rows[0::2], rows[1::2]
+    cosines, sines = fourier_basis(n)[1::2], fourier_basis(n)[2::2]
     even = einsum(cosines, waves.double(), "f x, ... x neuron -> ... f neuron")
     odd = torch.zeros_like(even)
     odd[..., : len(sines), :] = einsum(sines, waves.double(), "f x, ... x neuron -> ... f neuron")
@@ -63,11 +54,11 @@ def coefficients(
 
 
 def own_coefficients(
-    found: Complex128[Tensor, "*series frequency neuron"], frequency: Int[Tensor, " neuron"]
+    of_all: Complex128[Tensor, "*series frequency neuron"], frequency: Int[Tensor, " neuron"]
 ) -> Complex128[Tensor, "*series neuron"]:
-    """Each neuron's coefficient at one frequency of its own; 0 at frequency 0, which is none."""
-    own = found[..., (frequency - 1).clamp(min=0), torch.arange(len(frequency))]
-    return own.masked_fill(frequency == 0, 0)
+    """Each neuron's coefficient at a frequency of its own; 0 at frequency 0, which is none."""
+    row, neuron = (frequency - 1).clamp(min=0), torch.arange(len(frequency))
+    return of_all[..., row, neuron].masked_fill(frequency == 0, 0)
 
 
 def phase_sums(reads: Complex128[Tensor, "operand neuron"]) -> Float[Tensor, " neuron"]:

@@ -1,56 +1,51 @@
 """Which wave does each neuron read and write, and what do the neurons of one frequency add up to?
 
 Waves of single neurons over residues and classes, neurons in groups by the frequency they read
-most, how pure each is, and each group's share of the logits: for a pair (a, b), and over pairs how
-much of it is cos w_f(a + b - c).
+most, how pure each neuron is, and each group's part of the logits: its share of them, how much of
+it is cos w_f(a + b - c), the wave that peaks at the answer, and the part itself for one pair.
+Residues and classes stand in an order in which the operation is addition.
 
-Source: the article "Do Machine Learning Models Memorize or Generalize?" (PAIR 2023), whose notebook
-takes the largest single coefficient for a neuron's frequency; here cosine and sine count together.
-Gromov 2023 (arXiv:2301.02679) for the inverse participation ratio.
+Source: the article "Do Machine Learning Models Memorize or Generalize?" (PAIR 2023). It masks the
+hidden layer by group and draws the logits of one pair; its notebook takes the largest single
+coefficient for a neuron's frequency, where cosine and sine count together here. Gromov 2023
+(arXiv:2301.02679) for the inverse participation ratio.
 """
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
-import pandas as pd
 import torch
 from einops import einsum
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from analyses import plots
-from analyses.fourier.basis import best_frequencies, keys_by_vote, orders_of
-from analyses.neurons.phases import class_writes, coefficients, operand_reads
-from analyses.plots.panels import Trace, multiples, strands
-from analyses.plots.style import PALETTE, bar
+from analyses.fourier import (
+    answering_neurons,
+    best_frequencies,
+    class_writes,
+    keys_by_vote,
+    orders_of,
+)
+from analyses.neurons.phases import coefficients, operand_reads
+from analyses.plots import PALETTE, Trace, bar, bars, empty, multiples, strands
 from analyses.requirements import Needs, check_needs
 from analyses.result import Drawing, Result
 from analyses.statistics import defined_mean
 from hooks import ModularFacts, Snapshot
 
-# from analyses/neurons/groups.py:
-# The logits as a sum over groups of neurons, one group a frequency.
-#
-# Classes and residues stand in an order in which the operation is addition. What a group adds is
-# compared with cos w_f(a + b - c), the wave that peaks at the answer.
-#
-# Source: "Do Machine Learning Models Memorize or Generalize?" (PAIR 2023), which masks the hidden
-# layer by group and draws the logits of one pair.
-#
-
 PAIR = (13, 19)  # the article's
-THIN = {"color": PALETTE[0], "width": 1.5}
-PANELS = 6  # groups drawn, the largest
+THIN = {"color": PALETTE[0], "width": 1.5}  # the line of one neuron
+MAX_GROUPS_DRAWN = 6  # the groups of most neurons
 
 
 @dataclass(frozen=True, eq=False)
 class NeuronWaves(Result):
     """Waves of neurons, grouped by frequency.
 
-    Residues and classes stand in an order in which the operation is addition.
+    A row of the table is a neuron. Residues and classes stand in an order in which the operation is
+    addition.
 
     Attributes:
         frequency: The frequency that each neuron reads most; 0 for one that reads nothing which
@@ -62,8 +57,8 @@ class NeuronWaves(Result):
         ipr: Inverse participation ratio of what it reads: 1 for a single frequency.
         written_ipr: The same of what it writes.
         shown: Neurons whose waves are kept: those that read and write most, by frequency.
-        reads: Of these, what each reads from each residue of the first operand.
-        writes: Of these, what each adds to each class' logit.
+        reads: What the shown neurons read from each residue of the first operand.
+        writes: What the shown neurons add to each class' logit.
         groups: Frequencies that some neuron reads most, the group of most neurons first.
         wave_fve: By group, the share of its part of the logits that cos w_f(a + b - c) explains
             over the examples, centred over classes; NaN where it has none.
@@ -88,20 +83,16 @@ class NeuronWaves(Result):
     written_ipr: Float[np.ndarray, " neuron"]
     shown: Int[np.ndarray, " shown"]
     reads: Float[np.ndarray, "shown residue"]
-    writes: Float[np.ndarray, "shown residue"]
+    writes: Float[np.ndarray, "shown class"]
     groups: tuple[int, ...]
     wave_fve: Float[np.ndarray, " group"]
     logit_share: Float[np.ndarray, " group"]
     pair: tuple[int, int]
-    pair_logits: Float[np.ndarray, "group residue"]
+    pair_logits: Float[np.ndarray, "group class"]
 
     @classmethod
     def measure(
-        cls,
-        snapshot: Snapshot,
-        *,
-        pair: tuple[int, int] = PAIR,
-        waves: int = 64,
+        cls, snapshot: Snapshot, *, pair: tuple[int, int] = PAIR, waves: int = 64
     ) -> "NeuronWaves":
         """Measures one snapshot's neurons.
 
@@ -120,15 +111,15 @@ class NeuronWaves(Result):
         if waves < 1:
             raise ValueError(f"waves = {waves}: keep one at least")
         read, written = operand_reads(snapshot), class_writes(snapshot)
-        power = [coefficients(each).abs().square() for each in (read, written)]
-        frequency, purity, ipr = best_frequencies(power[0].sum(0))
-        written_frequency, written_purity, written_ipr = best_frequencies(power[1])
+        frequency, purity, ipr = best_frequencies(coefficients(read).abs().square().sum(0))
+        written_frequency, written_purity, written_ipr = best_frequencies(
+            coefficients(written).abs().square()
+        )
         sizes = read.square().sum((0, 1)).sqrt() * written.norm(dim=0)
         largest = sizes.argsort(descending=True, stable=True)[:waves]
         shown = largest[frequency[largest].argsort(stable=True)]
         groups = keys_by_vote(frequency)
-        n = len(written)
-        chosen = pair[0] % n, pair[1] % n
+        pair = pair[0] % len(written), pair[1] % len(written)
         return cls(
             frequency=frequency.numpy(),
             written_frequency=written_frequency.numpy(),
@@ -141,8 +132,8 @@ class NeuronWaves(Result):
             writes=written[:, shown].T.float().numpy(),
             groups=groups,
             **explained(snapshot, written, frequency, groups),
-            pair=chosen,
-            pair_logits=pair_logits(snapshot, chosen, written, frequency, groups).numpy(),
+            pair=pair,
+            pair_logits=pair_logits(snapshot, pair, written, frequency, groups).numpy(),
         )
 
     @property
@@ -157,87 +148,85 @@ class NeuronWaves(Result):
         frequency that they read. Means are over neurons that have a frequency on that side. NaN
         where none has, and where groups add nothing to the logits.
         """
-        matched = (self.frequency == self.written_frequency)[~self.is_silent]
         parts = self.wave_fve * self.logit_share
         return {
             "neurons": len(self.frequency),
             "groups": len(self.groups),
             "largest_group": int((self.frequency == self.groups[0]).sum()) if self.groups else 0,
             "silent_neurons": int(self.is_silent.sum()),
-            "frequency_match": defined_mean(matched),
+            "frequency_match": defined_mean(
+                (self.frequency == self.written_frequency)[~self.is_silent]
+            ),
             "mean_purity": defined_mean(self.purity),
             "mean_written_purity": defined_mean(self.written_purity),
             "mean_ipr": defined_mean(self.ipr),
             "mean_written_ipr": defined_mean(self.written_ipr),
-            "wave_fve": math.nan if np.isnan(parts).all() else float(np.nansum(parts)),
+            "wave_fve": np.nan if np.isnan(parts).all() else float(np.nansum(parts)),
         }
-
-    def to_frame(self) -> pd.DataFrame:
-        """One row a neuron: `neuron`, and the six fields that tell of each."""
-        names = ("frequency", "written_frequency", "purity", "written_purity", "ipr", "written_ipr")
-        columns = {name: getattr(self, name) for name in names}
-        return pd.DataFrame({"neuron": np.arange(len(self.frequency))} | columns)
 
     def figures(self) -> Mapping[str, Drawing]:
         """Waves by group, the groups' sizes, and their parts of one pair's logits."""
         counts = {group: int((self.frequency == group).sum()) for group in sorted(self.groups)}
-        told = ", ".join(f"{group} ({count})" for group, count in counts.items())
-        few = f": {told}" if len(counts) <= 8 else ""
+        listed = ", ".join(f"{group} ({count})" for group, count in counts.items())
         return {
             "reads": self._waves("read from residues of the first operand", self.reads, "residue"),
             "writes": self._waves("write to classes", self.writes, "class"),
-            "groups": plots.bars(
-                list(counts), {"neurons": list(counts.values())},
-                title=f"Neurons read {len(counts)} frequencies{few}",
+            "groups": bars(
+                list(counts),
+                {"neurons": list(counts.values())},
+                title=f"Neurons read {len(counts)} frequencies"
+                + (f": {listed}" if len(counts) <= 8 else ""),
                 axes=("frequency (cycles per modulus)", "neurons"),
             ),
             "logits": self._logits(),
-        }  # fmt: skip
+        }
 
     @property
-    def _largest(self) -> list[int]:
-        """Groups that are drawn, by frequency."""
-        return sorted(self.groups[:PANELS])
+    def _drawn_groups(self) -> list[int]:
+        return sorted(self.groups[:MAX_GROUPS_DRAWN])
 
-    def _waves(self, verb: str, waves: Float[np.ndarray, "shown residue"], axis: str) -> Drawing:
-        places, own = np.arange(waves.shape[1]), self.frequency[self.shown]
-        panels: dict[str, list[Trace]] = {
+    def _waves(self, verb: str, waves: Float[np.ndarray, "shown place"], axis: str) -> Drawing:
+        places, frequency = np.arange(waves.shape[1]), self.frequency[self.shown]
+        panels = {
             f"frequency {group}": [
-                strands(((places, each) for each in waves[own == group]), "neuron", THIN)
+                strands(((places, wave) for wave in waves[frequency == group]), "neuron", THIN)
             ]
-            for group in self._largest
+            for group in self._drawn_groups
         }
         if not panels:
-            return plots.empty(f"What single neurons {verb}", "no neuron reads any frequency")
-        left = len(self.groups) - len(panels)
-        more = f" ({left} smaller groups left out)" if left else ""
+            return empty(f"What single neurons {verb}", "no neuron reads any frequency")
+        left_out = len(self.groups) - len(panels)
+        more = f" ({left_out} smaller groups left out)" if left_out else ""
         return multiples(
             panels, title=f"What single neurons {verb}{more}", axes=(axis, "weight"), columns=3
         )
 
     def _logits(self) -> Drawing:
         """One pair's logits by group and together; the right answer is marked."""
-        a, b = self.pair
-        n = self.pair_logits.shape[1]
+        (a, b), n = self.pair, self.pair_logits.shape[1]
         fill = [PALETTE[1] if c == (a + b) % n else PALETTE[2] for c in range(n)]
-        rows = {f"frequency {group}": self.groups.index(group) for group in self._largest}
-        panels: dict[str, list[Trace]] = {
-            "all neurons": [bar(np.arange(n), self.pair_logits.sum(0), fill) | {"name": "logit"}]
+        logits = {"all neurons": self.pair_logits.sum(0)} | {
+            f"frequency {group}": self.pair_logits[self.groups.index(group)]
+            for group in self._drawn_groups
         }
-        for name, row in rows.items():
-            panels[name] = [bar(np.arange(n), self.pair_logits[row], fill) | {"name": "logit"}]
+        panels: dict[str, list[Trace]] = {
+            name: [bar(np.arange(n), part, fill) | {"name": "logit"}]
+            for name, part in logits.items()
+        }
         return multiples(
-            panels, title=f"Logits of ({a}, {b}) by group of neurons; the answer is {(a + b) % n}",
-            axes=("class", "logit, centred"), columns=3,
-        )  # fmt: skip
+            panels,
+            title=f"Logits of ({a}, {b}) by group of neurons; the answer is {(a + b) % n}",
+            axes=("class", "logit, centred"),
+            columns=3,
+        )
 
 
 def group_logits(
     post: Float[Tensor, "batch neuron"],
-    writes: Float[Tensor, "residue neuron"],
+    writes: Float[Tensor, "class neuron"],
     frequency: Int[Tensor, " neuron"],
     groups: tuple[int, ...],
-) -> Float[Tensor, "group batch residue"]:
+) -> Float[Tensor, "group batch class"]:
     """Each group's part of the logits, centred over classes.
 
     Args:
@@ -254,7 +243,7 @@ def group_logits(
 
 def explained(
     snapshot: Snapshot,
-    writes: Float[Tensor, "residue neuron"],
+    writes: Float[Tensor, "class neuron"],
     frequency: Int[Tensor, " neuron"],
     groups: tuple[int, ...],
 ) -> dict[str, Float[np.ndarray, " group"]]:
@@ -264,14 +253,14 @@ def explained(
         `wave_fve`, NaN for a group that adds nothing, and `logit_share`, NaN where no group adds
         anything: the fields of `NeuronWaves`.
     """
-    examples, facts = snapshot.examples, snapshot.examples.facts(ModularFacts)
-    orders, p, n = orders_of(facts), facts.p, len(writes)
-    places = torch.full((2, p), -1)
-    for row, order in zip(places, orders, strict=False):
-        row[order] = torch.arange(n)
+    examples, n = snapshot.examples, len(writes)
+    # places[operand, residue] is where the residue stands in its operand's order.
+    places = torch.full((2, examples.facts(ModularFacts).p), -1).scatter(
+        1, torch.stack(orders_of(examples.facts)[:2]), torch.arange(n).expand(2, n)
+    )
     a, b = places[0, examples.label("a")], places[1, examples.label("b")]
     known = (a >= 0) & (b >= 0)  # of products, 0 has no logarithm
-    parts = group_logits(_post(snapshot)[known], writes, frequency, groups)
+    parts = group_logits(answering_neurons(snapshot)[known], writes, frequency, groups)
     angles = (a + b)[known, None] - torch.arange(n)
     waves = (2 * torch.pi / n * torch.tensor(groups)[:, None, None] * angles.double()).cos()
     inner = einsum(parts, waves, "g batch c, g batch c -> g")
@@ -285,20 +274,14 @@ def explained(
 def pair_logits(
     snapshot: Snapshot,
     pair: tuple[int, int],
-    writes: Float[Tensor, "residue neuron"],
+    writes: Float[Tensor, "class neuron"],
     frequency: Int[Tensor, " neuron"],
     groups: tuple[int, ...],
-) -> Float[Tensor, "group residue"]:
+) -> Float[Tensor, "group class"]:
     """The groups' parts of the logits of one pair, which need not be among the examples."""
-    orders = orders_of(snapshot.examples.facts(ModularFacts))
     first = snapshot.examples.head(1)
-    assert first.tokens is not None  # by its needs
-    tokens = first.tokens.clone()
+    assert first.tokens is not None  # NeuronWaves needs tokens
+    orders, tokens = orders_of(first.facts), first.tokens.clone()
     tokens[0, :2] = torch.stack([order[place] for order, place in zip(orders, pair, strict=False)])
-    post = _post(snapshot.on(replace(first, tokens=tokens)))
-    return group_logits(post, writes, frequency, groups)[:, 0]
-
-
-def _post(snapshot: Snapshot) -> Float[Tensor, "batch neuron"]:
-    name = f"blocks.{snapshot.config.n_layers - 1}.mlp.hook_post"
-    return snapshot.cache([name])[name][:, -1].double().cpu()
+    pair_alone = snapshot.on(replace(first, tokens=tokens))
+    return group_logits(answering_neurons(pair_alone), writes, frequency, groups)[:, 0]

@@ -18,18 +18,17 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from analyses import plots
-from analyses.fourier.basis import best_frequencies
+from analyses.fourier import best_frequencies
 from analyses.neurons.phases import coefficients, operand_reads, own_coefficients
-from analyses.plots.style import PALETTE, PAPER
+from analyses.plots import PALETTE, PAPER, Figure, bars, heatmap
 from analyses.requirements import Needs, check_needs
 from analyses.result import Drawing, Result
 from analyses.statistics import participation_ratio
 from hooks import InputFacts, ModularFacts, Snapshot
 
 SIGNED = ((0.0, PALETTE[1]), (0.5, PAPER), (1.0, PALETTE[0]))  # a weight of 0 is paper
-ROW, AROUND = 14, 120  # pixels: of a row, and of a map's margins
-LEAST, MOST = 440, 640  # pixels of a map's height
+ROW_HEIGHT, MARGINS_HEIGHT = 14, 120  # pixels: of a row, and of what surrounds a map
+MIN_HEIGHT, MAX_HEIGHT = 440, 640  # pixels of a map with its surroundings
 COLUMN = "neuron, in the order of the last step"
 
 
@@ -39,25 +38,26 @@ class NeuronWeights(Result):
 
     Attributes:
         inputs: Names of the inputs, or of the tokens.
-        total: Neurons of the network.
-        neurons: Those that are kept, in the order of their columns: the largest at the last step,
-            by the norm of what they read times the norm of what they write.
-        reads: What each of them reads from each input of the first operand.
-        writes: What each adds to each class' logit; of two classes, to the second one's over the
-            first one's, a single row.
+        total: Number of neurons of the network.
+        neurons: Which neurons are kept, in the order of their columns: the largest at the last
+            step, by the norm of what they read times the norm of what they write.
+        reads: What each kept neuron reads from each input of the first operand.
+        writes: What each kept neuron adds to each class' logit; of two classes, to the second one's
+            over the first one's, a single row.
         input_sizes: Norm over all neurons of what they read from an input, of any operand, times
             the norm of what each writes.
     """
 
+    coordinates: ClassVar = {"class": "classes"}
     needs: ClassVar = Needs(facts={InputFacts: ()}, weights=("neuron_in", "neuron_out"))
     reference: ClassVar = "last"
     sliding: ClassVar = ("reads", "writes")
 
     inputs: tuple[str, ...]
     total: int
-    neurons: Int[np.ndarray, " shown"]
-    reads: Float[np.ndarray, "input shown"]
-    writes: Float[np.ndarray, "class shown"]
+    neurons: Int[np.ndarray, " neuron"]
+    reads: Float[np.ndarray, "input neuron"]
+    writes: Float[np.ndarray, "class neuron"]
     input_sizes: Float[np.ndarray, " input"]
 
     @classmethod
@@ -80,19 +80,23 @@ class NeuronWeights(Result):
             raise ValueError(f"neurons = {neurons}: keep one at least")
         shown = torch.from_numpy(reference.neurons) if reference else in_order(snapshot, neurons)
         reads, writes = _both(snapshot)
-        rows = writes.diff(dim=1) if writes.shape[1] == 2 else writes
         return cls(
             inputs=snapshot.examples.facts(InputFacts).names,
             total=len(writes),
             neurons=shown.numpy(),
             reads=reads[0][:, shown].numpy(),
-            writes=rows[shown].T.numpy(),
+            writes=(writes.diff(dim=1) if writes.shape[1] == 2 else writes)[shown].T.numpy(),
             input_sizes=(reads * writes.norm(dim=1)).square().sum((0, 2)).sqrt().numpy(),
         )
 
     @property
+    def classes(self) -> tuple[str, ...]:
+        """What the rows of `writes` are called."""
+        return tuple(map(str, range(len(self.writes)))) if len(self.writes) > 1 else ("1 over 0",)
+
+    @property
     def effective_inputs(self) -> float:
-        """How many inputs would share the squared sizes alike; NaN where all are 0."""
+        """How many inputs of equal size would share the squared sizes; NaN where all are 0."""
         return float(participation_ratio(torch.from_numpy(self.input_sizes)))
 
     def summary(self) -> dict[str, float | str]:
@@ -106,69 +110,84 @@ class NeuronWeights(Result):
 
     def to_frame(self) -> pd.DataFrame:
         """One row a weight: `side` (reads or writes), `row` (its input or class), `neuron`."""
-        sides = {"reads": (self.inputs, self.reads), "writes": (self._classes, self.writes)}
-        frames = []
-        for side, (names, weights) in sides.items():
-            rows, columns = np.indices(weights.shape).reshape(2, -1)
-            told = {"side": side, "row": np.array(names)[rows], "neuron": self.neurons[columns]}
-            frames.append(pd.DataFrame(told | {"weight": weights.ravel()}))
-        return pd.concat(frames, ignore_index=True)
+        sides = {"reads": (self.inputs, self.reads), "writes": (self.classes, self.writes)}
+        return pd.concat(
+            [
+                pd.DataFrame(
+                    {
+                        "side": side,
+                        "row": np.repeat(names, len(self.neurons)),
+                        "neuron": np.tile(self.neurons, len(names)),
+                        "weight": weights.ravel(),
+                    }
+                )
+                for side, (names, weights) in sides.items()
+            ],
+            ignore_index=True,
+        )
 
     def figures(self) -> Mapping[str, Drawing]:
         """What neurons read, an input a row, and what they write, a class a row."""
         shown = len(self.neurons)
         some = f"{shown} neurons" if shown == self.total else f"{shown} of {self.total} neurons"
-        title = f"What {some} read: {self.effective_inputs:.1f} of {len(self.inputs)} inputs count"
-        reads = self._map(self.reads, title, "input", self.inputs)
+        drawn = {
+            "reads": self._map(
+                self.reads,
+                f"What {some} read: {self.effective_inputs:.1f} of {len(self.inputs)} inputs count",
+                "input",
+                self.inputs,
+            )
+        }
         if len(self.writes) > 1:
             title = f"What they add to the logits, at most {np.abs(self.writes).max():.2f}"
-            return {"reads": reads, "writes": self._map(self.writes, title, "class", self._classes)}
-        title = "What they add to the logit of class 1 over that of class 0"
-        strip = plots.bars(
-            self._columns, {"weight": self.writes[0]}, title=title, axes=(COLUMN, "weight")
-        )
-        return {"reads": reads, "writes": strip}
-
-    @property
-    def _classes(self) -> tuple[str, ...]:
-        return tuple(map(str, range(len(self.writes)))) if len(self.writes) > 1 else ("1 over 0",)
-
-    @property
-    def _columns(self) -> list[str]:
-        return [str(each) for each in self.neurons.tolist()]
+            return drawn | {"writes": self._map(self.writes, title, "class", self.classes)}
+        return drawn | {
+            "writes": bars(
+                [str(neuron) for neuron in self.neurons],
+                {"weight": self.writes[0]},
+                title="What they add to the logit of class 1 over that of class 0",
+                axes=(COLUMN, "weight"),
+            )
+        }
 
     def _map(
-        self, weights: Float[np.ndarray, "row shown"], title: str, axis: str, names: Sequence[str]
-    ) -> plots.Figure:
-        figure = plots.heatmap(
-            weights, title=title, axes=(COLUMN, axis), unit="weight", ticks=(self._columns, names)
+        self, weights: Float[np.ndarray, "row neuron"], title: str, axis: str, names: Sequence[str]
+    ) -> Figure:
+        figure = heatmap(
+            weights,
+            title=title,
+            axes=(COLUMN, axis),
+            unit="weight",
+            ticks=([str(neuron) for neuron in self.neurons], names),
         )
-        figure.update_layout(height=max(LEAST, min(ROW * len(names) + AROUND, MOST)))
-        return figure.update_traces(zmid=0, colorscale=SIGNED)
+        height = max(MIN_HEIGHT, min(ROW_HEIGHT * len(names) + MARGINS_HEIGHT, MAX_HEIGHT))
+        return figure.update_layout(height=height).update_traces(zmid=0, colorscale=SIGNED)
 
 
-def in_order(snapshot: Snapshot, most: int) -> Int[Tensor, " shown"]:
+def in_order(snapshot: Snapshot, count: int) -> Int[Tensor, " shown"]:
     """The largest neurons: by frequency, then phase, where they read waves; else by their size.
 
     Silent neurons, which read nothing that varies over residues, come last.
     """
     reads, writes = _both(snapshot)
     sizes = reads.square().sum((0, 1)).sqrt() * writes.norm(dim=1)
-    largest = sizes.argsort(descending=True, stable=True)[:most]
+    largest = sizes.argsort(descending=True, stable=True)[:count]
     facts = snapshot.examples.facts.get(ModularFacts)
     if facts is None or not facts.wave:
         return largest
-    found = coefficients(operand_reads(snapshot))
-    frequency = best_frequencies(found.abs().square().sum(0))[0]
-    phase = own_coefficients(found[0], frequency).angle()
+    waves = coefficients(operand_reads(snapshot))
+    frequency = best_frequencies(waves.abs().square().sum(0))[0]
+    phase = own_coefficients(waves[0], frequency).angle()
     by_phase = largest[phase[largest].argsort(stable=True)]
-    is_silent = frequency == 0
-    return by_phase[(frequency + is_silent * len(found[0]))[by_phase].argsort(stable=True)]
+    by_frequency = frequency.where(frequency > 0, len(waves[0]))
+    return by_phase[by_frequency[by_phase].argsort(stable=True)]
 
 
 def _both(
     snapshot: Snapshot,
 ) -> tuple[Float[Tensor, "operand input d_mlp"], Float[Tensor, "d_mlp class"]]:
     """What neurons read and what they write, in float64."""
-    reads, writes = snapshot.weights("neuron_in"), snapshot.weights("neuron_out")
-    return reads.double().cpu(), writes.double().cpu()
+    return (
+        snapshot.weights("neuron_in").double().cpu(),
+        snapshot.weights("neuron_out").double().cpu(),
+    )

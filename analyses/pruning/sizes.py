@@ -7,39 +7,17 @@ products of what a member reads with what it writes. Single weights are taken fr
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
 
 import torch
 from einops import einsum
 from jaxtyping import Float
 from torch import Tensor
 
-from analyses.fourier.basis import frequency_power, orders_of, without_rounding
-from hooks import Facts, InputFacts, ModularFacts, Series
+from analyses.fourier import frequency_power, orders_of, without_rounding
+from hooks import InputFacts, ModularFacts, Series
 
 EFFECTIVE = "effective"
 BY_INPUT = (EFFECTIVE, "neuron_in", "W_E")  # matrices with a row an input
-
-
-@dataclass(frozen=True, eq=False)
-class Members:
-    """What a trace follows.
-
-    Attributes:
-        by: frequency, neuron, input, head or weight.
-        matrix: Whose single weights they are; empty for other kinds.
-        at: From a kept step to the members' sizes, read then; single weights keep their sign and
-            the axes of their matrix.
-    """
-
-    by: str
-    matrix: str
-    at: Callable[[int], Float[Tensor, "*axis"]]
-
-    @property
-    def first(self) -> int:
-        """Number of the first member: frequencies are counted from 1, all else from 0."""
-        return int(self.by == "frequency")
 
 
 def frequency_sizes(series: Series) -> Float[Tensor, "step frequency"]:
@@ -47,9 +25,8 @@ def frequency_sizes(series: Series) -> Float[Tensor, "step frequency"]:
 
     0 where W_E varies over residues by rounding alone.
     """
-    order = orders_of(series.facts(ModularFacts))[0]
-    power = frequency_power(series.weights("W_E").double()[:, order])
-    return without_rounding(power)[:, 1:].sqrt()
+    W_E = series.weights("W_E").double()[:, orders_of(series.facts)[0]]
+    return without_rounding(frequency_power(W_E))[:, 1:].sqrt()
 
 
 def effective_weights(series: Series) -> Float[Tensor, "step operand input d_mlp"]:
@@ -65,11 +42,11 @@ def head_sizes(series: Series) -> Float[Tensor, "step head"]:
     """
     layers = []
     for layer in range(series.config.n_layers):
-        values = series.weights(f"blocks.{layer}.attn.W_V").double()
-        output = series.weights(f"blocks.{layer}.attn.W_O").double()
-        read = einsum(values, values, "t n d i, t n d j -> t n i j")
-        write = einsum(output, output, "t n i d, t n j d -> t n i j")
-        layers.append((read * write).sum((-1, -2)).sqrt())
+        W_V = series.weights(f"blocks.{layer}.attn.W_V").double()
+        W_O = series.weights(f"blocks.{layer}.attn.W_O").double()
+        read = einsum(W_V, W_V, "t n d i, t n d j -> t n i j")
+        written = einsum(W_O, W_O, "t n i d, t n j d -> t n i j")
+        layers.append((read * written).sum((-1, -2)).sqrt())
     return torch.cat(layers, dim=1)
 
 
@@ -82,14 +59,65 @@ SIZES: dict[str, Callable[[Series], Tensor]] = {
 KINDS = (*SIZES, "weight")
 
 
+@dataclass(frozen=True, eq=False)
+class Members:
+    """What a trace follows.
+
+    Attributes:
+        series: The run.
+        by: frequency, neuron, input, head or weight.
+        matrix: The matrix whose single weights they are; empty for other kinds.
+    """
+
+    series: Series
+    by: str
+    matrix: str = ""
+
+    @property
+    def first(self) -> int:
+        """Number of the first member: frequencies are counted from 1, all else from 0."""
+        return int(self.by == "frequency")
+
+    def at(self, step: int) -> Float[Tensor, "*axis"]:
+        """The members' sizes at a kept step, read now, in float64.
+
+        Single weights keep their sign and the axes of their matrix.
+
+        Raises:
+            ValueError: A size is not finite.
+        """
+        one = _only(self.series, step)
+        sizes = effective_weights if self.matrix == EFFECTIVE else SIZES.get(self.by)
+        values = (sizes(one) if sizes else one.weights(self.matrix))[0]
+        if not values.isfinite().all():
+            what = f"matrix '{self.matrix}'" if self.matrix else f"the size of a {self.by}"
+            raise ValueError(
+                f"{what} is NaN or infinite at step {step}: the model has diverged; leave out that "
+                "step and those after it"
+            )
+        return values.double().cpu()
+
+    def relevant(self) -> tuple[int, ...] | None:
+        """Inputs that the task says its answer depends on, and a constant one, the neurons' bias.
+
+        None where the task does not say, or members are neither inputs nor their weights.
+        """
+        inputs = self.series.facts.get(InputFacts)
+        is_of_inputs = self.by == "input" or self.matrix in BY_INPUT
+        if inputs is None or not inputs.relevant or not is_of_inputs:
+            return None
+        bias = [] if inputs.bias_input is None else [inputs.bias_input]
+        return (*(place for place, matters in enumerate(inputs.relevant) if matters), *bias)
+
+
 def members_of(series: Series, by: str | None, matrix: str | None = None) -> Members:
     """What a trace of a run follows.
 
     Args:
         series: Any run.
         by: frequency, neuron, input, head or weight; None for weight where a matrix is named or
-            the task tells which inputs matter, else for the first that the model answers to.
-        matrix: Whose weights: a parameter, a view, or `effective`, which stands by default.
+            the task says which inputs matter, else for the first kind whose weights the model has.
+        matrix: Whose weights: a parameter, a view, or `effective`, the default.
 
     Raises:
         ValueError: No such kind, a matrix named for another kind than weight, or the model lacks
@@ -102,44 +130,10 @@ def members_of(series: Series, by: str | None, matrix: str | None = None) -> Mem
     if not series.steps:
         raise ValueError("this series has no steps: no checkpoint was kept")
     inputs = series.facts.get(InputFacts)
-    is_told = by is None and inputs is not None and bool(inputs.relevant)
-    if by == "weight" or is_told or matrix is not None:
-        matrix = matrix or EFFECTIVE
-        return Members("weight", matrix, partial(_weights_at, series, matrix))
-    by = by or _first_kind(series)
-    return Members(by, "", partial(_sizes_at, series, by))
-
-
-def told_inputs(members: Members, facts: Facts) -> tuple[int, ...] | None:
-    """Inputs that the task says its answer depends on, and a constant one, which biases neurons.
-
-    None where it does not say, or members are neither inputs nor their weights.
-    """
-    is_of_inputs = members.by == "input" or members.matrix in BY_INPUT
-    inputs = facts.get(InputFacts)
-    if inputs is None or not inputs.relevant or not is_of_inputs:
-        return None
-    bias = [] if inputs.bias_input is None else [inputs.bias_input]
-    return (*(place for place, matters in enumerate(inputs.relevant) if matters), *bias)
-
-
-def kind_names(by: str, matrix: str) -> tuple[str, str]:
-    """What one member is called, and what several are."""
-    if by == "frequency":
-        return by, "frequencies"
-    if matrix == EFFECTIVE:
-        return "effective weight", "effective weights"
-    return f"weight of {matrix}" if matrix else by, f"{by}s"
-
-
-def _sizes_at(series: Series, by: str, step: int) -> Float[Tensor, " member"]:
-    return _finite(SIZES[by](_only(series, step))[0], f"the size of a {by}", step)
-
-
-def _weights_at(series: Series, matrix: str, step: int) -> Float[Tensor, "*axis"]:
-    one = _only(series, step)
-    found = effective_weights(one) if matrix == EFFECTIVE else one.weights(matrix)
-    return _finite(found[0], f"matrix '{matrix}'", step)
+    has_relevant = by is None and inputs is not None and bool(inputs.relevant)
+    if by == "weight" or has_relevant or matrix is not None:
+        return Members(series, "weight", matrix or EFFECTIVE)
+    return Members(series, by or _first_kind(series))
 
 
 def _only(series: Series, step: int) -> Series:
@@ -147,23 +141,14 @@ def _only(series: Series, step: int) -> Series:
     return replace(series.series(), steps=(step,))
 
 
-def _finite(values: Float[Tensor, "*axis"], what: str, step: int) -> Float[Tensor, "*axis"]:
-    if not values.isfinite().all():
-        raise ValueError(
-            f"{what} is NaN or infinite at step {step}: the model has diverged; leave out that "
-            "step and those after it"
-        )
-    return values.double().cpu()
-
-
 def _first_kind(series: Series) -> str:
     """The first kind whose sizes the model has, but single weights."""
     last = _only(series, series.steps[-1])
-    for kind in SIZES:
+    for kind, sizes in SIZES.items():
         if kind == "frequency" and series.facts.get(ModularFacts) is None:
             continue
         try:
-            SIZES[kind](last)
+            sizes(last)
         except ValueError:
             continue
         return kind

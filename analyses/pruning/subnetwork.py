@@ -1,7 +1,7 @@
 """How few of its parts does a network need to answer as it does?
 
-Parts (neurons of the last layer, or single weights) are ranked by size and all but the largest are
-removed. Accuracy and faithfulness (the share of examples answered as by the whole network) are
+Parts (neurons of the last layer, or single weights) are ranked by size, and all but the largest are
+set to 0. Accuracy and faithfulness (the share of examples answered as by the whole network) are
 measured by number of parts kept, in three orders: by size now, by size at the last step (the
 circuit that training ends with, found earlier), and at random as a control. `interp analyze` asks
 unasked only where accuracy on a fixed training set is in question: where there are labels `train`.
@@ -14,15 +14,14 @@ across matrices, as in global magnitude pruning (Han et al. 2015, arXiv:1506.026
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
-import pandas as pd
 import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
-from analyses import plots
+from analyses.plots import lines
 from analyses.requirements import Needs, check_needs
 from analyses.result import Drawing, Result
 from hooks import Examples, Snapshot
@@ -30,19 +29,12 @@ from hooks.edit import check_names, masked_weights
 from hooks.messages import at_step
 from hooks.readout import neuron_readout
 
-# from analyses/pruning/subnetworks.py:
-# What does a network answer when only some of its parts are kept?
-#
-# A part is a neuron of the last layer, silenced by setting its activation to 0, or a single weight,
-# removed by setting it to 0. Parts are ranked by size.
-#
-
 ORDERS = ("size now", "size at the end", "random")
-COUNT = 1024  # examples
-TOLERANCE = 0.01  # of train accuracy
-
-
-Kept = Bool[Tensor, " part"]
+EXAMPLES = 1024
+ACCURACY_TOLERANCE = 0.01  # how far below the whole network's train accuracy is near it
+KINDS = ("neuron", "weight")
+SHARES = (0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+MAX_SHARES = 200  # so that a place among them fits into a byte
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +42,7 @@ class Parts:
     """Parts of a network, and what it answers with only some of them.
 
     Attributes:
-        by: neuron or weight.
+        by: neuron (of the last layer) or weight.
         sizes: Size of each part.
         answers: From a mask, True where a part is kept, to the class answered at each scored
             position.
@@ -59,7 +51,7 @@ class Parts:
 
     by: str
     sizes: Float[Tensor, " part"]
-    answers: Callable[[Kept], Int[Tensor, " answer"]]
+    answers: Callable[[Bool[Tensor, " part"]], Int[Tensor, " answer"]]
     matrices: tuple[str, ...] = ()
 
 
@@ -67,11 +59,13 @@ class Parts:
 class EffectiveSubnetwork(Result):
     """Accuracy and faithfulness with only some neurons, or some single weights, kept.
 
+    A row of the table is an order and how many are kept.
+
     Attributes:
         by: What is kept: neuron (of the last layer) or weight.
         matrices: Parameters that the weights are of; none for neurons.
         total: Number of neurons or weights.
-        kept: How many of them are kept, ascending, from 0 to all.
+        kept: How many neurons or weights are kept, ascending, from 0 to all.
         accuracy: On all examples, by order (size now, size at the end, random).
         faithfulness: Share of examples answered as by the whole network.
         train_accuracy: On the examples labelled `train`, or on all where there is no such label.
@@ -85,16 +79,23 @@ class EffectiveSubnetwork(Result):
     needs: ClassVar = Needs(classes=True)
     by_default: ClassVar = Needs(labels=("train",))
     reference: ClassVar = "last"
-    count: ClassVar = COUNT
+    count: ClassVar = EXAMPLES
     sliding: ClassVar = ("accuracy",)
+    coordinates: ClassVar = {"order": ORDERS}
+    rows: ClassVar = ("order", "kept")
+    columns: ClassVar = {
+        "accuracy": "accuracy",
+        "train_accuracy": "train_accuracy",
+        "faithfulness": "faithfulness",
+    }
 
     by: str
     matrices: tuple[str, ...]
     total: int
-    kept: Int[np.ndarray, " number"]
-    accuracy: Float[np.ndarray, "order number"]
-    faithfulness: Float[np.ndarray, "order number"]
-    train_accuracy: Float[np.ndarray, "order number"]
+    kept: Int[np.ndarray, " kept"]
+    accuracy: Float[np.ndarray, "order kept"]
+    faithfulness: Float[np.ndarray, "order kept"]
+    train_accuracy: Float[np.ndarray, "order kept"]
     effective_count: int
     place: UInt8[np.ndarray, " part"]
     chance: float
@@ -129,26 +130,47 @@ class EffectiveSubnetwork(Result):
         check_needs(cls, snapshot)
         parts = parts_of(snapshot, by, matrices)
         total = len(parts.sizes)
-        kept, now = numbers_kept(parts, shares), ranks(parts.sizes)
-        place = places(now, kept)
-        shuffled = torch.randperm(total, generator=torch.Generator().manual_seed(seed))
-        at_end = place if reference is None else _place_at_end(reference, kept, total)
-        train = _train(snapshot.examples)
+        kept, rank = numbers_kept(parts, shares), ranks(parts.sizes)
+        place = places(rank, kept)
+        shuffled = torch.randperm(total, generator=torch.Generator().manual_seed(seed)).argsort()
+        at_end = place if reference is None else reference.place_for(kept, total)
+        is_train = trained_on(snapshot.examples)
         targets = snapshot.examples.targets[snapshot.examples.scored].cpu()
+        answers = torch.stack(
+            [
+                torch.stack([parts.answers(order <= number) for number in range(len(kept))])
+                for order in (place, at_end, places(shuffled, kept))
+            ]
+        )
+        is_right, whole = answers == targets, parts.answers(torch.ones(total, dtype=torch.bool))
         return cls(
             by=parts.by,
             matrices=parts.matrices,
             total=total,
             kept=kept.numpy(),
-            **_scores(parts, (place, at_end, places(shuffled.argsort(), kept)), targets, train),
+            accuracy=is_right.double().mean(2).numpy(),
+            faithfulness=(answers == whole).double().mean(2).numpy(),
+            train_accuracy=is_right[:, :, is_train].double().mean(2).numpy(),
             effective_count=fewest(
-                lambda number: (parts.answers(now < number) == targets)[train], total
+                lambda number: (parts.answers(rank < number) == targets)[is_train], total
             ),
             place=place.numpy() if reference is None else np.zeros(0, np.uint8),
             chance=snapshot.examples.facts.chance,
         )
 
-    def sufficient_share(self, tolerance: float = TOLERANCE) -> float:
+    def place_for(self, kept: Int[Tensor, " kept"], total: int) -> UInt8[Tensor, " part"]:
+        """`place`, for a result with the same options.
+
+        Raises:
+            ValueError: The options differ, or this result has a reference of its own.
+        """
+        if len(self.place) != total or self.kept.tolist() != kept.tolist():
+            raise ValueError(
+                "reference: measure it with the same options, and without a reference of its own"
+            )
+        return torch.from_numpy(self.place)
+
+    def sufficient_share(self, tolerance: float = ACCURACY_TOLERANCE) -> float:
         """The smallest share in `kept` from which on train accuracy stays near the whole one's.
 
         Args:
@@ -174,79 +196,41 @@ class EffectiveSubnetwork(Result):
             "accuracy": float(self.accuracy[0, -1]),
         }
 
-    def to_frame(self) -> pd.DataFrame:
-        """One row an order and number: `order`, `kept`, accuracies, `faithfulness`."""
-        return pd.DataFrame(
-            {
-                "order": np.repeat(ORDERS, len(self.kept)),
-                "kept": np.tile(self.kept, len(ORDERS)),
-                "accuracy": self.accuracy.ravel(),
-                "train_accuracy": self.train_accuracy.ravel(),
-                "faithfulness": self.faithfulness.ravel(),
-            }
-        )
-
     def figures(self) -> Mapping[str, Drawing]:
         """Accuracy and faithfulness by what is kept, in the three orders."""
         return {
             "accuracy": self._lines(
                 f"{self.effective_count} of {self.total} {self.by}s answer the training examples "
-                "as well as all", "accuracy on all examples", self.accuracy,
+                "as well as all",
+                "accuracy on all examples",
+                self.accuracy,
             ),
             "faithfulness": self._lines(
-                "Share of answers that stay the same", "faithfulness to the whole network",
+                "Share of answers that stay the same",
+                "faithfulness to the whole network",
                 self.faithfulness,
             ),
-        }  # fmt: skip
+        }
 
-    def _lines(self, title: str, y: str, curves: Float[np.ndarray, "order number"]) -> Drawing:
+    def _lines(self, title: str, y: str, curves: Float[np.ndarray, "order kept"]) -> Drawing:
         is_share = self.by == "weight"
-        x = f"{'share of largest weights' if is_share else 'largest neurons'} kept"
-        return plots.lines(
+        return lines(
             self.kept / self.total if is_share else self.kept,
             dict(zip(ORDERS, curves, strict=True)),
             title=title,
-            axes=(f"{x} (of {self.total})", y),
+            axes=(
+                f"{'share of largest weights' if is_share else 'largest neurons'} kept "
+                f"(of {self.total})",
+                y,
+            ),
         )
 
 
-def _place_at_end(
-    reference: EffectiveSubnetwork, kept: Int[Tensor, " number"], total: int
-) -> UInt8[Tensor, " part"]:
-    """The last step's order.
-
-    Raises:
-        ValueError: It is of other options, or was itself measured against another.
-    """
-    if len(reference.place) != total or reference.kept.tolist() != kept.tolist():
-        raise ValueError(
-            "reference: measure it with the same options, and without a reference of its own"
-        )
-    return torch.from_numpy(reference.place)
-
-
-def _scores(
-    parts: Parts,
-    orders: Sequence[UInt8[Tensor, " part"]],
-    targets: Int[Tensor, " answer"],
-    train: Bool[Tensor, " answer"],
-) -> dict[str, Any]:
-    """Accuracy, train accuracy and faithfulness by order and number kept."""
-    whole = parts.answers(torch.ones_like(parts.sizes, dtype=torch.bool))
-    numbers = range(int(orders[0].max()) + 1)
-    found = [[parts.answers(each <= number) for number in numbers] for each in orders]
-    return {
-        "accuracy": _shares(found, lambda each: each == targets),
-        "faithfulness": _shares(found, lambda each: each == whole),
-        "train_accuracy": _shares(found, lambda each: (each == targets)[train]),
-    }
-
-
-def _train(examples: Examples) -> Bool[Tensor, " answer"]:
+def trained_on(examples: Examples) -> Bool[Tensor, " answer"]:
     """Which scored answers are of training examples; all where that is not known.
 
     Raises:
-        ValueError: None is.
+        ValueError: No answer is.
     """
     rows = examples.scored.nonzero()[:, 0]
     if "train" not in examples.labels:
@@ -258,16 +242,6 @@ def _train(examples: Examples) -> Bool[Tensor, " answer"]:
             "labelled `train`: take more, or another split"
         )
     return train
-
-
-def _shares(
-    found: Sequence[Sequence[Tensor]], holds: Callable[[Tensor], Tensor]
-) -> Float[np.ndarray, "order number"]:
-    return np.array([[float(holds(each).double().mean()) for each in row] for row in found])
-
-
-KINDS = ("neuron", "weight")
-SHARES = (0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
 
 def parts_of(snapshot: Snapshot, by: str | None, matrices: Sequence[str] | None) -> Parts:
@@ -287,7 +261,8 @@ def parts_of(snapshot: Snapshot, by: str | None, matrices: Sequence[str] | None)
         raise ValueError("matrices names whose single weights are kept: drop it, or by = 'neuron'")
     has_neurons = all(snapshot.has_weights(name) for name in ("neuron_in", "neuron_out"))
     if by == "neuron" or (by is None and matrices is None and has_neurons):
-        return neurons(snapshot)
+        sizes, logits = neuron_sizes(snapshot), neuron_readout(snapshot)
+        return Parts("neuron", sizes, lambda kept: _classes(logits(kept), snapshot))
     return single_weights(snapshot, matrices)
 
 
@@ -295,16 +270,6 @@ def neuron_sizes(snapshot: Snapshot) -> Float[Tensor, " d_mlp"]:
     """|w_in| |w_out| of each neuron: what it reads from all inputs, times what it writes."""
     reads = snapshot.weights("neuron_in").double().square().sum((0, 1)).sqrt()
     return (reads * snapshot.weights("neuron_out").double().norm(dim=-1)).cpu()
-
-
-def neurons(snapshot: Snapshot) -> Parts:
-    """The neurons of the last layer.
-
-    Raises:
-        ValueError: The model has no view `neuron_in` or `neuron_out`.
-    """
-    sizes, logits = neuron_sizes(snapshot), neuron_readout(snapshot)
-    return Parts("neuron", sizes, lambda kept: _classes(logits(kept), snapshot))
 
 
 def single_weights(snapshot: Snapshot, matrices: Sequence[str] | None = None) -> Parts:
@@ -323,16 +288,18 @@ def single_weights(snapshot: Snapshot, matrices: Sequence[str] | None = None) ->
     if not names:
         raise ValueError("matrices: name one parameter at least")
     shapes = [parameters[name].shape for name in names]
-    counts = [shape.numel() for shape in shapes]
 
-    def answers(kept: Kept) -> Int[Tensor, " answer"]:
-        masks = [
-            part.reshape(shape) for part, shape in zip(kept.split(counts), shapes, strict=True)
-        ]
-        return _answers(snapshot.edited(masked_weights(dict(zip(names, masks, strict=True)))))
+    def answers(kept: Bool[Tensor, " part"]) -> Int[Tensor, " answer"]:
+        masks = zip(names, kept.split([shape.numel() for shape in shapes]), shapes, strict=True)
+        edit = masked_weights({name: mask.reshape(shape) for name, mask, shape in masks})
+        return _classes(snapshot.edited(edit).logits()[snapshot.examples.scored], snapshot)
 
-    sizes = torch.cat([parameters[name].double().abs().flatten().cpu() for name in names])
-    return Parts("weight", sizes, answers, names)
+    return Parts(
+        "weight",
+        torch.cat([parameters[name].double().abs().flatten().cpu() for name in names]),
+        answers,
+        names,
+    )
 
 
 def weight_matrices(snapshot: Snapshot) -> list[str]:
@@ -344,7 +311,7 @@ def weight_matrices(snapshot: Snapshot) -> list[str]:
     ]
 
 
-def numbers_kept(parts: Parts, shares: Sequence[float] | None) -> Int[Tensor, " number"]:
+def numbers_kept(parts: Parts, shares: Sequence[float] | None) -> Int[Tensor, " kept"]:
     """How many parts are kept, ascending: none, what was asked for, and all.
 
     Args:
@@ -355,8 +322,8 @@ def numbers_kept(parts: Parts, shares: Sequence[float] | None) -> Int[Tensor, " 
         ValueError: A share is not from 0 to 1, or there are more than 200.
     """
     total = len(parts.sizes)
-    if shares is not None and (len(shares) > 200 or not all(0 <= each <= 1 for each in shares)):
-        raise ValueError(f"shares = {list(shares)}: give at most 200, each from 0 to 1")
+    if shares and (len(shares) > MAX_SHARES or not all(0 <= share <= 1 for share in shares)):
+        raise ValueError(f"shares = {list(shares)}: give at most {MAX_SHARES}, each from 0 to 1")
     if shares is None and parts.by == "neuron":
         numbers = [2**power for power in range((total - 1).bit_length())]
     else:
@@ -365,12 +332,12 @@ def numbers_kept(parts: Parts, shares: Sequence[float] | None) -> Int[Tensor, " 
 
 
 def ranks(sizes: Float[Tensor, " part"]) -> Int[Tensor, " part"]:
-    """Each part's place by size, 0 for the largest; equals in their own order."""
+    """Each part's rank by size, 0 for the largest; equal ones keep their order."""
     order = sizes.argsort(descending=True, stable=True)
     return torch.empty_like(order).index_copy(0, order, torch.arange(len(order)))
 
 
-def places(ranked: Int[Tensor, " part"], kept: Int[Tensor, " number"]) -> UInt8[Tensor, " part"]:
+def places(ranked: Int[Tensor, " part"], kept: Int[Tensor, " kept"]) -> UInt8[Tensor, " part"]:
     """The first place in `kept` at which a part of each rank is among those kept."""
     return torch.searchsorted(kept, ranked, right=True).to(torch.uint8)
 
@@ -382,10 +349,6 @@ def fewest(right: Callable[[int], Bool[Tensor, " answer"]], total: int) -> int:
         middle = (low + high) // 2
         low, high = (low, middle) if int(right(middle).sum()) >= goal else (middle + 1, high)
     return low
-
-
-def _answers(snapshot: Snapshot) -> Int[Tensor, " answer"]:
-    return _classes(snapshot.logits()[snapshot.examples.scored], snapshot)
 
 
 def _classes(

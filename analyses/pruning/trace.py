@@ -5,30 +5,38 @@ weight of a matrix) at every kept step. Members that carry most of the squared s
 the key group, the rest the others, whose decay is the pruning: its peak, half and end, the lag from
 the accuracy crossing, and how concentrated the sizes are.
 
+What is kept does not grow with the number of members: of a large matrix few weights have a path of
+their own, half of them key ones that end largest, half others that were once largest, which is
+where pruning shows. All else is quantiles.
+
 Source: the article "Do Machine Learning Models Memorize or Generalize?" (PAIR 2023), which traces
 single weights of a parity network, relevant inputs against distractors; Merrill et al. 2023
 (arXiv:2303.11873) for the competition of two groups of neurons. Groups by size at the end are ours.
 """
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
+import torch
 from jaxtyping import Bool, Float, Int
+from torch import Tensor
 
-from analyses import plots
-from analyses.pruning.paths import QUANTILES, key_members, member_paths
-from analyses.pruning.sizes import kind_names, members_of, told_inputs
+from analyses.fourier import keys_by_share
+from analyses.plots import Figure, bundles, lines, mark_steps, words
+from analyses.pruning.sizes import EFFECTIVE, members_of
 from analyses.result import Drawing, SeriesResult
 from analyses.statistics import MEASURES, crossing, first_after, rise_on_the_way
 from hooks import Series
 
-EVALUATIONS = 3  # successive ones that make an accuracy crossing
-LEVEL = 0.99
+CROSSING_EVALUATIONS = 3  # successive ones at the level make an accuracy crossing
+CROSSING_LEVEL = 0.99
 STEP = "step (updates)"
-COUNTS = ("effective_count", "participation_ratio")
+QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
+
+SizesAt = Callable[[int], Tensor]  # from a step to the members' sizes
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,16 +45,16 @@ class PruningTrace(SeriesResult):
 
     Attributes:
         by: Kind of member: frequency (of W_E), neuron, input, head or weight.
-        matrix: Whose single weights they are; empty for other kinds.
+        matrix: The matrix whose single weights are traced; empty for other kinds.
         steps: The kept steps.
         members: Index of each member whose path is kept: in its matrix, or its number, which of a
             frequency is the frequency itself.
-        is_key: Which of these are in the key group.
-        paths: Size of each of these: the norm of a frequency's components of W_E; |w_in| |w_out| of
-            a neuron; the norm of what neurons read from an input, each weighed by |w_out|; the
-            norm of a head's OV matrix; a single weight with its sign.
-        rest: Quantiles (0, 5, 25, 50, 75, 95 and 100 %) of all sizes without a path of their own;
-            empty where there are none.
+        is_key: Which of these members are in the key group.
+        paths: Size of each of these members: the norm of a frequency's components of W_E; |w_in|
+            |w_out| of a neuron; the norm of what neurons read from an input, weighed by their
+            |w_out|; the norm of a head's OV matrix; a single weight with its sign.
+        rest: Quantiles (0, 5, 25, 50, 75, 95 and 100 %) of the sizes whose paths are not kept;
+            empty where all are.
         totals: Number of members in the key group, and of others.
         norms: Norm of the key group's sizes and of the others'.
         counts: Members above the threshold in the key group and among the others.
@@ -57,6 +65,8 @@ class PruningTrace(SeriesResult):
         test_accuracy: Recorded test accuracy.
     """
 
+    coordinates: ClassVar = {"group": ("key", "others"), "measure": tuple(MEASURES)}
+
     by: str
     matrix: str
     steps: Int[np.ndarray, " step"]
@@ -65,8 +75,8 @@ class PruningTrace(SeriesResult):
     paths: Float[np.ndarray, "path step"]
     rest: Float[np.ndarray, "quantile step"]
     totals: tuple[int, int]
-    norms: Float[np.ndarray, "2 step"]
-    counts: Int[np.ndarray, "2 step"]
+    norms: Float[np.ndarray, "group=2 step"]
+    counts: Int[np.ndarray, "group=2 step"]
     concentration: Float[np.ndarray, "measure step"]
     threshold: float
     metric_steps: Int[np.ndarray, " evaluation"]
@@ -99,8 +109,8 @@ class PruningTrace(SeriesResult):
                 else the fewest members that carry `share` of the squared size at the last step.
             share: See `key`.
             threshold: Share of the largest size below which a member counts as pruned.
-            paths: How many have a path of their own, if there are more members: half of them key
-                members, the largest at the end, half others, the largest at any step.
+            paths: How many members' paths are kept, if there are more: half of them key members,
+                the largest at the end, half others, the largest at any step.
 
         Raises:
             ValueError: An option is out of range, or names what the model lacks, or weights are
@@ -109,25 +119,32 @@ class PruningTrace(SeriesResult):
         if not 0 <= threshold < 1:
             raise ValueError(f"threshold = {threshold}: a share is from 0 to less than 1")
         traced, steps = members_of(series, by, matrix), series.steps
-        key = told_inputs(traced, series.facts) if key is None else key
+        key = traced.relevant() if key is None else key
         is_key = key_members(traced.at(steps[-1]), share, key, traced.first)
-        found = member_paths(traced.at, steps, is_key, threshold=threshold, count=paths)
-        metrics = series.metrics if series.has_metrics else pd.DataFrame({"step": []})
+        fields = member_paths(traced.at, steps, is_key, threshold=threshold, count=paths)
+        fields["members"] += traced.first
+        recorded = series.metrics if series.has_metrics else pd.DataFrame({"step": []})
+        metrics = recorded.reindex(columns=["step", "train.loss", "test.accuracy"])
         return cls(
             by=traced.by,
             matrix=traced.matrix,
             steps=np.array(steps),
-            **found | {"members": found["members"] + traced.first},
+            **fields,
             threshold=threshold,
             metric_steps=metrics["step"].to_numpy(dtype=np.int64),
-            train_loss=_column(metrics, "train.loss"),
-            test_accuracy=_column(metrics, "test.accuracy"),
+            train_loss=metrics["train.loss"].to_numpy(dtype=np.float64),
+            test_accuracy=metrics["test.accuracy"].to_numpy(dtype=np.float64),
         )
+
+    @property
+    def quantiles(self) -> tuple[float, ...]:
+        """What the rows of `rest` are quantiles at; none where it is empty."""
+        return QUANTILES[: len(self.rest)]
 
     @property
     def t_peak(self) -> float:
         """Step at which the others' norm is largest; NaN if there are no others."""
-        return math.nan if not self.totals[1] else float(self.steps[self.norms[1].argmax()])
+        return np.nan if not self.totals[1] else float(self.steps[self.norms[1].argmax()])
 
     @property
     def t_half(self) -> float:
@@ -143,7 +160,7 @@ class PruningTrace(SeriesResult):
     @property
     def t_accuracy(self) -> float:
         """Step at which test accuracy crosses 0.99 for three evaluations; NaN without metrics."""
-        return crossing(self.metric_steps, self.test_accuracy, LEVEL, EVALUATIONS)
+        return crossing(self.metric_steps, self.test_accuracy, CROSSING_LEVEL, CROSSING_EVALUATIONS)
 
     @property
     def train_loss_bump(self) -> float:
@@ -160,7 +177,6 @@ class PruningTrace(SeriesResult):
 
     def summary(self) -> dict[str, float | str]:
         """Members, times, lags and bump, and how concentrated the sizes are at the end."""
-        last = {f"{name}_at_end": float(self.sparsity(name)[-1]) for name in MEASURES}
         key, others = self.norms[:, -1]
         return {
             "by": self._kinds[0],
@@ -168,7 +184,7 @@ class PruningTrace(SeriesResult):
             "key_members": self.totals[0],
             "key_left": int(self.counts[0, -1]),
             "others_left": int(self.counts[1, -1]),
-            "others_over_key_at_end": float(others / key) if key else math.nan,
+            "others_over_key_at_end": float(others / key) if key else np.nan,
             "t_peak": self.t_peak,
             "t_half": self.t_half,
             "t_pruned": self.t_pruned,
@@ -176,73 +192,222 @@ class PruningTrace(SeriesResult):
             "lag": self.t_pruned - self.t_accuracy,
             "lag_half": self.t_half - self.t_accuracy,
             "train_loss_bump": self.train_loss_bump,
-            **last,
+            **{f"{name}_at_end": float(self.sparsity(name)[-1]) for name in MEASURES},
         }
 
     def to_frame(self) -> pd.DataFrame:
         """One row a step: `step`, norm and count of each group, every measure of sparsity."""
-        frame = {
-            "step": self.steps,
-            "key_norm": self.norms[0],
-            "others_norm": self.norms[1],
-            "key_above": self.counts[0],
-            "others_above": self.counts[1],
-        }
-        return pd.DataFrame(frame | {name: self.sparsity(name) for name in MEASURES})
+        return pd.DataFrame(
+            {
+                "step": self.steps,
+                "key_norm": self.norms[0],
+                "others_norm": self.norms[1],
+                "key_above": self.counts[0],
+                "others_above": self.counts[1],
+                **dict(zip(MEASURES, self.concentration, strict=True)),
+            }
+        )
 
     def figures(self) -> Mapping[str, Drawing]:
         """Paths, the groups' norms, how many members count and how concentrated their sizes are."""
-        members = self._kinds[1]
+        member, members = self._kinds
         names = (f"{self.totals[0]} key {members}", "others")
-        times = {"peak": self.t_peak, "half": self.t_half, "pruned": self.t_pruned,
-                 "test ≥ 99%": self.t_accuracy}  # fmt: skip
-        norms = self._lines(
-            "Norm of the key group and of the others", "norm of sizes",
-            dict(zip(names, self.norms, strict=True)),
-        )  # fmt: skip
-        above = f"above {self.threshold:.0%} of the largest size"
-        numbers = dict(zip(("key", "others"), self.counts, strict=True))
-        numbers |= {plots.words(name): self.sparsity(name) for name in COUNTS}
-        shares = {name: self.sparsity(name) for name in ("gini", "hoyer")}
+        times = {
+            "peak": self.t_peak,
+            "half": self.t_half,
+            "pruned": self.t_pruned,
+            "test ≥ 99%": self.t_accuracy,
+        }
         drawn = {
             "paths": self._paths(names),
-            "norms": plots.mark_steps(
-                norms, {label: each for label, each in times.items() if not math.isnan(each)}
+            "norms": mark_steps(
+                self._lines(
+                    "Norm of the key group and of the others",
+                    "norm of sizes",
+                    dict(zip(names, self.norms, strict=True)),
+                ),
+                {label: step for label, step in times.items() if not np.isnan(step)},
             ),
             "numbers": self._lines(
-                f"How many {members} count (groups: {above})", f"number of {members}", numbers
+                f"How many {members} count "
+                f"(groups: above {self.threshold:.0%} of the largest size)",
+                f"number of {members}",
+                dict(zip(("key", "others"), self.counts, strict=True))
+                | {
+                    words(name): self.sparsity(name)
+                    for name in ("effective_count", "participation_ratio")
+                },
             ),
             "sparsity": self._lines(
-                "How concentrated the sizes are", "0: all alike, 1: a single one", shares
+                "How concentrated the sizes are",
+                "0: all alike, 1: a single one",
+                {name: self.sparsity(name) for name in ("gini", "hoyer")},
             ),
-        }  # fmt: skip
-        return drawn | ({"rest": self._rest()} if self.rest.size else {})
+        }
+        if self.rest.size:
+            drawn["rest"] = self._lines(
+                f"Quantiles of the other {sum(self.totals) - len(self.paths)} {members}",
+                f"size of each {member}",
+                {f"{q:.0%}": row for q, row in zip(self.quantiles, self.rest, strict=True)},
+            )
+        return drawn
 
-    def _paths(self, names: tuple[str, str]) -> Drawing:
+    def _paths(self, names: tuple[str, str]) -> Figure:
         total, (key, others) = sum(self.totals), self.norms[:, -1].tolist()
         share = key**2 / (key**2 + others**2) if key else 0
         drawn = f" ({len(self.paths)} of {total} drawn)" if len(self.paths) < total else ""
-        return plots.bundles(
+        return bundles(
             self.steps,
             dict(zip(names, (self.paths[self.is_key], self.paths[~self.is_key]), strict=True)),
             title=f"{names[0]} of {total} carry {share:.0%} of the squared size at the end",
             axes=(STEP, f"size of each {self._kinds[0]}{drawn}"),
         )
 
-    def _rest(self) -> Drawing:
-        (one, many), count = self._kinds, sum(self.totals) - len(self.paths)
-        curves = {f"{q:.0%}": each for q, each in zip(QUANTILES, self.rest, strict=True)}
-        return self._lines(f"Quantiles of the other {count} {many}", f"size of each {one}", curves)
-
-    def _lines(self, title: str, y: str, curves: Mapping[str, np.ndarray]) -> plots.Figure:
-        return plots.lines(self.steps, curves, title=title, axes=(STEP, y))
+    def _lines(self, title: str, y: str, curves: Mapping[str, np.ndarray]) -> Figure:
+        return lines(self.steps, curves, title=title, axes=(STEP, y))
 
     @property
     def _kinds(self) -> tuple[str, str]:
-        return kind_names(self.by, self.matrix)
+        """What one member is called, and what several are."""
+        if self.by == "frequency":
+            return self.by, "frequencies"
+        if self.matrix == EFFECTIVE:
+            return "effective weight", "effective weights"
+        return f"weight of {self.matrix}" if self.matrix else self.by, f"{self.by}s"
 
 
-def _column(metrics: pd.DataFrame, name: str) -> np.ndarray:
-    """A column of metrics, NaN where it was not recorded."""
-    column = metrics[name] if name in metrics else pd.Series(np.nan, index=metrics.index)
-    return column.to_numpy(dtype=np.float64)
+def key_members(
+    last: Float[Tensor, "*axis"], share: float, key: Sequence[int] | None, first: int = 0
+) -> Bool[Tensor, "*axis"]:
+    """Which members are in the key group.
+
+    Args:
+        last: Sizes at the last step; only their squares count.
+        share: The fewest members that carry this share of the squared size.
+        key: Members to take instead; of a matrix with several axes its rows, along the last but
+            one axis.
+        first: Number of the first of them.
+
+    Raises:
+        ValueError: share is not above 0 and at most 1, or there is no such member.
+    """
+    if key is None:
+        power = last.flatten().square()
+        chosen = torch.tensor(keys_by_share(power / power.sum(), share), dtype=torch.long)
+        return torch.zeros_like(power).index_fill(0, chosen - 1, 1).bool().reshape(last.shape)
+    count = last.shape[max(last.ndim - 2, 0)]
+    if not all(first <= number < first + count for number in key):
+        raise ValueError(
+            f"key = {list(key)}: there are {count} {'rows' if last.ndim > 1 else 'members'}, "
+            f"counted from {first}"
+        )
+    named = torch.isin(
+        torch.arange(first, first + count), torch.tensor(list(key), dtype=torch.long)
+    )
+    return (named[:, None] if last.ndim > 1 else named).expand(last.shape)
+
+
+def member_paths(
+    at: SizesAt,
+    steps: Sequence[int],
+    is_key: Bool[Tensor, "*axis"],
+    *,
+    threshold: float,
+    count: int,
+) -> dict[str, Any]:
+    """Follows members through a run, reading one step at a time.
+
+    Each step is read twice: for the largest size each member ever has, then for all else.
+
+    Args:
+        at: From a step to the members' sizes, in float64; signs are kept in paths.
+        steps: The steps, ascending.
+        is_key: Which members are in the key group.
+        threshold: Share of the largest size of all steps below which a member counts as pruned.
+        count: How many paths to keep; see `kept_members`.
+
+    Returns:
+        The fields of `PruningTrace` that describe members.
+
+    Raises:
+        ValueError: All sizes are zero at every step, or a step has other axes than `is_key`.
+    """
+    peaks = largest_ever(at, steps, is_key.shape)
+    groups = torch.stack([is_key.flatten(), ~is_key.flatten()])
+    kept = kept_members(at(steps[-1]).abs().flatten(), peaks, groups[0], count)
+    level = threshold * float(peaks.max())
+    # Room is made once: a small array kept from each step would pin the large ones freed around it.
+    fields: dict[str, np.ndarray] = {}
+    for place, step in enumerate(steps):
+        for name, array in _at_step(at(step).flatten(), kept, groups, level).items():
+            if place == 0:
+                fields[name] = np.empty((*array.shape, len(steps)), array.dtype)
+            fields[name][..., place] = array
+    return fields | {
+        "members": np.stack(np.unravel_index(kept.numpy(), is_key.shape), axis=1),
+        "is_key": groups[0, kept].numpy(),
+        "totals": (int(groups[0].sum()), int(groups[1].sum())),
+    }
+
+
+def largest_ever(at: SizesAt, steps: Sequence[int], shape: torch.Size) -> Float[Tensor, " member"]:
+    """The largest size that each member has at any step.
+
+    Raises:
+        ValueError: They are all zero, or a step has other axes than `shape`.
+    """
+    peaks = torch.zeros(shape.numel(), dtype=torch.float64)
+    for step in steps:
+        sizes = at(step).abs()
+        if sizes.shape != shape:
+            raise ValueError(
+                f"checkpoint of step {step}: members have shape {list(sizes.shape)}, at the last "
+                f"step {list(shape)}; is this the checkpoint of another experiment?"
+            )
+        peaks = torch.maximum(peaks, sizes.flatten())
+    if not peaks.any():
+        raise ValueError("every size is 0 at every step: there is nothing to trace")
+    return peaks
+
+
+def kept_members(
+    last: Float[Tensor, " member"],
+    peaks: Float[Tensor, " member"],
+    is_key: Bool[Tensor, " member"],
+    count: int,
+) -> Int[Tensor, " path"]:
+    """Members whose paths are kept, ascending; all of them where there are no more than `count`.
+
+    Half of them are the key members that end largest, half the others that were ever largest; a
+    group of fewer leaves its places to the other.
+
+    Raises:
+        ValueError: count is below 2.
+    """
+    if count < 2:
+        raise ValueError(f"paths = {count}: keep two at least, one of each group")
+    if len(last) <= count:
+        return torch.arange(len(last))
+    n_key, n_others = int(is_key.sum()), int((~is_key).sum())
+    first = min(n_key, max((count + 1) // 2, count - n_others))
+    key = last.where(is_key, -1).argsort(descending=True, stable=True)[:first]
+    others = peaks.where(~is_key, -1).argsort(descending=True, stable=True)[: count - first]
+    return torch.cat([key, others]).sort().values
+
+
+def _at_step(
+    values: Float[Tensor, " member"],
+    kept: Int[Tensor, " path"],
+    groups: Bool[Tensor, "group=2 member"],
+    level: float,
+) -> dict[str, np.ndarray]:
+    """What is kept of one step."""
+    sizes = values.abs()
+    rest = np.delete(values.numpy(), kept.numpy())
+    return {
+        "paths": values[kept].float().numpy(),
+        "rest": (np.quantile(rest, QUANTILES) if len(rest) else rest).astype(np.float32),
+        "norms": (groups * sizes).norm(dim=1).numpy(),
+        "counts": (groups & (sizes > level)).sum(1).numpy(),
+        "concentration": torch.stack([measure(sizes) for measure in MEASURES.values()]).numpy(),
+    }

@@ -1,7 +1,9 @@
 """How large are the weights, and how have they grown?
 
-L2 norm by matrix, by layer and in total, root mean square a parameter, and growth since the first
-snapshot. Murty et al. 2023 (arXiv:2305.18741) divide the total by the number of layers, which by
+L2 norm by matrix, by layer and in total, root mean square of a matrix, and growth since the first
+snapshot.
+
+Source: Murty et al. 2023 (arXiv:2305.18741) divide the total by the number of layers, which by
 itself puts shallow models above deep ones before any training; that is an option here, and growth
 and root mean square stand beside it.
 """
@@ -11,10 +13,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-import pandas as pd
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
-from analyses import plots
+from analyses.plots import bars
 from analyses.result import Drawing, Result
 from analyses.statistics import ratio
 from hooks import Snapshot
@@ -26,32 +27,31 @@ EMBEDDINGS = ("embed.", "pos_embed.", "unembed.")
 class WeightNorms(Result):
     """L2 norms of a model's parameters.
 
+    A row of the table is a parameter.
+
     Attributes:
-        names: Parameters, in the model's order.
-        norms: L2 norm of each.
-        sizes: Number of weights of each.
+        names: Names of the parameters, in the model's order.
+        norms: L2 norm of each parameter.
+        sizes: How many weights each parameter has.
         first_norms: L2 norms at the first snapshot.
         n_layers: Number of layers.
         is_per_layer: Whether totals are divided by `n_layers`.
     """
 
+    columns: ClassVar = {"norm": "norms", "rms": "root_mean_squares", "growth": "growths"}
     reference: ClassVar = "first"
     sliding: ClassVar = ("matrices",)
 
     names: tuple[str, ...]
-    norms: Float[np.ndarray, " parameter"]
-    sizes: Int[np.ndarray, " parameter"]
-    first_norms: Float[np.ndarray, " parameter"]
+    norms: Float[np.ndarray, " name"]
+    sizes: Int[np.ndarray, " name"]
+    first_norms: Float[np.ndarray, " name"]
     n_layers: int
     is_per_layer: bool
 
     @classmethod
     def measure(
-        cls,
-        snapshot: Snapshot,
-        *,
-        reference: "WeightNorms | None" = None,
-        per_layer: bool = False,
+        cls, snapshot: Snapshot, *, reference: "WeightNorms | None" = None, per_layer: bool = False
     ) -> "WeightNorms":
         """Measures one snapshot's parameters.
 
@@ -61,18 +61,28 @@ class WeightNorms(Result):
             per_layer: Divide totals by the number of layers.
         """
         parameters = snapshot.parameters()
-        norms = np.array([float(each.double().norm()) for each in parameters.values()])
+        norms = np.array([float(weights.double().norm()) for weights in parameters.values()])
         return cls(
             names=tuple(parameters),
             norms=norms,
-            sizes=np.array([each.numel() for each in parameters.values()]),
+            sizes=np.array([weights.numel() for weights in parameters.values()]),
             first_norms=reference.norms if reference else norms,
             n_layers=snapshot.config.n_layers,
             is_per_layer=per_layer,
         )
 
     @property
-    def is_embedding(self) -> np.ndarray:
+    def root_mean_squares(self) -> Float[np.ndarray, " name"]:
+        """Root mean square of each parameter's weights."""
+        return self.norms / np.sqrt(self.sizes)
+
+    @property
+    def growths(self) -> Float[np.ndarray, " name"]:
+        """Each norm over that of the first snapshot; NaN where that is 0."""
+        return self.norms / np.where(self.first_norms > 0, self.first_norms, np.nan)
+
+    @property
+    def is_embedding(self) -> Bool[np.ndarray, " name"]:
         """Which parameters embed, place or unembed."""
         return np.array([name.startswith(EMBEDDINGS) for name in self.names])
 
@@ -84,13 +94,14 @@ class WeightNorms(Result):
             first: Of the first snapshot instead.
         """
         norms = self.first_norms if first else self.norms
-        chosen = norms if embeddings else norms[~self.is_embedding]
-        return float(np.linalg.norm(chosen)) / (self.n_layers if self.is_per_layer else 1)
+        counted = norms if embeddings else norms[~self.is_embedding]
+        return float(np.linalg.norm(counted)) / (self.n_layers if self.is_per_layer else 1)
 
     def growth(self, *, embeddings: bool = True) -> float:
         """The total over that of the first snapshot; NaN where that is 0."""
-        first = self.total(embeddings=embeddings, first=True)
-        return ratio(self.total(embeddings=embeddings), first)
+        return ratio(
+            self.total(embeddings=embeddings), self.total(embeddings=embeddings, first=True)
+        )
 
     def layer_norms(self) -> Float[np.ndarray, " layer"]:
         """L2 norm of each layer's parameters."""
@@ -106,44 +117,32 @@ class WeightNorms(Result):
 
         Growth is NaN where there was nothing at the first step.
         """
-        count = self.sizes.sum()
         return {
             "total": self.total(),
             "total_without_embeddings": self.total(embeddings=False),
-            "rms": float(np.sqrt((self.norms**2).sum() / count)),
+            "rms": float(np.sqrt((self.norms**2).sum() / self.sizes.sum())),
             "growth": self.growth(),
             "growth_without_embeddings": self.growth(embeddings=False),
             "divided_by_layers": "yes" if self.is_per_layer else "no",
         }
 
-    def to_frame(self) -> pd.DataFrame:
-        """One row a parameter: `name`, `norm`, `rms`, `growth` (NaN where it started at 0)."""
-        started = np.where(self.first_norms > 0, self.first_norms, np.nan)
-        return pd.DataFrame(
-            {
-                "name": self.names,
-                "norm": self.norms,
-                "rms": self.norms / np.sqrt(self.sizes),
-                "growth": self.norms / started,
-            }
-        )
-
     def figures(self) -> Mapping[str, Drawing]:
         """Norm of each matrix beside that at the first step; of each of several layers."""
         shown = (self.norms > 0) | (self.first_norms > 0)
-        names = [name.removeprefix("blocks.") for name in np.array(self.names)[shown]]
-        matrices = plots.bars(
-            names,
-            {"first step": self.first_norms[shown], "this step": self.norms[shown]},
-            title=f"Weights: norm {self.total():.1f}, {self.growth():.2f} times the first step's",
-            axes=("", "L2 norm"),
-        )
-        if self.n_layers == 1:
-            return {"matrices": matrices}
-        layers = plots.bars(
-            [f"layer {layer}" for layer in range(self.n_layers)],
-            {"norm": self.layer_norms()},
-            title="Norm of each layer, embeddings left out",
-            axes=("", "L2 norm"),
-        )
-        return {"matrices": matrices, "layers": layers}
+        drawn = {
+            "matrices": bars(
+                [name.removeprefix("blocks.") for name in np.array(self.names)[shown]],
+                {"first step": self.first_norms[shown], "this step": self.norms[shown]},
+                title=f"Weights: norm {self.total():.1f}, {self.growth():.2f} times the first "
+                "step's",
+                axes=("", "L2 norm"),
+            )
+        }
+        if self.n_layers > 1:
+            drawn["layers"] = bars(
+                [f"layer {layer}" for layer in range(self.n_layers)],
+                {"norm": self.layer_norms()},
+                title="Norm of each layer, embeddings left out",
+                axes=("", "L2 norm"),
+            )
+        return drawn

@@ -238,6 +238,13 @@ def test_silent_neurons_are_counted_and_left_out_of_votes_and_shares(trained):
     assert (summary["single_frequency_neurons"], summary["key_count_vote_rule"]) == (0.75, 1)
 
 
+def test_a_row_of_the_table_is_a_frequency_from_1_with_its_neurons(trained):
+    table = trained.to_frame()
+    assert table["frequency"].tolist() == list(range(1, 27))
+    assert table["neurons"].sum() == len(trained.neuron_fve) - trained.silent_neurons
+    assert set(table.loc[table["is_key"], "frequency"]) == set(trained.keys)
+
+
 def test_slopes_that_are_both_0_have_no_ratio(trained):
     slopes = np.zeros_like(trained.readout_slope)
     slopes[0] = [1.0, -2.0]

@@ -8,8 +8,8 @@ import torch
 
 from analyses import FourierSpectrum, PruningTrace
 from analyses.fourier.basis import keep_frequencies
-from analyses.pruning.paths import member_paths
 from analyses.pruning.sizes import head_sizes, members_of
+from analyses.pruning.trace import member_paths
 from hooks import Facts, Series
 from hooks.edit import with_weights
 from hooks.models import parameters_of
