@@ -29,7 +29,7 @@ from analyses import plots
 from analyses.requirements import Needs
 from analyses.result import Drawing, SeriesResult
 from analyses.statistics import first_sustained
-from hooks import Series
+from hooks import Checkpoints
 
 COLUMNS = ("validation.accuracy", "validation.loss", "generalization.accuracy")
 KIND = "generalization.accuracy_"  # what begins the columns of kinds of lines
@@ -65,7 +65,7 @@ class Generalization(SeriesResult):
 
     @classmethod
     def measure(
-        cls, series: Series, *, level: float = 0.8, evaluations: int = 3
+        cls, series: Checkpoints, *, level: float = 0.8, evaluations: int = 3
     ) -> "Generalization":
         """Reads a run's metrics.
 

@@ -23,7 +23,7 @@ from analyses import plots
 from analyses.requirements import Needs
 from analyses.result import Drawing, SeriesResult
 from analyses.statistics import crossing
-from hooks import Series
+from hooks import Checkpoints
 
 COLUMNS = ("train.accuracy", "test.accuracy", "train.loss", "test.loss")
 
@@ -63,7 +63,7 @@ class GrokkingPhases(SeriesResult):
     @classmethod
     def measure(
         cls,
-        series: Series,
+        series: Checkpoints,
         *,
         level: float = 0.99,
         evaluations: int = 3,

@@ -22,7 +22,7 @@ from analyses.plots.style import PALETTE, line
 from analyses.requirements import Needs
 from analyses.result import Drawing, SeriesResult
 from analyses.statistics import spearman
-from hooks import Series
+from hooks import Checkpoints
 
 GENERALIZATION = "generalization.accuracy"
 # Saved scalars, and what people call them.
@@ -65,7 +65,7 @@ class InternalMeasures(SeriesResult):
     since: int
 
     @classmethod
-    def measure(cls, series: Series, *, since: int = 0) -> "InternalMeasures":
+    def measure(cls, series: Checkpoints, *, since: int = 0) -> "InternalMeasures":
         """Reads a run's metrics and saved scalars.
 
         Args:
@@ -128,7 +128,7 @@ class InternalMeasures(SeriesResult):
         return dict(zip(MEASURES.values(), self.measures, strict=True))
 
 
-def measures_over_steps(series: Series) -> pd.DataFrame:
+def measures_over_steps(series: Checkpoints) -> pd.DataFrame:
     """Generalization and internal measures at the steps (the index) at which all are saved.
 
     Generalization is on the line between two evaluations.

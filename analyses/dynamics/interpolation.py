@@ -18,7 +18,7 @@ from jaxtyping import Float
 from analyses import plots
 from analyses.requirements import Needs
 from analyses.result import Drawing, SeriesResult
-from hooks import Examples, Series, Snapshot
+from hooks import Checkpoints, Examples, Snapshot
 from hooks.edit import with_weights
 from hooks.loss import token_losses
 
@@ -53,7 +53,7 @@ class LinearInterpolation(SeriesResult):
     @classmethod
     def measure(
         cls,
-        series: Series,
+        series: Checkpoints,
         *,
         start: int | None = None,
         stop: int | None = None,

@@ -25,7 +25,7 @@ from analyses import plots
 from analyses.in_context.prompts import late_score
 from analyses.requirements import Needs
 from analyses.result import Drawing, SeriesResult
-from hooks import PromptFacts, Series
+from hooks import Checkpoints, PromptFacts
 
 # A metric that tells how much is right, and the one that tells how much is wrong beside it.
 METRICS = {"late_accuracy": "loss", "explained": "error", "accuracy": "loss"}
@@ -63,7 +63,7 @@ class LearningPlateau(SeriesResult):
     @classmethod
     def measure(
         cls,
-        series: Series,
+        series: Checkpoints,
         *,
         split: str | None = None,
         metric: str | None = None,
@@ -208,7 +208,7 @@ def smoothed(
 
 
 def _curves(
-    series: Series, split: str | None, metric: str | None
+    series: Checkpoints, split: str | None, metric: str | None
 ) -> tuple[Int[np.ndarray, " n"], Float[np.ndarray, "2 n"], str]:
     """Steps, score and loss, and the score's name."""
     if not series.has_metrics:
@@ -239,7 +239,7 @@ def _name_of(columns: list[str], split: str | None, metric: str | None) -> str:
 
 
 def _measured(
-    series: Series, split: str | None
+    series: Checkpoints, split: str | None
 ) -> tuple[Int[np.ndarray, " n"], Float[np.ndarray, "2 n"], str]:
     """Steps, score and no loss, from snapshots."""
     examples = series.examples(split, MEASURED)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from analyses.in_context.prompts import Pairs, labels_of, pairs_of, predictions
 from analyses.sweep_table import has_failed
-from hooks import Examples, FunctionFacts, MixtureFacts, PromptFacts, Series
+from hooks import Checkpoints, Examples, FunctionFacts, MixtureFacts, PromptFacts
 
 # from analyses/in_context/selection_models.py:
 # Which models of a sweep are to be compared, and what was each trained on?
@@ -75,7 +75,7 @@ class Answers:
 
 
 def answers(
-    models: Mapping[str, Series], split: str, examples: Examples, baselines: Sequence[str]
+    models: Mapping[str, Checkpoints], split: str, examples: Examples, baselines: Sequence[str]
 ) -> Answers:
     """What the last snapshot of each model answers, and the baselines.
 
@@ -129,7 +129,7 @@ class Models:
         setting: Which of the settings each run has.
     """
 
-    series: Mapping[str, Series]
+    series: Mapping[str, Checkpoints]
     classes: tuple[str, ...]
     shares: Float[np.ndarray, "setting class"]
     setting: Int[np.ndarray, " run"]
@@ -150,7 +150,9 @@ class Models:
         return int(np.flatnonzero(self.setting == self.shares.min(1).argmax())[0])
 
 
-def models_of(table: pd.DataFrame, series: Mapping[str, Series], axes: Sequence[str]) -> Models:
+def models_of(
+    table: pd.DataFrame, series: Mapping[str, Checkpoints], axes: Sequence[str]
+) -> Models:
     """The runs of a table that were finished and have a checkpoint.
 
     Raises:

@@ -27,7 +27,7 @@ from analyses.plots.panels import Trace, multiples
 from analyses.plots.style import DASHES, MUTED, PALETTE, line, logarithmic, words
 from analyses.requirements import Needs
 from analyses.result import Drawing, SweepResult
-from hooks import FunctionFacts, MixtureFacts, PromptFacts, Series
+from hooks import Checkpoints, FunctionFacts, MixtureFacts, PromptFacts
 
 # from analyses/in_context/selection_figures.py:
 # How models of mixtures are drawn beside pure ones: lines for models, dashes for references.
@@ -84,7 +84,7 @@ class ModelSelection(SweepResult):
     def measure(
         cls,
         table: pd.DataFrame,
-        series: Mapping[str, Series],
+        series: Mapping[str, Checkpoints],
         *,
         axes: Sequence[str],
         references: Sequence[str] = DEFAULT,

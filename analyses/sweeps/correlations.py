@@ -38,7 +38,7 @@ from analyses.statistics import (
     spearman_p,
 )
 from analyses.sweep_table import at_end, group_name, groups_of, value_name
-from hooks import Series
+from hooks import Checkpoints
 
 NAMES = tuple(MEASURES.values())
 
@@ -87,7 +87,7 @@ class MeasureCorrelations(SweepResult):
     def measure(
         cls,
         table: pd.DataFrame,
-        series: Mapping[str, Series],
+        series: Mapping[str, Checkpoints],
         *,
         axes: Sequence[str],
         axis: str = "model.n_layers",
@@ -245,7 +245,7 @@ class MeasureCorrelations(SweepResult):
 
 
 def correlations_over_time(
-    table: pd.DataFrame, series: Mapping[str, Series], since: int
+    table: pd.DataFrame, series: Mapping[str, Checkpoints], since: int
 ) -> Float[np.ndarray, "measure run"]:
     """For each run: the correlation of each measure with generalization over the run's steps.
 

@@ -32,7 +32,7 @@ from analyses.sweep_table import (
     over_steps,
     value_name,
 )
-from hooks import Series
+from hooks import Checkpoints
 
 NAMES = ("generalization", *MEASURES.values())
 
@@ -72,7 +72,7 @@ class MeasuresByDepth(SweepResult):
     def measure(
         cls,
         table: pd.DataFrame,
-        series: Mapping[str, Series],
+        series: Mapping[str, Checkpoints],
         *,
         axes: Sequence[str],
         axis: str = "model.n_layers",

@@ -29,7 +29,7 @@ from analyses.sweep_table import (
     settings_of,
     value_name,
 )
-from hooks import Series
+from hooks import Checkpoints
 
 DIVERGED = "diverged"
 # Known outcomes from the bottom of a bar to its top, each with a colour and a pattern that tells
@@ -79,7 +79,7 @@ class OutcomeShares(SweepResult):
     def measure(
         cls,
         table: pd.DataFrame,
-        series: Mapping[str, Series],
+        series: Mapping[str, Checkpoints],
         *,
         axes: Sequence[str],
         outcome: str = "GrokkingPhases.category",

@@ -34,7 +34,7 @@ from analyses.sweep_table import (
     value_name,
 )
 from analyses.sweeps.outcome_shares import counts_of, runs_by_category, style, tally
-from hooks import Series
+from hooks import Checkpoints
 
 DOTS_WIDTH = 0.8  # share of a cell's width that its dots take
 
@@ -71,7 +71,7 @@ class PhaseMap(SweepResult):
     def measure(
         cls,
         table: pd.DataFrame,
-        series: Mapping[str, Series],
+        series: Mapping[str, Checkpoints],
         *,
         axes: Sequence[str],
         outcome: str = "GrokkingPhases.loss_category",

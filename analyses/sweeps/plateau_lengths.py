@@ -31,7 +31,7 @@ from analyses.sweep_table import (
     settings_of,
     value_name,
 )
-from hooks import Series
+from hooks import Checkpoints
 
 LENGTH = "LearningPlateau.length"
 MAX_NAMED = 4  # settings whose medians a title names one by one
@@ -69,7 +69,7 @@ class PlateauLengths(SweepResult):
     def measure(
         cls,
         table: pd.DataFrame,
-        series: Mapping[str, Series],
+        series: Mapping[str, Checkpoints],
         *,
         axes: Sequence[str],
         component: str = "WeightsComponent.identity_quarter",

@@ -31,7 +31,7 @@ from analyses.sweep_table import (
     setting_name,
     settings_of,
 )
-from hooks import Series
+from hooks import Checkpoints
 
 STEP = "step"
 
@@ -71,7 +71,7 @@ class SeedSpread(SweepResult):
     def measure(
         cls,
         table: pd.DataFrame,
-        series: Mapping[str, Series],
+        series: Mapping[str, Checkpoints],
         *,
         axes: Sequence[str],
         scalar: str = "test.accuracy",
