@@ -116,8 +116,12 @@ class InternalMeasures(SeriesResult):
             curve = line(self.steps, values, label, style) | {"mode": "lines+markers"}
             panels.append(Panel("", UNITS[name], [curve | {"marker": {"size": 5}}]))
         level = np.full(len(self.steps), self.right_branching)
-        dotted = {"color": PALETTE[6], "width": 2, "dash": "dot"}
-        baseline = line(self.steps, level, "right-branching trees", dotted)
+        baseline = line(
+            self.steps,
+            level,
+            "right-branching trees",
+            {"color": PALETTE[6], "width": 2, "dash": "dot"},
+        )
         panels[2] = replace(panels[2], traces=[*panels[2].traces, baseline])  # tparseval
         end = self.generalization[-1]
         title = f"Generalization ends at {end:.0%}; insides meanwhile, on {SENTENCES}"
@@ -125,8 +129,8 @@ class InternalMeasures(SeriesResult):
 
     def _named(self) -> dict[str, np.ndarray]:
         """Generalization and the measures over steps, by name."""
-        names = ("generalization", *MEASURES.values())
-        return dict(zip(names, (self.generalization, *self.measures), strict=True))
+        measures = zip(MEASURES.values(), self.measures, strict=True)
+        return {"generalization": self.generalization} | dict(measures)
 
 
 def measures_over_steps(series: Checkpoints) -> pd.DataFrame:

@@ -69,8 +69,9 @@ def mixture_runs(
             f"ModelSelection compares runs that differ in {WEIGHTS} and seeds, and here "
             f"{', '.join(others)} varies too: make a sweep of each"
         )
-    finished = table.loc[~has_failed(table), "run"]
-    known = {name: run for name in finished if (run := series[name]).steps}
+    known = {
+        name: run for name in table.loc[~has_failed(table), "run"] if (run := series[name]).steps
+    }
     kinds = (FunctionFacts, PromptFacts, MixtureFacts)
     lacking = [kind for run in known.values() for kind in kinds if run.facts.get(kind) is None]
     if not known or lacking:
@@ -96,8 +97,7 @@ def mixture_runs(
             f"to {WEIGHTS}"
         )
     # The first class first, as in the papers' order w = 1 to 0.
-    order = len(shares) - 1 - setting.reshape(-1)
-    return MixtureRuns(known, classes, shares[::-1].copy(), order)
+    return MixtureRuns(known, classes, shares[::-1].copy(), len(shares) - 1 - setting.reshape(-1))
 
 
 def _mixture_name(classes: Sequence[str], shares: Float[np.ndarray, " class"]) -> str:

@@ -97,8 +97,9 @@ def joint_ridge(
     """
     _check_penalty("joint_ridge", penalty)
     waves = [wave(frequency * x) for frequency in frequencies for wave in (torch.sin, torch.cos)]
-    features = torch.cat([x, *waves] if linear else waves, dim=2)
-    return _by_rows(partial(_ridge, penalty=penalty), features, y)
+    return _by_rows(
+        partial(_ridge, penalty=penalty), torch.cat([x, *waves] if linear else waves, dim=2), y
+    )
 
 
 def lasso(x: X, y: Y, penalty: float = 0.01) -> Y:

@@ -87,13 +87,13 @@ def _features(x: X, prior: Prior) -> tuple[Tensor, Tensor]:
     if isinstance(prior, WavePrior):
         turned = prior.frequency * x
         return torch.cat([turned.sin(), turned.cos()], dim=2)[:, :, None], x.new_zeros(1, 2)
-    active = range(_active(prior, x.shape[2]))
-    places = torch.tensor(list(combinations(active, prior.nnz)), device=x.device)
+    places = torch.tensor(
+        list(combinations(range(_active(prior, x.shape[2])), prior.nnz)), device=x.device
+    )
     if prior.law == "normal":
         return x[:, :, places], x.new_zeros(places.shape)
     signs = prior.scale * x.new_tensor(list(product((-1.0, 1.0), repeat=prior.nnz)))
-    features = x[:, :, places.repeat_interleave(len(signs), dim=0)]
-    return features, signs.repeat(len(places), 1)
+    return x[:, :, places.repeat_interleave(len(signs), dim=0)], signs.repeat(len(places), 1)
 
 
 def _active(prior: LinearPrior, d: int) -> int:

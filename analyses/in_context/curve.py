@@ -271,8 +271,9 @@ def bootstrap(
     if n_prompts < 2:
         unknown = np.full(errors.shape[1], np.nan)
         return unknown, unknown
-    generator = np.random.default_rng(0)
-    weights = generator.multinomial(n_prompts, np.full(n_prompts, 1 / n_prompts), RESAMPLES)
+    weights = np.random.default_rng(0).multinomial(
+        n_prompts, np.full(n_prompts, 1 / n_prompts), RESAMPLES
+    )
     outside = (1 - confidence) / 2
     low, high = np.quantile(weights @ errors / n_prompts, [outside, 1 - outside], axis=0)
     return low, high

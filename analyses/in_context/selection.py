@@ -215,8 +215,9 @@ class ModelSelection(SweepResult):
             scalars |= self._scalars_of_class(name, errors[self.groups.index(name)])
         scalars["in_class"] = float(self.in_class[mixture, self.at])
         if self.joint:
-            inside = self.over_joint(self.in_class[None])[0, mixture, self.at]
-            scalars["in_class_ratio"] = float(inside)
+            scalars["in_class_ratio"] = float(
+                self.over_joint(self.in_class[None])[0, mixture, self.at]
+            )
         for split in dict.fromkeys(self.splits):
             rows = [row for row in np.flatnonzero(self.outside) if self.splits[row] == split]
             if rows:
@@ -299,8 +300,9 @@ class ModelSelection(SweepResult):
         panels = {}
         for kind in dict.fromkeys(self.kinds[row] for row in rows):
             of_kind = rows[np.array(self.kinds)[rows] == kind]
-            traces = self._traces(self.values[of_kind], errors[of_kind].T)
-            panels[f"on {kind or PROMPT_NAMES[split]}"] = traces
+            panels[f"on {kind or PROMPT_NAMES[split]}"] = self._traces(
+                self.values[of_kind], errors[of_kind].T
+            )
         x = np.unique(self.values[rows])
         inside = np.repeat(self.in_class[:, self.at, None], len(x), axis=1)
         return multiples(
@@ -333,8 +335,9 @@ class ModelSelection(SweepResult):
     def _distances(self) -> Drawing:
         """How far the mixture's predictions are from all others, by number of coefficients."""
         rows = self._rows("sparsity")
-        apart = self.curve_distances[rows, self.mixture][..., self.at].T
-        traces = self._traces(self.values[rows], apart)
+        traces = self._traces(
+            self.values[rows], self.curve_distances[rows, self.mixture][..., self.at].T
+        )
         return multiples(
             {"": [trace for trace in traces if np.isfinite(trace["y"]).all()]},
             axes=(VALUE_NAMES["sparsity"], DISTANCE),

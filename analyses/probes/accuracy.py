@@ -146,8 +146,9 @@ class ProbeAccuracy(Result):
     @property
     def highest_control(self) -> Float[np.ndarray, "label site position"]:
         """The best score of shuffled labels, untrained model, raw input and plain guess."""
-        of_input = np.fmax(self.raw, self.baseline)[:, None]
-        return np.fmax(np.fmax(self.shuffled, self.untrained), of_input)
+        return np.fmax(
+            np.fmax(self.shuffled, self.untrained), np.fmax(self.raw, self.baseline)[:, None]
+        )
 
     @property
     def best(self) -> tuple[tuple[int, int], ...]:

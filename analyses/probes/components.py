@@ -123,11 +123,17 @@ class ComponentScores(Result):
         check_needs(cls, snapshot)
         check_method(method, penalties)
         sites = residual_sites(snapshot)
-        without = {form: states_without_context(snapshot, sites, form) for form in forms}
-        examples, values, states = cls._probed(snapshot, without)
+        examples, values, states = cls._probed(
+            snapshot, {form: states_without_context(snapshot, sites, form) for form in forms}
+        )
         split = split_by_group(torch.arange(len(examples)), seed=seed)
-        index = torch.zeros(len(examples), 1, dtype=torch.long)
-        task = probe_task(values, split, index, method=method, skip_unprobeable=False)
+        task = probe_task(
+            values,
+            split,
+            torch.zeros(len(examples), 1, dtype=torch.long),
+            method=method,
+            skip_unprobeable=False,
+        )
         features = {f"{form} {site}": states[form][site] for form in states for site in sites}
         fields = scores_and_controls(
             task,

@@ -130,8 +130,10 @@ def split_by_group(groups: Int[Tensor, " row"], *, seed: int) -> GroupSplit:
     shuffle = GroupShuffleSplit(n_splits=1, test_size=HELD_OUT, random_state=seed)
     train, test = next(shuffle.split(rows, groups=group_of))
     fit, validation = next(shuffle.split(train, groups=group_of[train]))
-    parts = (train[fit], train[validation], test)
-    return GroupSplit(*(torch.from_numpy(np.isin(rows, part)) for part in parts), groups=groups)
+    return GroupSplit(
+        *(torch.from_numpy(np.isin(rows, part)) for part in (train[fit], train[validation], test)),
+        groups=groups,
+    )
 
 
 def baseline_score(target: ProbeTarget, split: GroupSplit) -> float:
@@ -182,8 +184,9 @@ def r2_interval(
     means = codes.bincount(centred.double()) / counts
     within = codes.bincount((centred - means[codes]).square().double())
     errors = codes.bincount((values - outputs).square().double())
-    generator = torch.Generator().manual_seed(0)
-    drawn = torch.randint(len(counts), (BOOTSTRAP_DRAWS, len(counts)), generator=generator)
+    drawn = torch.randint(
+        len(counts), (BOOTSTRAP_DRAWS, len(counts)), generator=torch.Generator().manual_seed(0)
+    )
     count, mean = counts[drawn], means[drawn]
     middle = (count * mean).sum(1, keepdim=True) / count.sum(1, keepdim=True)
     spread = within[drawn].sum(1) + (count * (mean - middle).square()).sum(1)

@@ -92,8 +92,9 @@ def ridge_probes(
     projected = vectors.T @ (x.T @ rest if is_tall else rest)
     ridge = values.new_tensor(penalties)[:, None, None]
     solved = vectors @ (projected / (values.clamp(min=0)[:, None] + ridge))
-    intercepts = mean.expand(len(penalties), -1)
-    return LinearProbes(centre, scale, solved if is_tall else x.T @ solved, intercepts)
+    return LinearProbes(
+        centre, scale, solved if is_tall else x.T @ solved, mean.expand(len(penalties), -1)
+    )
 
 
 def logistic_probes(
@@ -152,8 +153,11 @@ def adam_probes(
     """
     generator = torch.Generator().manual_seed(seed)
     bound = 1 / math.sqrt(features.shape[1])  # as torch starts a linear layer
-    shape = (features.shape[1] + 1, sum(n_classes))
-    layers = torch.empty(shape).uniform_(-bound, bound, generator=generator).requires_grad_()
+    layers = (
+        torch.empty((features.shape[1] + 1, sum(n_classes)))
+        .uniform_(-bound, bound, generator=generator)
+        .requires_grad_()
+    )
     optimizer = torch.optim.Adam([layers], lr=ADAM_RATE, fused=True)
     # Rows lie last: a softmax over few classes is many times as fast along the first axis.
     x = torch.nn.functional.pad(features.float(), (0, 1), value=1.0).T.contiguous()

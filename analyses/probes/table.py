@@ -128,11 +128,14 @@ def probe_table(
         ]
         targets = [*known.values(), *shuffled]
         for site, activations in enumerate(features.values()):
-            here = activations[rows, position]
-            read = readings(here, targets, split, method=method, penalties=penalties)
+            read = readings(
+                activations[rows, position], targets, split, method=method, penalties=penalties
+            )
             scores = [[getattr(one, name) for one in read[: len(known)]] for name in FIELDS]
-            controls = [one.score for one in read[len(known) :]]
-            table[:, list(known), site, position] = [*scores, controls]
+            table[:, list(known), site, position] = [
+                *scores,
+                [one.score for one in read[len(known) :]],
+            ]
     return dict(zip((*FIELDS, "shuffled"), table, strict=True))
 
 

@@ -70,8 +70,12 @@ def states_without_context(snapshot: Snapshot, sites: Sequence[str], form: str) 
     if form == "alone":
         single = query_only(snapshot.examples)
         return activations(snapshot.on(single), sites, torch.zeros(len(single), 1).long())
-    edit = zeroed_attention(snapshot) if form == "zeroed" else identity_attention(snapshot)
-    return states_in_context(snapshot.edited(edit), sites)
+    return states_in_context(
+        snapshot.edited(
+            zeroed_attention(snapshot) if form == "zeroed" else identity_attention(snapshot)
+        ),
+        sites,
+    )
 
 
 def zeroed_attention(snapshot: Snapshot) -> Edit:

@@ -249,8 +249,13 @@ class MeasureCorrelations(SweepResult):
             for row, name in enumerate(NAMES)
         ]
         title = f"What goes with generalization: {len(self.runs)} runs at the end of training"
-        across = "generalization accuracy"
-        return grid(panels, title=title, across=across, columns=1, xaxis={"range": [-0.03, 1.03]})
+        return grid(
+            panels,
+            title=title,
+            across="generalization accuracy",
+            columns=1,
+            xaxis={"range": [-0.03, 1.03]},
+        )
 
     def _dots(self, place: int, values: Float[np.ndarray, " run"]) -> Trace:
         """The runs of one depth."""

@@ -156,8 +156,9 @@ class MeasuresByDepth(SweepResult):
     def to_frame(self) -> pd.DataFrame:
         """One row a run: `run`, the field's value, and each measure at the end."""
         columns = dict(zip(NAMES, self.last, strict=True))
-        values = [self.depths[place] for place in self.depth]
-        return pd.DataFrame({"run": self.runs, self.axis: values} | columns)
+        return pd.DataFrame(
+            {"run": self.runs, self.axis: [self.depths[place] for place in self.depth]} | columns
+        )
 
     def figures(self) -> Mapping[str, Drawing]:
         """Seeds by depth at the end, and curves at the smallest, best and largest depth."""
@@ -220,5 +221,6 @@ class MeasuresByDepth(SweepResult):
         runs = values[self.depth == place]
         low, high = median_interval(runs, self.confidence)
         median = pd.DataFrame(runs).median().to_numpy()
-        interval = f"interval of the median ({self.confidence:.0%})"
-        return seed_curves(steps, runs, median, (low, high), interval)
+        return seed_curves(
+            steps, runs, median, (low, high), f"interval of the median ({self.confidence:.0%})"
+        )

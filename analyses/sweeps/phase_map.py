@@ -111,8 +111,7 @@ class PhaseMap(SweepResult):
     @property
     def counts(self) -> Int[np.ndarray, "setting category"]:
         """How many runs each setting and category have."""
-        shape = (len(self.settings), len(self.categories))
-        return counts_of(self.setting, self.category, shape)
+        return counts_of(self.setting, self.category, (len(self.settings), len(self.categories)))
 
     @property
     def unanimous(self) -> float:

@@ -143,8 +143,9 @@ class SeedSpread(SweepResult):
     @property
     def intervals(self) -> Float[np.ndarray, "end=2 setting place"]:
         """Lower and upper ends of the medians' intervals; NaN where the runs are too few."""
-        groups = self._by_setting()
-        return np.stack([median_interval(runs, self.confidence) for runs in groups], axis=1)
+        return np.stack(
+            [median_interval(runs, self.confidence) for runs in self._by_setting()], axis=1
+        )
 
     def summary(self) -> dict[str, float | str]:
         """Runs, those without a last value, and the settings with extreme medians at the end."""
@@ -200,8 +201,11 @@ class SeedSpread(SweepResult):
         across, panels = places_by_panel(self.axes, self.settings, self.against)
         names = list(dict.fromkeys(value for places in panels.values() for value in places))
         drawn = {heading: self._dots(places, names) for heading, places in panels.items()}
-        axes = (across, name)
-        return {"dots": multiples(drawn, title=title, axes=axes, xaxis=ticks(names), yaxis=scale)}
+        return {
+            "dots": multiples(
+                drawn, title=title, axes=(across, name), xaxis=ticks(names), yaxis=scale
+            )
+        }
 
     def _by_setting(self) -> list[np.ndarray]:
         """The runs' values of each setting."""
@@ -211,8 +215,13 @@ class SeedSpread(SweepResult):
     def _curves(self, index: int) -> list[Trace]:
         """Runs, the interval and the median of one setting against steps."""
         runs, (low, high) = self.values[self.setting == index], self.intervals[:, index]
-        interval = f"interval of the median (at least {self.confidence:.0%})"
-        return seed_curves(self.steps, runs, self.medians[index], (low, high), interval)
+        return seed_curves(
+            self.steps,
+            runs,
+            self.medians[index],
+            (low, high),
+            f"interval of the median (at least {self.confidence:.0%})",
+        )
 
     def _dots(self, places: Mapping[str, int], names: Sequence[str]) -> list[Trace]:
         """Runs, medians and intervals of one panel against an axis."""

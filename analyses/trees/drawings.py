@@ -101,8 +101,9 @@ def _draw(
         ends = [(x[span], rows[span]), corner, (x[part], rows[part]), (math.nan, math.nan)]
         drawn[span in shared].corners.extend(ends)
     for span in spans:
-        text = html.escape(graph.nodes[span]["text"], quote=False)
-        drawn[span in shared].dots.append((x[span], rows[span], text))
+        drawn[span in shared].dots.append(
+            (x[span], rows[span], html.escape(graph.nodes[span]["text"], quote=False))
+        )
 
 
 def _brackets(strokes: Strokes, is_shared: bool) -> list[dict[str, Any]]:

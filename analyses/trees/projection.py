@@ -143,8 +143,9 @@ class TreeProjection(Result):
         every_layer = tuple(range(snapshot.config.n_layers))
         layers = every_layer if threshold == "all" else (threshold,)
         examples = short_sentences(snapshot.examples, longest)
-        options = ProjectionOptions(layers, method, similarity, against, seed)
-        projected = projections(snapshot.on(examples), options)
+        projected = projections(
+            snapshot.on(examples), ProjectionOptions(layers, method, similarity, against, seed)
+        )
         arrays: dict[str, Any] = {name: tensor.numpy() for name, tensor in projected.items()}
         return cls(
             **sentence_table(examples),
@@ -198,8 +199,10 @@ class TreeProjection(Result):
 
     def baselines(self) -> dict[str, float]:
         """F1 of trees that know nothing: of three shapes, and the mean over random trees."""
-        golds = [self.gold_brackets(number) for number in range(len(self.lengths))]
-        return baseline_f1(golds, self.lengths.tolist())
+        return baseline_f1(
+            [self.gold_brackets(number) for number in range(len(self.lengths))],
+            self.lengths.tolist(),
+        )
 
     def sentence(self, number: int) -> tuple[str, ...]:
         """The words of a sentence."""
@@ -282,8 +285,9 @@ class TreeProjection(Result):
             for number in fitting[:MAX_DRAWN] or [int(self.lengths.argmin())]
         ]
         shares = f"{self.f1():.0%} of all brackets are gold, score {self.tscore:.2f}"
-        names = ("gold tree", "projected tree")
-        return side_by_side(pairs, names, title=f"Projected trees: {shares}")
+        return side_by_side(
+            pairs, ("gold tree", "projected tree"), title=f"Projected trees: {shares}"
+        )
 
     def _bars(self) -> Drawing:
         scores = {method: self.f1(method) for method in METHODS} | self.baselines()
@@ -306,13 +310,18 @@ class TreeProjection(Result):
         return self._curves("Gold brackets found", curves | {"right branching": level}, "F1")
 
     def _score_curve(self) -> Drawing:
-        curve = {plots.words(self.method): self.scores.mean(1)}
-        return self._curves("Score of projected trees", curve, "tscore")
+        return self._curves(
+            "Score of projected trees", {plots.words(self.method): self.scores.mean(1)}, "tscore"
+        )
 
     def _curves(self, what: str, curves: Mapping[str, Any], unit: str) -> Drawing:
         layers = np.array([f"layer {threshold}" for threshold in self.thresholds])
-        title = f"{what}, by the layer from which spans are cut off"
-        return plots.lines(layers, curves, title=title, axes=("first layer cut", unit))
+        return plots.lines(
+            layers,
+            curves,
+            title=f"{what}, by the layer from which spans are cut off",
+            axes=("first layer cut", unit),
+        )
 
     def _place(self, method: str | None, threshold: int | None) -> tuple[int, int]:
         """Where a method and a threshold stand on the first two axes; by default the headline's."""

@@ -6,7 +6,7 @@ import torch
 from pydantic import ValidationError
 
 from analyses import InContextCurve
-from analyses.in_context.prompts import late_score, prompts_of, predictions
+from analyses.in_context.prompts import late_score, predictions, prompts_of
 from hooks import PromptFacts, Snapshot, build
 from interp.config.experiment import Experiment
 from interp.randomness import generator
