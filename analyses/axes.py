@@ -64,9 +64,9 @@ def coordinates_of(result: Any, axis: str, size: int) -> np.ndarray:
             )
         return _flat(stated)
     for name in (axis, f"{axis}s"):
-        values = _flat(getattr(result, name, ()))
-        if values.shape == (size,):
-            return values
+        values = getattr(result, name, ())
+        if not callable(values) and (flat := _flat(values)).shape == (size,):
+            return flat
     return np.arange(size)
 
 

@@ -10,9 +10,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
+import numpy as np
+from jaxtyping import Float, Int
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from hooks import Facts, InputFacts, ModularFacts, Snapshot
+from hooks import Checkpoints, Facts, InputFacts, ModularFacts, Snapshot
 
 ATTENTION = "blocks.0.attn.hook_pattern"
 # What each need lacks that one sentence says for every task and model.
@@ -149,6 +151,22 @@ def check_needs(cls: type[Any], snapshot: Snapshot) -> None:
     lacking = cls.needs.missing(snapshot)
     if lacking:
         raise ValueError(f"{cls.__name__} needs {'; '.join(lacking)}")
+
+
+def needed_metrics(
+    cls: type[Any], series: Checkpoints
+) -> tuple[Int[np.ndarray, " step"], Float[np.ndarray, "column step"]]:
+    """Steps and values of the metrics that an analysis needs, in the order of its needs.
+
+    Raises:
+        ValueError: The run recorded no metrics, or not all of these.
+    """
+    metrics, columns = series.metrics, list(cls.needs.metrics)
+    absent = [column for column in columns if column not in metrics]
+    if absent:
+        raise ValueError(f"{cls.__name__} needs {absent[0]}; metrics has {list(metrics)}")
+    steps = metrics["step"].to_numpy(dtype=np.int64)
+    return steps, metrics[columns].to_numpy(dtype=np.float64).T
 
 
 def option_defaults(cls: type[Any]) -> dict[str, Any]:

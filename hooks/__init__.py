@@ -7,6 +7,7 @@ needs no live model (weights by name, examples, losses) never pays for its impor
 from hooks.checkpoints import Checkpoints, GivenCheckpoints, Series
 from hooks.edit import Edit
 from hooks.examples import (
+    LATE_ANSWERS,
     Examples,
     Facts,
     FunctionFacts,
@@ -23,6 +24,7 @@ from hooks.patching import patched, replaced_by
 from hooks.snapshot import Snapshot
 
 __all__ = [
+    "LATE_ANSWERS",
     "Checkpoints",
     "Edit",
     "Examples",

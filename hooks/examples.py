@@ -12,6 +12,8 @@ from torch import Tensor
 
 from hooks.messages import did_you_mean
 
+LATE_ANSWERS = 4  # answers at a prompt's end, where the most examples have been seen
+
 Tree = Any  # a leaf, mostly a position, or a tuple of trees
 F = TypeVar("F")
 

@@ -8,8 +8,8 @@ a level of 0.8:
     sustained   several successive evaluations are
     final       the last one is
 
-and the accuracy at three steps: the first maximum of validation accuracy and the least validation
-loss (two readings of early stopping), and the end.
+Beside them stands the accuracy at three steps: at the first maximum of validation accuracy and the
+least validation loss (two readings of early stopping), and at the end.
 
 Source: Murty et al. 2023 (arXiv:2305.18741), who count the seeds above 80 % at some time and
 compare early stopping with the end. Their released curves give their counts neither by "ever" nor
@@ -26,20 +26,20 @@ import pandas as pd
 from jaxtyping import Bool, Float, Int
 
 from analyses import plots
-from analyses.requirements import Needs
+from analyses.requirements import Needs, needed_metrics
 from analyses.result import Drawing, SeriesResult
 from analyses.statistics import first_sustained
-from hooks import Series
+from hooks import Checkpoints
 
 COLUMNS = ("validation.accuracy", "validation.loss", "generalization.accuracy")
-KIND = "generalization.accuracy_"  # what begins the columns of kinds of lines
+KIND = "generalization.accuracy_"  # how the names of columns of kinds of lines begin
 
 
 @dataclass(frozen=True, eq=False)
 class Generalization(SeriesResult):
-    """Accuracy of one run on lines that tell apart two rules that fit its training lines.
+    """Accuracy of one run on lines that distinguish two rules that both fit its training lines.
 
-    Steps are NaN where a thing never came.
+    Steps are NaN where the accuracy never was above the level.
 
     Attributes:
         steps: Steps of the evaluations.
@@ -48,30 +48,30 @@ class Generalization(SeriesResult):
         accuracy: Generalization accuracy.
         kinds: Kinds of generalization lines whose accuracy was recorded.
         by_kind: Their accuracies.
-        level: Accuracy above which is success.
+        level: Accuracy that success lies above.
         evaluations: Successive evaluations that make success sustained.
     """
 
     needs: ClassVar = Needs(metrics=COLUMNS)
 
-    steps: Int[np.ndarray, " evaluation"]
-    validation: Float[np.ndarray, " evaluation"]
-    validation_loss: Float[np.ndarray, " evaluation"]
-    accuracy: Float[np.ndarray, " evaluation"]
+    steps: Int[np.ndarray, " step"]
+    validation: Float[np.ndarray, " step"]
+    validation_loss: Float[np.ndarray, " step"]
+    accuracy: Float[np.ndarray, " step"]
     kinds: tuple[str, ...]
-    by_kind: Float[np.ndarray, "kind evaluation"]
+    by_kind: Float[np.ndarray, "kind step"]
     level: float
     evaluations: int
 
     @classmethod
     def measure(
-        cls, series: Series, *, level: float = 0.8, evaluations: int = 3
+        cls, series: Checkpoints, *, level: float = 0.8, evaluations: int = 3
     ) -> "Generalization":
         """Reads a run's metrics.
 
         Args:
             series: A run with validation and generalization accuracy.
-            level: Accuracy above which is success; the level itself is none.
+            level: Accuracy that success lies above; the level itself is no success.
             evaluations: Successive evaluations that make success sustained.
 
         Raises:
@@ -81,22 +81,21 @@ class Generalization(SeriesResult):
             raise ValueError(f"evaluations = {evaluations}: success takes at least one")
         if not 0 <= level < 1:
             raise ValueError(f"level = {level}: take one from 0 to below 1, to be above which")
-        metrics = series.metrics
-        absent = [column for column in COLUMNS if column not in metrics]
-        if absent:
-            raise ValueError(f"Generalization needs {absent[0]}; metrics has {list(metrics)}")
-        values = metrics[list(COLUMNS)].to_numpy(dtype=np.float64).T
-        kinds = [column for column in metrics if column.startswith(KIND)]
+        steps, (validation, validation_loss, accuracy) = needed_metrics(cls, series)
+        kinds = [column for column in series.metrics if column.startswith(KIND)]
         return cls(
-            steps=metrics["step"].to_numpy(dtype=np.int64),
-            validation=values[0], validation_loss=values[1], accuracy=values[2],
+            steps=steps,
+            validation=validation,
+            validation_loss=validation_loss,
+            accuracy=accuracy,
             kinds=tuple(column.removeprefix(KIND) for column in kinds),
-            by_kind=metrics[kinds].to_numpy(dtype=np.float64).T,
-            level=level, evaluations=evaluations,
-        )  # fmt: skip
+            by_kind=series.metrics[kinds].to_numpy(dtype=np.float64).T,
+            level=level,
+            evaluations=evaluations,
+        )
 
     @property
-    def is_above(self) -> Bool[np.ndarray, " evaluation"]:
+    def is_above(self) -> Bool[np.ndarray, " step"]:
         """Whether each evaluation is above the level."""
         return self.accuracy > self.level
 
@@ -160,12 +159,15 @@ class Generalization(SeriesResult):
             "least_later": float(self.accuracy[early:].min()),
             "best": float(self.accuracy.max()),
             "last": float(self.accuracy[-1]),
-        } | {
-            f"last_{kind}": float(values[-1])
-            for kind, values in zip(self.kinds, self.by_kind, strict=True)
+            **{f"last_{kind}": float(values[-1]) for kind, values in self._kinds.items()},
         }
 
-    def _step(self, evaluation: int, values: Float[np.ndarray, " evaluation"]) -> float:
+    @property
+    def _kinds(self) -> dict[str, Float[np.ndarray, " step"]]:
+        """Accuracy by kind of line."""
+        return dict(zip(self.kinds, self.by_kind, strict=True))
+
+    def _step(self, evaluation: int, values: Float[np.ndarray, " step"]) -> float:
         """An evaluation's step; NaN where its value is."""
         return math.nan if np.isnan(values[evaluation]) else int(self.steps[evaluation])
 
@@ -177,24 +179,25 @@ class Generalization(SeriesResult):
             "validation_loss": self.validation_loss,
             "generalization_accuracy": self.accuracy,
         }
-        return pd.DataFrame(columns | dict(zip(self.kinds, self.by_kind, strict=True)))
+        return pd.DataFrame(columns | self._kinds)
 
     def figures(self) -> Mapping[str, Drawing]:
         """Validation and generalization accuracy with the stops, and accuracy by kind of line."""
-        told = "never" if math.isnan(self.t_ever) else f"first at step {self.t_ever:.0f}"
-        flat = np.full(len(self.steps), self.level)
+        when = "never" if math.isnan(self.t_ever) else f"first at step {self.t_ever:.0f}"
+        level = np.full(len(self.steps), self.level)
         both = plots.lines(
             self.steps,
-            {"validation": self.validation, "generalization": self.accuracy, "level": flat},
-            title=f"Generalization is above {self.level:.0%} {told}, and ends at "
+            {"validation": self.validation, "generalization": self.accuracy, "level": level},
+            title=f"Generalization is above {self.level:.0%} {when}, and ends at "
             f"{self.accuracy[-1]:.0%}",
             axes=("step (optimiser updates)", "accuracy"),
         )
         figures: dict[str, Drawing] = {"accuracy": plots.mark_steps(both, self.marks())}
         if self.kinds:
             figures["by_kind"] = plots.lines(
-                self.steps, dict(zip(self.kinds, self.by_kind, strict=True)),
+                self.steps,
+                self._kinds,
                 title="Generalization accuracy by kind of line",
                 axes=("step (optimiser updates)", "accuracy"),
-            )  # fmt: skip
+            )
         return figures

@@ -1,4 +1,4 @@
-"""When did the model fit its training data, when did it generalise, and what is that called?
+"""When did the model fit its training data, when did it generalise, and what is such a run called?
 
 From recorded metrics alone. Crossings are sustained: the first of several successive evaluations
 at or above the level, since accuracy spikes and dips at the learning rates that grok fast. Two
@@ -20,10 +20,10 @@ import pandas as pd
 from jaxtyping import Float, Int
 
 from analyses import plots
-from analyses.requirements import Needs
+from analyses.requirements import Needs, needed_metrics
 from analyses.result import Drawing, SeriesResult
 from analyses.statistics import crossing
-from hooks import Series
+from hooks import Checkpoints
 
 COLUMNS = ("train.accuracy", "test.accuracy", "train.loss", "test.loss")
 
@@ -32,7 +32,7 @@ COLUMNS = ("train.accuracy", "test.accuracy", "train.loss", "test.loss")
 class GrokkingPhases(SeriesResult):
     """Crossings, category and phases of one run.
 
-    Steps are NaN where a thing never happened.
+    Steps are NaN where what they mark never happened.
 
     Attributes:
         steps: Steps of the evaluations.
@@ -48,10 +48,11 @@ class GrokkingPhases(SeriesResult):
     """
 
     needs: ClassVar = Needs(metrics=COLUMNS)
+    coordinates: ClassVar = {"split": ("train", "test")}
 
-    steps: Int[np.ndarray, " evaluation"]
-    accuracy: Float[np.ndarray, "2 evaluation"]
-    loss: Float[np.ndarray, "2 evaluation"]
+    steps: Int[np.ndarray, " step"]
+    accuracy: Float[np.ndarray, "split=2 step"]
+    loss: Float[np.ndarray, "split=2 step"]
     chance: float
     level: float
     evaluations: int
@@ -63,7 +64,7 @@ class GrokkingPhases(SeriesResult):
     @classmethod
     def measure(
         cls,
-        series: Series,
+        series: Checkpoints,
         *,
         level: float = 0.99,
         evaluations: int = 3,
@@ -92,13 +93,9 @@ class GrokkingPhases(SeriesResult):
             raise ValueError(f"level = {level}: an accuracy lies above 0 and is at most 1")
         if loss_scale <= 0:
             raise ValueError(f"loss_scale = {loss_scale}: losses are multiplied by more than 0")
-        metrics = series.metrics
-        absent = [column for column in COLUMNS if column not in metrics]
-        if absent:
-            raise ValueError(f"GrokkingPhases needs {absent[0]}; metrics has {list(metrics)}")
-        values = metrics[list(COLUMNS)].to_numpy(dtype=np.float64).T
+        steps, values = needed_metrics(cls, series)
         return cls(
-            steps=metrics["step"].to_numpy(dtype=np.int64),
+            steps=steps,
             accuracy=values[:2],
             loss=values[2:] * loss_scale,
             chance=series.facts.chance,
@@ -112,7 +109,7 @@ class GrokkingPhases(SeriesResult):
 
     @property
     def t_train(self) -> float:
-        """Step at which train accuracy crosses the level for good enough."""
+        """Step at which train accuracy crosses the level and stays for several evaluations."""
         return crossing(self.steps, self.accuracy[0], self.level, self.evaluations)
 
     @property
@@ -123,8 +120,7 @@ class GrokkingPhases(SeriesResult):
     @property
     def test_at_train(self) -> float:
         """Test accuracy at t_train."""
-        found = self.accuracy[1][self.steps == self.t_train]
-        return float(found[0]) if len(found) else math.nan
+        return float(next(iter(self.accuracy[1][self.steps == self.t_train]), math.nan))
 
     @property
     def category(self) -> str:
@@ -144,7 +140,7 @@ class GrokkingPhases(SeriesResult):
         return "groks" if is_late else "generalises"
 
     @property
-    def loss_ratio(self) -> Float[np.ndarray, " evaluation"]:
+    def loss_ratio(self) -> Float[np.ndarray, " step"]:
         """Test loss over train loss; a train loss of 0 counts as the smallest positive number."""
         return self.loss[1] / np.maximum(self.loss[0], np.finfo(np.float64).smallest_normal)
 
@@ -165,7 +161,7 @@ class GrokkingPhases(SeriesResult):
 
     @property
     def forgets(self) -> float:
-        """First step after t_test of several with test accuracy at or below 0.9; NaN if none."""
+        """First of several steps after t_test with a test accuracy of at most 0.9; NaN if none."""
         later = self.steps > self.t_test
         return crossing(self.steps[later], -self.accuracy[1][later], -0.9, self.evaluations)
 
@@ -173,9 +169,9 @@ class GrokkingPhases(SeriesResult):
     def phases(self) -> tuple[float, float, float]:
         """End of memorisation, start of cleanup, end of cleanup; NaN unless the run generalises.
 
-        Cleanup starts where the slope of log test loss, walked back from its steepest fall, has
-        sunk to a tenth of it, and ends where test loss is within twice its last value. There is
-        none where test loss never falls, or is NaN or infinite at some evaluation.
+        Go back from the steepest fall of the log test loss: cleanup starts where the slope has sunk
+        to a tenth of the steepest. It ends where test loss is within twice its last value. There
+        is no cleanup where test loss never falls, or is NaN or infinite at some evaluation.
         """
         none = (self.t_train, math.nan, math.nan)
         if math.isnan(self.t_test) or len(self.steps) < 2 or not np.isfinite(self.loss[1]).all():
@@ -237,20 +233,20 @@ class GrokkingPhases(SeriesResult):
 
     def figures(self) -> Mapping[str, Drawing]:
         """Accuracy, and the ratio of test to train loss, with crossings and phases marked."""
-        delay = "" if math.isnan(self.t_test) else (
-            f": train {self.level:.0%} at step {self.t_train:.0f}, test at {self.t_test:.0f}"
-        )  # fmt: skip
+        delay = f": train {self.level:.0%} at step {self.t_train:.0f}, test at {self.t_test:.0f}"
+        delay = "" if math.isnan(self.t_test) else delay
         accuracy = plots.lines(
-            self.steps, dict(zip(("train", "test"), self.accuracy, strict=True)),
-            title=f"The run {self.category}{delay}", axes=("step (updates)", "accuracy"),
-        )  # fmt: skip
-        apart = plots.lines(
+            self.steps,
+            {"train": self.accuracy[0], "test": self.accuracy[1]},
+            title=f"The run {self.category}{delay}",
+            axes=("step (updates)", "accuracy"),
+        )
+        loss_ratio = plots.lines(
             self.steps,
             {"test / train": self.loss_ratio, "rho": np.full(len(self.steps), self.rho)},
             title=f"Test loss over train loss (rule on losses: {self.loss_category})",
-            log_y=True, axes=("step (updates)", "test loss / train loss"),
-        )  # fmt: skip
-        return {
-            "accuracy": plots.mark_steps(accuracy, self.marks()),
-            "loss_ratio": plots.mark_steps(apart, self.marks()),
-        }
+            log_y=True,
+            axes=("step (updates)", "test loss / train loss"),
+        )
+        figures = {"accuracy": accuracy, "loss_ratio": loss_ratio}
+        return {slug: plots.mark_steps(each, self.marks()) for slug, each in figures.items()}

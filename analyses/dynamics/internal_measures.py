@@ -1,9 +1,9 @@
-"""Do a model's insides move with what it generalizes to?
+"""Do internal measures of a model change together with what it generalizes to?
 
 Accuracy on unseen structures beside four measures that look at no answer of the model, at every
-kept step of a run: how tree-like its computation is (tscore), how like the gold trees its projected
-trees are (tparseval), how sparse its attention is, and the norm of its weights. Trees and attention
-are of sentences of the task's own split, not of those that tell the rules apart.
+kept step of a run: how tree-like its computation is (tscore), how close its projected trees are to
+the gold trees (tparseval), how sparse its attention is, and the norm of its weights. Trees and
+attention are of sentences of the task's own split, not of those that distinguish the rules.
 
 Source: Murty et al. 2023 (arXiv:2305.18741), figures 3 to 5, who show means over seeds.
 """
@@ -17,15 +17,14 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
 
-from analyses.plots.panels import Panel, grid
-from analyses.plots.style import PALETTE, line
+from analyses.plots import PALETTE, Panel, grid, line
 from analyses.requirements import Needs
 from analyses.result import Drawing, SeriesResult
 from analyses.statistics import spearman
-from hooks import Series
+from hooks import Checkpoints
 
 GENERALIZATION = "generalization.accuracy"
-# Saved scalars, and what people call them.
+# Saved scalars, and their names here.
 MEASURES = {
     "TreeProjection.tscore": "tscore",
     "TreeProjection.tparseval": "tparseval",
@@ -49,14 +48,16 @@ class InternalMeasures(SeriesResult):
 
     Attributes:
         steps: Those steps.
-        generalization: Accuracy on the generalization split; on the line between two evaluations.
+        generalization: Accuracy on the generalization split, interpolated linearly between two
+            evaluations.
         measures: tscore, tparseval, sparsity (minus mean entropy) and norm, in this order.
-        right_branching: F1 of trees that branch to the right, beside which tparseval stands.
+        right_branching: F1 of trees that branch to the right, which tparseval is compared with.
         since: The first step that counts in correlations.
     """
 
     needs: ClassVar = Needs(metrics=(GENERALIZATION,))
     reads: ClassVar = tuple(dict.fromkeys(name.partition(".")[0] for name in MEASURES))
+    coordinates: ClassVar = {"measure": tuple(MEASURES.values())}
 
     steps: Int[np.ndarray, " step"]
     generalization: Float[np.ndarray, " step"]
@@ -65,7 +66,7 @@ class InternalMeasures(SeriesResult):
     since: int
 
     @classmethod
-    def measure(cls, series: Series, *, since: int = 0) -> "InternalMeasures":
+    def measure(cls, series: Checkpoints, *, since: int = 0) -> "InternalMeasures":
         """Reads a run's metrics and saved scalars.
 
         Args:
@@ -94,53 +95,57 @@ class InternalMeasures(SeriesResult):
 
     def summary(self) -> dict[str, float | str]:
         """Generalization and each measure at the last step, and correlations over steps."""
-        last = {"generalization": float(self.generalization[-1])}
-        last |= {name: float(row[-1]) for name, row in self._named().items()}
-        told = {f"{name}_over_time": each for name, each in self.correlations.items()}
-        return last | {BASELINE: self.right_branching} | told | {"steps": len(self.steps)}
+        return {
+            **{name: float(values[-1]) for name, values in self._named().items()},
+            BASELINE: self.right_branching,
+            **{f"{name}_over_time": rho for name, rho in self.correlations.items()},
+            "steps": len(self.steps),
+        }
 
     def to_frame(self) -> pd.DataFrame:
         """One row a step: `step`, `generalization` and the measures."""
-        first = {"step": self.steps, "generalization": self.generalization}
-        return pd.DataFrame(first | self._named())
+        return pd.DataFrame({"step": self.steps} | self._named())
 
     def figures(self) -> Mapping[str, Drawing]:
         """All on one axis of steps."""
-        found = {"generalization": self.generalization} | self._named()
-        told = self.correlations
-        panels = []
-        for index, (name, values) in enumerate(found.items()):
-            rho = told.get(name, math.nan)
+        correlations, panels = self.correlations, []
+        for index, (name, values) in enumerate(self._named().items()):
+            rho = correlations.get(name, math.nan)
             label = name if math.isnan(rho) else f"{name} (rank correlation {rho:+.2f})"
             style = {"color": PALETTE[index], "width": 2}
             curve = line(self.steps, values, label, style) | {"mode": "lines+markers"}
             panels.append(Panel("", UNITS[name], [curve | {"marker": {"size": 5}}]))
         level = np.full(len(self.steps), self.right_branching)
-        dotted = {"color": PALETTE[6], "width": 2, "dash": "dot"}
-        baseline = line(self.steps, level, "right-branching trees", dotted)
-        panels[2] = replace(panels[2], traces=[*panels[2].traces, baseline])
+        baseline = line(
+            self.steps,
+            level,
+            "right-branching trees",
+            {"color": PALETTE[6], "width": 2, "dash": "dot"},
+        )
+        panels[2] = replace(panels[2], traces=[*panels[2].traces, baseline])  # tparseval
         end = self.generalization[-1]
         title = f"Generalization ends at {end:.0%}; insides meanwhile, on {SENTENCES}"
-        drawn = grid(panels, title=title, across="step (updates)", columns=1, xaxis={})
-        return {"measures": drawn}
+        return {"measures": grid(panels, title=title, across="step (updates)", columns=1, xaxis={})}
 
     def _named(self) -> dict[str, np.ndarray]:
-        return dict(zip(MEASURES.values(), self.measures, strict=True))
+        """Generalization and the measures over steps, by name."""
+        measures = zip(MEASURES.values(), self.measures, strict=True)
+        return {"generalization": self.generalization} | dict(measures)
 
 
-def measures_over_steps(series: Series) -> pd.DataFrame:
+def measures_over_steps(series: Checkpoints) -> pd.DataFrame:
     """Generalization and internal measures at the steps (the index) at which all are saved.
 
-    Generalization is on the line between two evaluations.
+    Generalization is interpolated linearly between two evaluations.
 
     Raises:
         ValueError: There is no such metric, or one of the analyses is not saved.
     """
     columns = {}
-    for name, told in MEASURES.items():
-        analysis, _, key = name.partition(".")
+    for scalar, name in MEASURES.items():
+        analysis, _, key = scalar.partition(".")
         saved = series.scalars(analysis)
-        columns[told] = pd.Series(saved[key].to_numpy(), index=saved["step"], dtype=np.float64)
+        columns[name] = pd.Series(saved[key].to_numpy(), index=saved["step"], dtype=np.float64)
     table = pd.concat(columns, axis=1, join="inner").sort_index()
     metrics = series.metrics
     if GENERALIZATION not in metrics:

@@ -1,4 +1,4 @@
-"""What lies between two checkpoints? Loss and accuracy along the straight line between them.
+"""What are loss and accuracy on the straight line between the weights of two checkpoints?
 
 Weights (1 - x) w_start + x w_stop, x from 0 to 1. A bump on the way says that the path of training
 went around something; a monotonic line says only that it need not have.
@@ -11,18 +11,17 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-import pandas as pd
 import torch
 from jaxtyping import Float
 
 from analyses import plots
 from analyses.requirements import Needs
 from analyses.result import Drawing, SeriesResult
-from hooks import Examples, Series, Snapshot
+from hooks import Checkpoints, Examples, Snapshot
 from hooks.edit import with_weights
 from hooks.loss import token_losses
 
-COUNT = 1024  # examples: every point is a forward pass
+COUNT = 1024  # examples, all of which are run at every point
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,23 +36,24 @@ class LinearInterpolation(SeriesResult):
             an example; else `all`.
         loss: Mean cross-entropy in nats of scored answers.
         accuracy: Share of scored answers that are right.
-        guess_loss: Loss of guessing all classes alike.
+        guess_loss: Loss of giving all classes the same probability.
     """
 
     needs: ClassVar = Needs(classes=True)
+    rows: ClassVar = ("part", "position")
 
     start: int
     stop: int
-    positions: Float[np.ndarray, " point"]
+    positions: Float[np.ndarray, " position"]
     parts: tuple[str, ...]
-    loss: Float[np.ndarray, "part point"]
-    accuracy: Float[np.ndarray, "part point"]
+    loss: Float[np.ndarray, "part position"]
+    accuracy: Float[np.ndarray, "part position"]
     guess_loss: float
 
     @classmethod
     def measure(
         cls,
-        series: Series,
+        series: Checkpoints,
         *,
         start: int | None = None,
         stop: int | None = None,
@@ -94,7 +94,7 @@ class LinearInterpolation(SeriesResult):
 
     @property
     def barrier(self) -> Float[np.ndarray, " part"]:
-        """How far the loss rises above the straight line between its own ends, at most."""
+        """The most that the loss rises above the straight line between its values at both ends."""
         line = self.loss[:, :1] + self.positions * (self.loss[:, -1:] - self.loss[:, :1])
         return (self.loss - line).max(1)
 
@@ -110,36 +110,29 @@ class LinearInterpolation(SeriesResult):
             }
         return summary
 
-    def to_frame(self) -> pd.DataFrame:
-        """One row a part and point: `part`, `position`, `loss`, `accuracy`."""
-        return pd.DataFrame(
-            {
-                "part": np.repeat(self.parts, len(self.positions)),
-                "position": np.tile(self.positions, len(self.parts)),
-                "loss": self.loss.ravel(),
-                "accuracy": self.accuracy.ravel(),
-            }
-        )
-
     def figures(self) -> Mapping[str, Drawing]:
         """Loss and accuracy along the line."""
         line = f"the line from step {self.start} to step {self.stop}"
         axis = f"position (0: step {self.start}, 1: step {self.stop})"
         return {
             "loss": plots.lines(
-                self.positions, dict(zip(self.parts, self.loss, strict=True)), log_y=True,
+                self.positions,
+                dict(zip(self.parts, self.loss, strict=True)),
+                log_y=True,
                 title=f"Loss on {line} (guessing: {self.guess_loss:.2f} nats)",
                 axes=(axis, "loss (nats)"),
             ),
             "accuracy": plots.lines(
-                self.positions, dict(zip(self.parts, self.accuracy, strict=True)),
-                title=f"Accuracy on {line}", axes=(axis, "accuracy"),
+                self.positions,
+                dict(zip(self.parts, self.accuracy, strict=True)),
+                title=f"Accuracy on {line}",
+                axes=(axis, "accuracy"),
             ),
-        }  # fmt: skip
+        }
 
 
 def _parts(examples: Examples) -> dict[str, torch.Tensor]:
-    """Which examples belong to which part; a part without a scored one is left out."""
+    """For each part the examples that belong to it; parts without scored examples are left out."""
     if "train" not in examples.labels:
         return {"all": torch.ones(len(examples), dtype=torch.bool)}
     train, is_scored = examples.labels["train"].bool(), examples.scored.any(1)

@@ -1,7 +1,7 @@
 """How long does learning in context stand still before it sets in?
 
-From recorded metrics, or, of a series without any, from its snapshots. With a(t) how much of the
-last answers of a prompt is right, smoothed over a few evaluations, and a0 what is possible without
+From recorded metrics, or from snapshots if nothing was recorded. With a(t) the share of the last
+answers of prompts that is right, smoothed over a few evaluations, and a0 the best share without
 context:
 
     length = first t with a(t) >= a0 + 0.1 (1 - a0)
@@ -18,18 +18,18 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-import pandas as pd
 from jaxtyping import Float, Int
 
 from analyses import plots
 from analyses.in_context.prompts import late_score
 from analyses.requirements import Needs
 from analyses.result import Drawing, SeriesResult
-from hooks import PromptFacts, Series
+from analyses.statistics import first_sustained
+from hooks import Checkpoints, PromptFacts
 
-# A metric that tells how much is right, and the one that tells how much is wrong beside it.
+# Metrics of how much is right, each with the metric of how much is wrong beside it.
 METRICS = {"late_accuracy": "loss", "explained": "error", "accuracy": "loss"}
-MEASURED = 500  # prompts a snapshot, where nothing was recorded
+PROMPTS = 500  # on which a snapshot is measured, if nothing was recorded
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,16 +44,17 @@ class LearningPlateau(SeriesResult):
         loss: The loss, or the error over that of always answering 0; NaN where not recorded.
         metric: What the score is.
         chance: The best score without context, a0, on that split.
-        window: Evaluations that are averaged, as many before as after.
-        share: Of the way from chance to 1, where the plateau ends.
-        drop: Below the flat loss, where it ends by the loss.
+        window: Evaluations that are averaged, the same number before as after.
+        share: Share of the way from chance to 1 at which the plateau ends.
+        drop: How far below the flat loss the plateau ends, by the loss.
     """
 
     needs: ClassVar = Needs(facts={PromptFacts: ()})
+    columns: ClassVar = {"score": "score", "smoothed": "smoothed", "loss": "loss"}
 
-    steps: Int[np.ndarray, " evaluation"]
-    score: Float[np.ndarray, " evaluation"]
-    loss: Float[np.ndarray, " evaluation"]
+    steps: Int[np.ndarray, " step"]
+    score: Float[np.ndarray, " step"]
+    loss: Float[np.ndarray, " step"]
     metric: str
     chance: float
     window: int
@@ -63,7 +64,7 @@ class LearningPlateau(SeriesResult):
     @classmethod
     def measure(
         cls,
-        series: Series,
+        series: Checkpoints,
         *,
         split: str | None = None,
         metric: str | None = None,
@@ -78,8 +79,9 @@ class LearningPlateau(SeriesResult):
             split: Whose metrics; that of the first recorded score where left out.
             metric: late_accuracy, explained or accuracy; the first of them that is recorded.
             window: Evaluations that are averaged, an odd number.
-            share: Of the way from chance to 1, above 0 and below 1.
-            drop: Of the loss in nats (of the error over that of always answering 0), above 0.
+            share: Share of the way from chance to 1 at which the plateau ends, between 0 and 1.
+            drop: How far below the flat loss it ends by the loss, in nats (where answers are real
+                numbers, of the error over that of always answering 0), above 0.
 
         Raises:
             ValueError: An option is out of range, the run recorded no such metric, a value is
@@ -89,29 +91,40 @@ class LearningPlateau(SeriesResult):
             raise ValueError(f"window = {window}: take an odd number of evaluations")
         if not 0 < share < 1 or not drop > 0:
             raise ValueError(f"share = {share}, drop = {drop}: a share of 0 to 1, a drop above 0")
-        steps, curves, name = _curves(series, split, metric)
-        if not len(steps) or not np.isfinite(curves[0]).all():
+        steps, (score, loss), name = _curves(series, split, metric)
+        if not len(steps) or not np.isfinite(score).all():
             raise ValueError(f"{name} is not finite at every evaluation: the run has diverged")
-        is_share = name.endswith("accuracy")
-        of = name.rpartition(".")[0] or split
-        chance = series.examples(of, 1).facts.chance if is_share else math.nan
-        chance = 0.0 if math.isnan(chance) else chance
+        chance = 0.0
+        if name.endswith("accuracy"):
+            known = series.examples(name.rpartition(".")[0] or split, 1).facts.chance
+            chance = 0.0 if math.isnan(known) else known
         if chance >= 1:
             raise ValueError(f"chance = {chance}: all is right without context, so nothing is left")
         return cls(
-            steps=steps, score=curves[0], loss=curves[1], metric=name, chance=chance,
-            window=window, share=share, drop=drop,
-        )  # fmt: skip
+            steps=steps,
+            score=score,
+            loss=loss,
+            metric=name,
+            chance=chance,
+            window=window,
+            share=share,
+            drop=drop,
+        )
 
     @property
-    def smoothed(self) -> Float[np.ndarray, " evaluation"]:
-        """The score, averaged over the window, of which less is there at the ends."""
+    def smoothed(self) -> Float[np.ndarray, " step"]:
+        """The score, averaged over the window, which is cut off at both ends of the run."""
         return smoothed(self.score, self.window)
 
     @property
     def length(self) -> float:
-        """Step at which the plateau ends; NaN where it does not, within the steps there are."""
-        return self._reaches(self.chance + self.share * (1 - self.chance))
+        """Step at which the plateau ends; NaN if it lasts longer than the run."""
+        return self._reaches(self.end_level)
+
+    @property
+    def end_level(self) -> float:
+        """The score at which the plateau ends."""
+        return self.chance + self.share * (1 - self.chance)
 
     @property
     def is_censored(self) -> bool:
@@ -125,17 +138,17 @@ class LearningPlateau(SeriesResult):
 
     @property
     def flat_loss(self) -> float:
-        """Median loss of the plateau, its first evaluation left out where it has others."""
+        """Median loss of the plateau, without its first evaluation if there are others."""
         on_plateau = self.loss[self.steps < (math.inf if self.is_censored else self.length)]
         flat = on_plateau[1:] if len(on_plateau) > 1 else self.loss[:1]
         return float(np.median(flat))
 
     @property
     def length_by_loss(self) -> float:
-        """First step, once the flat loss was there, of a loss below it by the drop; NaN if none."""
-        low = smoothed(self.loss, self.window) <= self.flat_loss - self.drop
-        low[: (self.loss >= self.flat_loss).argmax() + 1] = False
-        return float(self.steps[low.argmax()]) if low.any() else math.nan
+        """First step after the flat loss was reached with a loss below it by the drop; or NaN."""
+        is_low = smoothed(self.loss, self.window) <= self.flat_loss - self.drop
+        is_low[: (self.loss >= self.flat_loss).argmax() + 1] = False
+        return first_sustained(self.steps, is_low, 1)
 
     @property
     def transition(self) -> tuple[float, float]:
@@ -150,9 +163,9 @@ class LearningPlateau(SeriesResult):
         return early, late
 
     def marks(self) -> dict[str, float]:
-        """The end of the plateau and that of the transition, where they came."""
-        found = {"plateau ends": self.length, "transition ends": self.transition[1]}
-        return {label: step for label, step in found.items() if not math.isnan(step)}
+        """The end of the plateau and that of the transition, if the run reached them."""
+        ends = {"plateau ends": self.length, "transition ends": self.transition[1]}
+        return {label: step for label, step in ends.items() if not math.isnan(step)}
 
     def summary(self) -> dict[str, float | str]:
         """Length by score and by loss, whether it is censored, the transition, the last score."""
@@ -170,49 +183,48 @@ class LearningPlateau(SeriesResult):
             "last_score": float(self.score[-self.window :].mean()),
         }
 
-    def to_frame(self) -> pd.DataFrame:
-        """One row an evaluation: `step`, `score`, `smoothed`, `loss`."""
-        return pd.DataFrame(
-            {"step": self.steps, "score": self.score, "smoothed": self.smoothed, "loss": self.loss}
-        )
-
     def figures(self) -> Mapping[str, Drawing]:
         """The score and the loss over steps, with the plateau's end marked."""
-        length = f"The plateau lasts {self.told} steps"
-        level = self.chance + self.share * (1 - self.chance)
-        curves = {self.metric: self.score, "smoothed": self.smoothed}
-        levels = {"end of the plateau": np.full(len(self.steps), level)}
-        score = plots.lines(
-            self.steps, curves | levels, title=f"{length}, from {self.chance:.2g} without context",
-            axes=("step (updates)", " ".join(self.metric.replace("_", " ").split("."))),
-        )  # fmt: skip
-        flat = {"loss": self.loss, "flat": np.full(len(self.steps), self.flat_loss)}
-        loss = plots.lines(
-            self.steps, flat, title=f"The loss is flat at {self.flat_loss:.3g}",
-            axes=("step (updates)", METRICS[self.metric.rpartition(".")[2]]),
-        )  # fmt: skip
-        drawn = {"score": score} | ({"loss": loss} if np.isfinite(self.loss).all() else {})
-        return {name: plots.mark_steps(each, self.marks()) for name, each in drawn.items()}
+        end, flat = (np.full(len(self.steps), y) for y in (self.end_level, self.flat_loss))
+        figures: dict[str, plots.Figure] = {
+            "score": plots.lines(
+                self.steps,
+                {self.metric: self.score, "smoothed": self.smoothed, "end of the plateau": end},
+                title=f"The plateau lasts {self.told} steps, from {self.chance:.2g} without "
+                "context",
+                axes=("step (updates)", self.metric.replace("_", " ").replace(".", " ")),
+            )
+        }
+        if np.isfinite(self.loss).all():
+            figures["loss"] = plots.lines(
+                self.steps,
+                {"loss": self.loss, "flat": flat},
+                title=f"The loss is flat at {self.flat_loss:.3g}",
+                axes=("step (updates)", METRICS[self.metric.rpartition(".")[2]]),
+            )
+        return {slug: plots.mark_steps(each, self.marks()) for slug, each in figures.items()}
 
     def _reaches(self, level: float) -> float:
-        above = self.smoothed >= level
-        return float(self.steps[above.argmax()]) if above.any() else math.nan
+        """The first step at which the smoothed score is at a level or above; NaN if none."""
+        return first_sustained(self.steps, self.smoothed >= level, 1)
 
 
-def smoothed(
-    values: Float[np.ndarray, " evaluation"], window: int
-) -> Float[np.ndarray, " evaluation"]:
-    """Means over a window around each value, of which less is there at the ends."""
+def smoothed(values: Float[np.ndarray, " step"], window: int) -> Float[np.ndarray, " step"]:
+    """Means over a window around each value; the window is cut off at both ends."""
     half = window // 2
     return np.array([values[max(0, i - half) : i + half + 1].mean() for i in range(len(values))])
 
 
 def _curves(
-    series: Series, split: str | None, metric: str | None
+    series: Checkpoints, split: str | None, metric: str | None
 ) -> tuple[Int[np.ndarray, " n"], Float[np.ndarray, "2 n"], str]:
-    """Steps, score and loss, and the score's name."""
+    """Steps, score and loss, and the score's name; from snapshots, without loss, if need be."""
     if not series.has_metrics:
-        return _measured(series, split)
+        examples = series.examples(split, PROMPTS)
+        scores = [late_score(snapshot) for snapshot in series.snapshots(examples)]
+        curves = np.array([scores, [math.nan] * len(scores)], dtype=np.float64)
+        name = "explained" if examples.targets.is_floating_point() else "late_accuracy"
+        return np.array(series.steps, dtype=np.int64), curves, name
     metrics = series.metrics
     name = _name_of(list(metrics), split, metric)
     of, _, score = name.rpartition(".")
@@ -222,7 +234,7 @@ def _curves(
 
 
 def _name_of(columns: list[str], split: str | None, metric: str | None) -> str:
-    """The column that tells how much is right.
+    """The column with the share that is right.
 
     Raises:
         ValueError: There is none; the message lists those there are.
@@ -235,19 +247,4 @@ def _name_of(columns: list[str], split: str | None, metric: str | None) -> str:
     raise ValueError(
         f"split = {split!r}, metric = {metric!r}: LearningPlateau reads {', '.join(METRICS)} of a "
         f"split; this run recorded {', '.join(name for name in columns if name != 'step')}"
-    )
-
-
-def _measured(
-    series: Series, split: str | None
-) -> tuple[Int[np.ndarray, " n"], Float[np.ndarray, "2 n"], str]:
-    """Steps, score and no loss, from snapshots."""
-    examples = series.examples(split, MEASURED)
-    scores = [late_score(each) for each in series.snapshots(examples)]
-    found = np.array([scores, [math.nan] * len(scores)], dtype=np.float64)
-    is_real = examples.targets.is_floating_point()
-    return (
-        np.array(series.steps, dtype=np.int64),
-        found,
-        ("explained" if is_real else "late_accuracy"),
     )

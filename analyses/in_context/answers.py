@@ -1,6 +1,9 @@
-"""Models and baselines on the same prompts: errors, and how far their predictions are apart.
+"""What do runs of different mixtures answer on the same prompts, and how far apart are the answers?
 
-D(A, B) = Σ_prompts (A - B)² / (prompts · mean y²),    after each number of examples
+Which runs of a sweep are compared, and what each was trained on; their predictions and those of
+baselines; errors, and distances D of predictions A and B after each number of examples:
+
+    D(A, B) = Σ_prompts (A - B)² / (prompts · mean y²)
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,124 +15,25 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from analyses.in_context.prompts import Pairs, labels_of, pairs_of, predictions
+from analyses.in_context.prompts import Prompts, labels_of, predictions, prompts_of
 from analyses.sweep_table import has_failed
-from hooks import Examples, FunctionFacts, MixtureFacts, PromptFacts, Series
+from hooks import Checkpoints, Examples, FunctionFacts, MixtureFacts, PromptFacts
 
-# from analyses/in_context/selection_models.py:
-# Which models of a sweep are to be compared, and what was each trained on?
-
-
-@dataclass(frozen=True, eq=False)
-class Answers:
-    """What several models and baselines answer on the prompts of one split.
-
-    Attributes:
-        split: Where the prompts are from.
-        pairs: The prompts.
-        kinds: By group, the class of its functions; empty where it is of several, or of none.
-        values: By group, the number that tells it from others.
-        outside: By group, whether its functions are of no class that is trained on.
-        predicted: By run, then by baseline; NaN where a slow one is not given a prompt.
-    """
-
-    split: str
-    pairs: Pairs
-    kinds: tuple[str, ...]
-    values: Float[np.ndarray, " group"]
-    outside: Bool[np.ndarray, " group"]
-    predicted: Mapping[str, Tensor]
-
-    @property
-    def groups(self) -> list[tuple[str, str]]:
-        """Split and name of each group of prompts."""
-        return [(self.split, name) for name in self.pairs.groups]
-
-    def errors(self) -> Float[np.ndarray, "group curve examples"]:
-        """Mean squared errors over the mean square of y."""
-        return np.array(
-            [
-                [
-                    self.pairs.errors(each, group, name).mean(0).numpy()
-                    for name, each in self.predicted.items()
-                ]
-                for group in range(len(self.pairs.groups))
-            ]
-        )
-
-    def distances(self) -> Float[np.ndarray, "group curve curve examples"]:
-        """Mean squared differences of predictions over the mean square of y."""
-        return np.array([self._apart(group) for group in range(len(self.pairs.groups))])
-
-    def _apart(self, group: int) -> Float[np.ndarray, "curve curve examples"]:
-        rows, scale = list(self.pairs.groups.values())[group], self.pairs.scale[group]
-        given = {name: self.pairs.given(name)[rows] for name in self.predicted}
-        found = [
-            [
-                (a[rows] - b[rows])[given[one] & given[two]].square().mean(0).numpy() / scale
-                for two, b in self.predicted.items()
-            ]
-            for one, a in self.predicted.items()
-        ]
-        return np.array(found)
-
-
-def answers(
-    models: Mapping[str, Series], split: str, examples: Examples, baselines: Sequence[str]
-) -> Answers:
-    """What the last snapshot of each model answers, and the baselines.
-
-    Raises:
-        ValueError: The examples are no prompts, or a baseline is unknown.
-    """
-    pairs = pairs_of(examples, None)
-    kinds, values = _told_apart(examples, pairs)
-    inside = examples.facts(MixtureFacts).inside.get(split)  # which `test` is as a whole
-    predicted = {
-        name: predictions(series.snapshot(series.steps[-1], examples), pairs).double()
-        for name, series in models.items()
-    }
-    return Answers(
-        split=split,
-        pairs=pairs,
-        kinds=kinds,
-        values=values,
-        outside=np.array(
-            [inside is not None and not np.isclose(each, inside).any() for each in values]
-        ),
-        predicted=predicted | pairs.baselines(baselines),
-    )
-
-
-def _told_apart(
-    examples: Examples, pairs: Pairs
-) -> tuple[tuple[str, ...], Float[np.ndarray, " group"]]:
-    """By group, its class where the groups are told apart by it, and the number that does."""
-    labels, prompts = labels_of(pairs.by), examples.facts(PromptFacts)
-    firsts = [int(rows[0]) for rows in pairs.groups.values()]
-    classes = examples.label(prompts.asked) if prompts.asked in labels else None
-    told = examples.label(labels[-1]).double() if labels else torch.zeros(len(examples))
-    return (
-        tuple("" if classes is None else prompts.asked_names[int(classes[row])] for row in firsts),
-        np.array([float(told[row]) for row in firsts]),
-    )
-
-
-WEIGHTS = "task.weights"
+WEIGHTS = "task.weights"  # the field in which compared runs differ
 
 
 @dataclass(frozen=True, eq=False)
-class Models:
-    """Finished runs that differ in the weights of their classes.
+class MixtureRuns:
+    """Finished runs that differ in the weights of their function classes.
 
     Attributes:
-        series: By the run's name.
+        checkpoints: By the run's name.
         classes: Classes of functions.
         shares: Each setting's share of each class.
         setting: Which of the settings each run has.
     """
 
-    series: Mapping[str, Series]
+    checkpoints: Mapping[str, Checkpoints]
     classes: tuple[str, ...]
     shares: Float[np.ndarray, "setting class"]
     setting: Int[np.ndarray, " run"]
@@ -137,12 +41,12 @@ class Models:
     @property
     def runs(self) -> tuple[str, ...]:
         """Names of the runs."""
-        return tuple(self.series)
+        return tuple(self.checkpoints)
 
     @property
     def names(self) -> tuple[str, ...]:
         """What each setting was trained on."""
-        return tuple(_told(self.classes, row) for row in self.shares)
+        return tuple(_mixture_name(self.classes, row) for row in self.shares)
 
     @property
     def most_even(self) -> int:
@@ -150,7 +54,9 @@ class Models:
         return int(np.flatnonzero(self.setting == self.shares.min(1).argmax())[0])
 
 
-def models_of(table: pd.DataFrame, series: Mapping[str, Series], axes: Sequence[str]) -> Models:
+def mixture_runs(
+    table: pd.DataFrame, series: Mapping[str, Checkpoints], axes: Sequence[str]
+) -> MixtureRuns:
     """The runs of a table that were finished and have a checkpoint.
 
     Raises:
@@ -163,24 +69,25 @@ def models_of(table: pd.DataFrame, series: Mapping[str, Series], axes: Sequence[
             f"ModelSelection compares runs that differ in {WEIGHTS} and seeds, and here "
             f"{', '.join(others)} varies too: make a sweep of each"
         )
-    finished = table.loc[~has_failed(table), "run"]
-    known = {run: own for run in finished if (own := series[run]).steps}
+    known = {
+        name: run for name in table.loc[~has_failed(table), "run"] if (run := series[name]).steps
+    }
     kinds = (FunctionFacts, PromptFacts, MixtureFacts)
     lacking = [kind for run in known.values() for kind in kinds if run.facts.get(kind) is None]
     if not known or lacking:
         why = f"their task tells no {lacking[0].__name__}" if lacking else "no run is finished"
         raise ValueError(f"ModelSelection needs runs of function_classes: {why}")
+    fields = {
+        "d": FunctionFacts,
+        "pairs": PromptFacts,
+        "classes": MixtureFacts,
+        "noise": FunctionFacts,
+    }
+    for name, kind in fields.items():
+        if len({getattr(run.facts(kind), name) for run in known.values()}) > 1:
+            raise ValueError(f"ModelSelection needs runs of one task, and {name} differs")
     mixtures = [run.facts(MixtureFacts) for run in known.values()]
     classes = mixtures[0].classes
-    shared = {
-        "d": {run.facts(FunctionFacts).d for run in known.values()},
-        "pairs": {run.facts(PromptFacts).pairs for run in known.values()},
-        "classes": {mixture.classes for mixture in mixtures},
-        "noise": {run.facts(FunctionFacts).noise for run in known.values()},
-    }
-    differing = [name for name, values in shared.items() if len(values) > 1]
-    if differing:
-        raise ValueError(f"ModelSelection needs runs of one task, and {differing[0]} differs")
     shares, setting = np.unique(
         [mixture.shares for mixture in mixtures], axis=0, return_inverse=True
     )
@@ -190,13 +97,97 @@ def models_of(table: pd.DataFrame, series: Mapping[str, Series], axes: Sequence[
             f"to {WEIGHTS}"
         )
     # The first class first, as in the papers' order w = 1 to 0.
-    order = len(shares) - 1 - setting.reshape(-1)
-    return Models(known, classes, shares[::-1].copy(), order)
+    return MixtureRuns(known, classes, shares[::-1].copy(), len(shares) - 1 - setting.reshape(-1))
 
 
-def _told(classes: Sequence[str], shares: Float[np.ndarray, " class"]) -> str:
-    """Shares in words."""
+def _mixture_name(classes: Sequence[str], shares: Float[np.ndarray, " class"]) -> str:
+    """Shares of classes in words: `dense alone`, `dense 0.5, sparse 0.5`."""
     present = [(name, share) for name, share in zip(classes, shares, strict=True) if share > 0]
     if len(present) == 1:
         return f"{present[0][0]} alone"
     return ", ".join(f"{name} {share:.3g}" for name, share in present)
+
+
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """What several runs and baselines answer on the prompts of one split.
+
+    Attributes:
+        split: Where the prompts are from.
+        prompts: The prompts.
+        kinds: For each group of prompts, its function class, if groups differ by class; else empty.
+        values: For each group, the number that distinguishes it.
+        outside: For each group, whether its functions are of no class that is trained on.
+        predicted: By run, then by baseline; NaN where a slow one is not given a prompt.
+    """
+
+    split: str
+    prompts: Prompts
+    kinds: tuple[str, ...]
+    values: Float[np.ndarray, " group"]
+    outside: Bool[np.ndarray, " group"]
+    predicted: Mapping[str, Tensor]
+
+    @property
+    def groups(self) -> list[tuple[str, str]]:
+        """Split and name of each group of prompts."""
+        return [(self.split, name) for name in self.prompts.groups]
+
+    def errors(self) -> Float[np.ndarray, "group curve examples"]:
+        """Mean squared errors over the mean square of y."""
+        return np.array(
+            [
+                [
+                    self.prompts.errors(answers, group, name).mean(0).numpy()
+                    for name, answers in self.predicted.items()
+                ]
+                for group in range(len(self.prompts.groups))
+            ]
+        )
+
+    def distances(self) -> Float[np.ndarray, "group curve curve examples"]:
+        """Mean squared differences of predictions over the mean square of y."""
+        return np.array(
+            [
+                [
+                    [self._distance(group, one, two) for two in self.predicted]
+                    for one in self.predicted
+                ]
+                for group in range(len(self.prompts.groups))
+            ]
+        )
+
+    def _distance(self, group: int, one: str, two: str) -> Float[np.ndarray, " examples"]:
+        rows = self.prompts.rows(group, one, two)
+        apart = self.predicted[one][rows] - self.predicted[two][rows]
+        return apart.square().mean(0).numpy() / self.prompts.scale[group]
+
+
+def predictions_on(
+    examples: Examples, split: str, runs: Mapping[str, Checkpoints], baselines: Sequence[str]
+) -> Predictions:
+    """What the last snapshot of each run answers, and the baselines.
+
+    Raises:
+        ValueError: The examples are no prompts, or a baseline is unknown.
+    """
+    prompts, facts = prompts_of(examples, None), examples.facts(PromptFacts)
+    predicted = {
+        name: predictions(run.snapshot(run.steps[-1], examples), prompts).double()
+        for name, run in runs.items()
+    }
+    labels, firsts = labels_of(prompts.by), [int(rows[0]) for rows in prompts.groups.values()]
+    classes = examples.label(facts.asked) if facts.asked in labels else None
+    numbers = examples.label(labels[-1]).double() if labels else torch.zeros(len(examples))
+    values = np.array([float(numbers[row]) for row in firsts])
+    inside = examples.facts(MixtureFacts).inside.get(split)  # which `test` is as a whole
+    return Predictions(
+        split=split,
+        prompts=prompts,
+        kinds=tuple("" if classes is None else facts.asked_names[int(classes[i])] for i in firsts),
+        values=values,
+        outside=np.array(
+            [inside is not None and not np.isclose(value, inside).any() for value in values]
+        ),
+        predicted=predicted | prompts.baselines(baselines),
+    )

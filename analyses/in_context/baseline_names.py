@@ -1,7 +1,7 @@
-"""Baselines by name, as people write them: `ridge:0.1` is ridge with the penalty 0.1.
+"""Which baseline does a name stand for? `ridge:0.1` is ridge with the penalty 0.1.
 
-A task that lacks what a baseline rests on passes it over: the Bayes mixture needs an exact prior,
-joint ridge features in which every class is linear.
+A baseline is passed over where the task lacks what it rests on: the Bayes mixture needs an exact
+prior, joint ridge needs features in which every class is linear.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,7 +16,7 @@ from analyses.in_context.fitted_baselines import FITTED
 from hooks import Facts, FunctionFacts
 
 BAYES, JOINT = "bayes", "joint_ridge"
-# What the number after a baseline's name is.
+# What the number after a baseline's name is, and its type.
 NUMBERS = {
     "nearest": ("neighbours", int),
     "ridge": ("penalty", float),
@@ -43,20 +43,17 @@ def baseline(name: str, facts: Facts, d: int) -> Callable[..., Tensor] | None:
     if kind not in (*known, BAYES):
         raise ValueError(f"baselines: no '{kind}'; there are {', '.join([*known, BAYES])}")
     option = _option(kind, number, name) if has_number else {}  # which refuses bayes
-    functions = facts.get(FunctionFacts)
-    if kind == JOINT:
-        if functions is None or not functions.has_features:
-            return None
-        features = {
-            "linear": functions.has_linear_features,
-            "frequencies": functions.wave_features,
-        }
-        return partial(known[kind], **option, **features)
-    if kind != BAYES:
+    if kind not in (JOINT, BAYES):
         return partial(known[kind], **option)
-    if functions is None or not functions.prior or not is_enumerable(functions.prior, d):
+    functions = facts.get(FunctionFacts)
+    if functions is None:
         return None
-    return partial(bayes_mixture, prior=functions.prior, noise=functions.noise)
+    if kind == BAYES:
+        can_enumerate = functions.prior and is_enumerable(functions.prior, d)
+        bayes = partial(bayes_mixture, prior=functions.prior, noise=functions.noise)
+        return bayes if can_enumerate else None
+    features = {"linear": functions.has_linear_features, "frequencies": functions.wave_features}
+    return partial(known[kind], **option, **features) if functions.has_features else None
 
 
 def is_slow(name: str) -> bool:
@@ -73,19 +70,20 @@ def is_repeated(name: str, names: Sequence[str], facts: Facts) -> bool:
 
 def joint_of(names: Sequence[str], facts: Facts) -> str:
     """The curve that stands for ridge on the features of all classes; empty where none does."""
-    asked = [name for name in names if name.startswith(JOINT)]
+    joint = next((name for name in names if name.startswith(JOINT)), "")
     functions = facts.get(FunctionFacts)
-    if not asked or functions is None or not functions.has_features:
+    if functions is None or not functions.has_features:
         return ""
-    return asked[0].removeprefix("joint_") if is_repeated(asked[0], names, facts) else asked[0]
+    return joint.removeprefix("joint_") if is_repeated(joint, names, facts) else joint
 
 
 def _option(kind: str, number: str, name: str) -> dict[str, Any]:
+    """The option of a baseline that the number after its name gives."""
     if kind not in NUMBERS:
         raise ValueError(f"baselines: '{name}': {kind} takes no number")
-    option, of_type = NUMBERS[kind]
+    option, number_type = NUMBERS[kind]
     try:
-        return {option: of_type(number)}
+        return {option: number_type(number)}
     except ValueError:
-        wanted = "a whole number" if of_type is int else "a number"
+        wanted = "a whole number" if number_type is int else "a number"
         raise ValueError(f"baselines: '{name}': {kind} takes {wanted}") from None

@@ -20,10 +20,10 @@ X = Float[Tensor, "prompt pair d"]
 Y = Float[Tensor, "prompt pair"]
 Moments = tuple[Float[Tensor, "row d d"], Float[Tensor, "row d"]]
 
-NUMBERS = 2**23  # of the matrices, one a pair, that are held at a time
-ROUNDS, SWEEPS = 25, 10  # of coordinate descent, at most; in a round
+MAX_NUMBERS = 2**23  # in the matrices, one for each pair, that are held at a time
+MAX_ROUNDS, SWEEPS = 25, 10  # of coordinate descent: rounds at most, sweeps in each round
 TOLERANCE = 1e-9  # to which the minimum's conditions are met
-NEAR = 10  # times the weights of the descent that a solution's may be
+MAX_WEIGHT_RATIO = 10  # of a solution's summed absolute weights to those of the descent
 
 
 def zero(x: X, y: Y) -> Y:
@@ -39,7 +39,7 @@ def averaging(x: X, y: Y) -> Y:
 
 
 def nearest(x: X, y: Y, neighbours: int = 3) -> Y:
-    """The mean y of the nearest earlier inputs, of all of them where they are fewer.
+    """The mean y of the nearest earlier inputs, or of all earlier inputs where these are fewer.
 
     Raises:
         ValueError: neighbours is not at least 1.
@@ -97,8 +97,9 @@ def joint_ridge(
     """
     _check_penalty("joint_ridge", penalty)
     waves = [wave(frequency * x) for frequency in frequencies for wave in (torch.sin, torch.cos)]
-    features = torch.cat([x, *waves] if linear else waves, dim=2)
-    return _by_rows(partial(_ridge, penalty=penalty), features, y)
+    return _by_rows(
+        partial(_ridge, penalty=penalty), torch.cat([x, *waves] if linear else waves, dim=2), y
+    )
 
 
 def lasso(x: X, y: Y, penalty: float = 0.01) -> Y:
@@ -127,12 +128,12 @@ def lasso_weights(
         penalty: Of the sum of absolute values.
     """
     w, running = torch.zeros_like(moment), torch.arange(len(moment), device=moment.device)
-    for _ in range(ROUNDS):
-        own, moments = w[running], (gram[running], moment[running])
+    for _ in range(MAX_ROUNDS):
+        swept, moments = w[running], (gram[running], moment[running])
         for _ in range(SWEEPS):
-            own = _swept(own, moments, penalty)
-        solved, is_minimum = _solved(own, moments, penalty)
-        w[running] = torch.where(is_minimum[:, None], solved, own)
+            swept = _swept(swept, moments, penalty)
+        solved, is_minimum = _solved(swept, moments, penalty)
+        w[running] = torch.where(is_minimum[:, None], solved, swept)
         running = running[~is_minimum]
         if not len(running):
             return w
@@ -161,8 +162,7 @@ def _check_penalty(name: str, penalty: float) -> None:
 
 def _ridge(x: X, y: Y, penalty: float) -> Y:
     gram, moment = _moments(x, y)
-    gram = gram + penalty * torch.eye(x.shape[2], dtype=x.dtype, device=x.device)
-    w = torch.linalg.solve(gram, moment)
+    w = torch.linalg.solve(gram + penalty * torch.eye(x.shape[2]).to(x), moment)
     return _after_the_first((w * x[:, 1:]).sum(2))
 
 
@@ -174,37 +174,37 @@ def _lasso(x: X, y: Y, penalty: float) -> Y:
     return _after_the_first((w.unflatten(0, moment.shape[:2]) * x[:, 1:]).sum(2))
 
 
-def _swept(own: Float[Tensor, "row d"], moments: Moments, penalty: float) -> Tensor:
+def _swept(w: Float[Tensor, "row d"], moments: Moments, penalty: float) -> Tensor:
     """The minimum over each coordinate in turn, the others held."""
-    (gram, moment), own = moments, own.clone()
-    for j in range(own.shape[1]):
+    (gram, moment), w = moments, w.clone()
+    for j in range(w.shape[1]):
         size = gram[:, j, j]
-        pull = moment[:, j] - (gram[:, j] * own).sum(1) + size * own[:, j]
+        pull = moment[:, j] - (gram[:, j] * w).sum(1) + size * w[:, j]
         shrunk = pull.sign() * (pull.abs() - penalty).clamp(min=0)
-        own[:, j] = torch.where(size > 0, shrunk / size, 0.0)
-    return own
+        w[:, j] = torch.where(size > 0, shrunk / size, 0.0)
+    return w
 
 
 def _solved(
-    own: Float[Tensor, "row d"], moments: Moments, penalty: float
+    w: Float[Tensor, "row d"], moments: Moments, penalty: float
 ) -> tuple[Float[Tensor, "row d"], Bool[Tensor, " row"]]:
-    """The minimum if the signs are these, and whether it is one."""
-    (gram, moment), signs = moments, own.sign()
-    is_free = signs != 0
-    eye = torch.eye(own.shape[1], dtype=own.dtype, device=own.device)
+    """The minimum if the coefficients have the signs of w, and whether it is one."""
+    (gram, moment), signs = moments, w.sign()
+    is_free, eye = signs != 0, torch.eye(w.shape[1]).to(w)
     equations = torch.where(is_free[:, :, None] & is_free[:, None, :], gram, eye)
     wanted = torch.where(is_free, moment - penalty * signs, 0.0)
     solved, _ = torch.linalg.solve_ex(equations, wanted)  # not finite where there are many
     slope = moment - (gram @ solved[..., None])[..., 0]
     is_flat = (slope.abs() <= penalty * (1 + TOLERANCE) + TOLERANCE).all(1)
     # Rounding lets endless weights along a direction without curvature pass for flat.
-    is_near = solved.abs().sum(1) <= NEAR * own.abs().sum(1)
+    is_near = solved.abs().sum(1) <= MAX_WEIGHT_RATIO * w.abs().sum(1)
     return solved, is_flat & is_near & (solved.sign() == signs).all(1)
 
 
 def _along_the_path(
     gram: Float[Tensor, "d d"], moment: Float[Tensor, " d"], penalty: float
 ) -> Float[Tensor, " d"]:
+    """The minimum for one row, found along the exact path of least angles."""
     from sklearn.linear_model import lars_path_gram  # heavy, and only needed to measure
 
     path = lars_path_gram(
@@ -225,7 +225,8 @@ def _moments(x: X, y: Y) -> tuple[Float[Tensor, "prompt k d d"], Float[Tensor, "
 
 
 def _by_rows(predict: Callable[[X, Y], Y], x: X, y: Y) -> Y:
-    rows = max(1, NUMBERS // (x.shape[1] * x.shape[2] ** 2))
+    """Predictions for a few prompts at a time, whose matrices fit into memory."""
+    rows = max(1, MAX_NUMBERS // (x.shape[1] * x.shape[2] ** 2))
     return torch.cat([predict(*some) for some in zip(x.split(rows), y.split(rows), strict=True)])
 
 

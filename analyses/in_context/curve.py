@@ -1,10 +1,10 @@
 """How does a model's error fall with the number of examples it has been shown?
 
-At the k-th scored position of a prompt a model has seen k - 1 examples. Its squared error there,
-over prompts and divided by the mean square of y (so that always answering 0 has about 1), stands
-beside what least squares and others make of the same examples, and, where the classes of functions
-allow, beside the Bayes mixture, which nothing beats on average. Where answers are classes it is the
-share of wrong ones, beside the most frequent answer so far.
+At the k-th scored position of a prompt a model has seen k - 1 examples. Its mean squared error
+there, divided by the mean square of y (so that always answering 0 has about 1), stands beside the
+errors of least squares and other baselines on the same examples, and, where the classes of
+functions allow, beside that of the Bayes mixture, which nothing beats on average. Where answers are
+classes the error is the share of wrong ones, beside that of the most frequent answer so far.
 
 Source: Garg et al. 2022 (arXiv:2208.01066), sections 3 to 5: normalised errors, bands from 1,000
 bootstrap samples of the prompts at 90 %; they divide by d, or by the number of coefficients.
@@ -17,30 +17,23 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-import pandas as pd
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from analyses.in_context.baseline_names import JOINT, joint_of
-from analyses.in_context.prompts import Pairs, pairs_of, predictions
-from analyses.plots.figures import Figure
-from analyses.plots.panels import Trace, band, multiples
-from analyses.plots.style import DASHES, MUTED, PALETTE, line, words
+from analyses.in_context.prompts import Prompts, predictions, prompts_of
+from analyses.plots import DASHES, MUTED, PALETTE, Trace, band, line, multiples, words
 from analyses.requirements import Needs, check_needs
 from analyses.result import Drawing, Result
 from analyses.statistics import check_confidence
 from hooks import PromptFacts, Snapshot
 
-# from analyses/in_context/errors.py:
-# Errors of a model and of baselines by number of examples, with their bands.
-
-# from analyses/in_context/figures.py:
-# How errors by number of examples are drawn: the model bold, baselines thin and dashed.
-
 MODEL = "model"
-DEFAULT = (
-    "zero", "averaging", "nearest", "least_squares", "ridge", "lasso", JOINT, "bayes",
-)  # fmt: skip
+DEFAULT = ("zero", "averaging", "nearest", "least_squares", "ridge", "lasso", JOINT, "bayes")
+RESAMPLES = 1000
+MAX_BASELINE_ERROR = 1.5  # that is shown; of the model's errors all are, with their band
+
+Curves = Float[np.ndarray, "group curve examples"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,16 +52,18 @@ class InContextCurve(Result):
             where all y are 0, and so are the group's errors.
         joint: The curve of ridge on the features of all classes, which is plain `ridge` where these
             are the inputs; empty where there is none.
-        by: The labels that tell groups apart; empty where there is one group.
+        by: The labels that distinguish groups; empty where there is one group.
         unit: What errors are.
-        at: Numbers of examples worth a line in a table.
+        at: Numbers of examples after which errors are in the summary.
         confidence: Level of the intervals.
-        digest: Of prompts and options; baselines of one digest are alike at every step.
+        digest: Of prompts and options: where it is equal, so are the baselines.
     """
 
     needs: ClassVar = Needs(facts={PromptFacts: ()})
     reference: ClassVar = "last"
     sliding: ClassVar = ("curves",)
+    rows: ClassVar = ("group", "curve", "examples")
+    columns: ClassVar = {"error": "errors", "low": "low", "high": "high"}
 
     groups: tuple[str, ...]
     prompts: Int[np.ndarray, " group"]
@@ -119,22 +114,35 @@ class InContextCurve(Result):
         """
         check_needs(cls, snapshot)
         check_confidence(confidence)
-        pairs = pairs_of(snapshot.examples, by)
-        listed = _listed(at, pairs)
-        digest = _digest(pairs, baselines, confidence)
-        predicted = {MODEL: predictions(snapshot, pairs)}
+        prompts = prompts_of(snapshot.examples, by)
+        listed = _listed(at, prompts)
+        digest = _digest(prompts, baselines, confidence)
+        predicted = {MODEL: predictions(snapshot, prompts)}
         known = reference if reference is not None and reference.digest == digest else None
         if known is None:
-            predicted |= pairs.baselines(baselines)
+            predicted |= prompts.baselines(baselines)
         curves = tuple(predicted) if known is None else known.curves
-        errors, low, high = _after(with_bands(pairs, predicted, confidence), known)
+        errors, low, high = errors_with_bands(prompts, predicted, confidence)
+        if known is not None:  # its baselines follow the model
+            errors = np.concatenate([errors, known.errors[:, 1:]], axis=1)
+            low = np.concatenate([low, known.low[:, 1:]], axis=1)
+            high = np.concatenate([high, known.high[:, 1:]], axis=1)
         return cls(
-            groups=tuple(pairs.groups), prompts=pairs.counts, curves=curves,
-            errors=errors, low=low, high=high,
-            matched=on_prompts_of(pairs, predicted[MODEL], curves), scale=pairs.scale,
-            joint=joint_of(baselines, pairs.facts) if pairs.d else "", by=pairs.by,
-            unit=pairs.unit, at=listed, confidence=confidence, digest=digest,
-        )  # fmt: skip
+            groups=tuple(prompts.groups),
+            prompts=prompts.counts,
+            curves=curves,
+            errors=errors,
+            low=low,
+            high=high,
+            matched=matched_errors(prompts, predicted[MODEL], curves),
+            scale=prompts.scale,
+            joint=joint_of(baselines, prompts.facts) if prompts.d else "",
+            by=prompts.by,
+            unit=prompts.unit,
+            at=listed,
+            confidence=confidence,
+            digest=digest,
+        )
 
     def error(self, curve: str = MODEL, group: str | None = None) -> Float[np.ndarray, " examples"]:
         """One curve, after 0, 1, .. examples.
@@ -146,9 +154,7 @@ class InContextCurve(Result):
         Raises:
             ValueError: There is no such curve or group; the message lists those there are.
         """
-        if curve not in self.curves:
-            raise ValueError(f"no '{curve}'; there are {', '.join(self.curves)}")
-        return self.errors[self._place(group), self.curves.index(curve)]
+        return self.errors[self._place(group), _index(curve, self.curves)]
 
     def excess(self, group: str | None = None) -> Float[np.ndarray, " examples"]:
         """The model's error less that of the best baseline at each number of examples.
@@ -168,96 +174,90 @@ class InContextCurve(Result):
         """
         if not self.joint:
             return np.full(self.errors.shape[2], math.nan)
-        own, joint = self.error(MODEL, group), self.error(self.joint, group)
-        return np.divide(own, joint, out=np.full_like(own, math.nan), where=joint > 0)
+        model, joint = self.error(MODEL, group), self.error(self.joint, group)
+        return np.divide(model, joint, out=np.full_like(model, math.nan), where=joint > 0)
 
     def summary(self) -> dict[str, float | str]:
-        """By group, the model's error and its excess after so many examples (`at`).
+        """For each group, the model's error and its excess after each number of examples in `at`.
 
         Its ratio too, where classes are linear in more than the inputs.
         """
-        found: dict[str, float | str] = {}
+        scalars: dict[str, float | str] = {}
         for group in self.groups:
-            prefix = (
-                f"{group.replace(', ', '_').replace(' ', '_')}_" if len(self.groups) > 1 else ""
-            )
+            name = group.replace(", ", "_").replace(" ", "_")
+            prefix = f"{name}_" if len(self.groups) > 1 else ""
             for k in self.at:
-                found[f"{prefix}error_{k}"] = float(self.error(MODEL, group)[k])
-                found[f"{prefix}excess_{k}"] = float(self.excess(group)[k])
+                scalars[f"{prefix}error_{k}"] = float(self.error(MODEL, group)[k])
+                scalars[f"{prefix}excess_{k}"] = float(self.excess(group)[k])
                 if self.joint.startswith(JOINT):
-                    found[f"{prefix}ratio_{k}"] = float(self.ratio(group)[k])
-        return found
-
-    def to_frame(self) -> pd.DataFrame:
-        """One row a group, curve and number of examples: `error`, `low`, `high`."""
-        shape = self.errors.shape
-        group, curve, examples = (each.ravel() for each in np.indices(shape))
-        return pd.DataFrame(
-            {
-                "group": np.array(self.groups)[group],
-                "curve": np.array(self.curves)[curve],
-                "examples": examples,
-                "error": self.errors.ravel(),
-                "low": self.low.ravel(),
-                "high": self.high.ravel(),
-            }
-        )
+                    scalars[f"{prefix}ratio_{k}"] = float(self.ratio(group)[k])
+        return scalars
 
     def figures(self) -> Mapping[str, Drawing]:
-        """Each group's curves, the model's with its band."""
-        group = self.groups[0] if len(self.groups) > 1 else ""
-        title = heading_of(group, self.at[-1], float(self.error()[self.at[-1]]))
+        """A panel for each group: errors against the number of examples, the model's with a band.
+
+        The model is bold, baselines are thin and dashed.
+        """
+        on = f" on {self.groups[0]}" if len(self.groups) > 1 else ""
+        last = f"after {examples_of(self.at[-1])}: {float(self.error()[self.at[-1]]):.3g}"
+        finite = self.errors[np.isfinite(self.errors)]
+        reach = np.fmax(self.errors[:, 0], self.high[:, 0])  # of the model and its band
+        top_of_model = float(np.nanmax(reach, initial=0))
+        most = max(float(finite.max(initial=0)), top_of_model)
+        top = min(most, max(MAX_BASELINE_ERROR, top_of_model))
         return {
-            "curves": curves_figure(
-                self.groups, self.curves, (self.errors, self.low, self.high),
-                title=title, unit=f"{self.unit} ({self.confidence:.0%} band)",
+            "curves": multiples(
+                {group: self._curves(index) for index, group in enumerate(self.groups)},
+                title=f"Error{on} {last}",
+                axes=("examples before the answer", f"{self.unit} ({self.confidence:.0%} band)"),
+                yaxis={"range": [0, 1.05 * top]},
             )
-        }  # fmt: skip
+        }
+
+    def _curves(self, group: int) -> list[Trace]:
+        """Baselines, the model's band and the model on top."""
+        examples, drawn = np.arange(self.errors.shape[2]), []
+        for index, name in enumerate(self.curves[1:], start=1):
+            style = {"color": PALETTE[1 + (index - 1) % 6], "dash": DASHES[1 + (index - 1) % 4]}
+            style = {"color": MUTED, "width": 1} if name == "zero" else style | {"width": 2}
+            drawn.append(line(examples, self.errors[group, index], words(name), style))
+        ends, bold = (self.low[group, 0], self.high[group, 0]), {"color": PALETTE[0], "width": 4}
+        model = line(examples, self.errors[group, 0], MODEL, bold)
+        return [*drawn, band(examples, ends, f"{MODEL}, band"), model]
 
     def _place(self, group: str | None) -> int:
         """Where a group stands; the first one where left out."""
-        if group is None:
-            return 0
-        if group not in self.groups:
-            raise ValueError(f"no '{group}'; there are {', '.join(self.groups)}")
-        return self.groups.index(group)
+        return 0 if group is None else _index(group, self.groups)
 
 
-def _after(
-    parts: Sequence[Float[np.ndarray, "group own examples"]], known: InContextCurve | None
-) -> Sequence[Float[np.ndarray, "group curve examples"]]:
-    """Errors and the ends of their intervals, known baselines' after those that were measured."""
-    if known is None:
-        return parts
-    before = (known.errors[:, 1:], known.low[:, 1:], known.high[:, 1:])
-    return [np.concatenate(both, axis=1) for both in zip(parts, before, strict=True)]
+def _index(name: str, names: Sequence[str]) -> int:
+    """Where a name stands among others."""
+    if name not in names:
+        raise ValueError(f"no '{name}'; there are {', '.join(names)}")
+    return names.index(name)
 
 
-def _listed(at: Sequence[int] | None, pairs: Pairs) -> tuple[int, ...]:
+def _listed(at: Sequence[int] | None, prompts: Prompts) -> tuple[int, ...]:
     """Numbers of examples for the summary.
 
     Raises:
         ValueError: One lies beyond the prompt.
     """
-    last = pairs.targets.shape[1] - 1
+    last = prompts.targets.shape[1] - 1
     if at is None:
-        wanted = {pairs.d // 2, pairs.d, 2 * pairs.d} if pairs.d else {1}
+        wanted = {prompts.d // 2, prompts.d, 2 * prompts.d} if prompts.d else {1}
         return tuple(sorted({k for k in wanted if 0 < k < last} | {last}))
     if not at or not all(0 <= k <= last for k in at):
         raise ValueError(f"at = {list(at)}: give numbers of examples from 0 to {last}, the context")
     return tuple(sorted(set(at)))
 
 
-def _digest(pairs: Pairs, baselines: Sequence[str], confidence: float) -> str:
-    told = hashlib.sha256(repr((tuple(baselines), pairs.by, confidence)).encode())
-    for each in (pairs.inputs, pairs.targets):
-        told.update(b"" if each is None else each.cpu().numpy().tobytes())
-    return told.hexdigest()[:16]
-
-
-RESAMPLES = 1000
-
-Curves = Float[np.ndarray, "group curve examples"]
+def _digest(prompts: Prompts, baselines: Sequence[str], confidence: float) -> str:
+    """Of all that decides what baselines give."""
+    digest = hashlib.sha256(repr((tuple(baselines), prompts.by, confidence)).encode())
+    for values in (prompts.inputs, prompts.targets):
+        digest.update(b"" if values is None else values.cpu().numpy().tobytes())
+    return digest.hexdigest()[:16]
 
 
 def bootstrap(
@@ -271,93 +271,36 @@ def bootstrap(
     if n_prompts < 2:
         unknown = np.full(errors.shape[1], np.nan)
         return unknown, unknown
-    drawing = np.random.default_rng(0)
-    weights = drawing.multinomial(n_prompts, np.full(n_prompts, 1 / n_prompts), RESAMPLES)
-    means = weights @ errors / n_prompts
+    weights = np.random.default_rng(0).multinomial(
+        n_prompts, np.full(n_prompts, 1 / n_prompts), RESAMPLES
+    )
     outside = (1 - confidence) / 2
-    low, high = np.quantile(means, [outside, 1 - outside], axis=0)
+    low, high = np.quantile(weights @ errors / n_prompts, [outside, 1 - outside], axis=0)
     return low, high
 
 
-def with_bands(
-    pairs: Pairs, predicted: Mapping[str, Tensor], confidence: float
+def errors_with_bands(
+    prompts: Prompts, predicted: Mapping[str, Tensor], confidence: float
 ) -> tuple[Curves, Curves, Curves]:
     """Mean errors by group and curve, and the ends of their intervals."""
-    found = []
-    for index in range(len(pairs.groups)):
-        errors = [pairs.errors(values, index, name).numpy() for name, values in predicted.items()]
-        found.append([(each.mean(0), *bootstrap(each, confidence)) for each in errors])
-    mean, low, high = np.moveaxis(np.array(found), 2, 0)
+    rows = []
+    for group in range(len(prompts.groups)):
+        errors = [prompts.errors(values, group, name).numpy() for name, values in predicted.items()]
+        rows.append([(error.mean(0), *bootstrap(error, confidence)) for error in errors])
+    mean, low, high = np.moveaxis(np.array(rows), 2, 0)
     return mean, low, high
 
 
-def on_prompts_of(pairs: Pairs, predicted: Tensor, curves: Sequence[str]) -> Curves:
+def matched_errors(prompts: Prompts, predicted: Tensor, curves: Sequence[str]) -> Curves:
     """The error of one prediction, on the prompts that each of some curves was predicted for."""
     return np.array(
         [
-            [pairs.errors(predicted, index, name).numpy().mean(0) for name in curves]
-            for index in range(len(pairs.groups))
+            [prompts.errors(predicted, group, name).numpy().mean(0) for name in curves]
+            for group in range(len(prompts.groups))
         ]
     )
-
-
-TOP = 1.5  # errors up to here are shown, and all of the model's with their band
-
-
-def curves_figure(
-    groups: Sequence[str],
-    curves: Sequence[str],
-    values: tuple[Float[np.ndarray, "group curve examples"], ...],
-    *,
-    title: str,
-    unit: str,
-) -> Figure:
-    """A panel a group: errors against the number of examples.
-
-    Args:
-        groups: Headings of the panels.
-        curves: The model first.
-        values: Errors, and the lower and upper ends of their intervals.
-        title: What is seen.
-        unit: Of the ordinate.
-    """
-    errors = values[0]
-    panels = {
-        group: [
-            *_baselines(curves, errors[index]),
-            *_model(errors[index, 0], values[1][index, 0], values[2][index, 0], curves[0]),
-        ]
-        for index, group in enumerate(groups)
-    }
-    finite = errors[np.isfinite(errors)]
-    reach = np.fmax(errors[:, 0], values[2][:, 0])  # of the model and its band
-    most = max(float(finite.max(initial=0)), float(np.nanmax(reach, initial=0)))
-    top = min(most, max(TOP, float(np.nanmax(reach, initial=0))))
-    axes = ("examples before the answer", unit)
-    return multiples(panels, title=title, axes=axes, yaxis={"range": [0, 1.05 * top]})
-
-
-def heading_of(group: str, k: int, error: float) -> str:
-    """What the model's curve of a group comes to; a group without a name is the only one."""
-    on = f" on {group}" if group else ""
-    return f"Error{on} after {examples_of(k)}: {error:.3g}"
 
 
 def examples_of(k: int) -> str:
     """A number of examples in words."""
     return f"{k} example" if k == 1 else f"{k} examples"
-
-
-def _model(errors: np.ndarray, low: np.ndarray, high: np.ndarray, name: str) -> list[Trace]:
-    examples = np.arange(len(errors))
-    bold = {"color": PALETTE[0], "width": 4}
-    return [band(examples, (low, high), f"{name}, band"), line(examples, errors, name, bold)]
-
-
-def _baselines(curves: Sequence[str], errors: Float[np.ndarray, "curve examples"]) -> list[Trace]:
-    examples, drawn = np.arange(errors.shape[1]), []
-    for index, name in enumerate(curves[1:]):
-        style = {"color": PALETTE[1 + index % 6], "dash": DASHES[1 + index % 4], "width": 2}
-        style = {"color": MUTED, "width": 1} if name == "zero" else style
-        drawn.append(line(examples, errors[index + 1], words(name), style))
-    return drawn

@@ -1,7 +1,7 @@
-"""Baselines that fit a model of their own to each prefix of each prompt: trees and a small network.
+"""How well do trees and a small network do that are fitted to each prefix of each prompt?
 
-They are slow, and meant for few prompts. Trees are scikit-learn's, one fit a prefix; networks are
-trained side by side, one a prompt.
+These baselines are slow, and meant for few prompts. Trees are scikit-learn's, fitted anew to each
+prefix; networks are trained side by side, one for each prompt.
 
 Source: Garg et al. 2022 (arXiv:2208.01066), appendix on baselines, and code: greedy trees,
 XGBoost (here scikit-learn's gradient boosting with its defaults), and a network of 100 neurons
@@ -12,13 +12,11 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
-X = Float[Tensor, "prompt pair d"]
-Y = Float[Tensor, "prompt pair"]
+from analyses.in_context.baselines import X, Y
 
-LR = 5e-3
+LEARNING_RATE = 5e-3
 
 
 def greedy_tree(x: X, y: Y) -> Y:
@@ -29,7 +27,7 @@ def greedy_tree(x: X, y: Y) -> Y:
 
 
 def boosted_trees(x: X, y: Y, trees: int = 100) -> Y:
-    """Gradient boosting with so many trees of depth 3.
+    """Gradient boosting with a number of trees of depth 3.
 
     Raises:
         ValueError: trees is not at least 1.
@@ -76,24 +74,22 @@ def _fitted(new: Callable[[], Any], x: X, y: Y) -> Y:
 
 def _trained(x: X, y: Y, steps: int, hidden: int) -> tuple[Tensor, Tensor]:
     """Weights of one network a prompt, all from one start, as the class of networks has it."""
-    generator = torch.Generator().manual_seed(0)
-    shapes = ((x.shape[2], hidden), (hidden, 1))
-    scales = (x.shape[2] ** -0.5, (2 / hidden) ** 0.5)
-    weights = [
-        (scale * torch.randn(*shape, generator=generator, dtype=x.dtype)).to(x.device)
-        .repeat(len(x), 1, 1)
-        for shape, scale in zip(shapes, scales, strict=True)
-    ]  # fmt: skip
-    reads, writes = (each.requires_grad_() for each in weights)
-    optimizer = torch.optim.Adam([reads, writes], lr=LR)
+    generator, d = torch.Generator().manual_seed(0), x.shape[2]
+    reads = d**-0.5 * torch.randn(d, hidden, generator=generator, dtype=x.dtype)
+    writes = (2 / hidden) ** 0.5 * torch.randn(hidden, 1, generator=generator, dtype=x.dtype)
+    reads, writes = (
+        start.to(x.device).repeat(len(x), 1, 1).requires_grad_() for start in (reads, writes)
+    )
+    optimizer = torch.optim.Adam([reads, writes], lr=LEARNING_RATE)
     with torch.enable_grad():
         for _ in range(steps):
             optimizer.zero_grad()
-            # Each prompt's own mean, so that its network trains as if alone.
+            # The mean is taken within each prompt, so that its network trains as if alone.
             (_values(x, reads, writes) - y).square().mean(1).sum().backward()
             optimizer.step()
     return reads, writes
 
 
 def _values(x: X, reads: Tensor, writes: Tensor) -> Y:
+    """What networks give for inputs."""
     return ((x @ reads).relu() @ writes)[..., 0]

@@ -1,4 +1,8 @@
-"""Prompts as baselines see them: inputs, answers, groups; and how far predictions are from them."""
+"""What are the right answers of prompts, and how far from them are a model's and baselines'?
+
+Prompts as baselines see them: inputs and answers, a column for each answer, and groups of prompts;
+predictions of a model and of baselines at the scored positions; errors of predictions.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,24 +14,23 @@ from torch import Tensor
 
 from analyses.in_context.baseline_names import baseline, is_repeated, is_slow
 from analyses.statistics import ratio
-from hooks import Examples, Facts, MixtureFacts, PromptFacts, Snapshot
+from hooks import LATE_ANSWERS, Examples, Facts, MixtureFacts, PromptFacts, Snapshot
 
-FEW = 50  # prompts that slow baselines are fitted to, of all groups together
-LATE = 4  # answers at a prompt's end
-AT_A_TIME = 256  # prompts whose logits are held
+SLOW_BASELINE_PROMPTS = 50  # that slow baselines are fitted to, of all groups together
+PROMPTS_PER_BATCH = 256  # whose logits are held at a time
 
 
 @dataclass(frozen=True, eq=False)
-class Pairs:
-    """Prompts, an answer a column.
+class Prompts:
+    """Prompts, with a column for each answer.
 
     Attributes:
         targets: The right answers.
-        scored: Where they stand among the positions.
-        inputs: What each is an answer to; None where that is not real numbers, or answers are
-            classes.
-        by: The labels that groups are told apart by, with commas; empty where there is one group.
-        groups: Rows by name.
+        scored: At which positions answers are.
+        inputs: The inputs that these are answers to; None where inputs are no real numbers, or
+            answers are classes.
+        by: The labels that distinguish groups, with commas; empty where there is one group.
+        groups: Rows of the prompts of each group, by its name.
         facts: What the task tells of all its prompts.
     """
 
@@ -73,56 +76,60 @@ class Pairs:
     def given(self, name: str) -> Bool[Tensor, " prompt"]:
         """Which prompts a curve is predicted for: all, or for a slow baseline a few of each group.
 
-        Those are the first of each group, as many of one as of another, and one at least.
+        These few are the first of each group, the same number of every group, at least one.
         """
-        if not is_slow(name):
-            return torch.ones(len(self.targets), dtype=torch.bool)
-        found = torch.zeros(len(self.targets), dtype=torch.bool)
-        share = max(1, FEW // len(self.groups))
-        found[torch.cat([rows[:share] for rows in self.groups.values()])] = True
-        return found
+        is_given = torch.ones(len(self.targets), dtype=torch.bool)
+        if is_slow(name):
+            per_group = max(1, SLOW_BASELINE_PROMPTS // len(self.groups))
+            for rows in self.groups.values():
+                is_given[rows[per_group:]] = False
+        return is_given
+
+    def rows(self, group: int, *names: str) -> Int[Tensor, " row"]:
+        """The prompts of a group that all of the named curves are predicted for."""
+        rows = list(self.groups.values())[group]
+        for name in names:
+            rows = rows[self.given(name)[rows]]
+        return rows
 
     def errors(
         self, predicted: Shaped[Tensor, "prompt pair"], group: int, name: str = ""
     ) -> Float[Tensor, "row pair"]:
-        """Normalised errors on a group's prompts, those of them that a curve is predicted for."""
-        rows = list(self.groups.values())[group]
-        rows = rows[self.given(name)[rows]]
-        own = self.targets[rows]
+        """Normalised errors on the prompts of a group that the named curve is predicted for."""
+        rows = self.rows(group, name)
         if not self.is_real:
-            return (predicted[rows] != own).double()
-        return (predicted[rows] - own).double().square() / self.scale[group]
+            return (predicted[rows] != self.targets[rows]).double()
+        return (predicted[rows] - self.targets[rows]).double().square() / self.scale[group]
 
     def baselines(self, names: Sequence[str]) -> dict[str, Shaped[Tensor, "prompt pair"]]:
         """Predictions of baselines by name; NaN where a slow one is not given a prompt.
 
-        Where answers are classes it is the most frequent one so far, whatever the names. A joint
-        ridge that would be a ridge of the same penalty is passed over.
+        Where answers are classes, the most frequent answer so far is the only baseline, whatever
+        the names. A joint ridge that would be a ridge of the same penalty is passed over.
 
         Raises:
             ValueError: A name is unknown, or its number no number.
         """
-        chosen = {name: baseline(name, self.facts, self.d) for name in names}
+        functions = {name: baseline(name, self.facts, self.d) for name in names}
         if not self.is_real:
             return {"most_frequent": most_frequent(self.targets)}
         if self.inputs is None:
             return {}
         x, y = self.inputs.double(), self.targets.double()
         predicted = {}
-        for name, predict in chosen.items():
-            if predict is None or is_repeated(name, names, self.facts):
-                continue
-            given = self.given(name)
-            predicted[name] = torch.full_like(y, torch.nan)
-            predicted[name][given] = predict(x[given], y[given])
+        for name, predict in functions.items():
+            if predict is not None and not is_repeated(name, names, self.facts):
+                given = self.given(name)
+                predicted[name] = torch.full_like(y, torch.nan)
+                predicted[name][given] = predict(x[given], y[given])
         return predicted
 
 
-def pairs_of(examples: Examples, by: str | None) -> Pairs:
+def prompts_of(examples: Examples, by: str | None) -> Prompts:
     """Examples as prompts.
 
     Args:
-        examples: Each scored as often as the others.
+        examples: All scored at the same number of positions.
         by: The label to group by, or several with commas between them; those that the task names
             (`PromptFacts.group`) where left out.
 
@@ -130,7 +137,7 @@ def pairs_of(examples: Examples, by: str | None) -> Pairs:
         ValueError: Prompts are scored at different numbers of positions, hold NaN or infinity, or
             have no such label.
     """
-    scored = examples.scored
+    scored, inputs = examples.scored, examples.inputs
     counts = scored.sum(1)
     if not len(counts) or int(counts.min()) != int(counts.max()) or int(counts.max()) < 2:
         raise ValueError(
@@ -140,11 +147,11 @@ def pairs_of(examples: Examples, by: str | None) -> Pairs:
     for name, values in (("inputs", examples.inputs), ("targets", examples.targets)):
         if values is not None and not bool(values.isfinite().all()):
             raise ValueError(f"{name} hold NaN or infinity: take out those prompts")
-    inputs, is_real = examples.inputs, examples.targets.is_floating_point()
     if by is None:
-        prompts = examples.facts.get(PromptFacts)
-        by = "" if prompts is None else prompts.group
-    return Pairs(
+        facts = examples.facts.get(PromptFacts)
+        by = "" if facts is None else facts.group
+    is_real = examples.targets.is_floating_point()
+    return Prompts(
         targets=at_scored(examples.targets, scored),
         scored=scored,
         inputs=None if inputs is None or not is_real else at_scored(inputs, scored),
@@ -154,18 +161,17 @@ def pairs_of(examples: Examples, by: str | None) -> Pairs:
     )
 
 
-def predictions(snapshot: Snapshot, pairs: Pairs) -> Shaped[Tensor, "prompt pair"]:
+def predictions(snapshot: Snapshot, prompts: Prompts) -> Shaped[Tensor, "prompt pair"]:
     """What a model answers at the scored positions.
 
-    Where `PromptFacts.candidates` says how far before an answer the tokens stand that it is chosen
-    among, the most likely of these counts.
+    Where an answer is chosen among tokens before it (`PromptFacts.candidates` says how far before),
+    the most likely of these tokens counts.
     """
-    examples = snapshot.examples
-    parts = []
-    for rows in torch.arange(len(examples)).split(AT_A_TIME):
-        some = snapshot if len(rows) == len(examples) else snapshot.on(examples.at(rows))
-        logits = at_scored(some.logits().cpu(), pairs.scored[rows])
-        parts.append(_answers(logits, some.examples, pairs.is_real))
+    examples, parts = snapshot.examples, []
+    for rows in torch.arange(len(examples)).split(PROMPTS_PER_BATCH):
+        batch = snapshot if len(rows) == len(examples) else snapshot.on(examples.at(rows))
+        logits = at_scored(batch.logits().cpu(), prompts.scored[rows])
+        parts.append(_answers(logits, batch.examples, prompts.is_real))
     return torch.cat(parts)
 
 
@@ -177,16 +183,16 @@ def late_score(snapshot: Snapshot) -> float:
     Raises:
         ValueError: The examples are no prompts.
     """
-    pairs = pairs_of(snapshot.examples, "")
-    wrong = pairs.errors(predictions(snapshot, pairs), 0)[:, -LATE:]
-    if not pairs.is_real:
+    prompts = prompts_of(snapshot.examples, "")
+    wrong = prompts.errors(predictions(snapshot, prompts), 0)[:, -LATE_ANSWERS:]
+    if not prompts.is_real:
         return 1 - float(wrong.mean())
-    late = pairs.targets[:, -LATE:].double().square().mean()
-    return 1 - ratio(wrong.mean() * pairs.scale[0], late)
+    late = prompts.targets[:, -LATE_ANSWERS:].double().square().mean()
+    return 1 - ratio(wrong.mean() * prompts.scale[0], late)
 
 
 def most_frequent(answers: Int[Tensor, "prompt pair"]) -> Int[Tensor, "prompt pair"]:
-    """The most frequent of each prompt's earlier answers, the smallest of those; at first 0."""
+    """The most frequent of each prompt's earlier answers, the smallest of equals; at first 0."""
     values, codes = torch.unique(answers, return_inverse=True)
     counts = torch.nn.functional.one_hot(codes).cumsum(1)[:, :-1]
     return torch.nn.functional.pad(values[counts.argmax(2)], (1, 0))
@@ -195,29 +201,29 @@ def most_frequent(answers: Int[Tensor, "prompt pair"]) -> Int[Tensor, "prompt pa
 def at_scored(
     values: Shaped[Tensor, "prompt pos ..."], scored: Bool[Tensor, "prompt pos"]
 ) -> Shaped[Tensor, "prompt pair ..."]:
-    """Values at the scored positions, of which every prompt has as many."""
+    """Values at the scored positions, of which every prompt has the same number."""
     return values[scored].unflatten(0, (len(scored), -1))
 
 
 def _answers(
     logits: Float[Tensor, "prompt pair d_vocab_out"], examples: Examples, is_real: bool
 ) -> Shaped[Tensor, "prompt pair"]:
-    """Numbers, or the likeliest classes of those there are to choose among."""
+    """Numbers, or the likeliest classes among the candidates."""
     if is_real:
         return logits[..., 0]
-    prompts = examples.facts.get(PromptFacts)
-    if prompts is None or not prompts.candidates or examples.tokens is None:
+    facts = examples.facts.get(PromptFacts)
+    if facts is None or not facts.candidates or examples.tokens is None:
         return logits.argmax(-1).float()
-    places = examples.scored.cpu().nonzero()[:, 1].unflatten(0, (len(logits), -1))
-    asked = places[..., None] + torch.tensor(prompts.candidates)
-    known = examples.tokens.cpu().gather(1, asked.flatten(1)).unflatten(1, asked.shape[1:])
-    best = logits.gather(2, known).argmax(-1, keepdim=True)
-    return known.gather(2, best)[..., 0].float()
+    answers = examples.scored.cpu().nonzero()[:, 1].unflatten(0, (len(logits), -1))
+    places = answers[..., None] + torch.tensor(facts.candidates)
+    classes = examples.tokens.cpu().gather(1, places.flatten(1)).unflatten(1, places.shape[1:])
+    best = logits.gather(2, classes).argmax(-1, keepdim=True)
+    return classes.gather(2, best)[..., 0].float()
 
 
 def labels_of(by: str) -> list[str]:
-    """Labels that stand with commas between them."""
-    return [each.strip() for each in by.split(",")] if by else []
+    """Names of labels that are written with commas between them."""
+    return [label.strip() for label in by.split(",")] if by else []
 
 
 def _groups(examples: Examples, by: str) -> dict[str, Tensor]:
@@ -226,13 +232,13 @@ def _groups(examples: Examples, by: str) -> dict[str, Tensor]:
         mixture = examples.facts.get(MixtureFacts)
         trained = () if mixture is None else mixture.trained
         return {trained[0] if len(trained) == 1 else "all": torch.arange(len(examples))}
-    labels = labels_of(by)
-    values = torch.stack([examples.label(each).double() for each in labels], dim=1)
-    return {
-        ", ".join(_named(*each, examples.facts) for each in zip(labels, row.tolist(), strict=True)):
-        (values == row).all(1).nonzero()[:, 0]
-        for row in values.unique(dim=0)
-    }  # fmt: skip
+    labels, groups = labels_of(by), {}
+    values = torch.stack([examples.label(label).double() for label in labels], dim=1)
+    for row in values.unique(dim=0):
+        named = zip(labels, row.tolist(), strict=True)
+        name = ", ".join(_named(label, value, examples.facts) for label, value in named)
+        groups[name] = (values == row).all(1).nonzero()[:, 0]
+    return groups
 
 
 def _named(label: str, value: float, facts: Facts) -> str:

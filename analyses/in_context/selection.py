@@ -7,8 +7,8 @@ on, since what it never learned inside it cannot show outside. Ridge on the feat
 together fits combinations too: an error over its error is the ratio of failure.
 
 Source: Yadlowsky et al. 2023 (arXiv:2311.00871), figures 1 to 4, as far as they are known to us.
-They divide by what the class has; here by the mean y² of the prompts. References, distances to them
-and between seeds, and ratios are ours.
+They divide by the mean y² of the class, we by that of the prompts. Baselines (the field
+`references`), distances to them and between seeds, and ratios are ours.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,23 +19,30 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float, Int
 
-from analyses.in_context.answers import answers, models_of
+from analyses.in_context.answers import mixture_runs, predictions_on
 from analyses.in_context.baseline_names import JOINT, joint_of
 from analyses.in_context.curve import examples_of
-from analyses.plots.figures import Figure
-from analyses.plots.panels import Trace, multiples
-from analyses.plots.style import DASHES, MUTED, PALETTE, line, logarithmic, words
+from analyses.plots import DASHES, MUTED, PALETTE, Trace, line, logarithmic, multiples, words
 from analyses.requirements import Needs
 from analyses.result import Drawing, SweepResult
-from hooks import FunctionFacts, MixtureFacts, PromptFacts, Series
-
-# from analyses/in_context/selection_figures.py:
-# How models of mixtures are drawn beside pure ones: lines for models, dashes for references.
-
-# from analyses/in_context/selection_summary.py:
-# The scalars of models of mixtures beside pure ones: inside, and at its worst outside.
+from hooks import Checkpoints, FunctionFacts, MixtureFacts, PromptFacts
 
 DEFAULT = ("zero", "least_squares", "ridge", "lasso", JOINT, "bayes")
+MAX_ERROR = 1.5  # errors up to here are shown
+ERROR, DISTANCE = "squared error / mean y²", "squared difference / mean y²"
+VALUE_NAMES = {
+    "sparsity": "coefficients that are not 0",
+    "combination": "share of the first class",
+    "scale": "y multiplied by",
+    "frequency": "frequency multiplied by",
+}
+# By split: what its prompts are, where their class does not say it.
+PROMPT_NAMES = {
+    "sparsity": "linear functions",
+    "combination": "combinations",
+    "scale": "values made larger and smaller",
+    "frequency": "other frequencies",
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,22 +58,27 @@ class ModelSelection(SweepResult):
         references: Baselines on the same prompts.
         splits: By group of prompts, where they are from; `test` is like training data.
         groups: By group, its name: a class, `nnz 3`, `alpha 0.5`, `dense, scale 3`.
-        kinds: By group, the class of its functions; empty where that is not what tells it apart.
-        values: By group, the number that tells it from others of its split.
+        kinds: By group, the class of its functions; empty where groups do not differ by class.
+        values: By group, the number that distinguishes it from others of its split.
         outside: By group, whether its functions are of no class of the most even mixture.
-        errors: Of each run, then of each reference; always answering 0 has about 1.
-        distances: Mean square difference of predictions over mean y², alike among runs and
-            references.
-        joint: The reference that is ridge on the features of all classes: plain `ridge` where
+        errors: Of each run, then of each baseline; always answering 0 has about 1.
+        distances: Mean square difference of predictions over mean y², among runs and baselines.
+        joint: The baseline that is ridge on the features of all classes: plain `ridge` where
             these are the inputs; empty where there is none.
         at: The number of examples that is quoted.
     """
 
     needs: ClassVar = Needs(columns=("experiment.task.weights",))
+    coordinates: ClassVar = {
+        "training": "names",
+        "class": "classes",
+        "predictor": "predictors",
+        "other": "predictors",
+    }
 
     classes: tuple[str, ...]
     names: tuple[str, ...]
-    shares: Float[np.ndarray, "setting class"]
+    shares: Float[np.ndarray, "training class"]
     runs: tuple[str, ...]
     setting: Int[np.ndarray, " run"]
     references: tuple[str, ...]
@@ -75,8 +87,8 @@ class ModelSelection(SweepResult):
     kinds: tuple[str, ...]
     values: Float[np.ndarray, " group"]
     outside: Bool[np.ndarray, " group"]
-    errors: Float[np.ndarray, "group curve examples"]
-    distances: Float[np.ndarray, "group curve curve examples"]
+    errors: Float[np.ndarray, "group predictor examples"]
+    distances: Float[np.ndarray, "group predictor other examples"]
     joint: str
     at: int
 
@@ -84,7 +96,7 @@ class ModelSelection(SweepResult):
     def measure(
         cls,
         table: pd.DataFrame,
-        series: Mapping[str, Series],
+        series: Mapping[str, Checkpoints],
         *,
         axes: Sequence[str],
         references: Sequence[str] = DEFAULT,
@@ -102,54 +114,63 @@ class ModelSelection(SweepResult):
 
         Raises:
             ValueError: Other fields vary, no run is of a mixture, runs are of different tasks, a
-                reference is unknown, or `at` lies beyond the prompts.
+                baseline is unknown, or `at` lies beyond the prompts.
         """
-        models = models_of(table, series, axes)
-        mixed = models.series[models.runs[models.most_even]]
+        compared = mixture_runs(table, series, axes)
+        mixed = compared.checkpoints[compared.runs[compared.most_even]]
         d, last = mixed.facts(FunctionFacts).d, mixed.facts(PromptFacts).pairs - 1
-        half = d // 2 if d > 1 else last
-        quoted = half if at is None else at
-        if not 0 <= quoted <= last:
+        if at is None:
+            at = d // 2 if d > 1 else last
+        if not 0 <= at <= last:
             raise ValueError(f"at = {at}: give a number of examples from 0 to {last}, the context")
-        found = [
-            answers(models.series, split, mixed.examples(split), references)
+        by_split = [
+            predictions_on(mixed.examples(split), split, compared.checkpoints, references)
             for split in mixed.facts(MixtureFacts).splits
         ]
-        groups = [each for part in found for each in part.groups]
+        splits, groups = zip(*(group for part in by_split for group in part.groups), strict=True)
         return cls(
-            classes=models.classes, names=models.names, shares=models.shares, runs=models.runs,
-            setting=models.setting, references=tuple(found[0].predicted)[len(models.runs) :],
-            splits=tuple(split for split, _ in groups), groups=tuple(name for _, name in groups),
-            kinds=tuple(kind for part in found for kind in part.kinds),
-            values=np.concatenate([part.values for part in found]),
-            outside=np.concatenate([part.outside for part in found]),
-            errors=np.concatenate([part.errors() for part in found]),
-            distances=np.concatenate([part.distances() for part in found]),
-            joint=joint_of(references, mixed.facts), at=quoted,
-        )  # fmt: skip
+            classes=compared.classes,
+            names=compared.names,
+            shares=compared.shares,
+            runs=compared.runs,
+            setting=compared.setting,
+            references=tuple(by_split[0].predicted)[len(compared.runs) :],
+            splits=splits,
+            groups=groups,
+            kinds=tuple(kind for part in by_split for kind in part.kinds),
+            values=np.concatenate([part.values for part in by_split]),
+            outside=np.concatenate([part.outside for part in by_split]),
+            errors=np.concatenate([part.errors() for part in by_split]),
+            distances=np.concatenate([part.distances() for part in by_split]),
+            joint=joint_of(references, mixed.facts),
+            at=at,
+        )
+
+    @property
+    def predictors(self) -> tuple[str, ...]:
+        """Runs, then baselines."""
+        return (*self.runs, *self.references)
 
     @property
     def curves(self) -> tuple[str, ...]:
-        """Settings, then references."""
+        """Settings, then baselines."""
         return (*self.names, *self.references)
 
     @property
     def curve_errors(self) -> Float[np.ndarray, "group curve examples"]:
-        """Errors by setting, the mean over its runs, then by reference."""
-        own = [self.errors[:, self._runs(each)].mean(1) for each in range(len(self.names))]
-        return np.stack([*own, *np.moveaxis(self.errors[:, len(self.runs) :], 1, 0)], axis=1)
+        """Errors by setting, the mean over its runs, then by baseline."""
+        return np.stack([self.errors[:, places].mean(1) for places in self._predictors], axis=1)
 
     @property
     def curve_distances(self) -> Float[np.ndarray, "group curve curve examples"]:
-        """Distances between settings and references, the mean over pairs of different runs.
+        """Distances between settings and baselines, the mean over pairs of different runs.
 
-        Of a setting to itself it is the distance between seeds; NaN where it has a single run.
+        The distance of a setting to itself is that between seeds; NaN where it has a single run.
         """
-        places = [self._runs(each) for each in range(len(self.names))]
-        places += [np.array([len(self.runs) + each]) for each in range(len(self.references))]
-        apart = np.full((len(self.groups), *[len(places)] * 2, self.errors.shape[2]), np.nan)
-        for one, rows in enumerate(places):
-            for two, columns in enumerate(places):
+        n_curves = len(self.curves)
+        apart = np.full((len(self.groups), n_curves, n_curves, self.errors.shape[2]), np.nan)
+        for one, rows in enumerate(self._predictors):
+            for two, columns in enumerate(self._predictors):
                 pairs = [(i, j) for i in rows for j in columns if i != j]
                 if pairs:
                     i, j = np.array(pairs).T
@@ -158,7 +179,7 @@ class ModelSelection(SweepResult):
 
     @property
     def in_class(self) -> Float[np.ndarray, "curve examples"]:
-        """Each setting's mean error on the classes it was trained on; of references, on all."""
+        """Each setting's mean error on the classes it was trained on; of baselines, on all."""
         known = [place for place, name in enumerate(self.classes) if name in self.inside]
         errors = self.curve_errors[[self.groups.index(self.classes[place]) for place in known]]
         trained = np.ones((len(known), len(self.curves)))
@@ -181,19 +202,50 @@ class ModelSelection(SweepResult):
         return int(alone[0]) if len(alone) else None
 
     def summary(self) -> dict[str, float | str]:
-        """By class, the errors of mixture, pure model and best reference after `at` examples.
+        """By class, the errors of mixture, pure model and best baseline after `at` examples.
 
         `<class>_cost` is what mixing costs there, and `<class>_other` the error of the worst pure
         model of another class. `in_class` is the mixture's error inside; of each split that leads
         outside its largest error there, and where that is. `combination_ratio` is its largest ratio
         of failure on combinations, `in_class_ratio` that inside.
         """
-        return selection_summary(self)
+        errors, mixture = self.curve_errors[..., self.at], self.mixture
+        scalars: dict[str, float | str] = {"examples": float(self.at)}
+        for name in self.inside:
+            scalars |= self._scalars_of_class(name, errors[self.groups.index(name)])
+        scalars["in_class"] = float(self.in_class[mixture, self.at])
+        if self.joint:
+            scalars["in_class_ratio"] = float(
+                self.over_joint(self.in_class[None])[0, mixture, self.at]
+            )
+        for split in dict.fromkeys(self.splits):
+            rows = [row for row in np.flatnonzero(self.outside) if self.splits[row] == split]
+            if rows:
+                # NaN, of a group whose answers are all 0, is no largest.
+                worst = max(rows, key=lambda row: np.nan_to_num(errors[row, mixture], nan=-1))
+                scalars[f"{split}_largest"] = float(errors[worst, mixture])
+                scalars[f"{split}_largest_at"] = self.groups[worst]
+            if rows and split == "combination" and self.joint:
+                scalars["combination_ratio"] = float(self.ratios[rows, mixture, self.at].max())
+        return scalars
+
+    def _scalars_of_class(self, name: str, errors: Float[np.ndarray, " curve"]) -> dict[str, float]:
+        """The scalars of one class, from the errors on its prompts."""
+        scalars = {"mixture": errors[self.mixture]}
+        if self.references:
+            scalars["best_reference"] = errors[len(self.names) :].min()
+        alone = self.pure(name)
+        if alone is not None:
+            scalars |= {"pure": errors[alone], "cost": errors[self.mixture] - errors[alone]}
+        others = [self.pure(other) for other in self.classes if other != name]
+        if any(place is not None for place in others):
+            scalars["other"] = max(errors[place] for place in others if place is not None)
+        return {f"{name.replace(' ', '_')}_{key}": float(value) for key, value in scalars.items()}
 
     def to_frame(self) -> pd.DataFrame:
         """One row a group, curve and number of examples: `error`, `in_class`, `ratio`, distances.
 
-        Columns `to <curve>` are distances to each other setting and reference.
+        Columns `to <curve>` are distances to each other setting and baseline.
         """
         group, curve, examples = (axis.ravel() for axis in np.indices(self.curve_errors.shape))
         apart = self.curve_distances
@@ -217,7 +269,102 @@ class ModelSelection(SweepResult):
 
     def figures(self) -> Mapping[str, Drawing]:
         """Curves by class; errors and distances by number of coefficients; what lies outside."""
-        return selection_figures(self)
+        drawn = {"classes": self._classes()}
+        if "sparsity" in self.splits:
+            drawn |= {"sparsity": self._along("sparsity"), "distances": self._distances()}
+        for split in ("combination", "scale", "frequency"):
+            if split in self.splits:
+                drawn[split] = self._along(split)
+        if "combination" in self.splits and self.joint:
+            drawn["ratio"] = self._ratios()
+        return drawn
+
+    def _classes(self) -> Drawing:
+        errors, examples = self.curve_errors, np.arange(self.errors.shape[2])
+        inside = self.in_class[self.mixture, self.at]
+        return multiples(
+            {
+                name: self._traces(examples, errors[row])
+                for row, (split, name) in enumerate(zip(self.splits, self.groups, strict=True))
+                if split == "test"
+            },
+            axes=("examples before the answer", ERROR),
+            yaxis={"range": [0, MAX_ERROR]},
+            title=f"Trained on {self.names[self.mixture]}: error {inside:.3g} after "
+            f"{examples_of(self.at)}, mean over classes",
+        )
+
+    def _along(self, split: str) -> Drawing:
+        """Errors along a split, a panel for each class; one more panel has the errors inside."""
+        rows, errors = self._rows(split), self.curve_errors[..., self.at]
+        panels = {}
+        for kind in dict.fromkeys(self.kinds[row] for row in rows):
+            of_kind = rows[np.array(self.kinds)[rows] == kind]
+            panels[f"on {kind or PROMPT_NAMES[split]}"] = self._traces(
+                self.values[of_kind], errors[of_kind].T
+            )
+        x = np.unique(self.values[rows])
+        inside = np.repeat(self.in_class[:, self.at, None], len(x), axis=1)
+        return multiples(
+            panels | {"on the classes trained on": self._traces(x, inside)},
+            axes=(VALUE_NAMES[split], ERROR),
+            yaxis={"range": [0, MAX_ERROR]},
+            title=f"Errors after {examples_of(self.at)} on {PROMPT_NAMES[split]}, beside those "
+            "inside",
+        )
+
+    def _ratios(self) -> Drawing:
+        """Errors on combinations over those of ridge on the features of all classes.
+
+        All ratios of models are shown; a baseline that fits exactly lies endlessly far below.
+        """
+        rows = self._rows("combination")
+        ratios = self.ratios[rows][..., self.at]
+        outside = ratios[self.outside[rows], self.mixture]
+        most = f"up to {float(f'{outside.max():.3g}'):,g}" if len(outside) else "only inside"
+        models = {"joint": [1.0], "models": ratios[:, : len(self.names)]}
+        ends = np.log10([np.nanmin(models["models"]), np.nanmax(models["models"]), 1])
+        return multiples(
+            {"": self._traces(self.values[rows], ratios.T)},
+            axes=(VALUE_NAMES["combination"], "error / error of joint ridge"),
+            yaxis=logarithmic(models) | {"range": [ends.min() - 0.2, ends.max() + 0.2]},
+            title=f"Error of {self.names[self.mixture]} after {examples_of(self.at)} over that of "
+            f"ridge on the features of all classes: {most}",
+        )
+
+    def _distances(self) -> Drawing:
+        """How far the mixture's predictions are from all others, by number of coefficients."""
+        rows = self._rows("sparsity")
+        traces = self._traces(
+            self.values[rows], self.curve_distances[rows, self.mixture][..., self.at].T
+        )
+        return multiples(
+            {"": [trace for trace in traces if np.isfinite(trace["y"]).all()]},
+            axes=(VALUE_NAMES["sparsity"], DISTANCE),
+            xaxis={"dtick": 1},
+            title=f"Predictions of {self.names[self.mixture]} after {examples_of(self.at)}, how "
+            "far from those of others",
+        )
+
+    def _traces(self, x: np.ndarray, y: Float[np.ndarray, "curve place"]) -> list[Trace]:
+        """Lines of models on top of dashes of baselines; `y` has a row for each curve."""
+        n_models = len(self.names)
+        traces = []
+        for curve in [*range(n_models, len(self.curves)), *range(n_models)]:
+            name, index = self.curves[curve], curve - n_models
+            if curve < n_models:
+                style = {"color": PALETTE[curve % 6], "width": 4 if curve == self.mixture else 3}
+            elif name == "zero":
+                style = {"color": MUTED, "width": 1}
+            else:
+                dash, colour = DASHES[1 + index % 4], PALETTE[(index + 1) % 6]
+                style = {"color": colour, "dash": dash, "width": 1.5}
+            traces.append(line(x, y[curve], name if curve < n_models else words(name), style))
+        return traces
+
+    def _rows(self, split: str) -> Int[np.ndarray, " row"]:
+        """The groups of prompts of a split."""
+        return np.flatnonzero(np.array(self.splits) == split)
 
     def over_joint(
         self, errors: Float[np.ndarray, "row curve examples"]
@@ -235,162 +382,8 @@ class ModelSelection(SweepResult):
             name for split, name in zip(self.splits, self.groups, strict=True) if split == "test"
         )
 
-    def _runs(self, setting: int) -> Int[np.ndarray, " run"]:
-        return np.flatnonzero(self.setting == setting)
-
-
-TOP = 1.5  # errors up to here are shown
-# What the number is that tells prompts of a split apart.
-ALONG = {
-    "sparsity": "coefficients that are not 0",
-    "combination": "share of the first class",
-    "scale": "y multiplied by",
-    "frequency": "frequency multiplied by",
-}
-# What its prompts are, where the class does not tell.
-ON = {
-    "sparsity": "linear functions",
-    "combination": "combinations",
-    "scale": "values made larger and smaller",
-    "frequency": "other frequencies",
-}
-ERROR, DISTANCE = "squared error / mean y²", "squared difference / mean y²"
-
-
-def selection_figures(found: "ModelSelection") -> Mapping[str, Figure]:
-    """Curves by class, then by split what lies between the classes and outside."""
-    drawn = {"classes": _classes(found)}
-    if "sparsity" in found.splits:
-        drawn |= {"sparsity": _against(found, "sparsity"), "distances": _distances(found)}
-    for split in ("combination", "scale", "frequency"):
-        if split in found.splits:
-            drawn[split] = _against(found, split)
-    if "combination" in found.splits and found.joint:
-        drawn["ratio"] = _ratios(found)
-    return drawn
-
-
-def _classes(found: "ModelSelection") -> Figure:
-    errors, examples = found.curve_errors, np.arange(found.errors.shape[2])
-    panels = {
-        name: [_curve(found, examples, errors[row, curve], curve) for curve in _order(found)]
-        for row, (split, name) in enumerate(zip(found.splits, found.groups, strict=True))
-        if split == "test"
-    }
-    inside = found.in_class[found.mixture, found.at]
-    return multiples(
-        panels, axes=("examples before the answer", ERROR), yaxis={"range": [0, TOP]},
-        title=f"Trained on {found.names[found.mixture]}: error {inside:.3g} after "
-        f"{examples_of(found.at)}, mean over classes",
-    )  # fmt: skip
-
-
-def _against(found: "ModelSelection", split: str) -> Figure:
-    """Errors along a split, a panel a class; in one more the errors inside beside them."""
-    rows = np.array([row for row, each in enumerate(found.splits) if each == split])
-    errors, kinds = found.curve_errors[..., found.at], np.array(found.kinds)
-    panels = {}
-    for kind in dict.fromkeys(found.kinds[row] for row in rows):
-        own = rows[kinds[rows] == kind]
-        panels[f"on {kind or ON[split]}"] = [
-            _curve(found, found.values[own], errors[own, curve], curve) for curve in _order(found)
-        ]
-    x = np.unique(found.values[rows])
-    panels["on the classes trained on"] = [
-        _curve(found, x, np.full(len(x), found.in_class[curve, found.at]), curve)
-        for curve in _order(found)
-    ]
-    return multiples(
-        panels, axes=(ALONG[split], ERROR), yaxis={"range": [0, TOP]},
-        title=f"Errors after {examples_of(found.at)} on {ON[split]}, beside those inside",
-    )  # fmt: skip
-
-
-def _ratios(found: "ModelSelection") -> Figure:
-    """Errors on combinations over those of ridge on the features of all classes.
-
-    All of the models' is shown; a reference that fits exactly lies endlessly far below.
-    """
-    rows = np.array([row for row, each in enumerate(found.splits) if each == "combination"])
-    ratios = found.ratios[rows][..., found.at]
-    curves = [_curve(found, found.values[rows], ratios[:, curve], curve) for curve in _order(found)]
-    outside = ratios[found.outside[rows], found.mixture]
-    most = f"up to {float(f'{outside.max():.3g}'):,g}" if len(outside) else "only inside"
-    models = {"joint": [1.0], "models": ratios[:, : len(found.names)]}
-    ends = np.log10([np.nanmin(models["models"]), np.nanmax(models["models"]), 1])
-    return multiples(
-        {"": curves}, axes=(ALONG["combination"], "error / error of joint ridge"),
-        yaxis=logarithmic(models) | {"range": [ends.min() - 0.2, ends.max() + 0.2]},
-        title=f"Error of {found.names[found.mixture]} after {examples_of(found.at)} over that of "
-        f"ridge on the features of all classes: {most}",
-    )  # fmt: skip
-
-
-def _distances(found: "ModelSelection") -> Figure:
-    """How far the mixture's predictions are from all others, by number of coefficients."""
-    rows = np.array([row for row, each in enumerate(found.splits) if each == "sparsity"])
-    apart = found.curve_distances[rows, found.mixture][..., found.at]
-    curves = [
-        _curve(found, found.values[rows], apart[:, curve], curve)
-        for curve in _order(found)
-        if np.isfinite(apart[:, curve]).all()
-    ]
-    return multiples(
-        {"": curves}, axes=(ALONG["sparsity"], DISTANCE), xaxis={"dtick": 1},
-        title=f"Predictions of {found.names[found.mixture]} after {examples_of(found.at)}, how "
-        "far from those of others",
-    )  # fmt: skip
-
-
-def _order(found: "ModelSelection") -> list[int]:
-    """References first, so that models are drawn on top."""
-    n_models = len(found.names)
-    return [*range(n_models, len(found.curves)), *range(n_models)]
-
-
-def _curve(found: "ModelSelection", x: np.ndarray, y: np.ndarray, curve: int) -> Trace:
-    name, n_models = found.curves[curve], len(found.names)
-    if curve < n_models:
-        style = {"color": PALETTE[curve % 6], "width": 4 if curve == found.mixture else 3}
-        return line(x, y, name, style)
-    index = curve - n_models
-    dashed = {"color": PALETTE[(index + 1) % 6], "dash": DASHES[1 + index % 4], "width": 1.5}
-    return line(x, y, words(name), {"color": MUTED, "width": 1} if name == "zero" else dashed)
-
-
-def selection_summary(found: "ModelSelection") -> dict[str, float | str]:
-    """By class, then inside, then by split where it leads outside."""
-    errors = found.curve_errors[..., found.at]
-    told: dict[str, float | str] = {"examples": float(found.at)}
-    for name in found.inside:
-        told |= _of_class(found, name, errors[found.groups.index(name)])
-    told["in_class"] = float(found.in_class[found.mixture, found.at])
-    if found.joint:
-        inside = found.over_joint(found.in_class[None])[0, found.mixture, found.at]
-        told["in_class_ratio"] = float(inside)
-    for split in dict.fromkeys(found.splits):
-        rows = [row for row in np.flatnonzero(found.outside) if found.splits[row] == split]
-        if rows:
-            # NaN, of a group whose answers are all 0, is no largest.
-            worst = max(rows, key=lambda row: np.nan_to_num(errors[row, found.mixture], nan=-1))
-            told[f"{split}_largest"] = float(errors[worst, found.mixture])
-            told[f"{split}_largest_at"] = found.groups[worst]
-        if rows and split == "combination" and found.joint:
-            told["combination_ratio"] = float(found.ratios[rows, found.mixture, found.at].max())
-    return told
-
-
-def _of_class(
-    found: "ModelSelection", name: str, row: Float[np.ndarray, " curve"]
-) -> dict[str, float]:
-    """What is told of one class, from the errors on its prompts."""
-    told = {"mixture": row[found.mixture]}
-    if found.references:
-        told["best_reference"] = row[len(found.names) :].min()
-    alone = found.pure(name)
-    if alone is not None:
-        told |= {"pure": row[alone], "cost": row[found.mixture] - row[alone]}
-    others = [found.pure(each) for each in found.classes if each != name]
-    apart = [row[each] for each in others if each is not None]
-    told |= {"other": max(apart)} if apart else {}
-    return {f"{name.replace(' ', '_')}_{key}": float(value) for key, value in told.items()}
+    @property
+    def _predictors(self) -> list[np.ndarray]:
+        """For each curve, its places among predictors: the runs of a setting, or a baseline."""
+        settings = [np.flatnonzero(self.setting == place) for place in range(len(self.names))]
+        return [*settings, *np.arange(len(self.runs), len(self.predictors))[:, None]]

@@ -12,36 +12,59 @@ from analyses.plots.figures import (
     mark_steps,
     plotly_script,
 )
-from analyses.plots.graphs import graph
-from analyses.plots.images import picture
-from analyses.plots.panels import SYMBOLS, dots, multiples, small_multiples, strands
+from analyses.plots.graphs import (
+    graph,
+)
+from analyses.plots.images import (
+    picture,
+)
+from analyses.plots.panels import (
+    SYMBOLS,
+    Panel,
+    band,
+    dots,
+    grid,
+    multiples,
+    seed_curves,
+    seed_dots,
+    small_multiples,
+    strands,
+    ticks,
+    whiskers,
+)
 from analyses.plots.style import (
+    DASHES,
     HEIGHT,
     MARGIN,
     MUTED,
     PALETTE,
-    PAPER,
     Trace,
     bar,
     colour,
+    layout_of,
     line,
     logarithmic,
     words,
 )
-from analyses.plots.views import ADDING_NETWORK, View
+from analyses.plots.views import (
+    ADDING_NETWORK,
+    View,
+)
 
 __all__ = [
     "ADDING_NETWORK",
+    "DASHES",
     "HEIGHT",
     "MARGIN",
     "MUTED",
     "PALETTE",
-    "PAPER",
     "SYMBOLS",
     "Figure",
+    "Panel",
     "Trace",
     "View",
     "as_data",
+    "band",
     "bar",
     "bars",
     "bundles",
@@ -49,8 +72,10 @@ __all__ = [
     "dots",
     "empty",
     "graph",
+    "grid",
     "heatmap",
     "histogram",
+    "layout_of",
     "line",
     "lines",
     "logarithmic",
@@ -58,7 +83,11 @@ __all__ = [
     "multiples",
     "picture",
     "plotly_script",
+    "seed_curves",
+    "seed_dots",
     "small_multiples",
     "strands",
+    "ticks",
+    "whiskers",
     "words",
 ]

@@ -10,25 +10,23 @@ in the spirit of Hewitt & Liang 2019 (arXiv:1909.03368), who give random labels 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from operator import attrgetter
 from typing import Any, ClassVar, Literal
 
 import numpy as np
-import pandas as pd
 from jaxtyping import Float
 
 from analyses import plots
-from analyses.probes.evaluate import check_method, split_by_group
+from analyses.probes.evaluate import check_method, score_unit, split_by_group
 from analyses.probes.fit import PENALTIES
 from analyses.probes.inputs import (
     activations,
+    check_comparable,
     chosen_sites,
-    digest,
     group_values,
     label_values,
     places,
 )
-from analyses.probes.table import baselines, probe_table, questions, raw_scores
+from analyses.probes.table import probe_task, scores_and_controls
 from analyses.requirements import Needs, check_needs
 from analyses.result import Drawing, Result
 from hooks import Snapshot
@@ -126,67 +124,52 @@ class ProbeAccuracy(Result):
         examples = snapshot.examples
         positions, index = places(examples, position)
         split = split_by_group(group_values(examples, group), seed=seed)
-        values = label_values(examples, labels)
-        asked = questions(values, split, index, method=method, is_choosy=labels is None)
-        found = activations(snapshot, chosen_sites(snapshot, sites), index)
+        values, skip = label_values(examples, labels), labels is None
+        task = probe_task(values, split, index, method=method, skip_unprobeable=skip)
+        features = activations(snapshot, chosen_sites(snapshot, sites), index)
         how: dict[str, Any] = {"seed": seed, "method": method, "penalties": tuple(penalties)}
-        unknown = np.full((len(asked.targets), len(positions)), np.nan)
+        fields = scores_and_controls(task, features, examples, has_raw=reference is None, **how)
         result = cls(
-            labels=tuple(asked.targets),
-            sites=tuple(found),
+            **fields,
+            sites=tuple(features),
             positions=positions,
-            n_classes=asked.n_classes,
-            **probe_table(asked, found, **how),
-            untrained=unknown[:, None].repeat(len(found), 1),
-            raw=raw_scores(asked, examples, **how) if reference is None else unknown,
-            baseline=baselines(asked),
+            untrained=np.full_like(fields["score"], np.nan),
             held_out=(int(split.test.sum()), len(split.groups[split.test].unique())),
-            method=method,
-            probed=digest(examples, how),
-            left_out=dict(asked.left_out),
+            left_out=dict(task.left_out),
         )
         first = result if reference is None and snapshot.step == 0 else reference
-        return result if first is None else _beside(result, first)
+        if first is None:
+            return result
+        check_comparable(result, first, ("labels", "sites", "positions", "method", "probed"))
+        return replace(result, untrained=first.score, raw=first.raw)
 
     @property
     def highest_control(self) -> Float[np.ndarray, "label site position"]:
         """The best score of shuffled labels, untrained model, raw input and plain guess."""
-        of_input = np.fmax(self.raw, self.baseline)[:, None]
-        return np.fmax(np.fmax(self.shuffled, self.untrained), of_input)
+        return np.fmax(
+            np.fmax(self.shuffled, self.untrained), np.fmax(self.raw, self.baseline)[:, None]
+        )
 
     @property
     def best(self) -> tuple[tuple[int, int], ...]:
         """Each label's site and position, by number, where validation examples are read best.
 
-        The first of equals: where a label is read everywhere alike, its place says nothing.
+        The first of equals: where a label is read equally well everywhere, its place says nothing.
         """
         flat = np.nan_to_num(self.validation, nan=-np.inf).reshape(len(self.labels), -1)
         return tuple(divmod(int(cell), len(self.positions)) for cell in flat.argmax(1))
 
     def summary(self) -> dict[str, float | str]:
         """By label: where validation examples are read best, the score there, its best control."""
-        found: dict[str, float | str] = {}
+        scalars: dict[str, float | str] = {}
         for label, name in enumerate(self.labels):
-            cell = (label, *self.best[label])
-            found[f"{name}_{'accuracy' if self.n_classes[label] else 'r2'}"] = float(
-                self.score[cell]
-            )
-            found[f"{name}_highest_control"] = float(self.highest_control[cell])
-            found[f"{name}_site"] = self._best_place(label)
-        return found
-
-    def to_frame(self) -> pd.DataFrame:
-        """One row a label, site and position: score, interval, penalty and every control."""
-        label, site, position = (axis.ravel() for axis in np.indices(self.score.shape))
-        cells = {
-            "label": np.array(self.labels)[label],
-            "site": np.array(self.sites)[site],
-            "position": np.array(self.positions)[position],
-        }
-        fields = ("score", "low", "high", "validation", "penalty", "shuffled", "untrained")
-        scores = {name: getattr(self, name).ravel() for name in fields}
-        inputs = {"raw": self.raw[label, position], "baseline": self.baseline[label, position]}
-        return pd.DataFrame(cells | scores | inputs)
+            cell, unit = (label, *self.best[label]), "accuracy" if self.n_classes[label] else "r2"
+            scalars |= {
+                f"{name}_{unit}": float(self.score[cell]),
+                f"{name}_highest_control": float(self.highest_control[cell]),
+                f"{name}_site": self._best_place(label),
+            }
+        return scalars
 
     def figures(self) -> Mapping[str, Drawing]:
         """Labels where they are read best, beside their controls; scores by site and position."""
@@ -195,59 +178,43 @@ class ProbeAccuracy(Result):
     def _controls(self) -> Drawing:
         labels = np.arange(len(self.labels))
         sites, positions = np.array(self.best).T
+        cells = (labels, sites, positions)
         heights = {
-            "probe": self.score[labels, sites, positions],
-            "untrained model": self.untrained[labels, sites, positions],
+            "probe": self.score[cells],
+            "untrained model": self.untrained[cells],
             "raw input": self.raw[labels, positions],
-            "shuffled labels": self.shuffled[labels, sites, positions],
+            "shuffled labels": self.shuffled[cells],
             "commonest class or mean": self.baseline[labels, positions],
         }
-        highest = self.highest_control[labels, sites, positions]
+        highest = self.highest_control[cells]
         lead = int(np.nan_to_num(heights["probe"] - highest, nan=-np.inf).argmax())
         return plots.bars(
-            list(self.labels), {name: each for name, each in heights.items() if _is_known(each)},
+            list(self.labels),
+            {name: scores for name, scores in heights.items() if not np.isnan(scores).all()},
             title=f"{self.labels[lead]} is read at {self._best_place(lead)}: "
             f"{heights['probe'][lead]:.2f}, its best control {highest[lead]:.2f}",
-            axes=("label, where validation examples are read best", self._unit),
-        )  # fmt: skip
+            axes=("label, where validation examples are read best", score_unit(self.n_classes)),
+        )
 
     def _places(self) -> Drawing:
         rows = {"": self.score, ", untrained": self.untrained, ", shuffled": self.shuffled}
-        known = {name: each for name, each in rows.items() if _is_known(each)}
+        known = {name: scores for name, scores in rows.items() if not np.isnan(scores).all()}
         names = [f"{label}{name}" for name in known for label in self.labels]
         columns = [_place(site, position) for site in self.sites for position in self.positions]
         return plots.heatmap(
-            np.concatenate(list(known.values())).reshape(len(names), -1), limits=(0, 1),
-            ticks=(columns, names), title="Where each label is readable",
-            axes=("site [position]", "label"), unit=self._unit,
-        )  # fmt: skip
+            np.concatenate(list(known.values())).reshape(len(names), -1),
+            limits=(0, 1),
+            ticks=(columns, names),
+            title="Where each label is readable",
+            axes=("site [position]", "label"),
+            unit=score_unit(self.n_classes),
+        )
 
     def _best_place(self, label: int) -> str:
         site, position = self.best[label]
         return _place(self.sites[site], self.positions[position])
 
-    @property
-    def _unit(self) -> str:
-        kinds = ["accuracy"] * any(self.n_classes) + ["R²"] * (0 in self.n_classes)
-        return f"held-out {' or '.join(kinds)}"
-
-
-def _beside(result: ProbeAccuracy, first: ProbeAccuracy) -> ProbeAccuracy:
-    """The result with the first snapshot's scores, and those of the raw input, as controls."""
-    fields = attrgetter("labels", "sites", "positions", "method", "probed")
-    ours, theirs = fields(result), fields(first)
-    if ours != theirs:
-        raise ValueError(
-            f"reference: its labels, sites, positions, method, `probed` are {theirs}, here {ours}: "
-            "measure it on the same examples with the same options"
-        )
-    return replace(result, untrained=first.score, raw=first.raw)
-
 
 def _place(site: str, position: int) -> str:
     """A hook point without what they all share, and a position."""
     return f"{site.removeprefix('blocks.').replace('hook_', '')}[{position}]"
-
-
-def _is_known(scores: np.ndarray) -> bool:
-    return not np.isnan(scores).all()

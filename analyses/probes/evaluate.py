@@ -1,6 +1,7 @@
-"""What is held out, and how is an answer to it scored?
+"""What do linear probes read from features, on rows that they were not fitted on?
 
-Rows are split by group into three: to fit on, to choose a penalty on, to test on. Scores are
+Rows are split by group into three: to fit on, to choose a penalty on, to test on. Each target is
+scored on test rows, on which nothing was chosen; Adam's probe has no penalty to choose. Scores are
 accuracy for classes and R^2 for real values, with 95 % intervals that count groups, since rows of
 a group may go right and wrong together.
 
@@ -24,20 +25,15 @@ from analyses.probes.fit import (
     ridge_probes,
 )
 
-# from analyses/probes/scores.py:
-# What do linear probes read from features, on rows that they were not fitted on?
-#
-# The penalty of each is chosen on validation rows and its score told on rows that nothing was chosen
-# on. Adam's probe has no penalty to choose.
-#
-
-HELD_OUT = 0.25  # of the groups to test on; of the others, as much to choose the penalty on
-Z = 1.959963984540054  # of a 95 % interval
-DRAWS = 500  # of a bootstrap
+METHODS = ("ridge", "logistic", "adam")
+CLASS_METHODS = ("logistic", "adam")  # which read no real values
+HELD_OUT = 0.25  # share of the groups to test on; of the others, the share to choose a penalty on
+Z = 1.959963984540054  # standard deviations on either side of a 95 % interval
+BOOTSTRAP_DRAWS = 500
 
 
 @dataclass(frozen=True, eq=False)
-class Split:
+class GroupSplit:
     """Rows to fit on, to choose on and to test on; a group lies in one of them.
 
     Attributes:
@@ -57,13 +53,13 @@ class Split:
         """Rows that the scored probe is fitted on: those to fit and those to choose on."""
         return self.fit | self.validation
 
-    def at(self, rows: Bool[Tensor, " row"]) -> "Split":
+    def at(self, rows: Bool[Tensor, " row"]) -> "GroupSplit":
         """The split of some of the rows."""
-        return Split(self.fit[rows], self.validation[rows], self.test[rows], self.groups[rows])
+        return GroupSplit(self.fit[rows], self.validation[rows], self.test[rows], self.groups[rows])
 
 
 @dataclass(frozen=True, eq=False)
-class Target:
+class ProbeTarget:
     """What probes are to read, one value a row.
 
     Attributes:
@@ -75,12 +71,12 @@ class Target:
     n_classes: int
 
     @classmethod
-    def of(cls, values: Shaped[Tensor, " row"]) -> "Target":
+    def of(cls, values: Shaped[Tensor, " row"]) -> "ProbeTarget":
         """Integers and booleans are classes, floats are real values."""
         if values.is_floating_point():
             return cls(values.double(), 0)
-        found, codes = torch.unique(values, return_inverse=True)
-        return cls(codes, len(found))
+        classes, codes = torch.unique(values, return_inverse=True)
+        return cls(codes, len(classes))
 
     @property
     def columns(self) -> Float[Tensor, "row output"]:
@@ -89,17 +85,17 @@ class Target:
             return self.values[:, None]
         return torch.nn.functional.one_hot(self.values, self.n_classes).double()
 
-    def at(self, rows: Bool[Tensor, " row"]) -> "Target":
+    def at(self, rows: Bool[Tensor, " row"]) -> "ProbeTarget":
         """The target of some of the rows, with all of its classes."""
-        return Target(self.values[rows], self.n_classes)
+        return ProbeTarget(self.values[rows], self.n_classes)
 
-    def shuffled(self, split: Split, generator: torch.Generator) -> "Target":
+    def shuffled(self, split: GroupSplit, generator: torch.Generator) -> "ProbeTarget":
         """The same values in a random order within each part of a split."""
         values = self.values.clone()
         for part in (split.fit, split.validation, split.test):
             rows = part.nonzero()[:, 0]
             values[rows] = self.values[rows[torch.randperm(len(rows), generator=generator)]]
-        return Target(values, self.n_classes)
+        return ProbeTarget(values, self.n_classes)
 
     def score(self, outputs: Float[Tensor, "row output"]) -> float:
         """Share of rows whose largest output is the right one; R^2 for real values."""
@@ -117,7 +113,7 @@ class Target:
         return r2_interval(self.values, outputs[:, 0], groups)
 
 
-def split_by_group(groups: Int[Tensor, " row"], *, seed: int) -> Split:
+def split_by_group(groups: Int[Tensor, " row"], *, seed: int) -> GroupSplit:
     """A quarter of the groups to test on, a quarter of the others to choose the penalty on.
 
     Raises:
@@ -130,26 +126,27 @@ def split_by_group(groups: Int[Tensor, " row"], *, seed: int) -> Split:
             f"{n_groups} groups cannot be split into rows to fit, to choose and to test on: "
             "take more examples, or group by a label with more values"
         )
-    rows, of_rows = np.arange(len(groups)), groups.numpy()
-    halve = GroupShuffleSplit(n_splits=1, test_size=HELD_OUT, random_state=seed)
-    train, test = next(halve.split(rows, groups=of_rows))
-    fit, validation = next(halve.split(train, groups=of_rows[train]))
-    parts = (train[fit], train[validation], test)
-    return Split(*(torch.from_numpy(np.isin(rows, part)) for part in parts), groups=groups)
+    rows, group_of = np.arange(len(groups)), groups.numpy()
+    shuffle = GroupShuffleSplit(n_splits=1, test_size=HELD_OUT, random_state=seed)
+    train, test = next(shuffle.split(rows, groups=group_of))
+    fit, validation = next(shuffle.split(train, groups=group_of[train]))
+    return GroupSplit(
+        *(torch.from_numpy(np.isin(rows, part)) for part in (train[fit], train[validation], test)),
+        groups=groups,
+    )
 
 
-def baseline_score(target: Target, split: Split) -> float:
+def baseline_score(target: ProbeTarget, split: GroupSplit) -> float:
     """Score of guessing the training rows' commonest class or mean on the test rows."""
-    guess = target.columns[split.train].mean(0)
-    asked = target.at(split.test)
-    return asked.score(guess.expand(len(asked.values), -1))
+    guess, test = target.columns[split.train].mean(0), target.at(split.test)
+    return test.score(guess.expand(len(test.values), -1))
 
 
-def objection(target: Target, split: Split) -> str:
+def objection(target: ProbeTarget, split: GroupSplit) -> str:
     """Why a target cannot be probed on a split, or nothing."""
-    if not all(part.any() for part in (split.fit, split.validation, split.test)):
+    parts = [target.values[part] for part in (split.fit, split.validation, split.test)]
+    if not all(map(len, parts)):
         return f"{len(target.values)} examples are too few to split into three"
-    parts = [target.at(part).values for part in (split.fit, split.validation, split.test)]
     if not target.n_classes:
         if not target.values.isfinite().all():
             return "its values hold NaN or infinity"
@@ -183,13 +180,13 @@ def r2_interval(
     their spread, such as times.
     """
     codes = torch.unique(groups, return_inverse=True)[1]
-    counts = codes.bincount().double()
-    centred = values - values.mean()
-    means = _by_group(centred, codes) / counts
-    within = _by_group((centred - means[codes]).square(), codes)
-    errors = _by_group((values - outputs).square(), codes)
-    generator = torch.Generator().manual_seed(0)
-    drawn = torch.randint(len(counts), (DRAWS, len(counts)), generator=generator)
+    counts, centred = codes.bincount().double(), values - values.mean()
+    means = codes.bincount(centred.double()) / counts
+    within = codes.bincount((centred - means[codes]).square().double())
+    errors = codes.bincount((values - outputs).square().double())
+    drawn = torch.randint(
+        len(counts), (BOOTSTRAP_DRAWS, len(counts)), generator=torch.Generator().manual_seed(0)
+    )
     count, mean = counts[drawn], means[drawn]
     middle = (count * mean).sum(1, keepdim=True) / count.sum(1, keepdim=True)
     spread = within[drawn].sum(1) + (count * (mean - middle).square()).sum(1)
@@ -199,15 +196,6 @@ def r2_interval(
         return math.nan, math.nan
     low, high = defined.quantile(torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
     return low, high
-
-
-def _by_group(values: Float[Tensor, " row"], codes: Int[Tensor, " row"]) -> Float[Tensor, " group"]:
-    """Sums over each group, whose numbers are 0, 1, ..."""
-    return codes.bincount(values.double())
-
-
-METHODS = ("ridge", "logistic", "adam")
-OF_CLASSES = ("logistic", "adam")
 
 
 @dataclass(frozen=True)
@@ -231,8 +219,8 @@ class Reading:
 
 def readings(
     features: Float[Tensor, "row feature"],
-    targets: Sequence[Target],
-    split: Split,
+    targets: Sequence[ProbeTarget],
+    split: GroupSplit,
     *,
     method: str = "ridge",
     penalties: Sequence[float] = PENALTIES,
@@ -246,41 +234,38 @@ def readings(
     fits = (features, targets, method)
     tried = _outputs(*fits, penalties, rows=(split.fit, split.validation))
     validation = [
-        [target.at(split.validation).score(outputs) for outputs in each]
-        for target, each in zip(targets, tried, strict=True)
+        [target.at(split.validation).score(outputs) for outputs in by_penalty]
+        for target, by_penalty in zip(targets, tried, strict=True)
     ]
     best = [int(np.argmax(scores)) for scores in validation]
-    kept = sorted(set(best))
-    chosen = [penalties[index] for index in kept]
-    found = _outputs(*fits, chosen, rows=(split.train, split.test))
+    kept = sorted(set(best))  # no other penalty is fitted again
+    final = _outputs(*fits, [penalties[i] for i in kept], rows=(split.train, split.test))
     read = []
-    for target, outputs, index, scores in zip(targets, found, best, validation, strict=True):
-        asked, answers = target.at(split.test), outputs[kept.index(index)]
-        low, high = asked.interval(answers, split.groups[split.test])
-        read.append(Reading(asked.score(answers), low, high, scores[index], penalties[index]))
+    for target, by_penalty, index, scores in zip(targets, final, best, validation, strict=True):
+        test, outputs = target.at(split.test), by_penalty[kept.index(index)]
+        low, high = test.interval(outputs, split.groups[split.test])
+        read.append(Reading(test.score(outputs), low, high, scores[index], penalties[index]))
     return read
 
 
 def _outputs(
     features: Float[Tensor, "row feature"],
-    targets: Sequence[Target],
+    targets: Sequence[ProbeTarget],
     method: str,
     penalties: Sequence[float],
     *,
     rows: tuple[Tensor, Tensor],
 ) -> list[Tensor]:
     """Each target's outputs at the second rows, of probes fitted on the first."""
-    fit_on, ask = rows
-    given = [each.at(fit_on) for each in targets]
-    x, new = features[fit_on], features[ask]
+    x, new = (features[part] for part in rows)
+    known = [target.at(rows[0]) for target in targets]
     if method == "logistic":
-        fits = [logistic_probes(x, each.values, penalties) for each in given]
-        return [each.outputs(new) for each in fits]
-    sizes = [max(1, each.n_classes) for each in targets]
+        return [logistic_probes(x, each.values, penalties).outputs(new) for each in known]
+    sizes = [max(1, target.n_classes) for target in targets]
     if method == "adam":
-        probes = adam_probes(x, torch.stack([each.values for each in given], 1), sizes)
+        probes = adam_probes(x, torch.stack([target.values for target in known], 1), sizes)
     else:
-        probes = ridge_probes(x, torch.cat([each.columns for each in given], 1), penalties)
+        probes = ridge_probes(x, torch.cat([target.columns for target in known], 1), penalties)
     return list(probes.outputs(new).split(sizes, dim=-1))
 
 
@@ -293,3 +278,9 @@ def check_method(method: str, penalties: Sequence[float]) -> None:
     if method not in METHODS:
         raise ValueError(f"method '{method}' is unknown; there are {', '.join(METHODS)}")
     check_penalties(penalties)
+
+
+def score_unit(n_classes: Sequence[int]) -> str:
+    """What the scores of some labels are, given their numbers of classes."""
+    kinds = ["accuracy"] * any(n_classes) + ["R²"] * (0 in n_classes)
+    return f"held-out {' or '.join(kinds)}"

@@ -4,7 +4,7 @@ Ridge takes one Gram matrix and one eigendecomposition for all targets and all p
 X'X = V S V', the weights are V (S + penalty)^-1 V' X'Y for each penalty. Logistic regression is
 scikit-learn's, one fit a target and penalty. Both see features standardised by the rows they are
 fitted on. Adam's probe is the one of Fu et al., to compare with: nothing standardised, nothing
-penalised, stopped after so many updates.
+penalised, stopped after 782 updates.
 
 Source: linear probes after Alain & Bengio 2016 (arXiv:1610.01644); ridge after Hastie, Tibshirani
 and Friedman, The Elements of Statistical Learning, section 3.4.1; Adam's after the released code of
@@ -23,7 +23,7 @@ from torch import Tensor
 
 PENALTIES = (1.0, 10.0, 100.0, 1000.0, 10000.0)
 ADAM_UPDATES = 782
-ADAM_BATCH = 5120
+ADAM_BATCH = 5120  # rows
 ADAM_RATE = 1e-3
 
 
@@ -46,7 +46,7 @@ class LinearProbes:
     def outputs(
         self, features: Float[Tensor, "row feature"]
     ) -> Float[Tensor, "penalty row output"]:
-        """Outputs for any rows."""
+        """Outputs for any rows, in float64."""
         return self.standardised(features) @ self.weights + self.intercepts[:, None]
 
     def standardised(self, features: Float[Tensor, "row feature"]) -> Float[Tensor, "row feature"]:
@@ -56,12 +56,16 @@ class LinearProbes:
 
 def standardisation(
     features: Float[Tensor, "row feature"],
-) -> tuple[Float[Tensor, " feature"], Float[Tensor, " feature"]]:
-    """Mean and standard deviation in float64, infinite for features constant up to rounding."""
-    centre = features.double().mean(0)
-    scale = features.double().std(0, correction=0)
+) -> tuple[Float[Tensor, "row feature"], Float[Tensor, " feature"], Float[Tensor, " feature"]]:
+    """Features less their mean over their standard deviation; the mean; the deviation. In float64.
+
+    The deviation of a feature that is constant up to rounding is infinite, which makes it 0.
+    """
+    exact = features.double()
+    centre, scale = exact.mean(0), exact.std(0, correction=0)
     rounding = 10 * torch.finfo(features.dtype).eps * centre.abs()
-    return centre, scale.masked_fill(scale <= rounding, torch.inf)
+    scale = scale.masked_fill(scale <= rounding, torch.inf)
+    return (exact - centre) / scale, centre, scale
 
 
 def ridge_probes(
@@ -79,8 +83,7 @@ def ridge_probes(
         ValueError: A penalty is not positive.
     """
     check_penalties(penalties)
-    centre, scale = standardisation(features)
-    x = (features.double() - centre) / scale
+    x, centre, scale = standardisation(features)
     mean = columns.double().mean(0)
     rest = columns.double() - mean
     is_tall = x.shape[0] >= x.shape[1]
@@ -89,8 +92,9 @@ def ridge_probes(
     projected = vectors.T @ (x.T @ rest if is_tall else rest)
     ridge = values.new_tensor(penalties)[:, None, None]
     solved = vectors @ (projected / (values.clamp(min=0)[:, None] + ridge))
-    weights = solved if is_tall else x.T @ solved
-    return LinearProbes(centre, scale, weights, mean.expand(len(penalties), -1))
+    return LinearProbes(
+        centre, scale, solved if is_tall else x.T @ solved, mean.expand(len(penalties), -1)
+    )
 
 
 def logistic_probes(
@@ -116,17 +120,15 @@ def logistic_probes(
     from sklearn.linear_model import LogisticRegression  # heavy, and only needed to measure
 
     check_penalties(penalties)
-    centre, scale = standardisation(features)
-    x = ((features.double() - centre) / scale).to(features.dtype).numpy()
+    x, centre, scale = standardisation(features)
+    rows = x.to(features.dtype).numpy()
     model, fits = LogisticRegression(max_iter=1000, warm_start=True), {}
     for penalty in sorted(set(penalties), reverse=True):
-        model.set_params(C=1 / penalty).fit(x, classes.numpy())
-        fits[penalty] = [torch.tensor(each).double() for each in (model.coef_.T, model.intercept_)]
-    weights, intercepts = (
-        torch.stack([fits[penalty][place] for penalty in penalties]) for place in (0, 1)
-    )
+        model.set_params(C=1 / penalty).fit(rows, classes.numpy())
+        fits[penalty] = [torch.tensor(part).double() for part in (model.coef_.T, model.intercept_)]
+    weights, intercepts = map(torch.stack, zip(*(fits[each] for each in penalties), strict=True))
     if weights.shape[-1] == 1:  # of two classes scikit-learn gives the second's output alone
-        weights, intercepts = (torch.cat([0 * each, each], -1) for each in (weights, intercepts))
+        weights, intercepts = (torch.cat([0 * part, part], -1) for part in (weights, intercepts))
     return LinearProbes(centre, scale, weights, intercepts)
 
 
@@ -137,11 +139,11 @@ def adam_probes(
     *,
     seed: int = 0,
 ) -> LinearProbes:
-    """A linear layer a target, each trained by Adam on its own cross-entropy.
+    """A linear layer for each target, trained by Adam on the target's cross-entropy.
 
     In float32, on features as they are. Training ends while it still gains, so that a label which
     little of the features' variance carries scores lower here than where probes are fitted to the
-    end. Targets share nothing but start and batches; all in one go cost little more than one.
+    end. Targets share nothing but start and batches; all together cost little more than one.
 
     Args:
         features: Rows to fit on.
@@ -151,8 +153,11 @@ def adam_probes(
     """
     generator = torch.Generator().manual_seed(seed)
     bound = 1 / math.sqrt(features.shape[1])  # as torch starts a linear layer
-    shape = (features.shape[1] + 1, sum(n_classes))
-    layers = torch.empty(shape).uniform_(-bound, bound, generator=generator).requires_grad_()
+    layers = (
+        torch.empty((features.shape[1] + 1, sum(n_classes)))
+        .uniform_(-bound, bound, generator=generator)
+        .requires_grad_()
+    )
     optimizer = torch.optim.Adam([layers], lr=ADAM_RATE, fused=True)
     # Rows lie last: a softmax over few classes is many times as fast along the first axis.
     x = torch.nn.functional.pad(features.float(), (0, 1), value=1.0).T.contiguous()
@@ -160,10 +165,11 @@ def adam_probes(
     for batch in _batches(len(features), generator):
         is_all = len(batch) == len(features)
         rows, right = (x, targets) if is_all else (x[:, batch], targets[:, batch])
-        outputs = (layers.T @ rows).split(list(n_classes))
         losses = [
-            -each.log_softmax(0).gather(0, here[None]).mean()
-            for each, here in zip(outputs, right, strict=True)
+            -outputs.log_softmax(0).gather(0, answers[None]).mean()
+            for outputs, answers in zip(
+                (layers.T @ rows).split(list(n_classes)), right, strict=True
+            )
         ]
         optimizer.zero_grad()
         torch.stack(losses).sum().backward()
@@ -186,7 +192,7 @@ def check_penalties(penalties: Sequence[float]) -> None:
     Raises:
         ValueError: See above.
     """
-    if not penalties or not all(0 < each < math.inf for each in penalties):
+    if not penalties or not all(0 < penalty < math.inf for penalty in penalties):
         raise ValueError(
             f"penalties are {list(penalties)}; give at least one, each above 0 and finite"
         )

@@ -20,13 +20,13 @@ from hooks import Examples, Snapshot
 from hooks.messages import at_step
 from hooks.stream import stream
 
-DEFAULT_SITES = re.compile(r"hook_embed|blocks\.\d+\.hook_resid_(mid|post)")
-# Of a network without a residual stream.
-OTHER_SITES = re.compile(r"hook_embed|blocks\.\d+\.mlp\.hook_post")
+# The sites that are probed by default: with a residual stream, and without one.
+STREAM_SITES = re.compile(r"hook_embed|blocks\.\d+\.hook_resid_(mid|post)")
+NEURON_SITES = re.compile(r"hook_embed|blocks\.\d+\.mlp\.hook_post")
 
 
 def label_values(examples: Examples, labels: Any) -> dict[str, Shaped[Tensor, "batch ..."]]:
-    """Values by name, one an example or one a position.
+    """Labels by name, with one value for each example or for each position.
 
     Args:
         examples: Where names are looked up.
@@ -43,15 +43,15 @@ def label_values(examples: Examples, labels: Any) -> dict[str, Shaped[Tensor, "b
         if hasattr(labels, "dtype") or not all(isinstance(name, str) for name in labels):
             raise ValueError('labels: an array needs a name; give {"name": array}')
         labels = {name: examples.label(name) for name in labels}
-    found = {name: as_values(values) for name, values in labels.items()}
+    known = {name: as_values(values) for name, values in labels.items()}
     n_examples, n_pos = examples.visible.shape
-    for name, values in found.items():
+    for name, values in known.items():
         if tuple(values.shape) not in ((n_examples,), (n_examples, n_pos)):
             raise ValueError(
                 f"label '{name}' has shape {list(values.shape)}; give one value for each of the "
                 f"{n_examples} examples, or an array of shape {[n_examples, n_pos]}"
             )
-    return found
+    return known
 
 
 def as_values(values: Any) -> Tensor:
@@ -79,9 +79,23 @@ def group_values(examples: Examples, group: str | None) -> Int[Tensor, " batch"]
 
 
 def digest(examples: Examples, how: Mapping[str, Any]) -> str:
-    """Code of the examples and of how they are probed, to tell like results from unlike ones."""
+    """Code of the examples and of how they are probed: equal where results can be compared."""
     inputs = zlib.crc32(examples.model_inputs.cpu().numpy().tobytes())
     return f"{zlib.crc32(repr(sorted(how.items())).encode(), inputs):08x}"
+
+
+def check_comparable(result: Any, reference: Any, fields: Sequence[str]) -> None:
+    """Refuses a reference that was measured on other examples or with other options.
+
+    Raises:
+        ValueError: The two differ in one of the fields, of which `probed` is their `digest`.
+    """
+    here, there = ([getattr(one, field) for field in fields] for one in (result, reference))
+    if here != there:
+        raise ValueError(
+            f"reference: its {', '.join(fields)} are {there}, here {here}: measure it on the same "
+            "examples with the same options"
+        )
 
 
 def places(
@@ -92,32 +106,33 @@ def places(
     Args:
         examples: Whose positions they are.
         position: One, several, or "all"; negative ones count from each example's end. None is the
-            last one that is scored.
+            last one that is scored, if all examples have it at the same place from their ends, else
+            the last one.
 
     Raises:
         ValueError: It is none of these, or no example has one of the positions.
     """
-    position = _last_scored(examples) if position is None else position
-    positions = named_positions(position, examples.visible.shape[1])
     lengths = examples.visible.sum(1).cpu()[:, None]
-    asked = torch.tensor(positions).expand(len(examples), -1)
-    index = torch.where(asked < 0, lengths + asked, asked)
+    if position is None:
+        from_end = (last_scored(examples) - lengths[:, 0]).unique()
+        position = int(from_end) if len(from_end) == 1 and examples.scored.any(1).all() else -1
+    positions = named_positions(position, examples.visible.shape[1])
+    wanted = torch.tensor(positions).expand(len(examples), -1)
+    index = torch.where(wanted < 0, lengths + wanted, wanted)
     index = index.where((index >= 0) & (index < lengths), -1)
-    for each, has in zip(positions, (index >= 0).any(0).tolist(), strict=True):
+    for number, has in zip(positions, (index >= 0).any(0).tolist(), strict=True):
         if position != "all" and not has:
-            longest = int(lengths.max())
             raise ValueError(
-                f"position {each}: no example has it; the longest has {longest} positions"
+                f"position {number}: no example has it; the longest has {int(lengths.max())} "
+                "positions"
             )
     return positions, index
 
 
-def _last_scored(examples: Examples) -> int:
-    """Where the last answer is asked for, from each example's end; -1 where examples differ."""
-    scored, visible = examples.scored.cpu().bool(), examples.visible.cpu()
-    last = scored.shape[1] - scored.flip(1).int().argmax(1) - 1
-    from_end = (last - visible.sum(1)).unique()
-    return int(from_end) if len(from_end) == 1 and scored.any(1).all() else -1
+def last_scored(examples: Examples) -> Int[Tensor, " batch"]:
+    """The position of each example's last answer; the very last one where nothing is scored."""
+    scored = examples.scored.cpu()
+    return scored.shape[1] - 1 - scored.flip(1).long().argmax(1)
 
 
 def named_positions(position: Any, n_pos: int) -> tuple[int, ...]:
@@ -130,9 +145,9 @@ def named_positions(position: Any, n_pos: int) -> tuple[int, ...]:
         return tuple(range(n_pos))
     is_one = isinstance(position, str) or not isinstance(position, Sequence)
     listed: tuple[Any, ...] = (position,) if is_one else tuple(position)
-    if not listed or not all(isinstance(each, Integral) for each in listed):
+    if not listed or not all(isinstance(number, Integral) for number in listed):
         raise ValueError(f"position = {position!r}: give a number, a list of numbers, or 'all'")
-    return tuple(index(each) for each in listed)
+    return tuple(map(index, listed))
 
 
 def chosen_sites(snapshot: Snapshot, sites: str | Sequence[str] | None) -> list[str]:
@@ -149,12 +164,11 @@ def chosen_sites(snapshot: Snapshot, sites: str | Sequence[str] | None) -> list[
             raise ValueError("sites: name one hook point at least, or leave it out")
         return named
     known = snapshot.live.model.hook_dict
-    has_stream = any("resid" in name for name in known)
-    wanted = DEFAULT_SITES if has_stream else OTHER_SITES
-    found = [name for name in known if wanted.fullmatch(name)]
-    if not found:
+    default = STREAM_SITES if any("resid" in name for name in known) else NEURON_SITES
+    matching = [name for name in known if default.fullmatch(name)]
+    if not matching:
         raise ValueError(f"sites: name some of this model's hook points: {', '.join(known)}")
-    return found
+    return matching
 
 
 def activations(
@@ -162,7 +176,7 @@ def activations(
 ) -> dict[str, Float[Tensor, "batch position feature"]]:
     """Activations at some positions by site, further axes flattened; the rest is never kept.
 
-    A site with a single position, as the neurons of an MLP are, is read there whichever is asked.
+    A site with a single position, such as the neurons of an MLP, is read there, whatever the index.
 
     Raises:
         ValueError: A site does not exist, does not fire, has no axis of positions, or its
@@ -184,22 +198,20 @@ def activations(
     streamed = stream(
         snapshot, dict.fromkeys(sites, pick), combine=lambda parts: torch.cat([*parts])
     )
-    found = {site: statistics["picked"] for site, statistics in streamed.items()}
-    for site, features in found.items():
+    picked = {site: statistics["picked"] for site, statistics in streamed.items()}
+    for site, features in picked.items():
         if not features.isfinite().all():
             raise ValueError(
                 f"activations at {site} hold NaN or infinity{at_step(snapshot.step)}: the model "
                 "has diverged; probe an earlier step"
             )
-    return found
+    return picked
 
 
 def raw_input(examples: Examples) -> Float[Tensor, "batch feature"]:
     """The input of all positions as one vector: tokens one-hot, or real inputs; 0 at padding."""
-    visible = examples.visible.cpu()[..., None]
-    if examples.tokens is None:
-        flat = (examples.model_inputs.cpu() * visible).flatten(1).double()
-    else:
-        tokens = examples.tokens.cpu()
-        flat = (torch.nn.functional.one_hot(tokens) * visible).flatten(1).double()
+    inputs = examples.model_inputs.cpu()
+    if examples.tokens is not None:
+        inputs = torch.nn.functional.one_hot(inputs)
+    flat = (inputs * examples.visible.cpu()[..., None]).flatten(1).double()
     return flat[:, flat.amin(0) < flat.amax(0)]

@@ -1,4 +1,4 @@
-"""The residual stream of a prompt's last query: with its context, and without.
+"""What is the residual stream of a prompt's last query with its context, and without?
 
 With h(q; C) the stream of query q after context C, its weights component w(q) is what the weights
 alone make of q, and the context component the rest, h(q; C) - w(q). There are three ways to take
@@ -13,13 +13,14 @@ normalised stream to the stream, which is no function that the model ever comput
 """
 
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from analyses.probes.inputs import activations
+from analyses.probes.inputs import activations, last_scored
 from hooks import Examples, Snapshot
 from hooks.edit import Edit, Hook
 
@@ -34,23 +35,21 @@ def query_places(examples: Examples) -> Int[Tensor, "batch query"]:
     Raises:
         ValueError: A prompt is scored nowhere.
     """
-    scored = examples.scored.cpu()
-    if not bool(scored.any(1).all()):
+    if not bool(examples.scored.any(1).all()):
         raise ValueError("scored: each prompt needs an answer that counts")
-    return (scored.shape[1] - 1 - scored.flip(1).long().argmax(1))[:, None]
+    return last_scored(examples)[:, None]
 
 
 def query_only(examples: Examples) -> Examples:
     """Each prompt's last query as a prompt of its own."""
-    places = query_places(examples)[:, 0]
-    rows = torch.arange(len(examples))
+    places, rows = query_places(examples)[:, 0], torch.arange(len(examples))
     fed = examples.model_inputs[rows, places][:, None]
     return Examples(
         targets=examples.targets[rows, places][:, None],
         scored=examples.scored[rows, places][:, None],
         tokens=None if examples.tokens is None else fed,
         inputs=None if examples.inputs is None else fed,
-        labels={name: each for name, each in examples.labels.items() if each.ndim == 1},
+        labels={name: values for name, values in examples.labels.items() if values.ndim == 1},
         facts=examples.facts,
     )
 
@@ -68,22 +67,25 @@ def states_without_context(snapshot: Snapshot, sites: Sequence[str], form: str) 
     """
     if form not in FORMS:
         raise ValueError(f"form '{form}' is unknown; there are {', '.join(FORMS)}")
-    single = query_only(snapshot.examples)
     if form == "alone":
-        found = snapshot.on(single)
-        return activations(found, sites, torch.zeros(len(single), 1, dtype=torch.long))
-    edit = zeroed_attention(snapshot) if form == "zeroed" else identity_attention(snapshot)
-    return states_in_context(snapshot.edited(edit), sites)
+        single = query_only(snapshot.examples)
+        return activations(snapshot.on(single), sites, torch.zeros(len(single), 1).long())
+    return states_in_context(
+        snapshot.edited(
+            zeroed_attention(snapshot) if form == "zeroed" else identity_attention(snapshot)
+        ),
+        sites,
+    )
 
 
 def zeroed_attention(snapshot: Snapshot) -> Edit:
     """Attention layers write nothing."""
-
-    def zeros(activation: Tensor, hook: Any) -> Tensor:
-        return torch.zeros_like(activation)
-
     layers = range(snapshot.config.n_layers)
-    return Edit(hooks={f"blocks.{layer}.hook_attn_out": zeros for layer in layers})
+    hooks = {
+        f"blocks.{layer}.hook_attn_out": lambda activation, hook: torch.zeros_like(activation)
+        for layer in layers
+    }
+    return Edit(hooks=hooks)
 
 
 def identity_attention(snapshot: Snapshot) -> Edit:
@@ -91,10 +93,9 @@ def identity_attention(snapshot: Snapshot) -> Edit:
 
     Where no layer norm is before them, they write the stream itself.
     """
-    hooks: dict[str, Hook] = {}
-    for layer in range(snapshot.config.n_layers):
-        hooks |= _identity(snapshot, layer)
-    return Edit(hooks=hooks)
+    layers = range(snapshot.config.n_layers)
+    hooks = (_identity(snapshot, layer).items() for layer in layers)
+    return Edit(hooks=dict(chain.from_iterable(hooks)))
 
 
 def _identity(snapshot: Snapshot, layer: int) -> dict[str, Hook]:

@@ -1,4 +1,4 @@
-"""Do seeds whose insides look more like trees generalize better?
+"""Do seeds whose computation looks more like trees generalize better?
 
 Spearman's correlation of each internal measure with generalization: across the seeds of a depth at
 the end of training, and within a seed over steps, which is another question. Across seeds a
@@ -25,9 +25,18 @@ from analyses.dynamics.internal_measures import (
     measures_over_steps,
     over_time,
 )
-from analyses.plots.figures import empty
-from analyses.plots.panels import SYMBOLS, Panel, dots, grid, ticks, whiskers
-from analyses.plots.style import PALETTE, Trace, colour
+from analyses.plots import (
+    PALETTE,
+    SYMBOLS,
+    Panel,
+    Trace,
+    colour,
+    dots,
+    empty,
+    grid,
+    ticks,
+    whiskers,
+)
 from analyses.requirements import Needs
 from analyses.result import Drawing, SweepResult
 from analyses.statistics import (
@@ -38,7 +47,7 @@ from analyses.statistics import (
     spearman_p,
 )
 from analyses.sweep_table import at_end, group_name, groups_of, value_name
-from hooks import Series
+from hooks import Checkpoints
 
 NAMES = tuple(MEASURES.values())
 
@@ -47,16 +56,16 @@ NAMES = tuple(MEASURES.values())
 class MeasureCorrelations(SweepResult):
     """Rank correlations of internal measures with generalization.
 
-    Measures are tscore, tparseval, sparsity and norm, in this order. Across seeds it takes three
-    runs of a depth, for an interval ten; NaN where undefined.
+    Measures are tscore, tparseval, sparsity and norm, in this order. A correlation across seeds
+    takes three runs of a depth, its interval ten; NaN where undefined.
 
     Attributes:
         axis: The field by which runs are grouped.
         depths: Its values, in order.
         depth: Which of them each run has.
         runs: Names of the runs.
-        generalization: Accuracy at the end.
-        measures: The measures at the end.
+        generalization: Accuracy of each run at the end.
+        measures: The measures of each run at the end.
         across: Correlation across the runs of a depth.
         across_p: How likely so strong a correlation is by chance (`spearman_p`).
         across_ends: Ends of its bootstrap interval; NaN for fewer than ten runs.
@@ -68,6 +77,7 @@ class MeasureCorrelations(SweepResult):
     """
 
     needs: ClassVar = Needs(columns=(f"metrics.{GENERALIZATION}", *MEASURES))
+    coordinates: ClassVar = {"measure": NAMES, "group": "depths", "end": ("low", "high")}
 
     axis: str
     depths: tuple[Any, ...]
@@ -75,11 +85,11 @@ class MeasureCorrelations(SweepResult):
     runs: tuple[str, ...]
     generalization: Float[np.ndarray, " run"]
     measures: Float[np.ndarray, "measure run"]
-    across: Float[np.ndarray, "measure depth"]
-    across_p: Float[np.ndarray, "measure depth"]
-    across_ends: Float[np.ndarray, "2 measure depth"]
+    across: Float[np.ndarray, "measure group"]
+    across_p: Float[np.ndarray, "measure group"]
+    across_ends: Float[np.ndarray, "end=2 measure group"]
     within: Float[np.ndarray, "measure run"]
-    within_ends: Float[np.ndarray, "2 measure depth"]
+    within_ends: Float[np.ndarray, "end=2 measure group"]
     since: int
     confidence: float
 
@@ -87,7 +97,7 @@ class MeasureCorrelations(SweepResult):
     def measure(
         cls,
         table: pd.DataFrame,
-        series: Mapping[str, Series],
+        series: Mapping[str, Checkpoints],
         *,
         axes: Sequence[str],
         axis: str = "model.n_layers",
@@ -138,21 +148,26 @@ class MeasureCorrelations(SweepResult):
         )
 
     @property
-    def mean_within(self) -> Float[np.ndarray, "measure depth"]:
+    def mean_within(self) -> Float[np.ndarray, "measure group"]:
         """Mean over the runs of a depth of the correlation over their steps."""
-        groups = [self.within[:, self.depth == place] for place in range(len(self.depths))]
-        return np.array([pd.DataFrame(runs.T).mean().to_numpy() for runs in groups]).T
+        means = (
+            pd.DataFrame(self.within.T[self.depth == place]).mean().to_numpy()
+            for place in range(len(self.depths))
+        )
+        return np.stack([*means], axis=1)
 
     def summary(self) -> dict[str, float | str]:
         """Both correlations of each measure at each value of the field, and the p across seeds."""
-        summary: dict[str, float | str] = {"runs": len(self.runs), "since": self.since}
+        scalars: dict[str, float | str] = {"runs": len(self.runs), "since": self.since}
         for row, name in enumerate(NAMES):
             for place, value in enumerate(self.depths):
                 group = "" if len(self.depths) == 1 else f"_at_{value_name(value)}"
-                summary[f"{name}_across_seeds{group}"] = float(self.across[row, place])
-                summary[f"{name}_across_seeds_p{group}"] = float(self.across_p[row, place])
-                summary[f"{name}_over_time{group}"] = float(self.mean_within[row, place])
-        return summary
+                scalars |= {
+                    f"{name}_across_seeds{group}": float(self.across[row, place]),
+                    f"{name}_across_seeds_p{group}": float(self.across_p[row, place]),
+                    f"{name}_over_time{group}": float(self.mean_within[row, place]),
+                }
+        return scalars
 
     def to_frame(self) -> pd.DataFrame:
         """One row a measure and value of the field: runs, both correlations, p and ends."""
@@ -180,7 +195,7 @@ class MeasureCorrelations(SweepResult):
         return {"correlations": self._whiskers(), "seeds": self._scatter()}
 
     def _whiskers(self) -> Drawing:
-        """A panel for each kind of correlation, with a dot and its interval a measure and depth."""
+        """A panel for each kind of correlation: dots with intervals by measure and depth."""
         title = f"Rank correlation with generalization{self._intervals_named()}"
         if len(self.depths) > len(PALETTE):
             return empty(title, f"{len(self.depths)} groups are too many: see to_frame()")
@@ -209,9 +224,11 @@ class MeasureCorrelations(SweepResult):
         return f", with {self.confidence:.0%} intervals ({', '.join(known)})" if known else ""
 
     def _intervals(
-        self, values: Float[np.ndarray, "measure depth"], ends: Float[np.ndarray, "2 measure depth"]
+        self,
+        values: Float[np.ndarray, "measure group"],
+        ends: Float[np.ndarray, "end=2 measure group"],
     ) -> list[Trace]:
-        """A dot with its interval a measure and depth, depths side by side."""
+        """For each measure dots with intervals, depths side by side."""
         offsets = np.linspace(-0.4, 0.4, len(self.depths) + 2)[1:-1]
         return [
             whiskers(
@@ -225,27 +242,35 @@ class MeasureCorrelations(SweepResult):
         ]
 
     def _scatter(self) -> Drawing:
-        """A panel a measure; generalization across, a colour and a symbol a depth."""
+        """A panel for each measure; generalization across, a colour and a symbol for each depth."""
         places = range(len(self.depths))
         panels = [
             Panel("", UNITS[name], [self._dots(place, self.measures[row]) for place in places])
             for row, name in enumerate(NAMES)
         ]
         title = f"What goes with generalization: {len(self.runs)} runs at the end of training"
-        across = "generalization accuracy"
-        return grid(panels, title=title, across=across, columns=1, xaxis={"range": [-0.03, 1.03]})
+        return grid(
+            panels,
+            title=title,
+            across="generalization accuracy",
+            columns=1,
+            xaxis={"range": [-0.03, 1.03]},
+        )
 
     def _dots(self, place: int, values: Float[np.ndarray, " run"]) -> Trace:
         """The runs of one depth."""
         runs = np.flatnonzero(self.depth == place)
-        marker = {"color": colour(place), "symbol": SYMBOLS[place % len(SYMBOLS)], "size": 8}
-        name = group_name(self.axis, self.depths[place])
-        texts = [self.runs[run] for run in runs]
-        return dots(self.generalization[runs], values[runs], name, marker, texts)
+        return dots(
+            self.generalization[runs],
+            values[runs],
+            group_name(self.axis, self.depths[place]),
+            {"color": colour(place), "symbol": SYMBOLS[place % len(SYMBOLS)], "size": 8},
+            [self.runs[run] for run in runs],
+        )
 
 
 def correlations_over_time(
-    table: pd.DataFrame, series: Mapping[str, Series], since: int
+    table: pd.DataFrame, series: Mapping[str, Checkpoints], since: int
 ) -> Float[np.ndarray, "measure run"]:
     """For each run: the correlation of each measure with generalization over the run's steps.
 

@@ -1,10 +1,10 @@
 """Which depth generalizes best, and do internal measures single it out?
 
 Generalization and internal measures of all runs of a sweep, by depth (or another field): over
-steps at the smallest, the best and the largest, and at the end at every one, where the paper's
-curve of success is an inverted U. Every seed is drawn, beside the median and its distribution-free
-interval: the paper shows means, and its depths differ by less than their seeds do. Trees and
-attention are of the task's own split.
+steps at the smallest, the best and the largest depth, and at the end at every depth, where the
+paper's curve of success is an inverted U. Every seed is drawn, beside the median and its
+distribution-free interval: the paper shows means, and its depths differ by less than their seeds
+do. Trees and attention are of the task's own split.
 
 Source: Murty et al. 2023 (arXiv:2305.18741), figures 3 and 4. Intervals are those of
 `analyses.statistics`.
@@ -19,8 +19,7 @@ import pandas as pd
 from jaxtyping import Float, Int
 
 from analyses.dynamics.internal_measures import GENERALIZATION, MEASURES, SENTENCES, UNITS
-from analyses.plots.panels import Panel, grid, seed_curves, seed_dots, ticks, whiskers
-from analyses.plots.style import Trace
+from analyses.plots import Panel, Trace, grid, seed_curves, seed_dots, ticks, whiskers
 from analyses.requirements import Needs
 from analyses.result import Drawing, SweepResult
 from analyses.statistics import check_confidence, median_interval
@@ -32,7 +31,7 @@ from analyses.sweep_table import (
     over_steps,
     value_name,
 )
-from hooks import Series
+from hooks import Checkpoints
 
 NAMES = ("generalization", *MEASURES.values())
 
@@ -51,12 +50,13 @@ class MeasuresByDepth(SweepResult):
         runs: Names of the runs.
         steps: Steps of each measure's values, one measure after the other.
         step_counts: How many of them each measure has.
-        values: At those steps.
-        last: At the end.
+        values: Values at these steps.
+        last: Values at the end.
         confidence: Least level of the intervals of medians.
     """
 
     needs: ClassVar = Needs(columns=(f"metrics.{GENERALIZATION}", *MEASURES))
+    coordinates: ClassVar = {"measure": NAMES}
 
     axis: str
     depths: tuple[Any, ...]
@@ -72,7 +72,7 @@ class MeasuresByDepth(SweepResult):
     def measure(
         cls,
         table: pd.DataFrame,
-        series: Mapping[str, Series],
+        series: Mapping[str, Checkpoints],
         *,
         axes: Sequence[str],
         axis: str = "model.n_layers",
@@ -109,29 +109,32 @@ class MeasuresByDepth(SweepResult):
     @property
     def medians(self) -> Float[np.ndarray, "measure depth"]:
         """Medians over seeds at the end; NaN where no run has a value."""
-        groups = [self.last[:, self.depth == place] for place in range(len(self.depths))]
-        return np.array([pd.DataFrame(runs.T).median().to_numpy() for runs in groups]).T
+        medians = (
+            pd.DataFrame(self.last.T[self.depth == place]).median().to_numpy()
+            for place in range(len(self.depths))
+        )
+        return np.stack([*medians], axis=1)
 
     @property
     def best(self) -> int:
-        """The depth, by number, whose median generalizes best; the first of equals.
+        """The depth, by number, with the best median generalization; the first of equals.
 
-        The first too where none is known: its median is NaN.
+        The first too where no depth has a median.
         """
         return int(np.nan_to_num(self.medians[0], nan=-np.inf).argmax())
 
     def over_steps(self, name: str) -> tuple[np.ndarray, Float[np.ndarray, "run step"]]:
         """Steps and values of a measure."""
-        stops = np.cumsum(self.step_counts)
         place = NAMES.index(name)
-        chosen = slice(stops[place] - self.step_counts[place], stops[place])
-        return self.steps[chosen], self.values[:, chosen]
+        stop = self.step_counts[: place + 1].sum()
+        places = slice(stop - self.step_counts[place], stop)
+        return self.steps[places], self.values[:, places]
 
     def summary(self) -> dict[str, float | str]:
         """The best depth, its median generalization, and where each measure's median is highest.
 
-        The first of equal ones; `all alike` where no depth differs, `unknown` where no run has a
-        value.
+        The first of equal ones; `all alike` where all depths have the same median, `unknown` where
+        no run has a value.
         """
         medians = self.medians
         rows = zip(NAMES[1:], medians[1:], strict=True)
@@ -153,8 +156,9 @@ class MeasuresByDepth(SweepResult):
     def to_frame(self) -> pd.DataFrame:
         """One row a run: `run`, the field's value, and each measure at the end."""
         columns = dict(zip(NAMES, self.last, strict=True))
-        values = [self.depths[place] for place in self.depth]
-        return pd.DataFrame({"run": self.runs, self.axis: values} | columns)
+        return pd.DataFrame(
+            {"run": self.runs, self.axis: [self.depths[place] for place in self.depth]} | columns
+        )
 
     def figures(self) -> Mapping[str, Drawing]:
         """Seeds by depth at the end, and curves at the smallest, best and largest depth."""
@@ -162,17 +166,14 @@ class MeasuresByDepth(SweepResult):
 
     def _title(self, where: str) -> str:
         depth, median = group_name(self.axis, self.depths[self.best]), self.medians[0, self.best]
-        best = self._named(self.medians[0])
-        if best == "unknown":
-            found = "Generalization is not known"
-        elif best == "all alike":
-            found = f"Generalization is the same everywhere: {median:.0%} (median of seeds)"
-        else:
-            found = f"Generalization is best at {depth}: {median:.0%} (median of seeds)"
-        return f"{found}; {where}, insides on {SENTENCES}"
+        best = {
+            "unknown": "not known",
+            "all alike": f"the same everywhere: {median:.0%} (median of seeds)",
+        }.get(self._named(self.medians[0]), f"best at {depth}: {median:.0%} (median of seeds)")
+        return f"Generalization is {best}; {where}, insides on {SENTENCES}"
 
     def _dots(self) -> Drawing:
-        """A panel a measure, a dot a seed."""
+        """A panel for each measure, in it a dot for each seed."""
         return grid(
             [Panel("", UNITS[name], self._ends(row)) for row, name in enumerate(NAMES)],
             title=self._title("all seeds at the end"),
@@ -193,15 +194,14 @@ class MeasuresByDepth(SweepResult):
         ]
 
     def _curves(self) -> Drawing:
-        """A row a measure, a column a depth."""
+        """A row for each measure, a column for each depth."""
         places = sorted({0, self.best, len(self.depths) - 1})
-        panels = [
-            Panel("" if row else self._heading(place), UNITS[name], self._seeds(name, place))
-            for row, name in enumerate(NAMES)
-            for place in places
-        ]
         return grid(
-            panels,
+            [
+                Panel("" if row else self._heading(place), UNITS[name], self._seeds(name, place))
+                for row, name in enumerate(NAMES)
+                for place in places
+            ],
             title=self._title("seeds over training"),
             across="step (updates)",
             columns=len(places),
@@ -221,5 +221,6 @@ class MeasuresByDepth(SweepResult):
         runs = values[self.depth == place]
         low, high = median_interval(runs, self.confidence)
         median = pd.DataFrame(runs).median().to_numpy()
-        interval = f"interval of the median ({self.confidence:.0%})"
-        return seed_curves(steps, runs, median, (low, high), interval)
+        return seed_curves(
+            steps, runs, median, (low, high), f"interval of the median ({self.confidence:.0%})"
+        )

@@ -16,9 +16,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
 
-from analyses.plots.figures import empty
-from analyses.plots.panels import multiples, ticks, whiskers
-from analyses.plots.style import MUTED, PALETTE, Trace
+from analyses.plots import MUTED, PALETTE, Trace, colour, empty, multiples, ticks, whiskers
 from analyses.requirements import Needs
 from analyses.result import Drawing, SweepResult
 from analyses.statistics import check_confidence, wilson_interval
@@ -29,11 +27,11 @@ from analyses.sweep_table import (
     settings_of,
     value_name,
 )
-from hooks import Series
+from hooks import Checkpoints
 
 DIVERGED = "diverged"
-# Known outcomes from the bottom of a bar to its top, each with a colour and a pattern that tells
-# it from its neighbours in grey; others follow in alphabetical order.
+# Known outcomes from the bottom of a bar to its top, each with a colour and a pattern that
+# distinguishes it from its neighbours in grey; others follow in alphabetical order.
 STYLES = {
     "groks": (PALETTE[0], ""),
     "generalises": (PALETTE[2], ""),
@@ -56,9 +54,9 @@ class OutcomeShares(SweepResult):
     """How many runs of each setting end in which way; a run that failed counts as diverged.
 
     Attributes:
-        outcome: The column of the table that tells a run's category.
+        outcome: The column of the table that has each run's category.
         axes: Fields that vary, seeds left out.
-        settings: One value an axis each, in order.
+        settings: Each has one value for each axis, in order.
         categories: In the order of the bars, from the bottom.
         counts: Runs.
         unmeasured: Runs that have neither failed nor a category; they count nowhere.
@@ -66,6 +64,7 @@ class OutcomeShares(SweepResult):
     """
 
     needs: ClassVar = Needs(column_options=("outcome",))
+    coordinates: ClassVar = {"category": "categories"}
 
     outcome: str
     axes: tuple[str, ...]
@@ -79,7 +78,7 @@ class OutcomeShares(SweepResult):
     def measure(
         cls,
         table: pd.DataFrame,
-        series: Mapping[str, Series],
+        series: Mapping[str, Checkpoints],
         *,
         axes: Sequence[str],
         outcome: str = "GrokkingPhases.category",
@@ -122,7 +121,7 @@ class OutcomeShares(SweepResult):
         return self.counts / self.runs[:, None]
 
     @property
-    def intervals(self) -> Float[np.ndarray, "2 setting category"]:
+    def intervals(self) -> Float[np.ndarray, "end=2 setting category"]:
         """Lower and upper ends of Wilson's intervals of the shares."""
         ends = [
             [wilson_interval(int(count), int(runs), self.confidence) for count in row]
@@ -163,13 +162,12 @@ class OutcomeShares(SweepResult):
 
     def figures(self) -> Mapping[str, Drawing]:
         """Bars of shares with counts in them, and each category's shares with intervals."""
-        across = self.axes[-1] if self.axes else ""
-        title, panels = places_by_panel(self.axes, self.settings, across)
-        axes = (title, "share of runs")
+        across, panels = places_by_panel(self.axes, self.settings, "".join(self.axes[-1:]))
+        axes = (across, "share of runs")
         return {"outcomes": self._bars(panels, axes), "intervals": self._intervals(panels, axes)}
 
     def _bars(self, panels: PlacesByPanel, axes: tuple[str, str]) -> Drawing:
-        """A panel a line of settings, a bar a setting."""
+        """A panel for each line of settings, in it a bar for each setting."""
         bars = {
             heading: [
                 self._bar(category, list(places), list(places.values()))
@@ -205,7 +203,7 @@ class OutcomeShares(SweepResult):
         }
 
     def _intervals(self, panels: PlacesByPanel, axes: tuple[str, str]) -> Drawing:
-        """A panel a category; what are panels of bars stand side by side in it."""
+        """A panel for each category; in it the panels of `_bars` stand side by side."""
         which = self.categories[0] if len(self.categories) == 1 else "each outcome"
         title = f"Share of {which}, with {self.confidence:.0%} intervals (Wilson)"
         if len(panels) > len(PALETTE):
@@ -258,7 +256,7 @@ def runs_by_category(
 def counts_of(
     setting: Int[np.ndarray, " run"], category: Int[np.ndarray, " run"], shape: tuple[int, int]
 ) -> Int[np.ndarray, "setting category"]:
-    """Runs of each setting and category."""
+    """How many runs each setting and category have."""
     counts = np.zeros(shape, dtype=np.int64)
     np.add.at(counts, (setting, category), 1)
     return counts
@@ -267,7 +265,7 @@ def counts_of(
 def style(categories: Sequence[str], place: int) -> tuple[str, str]:
     """A category's colour and pattern."""
     known = STYLES.get(categories[place])
-    return known or (PALETTE[place % len(PALETTE)], PATTERNS[place % len(PATTERNS)])
+    return known or (colour(place), PATTERNS[place % len(PATTERNS)])
 
 
 def tally(categories: Sequence[str], counts: Int[np.ndarray, "setting category"]) -> str:

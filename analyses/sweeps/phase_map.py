@@ -1,10 +1,10 @@
 """Where in the space of settings does training end in which way?
 
-Every run of a sweep as a dot: cells by two axes, a panel for each setting of the others, in a cell
-the runs that differ in their seeds alone. Beside the map stands how often each outcome comes at
-each value of an axis, over all values of the others, and how far the settings at that value are
-apart. Settings that differ are no draws of one coin: only where a value has a single setting is
-there an interval, Wilson's.
+A map shows every run of a sweep as a dot: cells by two axes, a panel for each setting of the other
+axes, in a cell the runs that differ in their seeds alone. Beside the map stands how often each
+outcome comes at each value of an axis, over all values of the others, and how much the settings at
+that value differ. Different settings are no draws of one coin: there is an interval, Wilson's, only
+where a value has a single setting.
 
 Source: "Do Machine Learning Models Memorize or Generalize?" (PAIR 2023), whose sweep has panels by
 weight decay, width across, data up, and 3 x 3 dots a cell. Shares and intervals are ours.
@@ -19,9 +19,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float, Int
 
-from analyses.plots.figures import empty
-from analyses.plots.panels import SYMBOLS, dots, multiples, ticks, whiskers
-from analyses.plots.style import Trace
+from analyses.plots import SYMBOLS, Trace, dots, empty, multiples, ticks, whiskers
 from analyses.requirements import Needs
 from analyses.result import Drawing, SweepResult
 from analyses.statistics import check_confidence, wilson_interval
@@ -34,7 +32,7 @@ from analyses.sweep_table import (
     value_name,
 )
 from analyses.sweeps.outcome_shares import counts_of, runs_by_category, style, tally
-from hooks import Series
+from hooks import Checkpoints
 
 DOTS_WIDTH = 0.8  # share of a cell's width that its dots take
 
@@ -44,9 +42,9 @@ class PhaseMap(SweepResult):
     """The outcome of every run of a sweep, laid out by its settings.
 
     Attributes:
-        outcome: The column of the table that tells a run's category.
+        outcome: The column of the table that has each run's category.
         axes: Fields that vary: those of panels, then across and up.
-        settings: One value an axis each, in order.
+        settings: Each has one value for each axis, in order.
         categories: In their order, the best first.
         runs: Names of the runs that have an outcome.
         setting: Which of the settings each run has.
@@ -71,7 +69,7 @@ class PhaseMap(SweepResult):
     def measure(
         cls,
         table: pd.DataFrame,
-        series: Mapping[str, Series],
+        series: Mapping[str, Checkpoints],
         *,
         axes: Sequence[str],
         outcome: str = "GrokkingPhases.loss_category",
@@ -112,13 +110,12 @@ class PhaseMap(SweepResult):
 
     @property
     def counts(self) -> Int[np.ndarray, "setting category"]:
-        """Runs of each setting and category."""
-        shape = (len(self.settings), len(self.categories))
-        return counts_of(self.setting, self.category, shape)
+        """How many runs each setting and category have."""
+        return counts_of(self.setting, self.category, (len(self.settings), len(self.categories)))
 
     @property
     def unanimous(self) -> float:
-        """Share of settings all of whose runs end alike."""
+        """Share of settings all of whose runs have the same outcome."""
         return float((self.counts.max(1) == self.counts.sum(1)).mean())
 
     def summary(self) -> dict[str, float | str]:
@@ -134,7 +131,7 @@ class PhaseMap(SweepResult):
         }
 
     def to_frame(self) -> pd.DataFrame:
-        """One row a category at each value of each axis, and of all runs.
+        """One row for each category at each value of each axis, and for each category of all runs.
 
         Columns `axis`, `value` (as text), `category`, `count`, `runs`, `settings`, `share` of the
         runs; `lowest` and `highest` share of a single setting among these; `low` and `high`, the
@@ -167,7 +164,7 @@ class PhaseMap(SweepResult):
         ]
 
     def _along(self, place: int) -> list[Any]:
-        """The values of an axis in order; of one that is not there, a single empty one."""
+        """The values of an axis in order; a single empty value if there is no such axis."""
         if not -len(self.axes) <= place < len(self.axes):
             return [""]
         return ordered_values([setting[place] for setting in self.settings])
@@ -175,9 +172,9 @@ class PhaseMap(SweepResult):
     def _share(self, counts: Int[np.ndarray, "setting category"], category: int) -> dict[str, Any]:
         """A category's count and share among some settings' runs, its range and its interval."""
         count, runs = int(counts[:, category].sum()), int(counts.sum())
-        shares = counts[:, category] / counts.sum(1)
-        is_one = len(counts) == 1
-        ends = wilson_interval(count, runs, self.confidence) if is_one else (math.nan, math.nan)
+        shares, ends = counts[:, category] / counts.sum(1), (math.nan, math.nan)
+        if len(counts) == 1:
+            ends = wilson_interval(count, runs, self.confidence)
         return {
             "count": count,
             "runs": runs,
@@ -190,7 +187,7 @@ class PhaseMap(SweepResult):
         }
 
     def _map(self) -> Drawing:
-        """A dot a run; the runs of a cell stand in a square."""
+        """A dot for each run; the runs of a cell stand in a square."""
         rank = pd.Series(self.setting).groupby(self.setting).cumcount().to_numpy()
         side = math.ceil(math.sqrt(rank.max() + 1))
         beside = (np.stack([rank % side, rank // side]) - (side - 1) / 2) * DOTS_WIDTH / side
@@ -210,7 +207,7 @@ class PhaseMap(SweepResult):
             yaxis=ticks(names[1]),
         )
 
-    def _cells(self) -> Float[np.ndarray, "2 setting"]:
+    def _cells(self) -> Float[np.ndarray, "side=2 setting"]:
         """Where each setting's cell lies in its panel: from left to right, from bottom to top."""
         cells = np.zeros((2, len(self.settings)))
         for side in range(2 - len(self.axes[-2:]), 2):
@@ -219,26 +216,32 @@ class PhaseMap(SweepResult):
         return cells
 
     def _dots(
-        self, chosen: Bool[np.ndarray, " run"], places: Float[np.ndarray, "2 run"], size: float
+        self, chosen: Bool[np.ndarray, " run"], places: Float[np.ndarray, "side=2 run"], size: float
     ) -> list[Trace]:
-        """The runs of a panel, a trace a category."""
-        traces = []
-        for category in np.unique(self.category[chosen]).tolist():
-            runs = np.flatnonzero(chosen & (self.category == category))
-            colour, symbol = style(self.categories, category)[0], SYMBOLS[category % len(SYMBOLS)]
-            marker = {"color": colour, "symbol": symbol, "size": size}
-            names = [self.runs[run] for run in runs]
-            x, y = places[:, runs]
-            traces.append(dots(x, y, self.categories[category], marker, names))
-        return traces
+        """The runs of a panel, a trace for each category."""
+        ended = np.unique(self.category[chosen]).tolist()
+        runs_of = {place: np.flatnonzero(chosen & (self.category == place)) for place in ended}
+        return [
+            dots(
+                places[0, runs],
+                places[1, runs],
+                self.categories[place],
+                {
+                    "color": style(self.categories, place)[0],
+                    "symbol": SYMBOLS[place % len(SYMBOLS)],
+                    "size": size,
+                },
+                [self.runs[run] for run in runs],
+            )
+            for place, runs in runs_of.items()
+        ]
 
     def _shares(self) -> Drawing:
-        """A panel a category; along it the values of every axis."""
+        """A panel for each category; along it the values of every axis."""
         values = self._values()
-        are_single = all(chosen.sum() == 1 for _, _, chosen in values)
-        ends = ("low", "high") if are_single else ("lowest", "highest")
-        between = "bars from the lowest to the highest share of a setting"
-        bars = f"{self.confidence:.0%} intervals (Wilson)" if are_single else between
+        ends, bars = ("lowest", "highest"), "bars from the lowest to the highest share of a setting"
+        if all(chosen.sum() == 1 for _, _, chosen in values):
+            ends, bars = ("low", "high"), f"{self.confidence:.0%} intervals (Wilson)"
         title = f"Share of each outcome by axis, with {bars}"
         if not values:
             return empty(title, "no axis varies")

@@ -1,8 +1,8 @@
 """How does the learning plateau depend on difficulty, and on the weights component?
 
-One dot a run. A run that ends on its plateau is censored: all that is known is that the plateau is
-longer than the run. Such runs count in medians as longer than any other, so that a median may
-itself be censored; in rank correlations they tie at the top.
+A run that ends on its plateau is censored: all that is known is that the plateau is longer than the
+run. Such runs count in medians as longer than any other, so that a median may itself be censored;
+in rank correlations they tie at the top.
 
 Source: Fu et al. 2024 (arXiv:2309.06054): plateaus of 20 to 30 epochs where the weights component
 lies below its initial value, mostly under 10 where it lies above, over runs of different
@@ -18,8 +18,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float, Int
 
-from analyses.plots.panels import dots, multiples, ticks
-from analyses.plots.style import PALETTE, Trace
+from analyses.plots import PALETTE, Trace, dots, multiples, ticks
 from analyses.requirements import Needs
 from analyses.result import Drawing, SweepResult
 from analyses.statistics import spearman, spearman_p
@@ -31,7 +30,7 @@ from analyses.sweep_table import (
     settings_of,
     value_name,
 )
-from hooks import Series
+from hooks import Checkpoints
 
 LENGTH = "LearningPlateau.length"
 MAX_NAMED = 4  # settings whose medians a title names one by one
@@ -43,14 +42,14 @@ class PlateauLengths(SweepResult):
 
     Attributes:
         axes: Fields that vary, seeds left out.
-        settings: One value an axis each, in order.
+        settings: Each has one value for each axis, in order.
         setting: Which of them each run has.
         runs: Names of the runs.
         length: Step at which each plateau ends; the last step of the run where it is censored.
         is_censored: Whether the plateau is longer than the run.
         component: The scalar that lengths are compared with.
-        value: It, at the end of each run; NaN where it is undefined.
-        initial: The same at each run's first snapshot; NaN where that is not told.
+        value: This scalar at the end of each run; NaN where it is undefined.
+        initial: The same at each run's first snapshot; NaN where that is not known.
     """
 
     needs: ClassVar = Needs(columns=(LENGTH,), column_options=("component",))
@@ -69,7 +68,7 @@ class PlateauLengths(SweepResult):
     def measure(
         cls,
         table: pd.DataFrame,
-        series: Mapping[str, Series],
+        series: Mapping[str, Checkpoints],
         *,
         axes: Sequence[str],
         component: str = "WeightsComponent.identity_quarter",
@@ -86,10 +85,8 @@ class PlateauLengths(SweepResult):
         Raises:
             ValueError: A column is missing or text, or no run was finished and measured.
         """
-        lengths, budgets = (
-            at_end(table, f"LearningPlateau.{name}") for name in ("length", "budget")
-        )
-        value = at_end(table, component)
+        lengths, budgets = at_end(table, LENGTH), at_end(table, "LearningPlateau.budget")
+        value, is_censored = at_end(table, component), np.isnan(lengths)
         kept = ~has_failed(table) & np.isfinite(budgets)
         if not kept.any():
             raise ValueError(
@@ -98,7 +95,6 @@ class PlateauLengths(SweepResult):
         initial = f"{component}_initial"
         start = at_end(table, initial) if initial in table else np.full(len(table), np.nan)
         settings, setting = settings_of(table.loc[kept], axes)
-        is_censored = np.isnan(lengths)
         return cls(
             axes=tuple(axes),
             settings=settings,
@@ -118,7 +114,7 @@ class PlateauLengths(SweepResult):
 
     @property
     def correlation(self) -> float:
-        """Spearman's, of length and growth; NaN for fewer than three runs or without spread."""
+        """Spearman's correlation of length and growth; NaN for few runs or without spread."""
         return spearman(self.growth, self._ordered)
 
     @property
@@ -128,7 +124,7 @@ class PlateauLengths(SweepResult):
 
     @property
     def _ordered(self) -> Float[np.ndarray, " run"]:
-        """Lengths, those that are censored beyond every other, tied."""
+        """Lengths, where all censored ones are equal and larger than every other."""
         return np.where(self.is_censored, 2 * self.length.max() + 1, self.length)
 
     def median(self, chosen: Bool[np.ndarray, " run"]) -> str:
@@ -164,11 +160,10 @@ class PlateauLengths(SweepResult):
 
     def to_frame(self) -> pd.DataFrame:
         """One row a run: its setting, length, whether that is censored, component and initial."""
-        told = [setting_name(self.axes, self.settings[each]) for each in self.setting]
         return pd.DataFrame(
             {
                 "run": self.runs,
-                "setting": told,
+                "setting": [setting_name(self.axes, self.settings[i]) for i in self.setting],
                 "length": self.length,
                 "is_censored": self.is_censored,
                 "component": self.value,
@@ -201,19 +196,19 @@ class PlateauLengths(SweepResult):
         return {"difficulty": difficulty, "component": component}
 
     def _dots(self, x: Float[np.ndarray, " run"]) -> list[Trace]:
-        """A dot a run, an open triangle where all that is known is that it is longer."""
-        kinds = {
-            "escaped": ("circle", ~self.is_censored),
-            "longer than": ("triangle-up-open", self.is_censored),
-        }
+        """A dot for each run; an open triangle where the plateau is longer than the run."""
+        kinds = (
+            ("escaped", "circle", PALETTE[0], ~self.is_censored),
+            ("longer than", "triangle-up-open", PALETTE[1], self.is_censored),
+        )
         return [
             dots(
                 x[chosen],
                 self.length[chosen],
                 name,
-                {"symbol": symbol, "color": PALETTE[index], "size": 9},
+                {"symbol": symbol, "color": colour, "size": 9},
                 [self.runs[run] for run in np.flatnonzero(chosen)],
             )
-            for index, (name, (symbol, chosen)) in enumerate(kinds.items())
+            for name, symbol, colour, chosen in kinds
             if chosen.any()
         ]

@@ -1,8 +1,8 @@
-"""How far apart do seeds end, and how far apart are they on the way?
+"""How much do runs that differ in their seeds alone differ at the end, and during training?
 
-Any scalar of the runs of a setting, which differ in their seeds alone: against steps, or at the end
-against a swept axis. Beside the runs stand their median and its distribution-free interval between
-order statistics: a bootstrap interval of the median of a few values promises more than it holds.
+Any scalar of the runs of a setting: against steps, or at the end against a swept axis. Beside the
+runs stand their median and its distribution-free interval between order statistics: a bootstrap
+interval of the median of a few values promises more than it holds.
 
 Source: Thompson 1936 (Annals of Mathematical Statistics 7, 122-128); Conover, Practical
 Nonparametric Statistics, section 3.2.
@@ -17,8 +17,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float, Int
 
-from analyses.plots.panels import multiples, seed_curves, seed_dots, ticks, whiskers
-from analyses.plots.style import Trace, words
+from analyses.plots import Trace, multiples, seed_curves, seed_dots, ticks, whiskers, words
 from analyses.requirements import Needs
 from analyses.result import Drawing, SweepResult
 from analyses.statistics import check_confidence, median_interval
@@ -31,7 +30,7 @@ from analyses.sweep_table import (
     setting_name,
     settings_of,
 )
-from hooks import Series
+from hooks import Checkpoints
 
 STEP = "step"
 
@@ -44,13 +43,13 @@ class SeedSpread(SweepResult):
         scalar: A metric (`test.accuracy`) or a saved scalar (`<Analysis>.<scalar>`).
         against: `step`, or the axis along which settings lie.
         axes: Fields that vary, seeds left out.
-        settings: One value an axis each, in order.
+        settings: Each has one value for each axis, in order.
         setting: Which of them each run has.
         runs: Names of the runs.
         failed: Which runs could not be finished.
         steps: Steps of the values, evenly chosen where there are many; none against an axis.
-        values: Against steps, between a run's records on a line, and NaN before its first and
-            after its last. Against an axis one value a run, NaN where it failed.
+        values: Against steps, interpolated linearly between a run's records, and NaN before its
+            first and after its last. Against an axis one value for each run, NaN where it failed.
         confidence: Least level of the intervals.
     """
 
@@ -71,7 +70,7 @@ class SeedSpread(SweepResult):
     def measure(
         cls,
         table: pd.DataFrame,
-        series: Mapping[str, Series],
+        series: Mapping[str, Checkpoints],
         *,
         axes: Sequence[str],
         scalar: str = "test.accuracy",
@@ -121,9 +120,9 @@ class SeedSpread(SweepResult):
 
     @property
     def carried(self) -> Float[np.ndarray, "run place"]:
-        """Values, where a run that ended early counts on with its last.
+        """Values, where a run that ended early keeps its last value.
 
-        Its stop rule was met; a run that failed counts no more.
+        Such a run met its stop rule; a run that failed has no value after its end.
         """
         is_there = np.isfinite(self.values)
         last = self.values.shape[1] - 1 - is_there[:, ::-1].argmax(axis=1)
@@ -142,10 +141,11 @@ class SeedSpread(SweepResult):
         return np.array([pd.DataFrame(runs).median().to_numpy() for runs in self._by_setting()])
 
     @property
-    def intervals(self) -> Float[np.ndarray, "2 setting place"]:
+    def intervals(self) -> Float[np.ndarray, "end=2 setting place"]:
         """Lower and upper ends of the medians' intervals; NaN where the runs are too few."""
-        ends = [median_interval(runs, self.confidence) for runs in self._by_setting()]
-        return np.stack(ends, axis=1)
+        return np.stack(
+            [median_interval(runs, self.confidence) for runs in self._by_setting()], axis=1
+        )
 
     def summary(self) -> dict[str, float | str]:
         """Runs, those without a last value, and the settings with extreme medians at the end."""
@@ -160,8 +160,7 @@ class SeedSpread(SweepResult):
         }
         if np.isnan(last).all():
             return summary | {"lowest_median": math.nan, "highest_median": math.nan}
-        ends = {"lowest": int(np.nanargmin(last)), "highest": int(np.nanargmax(last))}
-        for name, place in ends.items():
+        for name, place in (("lowest", np.nanargmin(last)), ("highest", np.nanargmax(last))):
             summary[f"{name}_median"] = float(last[place])
             summary[f"{name}_at"] = setting_name(self.axes, self.settings[place])
         return summary
@@ -191,16 +190,22 @@ class SeedSpread(SweepResult):
                 setting_name(self.axes, setting): self._curves(index)
                 for index, setting in enumerate(self.settings)
             }
-            columns = columns_of(self.axes, self.settings)
-            axes = ("step (updates)", name)
-            return {
-                "curves": multiples(drawn, title=title, axes=axes, columns=columns, yaxis=scale)
-            }
+            curves = multiples(
+                drawn,
+                title=title,
+                axes=("step (updates)", name),
+                columns=columns_of(self.axes, self.settings),
+                yaxis=scale,
+            )
+            return {"curves": curves}
         across, panels = places_by_panel(self.axes, self.settings, self.against)
         names = list(dict.fromkeys(value for places in panels.values() for value in places))
         drawn = {heading: self._dots(places, names) for heading, places in panels.items()}
-        axes = (across, name)
-        return {"dots": multiples(drawn, title=title, axes=axes, xaxis=ticks(names), yaxis=scale)}
+        return {
+            "dots": multiples(
+                drawn, title=title, axes=(across, name), xaxis=ticks(names), yaxis=scale
+            )
+        }
 
     def _by_setting(self) -> list[np.ndarray]:
         """The runs' values of each setting."""
@@ -210,23 +215,27 @@ class SeedSpread(SweepResult):
     def _curves(self, index: int) -> list[Trace]:
         """Runs, the interval and the median of one setting against steps."""
         runs, (low, high) = self.values[self.setting == index], self.intervals[:, index]
-        interval = f"interval of the median (at least {self.confidence:.0%})"
-        return seed_curves(self.steps, runs, self.medians[index], (low, high), interval)
+        return seed_curves(
+            self.steps,
+            runs,
+            self.medians[index],
+            (low, high),
+            f"interval of the median (at least {self.confidence:.0%})",
+        )
 
     def _dots(self, places: Mapping[str, int], names: Sequence[str]) -> list[Trace]:
         """Runs, medians and intervals of one panel against an axis."""
-        groups, (low, high) = self._by_setting(), self.intervals[:, :, 0]
-        chosen, x = list(places.values()), np.array([names.index(name) for name in places])
-        runs = [groups[index][:, 0] for index in chosen]
+        groups, settings = self._by_setting(), list(places.values())
+        low, high = self.intervals[:, settings, 0]
+        x = np.array([names.index(name) for name in places])
         interval = f"median with its interval (at least {self.confidence:.0%})"
-        ends = (low[chosen], high[chosen])
         return [
-            seed_dots(x, runs, shift=-0.1, spread=0.15),
-            whiskers(x + 0.2, self.medians[chosen, 0], ends, interval, 0),
+            seed_dots(x, [groups[place][:, 0] for place in settings], shift=-0.1, spread=0.15),
+            whiskers(x + 0.2, self.medians[settings, 0], (low, high), interval, 0),
         ]
 
     def _ends_in_words(self) -> str:
-        """Where the medians end, and how many runs are in none."""
+        """The range of the medians at the end, and how many runs count in none of them."""
         summary = self.summary()
         low, high = (float(summary[f"{end}_median"]) for end in ("lowest", "highest"))
         if math.isnan(low):

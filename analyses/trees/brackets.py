@@ -27,9 +27,8 @@ def spans_of(tree: Tree) -> list[Span]:
         ValueError: Leaves are not positions in a row, or a bracket holds fewer than two parts.
     """
     spans: list[Span] = []
-    opened: list[int] = []
-    following = first_leaf(tree)
-    todo = [tree]
+    opened: list[int] = []  # numbers of the brackets that are not closed yet
+    following, todo = first_leaf(tree), [tree]
     while todo:
         node = todo.pop()
         if node is None:  # the end of a bracket
@@ -100,9 +99,10 @@ def to_brackets(spans: Sequence[Span], words: Sequence[str]) -> str:
     for start, stop in spans:
         opening[start] += 1
         closing[stop - 1] += 1
-    texts = (word.translate(str.maketrans(ESCAPED)) for word in words)
-    marked = zip(opening, texts, closing, strict=True)
-    return " ".join("(" * opens + text + ")" * closes for opens, text, closes in marked)
+    return " ".join(
+        "(" * opens + word.translate(str.maketrans(ESCAPED)) + ")" * closes
+        for opens, word, closes in zip(opening, words, closing, strict=True)
+    )
 
 
 def from_brackets(text: str) -> tuple[list[Span], tuple[str, ...]]:
@@ -120,7 +120,8 @@ def from_brackets(text: str) -> tuple[list[Span], tuple[str, ...]]:
         if token == ")":
             if not opened:
                 raise ValueError(f"text: a bracket closes that none opened after {words}")
-            start, index = spans[opened[-1]][0], opened.pop()
+            index = opened.pop()
+            start = spans[index][0]
             spans[index] = (start, len(words))
             if parts.pop() < 2:
                 raise ValueError(
@@ -134,8 +135,15 @@ def from_brackets(text: str) -> tuple[list[Span], tuple[str, ...]]:
             spans.append((len(words), 0))
             parts.append(0)
         else:
-            words.append(_unescaped(token))
-    _check_whole(parts, words)
+            words.append(token.replace(ESCAPED["("], "(").replace(ESCAPED[")"], ")"))
+    if not words:
+        raise ValueError("text: it holds no word: give a sentence such as ((the newt) sleeps)")
+    if len(parts) > 1:
+        raise ValueError(
+            f"text: {len(parts) - 1} brackets are never closed over {len(words)} words: close them"
+        )
+    if parts[0] > 1:
+        raise ValueError(f"text: {parts[0]} parts side by side: put one bracket around all")
     return spans, tuple(words)
 
 
@@ -154,11 +162,9 @@ def tree_graph(spans: Sequence[Span], words: Sequence[str]) -> nx.DiGraph:
         ValueError: The brackets are not one tree's.
     """
     tree_of(spans, 0, len(words))
-    graph = nx.DiGraph()
-    leaves = [(at, at + 1) for at in range(len(words))]
-    ordered = sorted({*spans, *leaves}, key=lambda span: (span[0], -span[1]))
-    above: list[Span] = []
-    for span in ordered:
+    graph, leaves = nx.DiGraph(), [(at, at + 1) for at in range(len(words))]
+    above: list[Span] = []  # the spans that hold the present one, the smallest last
+    for span in sorted({*spans, *leaves}, key=lambda span: (span[0], -span[1])):
         graph.add_node(span, text=" ".join(words[slice(*span)]))
         while above and above[-1][1] <= span[0]:
             above.pop()
@@ -175,26 +181,7 @@ def graph_spans(graph: nx.DiGraph) -> list[Span]:
         ValueError: The graph is no tree, or its edges do not lead from spans to their parts.
     """
     spans = sorted((span for span, parts in graph.out_degree if parts), key=lambda s: (s[0], -s[1]))
-    leaves = [span for span, parts in graph.out_degree if not parts]
-    drawn = tree_graph(spans, [""] * len(leaves))
+    drawn = tree_graph(spans, [""] * (len(graph) - len(spans)))
     if not nx.is_arborescence(graph) or set(drawn.edges) != set(graph.edges):
         raise ValueError("graph: no tree of spans; edges lead from each span to its parts")
     return spans
-
-
-def _check_whole(parts: Sequence[int], words: Sequence[str]) -> None:
-    """Refuses a text that is not one tree, given the parts of it and of brackets still open."""
-    if not words:
-        raise ValueError("text: it holds no word: give a sentence such as ((the newt) sleeps)")
-    if len(parts) > 1:
-        raise ValueError(
-            f"text: {len(parts) - 1} brackets are never closed over {len(words)} words: close them"
-        )
-    if parts[0] > 1:
-        raise ValueError(f"text: {parts[0]} parts side by side: put one bracket around all")
-
-
-def _unescaped(word: str) -> str:
-    for bracket, text in ESCAPED.items():
-        word = word.replace(text, bracket)
-    return word

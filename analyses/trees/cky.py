@@ -39,12 +39,12 @@ def greedy_trees(charts: Charts, lengths: Lengths) -> Nodes:
     Returns:
         The nodes of each sentence's tree, its root and its single words among them.
     """
-    return _trees(_by_length(charts, _best, nested=False), lengths)
+    return _trees(charts, lengths, nested=False)
 
 
 def cky_trees(charts: Charts, lengths: Lengths) -> Nodes:
     """Trees that are worth most, as `greedy_trees` gives them. Cubic in the longest length."""
-    return _trees(_by_length(charts, _best, nested=True), lengths)
+    return _trees(charts, lengths, nested=True)
 
 
 def centred_cky_trees(charts: Charts, lengths: Lengths) -> Nodes:
@@ -54,8 +54,8 @@ def centred_cky_trees(charts: Charts, lengths: Lengths) -> Nodes:
 
 def tree_values(charts: Charts, nodes: Nodes, lengths: Lengths) -> Float[Tensor, " sentence"]:
     """What each sentence's tree is worth; 0 for a single word, which is its own root."""
-    total = torch.where(nodes, charts, 0).sum((1, 2))
-    return total - charts[torch.arange(len(charts), device=charts.device), 0, lengths]
+    roots = charts[torch.arange(len(charts), device=charts.device), 0, lengths]
+    return torch.where(nodes, charts, 0).sum((1, 2)) - roots
 
 
 def undecided(
@@ -63,7 +63,7 @@ def undecided(
 ) -> Float[Tensor, " sentence"]:
     """Share of each tree's nodes of three words or more that the chart does not decide.
 
-    Those are the nodes all of whose splits are worth alike, up to rounding beside the sentence's
+    Those are the nodes all of whose splits are worth the same, up to rounding beside the sentence's
     largest value: the first is taken, whatever the chart. NaN where the tree has no such node.
 
     Args:
@@ -72,8 +72,8 @@ def undecided(
         lengths: Words of each sentence.
         method: The rule they were found by: greedy, cky or cky_centred.
     """
-    own = centred(charts, lengths) if method == "cky_centred" else charts
-    spreads = _as_charts(_by_length(own, _spread, nested=method != "greedy"), charts)
+    values = centred(charts, lengths) if method == "cky_centred" else charts
+    spreads = _as_charts(_by_length(values, _spread, nested=method != "greedy"), charts)
     places = torch.arange(charts.shape[1], device=charts.device)
     choices = nodes & (places - places[:, None] > 2)
     floor = SIZE_FLOOR * charts.abs().amax((1, 2), keepdim=True)
@@ -86,19 +86,18 @@ def mean_split_values(charts: Charts) -> Charts:
 
 
 def drawn_split_values(charts: Charts, generator: torch.Generator) -> Charts:
-    """By span, what the two parts of one split are worth, all splits alike likely."""
+    """By span, what the two parts of one split are worth, drawn among all with equal chances."""
 
     def draw(parts: Parts) -> tuple[Tensor, Tensor]:
         n_starts, n_splits, n_sentences = parts.shape
         split = torch.randint(n_splits, (n_starts, 1, n_sentences), generator=generator)
-        value = parts.gather(1, split.to(parts.device))[:, 0]
-        return value, value
+        return (value := parts.gather(1, split.to(parts.device))[:, 0]), value
 
     return _as_charts(_by_length(charts, draw, nested=False), charts)
 
 
 def random_tree_values(charts: Charts) -> Charts:
-    """By span, what a tree over it is worth on average when each node's splits are alike likely."""
+    """By span, what a tree is worth on average when each node's splits are equally likely."""
     return _as_charts(_by_length(charts, _mean, nested=True), charts)
 
 
@@ -106,7 +105,7 @@ def centred(charts: Charts, lengths: Lengths) -> Charts:
     """Charts less the mean over all spans that begin with the same word.
 
     In a causal model spans that begin with the first word have the highest value of all, whatever
-    the model does; centred, they are alike.
+    the model does; centred, they are like all others.
     """
     places = torch.arange(charts.shape[1], device=charts.device)
     is_span = (places[:, None] < places) & (places <= lengths[:, None, None])
@@ -137,8 +136,9 @@ def _by_length(charts: Charts, choose: Choice, *, nested: bool) -> list[Tensor]:
     return kept
 
 
-def _trees(splits: list[Tensor], lengths: Lengths) -> Nodes:
-    """The nodes of each sentence's tree, from the best split of every span, [start, sentence]."""
+def _trees(charts: Charts, lengths: Lengths, *, nested: bool) -> Nodes:
+    """The nodes of each sentence's tree, whose spans are split at the first of the best splits."""
+    splits = _by_length(charts, lambda parts: parts.max(1), nested=nested)
     size, device = len(splits) + 2, lengths.device
     nodes = torch.zeros(size, size, len(lengths), dtype=torch.bool, device=device)
     nodes[0, lengths, torch.arange(len(lengths), device=device)] = True
@@ -150,19 +150,14 @@ def _trees(splits: list[Tensor], lengths: Lengths) -> Nodes:
     return nodes.permute(2, 0, 1)
 
 
-def _best(parts: Parts) -> tuple[Tensor, Tensor]:
-    """The highest value, and the first split that has it."""
-    return parts.max(1)
-
-
 def _spread(parts: Parts) -> tuple[Tensor, Tensor]:
     """The highest value, and how far the lowest is below it."""
     return (best := parts.amax(1)), best - parts.amin(1)
 
 
 def _mean(parts: Parts) -> tuple[Tensor, Tensor]:
-    value = parts.mean(1)
-    return value, value
+    """The mean value, twice: it counts in wider spans, and it is kept."""
+    return (value := parts.mean(1)), value
 
 
 def _as_charts(by_length: list[Tensor], like: Charts) -> Charts:

@@ -1,4 +1,4 @@
-"""Two trees over each of some sentences, side by side, brackets of one alone marked.
+"""Sentences with two trees each, side by side; brackets of only one of the two are marked.
 
 Words stand one below the other; the first tree grows to their left and the second to their right,
 so that words need no room below one another and the same bracket lies at the same height.
@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from analyses.plots.figures import Figure
-from analyses.plots.style import INK, PALETTE, PAPER, layout_of, line
+from analyses.plots import INK, PALETTE, PAPER, Figure, layout_of, line
 from analyses.trees.brackets import Span, tree_graph
 
-GAP = 0.28  # half of what words take of half the width
-LEAST = 480  # pixels, below which long words would meet the trees
-ROW, BETWEEN, ABOVE = 21, 2.2, 1.2  # pixels a word; rows between sentences, and above the first
+WORDS_SHARE = 0.28  # of the distance from the middle to a side that words take
+MIN_WIDTH = 480  # pixels, below which long words would meet the trees
+WORD_HEIGHT = 21  # pixels
+ROWS_BETWEEN, ROWS_ABOVE = 2.2, 1.2  # words' heights between sentences, and above the first
 
 
 @dataclass(frozen=True)
@@ -49,23 +49,26 @@ def side_by_side(pairs: Sequence[TwoTrees], names: tuple[str, str], *, title: st
         names: What the trees at the left and at the right are.
         title: What is seen.
     """
-    places, row = [], ABOVE
+    places, row = [], ROWS_ABOVE
     for pair in pairs:
         places.append((pair, row))
-        row += len(pair.words) + BETWEEN
+        row += len(pair.words) + ROWS_BETWEEN
     drawn: dict[bool, Strokes] = {True: Strokes([], []), False: Strokes([], [])}
     for pair, top in places:
         for side, spans in ((-1, pair.first), (1, pair.second)):
             _draw(pair, spans, side, top, drawn)
     hidden = {"showticklabels": False, "showgrid": False, "zeroline": False}
-    return Figure({
-        "data": [*_brackets(drawn[True], True), *_brackets(drawn[False], False), *_words(places)],
-        "layout": layout_of(
-            title, (f"left: {names[0]}; right: {names[1]}", "words, from top to bottom"),
-            height=round(110 + ROW * row), has_legend=True, meta={"least_width": LEAST},
-            xaxis=hidden | {"range": [-1.05, 1.05]}, yaxis=hidden | {"range": [row - 1.6, -0.8]},
-        ),
-    })  # fmt: skip
+    traces = [*_brackets(drawn[True], True), *_brackets(drawn[False], False), *_words(places)]
+    layout = layout_of(
+        title,
+        (f"left: {names[0]}; right: {names[1]}", "words, from top to bottom"),
+        height=round(110 + WORD_HEIGHT * row),
+        has_legend=True,
+        meta={"least_width": MIN_WIDTH},
+        xaxis=hidden | {"range": [-1.05, 1.05]},
+        yaxis=hidden | {"range": [row - 1.6, -0.8]},
+    )
+    return Figure({"data": traces, "layout": layout})
 
 
 @dataclass(frozen=True)
@@ -91,15 +94,16 @@ def _draw(
         parts = list(graph.successors(span))
         heights[span] = 1 + max((heights[part] for part in parts), default=-1)
         rows[span] = sum(rows[part] for part in parts) / len(parts) if parts else top + span[0]
-    step = (1 - GAP) / max(1, *heights.values())
-    x = {span: side * (GAP + step * height) for span, height in heights.items()}
+    step = (1 - WORDS_SHARE) / max(1, *heights.values())
+    x = {span: side * (WORDS_SHARE + step * height) for span, height in heights.items()}
     for span, part in graph.edges:
         corner = (x[span], rows[part])
         ends = [(x[span], rows[span]), corner, (x[part], rows[part]), (math.nan, math.nan)]
         drawn[span in shared].corners.extend(ends)
     for span in spans:
-        text = html.escape(graph.nodes[span]["text"], quote=False)
-        drawn[span in shared].dots.append((x[span], rows[span], text))
+        drawn[span in shared].dots.append(
+            (x[span], rows[span], html.escape(graph.nodes[span]["text"], quote=False))
+        )
 
 
 def _brackets(strokes: Strokes, is_shared: bool) -> list[dict[str, Any]]:
@@ -108,14 +112,21 @@ def _brackets(strokes: Strokes, is_shared: bool) -> list[dict[str, Any]]:
     x, y = np.array([*strokes.corners, (math.nan, math.nan)]).T
     style = {"color": colour, "dash": "solid" if is_shared else "dot", "width": 2}
     dots = {
-        "type": "scatter", "mode": "markers", "name": name, "showlegend": False,
-        "x": [at for at, _, _ in strokes.dots], "y": [row for _, row, _ in strokes.dots],
-        "text": [text for _, _, text in strokes.dots], "hoverinfo": "text",
+        "type": "scatter",
+        "mode": "markers",
+        "name": name,
+        "showlegend": False,
+        "x": [at for at, _, _ in strokes.dots],
+        "y": [row for _, row, _ in strokes.dots],
+        "text": [text for _, _, text in strokes.dots],
+        "hoverinfo": "text",
         "marker": {
-            "size": 7 if is_shared else 9, "symbol": "circle" if is_shared else "diamond",
-            "color": colour if is_shared else PAPER, "line": {"color": colour, "width": 1.5},
+            "size": 7 if is_shared else 9,
+            "symbol": "circle" if is_shared else "diamond",
+            "color": colour if is_shared else PAPER,
+            "line": {"color": colour, "width": 1.5},
         },
-    }  # fmt: skip
+    }
     return [line(x, y, name, style) | {"hoverinfo": "skip"}, dots]
 
 
@@ -130,9 +141,14 @@ def _words(places: Sequence[tuple[TwoTrees, float]]) -> list[dict[str, Any]]:
     headings = [(0, top - 1.1, f"<b>{html.escape(pair.heading)}</b>") for pair, top in places]
     return [
         {
-            "type": "scatter", "mode": "text", "showlegend": False, "hoverinfo": "skip",
-            "x": [x for x, _, _ in texts], "y": [y for _, y, _ in texts],
-            "text": [text for _, _, text in texts], "name": name,
+            "type": "scatter",
+            "mode": "text",
+            "showlegend": False,
+            "hoverinfo": "skip",
+            "x": [x for x, _, _ in texts],
+            "y": [y for _, y, _ in texts],
+            "text": [text for _, _, text in texts],
+            "name": name,
         }
         for name, texts in (("words", words), ("headings", headings))
-    ]  # fmt: skip
+    ]

@@ -1,7 +1,10 @@
-"""How alike are two trees over the same words, and how alike are trees that know nothing?
+"""How much do two trees over the same words agree, and how much would trees that know nothing?
 
 Two trees are compared by their brackets: the spans (start, stop) of all nodes but single words,
-the whole sentence among them. Beside it stand trees made without looking at the words.
+the whole sentence among them. Their agreement is compared with that of trees made without looking
+at the words: three shapes, and random trees.
+
+Source: Tparseval of Murty et al. 2023 (arXiv:2305.18741).
 """
 
 import math
@@ -15,8 +18,8 @@ from analyses.trees.brackets import Span
 def bracketing_f1(matches: float, found: float, gold: float) -> float:
     """Harmonic mean of precision and recall of brackets, over a sentence or a corpus.
 
-    Binary trees over the same words have as many brackets each, and the three are the same. The
-    bracket of the whole sentence counts, single words do not.
+    Binary trees over the same words have the same number of brackets, so that precision, recall and
+    F1 are equal. The bracket of the whole sentence counts, single words do not.
 
     Args:
         matches: Brackets in both trees.
@@ -45,8 +48,8 @@ def baseline_f1(golds: Sequence[Sequence[Span]], counts: Sequence[int]) -> dict[
         for name, shape in SHAPES.items()
     }
     matches["random"] = sum(random_share(span, count) for gold, count in both for span in gold)
-    found, gold = sum(count - 1 for count in counts), sum(map(len, golds))
-    return {name: bracketing_f1(each, found, gold) for name, each in matches.items()}
+    guessed, gold = sum(count - 1 for count in counts), sum(map(len, golds))
+    return {name: bracketing_f1(count, guessed, gold) for name, count in matches.items()}
 
 
 def right_branching(count: int) -> list[Span]:
@@ -65,19 +68,17 @@ def balanced(count: int) -> list[Span]:
 
 
 def random_tree(count: int, generator: torch.Generator) -> list[Span]:
-    """Every bracket is split at random, all splits alike likely."""
-
-    def draw(start: int, stop: int) -> int:
-        return int(torch.randint(start + 1, stop, (1,), generator=generator))
-
-    return _split_everywhere(count, draw)
+    """Every bracket is split at random, all its splits with the same probability."""
+    return _split_everywhere(
+        count, lambda start, stop: int(torch.randint(start + 1, stop, (1,), generator=generator))
+    )
 
 
 def random_share(span: Span, count: int) -> float:
-    """How likely a bracket is in such a random tree.
+    """The probability that a bracket is in a tree of `random_tree`.
 
-    A split of the whole must fall on each of the bracket's inner ends before any falls inside it:
-    of m words 2 / m (m + 1), or 1 / m where it begins or ends with the sentence.
+    A split must fall on each end of the bracket inside the sentence before any falls within the
+    bracket. For m words that is 2 / m (m + 1), or 1 / m where it begins or ends with the sentence.
     """
     start, stop = span
     words = stop - start
@@ -87,6 +88,7 @@ def random_share(span: Span, count: int) -> float:
 
 
 def _split_everywhere(count: int, split: Callable[[int, int], int]) -> list[Span]:
+    """The brackets of a tree, each split at the place that a function chooses."""
     spans, todo = [], [(0, count)]
     while todo:
         start, stop = todo.pop()

@@ -2,11 +2,12 @@
 
 A span of words is invariant to its context (SCI) as far as the sum of its states is the same in
 the sentence and cut off from it. From each sentence a tree is projected whose spans are: by the
-paper's greedy rule, unless another is asked for. Its tscore is how much more the tree is worth than
-chance; its tparseval how many of its brackets are the gold tree's (F1), beside blind baselines.
+paper's greedy method, unless another is asked for. Its tscore is how much more the tree is worth
+than chance; its tparseval is the F1 of its brackets and the gold tree's, which stands beside the F1
+of trees made without a model.
 
 Source: Murty et al. 2023 (arXiv:2211.01288; arXiv:2305.18741 for language models). Where text and
-code of the second differ, the code, unless `against` says otherwise.
+code of the second differ we follow the code, unless `against` says otherwise.
 """
 
 import math
@@ -28,19 +29,24 @@ from analyses.statistics import defined_mean
 from analyses.trees.brackets import Span, to_brackets, tree_graph
 from analyses.trees.drawings import TwoTrees, side_by_side
 from analyses.trees.parseval import baseline_f1, bracketing_f1
-from analyses.trees.sci import METHODS, Against, Method, Rules, Similarity, projections, row_of
+from analyses.trees.sci import (
+    METHODS,
+    Against,
+    Method,
+    ProjectionOptions,
+    Similarity,
+    projections,
+)
 from analyses.trees.sentences import place_of, sentence_table, short_sentences
 from hooks import Snapshot
 
-# from analyses/trees/thresholds.py:
-# From which layer on is attention cut: one layer, or each in turn.
-
-DRAWN, READABLE = 3, 24  # sentences whose trees are drawn, and words that a drawing has room for
-LONGEST = 64  # words
+MAX_DRAWN = 3  # sentences whose trees are drawn
+MAX_DRAWN_WORDS = 24  # of such a sentence: a drawing has room for no more
+LONGEST = 64  # words of a sentence that is measured
 
 
 def layer_or_all(threshold: Any) -> Any:
-    """The same threshold.
+    """A threshold as it is: the first layer in which attention is cut, or "all" for each in turn.
 
     Raises:
         ValueError: It is neither the number of a layer nor "all".
@@ -73,27 +79,28 @@ class TreeProjection(Result):
         spans: Brackets of the projected trees, of each sentence one fewer than it has words.
         values: What the tree of each method is worth: its nodes' SCI, the root's left out.
         matches: How many of its brackets are gold.
-        undecided: Of its brackets of three words or more, the share whose splits are all worth
-            alike, so that the first is taken; NaN where it has none.
-        chance: What the projected tree's value is held against.
+        undecided: Of its brackets of three words or more, the share whose splits are all worth the
+            same, so that the first is taken; NaN where it has none.
+        chance: The chance level that the projected tree's value is compared with.
         method: Whose trees `spans` and `chance` are of.
         similarity: How spans in context and cut off are compared.
         against: What `chance` is.
-        left_out: Sentences that were left out since they are long.
+        left_out: How many sentences were left out because they are long.
     """
 
     needs: ClassVar = Needs(tokens=True, attention=True, trees=True)
     splits: ClassVar = (None, "generalization", "train_questions")
     count: ClassVar = 500
     sliding: ClassVar = ("trees", "f1")
+    coordinates: ClassVar = {"method": METHODS, "end": ("start", "stop")}
 
     vocabulary: tuple[str, ...]
     words: Int[np.ndarray, " word"]
     lengths: Int[np.ndarray, " sentence"]
-    gold: Int[np.ndarray, "bracket 2"]
+    gold: Int[np.ndarray, "bracket end=2"]
     gold_counts: Int[np.ndarray, " sentence"]
     thresholds: tuple[int, ...]
-    spans: Int[np.ndarray, "threshold span 2"]
+    spans: Int[np.ndarray, "threshold span end=2"]
     values: Float[np.ndarray, "method threshold sentence"]
     matches: Int[np.ndarray, "method threshold sentence"]
     undecided: Float[np.ndarray, "method threshold sentence"]
@@ -125,26 +132,35 @@ class TreeProjection(Result):
             similarity: cosine, or euclidean (minus the distance).
             against: mean_split, the mean over the splits of the tree's own nodes; random_split,
                 one of these splits; random_tree, the mean over trees split at random.
-            longest: Words, above which sentences are left out (the shortest never are).
+            longest: Most words of a sentence; longer ones are left out (the shortest never are).
             seed: Of random splits.
 
         Raises:
             ValueError: An option takes no such value, or the model has no such layer.
         """
         check_needs(cls, snapshot)
-        layers = layers_of(threshold, snapshot.config.n_layers)
+        layer_or_all(threshold)
+        every_layer = tuple(range(snapshot.config.n_layers))
+        layers = every_layer if threshold == "all" else (threshold,)
         examples = short_sentences(snapshot.examples, longest)
-        found = projections(snapshot.on(examples), Rules(layers, method, similarity, against, seed))
-        arrays: dict[str, Any] = {name: each.numpy() for name, each in found.items()}
+        projected = projections(
+            snapshot.on(examples), ProjectionOptions(layers, method, similarity, against, seed)
+        )
+        arrays: dict[str, Any] = {name: tensor.numpy() for name, tensor in projected.items()}
         return cls(
-            **sentence_table(examples), **arrays, left_out=len(snapshot.examples) - len(examples),
-            thresholds=layers, method=method, similarity=similarity, against=against,
-        )  # fmt: skip
+            **sentence_table(examples),
+            **arrays,
+            left_out=len(snapshot.examples) - len(examples),
+            thresholds=layers,
+            method=method,
+            similarity=similarity,
+            against=against,
+        )
 
     @property
     def scores(self) -> Float[np.ndarray, "threshold sentence"]:
         """How much more projected trees are worth than chance."""
-        return self.values[row_of(self.method)] - self.chance
+        return self.values[METHODS.index(self.method)] - self.chance
 
     @property
     def tscore(self) -> float:
@@ -155,7 +171,7 @@ class TreeProjection(Result):
         """F1 of a method's brackets over all sentences.
 
         NaN where none has two words, or where no bracket was decided by the model: trees of splits
-        that are all worth alike branch to the right, whatever the words are.
+        that are all worth the same branch to the right, whatever the words are.
 
         Args:
             method: By default the one that was asked for.
@@ -164,10 +180,9 @@ class TreeProjection(Result):
         Raises:
             ValueError: There is no such method, or the threshold was not measured.
         """
-        row, at = row_of(method or self.method), self._at(threshold)
         if self.undecided_share(method, threshold) == 1:
             return math.nan
-        matches = self.matches[row, at].sum()
+        matches = self.matches[self._place(method, threshold)].sum()
         return bracketing_f1(int(matches), int((self.lengths - 1).sum()), len(self.gold))
 
     def undecided_share(self, method: str | None = None, threshold: int | None = None) -> float:
@@ -180,12 +195,14 @@ class TreeProjection(Result):
         Raises:
             ValueError: There is no such method, or the threshold was not measured.
         """
-        return defined_mean(self.undecided[row_of(method or self.method), self._at(threshold)])
+        return defined_mean(self.undecided[self._place(method, threshold)])
 
     def baselines(self) -> dict[str, float]:
         """F1 of trees that know nothing: of three shapes, and the mean over random trees."""
-        golds = [self.gold_brackets(number) for number in range(len(self.lengths))]
-        return baseline_f1(golds, self.lengths.tolist())
+        return baseline_f1(
+            [self.gold_brackets(number) for number in range(len(self.lengths))],
+            self.lengths.tolist(),
+        )
 
     def sentence(self, number: int) -> tuple[str, ...]:
         """The words of a sentence."""
@@ -200,7 +217,8 @@ class TreeProjection(Result):
     def brackets(self, number: int, threshold: int | None = None) -> list[Span]:
         """The brackets of a sentence's projected tree, each before those inside it."""
         start, stop = place_of(self.lengths - 1, number)
-        return [(int(i), int(j)) for i, j in self.spans[self._at(threshold), start:stop]]
+        _, layer = self._place(None, threshold)
+        return [(int(i), int(j)) for i, j in self.spans[layer, start:stop]]
 
     def tree(self, number: int, threshold: int | None = None) -> nx.DiGraph:
         """A sentence's projected tree (`analyses.trees.brackets.tree_graph`)."""
@@ -213,7 +231,7 @@ class TreeProjection(Result):
     def summary(self) -> dict[str, float | str]:
         """Tscore and tparseval at the headline's threshold; F1 of each method and baseline.
 
-        `undecided_share` is that of brackets whose splits are all worth alike; F1 is NaN where
+        `undecided_share` is that of brackets whose splits are all worth the same; F1 is NaN where
         these are all.
         """
         return {
@@ -235,16 +253,17 @@ class TreeProjection(Result):
         for index, threshold in enumerate(self.thresholds):
             for number in range(len(self.lengths)):
                 words, gold = self.sentence(number), self.gold_brackets(number)
-                found = self.brackets(number, threshold)
-                rows.append({
+                spans = self.brackets(number, threshold)
+                row = {
                     "threshold": threshold,
                     "sentence": " ".join(words),
                     "words": len(words),
                     "score": self.scores[index, number],
-                    "f1": bracketing_f1(len({*found} & {*gold}), len(found), len(gold)),
-                    "tree": to_brackets(found, words),
+                    "f1": bracketing_f1(len({*spans} & {*gold}), len(spans), len(gold)),
+                    "tree": to_brackets(spans, words),
                     "gold": to_brackets(gold, words),
-                })  # fmt: skip
+                }
+                rows.append(row)
         return pd.DataFrame(rows)
 
     def figures(self) -> Mapping[str, Drawing]:
@@ -255,54 +274,60 @@ class TreeProjection(Result):
         return Drawings(**draw)
 
     def _trees(self) -> Drawing:
-        fitting = [number for number, n in enumerate(self.lengths) if 2 < n <= READABLE]
+        fitting = [number for number, n in enumerate(self.lengths) if 2 < n <= MAX_DRAWN_WORDS]
         pairs = [
             TwoTrees(
-                self.sentence(number), tuple(self.gold_brackets(number)),
-                tuple(self.brackets(number)), f"score {self.scores[0, number]:.2f}",
+                self.sentence(number),
+                tuple(self.gold_brackets(number)),
+                tuple(self.brackets(number)),
+                f"score {self.scores[0, number]:.2f}",
             )
-            for number in fitting[:DRAWN] or [int(self.lengths.argmin())]
-        ]  # fmt: skip
-        told = f"{self.f1():.0%} of all brackets are gold, score {self.tscore:.2f}"
-        names = ("gold tree", "projected tree")
-        return side_by_side(pairs, names, title=f"Projected trees: {told}")
+            for number in fitting[:MAX_DRAWN] or [int(self.lengths.argmin())]
+        ]
+        shares = f"{self.f1():.0%} of all brackets are gold, score {self.tscore:.2f}"
+        return side_by_side(
+            pairs, ("gold tree", "projected tree"), title=f"Projected trees: {shares}"
+        )
 
     def _bars(self) -> Drawing:
-        found = {method: self.f1(method) for method in METHODS} | self.baselines()
+        scores = {method: self.f1(method) for method in METHODS} | self.baselines()
         longer = f" ({self.left_out} longer ones left out)" if self.left_out else ""
         return plots.bars(
-            [*map(plots.words, found)], {"F1": list(found.values())},
+            [*map(plots.words, scores)],
+            {"F1": list(scores.values())},
             strong=[plots.words(method) for method in METHODS],
             title=f"Gold brackets found in {len(self.lengths)} sentences{longer}, "
             "with and without a model",
             axes=("", "F1 of brackets"),
-        )  # fmt: skip
+        )
 
     def _f1_curves(self) -> Drawing:
-        curves = {plots.words(m): [self.f1(m, each) for each in self.thresholds] for m in METHODS}
+        curves = {
+            plots.words(method): [self.f1(method, threshold) for threshold in self.thresholds]
+            for method in METHODS
+        }
         level = [self.baselines()["right_branching"]] * len(self.thresholds)
         return self._curves("Gold brackets found", curves | {"right branching": level}, "F1")
 
     def _score_curve(self) -> Drawing:
-        curve = {plots.words(self.method): self.scores.mean(1)}
-        return self._curves("Score of projected trees", curve, "tscore")
+        return self._curves(
+            "Score of projected trees", {plots.words(self.method): self.scores.mean(1)}, "tscore"
+        )
 
     def _curves(self, what: str, curves: Mapping[str, Any], unit: str) -> Drawing:
         layers = np.array([f"layer {threshold}" for threshold in self.thresholds])
-        title = f"{what}, by the layer from which spans are cut off"
-        return plots.lines(layers, curves, title=title, axes=("first layer cut", unit))
+        return plots.lines(
+            layers,
+            curves,
+            title=f"{what}, by the layer from which spans are cut off",
+            axes=("first layer cut", unit),
+        )
 
-    def _at(self, threshold: int | None) -> int:
+    def _place(self, method: str | None, threshold: int | None) -> tuple[int, int]:
+        """Where a method and a threshold stand on the first two axes; by default the headline's."""
+        if method not in (None, *METHODS):
+            raise ValueError(f"method '{method}': take one of {', '.join(METHODS)}")
         if threshold not in (None, *self.thresholds):
             raise ValueError(f"threshold {threshold} was not measured; {self.thresholds} were")
-        return 0 if threshold is None else self.thresholds.index(threshold)
-
-
-def layers_of(threshold: Threshold, n_layers: int) -> tuple[int, ...]:
-    """The layers that a threshold names, in a model of some number of layers.
-
-    Raises:
-        ValueError: It is neither the number of a layer nor "all".
-    """
-    layer_or_all(threshold)
-    return tuple(range(n_layers)) if threshold == "all" else (threshold,)
+        layer = 0 if threshold is None else self.thresholds.index(threshold)
+        return METHODS.index(method or self.method), layer

@@ -1,9 +1,9 @@
-"""Trees projected from a model, sentence by sentence, and what they are worth.
+"""Which trees does a model project onto sentences, and what are they worth?
 
-The SCI chart of a sentence says how alike each of its spans is in context and cut off from it
-(`hooks.spans`). Trees are read off it by three rules (`analyses.trees.cky`). Kept of each are its
-value and how many of its brackets are gold; of one, a chance value to hold its own against, and its
-brackets.
+The SCI chart of a sentence says how similar each of its spans is in context and cut off from it
+(`hooks.spans`). Trees are read off it by three methods (`analyses.trees.cky`). Of each method's
+tree, its value and its number of gold brackets are kept; of one method's tree also its brackets,
+and the chance level that its value is compared with.
 
 Source: Murty et al. 2023a (arXiv:2211.01288) for span-contextual invariance and tree projection;
 2023b (arXiv:2305.18741) for language models.
@@ -45,14 +45,14 @@ METHODS: tuple[str, ...] = get_args(Method)
 
 
 @dataclass(frozen=True)
-class Rules:
+class ProjectionOptions:
     """How trees are projected and scored.
 
     Attributes:
         thresholds: Layers from which attention is cut.
         method: Whose trees are scored and kept.
         similarity: How the two sums of a span are compared.
-        against: What a tree's value is held against.
+        against: The chance level that a tree's value is compared with (`chance_values`).
         seed: Of random splits.
     """
 
@@ -69,55 +69,45 @@ class Rules:
                 raise ValueError(f"{name} '{value}': take one of {', '.join(get_args(known))}")
 
 
-def row_of(method: str) -> int:
-    """The place of a method in `METHODS`.
-
-    Raises:
-        ValueError: There is no such method.
-    """
-    if method not in METHODS:
-        raise ValueError(f"method '{method}': take one of {', '.join(METHODS)}")
-    return METHODS.index(method)
-
-
-def projections(snapshot: Snapshot, rules: Rules) -> dict[str, Tensor]:
+def projections(snapshot: Snapshot, options: ProjectionOptions) -> dict[str, Tensor]:
     """The trees projected from all sentences of a snapshot.
 
     Memory is that of the answer and of one batch of charts, however many sentences there are.
 
     Args:
         snapshot: A transformer, and examples with gold trees.
-        rules: How trees are projected and scored.
+        options: How trees are projected and scored.
 
     Returns:
         `values`, `matches` and `undecided` [method, threshold, sentence], `chance`
-        [threshold, sentence], and `spans` [threshold, span, 2] of the trees by `rules.method`,
-        sentence after sentence, of each one fewer than it has words.
+        [threshold, sentence], and `spans` [threshold, span, 2] of the trees by `options.method`:
+        sentence after sentence, for each sentence one span fewer than it has words.
     """
-    generator = torch.Generator().manual_seed(rules.seed)
+    generator = torch.Generator().manual_seed(options.seed)
     orders, parts = [], []
-    for rows, charts, lengths, gold in _batches(snapshot, rules.thresholds, rules.similarity):
-        of_each = [of_charts(chart, lengths, gold, rules, generator) for chart in charts]
-        parts.append({name: torch.stack([each[name] for each in of_each]) for name in of_each[0]})
+    for rows, charts, lengths, gold in _batches(snapshot, options.thresholds, options.similarity):
+        by_threshold = [of_charts(chart, lengths, gold, options, generator) for chart in charts]
+        parts.append(
+            {name: torch.stack([trees[name] for trees in by_threshold]) for name in by_threshold[0]}
+        )
         orders.append((rows, lengths))
-    order, lengths = (torch.cat(each) for each in zip(*orders, strict=True))
-    owners = order.repeat_interleave(lengths - 1)
-    joined = {name: torch.cat([part[name] for part in parts], 1) for name in ("spans", "chance")}
+    order, lengths = map(torch.cat, zip(*orders, strict=True))
+    # Batches hold sentences of like lengths: back to the order of the examples.
+    sentences, owners = order.argsort(), order.repeat_interleave(lengths - 1)
     by_method = {
-        name: torch.cat([part[name] for part in parts], 2)
+        name: torch.cat([part[name] for part in parts], 2).transpose(0, 1)[..., sentences]
         for name in ("values", "matches", "undecided")
     }
-    return {
-        "spans": joined["spans"][:, owners.argsort(stable=True)],
-        "chance": joined["chance"][:, order.argsort()],
-        **{name: each.transpose(0, 1)[..., order.argsort()] for name, each in by_method.items()},
+    return by_method | {
+        "chance": torch.cat([part["chance"] for part in parts], 1)[:, sentences],
+        "spans": torch.cat([part["spans"] for part in parts], 1)[:, owners.argsort(stable=True)],
     }
 
 
 def sci_charts(
     snapshot: Snapshot, *, threshold: int = 0, similarity: Similarity = "cosine"
 ) -> list[Float[np.ndarray, "start stop"]]:
-    """The chart of each sentence: how alike its spans are in context and cut off from it.
+    """The chart of each sentence: how similar its spans are in context and cut off from it.
 
     Returns:
         Cell (start, stop) is of words start to stop - 1; NaN where that is no span.
@@ -126,13 +116,17 @@ def sci_charts(
     for rows, batch, lengths, _ in _batches(snapshot, (threshold,), similarity):
         for row, chart, length in zip(rows.tolist(), batch[0], lengths.tolist(), strict=True):
             places = torch.arange(length + 1)
-            own = chart[: length + 1, : length + 1]
-            charts[row] = own.where(places[:, None] < places, torch.nan).numpy()
+            chart = chart[: length + 1, : length + 1]
+            charts[row] = chart.where(places[:, None] < places, torch.nan).numpy()
     return [charts[row] for row in sorted(charts)]
 
 
 def of_charts(
-    charts: Charts, lengths: Lengths, gold: Nodes, rules: Rules, generator: torch.Generator
+    charts: Charts,
+    lengths: Lengths,
+    gold: Nodes,
+    options: ProjectionOptions,
+    generator: torch.Generator,
 ) -> dict[str, Tensor]:
     """The trees read off charts, and what they are worth.
 
@@ -140,27 +134,26 @@ def of_charts(
         charts: Values of spans.
         lengths: Words of each sentence.
         gold: The gold trees' brackets.
-        rules: Which tree is scored and kept, and what its value is held against.
+        options: Whose tree is kept, and the chance level of its value.
         generator: For random splits.
     """
     trees = {method: TREES[method](charts, lengths) for method in METHODS}
-    own = trees[rules.method]
-    values = [tree_values(charts, nodes, lengths) for nodes in trees.values()]
+    kept = trees[options.method]
     return {
-        "values": torch.stack(values),
+        "values": torch.stack([tree_values(charts, nodes, lengths) for nodes in trees.values()]),
         "matches": torch.stack([(nodes & gold).sum((1, 2)) for nodes in trees.values()]),
         "undecided": torch.stack(
             [undecided(charts, nodes, lengths, method) for method, nodes in trees.items()]
         ),
-        "chance": chance_values(charts, lengths, own, rules.against, generator),
-        "spans": brackets(own).short(),
+        "chance": chance_values(charts, lengths, kept, options.against, generator),
+        "spans": brackets(kept).short(),
     }
 
 
 def chance_values(
     charts: Charts, lengths: Lengths, nodes: Nodes, against: str, generator: torch.Generator
 ) -> Float[Tensor, " sentence"]:
-    """What a tree's value is held against.
+    """The chance level that a tree's value is compared with.
 
     Args:
         charts: Values of spans.
@@ -173,18 +166,16 @@ def chance_values(
         generator: For random splits.
     """
     if against == "random_tree":
-        sentences = torch.arange(len(charts))
-        return random_tree_values(charts)[sentences, 0, lengths]
-    drawn = against == "random_split"
-    splits = drawn_split_values(charts, generator) if drawn else mean_split_values(charts)
+        return random_tree_values(charts)[torch.arange(len(charts)), 0, lengths]
+    is_drawn = against == "random_split"
+    splits = drawn_split_values(charts, generator) if is_drawn else mean_split_values(charts)
     return torch.where(nodes, splits, 0).sum((1, 2))
 
 
 def brackets(nodes: Nodes) -> Int[Tensor, "span 2"]:
     """Spans of several words, sentence after sentence, each before those inside it."""
-    places = torch.arange(nodes.shape[1])
-    several = nodes & (places - places[:, None] > 1)
-    _, start, before_last = several.flip(2).nonzero().unbind(1)
+    # Spans of two words or more lie above the second diagonal; flipped, the longest come first.
+    _, start, before_last = nodes.triu(2).flip(2).nonzero().unbind(1)
     return torch.stack([start, nodes.shape[1] - 1 - before_last], dim=1)
 
 
@@ -208,7 +199,7 @@ def nearness(one: Vectors, other: Vectors) -> Float[Tensor, "row span"]:
     return -(one - other).norm(dim=-1)
 
 
-# With what a vector compared to itself gives.
+# Each with its value for a vector and itself.
 SIMILARITIES: Mapping[str, tuple[Compare, float]] = {
     "cosine": (cosine, 1.0),
     "euclidean": (nearness, 0.0),
@@ -223,7 +214,7 @@ TREES: Mapping[str, Callable[[Charts, Lengths], Nodes]] = {
 def _batches(
     snapshot: Snapshot, thresholds: Sequence[int], similarity: str
 ) -> Iterator[tuple[Int[Tensor, " sentence"], Tensor, Lengths, Nodes]]:
-    """Numbers of sentences, their charts by threshold, their words, their gold brackets."""
+    """By batch: rows of the examples, charts by threshold, numbers of words, gold brackets."""
     first = first_word(snapshot.examples)
     snapshot = snapshot.on(sentences_only(snapshot.examples))
     compare, uncut = SIMILARITIES[similarity]

@@ -1,4 +1,8 @@
-"""The sentences that gold trees are over, without what follows them."""
+"""Which words do the gold trees of examples stand over?
+
+The positions of a sentence's words, examples without what follows the sentence, and the sentences
+as a result holds them: words, lengths and gold brackets, one sentence after the other.
+"""
 
 from dataclasses import replace
 from typing import Any
@@ -26,12 +30,12 @@ def first_word(examples: Examples) -> int:
 
 def word_counts(examples: Examples) -> Int[Tensor, " batch"]:
     """How many words each sentence has."""
-    spans = (spans_of(tree) for tree in _trees(examples))
-    return torch.tensor([each[0][1] - each[0][0] if each else 1 for each in spans])
+    trees = (spans_of(tree) for tree in _trees(examples))
+    return torch.tensor([spans[0][1] - spans[0][0] if spans else 1 for spans in trees])
 
 
 def short_sentences(examples: Examples, longest: int) -> Examples:
-    """The examples whose sentences have at most so many words; where none has, the shortest.
+    """The examples whose sentences have at most `longest` words; if none has, the shortest ones.
 
     Raises:
         ValueError: `longest` is less than 1, or there are no trees.
@@ -46,32 +50,31 @@ def short_sentences(examples: Examples, longest: int) -> Examples:
 def sentences_only(examples: Examples) -> Examples:
     """The examples cut after the last word of their gold trees.
 
-    What precedes the sentence stays: a start token. Labels of one value a position, targets and
-    words are cut alike.
+    What precedes the sentence stays: a start token. Labels with one value for each position,
+    targets and words are cut at the same places.
 
     Raises:
         ValueError: There are no trees, or sentences begin at different positions.
     """
     lengths = first_word(examples) + word_counts(examples)
     longest, n_pos = int(lengths.max()), examples.model_inputs.shape[1]
-    cut = {name: values[:, :longest] if values.shape[1:2] == (n_pos,) else values
-           for name, values in examples.labels.items()}  # fmt: skip
-    words = examples.words and tuple(
-        row[:length] for row, length in zip(examples.words, lengths.tolist(), strict=True)
-    )
     # What is answered after the sentence (at its end sign) is cut off with it.
-    is_kept = torch.arange(longest) < lengths[:, None]
-    is_kept = is_kept.to(examples.scored.device)
-    targets, scored = examples.targets[:, :longest], examples.scored[:, :longest]
+    is_kept = (torch.arange(longest) < lengths[:, None]).to(examples.scored.device)
     return replace(
         examples,
-        targets=targets * is_kept,
-        scored=scored & is_kept,
+        targets=examples.targets[:, :longest] * is_kept,
+        scored=examples.scored[:, :longest] & is_kept,
         tokens=None if examples.tokens is None else examples.tokens[:, :longest],
         inputs=None if examples.inputs is None else examples.inputs[:, :longest],
         lengths=lengths.to(examples.model_inputs.device),
-        labels=cut,
-        words=words,
+        labels={
+            name: values[:, :longest] if values.shape[1:2] == (n_pos,) else values
+            for name, values in examples.labels.items()
+        },
+        words=examples.words
+        and tuple(
+            row[:length] for row, length in zip(examples.words, lengths.tolist(), strict=True)
+        ),
     )
 
 
@@ -104,12 +107,13 @@ def sentence_table(examples: Examples) -> dict[str, Any]:
 
 
 def place_of(counts: Int[np.ndarray, " sentence"], number: int) -> tuple[int, int]:
-    """Where a sentence's entries stand among those of all, so many of each."""
+    """Start and stop of a sentence's entries, given how many entries each sentence has."""
     start = int(counts[:number].sum())
     return start, start + int(counts[number])
 
 
 def _trees(examples: Examples) -> tuple[object, ...]:
+    """The gold trees, which there must be."""
     if not examples.trees:
         raise ValueError("trees: these examples have no gold trees, which say where sentences are")
     return examples.trees

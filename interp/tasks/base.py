@@ -8,14 +8,13 @@ from jaxtyping import Bool, Float, Int
 from pydantic import BaseModel
 from torch import Tensor
 
-from hooks import Examples, Facts, Sizes, Snapshot
+from hooks import LATE_ANSWERS, Examples, Facts, Sizes, Snapshot
 from hooks.loss import token_losses
 from hooks.messages import did_you_mean
 from interp.randomness import generator
 from interp.tasks.fields import STRICT
 
 COUNT_SUFFIXES = ("_prompts", "_sequences", "_lines")  # ends of the fields that count examples
-LATE_ANSWERS = 4  # answers at a prompt's end, where the most examples have been seen
 
 Batch = Mapping[str, Tensor]
 Reader = Callable[[Batch], Batch]

@@ -85,6 +85,16 @@ def test_a_dataset_is_selected_from_by_name():
     assert dataset.attrs == {"share": 0.9, "note": "planted"}
 
 
+def test_a_method_of_an_axis_name_gives_no_coordinates():
+    class Measured(Powers):
+        coordinates: ClassVar = {}
+
+        def matrix(self):
+            """What stands in the way."""
+
+    assert dataset_of(made(Measured)).matrix.values.tolist() == [0, 1]
+
+
 def test_coordinates_of_another_length_are_refused():
     class Wrong(Powers):
         coordinates: ClassVar = {"matrix": ("W_E",)}

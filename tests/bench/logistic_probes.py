@@ -7,7 +7,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
-from analyses.probes.evaluate import Split, Target, readings, split_by_group
+from analyses.probes.evaluate import GroupSplit, ProbeTarget, readings, split_by_group
 from analyses.probes.fit import PENALTIES
 from analyses.probes.inputs import activations, chosen_sites, group_values, places
 from interp.runs.run import load
@@ -16,7 +16,7 @@ from tests.bench import Comparison, interleaved
 FIXTURE = Path(__file__).parents[2] / "fixtures" / "modular-addition"
 
 
-def plain_score(x: np.ndarray, y: np.ndarray, split: Split) -> float:
+def plain_score(x: np.ndarray, y: np.ndarray, split: GroupSplit) -> float:
     """Accuracy under the penalty that is best on the validation rows."""
     fit, validation, test = split.fit.numpy(), split.validation.numpy(), split.test.numpy()
     scores = [score(x, y, (fit, validation), penalty) for penalty in PENALTIES]
@@ -40,7 +40,7 @@ def compare() -> Comparison:
     features = [each[:, 0] for each in sites.values()]
     split = split_by_group(group_values(examples, None), seed=0)
     answers = examples.label("c")
-    target = Target.of(answers)
+    target = ProbeTarget.of(answers)
 
     def plain() -> list[float]:
         return [plain_score(x.numpy(), answers.numpy(), split) for x in features]

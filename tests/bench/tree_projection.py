@@ -4,7 +4,7 @@ import torch
 
 from analyses.trees.brackets import tree_of
 from analyses.trees.parseval import random_tree
-from analyses.trees.sci import Rules, projections
+from analyses.trees.sci import ProjectionOptions, projections
 from hooks import Examples, Sizes, Snapshot, build
 from hooks.models import TokenConfig
 from tests.bench import Comparison, interleaved
@@ -46,8 +46,8 @@ def compare() -> Comparison:
     """Both sides in float32; ours also finds trees by two other rules, and scores all."""
     snapshot = untrained()
     plain = [list(span) for tree in plain_trees(snapshot) for span in tree]
-    assert projections(snapshot, Rules())["spans"][0].tolist() == plain
+    assert projections(snapshot, ProjectionOptions())["spans"][0].tolist() == plain
     times = interleaved(
-        lambda: plain_trees(snapshot), lambda: projections(snapshot, Rules()), repeats=3
+        lambda: plain_trees(snapshot), lambda: projections(snapshot, ProjectionOptions()), repeats=3
     )
     return Comparison("trees projected from 100 sentences of 10 to 25 words", *times, goal=15)

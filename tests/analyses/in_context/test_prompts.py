@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from analyses import InContextCurve
-from analyses.in_context.prompts import most_frequent, pairs_of
+from analyses.in_context.prompts import most_frequent, prompts_of
 from hooks import Snapshot, build
 from hooks.edit import with_weights
 from tests.analyses.in_context.prompted import MIXED, task_of, untrained
@@ -37,7 +37,7 @@ def test_prompts_of_other_splits_are_grouped_by_what_tells_them_apart(split, gro
 
 def test_groups_of_two_labels_hold_the_prompts_of_both():
     examples = task_of(**MIXED).examples("scale", None, 0)
-    rows = pairs_of(examples, "class, scale").groups["sparse, scale 3"]
+    rows = prompts_of(examples, "class, scale").groups["sparse, scale 3"]
     expected = (examples.label("class") == 1) & (examples.label("scale") == 3)
     assert rows.tolist() == expected.nonzero()[:, 0].tolist()
 
@@ -50,7 +50,7 @@ def test_one_class_alone_is_not_told_apart():
 @pytest.mark.parametrize("rare", [0.01, 0.5])
 def test_slow_baselines_are_given_as_many_prompts_of_each_class(rare):
     task = task_of(**MIXED, weights=[1 - rare, rare], test_prompts=1000)
-    pairs = pairs_of(task.examples("test", None, 0), None)
+    pairs = prompts_of(task.examples("test", None, 0), None)
     given = pairs.given("greedy_tree")
     rows = pairs.groups["sparse"]
     assert given[rows].nonzero()[:, 0].tolist() == list(range(min(25, len(rows))))
@@ -59,7 +59,7 @@ def test_slow_baselines_are_given_as_many_prompts_of_each_class(rare):
 
 def test_of_many_groups_a_slow_baseline_is_given_one_prompt_each():
     task = task_of(d=60, test_prompts=120)
-    pairs = pairs_of(task.examples("sparsity", None, 0), None)
+    pairs = prompts_of(task.examples("sparsity", None, 0), None)
     given = pairs.given("network:3")
     assert [int(given[rows].sum()) for rows in pairs.groups.values()] == [1] * 60
 
@@ -99,7 +99,7 @@ def test_scored_positions_may_differ_by_prompt():
     examples = task_of(test_prompts=2).examples("test", None, 0)
     scored = torch.zeros_like(examples.scored)
     scored[0, [0, 4]], scored[1, [2, 6]] = True, True
-    found = pairs_of(replace(examples, scored=scored), None)
+    found = prompts_of(replace(examples, scored=scored), None)
     assert found.targets.tolist() == [
         examples.targets[0, [0, 4]].tolist(), examples.targets[1, [2, 6]].tolist()
     ]  # fmt: skip

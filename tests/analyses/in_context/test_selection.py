@@ -57,6 +57,14 @@ def test_settings_are_named_by_what_they_were_trained_on():
     assert (FOUND.mixture, FOUND.pure("dense"), FOUND.pure("sparse")) == (1, 0, 2)
 
 
+def test_errors_and_distances_are_selected_by_names_of_runs_and_baselines():
+    dataset = FOUND.to_xarray()
+    np.testing.assert_array_equal(dataset.errors.sel(predictor="sparse"), FOUND.errors[:, 2])
+    apart = dataset.distances.sel(predictor="mixed", other="zero")
+    np.testing.assert_array_equal(apart, FOUND.distances[:, 0, 3])
+    assert float(dataset.shares.sel({"training": "sparse alone", "class": "sparse"})) == 1
+
+
 def test_all_answer_the_prompts_of_the_mixture():
     assert FOUND.groups[:2] == ("dense", "sparse")
     always = answering(0.0, [1, 1]).examples("test")

@@ -10,7 +10,7 @@ from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.metrics import accuracy_score, r2_score
 
 from analyses.probes.evaluate import (
-    Target,
+    ProbeTarget,
     baseline_score,
     objection,
     r2_interval,
@@ -39,7 +39,7 @@ def test_each_group_lies_in_one_part_and_each_row_in_one(groups, seed):
 
 
 def test_shuffling_keeps_the_values_of_each_part():
-    target = Target.of(torch.arange(40) % 7)
+    target = ProbeTarget.of(torch.arange(40) % 7)
     split = split_by_group(own_groups(40), seed=0)
     shuffled = target.shuffled(split, torch.Generator().manual_seed(0))
     assert not torch.equal(shuffled.values, target.values)
@@ -50,10 +50,12 @@ def test_shuffling_keeps_the_values_of_each_part():
 def test_accuracy_and_r2_are_scikit_learns():
     classes, outputs = torch.arange(30) % 3, draw(30, 3)
     values = draw(30, seed=1)
-    assert Target.of(classes).score(outputs) == pytest.approx(
+    assert ProbeTarget.of(classes).score(outputs) == pytest.approx(
         accuracy_score(classes, outputs.argmax(1))
     )
-    assert Target.of(values).score(outputs[:, :1]) == pytest.approx(r2_score(values, outputs[:, 0]))
+    assert ProbeTarget.of(values).score(outputs[:, :1]) == pytest.approx(
+        r2_score(values, outputs[:, 0])
+    )
 
 
 @pytest.mark.parametrize(
@@ -67,7 +69,7 @@ def test_the_baseline_is_scikit_learns_dummy(values, dummy):
     split = split_by_group(own_groups(80), seed=0)
     dummy.fit(np.zeros((int(split.train.sum()), 1)), values[split.train].numpy())
     expected = dummy.score(np.zeros((int(split.test.sum()), 1)), values[split.test].numpy())
-    assert baseline_score(Target.of(values), split) == pytest.approx(expected)
+    assert baseline_score(ProbeTarget.of(values), split) == pytest.approx(expected)
 
 
 @given(st.integers(1, 200), st.data())
@@ -102,7 +104,7 @@ def test_the_interval_of_r2_is_unknown_where_values_do_not_vary():
 
 
 def test_rows_of_a_group_count_once_in_the_interval_of_accuracy():
-    target, outputs = Target.of(torch.arange(20) % 2), draw(20, 2)
+    target, outputs = ProbeTarget.of(torch.arange(20) % 2), draw(20, 2)
     one_each = target.interval(outputs, own_groups(20))
     tied = target.interval(outputs, own_groups(20) // 5)
     assert tied[0] < one_each[0] < one_each[1] < tied[1]
@@ -123,12 +125,12 @@ def test_two_groups_are_refused():
     ],
 )
 def test_targets_that_cannot_be_probed_say_why(values, reason):
-    assert reason in objection(Target.of(values), split_by_group(own_groups(40), seed=0))
+    assert reason in objection(ProbeTarget.of(values), split_by_group(own_groups(40), seed=0))
 
 
 def test_a_target_that_can_be_probed_has_no_objection():
     split = split_by_group(own_groups(40), seed=0)
-    assert objection(Target.of(torch.arange(40) % 2), split) == ""
+    assert objection(ProbeTarget.of(torch.arange(40) % 2), split) == ""
 
 
 @pytest.mark.parametrize("groups", [torch.arange(40), torch.arange(40) // 4])

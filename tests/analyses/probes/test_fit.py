@@ -7,7 +7,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch.testing import assert_close
 
-from analyses.probes.evaluate import Target, check_method, readings, split_by_group
+from analyses.probes.evaluate import ProbeTarget, check_method, readings, split_by_group
 from analyses.probes.fit import _batches, adam_probes, logistic_probes, ridge_probes
 
 PENALTIES = (0.01, 1.0, 100.0)
@@ -137,7 +137,7 @@ def test_targets_of_an_adam_fit_do_not_touch_each_other():
 @pytest.mark.parametrize("method", ["ridge", "logistic", "adam"])
 def test_a_planted_linear_class_is_read_and_shuffled_it_is_not(method):
     features = draw(2000, 8)
-    target = Target.of(features[:, 2] > 0)
+    target = ProbeTarget.of(features[:, 2] > 0)
     split = split_by_group(own_groups(2000), seed=0)
     shuffled = target.shuffled(split, torch.Generator().manual_seed(0))
     true, chance = readings(features, [target, shuffled], split, method=method)
@@ -149,7 +149,7 @@ def test_a_planted_linear_class_is_read_and_shuffled_it_is_not(method):
 def test_a_planted_linear_value_is_read_exactly():
     features = draw(300, 8)
     split = split_by_group(own_groups(300), seed=0)
-    target = Target.of(features @ draw(8, seed=1) + 4)
+    target = ProbeTarget.of(features @ draw(8, seed=1) + 4)
     (read,) = readings(features, [target], split, penalties=(1e-9,))
     assert (read.score, read.low, read.high) == pytest.approx((1, 1, 1))
 
@@ -158,7 +158,7 @@ def test_the_penalty_does_not_depend_on_the_rows_tested_on():
     features, values = draw(100, 30), draw(100, seed=1)
     split = split_by_group(own_groups(100), seed=0)
     changed = values.where(~split.test, -5 * values)
-    one, other = readings(features, [Target.of(values), Target.of(changed)], split)
+    one, other = readings(features, [ProbeTarget.of(values), ProbeTarget.of(changed)], split)
     assert (one.penalty, one.validation) == (other.penalty, other.validation)
     assert one.score != other.score
 
@@ -166,7 +166,7 @@ def test_the_penalty_does_not_depend_on_the_rows_tested_on():
 def test_noise_takes_the_largest_penalty_and_signal_the_smallest():
     features = draw(120, 60)
     split = split_by_group(own_groups(120), seed=0)
-    targets = [Target.of(draw(120, seed=1)), Target.of(features[:, 0] + features[:, 1])]
+    targets = [ProbeTarget.of(draw(120, seed=1)), ProbeTarget.of(features[:, 0] + features[:, 1])]
     noise, signal = readings(features, targets, split, penalties=(1e-3, 1e6))
     assert (noise.penalty, signal.penalty) == (1e6, 1e-3)
 

@@ -47,7 +47,7 @@ def test_a_tree_that_is_gold_has_no_marks(found):
 
 
 def test_sentences_too_long_to_be_read_are_not_drawn(found, monkeypatch):
-    monkeypatch.setattr("analyses.trees.projection.READABLE", 4)
+    monkeypatch.setattr("analyses.trees.projection.MAX_DRAWN_WORDS", 4)
     assert drawn(holding(found, GOLD))[2] == ["stop"]  # none fits: the shortest
 
 

@@ -9,7 +9,7 @@ import torch
 
 from analyses.trees.brackets import Span, tree_of
 from analyses.trees.parseval import random_tree
-from analyses.trees.sci import Rules, cosine, nearness, projections, sci_charts
+from analyses.trees.sci import ProjectionOptions, cosine, nearness, projections, sci_charts
 from hooks import Examples, Sizes, Snapshot, build
 from hooks.models import HookedModel, PostNormConfig
 from tests.oracles import cky_tree, greedy_tree, masked_chart
@@ -48,7 +48,7 @@ def test_charts_are_the_published_codes(name, published):
 
 def test_trees_are_the_published_codes(name, published):
     expected = [span for each in sentences(name) for span in brackets(each["pred_parse"])]
-    found = projections(published, Rules())["spans"][0].tolist()
+    found = projections(published, ProjectionOptions())["spans"][0].tolist()
     assert found == [list(span) for span in expected]
 
 
@@ -62,7 +62,7 @@ def test_trees_are_the_published_codes(name, published):
     ],
 )
 def test_scores_are_the_published_codes(name, published, method, against, entry):
-    rules = Rules(method=method or "greedy", against=against or "mean_split")
+    rules = ProjectionOptions(method=method or "greedy", against=against or "mean_split")
     found = projections(published, rules)
     value = found["values"][{"greedy": 0, "cky": 1}[rules.method], 0]
     chance = found["chance"][0]
@@ -107,7 +107,7 @@ def slow_charts(taken: Snapshot, threshold: int, similarity: str = "cosine"):
 def test_trees_of_every_threshold_are_those_of_masked_passes(kind):
     taken = random_snapshot(models()[kind])
     n_layers = taken.config.n_layers
-    found = projections(taken, Rules(thresholds=tuple(range(n_layers))))
+    found = projections(taken, ProjectionOptions(thresholds=tuple(range(n_layers))))
     for threshold in range(n_layers):
         charts = slow_charts(taken, threshold)
         trees = [greedy_tree(c, 0, n) for c, n in zip(charts, LENGTHS, strict=True)]
@@ -121,7 +121,7 @@ def test_trees_of_every_threshold_are_those_of_masked_passes(kind):
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_exact_scores_are_those_of_masked_passes(seed):
     taken = random_snapshot(random_model(SIZES, n_layers=2, seed=seed), seed)
-    found = projections(taken, Rules())
+    found = projections(taken, ProjectionOptions())
     for row, chart in enumerate(slow_charts(taken, 0)):
         score = 0.0
         for i, j in greedy_tree(chart, 0, LENGTHS[row]):
@@ -133,20 +133,20 @@ def test_exact_scores_are_those_of_masked_passes(seed):
 
 def test_euclidean_trees_are_those_of_masked_passes():
     taken = random_snapshot(models()["causal"])
-    found = projections(taken, Rules(similarity="euclidean"))
+    found = projections(taken, ProjectionOptions(similarity="euclidean"))
     charts = slow_charts(taken, 0, "euclidean")
     assert own_spans(found) == [greedy_tree(c, 0, n) for c, n in zip(charts, LENGTHS, strict=True)]
 
 
 def test_cky_of_a_causal_model_branches_to_the_left():
-    found = projections(random_snapshot(models()["causal"]), Rules(method="cky"))
+    found = projections(random_snapshot(models()["causal"]), ProjectionOptions(method="cky"))
     expected = [[(0, stop) for stop in range(count, 1, -1)] for count in LENGTHS]
     assert own_spans(found) == expected
 
 
 def test_cky_of_a_model_of_both_directions_is_the_textbooks():
     taken = random_snapshot(models()["both ways"])
-    found = projections(taken, Rules(method="cky"))
+    found = projections(taken, ProjectionOptions(method="cky"))
     textbook = [cky_tree(c, n) for c, n in zip(slow_charts(taken, 0), LENGTHS, strict=True)]
     assert own_spans(found) == [tree for _, tree in textbook]
     np.testing.assert_allclose(found["values"][1, 0], [value for value, _ in textbook])
@@ -156,7 +156,7 @@ def test_matches_are_gold_brackets_of_each_methods_tree():
     taken = random_snapshot(models()["causal"])
     assert taken.examples.trees is not None
     for index, method in enumerate(("greedy", "cky", "cky_centred")):
-        found = projections(taken, Rules(method=method))
+        found = projections(taken, ProjectionOptions(method=method))
         for row, spans in enumerate(own_spans(found)):
             gold = brackets_of(taken.examples.trees[row])
             assert found["matches"][index, 0, row] == len({*spans} & gold)
@@ -176,17 +176,17 @@ def flat(tree) -> list[int]:
 
 def test_small_batches_change_nothing(monkeypatch):
     taken = random_snapshot(models()["causal"])
-    expected = projections(taken, Rules(thresholds=(0, 2)))
+    expected = projections(taken, ProjectionOptions(thresholds=(0, 2)))
     monkeypatch.setattr("hooks.spans.TOKENS_PER_BATCH", 11)
-    for name, found in projections(taken, Rules(thresholds=(0, 2))).items():
+    for name, found in projections(taken, ProjectionOptions(thresholds=(0, 2))).items():
         np.testing.assert_allclose(found, expected[name], atol=1e-12)
 
 
 def test_random_splits_average_to_their_mean():
     taken = random_snapshot(models()["causal"])
-    mean = projections(taken, Rules())["chance"][0]
+    mean = projections(taken, ProjectionOptions())["chance"][0]
     drawn = torch.stack([
-        projections(taken, Rules(against="random_split", seed=seed))["chance"][0]
+        projections(taken, ProjectionOptions(against="random_split", seed=seed))["chance"][0]
         for seed in range(60)
     ])  # fmt: skip
     error = drawn.std(0) / 60**0.5
@@ -196,7 +196,8 @@ def test_random_splits_average_to_their_mean():
 def test_the_seed_decides_random_splits():
     taken = random_snapshot(models()["causal"])
     one, again, other = (
-        projections(taken, Rules(against="random_split", seed=seed))["chance"] for seed in (1, 1, 2)
+        projections(taken, ProjectionOptions(against="random_split", seed=seed))["chance"]
+        for seed in (1, 1, 2)
     )
     assert torch.equal(one, again)
     assert not torch.equal(one, other)
@@ -219,7 +220,7 @@ def test_sums_of_zero_are_alike_to_nothing_and_break_nothing():
     with torch.no_grad():
         for _, parameter in model.named_parameters():
             parameter.zero_()
-    found = projections(random_snapshot(model), Rules())
+    found = projections(random_snapshot(model), ProjectionOptions())
     others = (each for name, each in found.items() if name != "undecided")
     assert all(torch.isfinite(each).all() for each in others)
     assert own_spans(found)[2] == [(0, 4), (1, 4), (2, 4)]  # all tie: the first split is taken
@@ -236,4 +237,4 @@ def test_cells_of_a_chart_that_are_no_spans_are_not_numbers():
 def test_an_option_that_is_not_known_is_refused(option):
     options: dict[str, Any] = {option: "other"}
     with pytest.raises(ValueError, match=f"{option} 'other': take one of"):
-        Rules(**options)
+        ProjectionOptions(**options)

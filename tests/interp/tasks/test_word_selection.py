@@ -6,7 +6,7 @@ import torch
 from pydantic import ValidationError
 
 from analyses import InContextCurve
-from analyses.in_context.prompts import late_score, pairs_of, predictions
+from analyses.in_context.prompts import late_score, predictions, prompts_of
 from hooks import PromptFacts, Snapshot, build
 from interp.config.experiment import Experiment
 from interp.randomness import generator
@@ -150,7 +150,7 @@ def test_only_words_of_the_list_compete():
 def test_analyses_choose_among_the_same_words():
     model = build(tiny_config(d_model=16), TASK.sizes, seed=0)
     snapshot = Snapshot.of(model, EXAMPLES)
-    answered = predictions(snapshot, pairs_of(EXAMPLES, ""))
+    answered = predictions(snapshot, prompts_of(EXAMPLES, ""))
     tokens, places = EXAMPLES.tokens, EXAMPLES.scored.nonzero()[:, 1].unflatten(0, (400, 3))
     assert tokens is not None
     shown = tokens.gather(1, (places[..., None] + torch.tensor([-4, -3, -2, -1])).flatten(1))
