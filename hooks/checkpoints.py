@@ -13,7 +13,8 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from hooks.examples import Examples, Facts
+from hooks.examples import Examples
+from hooks.facts import Facts
 from hooks.live import LiveModel, check_live
 from hooks.messages import nearest_step
 from hooks.models import HookedModel, ModelConfig, Sizes, config_of, move, parameters_of, restore
@@ -90,9 +91,7 @@ class Checkpoints:
             config=config,
             sizes=sizes,
             parameters=lambda step: _without(states[step], buffers),
-            make_examples=lambda split, count, seed: (
-                examples if count is None else examples.drawn(count, seed or 0)
-            ),
+            make_examples=lambda split, count, seed: examples.drawn(count, seed or 0),
             facts=examples.facts,
             recorded=metrics,
         )
@@ -220,7 +219,7 @@ class Checkpoints:
 
     def _examples_of(self, split: str | Examples | None, count: int | None = None) -> Examples:
         if isinstance(split, Examples):
-            return split if count is None else split.drawn(count, 0)
+            return split.drawn(count, 0)
         return self.examples(split, count)
 
     def _some_steps(self) -> tuple[int, ...]:

@@ -11,8 +11,7 @@ from torch import Tensor
 
 from hooks.edit import Edit, check_names, replaced
 from hooks.examples import Examples
-from hooks.live import LiveModel, check_live
-from hooks.memory import Memory
+from hooks.live import LiveModel, Memory, check_live
 from hooks.models import HookedModel, ModelConfig, agreed_config, parameters_of
 from hooks.weights import has_weight, weight
 

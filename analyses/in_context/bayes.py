@@ -19,7 +19,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from hooks.examples import LinearPrior, Prior, WavePrior
+from hooks.facts import LinearPrior, Prior, WavePrior
 
 JITTER = 1e-3  # least standard deviation of the noise: noiseless evidence is 0 or infinite
 COMPONENTS = 2000  # of one class, at most

@@ -20,8 +20,7 @@ from torch import Tensor
 from hooks import GivenCheckpoints, Sizes
 from hooks.models.neox import NeoXConfig, neox_config, neox_parameters
 from interp.config.experiment import readable
-from interp.tasks.language.word_lists import ALL_WORDS, Spelling
-from interp.tasks.word_selection import WordSelection
+from interp.tasks.word_selection import ALL_WORDS, Spelling, WordSelection
 
 STEP = re.compile(r"step([0-9]{1,12})")
 HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")

@@ -24,13 +24,21 @@ from interp.randomness import generator
 from interp.tasks.base import Batch, Reader, Task, late_share, scored_mean
 from interp.tasks.data_files import DataFile, stamp_of
 from interp.tasks.factors.extra_loss import SIDE, ExtraLoss, class_losses
-from interp.tasks.factors.file import vectors_on
-from interp.tasks.factors.images import Images, Share, images_of_file, images_of_network, too_few
-from interp.tasks.factors.maps import best_guess, best_guess_anew, check_size
+from interp.tasks.factors.images import (
+    Images,
+    Share,
+    images_of_file,
+    images_of_network,
+    too_few,
+    vectors_on,
+)
 from interp.tasks.factors.prompts import (
     IMAGES,
     Kind,
     Prompts,
+    best_guess,
+    best_guess_anew,
+    check_size,
     drawn_prompts,
     interleaved,
     looked_up,

@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float, Int
 from pydantic import BaseModel, Field, model_validator
 from torch import Generator, Tensor
 
-from hooks.examples import LinearPrior, Prior, WavePrior
+from hooks import LinearPrior, Prior, WavePrior
 from interp.tasks.fields import Count, Number, Pair, Scale
 
 CHUNK_NETWORKS = 1024  # networks drawn at a time

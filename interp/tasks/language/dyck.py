@@ -20,14 +20,12 @@ from jaxtyping import Float, Int
 from pydantic import Field
 from torch import Tensor
 
-from hooks import Facts
-from hooks.examples import Tree
+from hooks import Facts, Tree
 from interp.tasks.base import Batch, share
 from interp.tasks.fields import Count
 from interp.tasks.language import dyck_strings
-from interp.tasks.language.base import LanguageTask
+from interp.tasks.language.base import Flat, LanguageTask, flattened
 from interp.tasks.language.dyck_strings import Strings, joined, parse
-from interp.tasks.language.packing import Flat, flattened
 
 CHUNK_STRINGS = 2**14  # strings drawn at a time; a larger draw begins with the same strings
 MAX_CHUNKS = 64  # chunks drawn before strings of a kind are taken to be too rare

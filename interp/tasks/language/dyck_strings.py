@@ -16,8 +16,8 @@ from itertools import pairwise
 import numpy as np
 from jaxtyping import Bool, Int, UInt8
 
-from hooks.examples import Tree
-from interp.tasks.language.files import text_lines
+from hooks import Tree
+from interp.tasks.data_files import text_lines
 
 MIN_BRACKETS = 4  # brackets of the shortest string
 

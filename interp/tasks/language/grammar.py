@@ -18,7 +18,7 @@ from functools import lru_cache
 import numpy as np
 from jaxtyping import Bool, Int, UInt8
 
-from hooks.examples import Tree
+from hooks import Tree
 
 NOUNS = (
     "newt",

@@ -10,7 +10,6 @@ Source: McCoy, Frank and Linzen 2020 (arXiv:2001.03632); Murty et al. 2023 (arXi
 Probabilities are fitted to the published lines, since those of the published grammar differ.
 """
 
-from dataclasses import replace
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -19,15 +18,9 @@ from jaxtyping import Bool, Float, Int
 from pydantic import model_validator
 from torch import Tensor
 
-from hooks import Facts, Snapshot
+from hooks import Snapshot
 from interp.tasks.base import Batch, share
-from interp.tasks.language.english import (
-    CHUNK_LINES,
-    EnglishTask,
-    Weights,
-    plural_heads,
-    some_lines,
-)
+from interp.tasks.language.english import EnglishTask, Language, Lines, Weights, plural_heads
 from interp.tasks.language.grammar import (
     AUXILIARIES,
     CLASSES,
@@ -37,7 +30,6 @@ from interp.tasks.language.grammar import (
     Sentences,
     forms,
 )
-from interp.tasks.language.lines import Language, Lines
 
 UNINFLECTED = forms((INTRANSITIVE, INTRANSITIVE), (TRANSITIVE, TRANSITIVE))
 QUESTIONS = Language(
@@ -79,6 +71,8 @@ class QuestionFormation(EnglishTask):
 
     splits: ClassVar = ("validation", "generalization", "train", "train_questions")
     widths: ClassVar = (23, 29, 33, 37)  # 2 n + 5 for sentences of n = 9, 12, 14 and 16 words
+    language: ClassVar = QUESTIONS  # 68 words; a change moves the main auxiliary to the front
+    chance: ClassVar = 1 / 4  # of one auxiliary in four
     metrics: ClassVar = (
         *("loss", "accuracy", "first_word_accuracy", "line_accuracy"),
         *(f"accuracy_{kind}" for kind in CLAUSE_BEGINNINGS),
@@ -92,16 +86,6 @@ class QuestionFormation(EnglishTask):
         if self.files is not None and self.sentences != "fitted":
             raise ValueError(f"sentences {self.sentences} are drawn, and files are read: take one")
         return self
-
-    @property
-    def language(self) -> Language:
-        """68 words; a change moves the main auxiliary to the front."""
-        return QUESTIONS
-
-    @property
-    def facts(self) -> Facts:
-        """Names of the kinds and tokens; `chance` is that of one auxiliary in four."""
-        return replace(super().facts, chance=1 / 4)
 
     def grade(
         self, logits: Float[Tensor, "batch position d_vocab_out"], batch: Batch
@@ -149,26 +133,29 @@ class QuestionFormation(EnglishTask):
             if (rows := is_question & (subjects == subject)).any()
         }
 
-    def settles(self, lines: Lines) -> Bool[np.ndarray, " line"]:
-        """Whether each line is a question with a relative clause on its subject."""
-        return lines.is_changed & has_relative_subject(lines.sentences)
+    def weights(self, split: str) -> Weights:
+        """The weights of `sentences`; for generalization, always those of the published lines."""
+        fitted = (SUBJECT_WEIGHTS[self.sentences], PREDICATE_WEIGHTS)
+        return GENERALIZATION_WEIGHTS if split == "generalization" else fitted
+
+    def divides_rules(self, sentences: Sentences) -> Bool[np.ndarray, " sentence"]:
+        """Whether a relative clause modifies the subject."""
+        return sentences.subject >= SUBJECTS.index("SRC_i")
+
+    def generalizes(self, sentences: Sentences) -> Bool[np.ndarray, " sentence"]:
+        """Whether the first and the main auxiliary have the same number and opposite polarity."""
+        grammar, rows = QUESTIONS.grammar, np.arange(len(sentences))
+        first = np.array([names.index("Aux") for names in grammar.templates])[sentences.template]
+        noun = grammar.agrees[sentences.template, first]
+        is_same_number = sentences.is_plural(noun) == plural_heads(sentences)
+        main = grammar.main[sentences.template]
+        return is_same_number & (sentences.choices[rows, first] != sentences.choices[rows, main])
 
     def _lines(self, split: str, generator: torch.Generator) -> Lines:
         if split != "train_questions":
             return super()._lines(split, generator)
         lines = super()._lines("train", generator)
         return lines.at(lines.is_changed)
-
-    def _in_domain(self, rng: np.random.Generator) -> Lines:
-        weights = (SUBJECT_WEIGHTS[self.sentences], PREDICATE_WEIGHTS)
-        lines = some_lines(QUESTIONS, weights, rng)
-        return lines.at(~self.settles(lines))
-
-    def _generalizing(self, rng: np.random.Generator) -> Lines:
-        sentences = some_lines(QUESTIONS, GENERALIZATION_WEIGHTS, rng).sentences
-        return Lines(sentences, np.ones(CHUNK_LINES, dtype=bool)).at(
-            is_undecided_by_number(sentences)
-        )
 
 
 def clauses(targets: Int[Tensor, "batch pos"]) -> dict[str, Bool[Tensor, " batch"]]:
@@ -184,18 +171,3 @@ def clauses(targets: Int[Tensor, "batch pos"]) -> dict[str, Bool[Tensor, " batch
         kind: (after_noun == torch.tensor(code, device=targets.device)).all(-1)
         for kind, code in codes.items()
     }
-
-
-def has_relative_subject(sentences: Sentences) -> Bool[np.ndarray, " sentence"]:
-    """Whether a relative clause modifies the subject."""
-    return sentences.subject >= SUBJECTS.index("SRC_i")
-
-
-def is_undecided_by_number(sentences: Sentences) -> Bool[np.ndarray, " sentence"]:
-    """Whether the first and the main auxiliary have the same number and opposite polarity."""
-    grammar, rows = QUESTIONS.grammar, np.arange(len(sentences))
-    first = np.array([classes.index("Aux") for classes in grammar.templates])[sentences.template]
-    main = grammar.main[sentences.template]
-    noun = grammar.agrees[sentences.template, first]
-    is_same_number = sentences.is_plural(noun) == plural_heads(sentences)
-    return is_same_number & (sentences.choices[rows, first] != sentences.choices[rows, main])
