@@ -187,9 +187,9 @@ class Checkpoints:
         steps = self._some_steps()
         step = steps[-1] if step is None else step
         if step not in steps:
-            kept = ", ".join(map(str, steps))
             raise ValueError(
-                f"step {step} was not kept; there are {kept}{nearest_step(step, steps)}"
+                f"step {step} was not kept; there are {', '.join(map(str, steps))}"
+                f"{nearest_step(step, steps)}"
             )
         examples = self._examples_of(split, count)
         parameters = self.parameters(step)
@@ -230,10 +230,6 @@ class Checkpoints:
         return steps
 
 
-def _nothing_saved(analysis: str) -> pd.DataFrame:
-    return pd.DataFrame()
-
-
 @dataclass(frozen=True, eq=False, repr=False)
 class GivenCheckpoints(Checkpoints):
     """Checkpoints that are given piece by piece, as `Checkpoints` says.
@@ -250,7 +246,7 @@ class GivenCheckpoints(Checkpoints):
     make_examples: Callable[[str | None, int | None, int | None], Examples]
     facts: Facts = field(default_factory=Facts)
     recorded: pd.DataFrame | Callable[[], pd.DataFrame | None] | None = None
-    saved_scalars: Callable[[str], pd.DataFrame] = _nothing_saved
+    saved_scalars: Callable[[str], pd.DataFrame] = lambda analysis: pd.DataFrame()
     device: torch.device | None = None
 
     def series(self) -> "GivenCheckpoints":

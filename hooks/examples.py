@@ -54,7 +54,8 @@ class Examples:
         self._check_numbers()
         self._check_lengths()
         for row, tree in enumerate(self.trees or ()):
-            _check_tree(tree, row, self._length(row))
+            n_pos = self.model_inputs.shape[1]
+            _check_tree(tree, row, n_pos if self.lengths is None else int(self.lengths[row]))
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -85,8 +86,10 @@ class Examples:
         """
         if name not in self.labels:
             known = ", ".join(sorted(self.labels)) or "none"
-            near = did_you_mean(name, self.labels)
-            raise ValueError(f"labels has no '{name}'; this task provides: {known}{near}")
+            raise ValueError(
+                f"labels has no '{name}'; this task provides: {known}"
+                f"{did_you_mean(name, self.labels)}"
+            )
         return self.labels[name]
 
     def answered(self, n_answers: int) -> "Examples":
@@ -147,9 +150,6 @@ class Examples:
             of_rows = None if values is None else tuple(values[row] for row in rows.tolist())
             object.__setattr__(chosen, name, of_rows)
         return chosen
-
-    def _length(self, row: int) -> int:
-        return self.model_inputs.shape[1] if self.lengths is None else int(self.lengths[row])
 
     def _check_counts(self) -> None:
         """Refuses parts that are not of the same examples and positions."""

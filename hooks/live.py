@@ -28,6 +28,7 @@ WRAPPERS = {
     "module": "a DataParallel's wrapper: give the model inside, model.module",
 }
 HOOKS = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")
+BITS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,7 +80,15 @@ class LiveModel:
             raise ValueError(
                 "another snapshot of this model is running: leave its `with` before using this one"
             )
-        check_marks(self.model, self._marks)
+        check_hooks(hooks_of(self.model), self._marks.hooks)
+        parameters = dict(self.model.named_parameters())
+        for name, (tensor, version, place) in self._marks.tensors.items():
+            is_same = name not in parameters or parameters[name] is tensor
+            if not is_same or _version(tensor) != version or tensor.data_ptr() != place:
+                raise ValueError(
+                    f"{name} of the live model was changed since this snapshot was made, so that "
+                    "it is no longer a snapshot of it: take a new one, Snapshot.of(model, examples)"
+                )
 
     @contextmanager
     def lent(self, user: Any, edits: Sequence[Edit]) -> Iterator[None]:
@@ -149,23 +158,6 @@ def check_hooks(there: dict[str, tuple[int, ...]], known: dict[str, tuple[int, .
             )
 
 
-def check_marks(model: HookedModel, marks: Marks) -> None:
-    """Refuses a model that was changed since marks were taken.
-
-    Raises:
-        ValueError: A tensor was written to or replaced, or hooks were added.
-    """
-    check_hooks(hooks_of(model), marks.hooks)
-    parameters = dict(model.named_parameters())
-    for name, (tensor, version, place) in marks.tensors.items():
-        is_same = name not in parameters or parameters[name] is tensor
-        if not is_same or _version(tensor) != version or tensor.data_ptr() != place:
-            raise ValueError(
-                f"{name} of the live model was changed since this snapshot was made, so that it is "
-                "no longer a snapshot of it: take a new one, Snapshot.of(model, examples)"
-            )
-
-
 def marks_of(model: HookedModel) -> Marks:
     """The marks of a model as it is now."""
     buffers = dict(torch.nn.Module.named_buffers(model))  # pyright: ignore[reportArgumentType]  # the protocol's models are modules
@@ -188,9 +180,6 @@ def hooks_of(model: HookedModel) -> dict[str, tuple[int, ...]]:
 
 def _version(tensor: Tensor) -> int:
     return -1 if tensor.is_inference() else tensor._version  # inference tensors count none
-
-
-BITS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
 @dataclass(eq=False)

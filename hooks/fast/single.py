@@ -14,6 +14,7 @@ replaced fires: this is for training, never for analysis.
 """
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -26,27 +27,27 @@ from hooks.models import HookedModel, ModelConfig
 from hooks.models.mlp import look_up, neurons_read
 from hooks.models.token import TokenConfig
 
-
-def _tanh_gelu(x: Tensor) -> Tensor:
-    return gelu(x, approximate="tanh")
-
-
+TANH_GELU = partial(gelu, approximate="tanh")
 ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
-    "relu": torch.relu, "gelu": gelu, "silu": silu, "gelu_new": _tanh_gelu, "gelu_fast": _tanh_gelu,
-}  # fmt: skip
+    "relu": torch.relu,
+    "gelu": gelu,
+    "silu": silu,
+    "gelu_new": TANH_GELU,
+    "gelu_fast": TANH_GELU,
+}
+Positions = Literal["last", "all"]
 
 
-def covers_positions(config: ModelConfig) -> bool:
-    """Whether `EveryPosition` computes such a model exactly."""
-    return isinstance(config, TokenConfig) and config.positional_embedding_type == "standard"
-
-
-class EveryPosition(nn.Module):
-    """A HookedTransformer's logits, equal to its own in value and gradient up to rounding."""
+class FastPass(nn.Module):
+    """A forward pass that reads a model's parameters, and leaves the model as it is."""
 
     def __init__(self, model: HookedModel) -> None:
         super().__init__()
         self.model: Any = model
+
+
+class EveryPosition(FastPass):
+    """A HookedTransformer's logits, equal to its own in value and gradient up to rounding."""
 
     def forward(
         self, inputs: Shaped[Tensor, "batch pos ..."]
@@ -60,8 +61,7 @@ class EveryPosition(nn.Module):
             residual = residual + self._attend(block, self._normalized(residual, block, "ln1"))
             if not model.cfg.attn_only:
                 read = self._normalized(residual, block, "ln2")
-                pre = linear(read, block.mlp.W_in.T, block.mlp.b_in)
-                post = ACTIVATIONS[model.cfg.act_fn](pre)
+                post = ACTIVATIONS[model.cfg.act_fn](linear(read, block.mlp.W_in.T, block.mlp.b_in))
                 residual = residual + linear(post, block.mlp.W_out.T, block.mlp.b_out)
         residual = self._normalized(residual, model, "ln_final")
         return linear(residual, model.unembed.W_U.T, model.unembed.b_U)
@@ -94,9 +94,6 @@ class EveryPosition(nn.Module):
         return linear(mixed, attn.W_O.flatten(0, 1).T, attn.b_O)
 
 
-Positions = Literal["last", "all"]
-
-
 def training_logits(
     model: HookedModel, config: ModelConfig, positions: Positions
 ) -> Callable[[Tensor], Tensor]:
@@ -112,22 +109,14 @@ def training_logits(
     """
     if config.kind in ("mlp", "constructed"):
         return NeuronTables(model)  # it has one position, whichever are asked for
+    is_standard = getattr(config, "positional_embedding_type", "") == "standard"
     if positions == "all":
-        return EveryPosition(model) if covers_positions(config) else model
-    return LastPosition(model) if covers(config) else LastSlice(model)
+        return EveryPosition(model) if isinstance(config, TokenConfig) and is_standard else model
+    return LastPosition(model) if config.kind == "token" and is_standard else LastSlice(model)
 
 
-def covers(config: ModelConfig) -> bool:
-    """Whether `LastPosition` computes such a model exactly."""
-    return config.kind == "token" and config.positional_embedding_type == "standard"
-
-
-class LastSlice(nn.Module):
+class LastSlice(FastPass):
     """The plain model, of whose logits the last position is kept."""
-
-    def __init__(self, model: HookedModel) -> None:
-        super().__init__()
-        self.model: Any = model
 
     def forward(
         self, inputs: Shaped[Tensor, "batch pos ..."]
@@ -136,12 +125,8 @@ class LastSlice(nn.Module):
         return self.model(inputs)[:, -1:]
 
 
-class NeuronTables(nn.Module):
+class NeuronTables(FastPass):
     """A hidden layer's logits on tokens, equal to the model's own in value and gradient."""
-
-    def __init__(self, model: HookedModel) -> None:
-        super().__init__()
-        self.model: Any = model
 
     def forward(self, inputs: Shaped[Tensor, "batch pos ..."]) -> Float[Tensor, "batch 1 class"]:
         """Logits of tokens `[batch, operand]` or of real inputs `[batch, operand, d_in]`."""
@@ -156,23 +141,17 @@ class NeuronTables(nn.Module):
         return model.biased(post @ (model.blocks[0].mlp.W_out @ model.last))
 
 
-class LastPosition(nn.Module):
+class LastPosition(FastPass):
     """A HookedTransformer's logits at the last position, equal to its own in value and gradient."""
-
-    def __init__(self, model: HookedModel) -> None:
-        super().__init__()
-        self.model: Any = model
 
     def forward(self, inputs: Int[Tensor, "batch pos"]) -> Float[Tensor, "batch 1 d_vocab_out"]:
         """Logits at the last position."""
         model = self.model
         block, cfg = model.blocks[-1], model.cfg
         is_looked_up = cfg.n_layers == 1 and cfg.d_vocab * inputs.shape[1] < inputs.numel()
-        read = self._look_up if is_looked_up else self._compute
-        residual, query, keys, values = read(inputs)
+        residual, query, keys, values = (self._look_up if is_looked_up else self._compute)(inputs)
         scores = (query[:, None] * keys).sum(-1) / block.attn.attn_scale
-        pattern = torch.softmax(scores, dim=1)[..., None]
-        z = (pattern * values).sum(1)
+        z = (torch.softmax(scores, dim=1)[..., None] * values).sum(1)
         written = einsum(z, block.attn.W_O, "batch head h, head h d -> batch d") + block.attn.b_O
         residual = (residual + written)[:, None]
         if not cfg.attn_only:
@@ -189,7 +168,7 @@ class LastPosition(nn.Module):
         return residual[:, -1], *_projections(block.attn, normalized[:, -1], normalized)
 
     def _look_up(self, inputs: Int[Tensor, "batch pos"]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """The same for a one-layer model, from tables over all (token, position) pairs."""
+        """What `_compute` gives, for a model of one layer, from tables by token and position."""
         model, n_pos = self.model, inputs.shape[1]
         block = model.blocks[0]
         residual = model.embed.W_E[:, None] + model.pos_embed.W_pos[:n_pos]
@@ -212,5 +191,4 @@ def _projections(
 
 def _rows(indices: Int[Tensor, "..."], table: Tensor) -> Tensor:
     """Rows of a table; embedding's backward pass is far cheaper than plain indexing's."""
-    flat = embedding(indices, table.flatten(1))
-    return flat.unflatten(-1, table.shape[1:])
+    return embedding(indices, table.flatten(1)).unflatten(-1, table.shape[1:])

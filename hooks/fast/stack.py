@@ -11,6 +11,7 @@ is written out too. It then passes over the activations as seldom as possible, a
 models fit into a second.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -99,7 +100,7 @@ def _products(
     reads: Float[Tensor, "member table d_in d_mlp"],
     is_shared: bool,
 ) -> Float[Tensor, "member batch d_mlp"]:
-    """What neurons receive of real inputs; operands may share one table."""
+    """What neurons receive from real inputs; all operands may share one table of weights."""
     inputs = inputs.to(reads.dtype)
     if reads.shape[1] == 1:
         return inputs.sum(-2) @ reads.squeeze(1)  # inputs without members broadcast
@@ -112,18 +113,17 @@ def _look_ups(
     reads: Float[Tensor, "member table token d_mlp"],
     is_shared: bool,
 ) -> Float[Tensor, "member batch d_mlp"]:
-    """What neurons receive of tokens; operands may share one table."""
+    """What neurons receive from tokens; all operands may share one table of weights."""
     members, tables, vocabulary, _ = reads.shape
     first = torch.arange(members, device=tokens.device)[:, None, None] * tables * vocabulary
     if tables > 1:
         first = first + torch.arange(tables, device=tokens.device) * vocabulary
-    rows = (tokens[None] if is_shared else tokens) + first
-    return embedding(rows, reads.flatten(0, 2)).sum(-2)
+    return embedding((tokens[None] if is_shared else tokens) + first, reads.flatten(0, 2)).sum(-2)
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Where each parameter lies in a row of numbers.
+    """Where each parameter lies in a row that holds all parameters of a model.
 
     Attributes:
         shapes: Shape by name, in order.
@@ -133,18 +133,18 @@ class Layout:
 
     @property
     def width(self) -> int:
-        """Numbers a member."""
-        return sum(map(_count, self.shapes.values()))
+        """How many numbers a model has."""
+        return sum(map(math.prod, self.shapes.values()))
 
     def join(self, members: Sequence[Mapping[str, Tensor]]) -> Shaped[Tensor, "member parameter"]:
-        """One row a member, of its parameters or of what belongs to each of them."""
+        """One row for each member: its parameters, or what belongs to each of them, end to end."""
         return torch.stack(
             [torch.cat([row[name].flatten() for name in self.shapes]) for row in members]
         )
 
     def split(self, matrix: Shaped[Tensor, "*member parameter"]) -> dict[str, Tensor]:
-        """Views of the rows by name, `[*member, *shape]`."""
-        parts = matrix.split([_count(shape) for shape in self.shapes.values()], dim=-1)
+        """The rows cut into parameters by name, each a view `[*member, *shape]`."""
+        parts = matrix.split([math.prod(shape) for shape in self.shapes.values()], dim=-1)
         return {
             name: part.unflatten(-1, shape) if shape else part[..., 0]
             for (name, shape), part in zip(self.shapes.items(), parts, strict=True)
@@ -180,7 +180,3 @@ def stacked_logits(model: HookedModel, config: ModelConfig, positions: Positions
         return vmap(of_one, in_dims=axes, randomness="different")(parameters, inputs)
 
     return of_all
-
-
-def _count(shape: Sequence[int]) -> int:
-    return int(torch.Size(shape).numel())
