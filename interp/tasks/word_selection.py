@@ -203,15 +203,14 @@ class WordSelection(Task):
         self.check_split(split)
         batch, labels = self._prompts(self.test_prompts, spelling, generator(seed, 1, 1, 0))
         rows = batch["tokens"].tolist()
-        examples = Examples(
+        return Examples(
             targets=batch["targets"],
             scored=batch["scored"],
             tokens=batch["tokens"],
             labels=labels,
             facts=self.facts_in(spelling),
             words=tuple(tuple(spelling.names[token] for token in row) for row in rows),
-        )
-        return examples if count is None else examples.head(count)
+        ).head(count)
 
     def grade(
         self, logits: Float[Tensor, "batch position d_vocab_out"], batch: Batch

@@ -31,6 +31,16 @@ from interp.tasks.data_files import Stamp
 
 N_SINES = 64  # hidden units of the random network
 SAMPLED_IMAGES = 10_000  # images whose vectors set mean and scale
+ARRAYS = ("embeddings", "factors")
+UNREADABLE = (
+    ValueError,
+    OSError,
+    AttributeError,
+    TypeError,
+    EOFError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,9 +157,8 @@ def images_of_file(stamp: Stamp) -> Images:
         ValueError: `read_embeddings` refuses the file.
     """
     vectors, factors = read_embeddings(stamp)
-    values = tuple((factors.amax(0) + 1).tolist())
     return Images(
-        values=values,
+        values=tuple((factors.amax(0) + 1).tolist()),
         width=vectors.shape[1],
         total=len(vectors),
         factors=lambda images: factors[images],
@@ -178,18 +187,6 @@ def too_few(kept: tuple[int, int], pairs: int, held_out: float) -> str:
         return f"held_out {held_out} leaves no {kind} images: {change} it, or 0 shows all in both"
     left = f"{kind} images that held_out {held_out} leaves" if held_out else "images there are"
     return f"pairs {pairs} are more than the {few} {left}: lower pairs or set repeats = true"
-
-
-ARRAYS = ("embeddings", "factors")
-UNREADABLE = (
-    ValueError,
-    OSError,
-    AttributeError,
-    TypeError,
-    EOFError,
-    zipfile.BadZipFile,
-    zlib.error,
-)
 
 
 @lru_cache(maxsize=2)
@@ -252,11 +249,6 @@ def _fault(embeddings: np.ndarray, factors: np.ndarray) -> str:
         return "embeddings hold NaN or infinity"
     if not np.isfinite(_narrowed(embeddings)).all():
         return "embeddings hold numbers beyond float32: scale them down"
-    return _misnumbered(factors)
-
-
-def _misnumbered(factors: np.ndarray) -> str:
-    """What is wrong with the values of the factors; empty where nothing is."""
     if factors.min() < 0:
         return "factors hold negative values: count from 0"
     by_factor = [np.unique(column) for column in factors.T]

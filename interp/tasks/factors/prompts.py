@@ -26,6 +26,7 @@ from interp.tasks.factors.images import Images, Share
 MAX_NUMBERS = 10**8  # images, or numbers in a pool: 1.1 million maps of Shapes3D's factors
 MAX_GUESSED_IMAGES = 500_000  # images on which `best_guess` is computed
 CHUNK_VOTES = 2_000_000  # votes, one for each image and label, that are counted at a time
+IMAGES = "images"  # the key of a batch under which images stand by number, to be looked up
 
 
 def check_size(values: tuple[int, ...], total: int, maps: int) -> None:
@@ -105,9 +106,6 @@ def best_guess(images: Images, share: Share, maps: int) -> float:
     return right / (len(shown) * maps * len(tables))
 
 
-IMAGES = "images"  # the key of a batch under which images stand by number, to be looked up
-
-
 class Kind(NamedTuple):
     """What prompts are drawn from.
 
@@ -156,8 +154,7 @@ class Prompts:
 def drawn_prompts(world: Images, kind: Kind, count: int, drawing: Generator) -> Prompts:
     """Draws `count` prompts of a kind."""
     shown, rows = world.shown(kind.share), torch.arange(count)
-    places = places_of_images((count, kind.pairs), len(shown), drawing, repeats=kind.repeats)
-    images = shown[places]
+    images = shown[places_of_images((count, kind.pairs), len(shown), drawing, repeats=kind.repeats)]
     factors = world.factors(images)
     asked = torch.randint(len(world.values), (count,), generator=drawing)
     maps = torch.full((count,), -1)
@@ -166,8 +163,7 @@ def drawn_prompts(world: Images, kind: Kind, count: int, drawing: Generator) -> 
         applied = map_pool(world.values, kind.maps, kind.share.seed)[maps, asked]
     else:
         applied = drawn_maps(world.values, count, drawing)[rows, asked]
-    answers = applied.gather(1, factors[rows, :, asked])
-    return Prompts(images, factors, asked, maps, answers)
+    return Prompts(images, factors, asked, maps, applied.gather(1, factors[rows, :, asked]))
 
 
 def places_of_images(

@@ -38,6 +38,15 @@ from interp.tasks.functions.classes import (
 from interp.tasks.functions.regression import RegressionTask, prompts
 
 MIN_WEIGHT_SUM, MAX_WEIGHT_SUM = 1e-30, 1e30  # which float32 can hold
+# For each split, the label in which its prompts differ.
+GROUPS = {
+    "test": "class",
+    "combination": "alpha",
+    "scale": "scale",
+    "frequency": "faster",
+    "sparsity": "nnz",
+}
+LINEAR = (Dense, Sparse)
 
 
 class FunctionClasses(RegressionTask):
@@ -82,9 +91,9 @@ class FunctionClasses(RegressionTask):
     def _classes_fit(self) -> "FunctionClasses":
         for function_class in self.classes:
             if isinstance(function_class, Sparse) and function_class.nnz > self._active:
-                count = f"{self._active} inputs"
                 raise ValueError(
-                    f"classes: nnz {function_class.nnz} is more than {count}: lower it"
+                    f"classes: nnz {function_class.nnz} is more than {self._active} inputs: "
+                    "lower it"
                 )
             if isinstance(function_class, Sinusoid) and self.d != 1:
                 raise ValueError(f"classes: a sinusoid is of one input, d is {self.d}: set d = 1")
@@ -96,8 +105,10 @@ class FunctionClasses(RegressionTask):
     def _numbers_fit(self) -> "FunctionClasses":
         weights = self.shares
         if len(weights) != len(self.classes) or min(weights) < 0 or sum(weights) == 0:
-            count = f"one for each of {len(self.classes)} classes"
-            raise ValueError(f"weights {list(weights)}: {count}, none negative, not all 0")
+            raise ValueError(
+                f"weights {list(weights)}: one for each of {len(self.classes)} classes, none "
+                "negative, not all 0"
+            )
         if not MIN_WEIGHT_SUM <= sum(weights) <= MAX_WEIGHT_SUM:
             raise ValueError(f"weights {list(weights)}: only shares count; let their sum be near 1")
         if not all(0 <= alpha <= 1 for alpha in self.alphas):
@@ -145,22 +156,29 @@ class FunctionClasses(RegressionTask):
         )
         linear, frequencies = joint_features(self.classes)
         is_mixture = len(trained) > 1
-        prompt_facts = PromptFacts(
-            pairs=self.pairs,
-            asked="class" if is_mixture else "",
-            asked_names=names if is_mixture else (),
-            group=group,
+        return Facts(
+            groups=(
+                PromptFacts(
+                    pairs=self.pairs,
+                    asked="class" if is_mixture else "",
+                    asked_names=names if is_mixture else (),
+                    group=group,
+                ),
+                FunctionFacts(
+                    d=self.d,
+                    noise=self.noise,
+                    prior=priors if len(priors) == len(trained) else (),
+                    has_linear_features=linear,
+                    wave_features=frequencies,
+                ),
+                MixtureFacts(
+                    classes=names,
+                    shares=shares,
+                    splits=self.splits,
+                    inside=values_inside(self.classes, shares, self._active),
+                ),
+            )
         )
-        functions = FunctionFacts(
-            d=self.d,
-            noise=self.noise,
-            prior=priors if len(priors) == len(trained) else (),
-            has_linear_features=linear,
-            wave_features=frequencies,
-        )
-        inside = values_inside(self.classes, shares, self._active)
-        mixture = MixtureFacts(classes=names, shares=shares, splits=self.splits, inside=inside)
-        return Facts(groups=(prompt_facts, functions, mixture))
 
     @property
     def _active(self) -> int:
@@ -189,30 +207,25 @@ class FunctionClasses(RegressionTask):
         drawing = generator(seed, 1, 1, list(GROUPS).index(split))
         x = self._draw_inputs(self.test_prompts, self.pairs, drawing)
         kinds = self._kinds(len(x), drawing)
-        values = cycle(self._values_of(split), len(x))
-        y = self._values(split, x, (kinds, values), drawing)
-        batch = prompts(x, self._noisy(y, drawing))
-        has_kinds = split in ("test", "scale") and sum(share > 0 for share in self.shares) > 1
-        labels = {"class": kinds} if has_kinds else {}
-        labels |= {} if split == "test" else {GROUPS[split]: values}
-        examples = Examples(
-            targets=batch["targets"],
-            scored=batch["scored"],
-            inputs=batch["inputs"],
-            labels=labels,
-            facts=self._facts(", ".join(labels)),
-        )
-        return examples if count is None else examples.head(count)
-
-    def _values_of(self, split: str) -> Sequence[float]:
-        """The values that the prompts of a split take, in order."""
-        return {
+        values_of_split: Sequence[float] = {
             "test": (0,),
             "combination": self.alphas,
             "scale": self.scales,
             "frequency": self.frequency_factors,
             "sparsity": range(1, self._active + 1),
         }[split]
+        values = cycle(values_of_split, len(x))
+        batch = prompts(x, self._noisy(self._values(split, x, (kinds, values), drawing), drawing))
+        has_kinds = split in ("test", "scale") and sum(share > 0 for share in self.shares) > 1
+        labels = {"class": kinds} if has_kinds else {}
+        labels |= {} if split == "test" else {GROUPS[split]: values}
+        return Examples(
+            targets=batch["targets"],
+            scored=batch["scored"],
+            inputs=batch["inputs"],
+            labels=labels,
+            facts=self._facts(", ".join(labels)),
+        ).head(count)
 
     def _values(
         self, split: str, x: Tensor, by_prompt: tuple[Tensor, Tensor], drawing: Generator
@@ -268,17 +281,6 @@ class FunctionClasses(RegressionTask):
         return y + self.noise * torch.randn(y.shape, generator=drawing, device=drawing.device)
 
 
-# For each split, the label in which its prompts differ.
-GROUPS = {
-    "test": "class",
-    "combination": "alpha",
-    "scale": "scale",
-    "frequency": "faster",
-    "sparsity": "nnz",
-}
-LINEAR = (Dense, Sparse)
-
-
 def cycle(values: Sequence[float], count: int) -> Shaped[Tensor, " prompt"]:
     """The values in order, one for each of `count` prompts, beginning again after the last."""
     return torch.tensor(values)[torch.arange(count) % len(values)]
@@ -305,9 +307,9 @@ def values_inside(
 
     A range of frequencies may overlap itself times 0.5 or 2: such prompts count as outside.
     """
-    trained = [each for each, share in zip(classes, shares, strict=True) if share > 0]
-    wave = next((each for each in classes if isinstance(each, Sinusoid)), None)
-    counts = {_nnz(each, d) for each in trained if isinstance(each, LINEAR)}
+    trained = [cls for cls, share in zip(classes, shares, strict=True) if share > 0]
+    wave = next((cls for cls in classes if isinstance(cls, Sinusoid)), None)
+    counts = {_nnz(cls, d) for cls in trained if isinstance(cls, LINEAR)}
     return {
         "combination": tuple(
             end for end, share in zip((1.0, 0.0), shares, strict=False) if share > 0
@@ -325,8 +327,8 @@ def joint_features(classes: Sequence[FunctionClass]) -> tuple[bool, tuple[float,
         Whether the inputs are among them, and the frequencies whose sine and cosine are. Neither
         where there are no finitely many known ones: networks, trees, random frequencies.
     """
-    waves = [each.frequency for each in classes if isinstance(each, Sinusoid)]
-    n_linear = sum(isinstance(each, LINEAR) for each in classes)
+    waves = [cls.frequency for cls in classes if isinstance(cls, Sinusoid)]
+    n_linear = sum(isinstance(cls, LINEAR) for cls in classes)
     if n_linear + len(waves) < len(classes) or any(low != high for low, high in waves):
         return False, ()
     return n_linear > 0, tuple(sorted({low for low, _ in waves}))

@@ -63,9 +63,7 @@ class Lines:
     def row_keys(self) -> list[bytes]:
         """A key for each line; two lines are equal if and only if their keys are."""
         columns = [self.sentences.template, self.is_changed, self.sentences.choices]
-        table = np.column_stack(columns).astype(np.uint8)
-        keys, width = table.tobytes(), table.shape[1]
-        return [keys[start : start + width] for start in range(0, len(keys), width)]
+        return [row.tobytes() for row in np.column_stack(columns).astype(np.uint8)]
 
 
 def joined(parts: Sequence[Lines]) -> Lines:
@@ -288,9 +286,9 @@ class EnglishTask(LanguageTask):
         """
         sentences = draw(self.language.grammar, self.weights(split), CHUNK_LINES, rng)
         if split == "generalization":
-            is_changed = np.ones(CHUNK_LINES, dtype=bool)
             rng.random(CHUNK_LINES)  # so that the next sentences are those of earlier versions
-            return Lines(sentences, is_changed).at(self.generalizes(sentences))
+            lines = Lines(sentences, np.ones(CHUNK_LINES, dtype=bool))
+            return lines.at(self.generalizes(sentences))
         lines = Lines(sentences, rng.random(CHUNK_LINES) < 0.5)
         return lines.at(~self.settles(lines))
 

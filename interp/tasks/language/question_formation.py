@@ -100,16 +100,15 @@ class QuestionFormation(EnglishTask):
         """
         targets, dtype = batch["targets"], logits.dtype
         is_right, is_first = self.first_words(logits, targets)
-        by_kind = {
-            f"accuracy_{kind}": share(is_right, is_first & is_kind[:, None], dtype)
-            for kind, is_kind in clauses(targets).items()
-        }
         return {
             "loss": self.loss(logits, batch),
             "accuracy": share(is_right, is_first, dtype),
             "first_word_accuracy": share(logits.argmax(-1) == targets, is_first, dtype),
             "line_accuracy": self.answered(logits, targets).to(dtype).mean(),
-        } | by_kind
+        } | {
+            f"accuracy_{kind}": share(is_right, is_first & is_kind[:, None], dtype)
+            for kind, is_kind in clauses(targets).items()
+        }
 
     def first_words(
         self, logits: Float[Tensor, "batch pos d_vocab_out"], targets: Int[Tensor, "batch pos"]
@@ -164,10 +163,7 @@ def clauses(targets: Int[Tensor, "batch pos"]) -> dict[str, Bool[Tensor, " batch
     for name, numbers in UNINFLECTED.items():
         classes[[QUESTIONS.ids[word] for words in numbers for word in words]] = CLASSES.index(name)
     after_noun = classes.to(targets.device)[targets[:, 2:5]]
-    codes = {
-        kind: [CLASSES.index(name) for name in names] for kind, names in CLAUSE_BEGINNINGS.items()
-    }
     return {
-        kind: (after_noun == torch.tensor(code, device=targets.device)).all(-1)
-        for kind, code in codes.items()
+        kind: (after_noun == after_noun.new_tensor([*map(CLASSES.index, names)])).all(-1)
+        for kind, names in CLAUSE_BEGINNINGS.items()
     }

@@ -81,8 +81,10 @@ class TenseInflection(EnglishTask):
         self, logits: Float[Tensor, "batch position d_vocab_out"], batch: Batch
     ) -> dict[str, Tensor]:
         """Loss in nats, and the share of lines of which greedy decoding would give all."""
-        is_right = self.answered(logits, batch["targets"]).to(logits.dtype)
-        return {"loss": self.loss(logits, batch), "line_accuracy": is_right.mean()}
+        return {
+            "loss": self.loss(logits, batch),
+            "line_accuracy": self.answered(logits, batch["targets"]).to(logits.dtype).mean(),
+        }
 
     def score(self, snapshot: Snapshot) -> dict[str, float]:
         """The grade of some lines, and the share that greedy decoding inflects rightly.
@@ -117,7 +119,8 @@ class TenseInflection(EnglishTask):
         answers, stop = self._answers(snapshot), TENSES.ids["EOS"]
         ids = greedy(snapshot, tokens[wrong], starts[wrong], count=MAX_DECODED_TOKENS, stop=stop)
         for row, row_ids in zip(wrong.tolist(), ids, strict=True):
-            answers[row] = _without_stop([TENSES.vocabulary[token] for token in row_ids])
+            words = [TENSES.vocabulary[token] for token in row_ids]
+            answers[row] = words[:-1] if words[-1:] == ["."] else words
         return answers
 
     def _answers(self, snapshot: Snapshot) -> list[list[str]]:
@@ -155,7 +158,3 @@ def main_verb(words: Sequence[str]) -> str | None:
 def _tags(words: Sequence[str]) -> list[str]:
     """The class of each word; a sign stands for itself."""
     return [TAGS.get(word, word) for word in words]
-
-
-def _without_stop(words: list[str]) -> list[str]:
-    return words[:-1] if words[-1:] == ["."] else words
