@@ -21,7 +21,13 @@ from typing import Any
 from torch import Tensor
 
 from interp.importers.layouts import State, some, unwrapped
-from interp.importers.reading import TABLE_SUFFIXES, TENSOR_SUFFIXES, read_file, read_table
+from interp.importers.reading import (
+    TABLE_SUFFIXES,
+    TENSOR_SUFFIXES,
+    is_table,
+    read_file,
+    read_table,
+)
 
 SERIES = ("checkpoints", "state_dicts")
 STEPS = ("checkpoint_epochs", "epochs", "steps")
@@ -38,6 +44,17 @@ METRICS = {
     "train_accuracies": "train.accuracy",
     "test_accuracies": "test.accuracy",
 }
+MAX_STEP = 10**12
+# The surest word first: `epoch=10-step=5000` is of step 5000.
+WORDS = ("step", "iter", "epoch", "checkpoint")
+NAMED = re.compile(
+    r"(?<![a-z])(?P<word>step|iter|epoch|checkpoint|ckpt)(?:ation)?s?"
+    r"(?P<between>[-_ =]*)(?P<number>[0-9][^-_ =]*)(?P<after>[-_ =]?[0-9]?)"
+)
+# A name with a single number, and what stands before and after the number.
+ALONE = re.compile(
+    r"(?P<before>(?:[^0-9]*[^0-9.,+])?)(?P<number>[0-9]+)(?P<after>(?:[-_ .=][^0-9]*)?)"
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,18 +141,17 @@ def read_archive(path: Path, number: int | None = None) -> Archive:
 def is_state(content: Any) -> bool:
     """Whether content is a state_dict: tensors by name."""
     return (
-        isinstance(content, Mapping)
+        is_table(content)
         and len(content) > 0
-        and all(isinstance(name, str) for name in content)
         and all(isinstance(value, Tensor) for value in content.values())
     )
 
 
 def _with_step(archive: Archive) -> Archive:
     if archive.is_stepless:
-        suffix = archive.path.suffix
         raise ValueError(
-            f"{archive.path}: which step is it of? rename it, such as step_1000{suffix}"
+            f"{archive.path}: which step is it of? rename it, such as "
+            f"step_1000{archive.path.suffix}"
         )
     return archive
 
@@ -146,7 +162,7 @@ def _archive(path: Path, content: Any, number: int | None) -> Archive:
     checkpoints, step_notes = _checkpoints(path, content, number)
     metrics, metric_notes = _placed(content, tuple(checkpoints))
     config = _only(content, CONFIG)
-    if config is not None and not _is_table(config):
+    if config is not None and not is_table(config):
         raise ValueError(f"its config is a {type(config).__name__}, not a table of options by name")
     return Archive(
         path=path,
@@ -158,10 +174,6 @@ def _archive(path: Path, content: Any, number: int | None) -> Archive:
         notes=tuple(f"{note} ({path.name})" for note in (*step_notes, *metric_notes)),
         is_stepless=not checkpoints,
     )
-
-
-def _is_table(value: Any) -> bool:
-    return isinstance(value, Mapping) and all(isinstance(name, str) for name in value)
 
 
 def _only(content: Mapping[Any, Any], names: Sequence[str]) -> Any:
@@ -185,9 +197,14 @@ def _checkpoints(
         return _series(listed, content), []
     states = {name: content[name] for name in MODEL if is_state(content.get(name))}
     if not states:
-        keys = some([str(key) for key in content])
-        raise ValueError(f"no state_dict under {', '.join((*SERIES, *MODEL))}; it holds {keys}")
-    step, notes = _step(path, step_inside(content, STEP), number)
+        raise ValueError(
+            f"no state_dict under {', '.join((*SERIES, *MODEL))}; it holds "
+            f"{some([str(key) for key in content])}"
+        )
+    # The steps that the content states, under the names that the file gives them.
+    steps = {name: whole(content[name]) for name in STEP if name in content}
+    inside = {name: step for name, step in steps.items() if step is not None}
+    step, notes = _step(path, inside, number)
     return {} if step is None else {step: unwrapped(_only(states, MODEL))}, notes
 
 
@@ -295,20 +312,6 @@ def _is_scalar(value: Any) -> bool:
     return isinstance(value, Tensor) and value.ndim == 0 and not value.is_complex()
 
 
-MAX_STEP = 10**12
-
-# The surest word first: `epoch=10-step=5000` is of step 5000.
-WORDS = ("step", "iter", "epoch", "checkpoint")
-NAMED = re.compile(
-    r"(?<![a-z])(?P<word>step|iter|epoch|checkpoint|ckpt)(?:ation)?s?"
-    r"(?P<between>[-_ =]*)(?P<number>[0-9][^-_ =]*)(?P<after>[-_ =]?[0-9]?)"
-)
-# A name with a single number, and what stands before and after the number.
-ALONE = re.compile(
-    r"(?P<before>(?:[^0-9]*[^0-9.,+])?)(?P<number>[0-9]+)(?P<after>(?:[-_ .=][^0-9]*)?)"
-)
-
-
 def step_in_name(stem: str) -> int | None:
     """The step that a file's name states: `1000`, `step_1000`, `epoch-1000`; otherwise None.
 
@@ -352,20 +355,14 @@ def whole(value: Any) -> int | None:
     return int(value) if 0 <= value <= MAX_STEP and value == int(value) else None
 
 
-def step_inside(content: Mapping[Any, Any], names: Sequence[str]) -> dict[str, int]:
-    """The steps that a file's content states, under the names that the file gives them."""
-    steps = {name: whole(content[name]) for name in names if name in content}
-    return {name: step for name, step in steps.items() if step is not None}
-
-
 def _plain(match: re.Match[str], stem: str) -> str:
     """The digits after a word, unless what stands around them makes them another number."""
     number, dot, rest = match["number"].partition(".")
     is_suffix = dot and rest[:1].isalpha()  # step_1000.ema
     is_alone = _is_digits(number) and (not dot or is_suffix) and len(match["between"]) <= 1
     if not is_alone or match["after"][-1:].isdecimal():
-        written = match["between"] + match["number"] + match["after"]
-        raise ValueError(f"'{match['word']}{written}' in {stem} is no plain whole number")
+        written = "".join(match.group("word", "between", "number", "after"))
+        raise ValueError(f"'{written}' in {stem} is no plain whole number")
     return number
 
 

@@ -44,6 +44,8 @@ from interp.runs.writing import locked
 from interp.tasks import Task
 from interp.tasks.data_files import taken_from
 
+MAX_SCORED_EXAMPLES = 2000  # examples scored where a task draws them without end
+
 
 @dataclass(frozen=True, eq=False)
 class Plan:
@@ -183,12 +185,11 @@ def _check_sizes(has: Sizes, wanted: Sizes) -> None:
     task has fewer classes than tokens, its classes are then taken to be the first tokens.
     """
     answers_with_tokens = has.d_vocab_out == has.d_vocab and has.d_vocab_out > wanted.d_vocab_out
-    agree = {
+    for name, agrees in {
         "d_vocab": has.d_vocab == wanted.d_vocab,
         "d_vocab_out": has.d_vocab_out == wanted.d_vocab_out or answers_with_tokens,
         "n_ctx": has.n_ctx == wanted.n_ctx,
-    }
-    for name, agrees in agree.items():
+    }.items():
         if not agrees:
             raise ValueError(
                 f"{name} is {getattr(has, name)} in the checkpoint and {getattr(wanted, name)} in "
@@ -203,9 +204,6 @@ def _common_dtype(parameters: Mapping[str, Tensor]) -> torch.dtype:
             raise ValueError(f"{name} holds {value.dtype}, not floating-point numbers")
     dtypes = {value.dtype for value in parameters.values()}
     return torch.float64 if torch.float64 in dtypes else torch.float32
-
-
-MAX_SCORED_EXAMPLES = 2000  # examples scored where a task draws them without end
 
 
 def import_run(
@@ -272,10 +270,9 @@ def _is_free(folder: Path) -> bool:
 
 def _holds(folder: Path, other: Path) -> bool:
     """Whether a folder has every file of another one, byte for byte, and no other checkpoints."""
-    files = [file.relative_to(other) for file in other.rglob("*") if file.is_file()]
     is_same = all(
         (folder / file).is_file() and (folder / file).read_bytes() == (other / file).read_bytes()
-        for file in files
+        for file in [file.relative_to(other) for file in other.rglob("*") if file.is_file()]
     )
     return is_same and Run(folder).steps == Run(other).steps
 
@@ -290,13 +287,13 @@ def _scratch(path: Path) -> Iterator[Path]:
     """
     name = f".interp-import-{hashlib.sha256(str(path).encode()).hexdigest()[:12]}"
     above = [parent for parent in path.parents if parent.is_dir()]
-    left = (parent / name for parent in above if (parent / name).is_dir())
-    folder = next(left, above[0] / name)
+    folder = next((parent / name for parent in above if (parent / name).is_dir()), above[0] / name)
     try:
         folder.mkdir(exist_ok=True)
     except OSError as error:
-        reason = error.strerror or str(error)
-        raise OSError(f"{folder} cannot be made ({reason}); choose another place") from None
+        raise OSError(
+            f"{folder} cannot be made ({error.strerror or error}); choose another place"
+        ) from None
     with locked(folder):
         shutil.rmtree(folder / "run", ignore_errors=True)
         try:
