@@ -14,7 +14,7 @@ import pandas as pd
 
 from analyses import plots
 from analyses.plots.panels import Trace, multiples, strands
-from analyses.plots.style import DASHES, colour
+from analyses.plots.style import stroke
 from analyses.result import SeriesResult
 from analyses.sweep_table import axis_name, columns_of, setting_name, settings_of
 from interp.measure.sweep import current_sweep_results
@@ -28,6 +28,8 @@ from interp.sweeps.table import SweepRuns, sweep_table
 from interp.training.loop import is_done_with
 
 UNITS = {"loss": "nats", "accuracy": "fraction right", "error": "over that of answering 0"}
+MAX_DRAWING_POINTS = 60_000  # points of all curves of a drawing together
+MIN_CURVE_POINTS, MAX_CURVE_POINTS = 20, 100  # points of one curve
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,10 +150,6 @@ def unit(name: str, columns: Iterable[str]) -> str:
     return f"{metric} ({known})" if known else metric
 
 
-MAX_DRAWING_POINTS = 60_000  # points of all curves of a drawing together
-MIN_CURVE_POINTS, MAX_CURVE_POINTS = 20, 100  # points of one curve
-
-
 @dataclass(frozen=True, eq=False)
 class SweepPage:
     """Everything on a sweep's page.
@@ -199,7 +197,10 @@ def sweep_page(members: SweepRuns, rows: Sequence[tuple[Overview, Mapping[str, A
     """
     folder, base = members.folder, members.folder.sweep.base
     results, stale = current_sweep_results(folder)
-    drawn, faults = sections(_by_analysis(results))
+    # In order of their analyses, those with the fewest options first.
+    order = list(dict.fromkeys(saved.name for saved in results))
+    results = sorted(results, key=lambda saved: (order.index(saved.name), len(saved.options)))
+    drawn, faults = sections(results)
     name, task = folder.path.resolve().name, _shared(members, "task")
     return SweepPage(
         name=name,
@@ -219,12 +220,6 @@ def sweep_page(members: SweepRuns, rows: Sequence[tuple[Overview, Mapping[str, A
         toml=folder.sweep.to_toml(),
         passed_over="; ".join([stale] * bool(stale) + [f"{folder.path}: {why}" for why in faults]),
     )
-
-
-def _by_analysis(results: Sequence[Saved]) -> list[Saved]:
-    """The results in order of their analyses, those with the fewest options first."""
-    order = list(dict.fromkeys(saved.name for saved in results))
-    return sorted(results, key=lambda saved: (order.index(saved.name), len(saved.options)))
 
 
 def facts(members: SweepRuns) -> dict[str, int]:
@@ -289,15 +284,15 @@ def sweep_curves(members: SweepRuns) -> tuple[Card, ...]:
         points = min(
             max(MAX_DRAWING_POINTS // (len(runs) * len(names)), MIN_CURVE_POINTS), MAX_CURVE_POINTS
         )
-        panels = {
-            setting_name(axes, values): [
-                _bundle(group, column, points) | _style(curve, number)
-                for number, (curve, column) in enumerate(names.items())
-            ]
-            for values, group in zip(settings, groups, strict=True)
-        }
         figure = multiples(
-            panels,
+            {
+                setting_name(axes, values): [
+                    _bundle(group, column, points)
+                    | {"name": curve, "line": stroke(number, 1.2), "opacity": 0.8}
+                    for number, (curve, column) in enumerate(names.items())
+                ]
+                for values, group in zip(settings, groups, strict=True)
+            },
             columns=columns_of(axes, settings),
             title=f"{capital(drawing)} over training, a curve a run",
             axes=("step (updates)", unit(drawing, known)),
@@ -316,12 +311,6 @@ def _bundle(recorded: Sequence[pd.DataFrame], name: str, points: int) -> Trace:
             chosen = metrics[["step", name]].to_numpy(dtype=np.float64)[places]
             pairs.append((chosen[:, 0], chosen[:, 1]))
     return strands(pairs, name, {})
-
-
-def _style(name: str, index: int) -> Trace:
-    """The name and style of the curves of a column."""
-    style = {"color": colour(index), "width": 1.2, "dash": DASHES[index % len(DASHES)]}
-    return {"name": name, "line": style, "opacity": 0.8}
 
 
 def _shared(members: SweepRuns, name: str) -> dict[str, Any]:

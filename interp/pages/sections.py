@@ -28,6 +28,29 @@ TOP_MARGIN = 36  # pixels above a figure, whose title is taken out
 # Height of each component in pixels, so that little moves when it is drawn.
 HEIGHTS = {"AttentionHeads": 420, "TextNeuronActivations": 380, "AddingNetwork": 300}
 DEFAULT_HEIGHT = 48
+WHOLE = {"series": "run", "sweep": "sweep"}  # what a result without steps is of, by its split
+MAX_SLIDES = 24  # with more, a slider's stops are closer than a fingertip is wide
+PANEL_TITLE_LETTERS = 24  # letters in a line above a small panel
+# Patterns and what they become, applied one after another. They are about the words of a scalar's
+# name (`logit_fve_key`, `t_train`), whatever analysis it comes from.
+CAPTION_RULES = (
+    (r"\bt (train|test|accuracy)\b", r"t \1 crossing"),
+    (r"\bat t\b", "at"),
+    (r"^t (.+)", r"\1 (step)"),
+    (r"^(delay|lag|lag half)$", r"\1 (steps)"),
+    (r" fve (key|top \d+)$", r" fve by \1 frequencies"),
+    (r"\bfve\b", "variance explained"),
+    (r" (\w+) rule$", r", \1 rule"),
+    (r" (W_\w|neuron in)$", r" of \1"),
+    (r" (all|train|test)$", r", \1"),
+    (r"^([a-z]) (.+)", r"\2 of \1"),  # a label of one letter
+    (r"\bl([12])\b", r"L\1"),
+    (r"\br2\b", "R²"),
+    (r"\brms\b", "RMS"),
+    (r"^f1 ", "F1 "),
+    (r"\bgini\b", "Gini"),
+    (r"\bhoyer\b", "Hoyer"),
+)
 
 
 @dataclass(frozen=True)
@@ -65,8 +88,7 @@ def card(drawing: Drawing, slug: str, *, is_wide: bool = False) -> Card:
     if isinstance(drawing, View):
         return _view_card(drawing, slug)
     figure = plots.as_data(drawing)
-    title = _take_title(figure["layout"])
-    return _figure_card(figure, slug, title, is_wide=is_wide)
+    return _figure_card(figure, slug, _take_title(figure["layout"]), is_wide=is_wide)
 
 
 def sliding_card(drawings: Mapping[int, Drawing], slug: str) -> Card:
@@ -145,32 +167,6 @@ def _rounded(value: Any) -> Any:
     return value
 
 
-WHOLE = {"series": "run", "sweep": "sweep"}  # what a result without steps is of, by its split
-MAX_SLIDES = 24  # with more, a slider's stops are closer than a fingertip is wide
-PANEL_TITLE_LETTERS = 24  # letters in a line above a small panel
-
-# Patterns and what they become, applied one after another. They are about the words of a scalar's
-# name (`logit_fve_key`, `t_train`), whatever analysis it comes from.
-CAPTION_RULES = (
-    (r"\bt (train|test|accuracy)\b", r"t \1 crossing"),
-    (r"\bat t\b", "at"),
-    (r"^t (.+)", r"\1 (step)"),
-    (r"^(delay|lag|lag half)$", r"\1 (steps)"),
-    (r" fve (key|top \d+)$", r" fve by \1 frequencies"),
-    (r"\bfve\b", "variance explained"),
-    (r" (\w+) rule$", r", \1 rule"),
-    (r" (W_\w|neuron in)$", r" of \1"),
-    (r" (all|train|test)$", r", \1"),
-    (r"^([a-z]) (.+)", r"\2 of \1"),  # a label of one letter
-    (r"\bl([12])\b", r"L\1"),
-    (r"\br2\b", "R²"),
-    (r"\brms\b", "RMS"),
-    (r"^f1 ", "F1 "),
-    (r"\bgini\b", "Gini"),
-    (r"\bhoyer\b", "Hoyer"),
-)
-
-
 @dataclass(frozen=True, eq=False)
 class Section:
     """A heading with its drawings and numbers.
@@ -222,8 +218,9 @@ def sections(results: Sequence[Saved]) -> tuple[tuple[Section, ...], list[str]]:
         except Exception as error:  # whatever an analysis raises, the others are drawn
             faults.append(f"{saved.name} cannot be drawn: {in_a_line(error)}")
             continue
-        title = f"{plain.title}: {difference}" if difference else plain.title
-        made.append(replace(plain, title=title))
+        made.append(
+            replace(plain, title=f"{plain.title}: {difference}" if difference else plain.title)
+        )
     return tuple(made), faults
 
 
@@ -309,8 +306,7 @@ def _drawings(saved: Saved, history: History, slug: str) -> Iterator[Card]:
 
 def _trace(title: str, rows: list[dict[str, Any]], slug: str) -> Iterator[Card]:
     """The summary's numbers over steps; numbers that never change stand in the table alone."""
-    frame = pd.DataFrame(rows)
-    numbers = frame.select_dtypes("number").dropna(axis="columns", how="all")
+    numbers = pd.DataFrame(rows).select_dtypes("number").dropna(axis="columns", how="all")
     numbers = numbers.loc[:, numbers.nunique(dropna=False) > 1]
     if len(rows) > 1 and len(numbers.columns) > 1:
         named = numbers.rename(columns=panel_captions(map(str, numbers)))

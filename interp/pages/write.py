@@ -31,7 +31,7 @@ import hooks
 import interp
 from analyses.plots.figures import plotly_script
 from analyses.plots.style import DARK
-from analyses.plots.views import OWN, bundle, own_script, script_json
+from analyses.plots.views import OWN, bundle, head_holds, own_script, script_json
 from interp.pages.page import run_page, sweep_page
 from interp.pages.recipe import json_table
 from interp.pages.sections import Section, caption
@@ -51,7 +51,6 @@ from interp.sweeps.table import SweepRuns, fault_of
 
 HERE = Path(__file__).parent
 GENERATOR = '<meta name="generator" content="interp report">'  # marks every page of a report
-HEAD_LETTERS = 2000  # letters of a page among which the mark stands
 # Each script and stylesheet, and the function that reads it.
 ASSETS: dict[str, Callable[[], str]] = {
     "plotly.min.js": plotly_script,
@@ -63,6 +62,8 @@ ASSETS: dict[str, Callable[[], str]] = {
 }
 
 SCRIPTS = {"view": "circuitsvis.js", "own": "own.js"}  # for each kind of card, what draws it
+RUN_FILES = ("experiment.toml", "metrics.jsonl", "environment.json", "imported.json")
+LIBRARIES = ("circuitsvis", "interp", "jinja2", "plotly")
 
 
 def write_report(runs: Sequence[Run], out: str | Path, *, single_file: bool = False) -> Path:
@@ -98,7 +99,17 @@ def write_report(runs: Sequence[Run], out: str | Path, *, single_file: bool = Fa
                 "a folder and send it as an archive"
             )
         return write_page(runs[0], out)
-    return _write_folder(runs, Path(out))
+    out = Path(out)
+    check_out(out)
+    readable = readable_runs(list(zip(runs, page_names(runs), strict=True)))
+    entries = [entry for _, entry in readable]
+    experiments = [run.experiment for run, _ in readable]
+    varied = differences(experiments, without=("task.name", "model.kind"))
+    rows = list(zip(entries, map(setting_texts, varied), strict=True))
+    index = rendered("index.html", rows=rows, shared=shared(entries), files=("index.js",))
+    write_text(out / "index.html", index)
+    write_pages(readable, out)
+    return out / "index.html"
 
 
 def write_page(run: Run, out: str | Path) -> Path:
@@ -140,14 +151,13 @@ def write_sweep_report(folder: SweepFolder, out: str | Path, *, single_file: boo
         warnings.warn(f"a member is left out of the report: {fault}", stacklevel=2)
     runs = list(members.runs)
     pages = [
-        (run, name if not single_file and has_results(run) else "")
+        (run, name if not single_file and any((run.path / "results").glob("*/*/*.npz")) else "")
         for run, name in zip(runs, page_names(runs), strict=True)
     ]
     readable = readable_runs(pages)
     members = replace(members, runs={run: members.runs[run] for run, _ in readable})
     varied = differences(list(members.runs.values()))
-    entries = [entry for _, entry in readable]
-    page = sweep_page(members, list(zip(entries, varied, strict=True)))
+    page = sweep_page(members, list(zip([entry for _, entry in readable], varied, strict=True)))
     if page.passed_over:
         warnings.warn(page.passed_over, stacklevel=2)
     place = out if single_file else out / "index.html"
@@ -174,27 +184,11 @@ def begun(folder: SweepFolder) -> SweepRuns:
     runs = {run: experiment for run, experiment in experiments.items() if not fault_by_run[run]}
     faults = tuple(fault for fault in fault_by_run.values() if fault)
     if not runs:
-        none = f"{folder.path}: no member has begun; train them with `interp sweep`"
-        raise ValueError("; ".join(faults) or none)
+        raise ValueError(
+            "; ".join(faults)
+            or f"{folder.path}: no member has begun; train them with `interp sweep`"
+        )
     return SweepRuns(folder, runs, len(members) - len(runs), faults)
-
-
-def has_results(run: Run) -> bool:
-    """Whether any result of a run is saved."""
-    return any((run.path / "results").glob("*/*/*.npz"))
-
-
-def _write_folder(runs: Sequence[Run], out: Path) -> Path:
-    check_out(out)
-    readable = readable_runs(list(zip(runs, page_names(runs), strict=True)))
-    entries = [entry for _, entry in readable]
-    experiments = [run.experiment for run, _ in readable]
-    varied = differences(experiments, without=("task.name", "model.kind"))
-    rows = list(zip(entries, map(setting_texts, varied), strict=True))
-    index = rendered("index.html", rows=rows, shared=shared(entries), files=("index.js",))
-    write_text(out / "index.html", index)
-    write_pages(readable, out)
-    return out / "index.html"
 
 
 def readable_runs(pages: Sequence[tuple[Run, str]]) -> list[tuple[Run, Overview]]:
@@ -230,7 +224,10 @@ def write_pages(entries: Sequence[tuple[Run, Overview]], out: Path) -> None:
     program = program_hash()
     for run, entry in entries:
         update_page(out / "runs" / entry.page, run, entry, program, "folder")
-    remove_others(out, {entry.page for _, entry in entries})
+    present = {entry.page for _, entry in entries}
+    for page in (out / "runs").glob("*.html"):  # of an earlier report, about other runs
+        if page.name not in present and head_holds(page, GENERATOR):
+            page.unlink()
 
 
 def update_page(page: Path, run: Run, entry: Overview, program: str, place: str) -> None:
@@ -240,7 +237,7 @@ def update_page(page: Path, run: Run, entry: Overview, program: str, place: str)
     the warning that names them is given again, each time.
     """
     digest = page_hash(run, entry, program, place)
-    if is_current(page, digest):
+    if head_holds(page, stamp(digest)):
         return
     content = run_page(run, entry)
     if content.passed_over:
@@ -293,7 +290,7 @@ def check_file(out: Path) -> None:
     Raises:
         ValueError: It is.
     """
-    if out.exists() and not (out.is_file() and is_ours(out)):
+    if out.exists() and not head_holds(out, GENERATOR):
         raise ValueError(f"{out} is something other than a report; choose another file")
 
 
@@ -307,7 +304,7 @@ def check_out(out: Path) -> None:
         raise ValueError(f"{out} is a file; choose a folder for the report")
     # A temporary file is all that is there where the first of its files was cut short.
     others = out.is_dir() and not all(map(is_temporary, out.iterdir()))
-    if others and not is_ours(out / "index.html"):
+    if others and not head_holds(out / "index.html", GENERATOR):
         raise ValueError(f"{out} holds something other than a report; choose another folder")
 
 
@@ -363,23 +360,6 @@ def write_text(path: Path, content: str) -> None:
         write_whole(path, data, durable=False)
 
 
-def is_ours(page: Path) -> bool:
-    """Whether a page is one of a report."""
-    return page.is_file() and GENERATOR in page.read_text("utf-8", errors="replace")[:HEAD_LETTERS]
-
-
-def remove_others(out: Path, pages: set[str]) -> None:
-    """Removes pages that an earlier report wrote about runs which this one does not contain."""
-    for page in (out / "runs").glob("*.html"):
-        if page.name not in pages and is_ours(page):
-            page.unlink()
-
-
-RUN_FILES = ("experiment.toml", "metrics.jsonl", "environment.json", "imported.json")
-LIBRARIES = ("circuitsvis", "interp", "jinja2", "plotly")
-HEAD_BYTES = 2000  # bytes of a page among which its hash stands
-
-
 def program_hash() -> str:
     """A hash of the program that draws pages: these packages' files, and libraries' versions."""
     digest = hashlib.sha256(json.dumps([version(name) for name in LIBRARIES]).encode())
@@ -403,8 +383,7 @@ def page_hash(run: Run, overview: Overview, program: str, place: str) -> str:
     digest = hashlib.sha256(json.dumps([program, place, asdict(overview)]).encode())
     results = sorted((run.path / "results").rglob("*.npz"))
     checkpoints = [run.checkpoint(step) for step in run.steps] if results else []
-    task_files = map(Path, run.experiment.task.data_files.values())
-    for file in task_files:
+    for file in map(Path, run.experiment.task.data_files.values()):
         digest.update(file.read_bytes())
     for file in [*(run.path / name for name in RUN_FILES), *checkpoints, *results]:
         if file.is_file():
@@ -415,14 +394,6 @@ def page_hash(run: Run, overview: Overview, program: str, place: str) -> str:
 def stamp(digest: str) -> str:
     """The element of a page that carries its hash."""
     return f'<meta name="interp-report-inputs" content="{digest}">'
-
-
-def is_current(page: Path, digest: str) -> bool:
-    """Whether a page is there and carries a hash."""
-    if not page.is_file():
-        return False
-    with page.open("rb") as file:
-        return stamp(digest).encode() in file.read(HEAD_BYTES)
 
 
 def _add(digest: "hashlib._Hash", file: Path, root: Path) -> None:
