@@ -6,15 +6,15 @@ needs no live model (weights by name, examples, losses) never pays for its impor
 
 from hooks.checkpoints import Checkpoints, GivenCheckpoints, Series
 from hooks.edit import Edit
-from hooks.examples import (
-    LATE_ANSWERS,
-    Examples,
+from hooks.examples import LATE_ANSWERS, Examples, Tree
+from hooks.facts import (
     Facts,
     FunctionFacts,
     InputFacts,
     LinearPrior,
     MixtureFacts,
     ModularFacts,
+    Prior,
     PromptFacts,
     SentenceFacts,
     WavePrior,
@@ -36,11 +36,13 @@ __all__ = [
     "MixtureFacts",
     "ModelConfig",
     "ModularFacts",
+    "Prior",
     "PromptFacts",
     "SentenceFacts",
     "Series",
     "Sizes",
     "Snapshot",
+    "Tree",
     "WavePrior",
     "build",
     "patched",

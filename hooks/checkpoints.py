@@ -13,7 +13,8 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from hooks.examples import Examples, Facts
+from hooks.examples import Examples
+from hooks.facts import Facts
 from hooks.live import LiveModel, check_live
 from hooks.messages import nearest_step
 from hooks.models import HookedModel, ModelConfig, Sizes, config_of, move, parameters_of, restore
@@ -90,9 +91,7 @@ class Checkpoints:
             config=config,
             sizes=sizes,
             parameters=lambda step: _without(states[step], buffers),
-            make_examples=lambda split, count, seed: (
-                examples if count is None else examples.drawn(count, seed or 0)
-            ),
+            make_examples=lambda split, count, seed: examples.drawn(count, seed or 0),
             facts=examples.facts,
             recorded=metrics,
         )
@@ -188,9 +187,9 @@ class Checkpoints:
         steps = self._some_steps()
         step = steps[-1] if step is None else step
         if step not in steps:
-            kept = ", ".join(map(str, steps))
             raise ValueError(
-                f"step {step} was not kept; there are {kept}{nearest_step(step, steps)}"
+                f"step {step} was not kept; there are {', '.join(map(str, steps))}"
+                f"{nearest_step(step, steps)}"
             )
         examples = self._examples_of(split, count)
         parameters = self.parameters(step)
@@ -220,7 +219,7 @@ class Checkpoints:
 
     def _examples_of(self, split: str | Examples | None, count: int | None = None) -> Examples:
         if isinstance(split, Examples):
-            return split if count is None else split.drawn(count, 0)
+            return split.drawn(count, 0)
         return self.examples(split, count)
 
     def _some_steps(self) -> tuple[int, ...]:
@@ -229,10 +228,6 @@ class Checkpoints:
         if not steps:
             raise ValueError("this series has no steps: no checkpoint was kept")
         return steps
-
-
-def _nothing_saved(analysis: str) -> pd.DataFrame:
-    return pd.DataFrame()
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -251,7 +246,7 @@ class GivenCheckpoints(Checkpoints):
     make_examples: Callable[[str | None, int | None, int | None], Examples]
     facts: Facts = field(default_factory=Facts)
     recorded: pd.DataFrame | Callable[[], pd.DataFrame | None] | None = None
-    saved_scalars: Callable[[str], pd.DataFrame] = _nothing_saved
+    saved_scalars: Callable[[str], pd.DataFrame] = lambda analysis: pd.DataFrame()
     device: torch.device | None = None
 
     def series(self) -> "GivenCheckpoints":

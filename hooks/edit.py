@@ -90,20 +90,22 @@ def without_directions(hook_name: str, directions: Float[Tensor, "direction d_mo
 
 def with_weights(weights: Mapping[str, Tensor]) -> Edit:
     """Parameters take the given values, of the parameters' own shapes."""
-
-    def constant(value: Tensor) -> Callable[[Tensor], Tensor]:
-        return lambda parameter: value.to(parameter)
-
-    return Edit(parameters={name: constant(value) for name, value in weights.items()})
+    return Edit(
+        parameters={
+            name: lambda parameter, value=value: value.to(parameter)
+            for name, value in weights.items()
+        }
+    )
 
 
 def masked_weights(masks: Mapping[str, Shaped[Tensor, "..."]]) -> Edit:
     """Parameters are multiplied by masks: 1 or True keeps a weight, 0 or False removes it."""
-
-    def times(mask: Tensor) -> Callable[[Tensor], Tensor]:
-        return lambda parameter: parameter * mask.to(parameter)
-
-    return Edit(parameters={name: times(mask) for name, mask in masks.items()})
+    return Edit(
+        parameters={
+            name: lambda parameter, mask=mask: parameter * mask.to(parameter)
+            for name, mask in masks.items()
+        }
+    )
 
 
 @contextmanager
@@ -164,6 +166,17 @@ def check_names(names: Collection[str], known: Collection[str], what: str) -> No
         if name not in known:
             near = near_names(name, known, cutoff=0.4) or sorted(known)[:3]
             raise ValueError(f"no {what} '{name}'; did you mean {', '.join(near)}?")
+
+
+def check_fired(names: Collection[str], fired: Collection[str]) -> None:
+    """Refuses hook points that a pass did not come by.
+
+    Raises:
+        ValueError: A name is not among those that fired.
+    """
+    for name in names:
+        if name not in fired:
+            raise ValueError(f"hook point {name} exists but does not fire in this model")
 
 
 def _zeroing(indices: Collection[int], axis: int) -> Hook:

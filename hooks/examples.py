@@ -1,235 +1,20 @@
-"""What a model is run on, and the truth about it: examples, and the facts that hold for all."""
+"""What a model is run on: examples, with labels, trees and words that are true of them."""
 
-import math
 from collections.abc import Mapping
 from copy import copy
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, TypeVar
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
+from hooks.facts import Facts
 from hooks.messages import did_you_mean
 
 LATE_ANSWERS = 4  # answers at a prompt's end, where the most examples have been seen
 
 Tree = Any  # a leaf, mostly a position, or a tuple of trees
-F = TypeVar("F")
-
-
-@dataclass(frozen=True)
-class ModularFacts:
-    """What is true of arithmetic modulo p.
-
-    Attributes:
-        p: The modulus, 2 or more; operands and answers are residues 0 to p - 1.
-        operation: add, subtract, multiply or sum_of_squares.
-        wave: The wave that computes the answer, in words; empty where the operation is no group,
-            so that none does.
-        ordered_pairs: Whether the task has all p² pairs (a, b), rather than those with a <= b.
-    """
-
-    p: int
-    operation: str
-    wave: str = ""
-    ordered_pairs: bool = False
-
-
-@dataclass(frozen=True)
-class InputFacts:
-    """What the inputs of a network are, where all of them are alike.
-
-    Attributes:
-        names: A name for each input number, or for each token.
-        relevant: For each input, whether the answer depends on it; empty where that is not known.
-        bias_input: The place of an input that is constant; None where there is none.
-    """
-
-    names: tuple[str, ...]
-    relevant: tuple[bool, ...] = ()
-    bias_input: int | None = None
-
-    def __post_init__(self) -> None:
-        if self.relevant and len(self.relevant) != len(self.names):
-            raise ValueError(f"relevant: give one for each of {len(self.names)} inputs")
-
-
-@dataclass(frozen=True)
-class PromptFacts:
-    """What is true of prompts that answer several queries, one after the other.
-
-    Attributes:
-        pairs: Answers of a prompt: the last one follows pairs - 1 examples.
-        asked: The label that says which of several questions a prompt asks; empty where all ask
-            the same.
-        asked_names: What the values 0, 1, .. of that label are called.
-        group: The labels by which prompts are grouped, with commas between them; empty where
-            there is one group.
-        candidates: How many positions before an answer the tokens stand that it is chosen among;
-            empty where it is chosen among all.
-        factors: The labels of a prompt's last query that its representation is probed for.
-    """
-
-    pairs: int
-    asked: str = ""
-    asked_names: tuple[str, ...] = ()
-    group: str = ""
-    candidates: tuple[int, ...] = ()
-    factors: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class LinearPrior:
-    """A class of linear functions with random coefficients, some of which may be 0.
-
-    Attributes:
-        nnz: How many coefficients are not 0; every choice of them is equally likely.
-        law: Of those coefficients: normal, or sign (1 and -1, equally likely).
-        scale: What coefficients are multiplied by: the standard deviation of normal ones.
-        active: Coefficients are those of the first `active` inputs; None for all inputs.
-        weight: Share of the class in the mixture.
-    """
-
-    nnz: int
-    law: Literal["normal", "sign"] = "normal"
-    scale: float = 1.0
-    active: int | None = None
-    weight: float = 1.0
-
-
-@dataclass(frozen=True)
-class WavePrior:
-    """A class of waves of one input, with normal coefficients of sine and cosine.
-
-    Attributes:
-        frequency: In radians a unit of the input.
-        scale: Standard deviation of the coefficients.
-        weight: Share of the class in the mixture.
-    """
-
-    frequency: float
-    scale: float = 1.0
-    weight: float = 1.0
-
-
-Prior = LinearPrior | WavePrior
-
-
-@dataclass(frozen=True)
-class FunctionFacts:
-    """What is true of the functions that real-valued prompts give examples of.
-
-    Attributes:
-        d: Numbers of an input.
-        noise: Standard deviation of what is added to every answer.
-        prior: The classes of functions and the laws of their coefficients; empty where these are
-            not exactly known.
-        has_linear_features: Whether the inputs are among the features in which every class is
-            linear.
-        wave_features: The frequencies whose sine and cosine are among those features. Where
-            neither these nor the inputs are, no such features are known.
-    """
-
-    d: int
-    noise: float = 0.0
-    prior: tuple[Prior, ...] = ()
-    has_linear_features: bool = False
-    wave_features: tuple[float, ...] = ()
-
-    @property
-    def has_features(self) -> bool:
-        """Whether features are known in which every class is linear."""
-        return self.has_linear_features or bool(self.wave_features)
-
-
-@dataclass(frozen=True)
-class MixtureFacts:
-    """What is true of a mixture of function classes.
-
-    Attributes:
-        classes: Names of the classes.
-        shares: Each class' share of the training prompts; they sum to 1.
-        splits: Splits of the task.
-        inside: For each split from outside the mixture, the numbers at which its functions are
-            of a class that is trained on after all.
-    """
-
-    classes: tuple[str, ...]
-    shares: tuple[float, ...]
-    splits: tuple[str, ...]
-    inside: Mapping[str, tuple[float, ...]]
-
-    def __post_init__(self) -> None:
-        if len(self.shares) != len(self.classes):
-            raise ValueError(f"shares: give one for each of {len(self.classes)} classes")
-
-    @property
-    def trained(self) -> tuple[str, ...]:
-        """The classes that are trained on."""
-        named = zip(self.classes, self.shares, strict=True)
-        return tuple(name for name, share in named if share > 0)
-
-
-@dataclass(frozen=True)
-class SentenceFacts:
-    """What the labels of sentences stand for.
-
-    Attributes:
-        subjects: Kinds of subjects, which the label `subject` counts from 0.
-        predicates: Kinds of predicates, which the label `predicate` counts from 0.
-    """
-
-    subjects: tuple[str, ...]
-    predicates: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Facts:
-    """What a task tells analyses about all of its examples.
-
-    `facts(PromptFacts)` gives the facts of one kind. A task may bring a frozen dataclass of its
-    own, which analyses then ask for in the same way.
-
-    Attributes:
-        chance: The best accuracy without looking, or of prompts without examples, in [0, 1]; NaN
-            where it is not known, or answers are no classes.
-        outputs: How many of a model's outputs answer, the first ones; None for all of them.
-        vocabulary: What each token id stands for; empty where ids are their own names.
-        groups: The facts of other kinds, one of a kind at most.
-    """
-
-    chance: float = math.nan
-    outputs: int | None = None
-    vocabulary: tuple[str, ...] = ()
-    groups: tuple[Any, ...] = ()
-
-    def __post_init__(self) -> None:
-        if self.chance < 0 or self.chance > 1:
-            raise ValueError(f"chance {self.chance}: give a share of answers, 0 to 1")
-        kinds = [type(group) for group in self.groups]
-        if len(set(kinds)) < len(kinds):
-            raise ValueError(f"groups: give one of each kind, not {self.kinds}")
-
-    @property
-    def kinds(self) -> str:
-        """Names of the kinds of facts there are, or none."""
-        return ", ".join(type(group).__name__ for group in self.groups) or "none"
-
-    def get(self, kind: type[F]) -> F | None:
-        """The facts of a kind, or None."""
-        return next((group for group in self.groups if type(group) is kind), None)
-
-    def __call__(self, kind: type[F]) -> F:
-        """The facts of a kind.
-
-        Raises:
-            ValueError: The task provides none; the message lists those it does.
-        """
-        group = self.get(kind)
-        if group is None:
-            raise ValueError(f"facts has no {kind.__name__}; this task provides: {self.kinds}")
-        return group
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -261,7 +46,7 @@ class Examples:
     lengths: Int[Tensor, " batch"] | None = None
     labels: Mapping[str, Tensor] = field(default_factory=dict)
     trees: tuple[Tree, ...] | None = None
-    facts: Facts = Facts()
+    facts: Facts = field(default_factory=Facts)
     words: tuple[tuple[str, ...], ...] | None = None
 
     def __post_init__(self) -> None:
@@ -271,7 +56,8 @@ class Examples:
         self._check_numbers()
         self._check_lengths()
         for row, tree in enumerate(self.trees or ()):
-            _check_tree(tree, row, self._length(row))
+            n_pos = self.model_inputs.shape[1]
+            _check_tree(tree, row, n_pos if self.lengths is None else int(self.lengths[row]))
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -302,8 +88,10 @@ class Examples:
         """
         if name not in self.labels:
             known = ", ".join(sorted(self.labels)) or "none"
-            near = did_you_mean(name, self.labels)
-            raise ValueError(f"labels has no '{name}'; this task provides: {known}{near}")
+            raise ValueError(
+                f"labels has no '{name}'; this task provides: {known}"
+                f"{did_you_mean(name, self.labels)}"
+            )
         return self.labels[name]
 
     def answered(self, n_answers: int) -> "Examples":
@@ -337,13 +125,16 @@ class Examples:
         if not self.targets.is_floating_point() and outputs is not None:
             _check_ids("targets", self.targets[self.scored], outputs)
 
-    def head(self, count: int) -> "Examples":
-        """The first `count` examples."""
-        return self.at(torch.arange(min(count, len(self))))
+    def head(self, count: int | None) -> "Examples":
+        """The first `count` examples; all of them where it is None."""
+        return self if count is None else self.at(torch.arange(min(count, len(self))))
 
-    def drawn(self, count: int, seed: int) -> "Examples":
-        """At most `count` examples, drawn at random with equal chances, in their present order."""
-        if count >= len(self):
+    def drawn(self, count: int | None, seed: int) -> "Examples":
+        """At most `count` examples, drawn at random with equal chances, in their present order.
+
+        All of them where `count` is None.
+        """
+        if count is None or count >= len(self):
             return self
         shuffled = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))
         return self.at(shuffled[:count].sort().values)
@@ -361,9 +152,6 @@ class Examples:
             of_rows = None if values is None else tuple(values[row] for row in rows.tolist())
             object.__setattr__(chosen, name, of_rows)
         return chosen
-
-    def _length(self, row: int) -> int:
-        return self.model_inputs.shape[1] if self.lengths is None else int(self.lengths[row])
 
     def _check_counts(self) -> None:
         """Refuses parts that are not of the same examples and positions."""

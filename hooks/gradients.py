@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from hooks.edit import check_names
+from hooks.edit import check_fired, check_names
 from hooks.models import HookedModel, parameters_of
 from hooks.snapshot import TOKENS_PER_BATCH, Snapshot
 
@@ -63,8 +63,7 @@ def _gradients(
 
     with model.hooks(fwd_hooks=[(hook_name, cut)]):
         logits = model(batch.to(next(iter(parameters_of(model).values())).device))
-    if not leaves:
-        raise ValueError(f"hook point {hook_name} exists but does not fire in this model")
+    check_fired([hook_name], [hook_name] if leaves else [])
     positions, classes = (place.to(logits.device) for place in places)
     chosen = logits[torch.arange(len(batch), device=logits.device), positions, classes]
     # Examples do not meet in a model, so that the sum's gradient holds each one's own.

@@ -1,9 +1,14 @@
-"""The live model behind snapshots: who runs it, on what, and whether it is still as it was.
+"""The live model behind snapshots, and what they remember of it: is either still as it was?
 
 What a snapshot remembers is true of the model as it was when the snapshot was made. Changes since
 then are noticed by the version that torch counts up with every write to a tensor, by the memory it
 holds, and by the hooks on the model. Not noticed: writes that go round torch's count, through
 `.data`, NumPy or a captured CUDA graph.
+
+Remembered tensors are handed out as they are, since copies would double what a cache takes. A
+notebook may write into them (`logits -= logits.mean(-1, keepdim=True)`), or into the examples: what
+was so changed is forgotten, and computed again when it is next asked for. A write is noticed by
+torch's version of the tensor; one that goes round it (through NumPy) by the sum of its bits.
 """
 
 from collections.abc import Iterator, Sequence
@@ -23,6 +28,7 @@ WRAPPERS = {
     "module": "a DataParallel's wrapper: give the model inside, model.module",
 }
 HOOKS = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")
+BITS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +80,15 @@ class LiveModel:
             raise ValueError(
                 "another snapshot of this model is running: leave its `with` before using this one"
             )
-        check_marks(self.model, self._marks)
+        check_hooks(hooks_of(self.model), self._marks.hooks)
+        parameters = dict(self.model.named_parameters())
+        for name, (tensor, version, place) in self._marks.tensors.items():
+            is_same = name not in parameters or parameters[name] is tensor
+            if not is_same or _version(tensor) != version or tensor.data_ptr() != place:
+                raise ValueError(
+                    f"{name} of the live model was changed since this snapshot was made, so that "
+                    "it is no longer a snapshot of it: take a new one, Snapshot.of(model, examples)"
+                )
 
     @contextmanager
     def lent(self, user: Any, edits: Sequence[Edit]) -> Iterator[None]:
@@ -144,23 +158,6 @@ def check_hooks(there: dict[str, tuple[int, ...]], known: dict[str, tuple[int, .
             )
 
 
-def check_marks(model: HookedModel, marks: Marks) -> None:
-    """Refuses a model that was changed since marks were taken.
-
-    Raises:
-        ValueError: A tensor was written to or replaced, or hooks were added.
-    """
-    check_hooks(hooks_of(model), marks.hooks)
-    parameters = dict(model.named_parameters())
-    for name, (tensor, version, place) in marks.tensors.items():
-        is_same = name not in parameters or parameters[name] is tensor
-        if not is_same or _version(tensor) != version or tensor.data_ptr() != place:
-            raise ValueError(
-                f"{name} of the live model was changed since this snapshot was made, so that it is "
-                "no longer a snapshot of it: take a new one, Snapshot.of(model, examples)"
-            )
-
-
 def marks_of(model: HookedModel) -> Marks:
     """The marks of a model as it is now."""
     buffers = dict(torch.nn.Module.named_buffers(model))  # pyright: ignore[reportArgumentType]  # the protocol's models are modules
@@ -183,3 +180,39 @@ def hooks_of(model: HookedModel) -> dict[str, tuple[int, ...]]:
 
 def _version(tensor: Tensor) -> int:
     return -1 if tensor.is_inference() else tensor._version  # inference tensors count none
+
+
+@dataclass(eq=False)
+class Memory:
+    """Tensors by name, and what tells that they are still what was put in.
+
+    Attributes:
+        inputs: What the model was run on.
+        tensors: By name, each tensor with its marks.
+        is_tried: Whether the edits' hook points are known to fire.
+    """
+
+    inputs: Tensor
+    tensors: dict[str, tuple[Tensor, tuple[int, ...]]] = field(default_factory=dict)
+    is_tried: bool = False
+
+    def __setitem__(self, name: str, tensor: Tensor) -> None:
+        self.tensors[name] = (tensor, self._marks(tensor))
+
+    def get(self, name: str) -> Tensor | None:
+        """The tensor of a name, as it was put in; None where there is none or it was changed."""
+        tensor, marks = self.tensors.get(name, (None, ()))
+        if tensor is None or self._marks(tensor) == marks:
+            return tensor
+        del self.tensors[name]
+        return None
+
+    def _marks(self, tensor: Tensor) -> tuple[int, ...]:
+        return (self.inputs._version, tensor._version, _sum_of_bits(tensor))
+
+
+def _sum_of_bits(tensor: Tensor) -> int:
+    if tensor.is_contiguous() and tensor.nbytes % 8 == 0:
+        return int(tensor.flatten().view(torch.int64).sum())  # many times faster than narrow ones
+    bits = tensor if tensor.dtype == torch.bool else tensor.view(BITS[tensor.itemsize])
+    return int(bits.sum(dtype=torch.int64))

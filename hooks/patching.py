@@ -4,9 +4,9 @@
     corrupted.edited(patched(clean, "blocks.0.attn.hook_z", heads=[2])).logits()    # denoising
     clean.edited(replaced_by({"blocks.0.hook_mlp_out": mean})).logits()             # mean ablation
 
-Row i of the source belongs to example i of the snapshot that is edited. The source may itself be
-edited, which gives path patching, or be of another step of the same run. Two edits at one hook
-point compose in order: the later one replaces what the earlier one gave.
+Example i of the edited snapshot takes its activations from example i of the source. The source may
+be edited itself, which gives path patching, or it may be of another step of the same run. If two
+edits change one hook point, the later one replaces what the earlier one gave.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -36,20 +36,22 @@ def patched(
     positions: Positions | None = None,
     source_positions: Positions | None = None,
 ) -> Edit:
-    """Activations are those of a source, example by example.
+    """An edit that puts the activations of a source in place of a snapshot's, example by example.
 
-    The source is run now and its activations are held: what `source.cache(names)` takes, again.
+    The source is run now, and its activations are held, beside those that `source.cache(names)`
+    remembers.
 
     Args:
-        source: What activations are taken from; its memory limit holds.
+        source: What activations are taken from; its memory limit counts.
         names: Hook points.
-        heads: Only these heads; all where left out. At hook points of heads.
-        neurons: Only these neurons. At hook points of an MLP's neurons.
-        positions: Only these positions: whole numbers for all examples alike; a tensor with one a
-            row, `[batch]`, or several, `[batch, k]`; or True where an activation is replaced,
-            `[batch, pos]`. Not at attention patterns.
-        source_positions: Where in the source they are taken from, as many a row and in the same
-            order; `positions` where left out.
+        heads: Replaces these heads only, at hook points of heads; all heads where left out.
+        neurons: Replaces these neurons only, at hook points of an MLP's neurons.
+        positions: Replaces these positions only, but not at attention patterns. They are whole
+            numbers that hold for all examples; or a tensor with one position for each example,
+            `[batch]`, or with several, `[batch, k]`; or a mask, `[batch, pos]`, which is True where
+            an activation is replaced.
+        source_positions: Positions of the source from which activations are taken, as many for each
+            example as `positions` and in the same order; `positions` where left out.
 
     Raises:
         ValueError: A hook point is unknown or has no heads, neurons or positions; an index is out
@@ -92,13 +94,13 @@ def replaced_by(
     heads: Collection[int] | None = None,
     neurons: Collection[int] | None = None,
 ) -> Edit:
-    """Activations are the given ones, the same for every example: mean ablation.
+    """An edit that puts the same activations in place of every example's: mean ablation.
 
     Args:
-        means: By hook name, of one example's shape, `[pos, ...]`, or the same at every position,
-            without that axis (not at attention patterns).
-        heads: Only these heads; all where left out.
-        neurons: Only these neurons.
+        means: By hook name, activations in the shape of one example, `[pos, ...]`, or without that
+            axis, to be the same at every position (not at attention patterns).
+        heads: Replaces these heads only; all where left out.
+        neurons: Replaces these neurons only.
 
     Raises:
         ValueError: A hook point has no heads or neurons, or a mean holds NaN. When the model runs:
@@ -115,8 +117,10 @@ def replaced_by(
         if not hook.name.endswith(PATTERNS):
             shapes.append(activation.shape[2:])
         if mean.shape not in shapes:
-            wanted = " or ".join(str(list(shape)) for shape in shapes)
-            raise ValueError(f"means: {hook.name} is {list(mean.shape)}, wanted is {wanted}")
+            raise ValueError(
+                f"means: {hook.name} is {list(mean.shape)}, wanted is "
+                f"{' or '.join(str(list(shape)) for shape in shapes)}"
+            )
         _check_indices(hook.name, activation, part[hook.name])
         return _within(activation, mean.to(activation).expand_as(activation), *part[hook.name])
 
@@ -126,7 +130,7 @@ def replaced_by(
 def _part(
     name: str, heads: Collection[int] | None, neurons: Collection[int] | None
 ) -> tuple[int, list[int] | None]:
-    """The axis of heads or neurons, and which of them; None for all."""
+    """The axis on which heads or neurons lie, and which of them are replaced; None for all."""
     point = name.rsplit(".", 1)[-1]
     if heads is not None and point not in HEADS + PATTERNS:
         raise ValueError(f"heads: {name} has none; take {', '.join(HEADS + PATTERNS)}")
@@ -143,7 +147,7 @@ def _check_indices(name: str, activation: Tensor, part: tuple[int, list[int] | N
 
 
 def _within(activation: Tensor, replaced: Tensor, axis: int, indices: list[int] | None) -> Tensor:
-    """What replaces an activation: all of it, or some heads or neurons of a copy."""
+    """The activation after an edit: replaced as a whole, or at some heads or neurons only."""
     if indices is None:
         return replaced.clone()
     indices_there = torch.tensor(indices, dtype=torch.long, device=activation.device)
@@ -153,7 +157,7 @@ def _within(activation: Tensor, replaced: Tensor, axis: int, indices: list[int] 
 def _moved(
     activation: Tensor, given: Tensor, tables: tuple[Tensor, Tensor] | None, rows: Tensor
 ) -> Tensor:
-    """An activation with the source's at some positions of each row."""
+    """An activation that has the source's values at some positions of each row."""
     if tables is None:
         return given
     here, there = (table[rows.to(table.device)].to(activation.device) for table in tables)
@@ -196,5 +200,4 @@ def _of_mask(name: str, mask: Tensor, n_pos: int) -> Int[Tensor, "batch k"]:
     first = mask.long().argsort(
         dim=1, descending=True, stable=True
     )  # those that are True, in order
-    table = places.where(mask, NOWHERE).gather(1, first)
-    return table[:, : int(mask.sum(1).max())]
+    return places.where(mask, NOWHERE).gather(1, first)[:, : int(mask.sum(1).max())]

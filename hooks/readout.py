@@ -41,8 +41,7 @@ def neuron_readout(snapshot: Snapshot) -> Readout:
     W_out, b_out = (snapshot.weights(f"{last}.mlp.{name}") for name in ("W_out", "b_out"))
 
     def logits(is_kept: Bool[Tensor, " d_mlp"]) -> Float[Tensor, "answer d_vocab_out"]:
-        written = (neurons * is_kept.to(neurons)) @ W_out + b_out
-        stream = (residual + written)[:, None].to(device)
+        stream = (residual + ((neurons * is_kept.to(neurons)) @ W_out + b_out))[:, None].to(device)
         with snapshot.running() as model, torch.no_grad():
             return model(stream, start_at_layer=n_layers)[:, 0].cpu()
 

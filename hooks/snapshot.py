@@ -9,10 +9,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from hooks.edit import Edit, check_names, replaced
+from hooks.edit import Edit, check_fired, check_names, replaced
 from hooks.examples import Examples
-from hooks.live import LiveModel, check_live
-from hooks.memory import Memory
+from hooks.live import LiveModel, Memory, check_live
 from hooks.models import HookedModel, ModelConfig, agreed_config, parameters_of
 from hooks.weights import has_weight, weight
 
@@ -129,7 +128,10 @@ class Snapshot:
             yield self.live.model
             return
         with self.live.lent(self, self.edits):
-            self._check_edits()
+            hooked = sorted({name for edit in self.edits for name in edit.hook_names})
+            if hooked and not self._memory.is_tried:
+                self._tried(hooked)  # hooks that never fire would do nothing unsaid
+                self._memory.is_tried = True
             yield self.live.model
 
     def seeing(self, rows: Int[Tensor, " row"]) -> AbstractContextManager[None]:
@@ -152,8 +154,7 @@ class Snapshot:
         logits = self._memory.get("logits")
         if logits is None:
             with self.running() as model, torch.no_grad():
-                batches = [self._logits(model, *batch).cpu() for batch in self._batches()]
-                every = torch.cat(batches)
+                every = torch.cat([self._logits(model, *batch).cpu() for batch in self._batches()])
             logits = every[..., : self.examples.facts.outputs]
             self._memory["logits"] = logits
         return logits
@@ -240,8 +241,7 @@ class Snapshot:
         device = next(iter(parameters_of(self.live.model).values())).device
         size = max(1, TOKENS_PER_BATCH // inputs.shape[1])
         numbers = torch.arange(len(inputs)).split(size)
-        batches = (batch.to(device) for batch in inputs.split(size))
-        return zip(numbers, batches, strict=True)
+        return zip(numbers, (batch.to(device) for batch in inputs.split(size)), strict=True)
 
     def _logits(self, model: HookedModel, rows: Tensor, batch: Tensor) -> Tensor:
         with self.seeing(rows):
@@ -259,22 +259,13 @@ class Snapshot:
         model, hooks = self.live.model, [(name, keep) for name in names]
         with seeing, torch.no_grad(), model.hooks(fwd_hooks=hooks):
             model(batch)
-        silent = [name for name in names if name not in activations]
-        if silent:
-            raise ValueError(f"hook point {silent[0]} exists but does not fire in this model")
+        check_fired(names, activations)
         return activations
 
     def _tried(self, names: Sequence[str]) -> dict[str, Tensor]:
         """Activations of one example, in a pass that hooks of edits stay out of."""
         _, batch = next(self._batches())
         return self._kept(batch[:1], names, self.live.seeing(None, is_trial=True))
-
-    def _check_edits(self) -> None:
-        """Refuses edits at hook points that never fire, since those would do nothing unsaid."""
-        hooked = sorted({name for edit in self.edits for name in edit.hook_names})
-        if hooked and not self._memory.is_tried:
-            self._tried(hooked)
-            self._memory.is_tried = True
 
     def _check_memory(self, names: Sequence[str]) -> None:
         needed = len(self.examples) * sum(tensor.nbytes for tensor in self._tried(names).values())

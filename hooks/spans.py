@@ -1,16 +1,17 @@
-"""Charts of spans: what positions hold in their sentence against what they hold cut off from it.
+"""Charts of spans: what a model makes of a span in its sentence, and of the span cut off from it.
 
-A sentence is some positions in a row, words; what stands before the first (a start token) is seen
-by every word at all times. The state of a span in context is the sum, over its words, of what the
-last block gives. The state of the span cut off is the same sum where, from a threshold layer
-upwards, no query attends to a word outside the span; positions keep their numbers, and layers
-below the threshold are run on the whole sentence.
+A sentence is a row of positions, its words. Every word always sees what stands before the first
+word (a start token). The state of a span in context is the sum, over its words, of what the last
+block gives. The state of a span cut off is the same sum if, from a threshold layer upwards, no
+query attends to a word outside the span. Positions keep their numbers, and the layers below the
+threshold are run on the whole sentence.
 
-Cost: a causal model's state at a word depends on the words before it only, hence of a span on its
-start, so that one pass over each suffix of n words gives all n (n + 1) / 2 spans. A bidirectional
-model needs a pass a span. Passes hold the span alone, from its state below the threshold, and
-those of a length share a batch. Where positions enter attention (rotary), or hooks change the model
-and may count positions, passes hold the whole sentence and keys outside the span are masked.
+Cost: a causal model's state at a word depends only on the words before it. Cut off, it depends only
+on where the span starts, so that a pass over each of n suffixes gives all n (n + 1) / 2 spans. A
+bidirectional model needs a pass for each span. A pass holds the span alone and begins with its
+state below the threshold; passes of one length share a batch. If positions enter attention
+(rotary), or hooks change the model and may count positions, a pass holds the whole sentence and the
+keys outside the span are masked.
 
 Source: Murty et al. 2023 (arXiv:2211.01288) and their released code, which runs n (n + 1) / 2
 masked passes over the sentence for any model.
@@ -35,9 +36,10 @@ Compare = Callable[
 
 
 def span_batches(snapshot: Snapshot) -> Iterator[Int[Tensor, " example"]]:
-    """Examples by number, shortest first, in batches that `span_charts` takes.
+    """The numbers of all examples, shortest first, in batches that `span_charts` takes.
 
-    Those of a bidirectional model have one length, since its words would attend to padding.
+    In a batch for a bidirectional model all sentences have one length, since its words would attend
+    to padding.
     """
     lengths = snapshot.examples.visible.sum(1).cpu()
     order = lengths.sort(stable=True).indices
@@ -55,20 +57,21 @@ def span_batches(snapshot: Snapshot) -> Iterator[Int[Tensor, " example"]]:
 def span_charts(
     snapshot: Snapshot, compare: Compare, *, first: int, thresholds: Sequence[int], uncut: float
 ) -> Float[Tensor, "threshold example start stop"]:
-    """How alike each span is in its sentence and cut off from it, in float64.
+    """For each span, how alike its states are in the sentence and cut off from it, in float64.
 
     Args:
         snapshot: A transformer and a batch of sentences: examples whose real positions end with
             the sentence (`span_batches`).
-        compare: A pure function from spans in context and the same spans cut off, in float64.
+        compare: A pure function from the states of spans in context and cut off to how alike they
+            are, in float64.
         first: The position of each sentence's first word.
         thresholds: Layers from which attention is cut.
-        uncut: What `compare` gives where nothing is cut: the whole sentence, and in a causal model
-            every span that begins with the first word.
+        uncut: What `compare` gives where nothing is cut: for the whole sentence, and in a causal
+            model for every span that begins with the first word.
 
     Returns:
-        Cell (start, stop) is of words start to stop - 1, counted from `first`; `uncut` where that
-        is no span of the example.
+        Cell (start, stop) is about the words from start to stop - 1, counted from `first`. It is
+        `uncut` where the example has no such span.
 
     Raises:
         ValueError: A threshold is no layer of the model, or a bidirectional model is given
@@ -98,7 +101,10 @@ def span_charts(
 
 @dataclass(frozen=True)
 class _Passes:
-    """The passes over sentences cut to (sentence, start, stop), each the words of a row."""
+    """Passes over sentences that are cut to some of their words.
+
+    A pass is a row (sentence, start, stop) and is about the sentence's words start to stop - 1.
+    """
 
     live: LiveModel
     first: int
@@ -112,7 +118,10 @@ class _Passes:
         return self.live.config.n_layers
 
     def rows(self) -> Iterator[tuple[int, Int[Tensor, "row 3"]]]:
-        """The passes to make, longest first, in batches of one length; whole sentences too."""
+        """All passes that are needed, those over whole sentences too.
+
+        They come longest first, in batches of one length, each with that length.
+        """
         longest = int(self.lengths.max())
         bounds = torch.combinations(torch.arange(longest + 1, device=self.lengths.device))
         stop = self.lengths[:, None]
@@ -128,7 +137,7 @@ class _Passes:
     def states(
         self, before: Float[Tensor, "example pos d_model"], layer: int, rows: Int[Tensor, "row 3"]
     ) -> Float[Tensor, "row word d_model"]:
-        """What the last block gives at the words of each row, run from a layer."""
+        """What the last block gives at the words of each pass, which is run from a layer on."""
         length = int(rows[0, 2] - rows[0, 1])
         words = self.first + rows[:, 1, None] + torch.arange(length, device=rows.device)
         run = self.masked if self.is_masked else self.cut_out
@@ -142,7 +151,7 @@ class _Passes:
         sentence: Int[Tensor, " row"],
         words: Int[Tensor, "row word"],
     ) -> Float[Tensor, "row word d_model"]:
-        """The same by passes that hold nothing but what precedes the sentence, and the words."""
+        """The states of passes that hold only what precedes the sentence, and their words."""
         seen = torch.arange(self.first, device=words.device).expand(len(words), -1)
         inputs = before[sentence[:, None], torch.cat([seen, words], dim=1)]
         return self.through(inputs, layer)[:, self.first :]
@@ -154,7 +163,7 @@ class _Passes:
         sentence: Int[Tensor, " row"],
         words: Int[Tensor, "row word"],
     ) -> Float[Tensor, "row word d_model"]:
-        """The same by passes over the whole sentence, with all other words masked as keys."""
+        """The states of passes over the whole sentence, in which all other keys are masked."""
         visible = torch.zeros(len(words), before.shape[1], dtype=torch.bool, device=words.device)
         visible[:, : self.first] = True
         visible.scatter_(1, words, True)
@@ -177,9 +186,10 @@ class _Passes:
     def spans(
         self, rows: Int[Tensor, "row 3"], sums: Float[Tensor, "row word d_model"]
     ) -> tuple[Float[Tensor, "row span d_model"], Tensor, Tensor, Tensor]:
-        """The spans that passes give, with their sums: sentence, start and stop of each.
+        """The states of the spans that passes give, and each span's sentence, start and stop.
 
-        Of a causal model all spans that begin where the pass does; otherwise the whole pass.
+        A pass of a causal model gives every span that begins where the pass begins; a pass of
+        another model gives the span of all its words.
         """
         sentence, start, stop = (column[:, None] for column in rows.unbind(1))
         if not self.is_causal:
@@ -190,7 +200,7 @@ class _Passes:
 def _states_before(
     model: HookedModel, tokens: Int[Tensor, "example pos"], layers: Sequence[int]
 ) -> dict[int, Float[Tensor, "example pos d_model"]]:
-    """The residual stream before each layer asked for."""
+    """The residual stream before each of some layers."""
     # Tokens that are not contiguous break TransformerLens' MLP.
     state, states = model(tokens.contiguous(), stop_at_layer=0), {}
     for layer in range(max(layers) + 1):
@@ -219,8 +229,7 @@ def _check(snapshot: Snapshot, thresholds: Sequence[int]) -> None:
                 f"threshold {threshold}: this model has the layers 0 to {n_layers - 1}, and with "
                 "none of them cut every span is as in its sentence; give one of them"
             )
-    lengths = snapshot.examples.visible.sum(1)
-    if not _is_causal(snapshot) and len(lengths.unique()) > 1:
+    if not _is_causal(snapshot) and len(snapshot.examples.visible.sum(1).unique()) > 1:
         raise ValueError(
             "a bidirectional model's sentences must have one length: take hooks.spans.span_batches"
         )

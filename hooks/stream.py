@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hooks.edit import check_names
+from hooks.edit import check_fired, check_names
 from hooks.models import HookedModel
 from hooks.snapshot import Snapshot
 
@@ -86,7 +86,5 @@ def _reduced(
     hooks = [(name, reduce) for name in reducers]
     with snapshot.seeing(numbers), model.hooks(fwd_hooks=hooks), suppress(_Seen):
         model(batch)
-    silent = [name for name in reducers if name not in statistics_by_name]
-    if silent:
-        raise ValueError(f"hook point {silent[0]} exists but does not fire in this model")
+    check_fired(reducers, statistics_by_name)
     return {name: statistics_by_name[name] for name in reducers}

@@ -32,9 +32,10 @@ def weight(config: ModelConfig, parameters: Mapping[str, Tensor], name: str) -> 
         try:
             return views[name](config, parameters)
         except KeyError as missing:
-            needed = f"view '{name}' needs {missing}, which this model lacks"
-            there = ", ".join(_present(config, parameters))
-            raise ValueError(f"{needed}; there are {there}") from None
+            raise ValueError(
+                f"view '{name}' needs {missing}, which this model lacks; there are "
+                f"{', '.join(_present(config, parameters))}"
+            ) from None
     there = _present(config, parameters)
     raise ValueError(f"no weight '{name}'; there are {', '.join(there)}{did_you_mean(name, there)}")
 

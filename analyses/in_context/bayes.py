@@ -20,7 +20,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from analyses.in_context.baselines import X, Y
-from hooks.examples import LinearPrior, Prior, WavePrior
+from hooks.facts import LinearPrior, Prior, WavePrior
 
 JITTER = 1e-3  # least standard deviation of the noise: noiseless evidence is 0 or infinite
 MAX_COMPONENTS = 2000  # of one class

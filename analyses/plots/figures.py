@@ -16,7 +16,6 @@ import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
 from analyses.plots.style import (
-    DASHES,
     HATCHES,
     HEIGHT,
     INK,
@@ -31,6 +30,7 @@ from analyses.plots.style import (
     line,
     logarithmic,
     plain,
+    stroke,
 )
 
 MARK_ROW = 16  # pixels of a row that holds the label of a mark
@@ -56,10 +56,9 @@ def lines(
         axes: Titles of x and y, with units.
         log_y: Logarithmic ordinate.
     """
-    traces = []
-    for index, (name, y) in enumerate(curves.items()):
-        style = {"color": colour(index), "dash": DASHES[index % len(DASHES)], "width": 2}
-        traces.append(line(x, y, str(name), style))
+    traces = [
+        line(x, y, str(name), stroke(index, 2)) for index, (name, y) in enumerate(curves.items())
+    ]
     return _figure(traces, title, axes, yaxis=logarithmic(curves) if log_y else {})
 
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from analyses.plots.figures import Figure
-from analyses.plots.style import DASHES, HEIGHT, INK, PAPER, Trace, colour, layout_of, line
+from analyses.plots.style import HEIGHT, INK, PAPER, Trace, layout_of, line, stroke
 
 Point = tuple[float, float]
 MAX_EDGE_WIDTH = 6.0  # pixels, of the strongest edge
@@ -40,10 +40,9 @@ def graph(
         index = kinds.index(kind)
         x, y = _curve(nodes[start], nodes[end], (index - (len(kinds) - 1) / 2) * BEND)
         width = MIN_EDGE_WIDTH + (MAX_EDGE_WIDTH - MIN_EDGE_WIDTH) * float(strength)
-        style = {"color": colour(index), "dash": DASHES[index % len(DASHES)], "width": width}
         group = {"legendgroup": kind, "legendrank": index, "showlegend": kind not in named}
         shown = {"text": f"{kind}: {start} to {end}", "hoverinfo": "text"}
-        traces.append(line(x, y, kind, style) | group | shown)
+        traces.append(line(x, y, kind, stroke(index, width)) | group | shown)
         named.add(kind)
     rows = 1 + max(y for _, y in nodes.values())
     sides = {"dtick": 1, "showgrid": False, "zeroline": False}

@@ -30,8 +30,7 @@ def picture(
         limits: Values of white and of full blue.
     """
     gap = np.full((matrices.shape[1], GAP), np.nan)
-    parts = [part for matrix in matrices for part in (gap, matrix)][1:]
-    pixels = colours(np.hstack(parts), limits)
+    pixels = colours(np.hstack([part for matrix in matrices for part in (gap, matrix)][1:]), limits)
     source = "data:image/png;base64," + base64.b64encode(png(pixels)).decode("ascii")
     height, width, _ = pixels.shape
     props = {"source": source, "width": width, "height": height}

@@ -127,17 +127,36 @@ class _Sheet:
                 layout["annotations"].append(_heading(heading, place))
         return traces, layout
 
-    def framed(
-        self, margin: Mapping[str, int], legend_drop: int, panel_width: int
-    ) -> dict[str, Any]:
-        """The layout around a sheet in pixels: height, margins, least width, legend below it."""
+    def figure(
+        self,
+        title: str,
+        cells: Iterable[_Cell],
+        *,
+        margin: Mapping[str, int],
+        legend_drop: int,
+        panel_width: int,
+        **more: Any,
+    ) -> Figure:
+        """The figure of a sheet in pixels.
+
+        Args:
+            title: What is seen.
+            cells: What the panels show.
+            margin: Pixels around all panels.
+            legend_drop: Pixels from the panels down to the legend.
+            panel_width: The least width of a panel, in pixels.
+            more: What is added to the layout.
+        """
+        traces, layout = self.laid_out(cells)
         drop = -legend_drop / self.height
-        return {
+        layout |= {
             "height": margin["t"] + self.height + margin["b"],
             "margin": margin,
             "legend": {"orientation": "h", "x": 0, "y": drop, "yanchor": "top"},
             "meta": {"least_width": panel_width * self.columns},
         }
+        layout = layout_of(title, None, has_legend=_have_several_names(traces), **layout | more)
+        return Figure({"data": named_once(traces), "layout": layout})
 
 
 def multiples(
@@ -159,7 +178,7 @@ def multiples(
     """
     traces = [trace for drawn in panels.values() for trace in drawn]
     x, y = (_ranged(more.pop(f"{letter}axis", {}), traces, letter) for letter in "xy")
-    has_legend = len({trace["name"] for trace in traces}) > 1
+    has_legend = _have_several_names(traces)
     if len(panels) == 1:
         layout = layout_of(title, axes, has_legend=has_legend, xaxis=x, yaxis=y, **more)
         return Figure({"data": named_once(traces), "layout": layout})
@@ -176,12 +195,15 @@ def multiples(
         )
         for index, (name, drawn) in enumerate(panels.items())
     ]
-    traces, layout = sheet.laid_out(cells)
     spared = 0 if has_legend else MULTIPLES_LEGEND
-    margin = MULTIPLES_MARGIN | {"b": MULTIPLES_MARGIN["b"] - spared}
-    layout |= sheet.framed(margin, MULTIPLES_LEGEND_DROP, MULTIPLES_WIDTH) | more
-    layout = layout_of(title, None, has_legend=has_legend, **layout)
-    return Figure({"data": named_once(traces), "layout": layout})
+    return sheet.figure(
+        title,
+        cells,
+        margin=MULTIPLES_MARGIN | {"b": MULTIPLES_MARGIN["b"] - spared},
+        legend_drop=MULTIPLES_LEGEND_DROP,
+        panel_width=MULTIPLES_WIDTH,
+        **more,
+    )
 
 
 def grid(
@@ -196,8 +218,7 @@ def grid(
         columns: Panels a row.
         xaxis: What is added to every abscissa.
     """
-    traces = [trace for panel in panels for trace in panel.traces]
-    x = _ranged(dict(xaxis), traces, "x")
+    x = _ranged(dict(xaxis), [trace for panel in panels for trace in panel.traces], "x")
     rows = [panels[start : start + columns] for start in range(0, len(panels), columns)]
     gaps = [GRID_HEADED_GAP if any(p.heading for p in row) else GRID_GAP for row in rows[1:]]
     tops = [0, *accumulate(GRID_ROW + gap for gap in gaps)]
@@ -213,11 +234,9 @@ def grid(
         )
         for index, panel in enumerate(panels)
     ]
-    traces, layout = sheet.laid_out(cells)
-    layout |= sheet.framed(GRID_MARGIN, GRID_LEGEND_DROP, GRID_WIDTH)
-    has_legend = len({trace["name"] for trace in traces}) > 1
-    layout = layout_of(title, None, has_legend=has_legend, **layout)
-    return Figure({"data": named_once(traces), "layout": layout})
+    return sheet.figure(
+        title, cells, margin=GRID_MARGIN, legend_drop=GRID_LEGEND_DROP, panel_width=GRID_WIDTH
+    )
 
 
 def small_multiples(frame: pd.DataFrame, *, x: str, title: str, x_title: str) -> Figure:
@@ -326,11 +345,10 @@ def seed_curves(
         ends: Lower and upper ends of the median's interval.
         interval: Name of the interval.
     """
-    thin, bold = {"color": PALETTE[6], "width": 1}, {"color": PALETTE[0], "width": 3}
     return [
         band(steps, ends, interval),
-        strands(((steps, run) for run in runs), "one seed", thin),
-        strands([(steps, median)], "median", bold),
+        strands(((steps, run) for run in runs), "one seed", {"color": PALETTE[6], "width": 1}),
+        strands([(steps, median)], "median", {"color": PALETTE[0], "width": 3}),
     ]
 
 
@@ -352,10 +370,13 @@ def named_once(traces: Iterable[Trace]) -> list[Trace]:
     return named
 
 
+def _have_several_names(traces: Iterable[Trace]) -> bool:
+    return len({trace["name"] for trace in traces}) > 1
+
+
 def _columns(count: int) -> int:
     """How many of so many panels make a row."""
-    even_rows = {5: 3, 6: 3, 9: 3}
-    return count if count <= 4 else even_rows.get(count, 4 if count <= 20 else 6)
+    return count if count <= 4 else {5: 3, 6: 3, 9: 3}.get(count, 4 if count <= 20 else 6)
 
 
 def _heading(text: str, place: tuple[list[float], list[float]]) -> dict[str, Any]:

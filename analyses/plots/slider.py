@@ -34,8 +34,10 @@ def slides(figures: Sequence[dict[str, Any]], steps: Sequence[int]) -> dict[str,
     owners = [step for figure, step in zip(figures, steps, strict=True) for _ in figure["data"]]
     choices = []
     for figure, step in zip(figures, steps, strict=True):
-        visible = [owner == step for owner in owners]
-        update = [{"visible": visible}, {"title.text": figure["layout"]["title"]["text"]}]
+        update = [
+            {"visible": [owner == step for owner in owners]},
+            {"title.text": figure["layout"]["title"]["text"]},
+        ]
         choices.append({"label": str(step), "method": "update", "args": update})
     bar = {
         "active": len(steps) - 1,

@@ -156,6 +156,11 @@ def colour(index: int) -> str:
     return PALETTE[index % len(PALETTE)]
 
 
+def stroke(index: int, width: float) -> Trace:
+    """Colour and dash of a curve by its number, and its width in pixels."""
+    return {"color": colour(index), "width": width, "dash": DASHES[index % len(DASHES)]}
+
+
 def plain(values: Any) -> list[Any]:
     """Plain lists, so that a figure's JSON is text one can read and the same on every machine."""
     return np.asarray(values).tolist()

@@ -32,6 +32,7 @@ TOKEN_PROPS = ("tokens", "prompt", "topKTokens")
 VISIBLE = str.maketrans({"\n": "↵", "\r": "␍", "\t": "⇥"})
 SIGNIFICANT_DIGITS = 4
 
+HEAD_BYTES = 2000  # bytes of a page among which the mark of what wrote it stands
 MARK = '<meta name="generator" content="interp show">'
 PAGE = """<!doctype html>
 <html lang="en">
@@ -145,7 +146,7 @@ class Page:
             ValueError: The file is something else than such a page.
         """
         path = Path(path)
-        if path.is_symlink() or (path.exists() and not _is_page(path)):
+        if path.is_symlink() or (path.exists() and not head_holds(path, MARK)):
             raise ValueError(
                 f"{path} is something else than a page of views; choose another file, or delete it"
             )
@@ -159,12 +160,12 @@ class Page:
         return f'<iframe srcdoc="{content}" style="{style}" title="CircuitsVis"></iframe>'
 
 
-def _is_page(path: Path) -> bool:
-    """Whether a file is a page that `Page.save` wrote."""
-    if not path.is_file():
+def head_holds(page: Path, mark: str) -> bool:
+    """Whether a page is there, and the mark of what wrote it stands in its head."""
+    if not page.is_file():
         return False
-    with path.open("rb") as file:
-        return MARK.encode() in file.read(1000)
+    with page.open("rb") as file:
+        return mark.encode() in file.read(HEAD_BYTES)
 
 
 def scripts(components: Set[str]) -> list[str]:
@@ -234,8 +235,10 @@ def view_data(view: View) -> dict[str, Any]:
         TypeError: Something in the props is no number, text, list or table.
     """
     if view.component not in (*RAW_HTML, *CANVAS, PICTURE, *OWN):
-        known = ", ".join(sorted(RAW_HTML + CANVAS))
-        raise ValueError(f"component: CircuitsVis has no '{view.component}'; it has {known}")
+        raise ValueError(
+            f"component: CircuitsVis has no '{view.component}'; it has "
+            f"{', '.join(sorted(RAW_HTML + CANVAS))}"
+        )
     is_raw = view.component in RAW_HTML
     props = {}
     for name, value in view.props.items():

@@ -1,5 +1,5 @@
 """Forward passes of training, without hook points: equal to the model in loss and gradients."""
 
-from hooks.fast.last_position import training_logits
+from hooks.fast.single import training_logits
 
 __all__ = ["training_logits"]

@@ -1,27 +1,129 @@
 """Many models that share shapes, run as one.
 
-Each parameter is a tensor with a leading axis of members; `torch.func.vmap` runs the model itself,
-or its fast path (`hooks.fast.last_position`), over that axis, so that the number of operations does
-not grow with the number of models. Networks with one hidden layer are so small that vmap's own work
-would be most of it: `hooks.fast.mlp_stack` writes them out.
+Each parameter is a tensor with a leading axis of models ("members"). `torch.func.vmap` runs the
+model itself, or its fast path (`hooks.fast.single`), over that axis, so that the number of
+operations does not grow with the number of models.
+
+A network with one hidden layer has some hundred parameters and costs less than starting an
+operation on it, so that vmap's own work would be most of it: such networks are written out as
+batched products. Where their neurons are rectified and read real inputs (parity), the backward pass
+is written out too. It then passes over the activations as seldom as possible, and twice as many
+models fit into a second.
 """
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from jaxtyping import Float, Shaped
+from einops import einsum
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 from torch.func import functional_call, vmap
+from torch.nn.functional import embedding, pad
 
-from hooks.fast.last_position import Positions, training_logits
-from hooks.fast.mlp_stack import StackedLogits, stacked_neurons
+from hooks.fast.single import Positions, training_logits
 from hooks.models import HookedModel, ModelConfig
+from hooks.models.mlp import MLPConfig, neurons_read, neurons_write
+
+StackedLogits = Callable[[Mapping[str, Tensor], Tensor, bool], Tensor]
+
+
+def stacked_neurons(model: Any, config: MLPConfig) -> StackedLogits:
+    """The forward pass of many networks at once.
+
+    Args:
+        model: A live network of their kind, whose own parameters are not read.
+        config: Its config.
+
+    Returns:
+        As `hooks.fast.stack.stacked_logits`.
+    """
+
+    def of_all(
+        parameters: Mapping[str, Tensor], inputs: Tensor, is_shared: bool
+    ) -> Float[Tensor, "member batch 1 class"]:
+        reads, writes = neurons_read(config, parameters), neurons_write(config, parameters)
+        columns = writes[..., 1:] if config.one_logit else writes
+        bias = parameters["blocks.0.mlp.b_in"] if config.bias_in else None
+        is_rectified = config.act_fn == "relu" and not config.dropout
+        if model.cfg.d_vocab is None and reads.shape[1] == 1 and is_rectified:
+            members = inputs.sum(-2).to(reads.dtype).expand(len(reads), -1, -1)
+            logits: Tensor = Rectified.apply(members, reads.squeeze(1), bias, columns)  # pyright: ignore[reportAssignmentType]  # torch leaves apply untyped
+        else:
+            read = _products if model.cfg.d_vocab is None else _look_ups
+            pre = read(inputs, reads, is_shared)
+            pre = pre if bias is None else pre + bias[:, None]
+            logits = model.dropout(model.activates(pre)) @ columns
+        if config.bias_out:
+            logits = logits + parameters["unembed.b_U"][:, None]
+        return (pad(logits, (1, 0)) if config.one_logit else logits).unsqueeze(2)
+
+    return of_all
+
+
+class Rectified(torch.autograd.Function):
+    """relu(x W + b) V of every member; the inputs have no gradient."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        inputs: Float[Tensor, "member batch d_in"],
+        reads: Float[Tensor, "member d_in d_mlp"],
+        bias: Float[Tensor, "member d_mlp"] | None,
+        writes: Float[Tensor, "member d_mlp class"],
+    ) -> Float[Tensor, "member batch class"]:
+        """Logits without the output's bias."""
+        if bias is None:
+            post = torch.bmm(inputs, reads).relu_()
+        else:
+            post = torch.baddbmm(bias[:, None], inputs, reads).relu_()
+        ctx.save_for_backward(inputs, post, writes)
+        return torch.bmm(post, writes)
+
+    @staticmethod
+    def backward(
+        ctx: Any, *gradients: Float[Tensor, "member batch class"]
+    ) -> tuple[None, Tensor, Tensor | None, Tensor]:
+        """Gradients of W, b and V."""
+        inputs, post, writes = ctx.saved_tensors
+        [gradient] = gradients
+        # What autograd calls for relu: several times faster on a CPU than a mask.
+        inward = torch.ops.aten.threshold_backward(torch.bmm(gradient, writes.mT), post, 0)
+        of_bias = inward.sum(1) if ctx.needs_input_grad[2] else None
+        return None, torch.bmm(inputs.mT, inward), of_bias, torch.bmm(post.mT, gradient)
+
+
+def _products(
+    inputs: Float[Tensor, "*member batch operand d_in"],
+    reads: Float[Tensor, "member table d_in d_mlp"],
+    is_shared: bool,
+) -> Float[Tensor, "member batch d_mlp"]:
+    """What neurons receive from real inputs; all operands may share one table of weights."""
+    inputs = inputs.to(reads.dtype)
+    if reads.shape[1] == 1:
+        return inputs.sum(-2) @ reads.squeeze(1)  # inputs without members broadcast
+    shared = "batch operand d" if is_shared else "member batch operand d"
+    return einsum(inputs, reads, f"{shared}, member operand d mlp -> member batch mlp")
+
+
+def _look_ups(
+    tokens: Int[Tensor, "*member batch operand"],
+    reads: Float[Tensor, "member table token d_mlp"],
+    is_shared: bool,
+) -> Float[Tensor, "member batch d_mlp"]:
+    """What neurons receive from tokens; all operands may share one table of weights."""
+    members, tables, vocabulary, _ = reads.shape
+    first = torch.arange(members, device=tokens.device)[:, None, None] * tables * vocabulary
+    if tables > 1:
+        first = first + torch.arange(tables, device=tokens.device) * vocabulary
+    return embedding((tokens[None] if is_shared else tokens) + first, reads.flatten(0, 2)).sum(-2)
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Where each parameter lies in a row of numbers.
+    """Where each parameter lies in a row that holds all parameters of a model.
 
     Attributes:
         shapes: Shape by name, in order.
@@ -31,18 +133,18 @@ class Layout:
 
     @property
     def width(self) -> int:
-        """Numbers a member."""
-        return sum(map(_count, self.shapes.values()))
+        """How many numbers a model has."""
+        return sum(map(math.prod, self.shapes.values()))
 
     def join(self, members: Sequence[Mapping[str, Tensor]]) -> Shaped[Tensor, "member parameter"]:
-        """One row a member, of its parameters or of what belongs to each of them."""
+        """One row for each member: its parameters, or what belongs to each of them, end to end."""
         return torch.stack(
             [torch.cat([row[name].flatten() for name in self.shapes]) for row in members]
         )
 
     def split(self, matrix: Shaped[Tensor, "*member parameter"]) -> dict[str, Tensor]:
-        """Views of the rows by name, `[*member, *shape]`."""
-        parts = matrix.split([_count(shape) for shape in self.shapes.values()], dim=-1)
+        """The rows cut into parameters by name, each a view `[*member, *shape]`."""
+        parts = matrix.split([math.prod(shape) for shape in self.shapes.values()], dim=-1)
         return {
             name: part.unflatten(-1, shape) if shape else part[..., 0]
             for (name, shape), part in zip(self.shapes.items(), parts, strict=True)
@@ -78,7 +180,3 @@ def stacked_logits(model: HookedModel, config: ModelConfig, positions: Positions
         return vmap(of_one, in_dims=axes, randomness="different")(parameters, inputs)
 
     return of_all
-
-
-def _count(shape: Sequence[int]) -> int:
-    return int(torch.Size(shape).numel())

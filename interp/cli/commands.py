@@ -14,6 +14,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+import interp
+from interp.cli.progress import spinner, sweep_bar, training_bar
+
 if TYPE_CHECKING:  # these import torch
     from interp.measure.outcomes import Summary
     from interp.sweeps.sweep import Sweep
@@ -62,7 +65,6 @@ def demo(
     """Train on a+b mod 53 until it groks, analyse every checkpoint, write a report."""
     set_threads(threads)
     from interp.cli.demo import run_demo
-    from interp.cli.progress import training_bar
 
     with training_bar() as on_evaluate:
         findings = run_demo(
@@ -90,22 +92,18 @@ def train(
 ) -> None:
     """Train an experiment into a run folder, or carry on where it was stopped."""
     set_threads(threads)
-    from interp.cli.progress import training_bar
-    from interp.config.experiment import load_experiment
     from interp.sweeps.sweep import sweep_of_seeds
-    from interp.training.loop import train as train_run
 
-    loaded = load_experiment(experiment)
+    loaded = interp.load_experiment(experiment)
     if seeds is not None:
         if seed is not None:
             raise ValueError("--seed is one seed and --seeds several: give one of the two")
-        many = sweep_of_seeds(loaded, seeds)
-        _train_sweep(many, out or Path("runs") / f"{loaded.name}-seeds", device, workers, stack)
-        return
+        out = out or Path("runs") / f"{loaded.name}-seeds"
+        return _train_sweep(sweep_of_seeds(loaded, seeds), out, device, workers, stack)
     chosen = loaded if seed is None else loaded.with_seed(seed)
     out = out or Path("runs") / f"{chosen.name}-s{chosen.seeds.model}"
     with training_bar() as on_evaluate:
-        run = train_run(chosen, out, device=device, on_evaluate=on_evaluate)
+        run = interp.train(chosen, out, device=device, on_evaluate=on_evaluate)
     typer.echo(f"trained {run.path}: {len(run.steps)} checkpoints, the last at {run.steps[-1]}")
 
 
@@ -125,14 +123,13 @@ def sweep(
     """Train every member of a sweep; those that are finished are passed over."""
     set_threads(1)
     from interp.sweeps.groups import described, groups_left
-    from interp.sweeps.sweep import SweepFolder, load_sweep
+    from interp.sweeps.sweep import SweepFolder
     from interp.sweeps.workers import worker_count
 
-    loaded = load_sweep(file)
+    loaded = interp.load_sweep(file)
     out = out or Path("runs") / loaded.name
     if not dry_run:
-        _train_sweep(loaded, out, device, workers, stack)
-        return
+        return _train_sweep(loaded, out, device, workers, stack)
     folder = SweepFolder(out, loaded)
     folder.check_belongs()
     left = folder.left()
@@ -150,11 +147,8 @@ def construct(
 ) -> None:
     """Write a network whose weights are made by hand into a run folder; nothing is trained."""
     set_threads(1)
-    from interp.config.experiment import load_experiment
-    from interp.runs.writing import construct as write_network
-
-    loaded = load_experiment(experiment)
-    run = write_network(loaded, out or Path("runs") / loaded.name)
+    loaded = interp.load_experiment(experiment)
+    run = interp.construct(loaded, out or Path("runs") / loaded.name)
     typer.echo(f"wrote {run.path}: go on with `interp analyze {run.path}`")
 
 
@@ -172,7 +166,6 @@ def analyze(
 ) -> None:
     """Measure runs and sweeps with every analysis that applies; save what is not saved yet."""
     set_threads(threads)
-    from interp.cli.progress import spinner
     from interp.measure.sweep import analyze_folder
     from interp.sweeps.sweep import find_folders
 
@@ -203,21 +196,19 @@ def report(
     ] = False,
 ) -> None:
     """Write pages about runs, or a sweep, from saved results; they open without a network."""
-    from interp.pages import write_report, write_sweep_report
-    from interp.runs.run import Run
     from interp.sweeps.sweep import find_folders
 
     gc.freeze()  # what was imported stays: no collection need look through it again
     folders = find_folders(paths)
     place = out or Path(f"{folders[0].path.resolve().name}.html" if single_file else "report")
-    runs = [folder for folder in folders if isinstance(folder, Run)]
-    sweeps = [folder for folder in folders if not isinstance(folder, Run)]
+    runs = [folder for folder in folders if isinstance(folder, interp.Run)]
+    sweeps = [folder for folder in folders if not isinstance(folder, interp.Run)]
     if sweeps and len(folders) > 1:
         raise ValueError("a report is of runs or of one sweep: name the sweep's folder alone")
     if sweeps:
-        index = write_sweep_report(sweeps[0], place, single_file=single_file)
+        index = interp.write_sweep_report(sweeps[0], place, single_file=single_file)
     else:
-        index = write_report(runs, place, single_file=single_file)
+        index = interp.report(runs, place, single_file=single_file)
     typer.echo(f"wrote {index}")
 
 
@@ -238,10 +229,10 @@ def import_(
     ] = 0,
 ) -> None:
     """Turn checkpoints of other code into a run folder, reading nothing that could run."""
-    from interp.importers import describe, import_run, user_options
+    from interp.importers import describe, user_options
 
     options = user_options(config, act_fn=act_fn, normalization_type=normalization_type)
-    typer.echo(describe(import_run(source, out, task, options, seed)))
+    typer.echo(describe(interp.import_run(source, out, task, options, seed)))
 
 
 @app.command(epilog="Example: interp show runs/demo --step 0 --out attention.html")
@@ -252,10 +243,7 @@ def show(
     out: Annotated[Path, typer.Option(help="HTML file.")] = Path("attention.html"),
 ) -> None:
     """Write attention and tokens of a snapshot's first examples to one offline page."""
-    from interp.pages.show import show as show_snapshot
-    from interp.runs.run import load
-
-    typer.echo(f"wrote {show_snapshot(load(run).snapshot(step, split, 8)).save(out)}")
+    typer.echo(f"wrote {interp.show(interp.load(run).snapshot(step, split, 8)).save(out)}")
 
 
 @app.command(epilog="Example: interp tasks")
@@ -279,15 +267,13 @@ def presets(
     name: Annotated[str | None, typer.Argument(help="A preset to print in full.")] = None,
 ) -> None:
     """List the presets, or print one as TOML with every default, to start an experiment from."""
-    from interp.config.experiment import load_experiment, preset_names, preset_summary
+    from interp.config.experiment import preset_names, preset_summary
 
     if name:
-        typer.echo(load_experiment(name).to_toml(), nl=False)
-        return
+        return typer.echo(interp.load_experiment(name).to_toml(), nl=False)
     _list({preset: preset_summary(preset) for preset in preset_names()})
     typer.echo("\nfor interp sweep:")
-    sweeps = preset_names("sweeps")
-    _list({preset: preset_summary(preset, "sweeps") for preset in sweeps})
+    _list({preset: preset_summary(preset, "sweeps") for preset in preset_names("sweeps")})
 
 
 def main() -> None:
@@ -318,9 +304,8 @@ def main() -> None:
 def _train_sweep(
     sweep: "Sweep", out: Path, device: Any, workers: int | None, stack: int | None
 ) -> None:
-    from interp.cli.progress import sweep_bar
     from interp.sweeps.groups import stack_size
-    from interp.sweeps.workers import train_sweep, worker_count
+    from interp.sweeps.workers import worker_count
 
     check_count("workers", workers or 1)
     workers = workers or worker_count(device)
@@ -328,7 +313,7 @@ def _train_sweep(
     how = f"in stacks of up to {size}" if size > 1 else "each alone"
     typer.echo(f"{len(sweep.experiments())} models, {how}, {workers} at work (--stack, --workers)")
     with sweep_bar() as show:
-        folder = train_sweep(
+        folder = interp.train_sweep(
             sweep,
             out,
             workers=workers,

@@ -18,8 +18,9 @@ def training_bar() -> Iterator[Callable[[dict[str, float], int], None]]:
 
         def on_evaluate(row: dict[str, float], end: int) -> None:
             progress.start_task(bar)
-            step, shown = row["step"], _metrics_line(row)
-            progress.update(bar, completed=step, total=end, description=shown, visible=True)
+            progress.update(
+                bar, completed=row["step"], total=end, description=_metrics_line(row), visible=True
+            )
 
         yield on_evaluate
 
@@ -68,5 +69,9 @@ def spinner(text: str) -> Iterator[Callable[..., None]]:
 
 
 def _columns() -> tuple[BarColumn, MofNCompleteColumn, TimeElapsedColumn, TextColumn]:
-    text = TextColumn("{task.description}")
-    return BarColumn(bar_width=16), MofNCompleteColumn(), TimeElapsedColumn(), text
+    return (
+        BarColumn(bar_width=16),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.description}"),
+    )

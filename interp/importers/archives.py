@@ -3,8 +3,15 @@
 Authors use different names; those that are known are in the tables below. Steps are numbered as in
 the archive. Both public codes save checkpoint e after the update of epoch e, so that it has had
 e + 1 updates. An archive's notes say what had to be assumed.
+
+A step is read off a file's name only where its digits have one possible meaning, alone after a word
+such as `step`. `step_10k`, `step_1e3`, `step_1,000`, `step_1_000` and `step_1.5` begin with digits
+too, which would be steps 10, 1, 1, 1 and 1; they are not read at all.
 """
 
+import math
+import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -14,8 +21,13 @@ from typing import Any
 from torch import Tensor
 
 from interp.importers.layouts import State, some, unwrapped
-from interp.importers.reading import TABLE_SUFFIXES, TENSOR_SUFFIXES, read_file, read_table
-from interp.importers.steps import step_in_name, step_inside, steps_in_names, whole
+from interp.importers.reading import (
+    TABLE_SUFFIXES,
+    TENSOR_SUFFIXES,
+    is_table,
+    read_file,
+    read_table,
+)
 
 SERIES = ("checkpoints", "state_dicts")
 STEPS = ("checkpoint_epochs", "epochs", "steps")
@@ -32,6 +44,17 @@ METRICS = {
     "train_accuracies": "train.accuracy",
     "test_accuracies": "test.accuracy",
 }
+MAX_STEP = 10**12
+# The surest word first: `epoch=10-step=5000` is of step 5000.
+WORDS = ("step", "iter", "epoch", "checkpoint")
+NAMED = re.compile(
+    r"(?<![a-z])(?P<word>step|iter|epoch|checkpoint|ckpt)(?:ation)?s?"
+    r"(?P<between>[-_ =]*)(?P<number>[0-9][^-_ =]*)(?P<after>[-_ =]?[0-9]?)"
+)
+# A name with a single number, and what stands before and after the number.
+ALONE = re.compile(
+    r"(?P<before>(?:[^0-9]*[^0-9.,+])?)(?P<number>[0-9]+)(?P<after>(?:[-_ .=][^0-9]*)?)"
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,18 +141,17 @@ def read_archive(path: Path, number: int | None = None) -> Archive:
 def is_state(content: Any) -> bool:
     """Whether content is a state_dict: tensors by name."""
     return (
-        isinstance(content, Mapping)
+        is_table(content)
         and len(content) > 0
-        and all(isinstance(name, str) for name in content)
         and all(isinstance(value, Tensor) for value in content.values())
     )
 
 
 def _with_step(archive: Archive) -> Archive:
     if archive.is_stepless:
-        suffix = archive.path.suffix
         raise ValueError(
-            f"{archive.path}: which step is it of? rename it, such as step_1000{suffix}"
+            f"{archive.path}: which step is it of? rename it, such as "
+            f"step_1000{archive.path.suffix}"
         )
     return archive
 
@@ -140,7 +162,7 @@ def _archive(path: Path, content: Any, number: int | None) -> Archive:
     checkpoints, step_notes = _checkpoints(path, content, number)
     metrics, metric_notes = _placed(content, tuple(checkpoints))
     config = _only(content, CONFIG)
-    if config is not None and not _is_table(config):
+    if config is not None and not is_table(config):
         raise ValueError(f"its config is a {type(config).__name__}, not a table of options by name")
     return Archive(
         path=path,
@@ -152,10 +174,6 @@ def _archive(path: Path, content: Any, number: int | None) -> Archive:
         notes=tuple(f"{note} ({path.name})" for note in (*step_notes, *metric_notes)),
         is_stepless=not checkpoints,
     )
-
-
-def _is_table(value: Any) -> bool:
-    return isinstance(value, Mapping) and all(isinstance(name, str) for name in value)
 
 
 def _only(content: Mapping[Any, Any], names: Sequence[str]) -> Any:
@@ -179,9 +197,14 @@ def _checkpoints(
         return _series(listed, content), []
     states = {name: content[name] for name in MODEL if is_state(content.get(name))}
     if not states:
-        keys = some([str(key) for key in content])
-        raise ValueError(f"no state_dict under {', '.join((*SERIES, *MODEL))}; it holds {keys}")
-    step, notes = _step(path, step_inside(content, STEP), number)
+        raise ValueError(
+            f"no state_dict under {', '.join((*SERIES, *MODEL))}; it holds "
+            f"{some([str(key) for key in content])}"
+        )
+    # The steps that the content states, under the names that the file gives them.
+    steps = {name: whole(content[name]) for name in STEP if name in content}
+    inside = {name: step for name, step in steps.items() if step is not None}
+    step, notes = _step(path, inside, number)
     return {} if step is None else {step: unwrapped(_only(states, MODEL))}, notes
 
 
@@ -287,3 +310,67 @@ def _numbers(values: Any, name: str) -> list[float]:
 
 def _is_scalar(value: Any) -> bool:
     return isinstance(value, Tensor) and value.ndim == 0 and not value.is_complex()
+
+
+def step_in_name(stem: str) -> int | None:
+    """The step that a file's name states: `1000`, `step_1000`, `epoch-1000`; otherwise None.
+
+    Raises:
+        ValueError: It states two steps, or one that is not read because it is written otherwise.
+    """
+    if _is_digits(stem):
+        return _small_enough(stem, stem)
+    by_word: dict[str, list[str]] = {}
+    for match in NAMED.finditer(stem.lower()):
+        word = "checkpoint" if match["word"] == "ckpt" else match["word"]
+        by_word.setdefault(word, []).append(_plain(match, stem))
+    numbers = next((by_word[word] for word in WORDS if word in by_word), [])
+    steps = {_small_enough(number, stem) for number in numbers}
+    if len(steps) > 1:
+        raise ValueError(f"its name states {len(steps)} steps, {' and '.join(numbers)}")
+    return next(iter(steps), None)
+
+
+def steps_in_names(files: Sequence[Path]) -> dict[Path, int]:
+    """Steps of files whose names differ only in one number, such as model20.pt and model40.pt.
+
+    The number in a single file's name is no step: 113 in grok_113.pth may mean anything.
+    """
+    matches = {file: ALONE.fullmatch(file.stem) for file in files}
+    around = {file: (match["before"], match["after"]) for file, match in matches.items() if match}
+    alike = Counter(around.values())
+    return {
+        file: int(match["number"])
+        for file, match in matches.items()
+        if match and alike[around[file]] > 1 and int(match["number"]) <= MAX_STEP
+    }
+
+
+def whole(value: Any) -> int | None:
+    """A value as a step; None unless it is a whole number from 0 to MAX_STEP."""
+    if isinstance(value, Tensor) and value.numel() == 1:
+        value = value.item()
+    if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
+        return None
+    return int(value) if 0 <= value <= MAX_STEP and value == int(value) else None
+
+
+def _plain(match: re.Match[str], stem: str) -> str:
+    """The digits after a word, unless what stands around them makes them another number."""
+    number, dot, rest = match["number"].partition(".")
+    is_suffix = dot and rest[:1].isalpha()  # step_1000.ema
+    is_alone = _is_digits(number) and (not dot or is_suffix) and len(match["between"]) <= 1
+    if not is_alone or match["after"][-1:].isdecimal():
+        written = "".join(match.group("word", "between", "number", "after"))
+        raise ValueError(f"'{written}' in {stem} is no plain whole number")
+    return number
+
+
+def _small_enough(digits: str, stem: str) -> int:
+    if int(digits) > MAX_STEP:
+        raise ValueError(f"{digits} in {stem} is more than {MAX_STEP}")
+    return int(digits)
+
+
+def _is_digits(text: str) -> bool:
+    return text.isascii() and text.isdigit()

@@ -176,8 +176,16 @@ def config_of_shapes(parameters: Mapping[str, Tensor], stated: Options, layout: 
     _check_code(parameters, stated, layout)
     if layout == "progress_measures":
         stated = assumed_options(stated, layout) | dict(stated)
-    _check_agreement(sizes | dict(sizes_of(parameters, n_ctx=1)), stated, parameters)
-    _check_computed(stated, sizes["n_heads"], sizes["d_head"])
+    shapes = sizes | dict(sizes_of(parameters, n_ctx=1))
+    for name, value in shapes.items():
+        says = stated.get(name)
+        is_shown = name != "n_ctx" or "pos_embed.W_pos" in parameters
+        if is_shown and value is not None and says not in DEFAULT_VALUES and says != value:
+            raise ValueError(
+                f"{name}: the config says {says!r}, the parameters' shapes say {value}"
+            )
+    computed = {name: value for name, value in stated.items() if name not in OTHER_OPTIONS}
+    check_computed(computed, n_heads=sizes["n_heads"], d_head=sizes["d_head"])
     options = sizes | {
         "act_fn": _activation(stated, attn_only=sizes["attn_only"]),
         "normalization_type": _normalization(parameters, stated),
@@ -246,22 +254,6 @@ def _shape(parameters: Mapping[str, Tensor], name: str, axes: int) -> list[int]:
     if len(shape) != axes:
         raise ValueError(f"{name} is {shape}; {axes} axes are wanted")
     return shape
-
-
-def _check_agreement(shapes: Options, stated: Options, parameters: Mapping[str, Tensor]) -> None:
-    for name, value in shapes.items():
-        says = stated.get(name)
-        if name == "n_ctx" and "pos_embed.W_pos" not in parameters:
-            continue
-        if value is not None and says not in DEFAULT_VALUES and says != value:
-            raise ValueError(
-                f"{name}: the config says {says!r}, the parameters' shapes say {value}"
-            )
-
-
-def _check_computed(stated: Options, n_heads: int, d_head: int) -> None:
-    options = {name: value for name, value in stated.items() if name not in OTHER_OPTIONS}
-    check_computed(options, n_heads=n_heads, d_head=d_head)
 
 
 def _activation(stated: Options, *, attn_only: bool) -> str:

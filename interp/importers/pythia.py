@@ -20,8 +20,7 @@ from torch import Tensor
 from hooks import GivenCheckpoints, Sizes
 from hooks.models.neox import NeoXConfig, neox_config, neox_parameters
 from interp.config.experiment import readable
-from interp.tasks.language.word_lists import ALL_WORDS, Spelling
-from interp.tasks.word_selection import WordSelection
+from interp.tasks.word_selection import ALL_WORDS, Spelling, WordSelection
 
 STEP = re.compile(r"step([0-9]{1,12})")
 HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
@@ -55,8 +54,9 @@ def language_series(
 
     def parameters(step: int) -> dict[str, Tensor]:
         place = places[step]
-        options = {"use_safetensors": True, "output_loading_info": True}
-        model, loading = _pretrained(GPTNeoXForCausalLM, place, **options)
+        model, loading = _pretrained(
+            GPTNeoXForCausalLM, place, use_safetensors=True, output_loading_info=True
+        )
         lacking = [*loading["missing_keys"], *loading["mismatched_keys"]]
         if lacking:
             raise ValueError(
@@ -164,13 +164,13 @@ def _places(directory_or_name: str | Path, revisions: Sequence[str]) -> dict[int
         raise FileNotFoundError(
             f"{directory_or_name} is no folder, and no name such as EleutherAI/pythia-70m"
         )
+    if not folder.is_dir():
+        name = str(directory_or_name)
+        return {
+            step: {"pretrained_model_name_or_path": name, "revision": revision}
+            for step, revision in sorted(steps.items())
+        }
     for step, revision in sorted(steps.items()):
-        if not folder.is_dir():
-            places[step] = {
-                "pretrained_model_name_or_path": str(directory_or_name),
-                "revision": revision,
-            }
-            continue
         if not (folder / revision / "config.json").is_file():
             raise FileNotFoundError(f"{folder / revision} holds no model: it has no config.json")
         if not any((folder / revision).glob("*.safetensors")):

@@ -55,7 +55,10 @@ def read_file(path: Path) -> Any:
             raise ValueError(f"{path} holds numbers that are unknown here: {error}") from None
     else:
         content = _load(path)
-    _check_tensors(path, content)
+    for place, tensor in _tensors(content):
+        fault = _fault(tensor)
+        if fault:
+            raise ValueError(f"{path}: {place[:200] or 'it'} {fault}")
     return content
 
 
@@ -75,14 +78,6 @@ def _load(path: Path) -> Any:
         raise ValueError(_refusal(path, error)) from None
 
 
-def _check_tensors(path: Path, content: Any) -> None:
-    """Refuses tensors that are not arrays with every number stored; errors name their place."""
-    for place, tensor in _tensors(content):
-        fault = _fault(tensor)
-        if fault:
-            raise ValueError(f"{path}: {place[:200] or 'it'} {fault}")
-
-
 def _tensors(content: Any) -> Iterator[tuple[str, Tensor]]:
     """All tensors in nested containers, with their places; a container is visited once."""
     waiting, seen = [("", content)], set()
@@ -99,6 +94,7 @@ def _tensors(content: Any) -> Iterator[tuple[str, Tensor]]:
 
 
 def _fault(tensor: Tensor) -> str | None:
+    """Why a tensor is not an array with every number stored; None where it is."""
     remedy = "save it again as an ordinary tensor"
     if tensor.is_nested:
         return f"is a nested tensor, not one array: {remedy}"
@@ -140,9 +136,14 @@ def read_table(path: Path) -> dict[str, Any]:
     if path.suffix not in TABLE_SUFFIXES:
         raise ValueError(f"{path}: not one of {', '.join(TABLE_SUFFIXES)}")
     table = read_file(path) if path.suffix in TENSOR_SUFFIXES else _parsed(path)
-    if not isinstance(table, Mapping) or not all(isinstance(name, str) for name in table):
+    if not is_table(table):
         raise ValueError(f"{path} holds no table of options by name")
     return dict(table)
+
+
+def is_table(value: Any) -> bool:
+    """Whether a value is a table of something by name."""
+    return isinstance(value, Mapping) and all(isinstance(name, str) for name in value)
 
 
 def _parsed(path: Path) -> Any:

@@ -42,19 +42,15 @@ def recipe(run: Run) -> Recipe:
     imported = json_table(run, "imported.json")
     if imported:
         return _imported(run, imported, place, after)
+    command, made, options = "train", "The experiment is", _machine(run)
     if run.experiment.model.kind == "constructed":
-        source = preset_call(run.experiment)
-        words = ["interp construct", source or "experiment.toml", "--out", place]
-        text = (
-            "The network is written by hand, and a preset of interp:" if source else SAVE_EXPERIMENT
-        )
-        return Recipe(text, "\n".join([" ".join(words), *after]))
-    if run.experiment.training is None:
+        command, made, options = "construct", "The network is written by hand, and", []
+    elif run.experiment.training is None:
         text = "Nothing was trained: the checkpoints come from elsewhere. With the run's folder:"
         return Recipe(text, "\n".join(after))
     source = preset_call(run.experiment)
-    words = ["interp train", source or "experiment.toml", "--out", place, *_machine(run)]
-    text = "The experiment is a preset of interp:" if source else SAVE_EXPERIMENT
+    words = ["interp", command, source or "experiment.toml", "--out", place, *options]
+    text = f"{made} a preset of interp:" if source else SAVE_EXPERIMENT
     return Recipe(text, "\n".join([" ".join(words), *after]))
 
 

@@ -70,7 +70,9 @@ def overview(run: Run, page: str) -> Overview:
         task=shown(task),
         settings=" · ".join(f"{name} {shown(value)}" for name, value in fields.items()),
         kind=shown(settings(experiment.model).get("kind", "")),
-        parameters=_size(run, kept[-1]) if kept else None,
+        parameters=sum(value.numel() for value in run.parameters(kept[-1]).values())
+        if kept
+        else None,
         steps=max(known + list(kept[-1:]), default=None),
         metrics=last,
         curve=held_out_accuracy(recorded),
@@ -91,17 +93,16 @@ def shared(entries: Sequence[Overview]) -> dict[str, str]:
         for entry in entries
     ]
     texts = {name: {table[name] for table in tables} for name in tables[0]}
-    return {name: alike.pop() for name, alike in texts.items() if len(alike) == 1}
+    return {name: values.pop() for name, values in texts.items() if len(values) == 1}
 
 
 def settings(table: Any) -> dict[str, Any]:
     """The fields of an experiment's table that are not empty, names and texts made readable."""
     if table is None:
         return {}
-    dumped = table.model_dump(mode="json", exclude_none=True)
     return {
         name.replace("_", " "): brief(value)
-        for name, value in dumped.items()
+        for name, value in table.model_dump(mode="json", exclude_none=True).items()
         if value not in ([], {}, "")
     }
 
@@ -138,10 +139,6 @@ def _number(value: float) -> str:
     if exponent:
         digits += "\u00a0×\u00a010" + str(int(exponent)).translate(SUPERSCRIPTS)  # noqa: RUF001  # times
     return digits.replace("-", "−")  # noqa: RUF001  # a minus sign
-
-
-def _size(run: Run, step: int) -> int:
-    return sum(value.numel() for value in run.parameters(step).values())
 
 
 def held_out_accuracy(metrics: pd.DataFrame | None) -> Curve:
@@ -201,14 +198,19 @@ def differences(
         for experiment in experiments
     ]
     if all(len({table[seed] for seed in SEEDS}) == 1 for table in tables):
-        tables = [_with_one_seed(table) for table in tables]
+        tables = [
+            {path: value for path, value in table.items() if path not in SEEDS}
+            | {"seed": table[SEEDS[0]]}
+            for table in tables
+        ]
     paths = dict.fromkeys(path for table in tables for path in table)
     values = {path: {str(table.get(path)) for table in tables} for path in paths}
     varied = [path for path in paths if len(values[path]) > 1 and path not in without]
-    return [
-        {_setting_name(path, varied): table[path] for path in varied if path in table}
-        for table in tables
-    ]
+    names = {
+        path: f"{path.rpartition('.')[2]} seed" if path in SEEDS else axis_name(path, varied)
+        for path in varied
+    }
+    return [{names[path]: table[path] for path in varied if path in table} for table in tables]
 
 
 def setting_texts(settings: Mapping[str, Any]) -> list[str]:
@@ -225,14 +227,3 @@ def _by_path(table: Mapping[str, Any], above: str = "") -> dict[str, Any]:
         elif above or name != "name":
             by_path[f"{above}{name}"] = value
     return by_path
-
-
-def _with_one_seed(table: Mapping[str, Any]) -> dict[str, Any]:
-    rest = {path: value for path, value in table.items() if path not in SEEDS}
-    return rest | {"seed": table[SEEDS[0]]}
-
-
-def _setting_name(path: str, others: Sequence[str]) -> str:
-    if path in SEEDS:
-        return f"{path.rpartition('.')[2]} seed"
-    return axis_name(path, others)

@@ -2,31 +2,39 @@
 
     index.html  runs/<run>.html  assets/*.{js,css}
 
-Pages open from disk without a network. The same runs give the same bytes, and the page of a run
-that has not changed is not made again. The index of a sweep is a page about all its runs. A run of
+Pages open from disk without a network. The index of a sweep is a page about all its runs. A run of
 a sweep has a page of its own only if results of it are saved: of a thousand runs, the sweep's table
 and small panels say more. No analysis is known by name here.
+
+The same runs give the same bytes. A page carries a hash of everything that it was made from, and is
+left as it is if it carries the hash that its run has now. The hash is of bytes, not of times and
+sizes, so that copying a run changes no page, but changing a byte of it does. Checkpoints count too,
+since a page shows only results that belong to the present checkpoints.
 """
 
+import hashlib
+import json
 import re
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+import analyses
+import hooks
+import interp
 from analyses.plots.figures import plotly_script
 from analyses.plots.style import DARK
-from analyses.plots.views import OWN, bundle, own_script, script_json
-from interp.pages.page import run_page
+from analyses.plots.views import OWN, bundle, head_holds, own_script, script_json
+from interp.pages.page import run_page, sweep_page
 from interp.pages.recipe import json_table
 from interp.pages.sections import Section, caption
-from interp.pages.stamp import is_current, page_hash, program_hash, stamp
-from interp.pages.sweep_page import sweep_page
 from interp.pages.tables import (
     Overview,
     differences,
@@ -43,7 +51,6 @@ from interp.sweeps.table import SweepRuns, fault_of
 
 HERE = Path(__file__).parent
 GENERATOR = '<meta name="generator" content="interp report">'  # marks every page of a report
-HEAD_LETTERS = 2000  # letters of a page among which the mark stands
 # Each script and stylesheet, and the function that reads it.
 ASSETS: dict[str, Callable[[], str]] = {
     "plotly.min.js": plotly_script,
@@ -55,6 +62,8 @@ ASSETS: dict[str, Callable[[], str]] = {
 }
 
 SCRIPTS = {"view": "circuitsvis.js", "own": "own.js"}  # for each kind of card, what draws it
+RUN_FILES = ("experiment.toml", "metrics.jsonl", "environment.json", "imported.json")
+LIBRARIES = ("circuitsvis", "interp", "jinja2", "plotly")
 
 
 def write_report(runs: Sequence[Run], out: str | Path, *, single_file: bool = False) -> Path:
@@ -90,7 +99,17 @@ def write_report(runs: Sequence[Run], out: str | Path, *, single_file: bool = Fa
                 "a folder and send it as an archive"
             )
         return write_page(runs[0], out)
-    return _write_folder(runs, Path(out))
+    out = Path(out)
+    check_out(out)
+    readable = readable_runs(list(zip(runs, page_names(runs), strict=True)))
+    entries = [entry for _, entry in readable]
+    experiments = [run.experiment for run, _ in readable]
+    varied = differences(experiments, without=("task.name", "model.kind"))
+    rows = list(zip(entries, map(setting_texts, varied), strict=True))
+    index = rendered("index.html", rows=rows, shared=shared(entries), files=("index.js",))
+    write_text(out / "index.html", index)
+    write_pages(readable, out)
+    return out / "index.html"
 
 
 def write_page(run: Run, out: str | Path) -> Path:
@@ -132,14 +151,13 @@ def write_sweep_report(folder: SweepFolder, out: str | Path, *, single_file: boo
         warnings.warn(f"a member is left out of the report: {fault}", stacklevel=2)
     runs = list(members.runs)
     pages = [
-        (run, name if not single_file and has_results(run) else "")
+        (run, name if not single_file and any((run.path / "results").glob("*/*/*.npz")) else "")
         for run, name in zip(runs, page_names(runs), strict=True)
     ]
     readable = readable_runs(pages)
     members = replace(members, runs={run: members.runs[run] for run, _ in readable})
     varied = differences(list(members.runs.values()))
-    entries = [entry for _, entry in readable]
-    page = sweep_page(members, list(zip(entries, varied, strict=True)))
+    page = sweep_page(members, list(zip([entry for _, entry in readable], varied, strict=True)))
     if page.passed_over:
         warnings.warn(page.passed_over, stacklevel=2)
     place = out if single_file else out / "index.html"
@@ -166,27 +184,11 @@ def begun(folder: SweepFolder) -> SweepRuns:
     runs = {run: experiment for run, experiment in experiments.items() if not fault_by_run[run]}
     faults = tuple(fault for fault in fault_by_run.values() if fault)
     if not runs:
-        none = f"{folder.path}: no member has begun; train them with `interp sweep`"
-        raise ValueError("; ".join(faults) or none)
+        raise ValueError(
+            "; ".join(faults)
+            or f"{folder.path}: no member has begun; train them with `interp sweep`"
+        )
     return SweepRuns(folder, runs, len(members) - len(runs), faults)
-
-
-def has_results(run: Run) -> bool:
-    """Whether any result of a run is saved."""
-    return any((run.path / "results").glob("*/*/*.npz"))
-
-
-def _write_folder(runs: Sequence[Run], out: Path) -> Path:
-    check_out(out)
-    readable = readable_runs(list(zip(runs, page_names(runs), strict=True)))
-    entries = [entry for _, entry in readable]
-    experiments = [run.experiment for run, _ in readable]
-    varied = differences(experiments, without=("task.name", "model.kind"))
-    rows = list(zip(entries, map(setting_texts, varied), strict=True))
-    index = rendered("index.html", rows=rows, shared=shared(entries), files=("index.js",))
-    write_text(out / "index.html", index)
-    write_pages(readable, out)
-    return out / "index.html"
 
 
 def readable_runs(pages: Sequence[tuple[Run, str]]) -> list[tuple[Run, Overview]]:
@@ -222,7 +224,10 @@ def write_pages(entries: Sequence[tuple[Run, Overview]], out: Path) -> None:
     program = program_hash()
     for run, entry in entries:
         update_page(out / "runs" / entry.page, run, entry, program, "folder")
-    remove_others(out, {entry.page for _, entry in entries})
+    present = {entry.page for _, entry in entries}
+    for page in (out / "runs").glob("*.html"):  # of an earlier report, about other runs
+        if page.name not in present and head_holds(page, GENERATOR):
+            page.unlink()
 
 
 def update_page(page: Path, run: Run, entry: Overview, program: str, place: str) -> None:
@@ -232,7 +237,7 @@ def update_page(page: Path, run: Run, entry: Overview, program: str, place: str)
     the warning that names them is given again, each time.
     """
     digest = page_hash(run, entry, program, place)
-    if is_current(page, digest):
+    if head_holds(page, stamp(digest)):
         return
     content = run_page(run, entry)
     if content.passed_over:
@@ -285,7 +290,7 @@ def check_file(out: Path) -> None:
     Raises:
         ValueError: It is.
     """
-    if out.exists() and not (out.is_file() and is_ours(out)):
+    if out.exists() and not head_holds(out, GENERATOR):
         raise ValueError(f"{out} is something other than a report; choose another file")
 
 
@@ -299,7 +304,7 @@ def check_out(out: Path) -> None:
         raise ValueError(f"{out} is a file; choose a folder for the report")
     # A temporary file is all that is there where the first of its files was cut short.
     others = out.is_dir() and not all(map(is_temporary, out.iterdir()))
-    if others and not is_ours(out / "index.html"):
+    if others and not head_holds(out / "index.html", GENERATOR):
         raise ValueError(f"{out} holds something other than a report; choose another folder")
 
 
@@ -355,13 +360,44 @@ def write_text(path: Path, content: str) -> None:
         write_whole(path, data, durable=False)
 
 
-def is_ours(page: Path) -> bool:
-    """Whether a page is one of a report."""
-    return page.is_file() and GENERATOR in page.read_text("utf-8", errors="replace")[:HEAD_LETTERS]
+def program_hash() -> str:
+    """A hash of the program that draws pages: these packages' files, and libraries' versions."""
+    digest = hashlib.sha256(json.dumps([version(name) for name in LIBRARIES]).encode())
+    for package in (hooks, analyses, interp):
+        root = Path(str(package.__file__)).parent
+        for file in sorted(root.rglob("*.*")):
+            if file.suffix in (".py", ".html", ".js", ".css"):
+                _add(digest, file, root)
+    return digest.hexdigest()
 
 
-def remove_others(out: Path, pages: set[str]) -> None:
-    """Removes pages that an earlier report wrote about runs which this one does not contain."""
-    for page in (out / "runs").glob("*.html"):
-        if page.name not in pages and is_ours(page):
-            page.unlink()
+def page_hash(run: Run, overview: Overview, program: str, place: str) -> str:
+    """A hash of everything on a run's page.
+
+    Args:
+        run: The run.
+        overview: The run's line of the index, which stands on the page too.
+        program: The hash of the program (`program_hash`).
+        place: Whether the page is one of a folder ("folder"), or a single file ("alone").
+    """
+    digest = hashlib.sha256(json.dumps([program, place, asdict(overview)]).encode())
+    results = sorted((run.path / "results").rglob("*.npz"))
+    checkpoints = [run.checkpoint(step) for step in run.steps] if results else []
+    for file in map(Path, run.experiment.task.data_files.values()):
+        digest.update(file.read_bytes())
+    for file in [*(run.path / name for name in RUN_FILES), *checkpoints, *results]:
+        if file.is_file():
+            _add(digest, file, run.path)
+    return digest.hexdigest()
+
+
+def stamp(digest: str) -> str:
+    """The element of a page that carries its hash."""
+    return f'<meta name="interp-report-inputs" content="{digest}">'
+
+
+def _add(digest: "hashlib._Hash", file: Path, root: Path) -> None:
+    """Adds a file with its name and length, so that different sets of files have other hashes."""
+    content = file.read_bytes()
+    digest.update(f"{file.relative_to(root).as_posix()}\0{len(content)}\0".encode())
+    digest.update(content)

@@ -68,9 +68,11 @@ class Task(BaseModel):
     @property
     def held(self) -> dict[str, int]:
         """Number of examples that are in memory during training, by the field that counts them."""
-        names = type(self).model_fields
-        counts = {name: getattr(self, name) for name in names if name.endswith(COUNT_SUFFIXES)}
-        return {name: count for name, count in counts.items() if count is not None}
+        return {
+            name: count
+            for name in type(self).model_fields
+            if name.endswith(COUNT_SUFFIXES) and (count := getattr(self, name)) is not None
+        }
 
     @property
     def draws_split(self) -> bool:
@@ -144,8 +146,10 @@ class Task(BaseModel):
             ValueError: The task has no such split; the message lists its splits.
         """
         if split not in self.splits:
-            near = did_you_mean(split, self.splits)
-            raise ValueError(f"split '{split}' is none of {', '.join(self.splits)}{near}")
+            raise ValueError(
+                f"split '{split}' is none of {', '.join(self.splits)}"
+                f"{did_you_mean(split, self.splits)}"
+            )
 
     def count_to_draw(self, count: int | None) -> int:
         """How many prompts `data` draws: the count, or the whole training set where it is None.
@@ -167,8 +171,10 @@ class Task(BaseModel):
     ) -> dict[str, Tensor]:
         """Loss in nats and accuracy over the scored answers: scalars. Pure, as `loss` is."""
         is_right = logits.argmax(-1) == batch["targets"]
-        accuracy = share(is_right, batch["scored"], logits.dtype)
-        return {"loss": self.loss(logits, batch), "accuracy": accuracy}
+        return {
+            "loss": self.loss(logits, batch),
+            "accuracy": share(is_right, batch["scored"], logits.dtype),
+        }
 
     def score(self, snapshot: Snapshot) -> dict[str, float]:
         """The grade of a snapshot on its examples, in float64.
@@ -177,8 +183,11 @@ class Task(BaseModel):
         """
         examples = snapshot.examples
         name = "inputs" if examples.tokens is None else "tokens"
-        batch = {"targets": examples.targets, "scored": examples.scored}
-        batch[name] = examples.model_inputs
+        batch = {
+            name: examples.model_inputs,
+            "targets": examples.targets,
+            "scored": examples.scored,
+        }
         grades = self.grade(snapshot.logits().double().cpu(), batch)
         return {name: float(value) for name, value in grades.items()}
 
@@ -203,8 +212,7 @@ def sampled(rows: Int[Tensor, " row"], count: int | None, seed: int) -> Int[Tens
     """
     if count is None or count >= len(rows):
         return rows
-    drawn = torch.randperm(len(rows), generator=generator(seed, 1))[:count]
-    return rows[drawn.sort().values]
+    return rows[torch.randperm(len(rows), generator=generator(seed, 1))[:count].sort().values]
 
 
 def scored_mean(losses: Float[Tensor, "batch position"], batch: Batch) -> Float[Tensor, ""]:
@@ -228,6 +236,5 @@ def late_share(
     dtype: torch.dtype,
 ) -> Float[Tensor, ""]:
     """Share of right answers among each prompt's last four, or all where it has fewer. Pure."""
-    place, answers = scored.long().cumsum(1), scored.long().sum(1, keepdim=True)
-    is_late = scored & (place > answers - LATE_ANSWERS)
+    is_late = scored & (scored.long().cumsum(1) > scored.long().sum(1, keepdim=True) - LATE_ANSWERS)
     return share(is_right, is_late, torch.float64).to(dtype)

@@ -85,8 +85,11 @@ class BitParity(Task):
         """The first `count` training sequences in the order they were drawn."""
         bits = self._bits(generator)[: self.train_sequences][:count]
         targets = self._parity(bits)[:, None]
-        scored = torch.ones_like(targets, dtype=torch.bool)
-        return {"inputs": self._inputs(bits), "targets": targets, "scored": scored}
+        return {
+            "inputs": self._inputs(bits),
+            "targets": targets,
+            "scored": torch.ones_like(targets, dtype=torch.bool),
+        }
 
     def examples(self, split: str, count: int | None, seed: int) -> Examples:
         """Sequences in the order they were drawn; labels `parity`, `bit_0` .. and `train`."""
@@ -115,8 +118,7 @@ class BitParity(Task):
         if not self.clip:
             return super().loss(logits, batch)
         right = torch.softmax(logits, dim=-1).gather(-1, batch["targets"][..., None])[..., 0]
-        losses = -right.clamp(self.clip, 1 - self.clip).log()
-        return scored_mean(losses, batch)
+        return scored_mean(-right.clamp(self.clip, 1 - self.clip).log(), batch)
 
     @property
     def _count(self) -> int:
@@ -124,16 +126,14 @@ class BitParity(Task):
 
     def _bits(self, generator: torch.Generator) -> Int[Tensor, "sequence n"]:
         """All sequences, those for training first."""
-        sequences = different(self._count, 2**self.n, generator)
-        return (sequences[:, None] >> torch.arange(self.n)) & 1
+        return (different(self._count, 2**self.n, generator)[:, None] >> torch.arange(self.n)) & 1
 
     def _parity(self, bits: Int[Tensor, "sequence n"]) -> Int[Tensor, " sequence"]:
         return bits[:, : self.k].sum(1) % 2
 
     def _inputs(self, bits: Int[Tensor, "sequence n"]) -> Float[Tensor, "sequence 1 d_in"]:
         coded = bits.float() if self.coding == "zero_one" else 2 * bits.float() - 1
-        constant = coded.new_ones(len(bits), int(self.bias))
-        return torch.cat([coded, constant], dim=1)[:, None]
+        return torch.cat([coded, coded.new_ones(len(bits), int(self.bias))], dim=1)[:, None]
 
 
 def different(count: int, below: int, generator: torch.Generator) -> Int[Tensor, " count"]:
@@ -148,6 +148,5 @@ def different(count: int, below: int, generator: torch.Generator) -> Int[Tensor,
     while len(integers) < count:
         more = torch.randint(below, (count,), generator=generator).numpy()
         drawn = np.concatenate([integers, more])
-        first_places = np.unique(drawn, return_index=True)[1]
-        integers = drawn[np.sort(first_places)]
+        integers = drawn[np.sort(np.unique(drawn, return_index=True)[1])]
     return torch.from_numpy(integers[:count])

@@ -67,6 +67,23 @@ def stamp_of(path: str) -> Stamp:
     return path, status.st_mtime_ns, status.st_size
 
 
+def text_lines(path: str) -> list[str]:
+    """The lines of a text file, without their ends.
+
+    Raises:
+        ValueError: It is empty, or not UTF-8.
+        FileNotFoundError: There is no such file.
+    """
+    stamp_of(path)  # raises where there is no such file
+    try:
+        text = Path(path).read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: not UTF-8 text: {error}") from None
+    if not text:
+        raise ValueError(f"{path}: the file is empty")
+    return text.removesuffix("\n").split("\n")
+
+
 @lru_cache(maxsize=16)
 def sha256_of(stamp: Stamp) -> str:
     """The SHA-256 of a file's content."""

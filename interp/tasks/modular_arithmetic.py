@@ -75,7 +75,7 @@ class ModularArithmetic(Task):
         if self._total > MAX_PAIRS:
             raise ValueError(f"p {self.p} makes {self._total} pairs, over {MAX_PAIRS}: lower p")
         try:
-            count, total = self._n_trained(), self._total
+            count, total = self.train_count, self._total
         except ValueError as error:
             raise ValueError(f"train_pairs: {error}") from None
         if not 0 < count < total:
@@ -110,7 +110,9 @@ class ModularArithmetic(Task):
     @property
     def train_count(self) -> int:
         """Number of training pairs; a share of all is rounded down."""
-        return self._n_trained()
+        if self.train_fraction is None:
+            return len(self._named())
+        return int(self.train_fraction * self._total)
 
     @property
     def held(self) -> dict[str, int]:
@@ -131,20 +133,25 @@ class ModularArithmetic(Task):
         count, total = int(train.sum()), self._total
         if len(train) != total or not 0 < count < total:
             raise ValueError(f"some of {total} pairs are for training, and {count} were given")
-        named = write_ranges(train.nonzero()[:, 0])
-        return self.model_copy(update={"train_fraction": None, "train_pairs": named})
+        return self.model_copy(
+            update={"train_fraction": None, "train_pairs": write_ranges(train.nonzero()[:, 0])}
+        )
 
     def data(self, count: int | None, generator: torch.Generator) -> Batch:
         """The first `count` training pairs in their random order."""
         pairs = self._pairs()[self._trained(generator)][:count]
         targets = self._answers(pairs)[:, None]
-        scored = torch.ones_like(targets, dtype=torch.bool)
-        return {"tokens": self._tokens(pairs), "targets": targets, "scored": scored}
+        return {
+            "tokens": self._tokens(pairs),
+            "targets": targets,
+            "scored": torch.ones_like(targets, dtype=torch.bool),
+        }
 
     def examples(self, split: str, count: int | None, seed: int) -> Examples:
         """Pairs in order of a, then b; labels `a`, `b`, `c` and `train`."""
         self.check_split(split)
-        train = self._is_train(seed)
+        train = torch.zeros(self._total, dtype=torch.bool)
+        train[self._trained(generator(seed, 0))] = True
         in_split = {"all": train | True, "train": train, "test": ~train}[split]
         chosen = sampled(in_split.nonzero()[:, 0], count, seed)
         pairs = self._pairs()[chosen]
@@ -157,7 +164,10 @@ class ModularArithmetic(Task):
             tokens=tokens,
             labels={"a": pairs[:, 0], "b": pairs[:, 1], "c": answers, "train": train[chosen]},
             facts=self.facts,
-            words=tuple(tuple(self._word(token) for token in row) for row in tokens.tolist()),
+            words=tuple(
+                tuple("=" if token == self.p else str(token) for token in row)
+                for row in tokens.tolist()
+            ),
         )
 
     @property
@@ -171,23 +181,13 @@ class ModularArithmetic(Task):
             return torch.cartesian_prod(numbers, numbers)
         return torch.combinations(numbers, with_replacement=True)
 
-    def _n_trained(self) -> int:
-        if self.train_fraction is None:
-            return len(self._named())
-        return int(self.train_fraction * self._total)
-
     def _named(self) -> Int[Tensor, " n"]:
         return read_ranges(self.train_pairs or "", self._total)
 
     def _trained(self, generator: torch.Generator) -> Int[Tensor, " n"]:
         """Indices of the training pairs in their random order."""
         candidates = torch.arange(self._total) if self.draws_split else self._named()
-        drawn = torch.randperm(len(candidates), generator=generator)[: self._n_trained()]
-        return candidates[drawn]
-
-    def _is_train(self, seed: int) -> Bool[Tensor, " n"]:
-        train = torch.zeros(self._total, dtype=torch.bool)
-        return train.index_fill(0, self._trained(generator(seed, 0)), True)
+        return candidates[torch.randperm(len(candidates), generator=generator)[: self.train_count]]
 
     def _answers(self, pairs: Int[Tensor, "n 2"]) -> Int[Tensor, " n"]:
         return OPERATIONS[self.operation](pairs[:, 0], pairs[:, 1]) % self.p
@@ -196,9 +196,6 @@ class ModularArithmetic(Task):
         if not self.equals:
             return pairs
         return torch.cat([pairs, torch.full_like(pairs[:, :1], self.p)], dim=1)
-
-    def _word(self, token: int) -> str:
-        return "=" if token == self.p else str(token)
 
 
 def write_ranges(indices: Int[Tensor, " n"]) -> str:

@@ -21,7 +21,7 @@ from interp.config.training import Phase, Seeds, Training
 from interp.randomness import generator
 from interp.tasks import Batch, Task
 from interp.tasks.base import Reader, as_it_is
-from interp.tasks.language.packing import padded
+from interp.tasks.language.base import padded
 from interp.training.device import sent, sent_batch
 
 BatchSource = Callable[[int], Batch]  # from a step to its batch

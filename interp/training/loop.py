@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from hooks import Examples, Snapshot
-from hooks.fast.last_position import training_logits
+from hooks.fast import training_logits
 from hooks.models import move, parameters_of, restore
 from interp.config.experiment import Experiment
 from interp.config.training import Training

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from hooks import ModelConfig, Sizes, build
-from hooks.fast.last_position import training_logits
+from hooks.fast import training_logits
 from hooks.models import move
 from interp.config.experiment import Experiment
 from interp.config.training import Training

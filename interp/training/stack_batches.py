@@ -14,7 +14,7 @@ from torch import Tensor
 from interp.config.training import Training
 from interp.tasks import Batch
 from interp.tasks.base import Reader, as_it_is
-from interp.tasks.language.packing import padded
+from interp.tasks.language.base import padded
 from interp.training.batches import BatchBlock
 from interp.training.device import sent
 

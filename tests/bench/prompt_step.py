@@ -50,7 +50,7 @@ def gradient(experiment: Experiment, model: Any, logits_of: Callable, batch: Bat
 
 def compare() -> Comparison:
     """Both sides in float32 with the loss in float64, from the same first weights."""
-    from hooks.fast.last_position import training_logits
+    from hooks.fast import training_logits
 
     experiment = load_experiment("in-context-linear")
     batch = experiment.task.data(64, generator(1))

@@ -24,13 +24,21 @@ from interp.randomness import generator
 from interp.tasks.base import Batch, Reader, Task, late_share, scored_mean
 from interp.tasks.data_files import DataFile, stamp_of
 from interp.tasks.factors.extra_loss import SIDE, ExtraLoss, class_losses
-from interp.tasks.factors.file import vectors_on
-from interp.tasks.factors.images import Images, Share, images_of_file, images_of_network, too_few
-from interp.tasks.factors.maps import best_guess, best_guess_anew, check_size
+from interp.tasks.factors.images import (
+    Images,
+    Share,
+    images_of_file,
+    images_of_network,
+    too_few,
+    vectors_on,
+)
 from interp.tasks.factors.prompts import (
     IMAGES,
     Kind,
     Prompts,
+    best_guess,
+    best_guess_anew,
+    check_size,
     drawn_prompts,
     interleaved,
     looked_up,
@@ -174,13 +182,8 @@ class FactorLabels(Task):
 
         Chance is that of `test`; examples of `fresh` bring their own.
         """
-        prompts = PromptFacts(
-            pairs=self.pairs,
-            asked="factor",
-            asked_names=self.names,
-            group="factor",
-            factors=self.names,
-        )
+        names = self.names
+        prompts = PromptFacts(self.pairs, "factor", names, group="factor", factors=names)
         return Facts(chance=self.chance("test"), outputs=max(self.values), groups=(prompts,))
 
     def chance(self, split: str) -> float:
@@ -235,15 +238,14 @@ class FactorLabels(Task):
         kind = self._kind(False, self.maps if split == "test" else 0)
         drawn = drawn_prompts(self.images, kind, self.test_prompts, drawing)
         batch = drawn.answered(None)
-        last = dict(zip(self.names, drawn.factors[:, -1].T, strict=True))
-        examples = Examples(
+        values = zip(self.names, drawn.factors[:, -1].T, strict=True)
+        return Examples(
             targets=batch["targets"],
             scored=batch["scored"],
             inputs=self._inputs(drawn, drawing),
-            labels={"factor": drawn.asked, "map": drawn.maps} | last,
+            labels={"factor": drawn.asked, "map": drawn.maps, **dict(values)},
             facts=replace(self.facts, chance=self.chance(split)),
-        )
-        return examples if count is None else examples.head(count)
+        ).head(count)
 
     def loss(self, logits: Float[Tensor, "batch position d_vocab_out"], batch: Batch) -> Tensor:
         """Mean cross-entropy of the labels; in training, plus that of the spare outputs. Pure."""
@@ -259,8 +261,9 @@ class FactorLabels(Task):
         """Loss and accuracy of labels, and `late_accuracy` over the last four of a prompt. Pure."""
         answers = logits[..., : max(self.values)]
         is_right = answers.argmax(-1) == batch["targets"]
-        late = late_share(is_right, batch["scored"], logits.dtype)
-        return super().grade(answers, batch) | {"late_accuracy": late}
+        return super().grade(answers, batch) | {
+            "late_accuracy": late_share(is_right, batch["scored"], logits.dtype)
+        }
 
     def _inputs(self, drawn: Prompts, drawing: Generator) -> Tensor:
         """A model's inputs for some prompts, noise included."""
@@ -270,5 +273,4 @@ class FactorLabels(Task):
 
     def _kind(self, is_train: bool, maps: int | None) -> Kind:
         """The kind of prompts of training, or of tests, with maps of a pool or drawn anew."""
-        share = Share(is_train, self.held_out, self.seed)
-        return Kind(share, maps or 0, self.pairs, self.repeats)
+        return Kind(Share(is_train, self.held_out, self.seed), maps or 0, self.pairs, self.repeats)

@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float, Int
 from pydantic import BaseModel, Field, model_validator
 from torch import Generator, Tensor
 
-from hooks.examples import LinearPrior, Prior, WavePrior
+from hooks import LinearPrior, Prior, WavePrior
 from interp.tasks.fields import Count, Number, Pair, Scale
 
 CHUNK_NETWORKS = 1024  # networks drawn at a time
@@ -55,14 +55,25 @@ class InputLaw(BaseModel, frozen=True, extra="forbid", strict=True):
         return self.scale * (2 * torch.rand(*shape, **options) - 1)
 
 
-class Dense(BaseModel, frozen=True, extra="forbid", strict=True):
+class Family(BaseModel, frozen=True, extra="forbid", strict=True):
+    """A family of random functions; a subclass draws their values."""
+
+    def variance(self, d: int, law: InputLaw) -> float:
+        """Variance of y over functions and inputs: of w x with standard normal w, unless said."""
+        return d * law.second_moment
+
+    def prior(self, d: int) -> Prior | None:
+        """The law of coefficients, for exact evidence (`analyses.in_context.bayes`).
+
+        None where the functions are not linear in finitely many known features.
+        """
+        return None
+
+
+class Dense(Family, frozen=True):
     """y = w x with independent standard normal coefficients."""
 
     family: Literal["dense"] = "dense"
-
-    def variance(self, d: int, law: InputLaw) -> float:
-        """Variance of y over coefficients and inputs."""
-        return d * law.second_moment
 
     def draw(self, x: Inputs, generator: Generator) -> Values:
         """Values of one random function per prompt."""
@@ -73,7 +84,7 @@ class Dense(BaseModel, frozen=True, extra="forbid", strict=True):
         return LinearPrior(nnz=d, active=d)
 
 
-class Sparse(BaseModel, frozen=True, extra="forbid", strict=True):
+class Sparse(Family, frozen=True):
     """y = w x with nnz coefficients that are not 0, at random places.
 
     Attributes:
@@ -101,8 +112,11 @@ class Sparse(BaseModel, frozen=True, extra="forbid", strict=True):
         return LinearPrior(nnz=self.nnz, active=d, law=self.coefficients)
 
 
-class ReluNetwork(BaseModel, frozen=True, extra="forbid", strict=True):
+class ReluNetwork(Family, frozen=True):
     """y = sum_i a_i relu(w_i x) with a_i ~ N(0, 2 / hidden) and w_i ~ N(0, I).
+
+    A relu halves the mean square of w x, and 2 / hidden undoes that, so that the variance of y is
+    that of w x.
 
     Attributes:
         hidden: The number of neurons.
@@ -111,17 +125,9 @@ class ReluNetwork(BaseModel, frozen=True, extra="forbid", strict=True):
     family: Literal["relu_network"] = "relu_network"
     hidden: Count = 100
 
-    def variance(self, d: int, law: InputLaw) -> float:
-        """Variance of y: a relu halves the mean square of w x, and 2 / hidden undoes that."""
-        return d * law.second_moment
-
     def draw(self, x: Inputs, generator: Generator) -> Values:
         """Values of one random network per prompt, drawn in chunks."""
         return torch.cat([self._draw_chunk(rows, generator) for rows in x.split(CHUNK_NETWORKS)])
-
-    def prior(self, d: int) -> Prior | None:
-        """None: these functions are not linear in finitely many known features."""
-        return None
 
     def _draw_chunk(self, x: Inputs, generator: Generator) -> Values:
         reads = _normal((len(x), x.shape[2], self.hidden), generator)
@@ -129,7 +135,7 @@ class ReluNetwork(BaseModel, frozen=True, extra="forbid", strict=True):
         return ((x @ reads).relu() @ writes)[..., 0]
 
 
-class DecisionTree(BaseModel, frozen=True, extra="forbid", strict=True):
+class DecisionTree(Family, frozen=True):
     """A full binary tree whose nodes test the sign of a random input; leaves are N(0, 1).
 
     Attributes:
@@ -153,16 +159,11 @@ class DecisionTree(BaseModel, frozen=True, extra="forbid", strict=True):
         leaves = _normal((len(x), nodes + 1), generator)
         node = torch.zeros(x.shape[:2], dtype=torch.long, device=x.device)
         for _ in range(self.depth):
-            values = x.gather(2, tested.gather(1, node)[..., None])[..., 0]
-            node = 2 * node + 1 + (values > 0)
+            node = 2 * node + 1 + (x.gather(2, tested.gather(1, node)[..., None])[..., 0] > 0)
         return leaves.gather(1, node - nodes)
 
-    def prior(self, d: int) -> Prior | None:
-        """None: these functions are not linear in finitely many known features."""
-        return None
 
-
-class Sinusoid(BaseModel, frozen=True, extra="forbid", strict=True):
+class Sinusoid(Family, frozen=True):
     """y = a sin(f x + phase) of a single input x.
 
     Attributes:
@@ -225,8 +226,7 @@ class Sinusoid(BaseModel, frozen=True, extra="forbid", strict=True):
         return WavePrior(frequency=self.frequency[0])
 
     def _within(self, low: float, high: float, count: int, generator: Generator) -> Tensor:
-        drawn = torch.rand(count, generator=generator, device=generator.device)
-        return low + (high - low) * drawn
+        return low + (high - low) * torch.rand(count, generator=generator, device=generator.device)
 
 
 FunctionClass = Annotated[

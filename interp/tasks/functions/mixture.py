@@ -1,12 +1,15 @@
 """Functions learned in context: prompts are pairs (x, f(x)), with a new function f in each prompt.
 
 f comes from a mixture of function classes. Besides prompts like those of training there are prompts
-from outside of it: convex combinations of two classes, larger or smaller values, other frequencies,
-other numbers of coefficients that are not 0.
+from outside of it, which take a series of values: the share of the first of two classes, a factor
+of y or of a frequency, or the number of coefficients that are not 0. At some of these values the
+functions are those of a class of the mixture after all.
 
 Source: Garg et al. 2022 (arXiv:2208.01066) for prompts, classes and loss; Yadlowsky et al. 2023
 (arXiv:2311.00871) for mixtures and prompts from outside. Neither scales y; here the values of every
 class have variance 1 unless `unit_variance` is off, since otherwise |y| alone tells the class.
+Yadlowsky's coefficients are all normal. Where a sparse class here has signs as coefficients, so
+have the functions between it and the dense class.
 """
 
 import math
@@ -15,7 +18,7 @@ from dataclasses import replace
 from typing import ClassVar, Literal
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 from pydantic import Field, FiniteFloat, model_validator
 from torch import Generator, Tensor
 from torch.nn.functional import pad
@@ -33,16 +36,17 @@ from interp.tasks.functions.classes import (
     names_of,
 )
 from interp.tasks.functions.regression import RegressionTask, prompts
-from interp.tasks.functions.splits import (
-    GROUPS,
-    LINEAR,
-    by_nnz,
-    cycle,
-    joint_features,
-    values_inside,
-)
 
 MIN_WEIGHT_SUM, MAX_WEIGHT_SUM = 1e-30, 1e30  # which float32 can hold
+# For each split, the label in which its prompts differ.
+GROUPS = {
+    "test": "class",
+    "combination": "alpha",
+    "scale": "scale",
+    "frequency": "faster",
+    "sparsity": "nnz",
+}
+LINEAR = (Dense, Sparse)
 
 
 class FunctionClasses(RegressionTask):
@@ -87,9 +91,9 @@ class FunctionClasses(RegressionTask):
     def _classes_fit(self) -> "FunctionClasses":
         for function_class in self.classes:
             if isinstance(function_class, Sparse) and function_class.nnz > self._active:
-                count = f"{self._active} inputs"
                 raise ValueError(
-                    f"classes: nnz {function_class.nnz} is more than {count}: lower it"
+                    f"classes: nnz {function_class.nnz} is more than {self._active} inputs: "
+                    "lower it"
                 )
             if isinstance(function_class, Sinusoid) and self.d != 1:
                 raise ValueError(f"classes: a sinusoid is of one input, d is {self.d}: set d = 1")
@@ -101,8 +105,10 @@ class FunctionClasses(RegressionTask):
     def _numbers_fit(self) -> "FunctionClasses":
         weights = self.shares
         if len(weights) != len(self.classes) or min(weights) < 0 or sum(weights) == 0:
-            count = f"one for each of {len(self.classes)} classes"
-            raise ValueError(f"weights {list(weights)}: {count}, none negative, not all 0")
+            raise ValueError(
+                f"weights {list(weights)}: one for each of {len(self.classes)} classes, none "
+                "negative, not all 0"
+            )
         if not MIN_WEIGHT_SUM <= sum(weights) <= MAX_WEIGHT_SUM:
             raise ValueError(f"weights {list(weights)}: only shares count; let their sum be near 1")
         if not all(0 <= alpha <= 1 for alpha in self.alphas):
@@ -150,22 +156,29 @@ class FunctionClasses(RegressionTask):
         )
         linear, frequencies = joint_features(self.classes)
         is_mixture = len(trained) > 1
-        prompt_facts = PromptFacts(
-            pairs=self.pairs,
-            asked="class" if is_mixture else "",
-            asked_names=names if is_mixture else (),
-            group=group,
+        return Facts(
+            groups=(
+                PromptFacts(
+                    pairs=self.pairs,
+                    asked="class" if is_mixture else "",
+                    asked_names=names if is_mixture else (),
+                    group=group,
+                ),
+                FunctionFacts(
+                    d=self.d,
+                    noise=self.noise,
+                    prior=priors if len(priors) == len(trained) else (),
+                    has_linear_features=linear,
+                    wave_features=frequencies,
+                ),
+                MixtureFacts(
+                    classes=names,
+                    shares=shares,
+                    splits=self.splits,
+                    inside=values_inside(self.classes, shares, self._active),
+                ),
+            )
         )
-        functions = FunctionFacts(
-            d=self.d,
-            noise=self.noise,
-            prior=priors if len(priors) == len(trained) else (),
-            has_linear_features=linear,
-            wave_features=frequencies,
-        )
-        inside = values_inside(self.classes, shares, self._active)
-        mixture = MixtureFacts(classes=names, shares=shares, splits=self.splits, inside=inside)
-        return Facts(groups=(prompt_facts, functions, mixture))
 
     @property
     def _active(self) -> int:
@@ -194,30 +207,25 @@ class FunctionClasses(RegressionTask):
         drawing = generator(seed, 1, 1, list(GROUPS).index(split))
         x = self._draw_inputs(self.test_prompts, self.pairs, drawing)
         kinds = self._kinds(len(x), drawing)
-        values = cycle(self._values_of(split), len(x))
-        y = self._values(split, x, (kinds, values), drawing)
-        batch = prompts(x, self._noisy(y, drawing))
-        has_kinds = split in ("test", "scale") and sum(share > 0 for share in self.shares) > 1
-        labels = {"class": kinds} if has_kinds else {}
-        labels |= {} if split == "test" else {GROUPS[split]: values}
-        examples = Examples(
-            targets=batch["targets"],
-            scored=batch["scored"],
-            inputs=batch["inputs"],
-            labels=labels,
-            facts=self._facts(", ".join(labels)),
-        )
-        return examples if count is None else examples.head(count)
-
-    def _values_of(self, split: str) -> Sequence[float]:
-        """The values that the prompts of a split take, in order."""
-        return {
+        values_of_split: Sequence[float] = {
             "test": (0,),
             "combination": self.alphas,
             "scale": self.scales,
             "frequency": self.frequency_factors,
             "sparsity": range(1, self._active + 1),
         }[split]
+        values = cycle(values_of_split, len(x))
+        batch = prompts(x, self._noisy(self._values(split, x, (kinds, values), drawing), drawing))
+        has_kinds = split in ("test", "scale") and sum(share > 0 for share in self.shares) > 1
+        labels = {"class": kinds} if has_kinds else {}
+        labels |= {} if split == "test" else {GROUPS[split]: values}
+        return Examples(
+            targets=batch["targets"],
+            scored=batch["scored"],
+            inputs=batch["inputs"],
+            labels=labels,
+            facts=self._facts(", ".join(labels)),
+        ).head(count)
 
     def _values(
         self, split: str, x: Tensor, by_prompt: tuple[Tensor, Tensor], drawing: Generator
@@ -271,3 +279,61 @@ class FunctionClasses(RegressionTask):
         if not self.noise:
             return y
         return y + self.noise * torch.randn(y.shape, generator=drawing, device=drawing.device)
+
+
+def cycle(values: Sequence[float], count: int) -> Shaped[Tensor, " prompt"]:
+    """The values in order, one for each of `count` prompts, beginning again after the last."""
+    return torch.tensor(values)[torch.arange(count) % len(values)]
+
+
+def by_nnz(classes: Sequence[FunctionClass], d: int) -> tuple[FunctionClass, ...]:
+    """Linear functions with 1, 2, .. d coefficients that are not 0.
+
+    Where a class of the mixture has that number (a dense class has d), it is that class, or the
+    first of several; the prompts there are those of training. Otherwise coefficients follow the law
+    of the first sparse class, and are normal where there is none.
+    """
+    sparse = next((cls for cls in classes if isinstance(cls, Sparse)), Sparse())
+    trained = {_nnz(cls, d): cls for cls in reversed(classes) if isinstance(cls, LINEAR)}
+    return tuple(
+        trained.get(nnz, sparse.model_copy(update={"nnz": nnz})) for nnz in range(1, d + 1)
+    )
+
+
+def values_inside(
+    classes: Sequence[FunctionClass], shares: Sequence[float], d: int
+) -> dict[str, tuple[float, ...]]:
+    """By split, the numbers at which its functions are of a class that is trained on.
+
+    A range of frequencies may overlap itself times 0.5 or 2: such prompts count as outside.
+    """
+    trained = [cls for cls, share in zip(classes, shares, strict=True) if share > 0]
+    wave = next((cls for cls in classes if isinstance(cls, Sinusoid)), None)
+    counts = {_nnz(cls, d) for cls in trained if isinstance(cls, LINEAR)}
+    return {
+        "combination": tuple(
+            end for end, share in zip((1.0, 0.0), shares, strict=False) if share > 0
+        ),
+        "scale": (1.0,),
+        "frequency": (1.0,) if wave in trained else (),
+        "sparsity": tuple(float(nnz) for nnz in sorted(counts)),
+    }
+
+
+def joint_features(classes: Sequence[FunctionClass]) -> tuple[bool, tuple[float, ...]]:
+    """Features in which every class is linear, and so each combination of them.
+
+    Returns:
+        Whether the inputs are among them, and the frequencies whose sine and cosine are. Neither
+        where there are no finitely many known ones: networks, trees, random frequencies.
+    """
+    waves = [cls.frequency for cls in classes if isinstance(cls, Sinusoid)]
+    n_linear = sum(isinstance(cls, LINEAR) for cls in classes)
+    if n_linear + len(waves) < len(classes) or any(low != high for low, high in waves):
+        return False, ()
+    return n_linear > 0, tuple(sorted({low for low, _ in waves}))
+
+
+def _nnz(function_class: FunctionClass, d: int) -> int:
+    """How many coefficients of a linear class' functions are not 0."""
+    return function_class.nnz if isinstance(function_class, Sparse) else d

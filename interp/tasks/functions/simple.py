@@ -66,9 +66,8 @@ class SimpleFunction(RegressionTask):
     def facts(self) -> Facts:
         """`PromptFacts`, whose factors are the numbers of an input, and `FunctionFacts`."""
         prior = LinearPrior(nnz=self.d, scale=self.d**-0.5 if self.unit_variance else 1.0)
-        factors = tuple(f"x_{i}" for i in range(self.d))
-        groups = (PromptFacts(self.pairs, factors=factors), FunctionFacts(self.d, prior=(prior,)))
-        return Facts(outputs=1, groups=groups)
+        prompts = PromptFacts(self.pairs, factors=tuple(f"x_{i}" for i in range(self.d)))
+        return Facts(outputs=1, groups=(prompts, FunctionFacts(self.d, prior=(prior,))))
 
     def data(self, count: int | None, generator: Generator) -> Batch:
         """Prompts, drawn on the generator's device.
@@ -100,11 +99,10 @@ class SimpleFunction(RegressionTask):
         self.check_split(split)
         batch = self.data(self.test_prompts, generator(seed, 1, 1, 0))
         last = batch["inputs"][:, -2]
-        examples = Examples(
+        return Examples(
             targets=batch["targets"],
             scored=batch["scored"],
             inputs=batch["inputs"],
             labels={f"x_{i}": last[:, i] for i in range(self.d)},
             facts=self.facts,
-        )
-        return examples if count is None else examples.head(count)
+        ).head(count)

@@ -1,24 +1,28 @@
 """What the language tasks share: lines of tokens, drawn or read, of which every token is predicted.
 
-A line is stored from SOS to EOS (or cut before EOS). A model is fed all but its last token, with
-SOS at position 0, so that word i of a line, counted from 1, is at position i. Trees and labels
-count positions in the same way. The loss is over every real position, EOS included.
+A line is stored once, from SOS to EOS (or cut before EOS), and all lines end to end, since their
+lengths differ; as batches they are laid side by side. A model is fed all but a line's last token
+and predicts all but the first, so that the targets are the tokens shifted by one. SOS is at
+position 0, so that word i of a line, counted from 1, is at position i. Trees and labels count
+positions in the same way. The loss is over every real position, EOS included.
 """
 
 from collections.abc import Mapping
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
+import numpy as np
 import torch
-from pydantic import model_validator
+from jaxtyping import Int
+from pydantic import BaseModel, model_validator
 from torch import Tensor
 
 from hooks import Examples, Sizes
 from interp.randomness import generator
 from interp.tasks.base import Batch, Task, sampled
-from interp.tasks.fields import Count
-from interp.tasks.language.files import Files
-from interp.tasks.language.packing import Flat, dense, fed_lengths
+from interp.tasks.data_files import DataFile
+from interp.tasks.fields import STRICT, Count
 
+Flat = Mapping[str, Tensor]
 LINE_COUNTS = ("train_lines", "validation_lines", "generalization_lines")
 
 
@@ -37,6 +41,16 @@ class AnyLines(Protocol):
     def row_keys(self) -> list[bytes]:
         """A key for each line; two lines are equal if and only if their keys are."""
         ...
+
+
+class Files(BaseModel):
+    """Paths of published files (`interp.tasks.data_files` says where relative paths begin)."""
+
+    model_config = STRICT
+
+    train: DataFile
+    validation: DataFile
+    generalization: DataFile
 
 
 class LanguageTask(Task):
@@ -183,3 +197,60 @@ def _check_unseen(lines: AnyLines, trained: AnyLines, paths: tuple[str, str]) ->
                 f"{paths[0]}:{number}: this line is in {paths[1]} too, so it is trained on: take "
                 "it out of one of the two"
             )
+
+
+def flattened(
+    tokens: Int[np.ndarray, " token"], lengths: Int[np.ndarray, " line"]
+) -> dict[str, Tensor]:
+    """Lines end to end: `flat`, their tokens, and `offsets`, where each begins and the last ends.
+
+    Args:
+        tokens: The tokens of all lines, one line after another.
+        lengths: The number of tokens in each line.
+    """
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    return {"flat": torch.from_numpy(tokens), "offsets": torch.from_numpy(offsets)}
+
+
+def fed_lengths(flat: Flat) -> Int[Tensor, " line"]:
+    """How many tokens of each line a model is fed: all but the last."""
+    return flat["offsets"].diff() - 1
+
+
+def padded(
+    lines: Flat, width: int, rows: Int[Tensor, "*batch row"] | None = None
+) -> dict[str, Tensor]:
+    """Whole lines side by side, with the next token as the target at every position but the last.
+
+    Args:
+        lines: Lines end to end.
+        width: Positions, of which those beyond a line's end hold token 0.
+        rows: The lines wanted; all of them where left out.
+    """
+    flat, offsets = lines["flat"], lines["offsets"]
+    starts, ends = (
+        (offsets[:-1], offsets[1:]) if rows is None else (offsets[rows], offsets[rows + 1])
+    )
+    place = starts[..., None] + torch.arange(width, device=flat.device)
+    left = ends[..., None] - place  # tokens from here to the line's end
+    last, zero = len(flat) - 1, flat.new_zeros(())
+    return {
+        "tokens": torch.where(left > 0, flat[place.clamp(max=last)], zero),
+        "targets": torch.where(left > 1, flat[(place + 1).clamp(max=last)], zero),
+        "scored": left > 1,
+    }
+
+
+def dense(lines: Flat, width: int) -> dict[str, Tensor]:
+    """Lines side by side as a language model is fed them: all tokens but each line's last.
+
+    Args:
+        lines: Lines end to end, of at least two tokens each.
+        width: Positions, no fewer than the longest line is fed.
+
+    Returns:
+        `tokens`, `targets` (the next token at each position), and `scored`, True at every position
+        that is fed; tokens and targets are 0 beyond.
+    """
+    batch = padded(lines, width)
+    return batch | {"tokens": batch["tokens"].where(batch["scored"], 0)}

@@ -11,28 +11,202 @@ between returns to depth 0, where the paper says that of the whole string.
 """
 
 import string
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int, UInt8
 from pydantic import Field
 from torch import Tensor
 
-from hooks import Facts
-from hooks.examples import Tree
+from hooks import Facts, Tree
 from interp.tasks.base import Batch, share
+from interp.tasks.data_files import text_lines
 from interp.tasks.fields import Count
-from interp.tasks.language import dyck_strings
-from interp.tasks.language.base import LanguageTask
-from interp.tasks.language.dyck_strings import Strings, joined, parse
-from interp.tasks.language.packing import Flat, flattened
+from interp.tasks.language.base import Flat, LanguageTask, flattened
 
+MIN_BRACKETS = 4  # brackets of the shortest string
 CHUNK_STRINGS = 2**14  # strings drawn at a time; a larger draw begins with the same strings
 MAX_CHUNKS = 64  # chunks drawn before strings of a kind are taken to be too rare
 WIDTHS = (32, 64, 96, 128, 192, 256, 384, 512, 768)
 FAR_BRACKETS = 10  # brackets to the partner, from which on the paper counts
+
+
+@dataclass(frozen=True, eq=False)
+class Strings:
+    """Strings of brackets end to end; of the ids, 1 to k open and k + 1 to 2 k close.
+
+    Attributes:
+        brackets: The ids of all brackets, one string after another.
+        lengths: The number of brackets in each string.
+        k: Number of types of brackets.
+    """
+
+    brackets: UInt8[np.ndarray, " bracket"]
+    lengths: Int[np.ndarray, " string"]
+    k: int
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    @property
+    def offsets(self) -> Int[np.ndarray, " offset"]:
+        """Where each string begins, and where the last one ends."""
+        return np.concatenate([[0], np.cumsum(self.lengths)])
+
+    def at(self, rows: Int[np.ndarray, " row"] | Bool[np.ndarray, " string"] | slice) -> "Strings":
+        """The strings with these row numbers, in this order."""
+        starts, lengths = self.offsets[:-1][rows], self.lengths[rows]
+        within = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+        return Strings(self.brackets[np.repeat(starts, lengths) + within], lengths, self.k)
+
+    def row_keys(self) -> list[bytes]:
+        """A key for each string: its brackets as bytes."""
+        brackets = self.brackets.tobytes()
+        return [brackets[start:stop] for start, stop in pairwise(self.offsets.tolist())]
+
+    def structures(self, in_pieces: bool) -> Iterator[set[bytes]]:
+        """For each string, the set of its structures: which brackets open, whatever their types.
+
+        Args:
+            in_pieces: Whether each piece that ends with a return to depth 0 has a structure, rather
+                than the whole string.
+        """
+        opens = (self.brackets <= self.k).tobytes()
+        ends = self.offsets[1:]
+        if in_pieces:  # the last piece of a string ends with the string
+            ends = np.flatnonzero(np.cumsum(np.where(self.brackets <= self.k, 1, -1)) == 0) + 1
+        pieces = [opens[start:stop] for start, stop in pairwise([0, *ends.tolist()])]
+        for first, stop in pairwise([0, *(np.searchsorted(ends, self.offsets[1:]) + 1).tolist()]):
+            yield set(pieces[first:stop])
+
+
+def joined(parts: Sequence[Strings]) -> Strings:
+    """Strings one after another."""
+    return Strings(
+        np.concatenate([part.brackets for part in parts]),
+        np.concatenate([part.lengths for part in parts]),
+        parts[0].k,
+    )
+
+
+def draw(k: int, depth: int, count: int, rng: np.random.Generator) -> Strings:
+    """Random strings of k types of brackets.
+
+    A string is a random walk on a stack. At depth 0 it stops or opens a bracket, each with
+    probability 1/2 (it always opens while it has fewer than 4 brackets). Deeper, it opens or closes
+    with probability 1/2, and at the greatest depth it closes. The type of an opening bracket is
+    drawn uniformly. Length has no bound.
+
+    Args:
+        k: Number of types of brackets.
+        depth: The greatest number of open brackets.
+        count: How many strings to draw.
+        rng: Decides everything that is random.
+
+    Source:
+        The generator of Murty et al. 2023 (arXiv:2305.18741), after Hewitt et al. 2020
+        (arXiv:2010.07515), which is passed a greatest length of 500 and never uses it.
+    """
+    stack, level = np.zeros((count, depth), dtype=np.uint8), np.zeros(count, dtype=np.int64)
+    lengths = np.zeros(count, dtype=np.int64)
+    walking, columns = np.arange(count), []
+    while len(walking):
+        open_now, heads = level[walking], rng.random(len(walking)) < 0.5
+        stops = (open_now == 0) & heads & (len(columns) >= MIN_BRACKETS)
+        walking, open_now, heads = walking[~stops], open_now[~stops], heads[~stops]
+        opens = (open_now == 0) | (heads & (open_now < depth))
+        types = rng.integers(1, k + 1, len(walking))
+        stack[walking[opens], open_now[opens]] = types[opens]
+        closed = stack[walking, np.maximum(open_now - 1, 0)]
+        columns.append((walking, np.where(opens, types, closed + k).astype(np.uint8)))
+        level[walking] += np.where(opens, 1, -1)
+        lengths[walking] += 1
+    starts = np.cumsum(lengths) - lengths
+    brackets = np.zeros(lengths.sum(), dtype=np.uint8)
+    for place, (rows, ids) in enumerate(columns):
+        brackets[starts[rows] + place] = ids
+    return Strings(brackets, lengths, k)
+
+
+def read(path: str, vocabulary: Sequence[str], depth: int) -> Strings:
+    """The strings of a published file; a line is a string, brackets and END with single spaces.
+
+    Args:
+        path: The file.
+        vocabulary: What each id stands for; from 1 on, the k opening and then the k closing
+            brackets.
+        depth: The greatest number of open brackets.
+
+    Raises:
+        ValueError: A line is no such string; the message names file and line.
+        FileNotFoundError: There is no such file.
+    """
+    k = len(vocabulary) // 2 - 1
+    ids = {word: index for index, word in enumerate(vocabulary[: 2 * k + 1]) if index}
+    strings: list[list[int]] = []
+    for number, text in enumerate(text_lines(path), 1):
+        *words, last = text.split(" ")
+        unknown = [word for word in words if word not in ids]
+        if last != "END" or not words:
+            raise ValueError(f"{path}:{number}: no string of brackets and END, with single spaces")
+        if unknown:
+            raise ValueError(f"{path}:{number}: '{unknown[0]}' is none of the {2 * k} brackets")
+        strings.append([ids[word] for word in words])
+        fault = _fault(strings[-1], k, depth)
+        if fault:
+            raise ValueError(f"{path}:{number}: {fault}")
+    brackets = np.array([bracket for brackets in strings for bracket in brackets], dtype=np.uint8)
+    return Strings(brackets, np.array([len(brackets) for brackets in strings]), k)
+
+
+def _fault(brackets: Sequence[int], k: int, depth: int) -> str:
+    """What is wrong with a string of brackets; empty where nothing is."""
+    stack: list[int] = []
+    for place, bracket in enumerate(brackets, 1):
+        if bracket <= k:
+            stack.append(bracket)
+        elif not stack or stack.pop() != bracket - k:
+            return f"bracket {place} closes what is not open"
+        if len(stack) > depth:
+            return f"bracket {place} is at depth {depth + 1}, and depth is {depth}"
+    return f"{len(stack)} brackets are never closed" if stack else ""
+
+
+def parse(opens: Sequence[bool], first: int) -> Tree:
+    """The tree of a string, from the grammar S -> B S | B, B -> ( R, R -> S ) | ).
+
+    The tree branches to the right throughout. Any binary tree of a bracketing is a convention; this
+    one is the grammar's derivation. In a string that was cut, the sister of a bracket that is never
+    closed is all that follows it.
+
+    Args:
+        opens: Whether each bracket opens; every closing bracket has a partner.
+        first: The position of the first bracket.
+    """
+    levels: list[list[Tree]] = [[]]
+    for position, is_open in enumerate(opens, first):
+        if is_open:
+            levels.append([position])
+            continue
+        opening, *inside = levels.pop()
+        levels[-1].append((opening, _to_the_right([*inside, position])))
+    while len(levels) > 1:
+        unclosed = _to_the_right(levels.pop())
+        levels[-1].append(unclosed)
+    return _to_the_right(levels[0])
+
+
+def _to_the_right(parts: Sequence[Tree]) -> Tree:
+    """A tree of some parts that branches to the right."""
+    *before, tree = parts
+    for part in reversed(before):
+        tree = (part, tree)
+    return tree
 
 
 class Dyck(LanguageTask):
@@ -101,11 +275,7 @@ class Dyck(LanguageTask):
 
     def next_strings(self, rng: np.random.Generator) -> Strings:
         """The next strings of a random stream, without those to leave out."""
-        return self._without_longer(dyck_strings.draw(self.k, self.depth, CHUNK_STRINGS, rng))
-
-    def structures(self, strings: Strings) -> list[set[bytes]]:
-        """The structures that each string contains."""
-        return list(strings.structures(self.structure == "pieces"))
+        return self._without_longer(draw(self.k, self.depth, CHUNK_STRINGS, rng))
 
     def _without_longer(self, strings: Strings) -> Strings:
         if self.longer == "leave_out":
@@ -120,7 +290,9 @@ class Dyck(LanguageTask):
         count = getattr(self, f"{split}_lines")
         for _ in range(MAX_CHUNKS):
             drawn = self.next_strings(rng)
-            is_known = np.array([structures <= seen for structures in self.structures(drawn)])
+            is_known = np.array(
+                [structures <= seen for structures in drawn.structures(self.structure == "pieces")]
+            )
             is_trained = np.array([key in train_keys for key in drawn.row_keys()])
             is_new = ~is_known if split == "generalization" else is_known & ~is_trained
             parts.append(drawn.at(is_new))
@@ -132,7 +304,7 @@ class Dyck(LanguageTask):
         )
 
     def _read(self, path: str) -> Strings:
-        return dyck_strings.read(path, self.vocabulary, self.depth)
+        return read(path, self.vocabulary, self.depth)
 
     def _lines(self, split: str, generator: torch.Generator) -> Strings:
         return self._without_longer(super()._lines(split, generator))
@@ -169,7 +341,7 @@ def trained(task: Dyck, key: int) -> tuple[Strings, frozenset[bytes]]:
     while sum(map(len, parts)) < count:
         parts.append(task.next_strings(rng))
     train = joined(parts).at(slice(count))
-    return train, frozenset().union(*task.structures(train))
+    return train, frozenset().union(*train.structures(task.structure == "pieces"))
 
 
 def is_closing(tokens: Int[Tensor, "batch pos"], k: int) -> Tensor:
@@ -193,6 +365,5 @@ def distances(brackets: Int[Tensor, "batch pos"], k: int, depth: int) -> Int[Ten
     distance = torch.zeros_like(brackets)
     for depth_inside in range(1, depth + 1):
         last_opened = places.where(opens & (level == depth_inside), -1).cummax(-1).values
-        closes_it = closes & (level == depth_inside - 1)
-        distance = (places - last_opened).where(closes_it, distance)
+        distance = (places - last_opened).where(closes & (level == depth_inside - 1), distance)
     return distance

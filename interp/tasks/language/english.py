@@ -1,38 +1,244 @@
-"""What the two English tasks share: how their lines are drawn, and their labels and trees.
+"""What the two English tasks share: how their lines are written, drawn and read, and their trees.
+
+A line is a sentence, a marker, and the sentence again, copied or changed. `my yak does sleep .
+quest` is followed by `does my yak sleep ?`, and `... . decl` by the sentence itself. A model is fed
+SOS, the sentence, `.`, the marker and the copy or change, and predicts each next token up to EOS.
+Token ids: 0 is padding; the words in code-point order follow from 1 on, then EOS and SOS.
 
 Lines are drawn one after another. A line is discarded if it would settle by which rule a sentence
 is changed, or if it was drawn before. The first lines are for training and the next for validation,
-as in the published data.
+as in the published data. A line of a published file is `source<TAB>target`. The classes of its
+words determine its template, since no two templates have the same sequence of classes. The parsed
+line is then written anew, and is accepted if that gives the same text.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import ClassVar
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from hooks import Facts, SentenceFacts
-from hooks.examples import Tree
+from hooks import Facts, SentenceFacts, Tree
 from interp.tasks.base import Batch
-from interp.tasks.language.base import LanguageTask
-from interp.tasks.language.files import read_lines
-from interp.tasks.language.grammar import HEAD_SLOT, PREDICATES, SUBJECTS, Sentences, draw
-from interp.tasks.language.lines import Language, Lines, joined
-from interp.tasks.language.packing import Flat
+from interp.tasks.data_files import text_lines
+from interp.tasks.language.base import Flat, LanguageTask, flattened
+from interp.tasks.language.grammar import (
+    CLASSES,
+    HEAD_SLOT,
+    MAX_CHOICES,
+    MAX_WORDS,
+    PREDICATES,
+    SUBJECTS,
+    Forms,
+    Grammar,
+    Sentences,
+    draw,
+    grammar,
+    spelled,
+)
 
 CHUNK_LINES = 2**14  # lines drawn at a time; a larger draw begins with the same lines
 Weights = tuple[Sequence[float], Sequence[float]]  # of kinds of subject and of predicate
-DrawLines = Callable[[np.random.Generator], Lines]
+
+
+@dataclass(frozen=True, eq=False)
+class Lines:
+    """Sentences, and whether each one is to be changed rather than copied."""
+
+    sentences: Sentences
+    is_changed: Bool[np.ndarray, " line"]
+
+    def __len__(self) -> int:
+        return len(self.is_changed)
+
+    def at(self, rows: Int[np.ndarray, " row"] | Bool[np.ndarray, " line"] | slice) -> "Lines":
+        """The lines with these row numbers, in this order."""
+        sentences = Sentences(self.sentences.template[rows], self.sentences.choices[rows])
+        return Lines(sentences, self.is_changed[rows])
+
+    def row_keys(self) -> list[bytes]:
+        """A key for each line; two lines are equal if and only if their keys are."""
+        columns = [self.sentences.template, self.is_changed, self.sentences.choices]
+        return [row.tobytes() for row in np.column_stack(columns).astype(np.uint8)]
+
+
+def joined(parts: Sequence[Lines]) -> Lines:
+    """The different lines of several parts, each in the place where it first occurs."""
+    sentences = Sentences(
+        np.concatenate([part.sentences.template for part in parts]),
+        np.concatenate([part.sentences.choices for part in parts]),
+    )
+    lines = Lines(sentences, np.concatenate([part.is_changed for part in parts]))
+    first_rows: dict[bytes, int] = {}
+    for row, key in enumerate(lines.row_keys()):
+        first_rows.setdefault(key, row)
+    return lines.at(np.fromiter(first_rows.values(), dtype=np.int64))
+
+
+@dataclass(frozen=True, eq=False)
+class Language:
+    """The words of a task, and how its lines are written.
+
+    Attributes:
+        has_auxiliaries: Whether clauses have auxiliaries.
+        markers: The word before a copy, and the word before a change.
+        ends: The sign at the end of a copy, and at the end of a change.
+        source: Forms of the words in sentences.
+        changed: Forms of the words in changed sentences.
+        fronts: Whether a change moves the main auxiliary to the front.
+    """
+
+    has_auxiliaries: bool
+    markers: tuple[str, str]
+    ends: tuple[str, str]
+    source: Forms
+    changed: Forms
+    fronts: bool
+
+    @property
+    def grammar(self) -> Grammar:
+        """The templates of the sentences."""
+        return grammar(self.has_auxiliaries)
+
+    @cached_property
+    def words(self) -> tuple[str, ...]:
+        """All words in the order of their code points; the first has id 1."""
+        used = {name for classes in self.grammar.templates for name in classes}
+        by_number = [forms[name] for forms in (self.source, self.changed) for name in used]
+        words = {word for numbers in by_number for words in numbers for word in words}
+        return tuple(sorted(words | {".", *self.markers, *self.ends}))
+
+    @cached_property
+    def ids(self) -> dict[str, int]:
+        """Id of each word."""
+        return {word: index for index, word in enumerate(self.vocabulary)}
+
+    @property
+    def vocabulary(self) -> tuple[str, ...]:
+        """What each id stands for."""
+        return ("PAD", *self.words, "EOS", "SOS")
+
+    def table(self, forms: Forms) -> Int[np.ndarray, "class number choice"]:
+        """The id of each word by class, number and choice; 0 where there is no such word."""
+        table = np.zeros((len(CLASSES) + 1, 2, MAX_CHOICES), dtype=np.int64)
+        for code, name in enumerate(CLASSES):
+            for number, words in enumerate(forms[name]):
+                # In a language without auxiliaries, their words have no ids.
+                table[code, number, : len(words)] = [self.ids.get(word, 0) for word in words]
+        return table
+
+    def sources(self, sentences: Sentences) -> Int[np.ndarray, "line slot"]:
+        """Ids of the sentences' words, 0 beyond the last."""
+        return spelled(self.grammar, sentences, self.table(self.source))
+
+    def targets(self, lines: Lines) -> Int[np.ndarray, "line slot"]:
+        """Ids of the words of each line's copy or change, 0 beyond the last."""
+        copies = self.sources(lines.sentences)
+        changes = spelled(self.grammar, lines.sentences, self.table(self.changed))
+        if self.fronts:
+            main = self.grammar.main[lines.sentences.template][:, None]
+            slots = np.arange(MAX_WORDS)
+            # The main auxiliary comes first; the words before it move back by one.
+            order = np.where(slots <= main, (slots - 1) % (main + 1), slots)
+            changes = np.take_along_axis(changes, order, axis=1)
+        return np.where(lines.is_changed[:, None], changes, copies)
+
+    def flat(self, lines: Lines) -> dict[str, Tensor]:
+        """The lines end to end, each from SOS to EOS."""
+        lengths = self.grammar.lengths[lines.sentences.template]
+        changed = lines.is_changed.astype(int)
+        source, target = self.sources(lines.sentences), self.targets(lines)
+        marker, end = (
+            np.array([self.ids[sign] for sign in signs])[changed]
+            for signs in (self.markers, self.ends)
+        )
+        tokens = np.zeros((len(lines), 2 * MAX_WORDS + 5), dtype=np.int64)
+        tokens[:, 0] = self.ids["SOS"]
+        for n in np.unique(lengths):
+            rows = lengths == n
+            tokens[rows, 1 : n + 1] = source[rows, :n]
+            tokens[rows, n + 1], tokens[rows, n + 2] = self.ids["."], marker[rows]
+            tokens[rows, n + 3 : 2 * n + 3] = target[rows, :n]
+            tokens[rows, 2 * n + 3], tokens[rows, 2 * n + 4] = end[rows], self.ids["EOS"]
+        return flattened(tokens[tokens > 0], 2 * lengths + 5)
+
+    def texts(self, lines: Lines) -> list[str]:
+        """Each line as it stands in the published files: `source . marker<TAB>target .`."""
+        flat = self.flat(lines)
+        tokens, ends = flat["flat"].tolist(), flat["offsets"].tolist()
+        lengths = self.grammar.lengths[lines.sentences.template].tolist()
+        texts = []
+        for start, stop, n in zip(ends, ends[1:], lengths, strict=False):
+            words = [self.vocabulary[token] for token in tokens[start + 1 : stop - 1]]
+            texts.append(f"{' '.join(words[: n + 2])}\t{' '.join(words[n + 2 :])}")
+        return texts
+
+
+def read_lines(path: str, language: Language) -> Lines:
+    """The lines of a file.
+
+    Raises:
+        ValueError: A line is not a line of the language; the message names file and line.
+        FileNotFoundError: There is no such file.
+    """
+    places = {classes: place for place, classes in enumerate(language.grammar.templates)}
+    # For each word that a sentence may hold: its class, and its index among the class' words.
+    by_word = {
+        word: (name, choice)
+        for name in CLASSES
+        for words in language.source[name]
+        for choice, word in enumerate(words)
+        if word in language.ids
+    }
+    texts = text_lines(path)
+    template, choices, is_changed = [], np.zeros((len(texts), MAX_WORDS), dtype=np.uint8), []
+    for number, text in enumerate(texts):
+        where = f"{path}:{number + 1}"
+        sentence, marker = _sentence(text, language, where)
+        unknown = [word for word in sentence if word not in by_word]
+        if unknown:
+            raise ValueError(f"{where}: '{unknown[0]}' is no word of a sentence here")
+        classes = tuple(by_word[word][0] for word in sentence)
+        if classes not in places:
+            raise ValueError(f"{where}: no sentence has the word classes {' '.join(classes)}")
+        template.append(places[classes])
+        choices[number, : len(sentence)] = [by_word[word][1] for word in sentence]
+        is_changed.append(marker == language.markers[1])
+    lines = Lines(Sentences(np.array(template), choices), np.array(is_changed))
+    for number, (text, written) in enumerate(zip(texts, language.texts(lines), strict=True), 1):
+        if text != written:
+            shown = written.replace("\t", "<TAB>")
+            raise ValueError(f"{path}:{number}: this line should be '{shown}'")
+    return lines
+
+
+def _sentence(text: str, language: Language, where: str) -> tuple[Sequence[str], str]:
+    """The words of a line's sentence, and its marker."""
+    source, tab, _ = text.partition("\t")
+    if not tab:
+        raise ValueError(f"{where}: not source<TAB>target: there is no tab")
+    *sentence, stop, marker = ["", "", *source.split(" ")]
+    if stop != "." or marker not in language.markers:
+        raise ValueError(
+            f"{where}: the source does not end with . {' or . '.join(language.markers)}"
+        )
+    return sentence[2:], marker
 
 
 class EnglishTask(LanguageTask):
-    """Sentences to be copied, or changed by a rule that the training lines leave ambiguous."""
+    """Sentences to be copied, or changed by a rule that the training lines leave ambiguous.
 
-    @property
-    def language(self) -> Language:
-        """The words of the task, and how its lines are written."""
-        raise NotImplementedError
+    Attributes:
+        language: The words of the task, and how its lines are written.
+        chance: The best accuracy without looking.
+    """
+
+    language: ClassVar[Language]
+    chance: ClassVar[float]
 
     @property
     def vocabulary(self) -> tuple[str, ...]:
@@ -41,9 +247,9 @@ class EnglishTask(LanguageTask):
 
     @property
     def facts(self) -> Facts:
-        """Names that labels and tokens stand for."""
+        """Names that labels and tokens stand for, and `chance`."""
         kinds = SentenceFacts(subjects=SUBJECTS, predicates=PREDICATES)
-        return Facts(vocabulary=self.vocabulary, groups=(kinds,))
+        return Facts(chance=self.chance, vocabulary=self.vocabulary, groups=(kinds,))
 
     def answered(
         self, logits: Float[Tensor, "batch pos d_vocab_out"], targets: Int[Tensor, "batch pos"]
@@ -57,24 +263,47 @@ class EnglishTask(LanguageTask):
         is_answer = (is_marker.cumsum(-1) - is_marker > 0) & (targets > 0)
         return ~((logits.argmax(-1) != targets) & is_answer).any(-1)
 
-    def _drawn(self, split: str, key: int) -> Lines:
+    def weights(self, split: str) -> Weights:
+        """The weights with which sentences of a split are drawn."""
+        raise NotImplementedError
+
+    def divides_rules(self, sentences: Sentences) -> Bool[np.ndarray, " sentence"]:
+        """Whether only one of the two rules is right about each sentence when it is changed."""
+        raise NotImplementedError
+
+    def generalizes(self, sentences: Sentences) -> Bool[np.ndarray, " sentence"]:
+        """Whether each sentence, drawn with the weights for generalization, is taken for it."""
+        return self.divides_rules(sentences)
+
+    def settles(self, lines: Lines) -> Bool[np.ndarray, " line"]:
+        """Whether each line is right by only one of the two rules, and so tells them apart."""
+        return lines.is_changed & self.divides_rules(lines.sentences)
+
+    def next_lines(self, split: str, rng: np.random.Generator) -> Lines:
+        """The next lines of a stream, about half of them changed, without those that settle.
+
+        Of generalization they are all changed, and all tell the two rules apart.
+        """
+        sentences = draw(self.language.grammar, self.weights(split), CHUNK_LINES, rng)
         if split == "generalization":
-            return collected(self._generalizing, self.generalization_lines or 0, (key, 1))
-        train, validation = self.train_lines or 0, self.validation_lines or 0
-        if split == "validation":
-            return collected(self._in_domain, train + validation, (key, 0)).at(slice(train, None))
-        return collected(self._in_domain, train, (key, 0))
+            rng.random(CHUNK_LINES)  # so that the next sentences are those of earlier versions
+            lines = Lines(sentences, np.ones(CHUNK_LINES, dtype=bool))
+            return lines.at(self.generalizes(sentences))
+        lines = Lines(sentences, rng.random(CHUNK_LINES) < 0.5)
+        return lines.at(~self.settles(lines))
+
+    def _drawn(self, split: str, key: int) -> Lines:
+        first = self.train_lines or 0 if split == "validation" else 0
+        count = first + (getattr(self, f"{split}_lines") or 0)
+        stream = (key, int(split == "generalization"))
+        return collected(partial(self.next_lines, split), count, stream).at(slice(first, None))
 
     def _read(self, path: str) -> Lines:
         return read_lines(path, self.language)
 
-    def settles(self, lines: Lines) -> Bool[np.ndarray, " line"]:
-        """Whether each line is right by only one of the two rules, and so tells them apart."""
-        raise NotImplementedError
-
     def _check_kind(self, split: str, lines: Lines, path: str) -> None:
-        settles, wanted = self.settles(lines), split == "generalization"
-        wrong = np.flatnonzero(settles != wanted)
+        wanted = split == "generalization"
+        wrong = np.flatnonzero(self.settles(lines) != wanted)
         if len(wrong):
             verb = "does not tell" if wanted else "tells"
             where = "generalization has only lines that do" if wanted else "only generalization may"
@@ -82,14 +311,6 @@ class EnglishTask(LanguageTask):
                 f"{path}:{wrong[0] + 1}: this line {verb} the two rules apart, and {where}: take "
                 "it out"
             )
-
-    def _in_domain(self, rng: np.random.Generator) -> Lines:
-        """The next lines of a stream that are like the training lines."""
-        raise NotImplementedError
-
-    def _generalizing(self, rng: np.random.Generator) -> Lines:
-        """The next lines of a stream that tell the two rules apart."""
-        raise NotImplementedError
 
     def _flat(self, lines: Lines) -> Flat:
         return self.language.flat(lines)
@@ -112,13 +333,9 @@ class EnglishTask(LanguageTask):
         return labels, tuple(trees[template] for template in sentences.template.tolist())
 
 
-def some_lines(language: Language, weights: Weights, rng: np.random.Generator) -> Lines:
-    """The next lines of a stream, none discarded; about half of them are to be changed."""
-    sentences = draw(language.grammar, weights, CHUNK_LINES, rng)
-    return Lines(sentences, rng.random(CHUNK_LINES) < 0.5)
-
-
-def collected(draw_lines: DrawLines, count: int, key: tuple[int, ...]) -> Lines:
+def collected(
+    draw_lines: Callable[[np.random.Generator], Lines], count: int, key: tuple[int, ...]
+) -> Lines:
     """The first `count` different lines of a stream.
 
     Args:

@@ -18,7 +18,7 @@ from functools import lru_cache
 import numpy as np
 from jaxtyping import Bool, Int, UInt8
 
-from hooks.examples import Tree
+from hooks import Tree
 
 NOUNS = (
     "newt",
@@ -254,7 +254,6 @@ def spelled(
         sentences: The sentences.
         table: The id of each word by class, number of the noun that it agrees with, and choice.
     """
-    rows = np.arange(len(sentences))[:, None]
-    agrees = grammar.agrees[sentences.template]
-    plural = (sentences.choices[rows, agrees] >= len(NOUNS)).astype(np.int64)
+    nouns = np.take_along_axis(sentences.choices, grammar.agrees[sentences.template], axis=1)
+    plural = (nouns >= len(NOUNS)).astype(np.int64)
     return table[grammar.codes[sentences.template], plural, sentences.choices]

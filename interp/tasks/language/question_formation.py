@@ -10,7 +10,6 @@ Source: McCoy, Frank and Linzen 2020 (arXiv:2001.03632); Murty et al. 2023 (arXi
 Probabilities are fitted to the published lines, since those of the published grammar differ.
 """
 
-from dataclasses import replace
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -19,15 +18,9 @@ from jaxtyping import Bool, Float, Int
 from pydantic import model_validator
 from torch import Tensor
 
-from hooks import Facts, Snapshot
+from hooks import Snapshot
 from interp.tasks.base import Batch, share
-from interp.tasks.language.english import (
-    CHUNK_LINES,
-    EnglishTask,
-    Weights,
-    plural_heads,
-    some_lines,
-)
+from interp.tasks.language.english import EnglishTask, Language, Lines, Weights, plural_heads
 from interp.tasks.language.grammar import (
     AUXILIARIES,
     CLASSES,
@@ -37,7 +30,6 @@ from interp.tasks.language.grammar import (
     Sentences,
     forms,
 )
-from interp.tasks.language.lines import Language, Lines
 
 UNINFLECTED = forms((INTRANSITIVE, INTRANSITIVE), (TRANSITIVE, TRANSITIVE))
 QUESTIONS = Language(
@@ -79,6 +71,8 @@ class QuestionFormation(EnglishTask):
 
     splits: ClassVar = ("validation", "generalization", "train", "train_questions")
     widths: ClassVar = (23, 29, 33, 37)  # 2 n + 5 for sentences of n = 9, 12, 14 and 16 words
+    language: ClassVar = QUESTIONS  # 68 words; a change moves the main auxiliary to the front
+    chance: ClassVar = 1 / 4  # of one auxiliary in four
     metrics: ClassVar = (
         *("loss", "accuracy", "first_word_accuracy", "line_accuracy"),
         *(f"accuracy_{kind}" for kind in CLAUSE_BEGINNINGS),
@@ -93,16 +87,6 @@ class QuestionFormation(EnglishTask):
             raise ValueError(f"sentences {self.sentences} are drawn, and files are read: take one")
         return self
 
-    @property
-    def language(self) -> Language:
-        """68 words; a change moves the main auxiliary to the front."""
-        return QUESTIONS
-
-    @property
-    def facts(self) -> Facts:
-        """Names of the kinds and tokens; `chance` is that of one auxiliary in four."""
-        return replace(super().facts, chance=1 / 4)
-
     def grade(
         self, logits: Float[Tensor, "batch position d_vocab_out"], batch: Batch
     ) -> dict[str, Tensor]:
@@ -116,16 +100,15 @@ class QuestionFormation(EnglishTask):
         """
         targets, dtype = batch["targets"], logits.dtype
         is_right, is_first = self.first_words(logits, targets)
-        by_kind = {
-            f"accuracy_{kind}": share(is_right, is_first & is_kind[:, None], dtype)
-            for kind, is_kind in clauses(targets).items()
-        }
         return {
             "loss": self.loss(logits, batch),
             "accuracy": share(is_right, is_first, dtype),
             "first_word_accuracy": share(logits.argmax(-1) == targets, is_first, dtype),
             "line_accuracy": self.answered(logits, targets).to(dtype).mean(),
-        } | by_kind
+        } | {
+            f"accuracy_{kind}": share(is_right, is_first & is_kind[:, None], dtype)
+            for kind, is_kind in clauses(targets).items()
+        }
 
     def first_words(
         self, logits: Float[Tensor, "batch pos d_vocab_out"], targets: Int[Tensor, "batch pos"]
@@ -149,26 +132,29 @@ class QuestionFormation(EnglishTask):
             if (rows := is_question & (subjects == subject)).any()
         }
 
-    def settles(self, lines: Lines) -> Bool[np.ndarray, " line"]:
-        """Whether each line is a question with a relative clause on its subject."""
-        return lines.is_changed & has_relative_subject(lines.sentences)
+    def weights(self, split: str) -> Weights:
+        """The weights of `sentences`; for generalization, always those of the published lines."""
+        fitted = (SUBJECT_WEIGHTS[self.sentences], PREDICATE_WEIGHTS)
+        return GENERALIZATION_WEIGHTS if split == "generalization" else fitted
+
+    def divides_rules(self, sentences: Sentences) -> Bool[np.ndarray, " sentence"]:
+        """Whether a relative clause modifies the subject."""
+        return sentences.subject >= SUBJECTS.index("SRC_i")
+
+    def generalizes(self, sentences: Sentences) -> Bool[np.ndarray, " sentence"]:
+        """Whether the first and the main auxiliary have the same number and opposite polarity."""
+        grammar, rows = QUESTIONS.grammar, np.arange(len(sentences))
+        first = np.array([names.index("Aux") for names in grammar.templates])[sentences.template]
+        noun = grammar.agrees[sentences.template, first]
+        is_same_number = sentences.is_plural(noun) == plural_heads(sentences)
+        main = grammar.main[sentences.template]
+        return is_same_number & (sentences.choices[rows, first] != sentences.choices[rows, main])
 
     def _lines(self, split: str, generator: torch.Generator) -> Lines:
         if split != "train_questions":
             return super()._lines(split, generator)
         lines = super()._lines("train", generator)
         return lines.at(lines.is_changed)
-
-    def _in_domain(self, rng: np.random.Generator) -> Lines:
-        weights = (SUBJECT_WEIGHTS[self.sentences], PREDICATE_WEIGHTS)
-        lines = some_lines(QUESTIONS, weights, rng)
-        return lines.at(~self.settles(lines))
-
-    def _generalizing(self, rng: np.random.Generator) -> Lines:
-        sentences = some_lines(QUESTIONS, GENERALIZATION_WEIGHTS, rng).sentences
-        return Lines(sentences, np.ones(CHUNK_LINES, dtype=bool)).at(
-            is_undecided_by_number(sentences)
-        )
 
 
 def clauses(targets: Int[Tensor, "batch pos"]) -> dict[str, Bool[Tensor, " batch"]]:
@@ -177,25 +163,7 @@ def clauses(targets: Int[Tensor, "batch pos"]) -> dict[str, Bool[Tensor, " batch
     for name, numbers in UNINFLECTED.items():
         classes[[QUESTIONS.ids[word] for words in numbers for word in words]] = CLASSES.index(name)
     after_noun = classes.to(targets.device)[targets[:, 2:5]]
-    codes = {
-        kind: [CLASSES.index(name) for name in names] for kind, names in CLAUSE_BEGINNINGS.items()
-    }
     return {
-        kind: (after_noun == torch.tensor(code, device=targets.device)).all(-1)
-        for kind, code in codes.items()
+        kind: (after_noun == after_noun.new_tensor([*map(CLASSES.index, names)])).all(-1)
+        for kind, names in CLAUSE_BEGINNINGS.items()
     }
-
-
-def has_relative_subject(sentences: Sentences) -> Bool[np.ndarray, " sentence"]:
-    """Whether a relative clause modifies the subject."""
-    return sentences.subject >= SUBJECTS.index("SRC_i")
-
-
-def is_undecided_by_number(sentences: Sentences) -> Bool[np.ndarray, " sentence"]:
-    """Whether the first and the main auxiliary have the same number and opposite polarity."""
-    grammar, rows = QUESTIONS.grammar, np.arange(len(sentences))
-    first = np.array([classes.index("Aux") for classes in grammar.templates])[sentences.template]
-    main = grammar.main[sentences.template]
-    noun = grammar.agrees[sentences.template, first]
-    is_same_number = sentences.is_plural(noun) == plural_heads(sentences)
-    return is_same_number & (sentences.choices[rows, first] != sentences.choices[rows, main])

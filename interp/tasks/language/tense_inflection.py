@@ -10,7 +10,6 @@ Probabilities are fitted to the published lines, since those of the published gr
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -18,28 +17,20 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from hooks import Facts, Snapshot
+from hooks import Snapshot, Tree
 from hooks.generate import greedy
 from interp.tasks.base import Batch
 from interp.tasks.fields import Count
-from interp.tasks.language.english import (
-    CHUNK_LINES,
-    EnglishTask,
-    Weights,
-    plural_heads,
-    some_lines,
-)
+from interp.tasks.language.english import EnglishTask, Language, Lines, Weights, plural_heads
 from interp.tasks.language.grammar import (
     INTRANSITIVE,
     INTRANSITIVE_PAST,
     TRANSITIVE,
     TRANSITIVE_PAST,
     Sentences,
-    Tree,
     forms,
     nearest_noun,
 )
-from interp.tasks.language.lines import Language, Lines
 
 
 def _third_person(verbs: Sequence[str]) -> tuple[str, ...]:
@@ -79,27 +70,21 @@ class TenseInflection(EnglishTask):
     """
 
     widths: ClassVar = (21, 25, 29, 31)  # 2 n + 5 for sentences of n = 8, 10, 12 and 13 words
+    language: ClassVar = TENSES  # 98 words; a change puts the verbs into the present
+    chance: ClassVar = 0.5  # of the main verb's two forms
     metrics: ClassVar = ("loss", "accuracy", "verb_accuracy", "line_accuracy")
 
     name: Literal["tense_inflection"] = "tense_inflection"  # pyright: ignore[reportIncompatibleVariableOverride]  # frozen: may narrow
     scored_lines: Count = 2_000
 
-    @property
-    def language(self) -> Language:
-        """98 words; a change puts the verbs into the present."""
-        return TENSES
-
-    @property
-    def facts(self) -> Facts:
-        """Names of the kinds and tokens; `chance` is that of the main verb's two forms."""
-        return replace(super().facts, chance=0.5)
-
     def grade(
         self, logits: Float[Tensor, "batch position d_vocab_out"], batch: Batch
     ) -> dict[str, Tensor]:
         """Loss in nats, and the share of lines of which greedy decoding would give all."""
-        is_right = self.answered(logits, batch["targets"]).to(logits.dtype)
-        return {"loss": self.loss(logits, batch), "line_accuracy": is_right.mean()}
+        return {
+            "loss": self.loss(logits, batch),
+            "line_accuracy": self.answered(logits, batch["targets"]).to(logits.dtype).mean(),
+        }
 
     def score(self, snapshot: Snapshot) -> dict[str, float]:
         """The grade of some lines, and the share that greedy decoding inflects rightly.
@@ -134,7 +119,8 @@ class TenseInflection(EnglishTask):
         answers, stop = self._answers(snapshot), TENSES.ids["EOS"]
         ids = greedy(snapshot, tokens[wrong], starts[wrong], count=MAX_DECODED_TOKENS, stop=stop)
         for row, row_ids in zip(wrong.tolist(), ids, strict=True):
-            answers[row] = _without_stop([TENSES.vocabulary[token] for token in row_ids])
+            words = [TENSES.vocabulary[token] for token in row_ids]
+            answers[row] = words[:-1] if words[-1:] == ["."] else words
         return answers
 
     def _answers(self, snapshot: Snapshot) -> list[list[str]]:
@@ -143,29 +129,19 @@ class TenseInflection(EnglishTask):
         rows = zip(examples.model_inputs.tolist(), examples.label("words").tolist(), strict=True)
         return [[TENSES.vocabulary[token] for token in row[n + 3 : 2 * n + 3]] for row, n in rows]
 
-    def settles(self, lines: Lines) -> Bool[np.ndarray, " line"]:
-        """Whether each line is to be changed, and its subject and nearest noun differ in number."""
-        return lines.is_changed & has_conflict(lines.sentences)
+    def weights(self, split: str) -> Weights:
+        """The fitted weights, which are the same for every split."""
+        return WEIGHTS
 
-    def _in_domain(self, rng: np.random.Generator) -> Lines:
-        lines = some_lines(TENSES, WEIGHTS, rng)
-        return lines.at(~self.settles(lines))
-
-    def _generalizing(self, rng: np.random.Generator) -> Lines:
-        sentences = some_lines(TENSES, WEIGHTS, rng).sentences
-        return Lines(sentences, np.ones(CHUNK_LINES, dtype=bool)).at(has_conflict(sentences))
+    def divides_rules(self, sentences: Sentences) -> Bool[np.ndarray, " sentence"]:
+        """Whether the last noun before the main verb differs in number from the verb's subject."""
+        pairs = zip(TENSES.grammar.templates, TENSES.grammar.main.tolist(), strict=True)
+        nearest = np.array([nearest_noun(classes, main) for classes, main in pairs])
+        return sentences.is_plural(nearest[sentences.template]) != plural_heads(sentences)
 
     def _truth(self, lines: Lines, batch: Batch) -> tuple[dict[str, Tensor], tuple[Tree, ...]]:
         labels, trees = super()._truth(lines, batch)
-        return labels | {"conflict": torch.from_numpy(has_conflict(lines.sentences))}, trees
-
-
-def has_conflict(sentences: Sentences) -> Bool[np.ndarray, " sentence"]:
-    """Whether the last noun before the main verb differs in number from the verb's subject."""
-    grammar = TENSES.grammar
-    pairs = zip(grammar.templates, grammar.main.tolist(), strict=True)
-    nearest = np.array([nearest_noun(classes, main) for classes, main in pairs])
-    return sentences.is_plural(nearest[sentences.template]) != plural_heads(sentences)
+        return labels | {"conflict": torch.from_numpy(self.divides_rules(lines.sentences))}, trees
 
 
 def main_verb(words: Sequence[str]) -> str | None:
@@ -182,7 +158,3 @@ def main_verb(words: Sequence[str]) -> str | None:
 def _tags(words: Sequence[str]) -> list[str]:
     """The class of each word; a sign stands for itself."""
     return [TAGS.get(word, word) for word in words]
-
-
-def _without_stop(words: list[str]) -> list[str]:
-    return words[:-1] if words[-1:] == ["."] else words

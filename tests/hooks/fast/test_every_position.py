@@ -5,8 +5,7 @@ import torch
 from torch.testing import assert_close
 
 from hooks import Sizes, build
-from hooks.fast.every_position import ACTIVATIONS, EveryPosition
-from hooks.fast.last_position import training_logits
+from hooks.fast.single import ACTIVATIONS, EveryPosition, training_logits
 from hooks.fast.stack import stacked_logits
 from hooks.models import ReadInConfig, TokenConfig
 

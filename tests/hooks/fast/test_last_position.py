@@ -4,7 +4,7 @@ from torch.testing import assert_close
 from torch.utils.flop_counter import FlopCounterMode
 
 from hooks import Sizes, build
-from hooks.fast.last_position import LastPosition, LastSlice, training_logits
+from hooks.fast.single import LastPosition, LastSlice, training_logits
 from hooks.loss import token_losses
 from hooks.models import TokenConfig
 from tests.planted import random_model, tiny_config

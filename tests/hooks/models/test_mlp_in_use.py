@@ -4,7 +4,7 @@ from torch.testing import assert_close
 
 from hooks import Examples, Series, Sizes, Snapshot
 from hooks.edit import without_neurons
-from hooks.fast.last_position import training_logits
+from hooks.fast.single import training_logits
 from hooks.loss import token_losses
 from hooks.models import parameters_of, restore
 from hooks.readout import neuron_readout

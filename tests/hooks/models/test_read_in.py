@@ -6,7 +6,7 @@ from torch.testing import assert_close
 
 from hooks import Examples, Sizes, Snapshot, build
 from hooks.edit import Edit
-from hooks.fast.last_position import training_logits
+from hooks.fast.single import training_logits
 from hooks.fast.stack import stacked_logits
 from hooks.models import ReadInConfig, config_of, parameters_of, restore
 

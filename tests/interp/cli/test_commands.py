@@ -36,7 +36,7 @@ def test_a_command_that_is_interrupted_says_how_to_go_on(interp, monkeypatch):
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("interp.runs.run.load", interrupted)
+    monkeypatch.setattr("interp.load", interrupted)
     code, _, said = interp("show", "runs/demo")
     assert (code, said) == (130, "interp: stopped; the same command carries on\n")
 
@@ -189,7 +189,7 @@ def test_a_model_that_does_not_fit_into_memory_is_refused_by_its_sizes(
 
 
 def test_too_little_memory_is_one_line(interp, monkeypatch):
-    monkeypatch.setattr("interp.runs.run.load", lambda path: torch.empty(2**58))
+    monkeypatch.setattr("interp.load", lambda path: torch.empty(2**58))
     code, _, said = interp("show", "runs/demo")
     assert (code, said.count("\n")) == (2, 1)
     assert said.startswith("interp: there is too little memory")
@@ -197,7 +197,7 @@ def test_too_little_memory_is_one_line(interp, monkeypatch):
 
 
 def test_arrays_that_do_not_fit_into_memory_are_one_line(interp, monkeypatch):
-    monkeypatch.setattr("interp.runs.run.load", lambda path: np.empty(2**58))
+    monkeypatch.setattr("interp.load", lambda path: np.empty(2**58))
     code, _, said = interp("show", "runs/demo")
     assert (code, said.count("\n")) == (2, 1)
     assert said.startswith("interp: there is too little memory")

@@ -14,8 +14,7 @@ import interp
 from analyses import ContextComponent, InContextCurve, LearningPlateau
 from analyses.in_context.prompts import late_score
 from interp.importers.pythia import language_series, spelling_of
-from interp.tasks.language.word_lists import ALL_WORDS
-from interp.tasks.word_selection import WordSelection
+from interp.tasks.word_selection import ALL_WORDS, WordSelection
 
 REVISIONS = ["step0", "step1000", "step3000"]
 TASK = WordSelection(pairs=3, test_prompts=60)

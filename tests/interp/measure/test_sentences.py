@@ -9,7 +9,7 @@ from torch.testing import assert_close
 from hooks import Facts, Sizes
 from interp.config.training import Seeds
 from interp.tasks import Task
-from interp.tasks.language.packing import padded
+from interp.tasks.language.base import padded
 from interp.training.batches import batch_source, block_source
 from interp.training.loop import LoneStepper
 from interp.training.stack_state import assembled

@@ -9,11 +9,9 @@ from markupsafe import Markup
 from analyses.plots.panels import multiples
 from analyses.plots.style import line
 from analyses.result import readable
-from interp.pages.cards import Card, arranged
-from interp.pages.cards import card as drawn_as
-from interp.pages.page import curves, drawn_together, unit
-from interp.pages.sections import _trace, caption, panel_captions, spread
-from interp.pages.sweep_page import _value
+from interp.pages.page import _value, curves, drawn_together, unit
+from interp.pages.sections import Card, _trace, arranged, caption, panel_captions, spread
+from interp.pages.sections import card as drawn_as
 from interp.pages.tables import shown
 from interp.runs.results import saved
 

@@ -3,7 +3,7 @@
 import pytest
 
 from interp.config.experiment import load_experiment
-from interp.importers.plan import read_task
+from interp.importers.importing import read_task
 from interp.runs.run import load
 from interp.sweeps.sweep import find_sweep, load_sweep
 from interp.sweeps.workers import train_sweep

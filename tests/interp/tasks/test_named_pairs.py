@@ -3,7 +3,7 @@
 import pytest
 
 from interp.config.experiment import Experiment, load_experiment
-from interp.importers.plan import read_task
+from interp.importers.importing import read_task
 from interp.pages import write_report
 from interp.runs.run import Run
 from interp.tasks.modular_arithmetic import ModularArithmetic

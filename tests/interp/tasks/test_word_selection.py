@@ -10,8 +10,7 @@ from analyses.in_context.prompts import late_score, predictions, prompts_of
 from hooks import PromptFacts, Snapshot, build
 from interp.config.experiment import Experiment
 from interp.randomness import generator
-from interp.tasks.language.word_lists import ALL_WORDS, PLAIN, WORDS, Spelling, rule_names
-from interp.tasks.word_selection import WordSelection
+from interp.tasks.word_selection import ALL_WORDS, PLAIN, WORDS, Spelling, WordSelection, rule_names
 from interp.training.loop import train
 from tests.planted import tiny_config
 

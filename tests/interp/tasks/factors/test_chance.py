@@ -10,7 +10,7 @@ from analyses import LearningPlateau
 from interp.config.experiment import Experiment
 from interp.tasks.factors.images import Share, images_of_network
 from interp.tasks.factors.labels import FactorLabels
-from interp.tasks.factors.maps import best_guess, map_pool
+from interp.tasks.factors.prompts import best_guess, map_pool
 from tests.interp.tasks.images import SMALL, saved, task_of
 
 ANEW = (1 / 4 + 1 / 3 + 1 / 2) / 3

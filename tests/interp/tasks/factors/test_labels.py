@@ -9,7 +9,7 @@ from hooks import Snapshot, build
 from interp.config.experiment import Experiment
 from interp.randomness import generator
 from interp.sweeps.sweep import load_sweep
-from interp.tasks.factors.maps import drawn_maps, map_pool
+from interp.tasks.factors.prompts import drawn_maps, map_pool
 from interp.training.loop import train
 from tests.interp.tasks.images import SMALL, shown, task_of
 from tests.planted import config_for

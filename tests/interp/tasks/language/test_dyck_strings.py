@@ -4,8 +4,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from interp.tasks.language.dyck import distances
-from interp.tasks.language.dyck_strings import draw, parse
+from interp.tasks.language.dyck import distances, draw, parse
 from tests.interp.tasks import trees
 from tests.interp.tasks.brackets import partners, structures
 from tests.interp.tasks.samples import shares, unlike

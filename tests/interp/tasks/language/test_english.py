@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from interp.randomness import generator
+from interp.tasks.language.english import Language
 from interp.tasks.language.grammar import (
     CLASSES,
     PREDICATES,
@@ -16,7 +17,6 @@ from interp.tasks.language.grammar import (
     numbered,
     without_auxiliaries,
 )
-from interp.tasks.language.lines import Language
 from interp.tasks.language.question_formation import QUESTIONS, QuestionFormation
 from interp.tasks.language.tense_inflection import TENSES, TenseInflection
 from tests.interp.tasks import trees

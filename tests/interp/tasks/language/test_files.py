@@ -2,8 +2,9 @@ import pytest
 import torch
 
 from interp.randomness import generator
+from interp.tasks.language.base import Files
 from interp.tasks.language.dyck import Dyck
-from interp.tasks.language.files import Files, read_lines
+from interp.tasks.language.english import read_lines
 from interp.tasks.language.question_formation import QUESTIONS, QuestionFormation
 from interp.tasks.language.tense_inflection import TENSES, TenseInflection
 
