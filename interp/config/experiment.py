@@ -63,7 +63,32 @@ class Experiment(Frozen):
     @model_validator(mode="before")
     @classmethod
     def _phases_name_their_tasks(cls, table: Any) -> Any:
-        return with_named_phases(table) if isinstance(table, Mapping) else table
+        """An experiment's table with every field of every task in the schedule.
+
+        A task of the schedule without a name is the evaluated task with the given fields changed.
+        """
+        if not isinstance(table, Mapping):
+            return table
+        task, training = table.get("task"), table.get("training")
+        if isinstance(task, Task):
+            task = {"name": task.name} | task.model_dump(exclude_unset=True)
+        if not isinstance(training, Mapping) or not isinstance(task, Mapping):
+            return table  # the fields' own checks refuse what is wrong with it
+
+        def completed(changes: Any) -> Any:
+            is_nameless = isinstance(changes, Mapping) and "name" not in changes
+            return {**task, **changes} if is_nameless else changes
+
+        schedule = training.get("schedule", ())
+        if not isinstance(schedule, list | tuple):
+            return table
+        phases = [
+            {**phase, "tasks": [completed(changes) for changes in phase["tasks"]]}
+            if isinstance(phase, Mapping) and isinstance(phase.get("tasks"), list | tuple)
+            else phase
+            for phase in schedule
+        ]
+        return {**table, "training": {**training, "schedule": phases}}
 
     @model_validator(mode="after")
     def _fits_together(self) -> "Experiment":
@@ -142,33 +167,6 @@ class Experiment(Frozen):
         except ValidationError as error:
             raise ValueError(f"seed: {readable(error)}") from None
         return self.model_copy(update={"seeds": seeds})
-
-
-def with_named_phases(table: Mapping[str, Any]) -> Mapping[str, Any]:
-    """An experiment's table with every field of every task in the schedule.
-
-    A task of the schedule without a name is the evaluated task with the given fields changed.
-    """
-    task, training = table.get("task"), table.get("training")
-    if isinstance(task, Task):
-        task = {"name": task.name} | task.model_dump(exclude_unset=True)
-    if not isinstance(training, Mapping) or not isinstance(task, Mapping):
-        return table  # the fields' own checks refuse what is wrong with it
-
-    def completed(changes: Any) -> Any:
-        is_nameless = isinstance(changes, Mapping) and "name" not in changes
-        return {**task, **changes} if is_nameless else changes
-
-    schedule = training.get("schedule", ())
-    if not isinstance(schedule, list | tuple):
-        return table
-    phases = [
-        {**phase, "tasks": [completed(changes) for changes in phase["tasks"]]}
-        if isinstance(phase, Mapping) and isinstance(phase.get("tasks"), list | tuple)
-        else phase
-        for phase in schedule
-    ]
-    return {**table, "training": {**training, "schedule": phases}}
 
 
 def _flat(table: Mapping[str, Any], above: str = "") -> dict[str, Any]:

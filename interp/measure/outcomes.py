@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from analyses.result import BaseResult
-from interp.runs.current import in_a_line, lines_by_reason, steps_in_words
-from interp.runs.results import ResultFile
+from interp.runs import ResultFile, in_a_line, lines_by_reason, steps_in_words
 
 F = TypeVar("F", bound=BaseResult)
 

@@ -20,8 +20,8 @@ from interp.pages.recipe import Recipe, sweep_recipe
 from interp.pages.sections import Section, sections
 from interp.pages.tables import Overview, brief, settings, shown
 from interp.runs.results import Saved
+from interp.runs.run import is_done_with
 from interp.sweeps.table import SweepRuns, sweep_table
-from interp.training.loop import is_done_with
 
 MAX_DRAWING_POINTS = 60_000  # points of all curves of a drawing together
 MIN_CURVE_POINTS, MAX_CURVE_POINTS = 20, 100  # points of one curve

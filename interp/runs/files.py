@@ -65,11 +65,8 @@ def append_whole(path: Path, content: bytes) -> None:
 
 def sync(path: Path) -> None:
     """Makes what was appended to a file outlast a power failure."""
-    file = open_plain(path, os.O_RDONLY)
-    try:
-        os.fsync(file)
-    finally:
-        os.close(file)
+    with os.fdopen(open_plain(path, os.O_RDONLY), "rb") as file:
+        os.fsync(file.fileno())
 
 
 def move_folder(folder: Path, path: Path) -> None:

@@ -25,7 +25,6 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
-import pandas as pd
 from jaxtyping import jaxtyped
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
@@ -204,12 +203,6 @@ def _split_and_options(files: Sequence[Path]) -> tuple[str, dict[str, Any]]:
     raise faults[0]
 
 
-def scalars(results: Saved) -> pd.DataFrame:
-    """Summaries by step of one folder of results (column `step`)."""
-    rows = [{"step": step} | results.load(step).summary() for step in results.steps]
-    return pd.DataFrame(rows)
-
-
 def result_folder(folder: Folder, name: str, split: str, key: Header) -> Path:
     """The folder of results with certain options, count and seed.
 
@@ -235,8 +228,7 @@ def write_result(path: Path, result: BaseResult, header: Header) -> None:
     Raises:
         ValueError: An array holds objects, which could only be pickled.
     """
-    names = [field.name for field in dataclasses.fields(result)]
-    fields = {name: getattr(result, name) for name in names}
+    fields = {field.name: getattr(result, field.name) for field in dataclasses.fields(result)}
     arrays = {name: value for name, value in fields.items() if isinstance(value, np.ndarray)}
     values = {name: value for name, value in fields.items() if name not in arrays}
     text = json.dumps({"header": header, "values": values}, sort_keys=True)
@@ -278,12 +270,6 @@ def _header_and_fields(path: Path) -> tuple[Header, dict[str, Any]]:
     return header, {name: _frozen(value) for name, value in values.items()} | arrays
 
 
-def _result(path: Path, cls: Analysis, fields: Mapping[str, Any]) -> BaseResult:
-    """The result that a file's fields make."""
-    _check_fields(path, cls, fields)
-    return cls(**fields)
-
-
 def _read(path: Path, only: str | None = None) -> dict[str, np.ndarray]:
     """The arrays of a file by name; each is compared to its checksum as a whole."""
     arrays = {}
@@ -312,11 +298,12 @@ def _damaged(path: Path, why: str) -> ValueError:
     return ValueError(f"{path} is damaged ({why}){RUN_AGAIN}")
 
 
-def _check_fields(path: Path, cls: Analysis, fields: Mapping[str, Any]) -> None:
-    """Refuses a file whose fields are not those of the class, by name, type and shape.
+def _result(path: Path, cls: Analysis, fields: Mapping[str, Any]) -> BaseResult:
+    """The result that a file's fields make.
 
     Raises:
-        ValueError: They are not; the message names the field.
+        ValueError: They are not those of the class, by name, type and shape; the message names the
+            field.
     """
     known = {field.name: field for field in dataclasses.fields(cls)}
     needed = {
@@ -340,14 +327,17 @@ def _check_fields(path: Path, cls: Analysis, fields: Mapping[str, Any]) -> None:
                     f"{path} is damaged ({name} of {cls.__name__} is {shape or repr(value)[:80]}, "
                     f"which is not its type or shape){RUN_AGAIN}"
                 ) from None
+    return cls(**fields)
 
 
 @cache
 def _checks_of(cls: Analysis) -> dict[str, Callable[[Any], Any]]:
     """For each field of a class, what refuses a value of another type."""
     allowed, hints = ConfigDict(arbitrary_types_allowed=True), typing.get_type_hints(cls)
-    names = [field.name for field in dataclasses.fields(cls)]
-    return {name: TypeAdapter(hints[name], config=allowed).validate_python for name in names}
+    return {
+        field.name: TypeAdapter(hints[field.name], config=allowed).validate_python
+        for field in dataclasses.fields(cls)
+    }
 
 
 def _frozen(value: Any) -> Any:

@@ -27,21 +27,19 @@ from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from analyses import ANALYSES, SweepResult
 from analyses.requirements import check_options
-from interp.config.experiment import (
+from interp.config import (
     Experiment,
+    Frozen,
     Name,
     find_toml,
     load_experiment,
-    preset_names,
     read_toml,
     readable,
     safe_name,
 )
-from interp.config.training import Frozen
-from interp.runs.run import Run, find_runs
+from interp.runs import Run, find_runs, is_done_with
 from interp.tasks.data_files import KEPT, REFUSED, taken_from
 from interp.tasks.fields import Seed, Several
-from interp.training.loop import is_done_with
 
 
 def _values(value: Any) -> Any:
@@ -241,11 +239,6 @@ def sweep_of_seeds(base: Experiment, count: int) -> Sweep:
         return Sweep.model_validate({"name": base.name, "base": base, "seeds": count})
     except ValidationError as error:
         raise ValueError(readable(error)) from None
-
-
-def sweep_names() -> list[str]:
-    """Names of the sweeps that come with the package."""
-    return preset_names("sweeps")
 
 
 def find_sweep(path: str | Path) -> SweepFolder | None:

@@ -13,11 +13,9 @@ import pandas as pd
 
 from analyses import ANALYSES
 from hooks import Series
-from interp.config.experiment import Experiment
-from interp.runs.current import Basis, in_a_line, last_result
-from interp.runs.run import Run
+from interp.config import Experiment
+from interp.runs import Basis, Run, in_a_line, is_done_with, last_result
 from interp.sweeps.sweep import SweepFolder
-from interp.training.loop import is_done_with
 
 
 @dataclass(frozen=True)

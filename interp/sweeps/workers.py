@@ -26,13 +26,12 @@ from pathlib import Path
 
 import torch
 
-from interp.config.experiment import Experiment
-from interp.runs.files import as_table, write_whole
-from interp.runs.run import Run
+from interp.config import Experiment
+from interp.runs import Run, as_table, is_done_with, write_whole
 from interp.sweeps.groups import Group, groups_left, stack_size
 from interp.sweeps.sweep import Sweep, SweepFolder
 from interp.training.device import Device, pick_device, prepare_process
-from interp.training.loop import is_done_with, train
+from interp.training.loop import train
 from interp.training.stack import train_stack
 
 MAX_FRUITLESS_POOLS = 3  # in a row that end with a killed worker and no group finished
@@ -231,20 +230,18 @@ def _train(
     path, experiment = next(iter(experiments.items()))
     try:
         if len(experiments) > 1:
-            train_stack(experiments, device=device, on_progress=lambda progress: look())
+            train_stack(experiments, device=device, on_stop=lambda step, done: look())
         else:
             train(experiment, path, device=device, on_evaluate=lambda row, end: look())
     except torch.OutOfMemoryError:
-        raise ValueError(_too_large(len(experiments), experiment, device)) from None
+        models = len(experiments)
+        fewer = min(models // 2, stack_size(experiment, device))
+        raise ValueError(
+            f"{models} models do not fit into the GPU's memory: give --stack {fewer}"
+        ) from None
     except ValueError:
         if len(experiments) > 1 or not Run(path).failure:
             raise
-
-
-def _too_large(models: int, experiment: Experiment, device: Device) -> str:
-    """What is said of a stack that a GPU does not hold: the number of models to try."""
-    fewer = min(models // 2, stack_size(experiment, device))
-    return f"{models} models do not fit into the GPU's memory: give --stack {fewer}"
 
 
 def _in_processes(

@@ -20,8 +20,7 @@ from torch import Tensor
 from hooks import ModelConfig, Sizes, build
 from hooks.fast.last_position import training_logits
 from hooks.models import move
-from interp.config.experiment import Experiment
-from interp.config.training import Training
+from interp.config import Experiment, Training
 from interp.training.optimizers import MOMENTS
 from interp.training.state import is_trained
 
@@ -60,12 +59,11 @@ def needed(experiment: Experiment, models: int = 1) -> Mapping[str, float]:
     number_bytes = {"float32": 4, "float64": 8}[training.dtype] if training else 4
     moments = len(MOMENTS[training.optimizer]) if training else 0
     weights = models * (2 + moments) * number_bytes * _parameters(experiment.model, sizes)
-    model_fields = ("n_layers", "d_model", "n_heads", "d_head", "d_mlp")
     positions = task.widths[0] if task.widths else sizes.n_ctx
     example = positions * (17 + 4 * (sizes.d_in or WORD_BYTES / 4))
     held = task.held
     needs: dict[str, float] = {
-        _named("model", experiment.model, model_fields): (
+        _named("model", experiment.model, ("n_layers", "d_model", "n_heads", "d_head", "d_mlp")): (
             weights + LAYER_BYTES * experiment.model.n_layers
         ),
         _named("task", task, tuple(held)): sum(held.values()) * example,

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
-from interp.config.training import Training
+from interp.config import Training
 
 # torch's names of what each optimiser remembers of every parameter.
 MOMENTS = {
