@@ -104,8 +104,10 @@ class Experiment(Frozen):
             training.require_batch_size("a mixture of tasks is drawn by batches")
         known = [f"{split}.{name}" for split in self.task.evaluated for name in self.task.metrics]
         if training.stop and training.stop.metric not in known:
-            metric = f"no metric '{training.stop.metric}'"
-            raise ValueError(f"training.stop.metric: {metric}; there are {', '.join(known)}")
+            raise ValueError(
+                f"training.stop.metric: no metric '{training.stop.metric}'; "
+                f"there are {', '.join(known)}"
+            )
         return self
 
     @model_validator(mode="after")
@@ -172,8 +174,8 @@ class Experiment(Frozen):
 def _flat(table: Mapping[str, Any], above: str = "") -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for name, value in table.items():
-        is_table = isinstance(value, Mapping)
-        flat |= _flat(value, f"{above}{name}.") if is_table else {f"{above}{name}": value}
+        path = f"{above}{name}"
+        flat |= _flat(value, f"{path}.") if isinstance(value, Mapping) else {path: value}
     return flat
 
 

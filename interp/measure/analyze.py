@@ -136,9 +136,8 @@ def trace(run: Run, analysis: Analysis | str, **options: Any) -> pd.DataFrame:
     examples = series.examples(saved.split, cls.count)
     results: dict[int | None, BaseResult] = {}
     for step in sorted(series.steps, key=lambda step: step != saved.reference_step):
-        reference = results.get(saved.reference_step)
         results[step] = saved.file(step).current() or saved.measure(
-            series.snapshot(step, examples), reference
+            series.snapshot(step, examples), results.get(saved.reference_step)
         )
     frame = pd.DataFrame([{"step": step} | results[step].summary() for step in series.steps])
     frame.attrs = {"split": saved.split_name, "options": options}
@@ -152,8 +151,7 @@ def measure_steps(
 
     Analyses whose reference step is not in the series are left out.
     """
-    known = (None, *series.steps)
-    analyses = [analysis for analysis in analyses if analysis.reference_step in known]
+    analyses = [one for one in analyses if one.reference_step in (None, *series.steps)]
     places = dict.fromkeys(_place(analysis) for analysis in analyses)
     examples = {place: series.examples(*place) for place in places}
     references: dict[StepResults, BaseResult] = {}
@@ -206,12 +204,11 @@ def _measure_step(
         return _divergence(snapshot.on(snapshot.examples.head(EXAMPLES_TO_DIAGNOSE)))
 
     def measurement(analysis: StepResults) -> Measurement:
-        place, reference = _place(analysis), references.get(analysis)
         return measured(
             analysis.file(step),
-            lambda: analysis.measure(snapshots()[place], reference),
+            lambda: analysis.measure(snapshots()[_place(analysis)], references.get(analysis)),
             obstacle=divergence,
-            diagnose=lambda: _divergence(snapshots()[place]),
+            diagnose=lambda: _divergence(snapshots()[_place(analysis)]),
         )
 
     return [measurement(analysis) for analysis in analyses]
@@ -259,8 +256,10 @@ def _intact(run: Run, steps: Sequence[int]) -> dict[int, bool]:
         except ValueError as error:
             warnings.warn(f"step {step} is skipped: {error}", stacklevel=3)
     if not intact:
-        why = "every checkpoint is damaged" if steps else "no checkpoints"
-        raise ValueError(f"{run.path}: {why}; train it with `interp train`")
+        raise ValueError(
+            f"{run.path}: {'every checkpoint is damaged' if steps else 'no checkpoints'}; "
+            "train it with `interp train`"
+        )
     first = min(steps)
     if first > 0 and run.experiment.training is not None:
         warnings.warn(
@@ -273,9 +272,10 @@ def _intact(run: Run, steps: Sequence[int]) -> dict[int, bool]:
 
 def _check_references(analyses: Sequence[StepResults], intact: Sequence[int]) -> None:
     """Refuses to call it done where the checkpoint that others are measured against is damaged."""
-    there = (None, *intact)
     lost = {
-        saved.name: saved.reference_step for saved in analyses if saved.reference_step not in there
+        saved.name: saved.reference_step
+        for saved in analyses
+        if saved.reference_step not in (None, *intact)
     }
     if lost:
         step = next(iter(lost.values()))

@@ -84,9 +84,11 @@ def analyze_sweep(
     sweep = finished_runs(folder)
     unfinished = sweep.missing - len(sweep.faults)
     if unfinished:
-        total = len(sweep.runs) + sweep.missing
-        left = f"{unfinished} of {total} members are not finished"
-        warnings.warn(f"{folder.path}: {left}, and are left out", stacklevel=2)
+        warnings.warn(
+            f"{folder.path}: {unfinished} of {len(sweep.runs) + sweep.missing} members are not "
+            "finished, and are left out",
+            stacklevel=2,
+        )
     chosen = {name: find_analysis(name) for name in (ANALYSES if names is None else names)}
     of_whole: list[Asked] = [
         (cls, name, options)
@@ -94,8 +96,7 @@ def analyze_sweep(
         if issubclass(cls, SweepResult)
         for options in folder.sweep.analyses.get(name, ({},))
     ]
-    read = _read_by(of_whole)
-    of_runs = [name for name in RUN_ANALYSES if name in chosen or name in read]
+    of_runs = [name for name in RUN_ANALYSES if name in (*chosen, *_read_by(of_whole))]
     faults: list[str] = []
     of_each_run: list[Summary] = []
     for run in sweep.runs if of_runs else ():
@@ -139,9 +140,14 @@ def sweep_result(
     sweep: SweepRuns, cls: type[SweepResult], name: str, options: Mapping[str, Any]
 ) -> ResultFile:
     """The file of an analysis of a whole sweep, whose header tells all that it rests on."""
-    facts = {"split": "sweep", "options": dict(options), "missing": sweep.missing}
-    read = analyses_of(needed_columns(cls, options))
-    header = make_header(cls, name, **facts, runs=_runs_digest(sweep, read))
+    header = make_header(
+        cls,
+        name,
+        split="sweep",
+        options=dict(options),
+        missing=sweep.missing,
+        runs=_runs_digest(sweep, analyses_of(needed_columns(cls, options))),
+    )
     place = result_folder(sweep.folder, name, "sweep", {"options": dict(options)})
     return ResultFile(cls, place / "sweep.npz", header)
 
@@ -159,8 +165,11 @@ def analyses_of(columns: Sequence[str]) -> tuple[str, ...]:
 
 def _read_by(asked: Sequence[Asked]) -> list[str]:
     """Analyses of single runs whose saved results some analyses of a sweep read."""
-    read = [name for cls, _, options in asked for name in analyses_of(needed_columns(cls, options))]
-    return list(dict.fromkeys(read))
+    return list(
+        dict.fromkeys(
+            name for cls, _, options in asked for name in analyses_of(needed_columns(cls, options))
+        )
+    )
 
 
 def _over_runs(name: str, summaries: Sequence[Summary]) -> Summary:
@@ -186,9 +195,8 @@ def _measure_whole(sweep: SweepRuns, asked: Sequence[Asked]) -> tuple[list[Summa
         if absent:
             summaries.append(Summary(name, reason=f"no member has {', '.join(absent)}"))
             continue
-        file = sweep_result(sweep, cls, name, options)
         measure = partial(cls.measure, table, series, axes=axes, **options)
-        measurements.append(measured(file, measure))
+        measurements.append(measured(sweep_result(sweep, cls, name, options), measure))
         summaries.append(summarised(name, "", measurements[-1:]))
     try:
         refuse_errors(measurements)

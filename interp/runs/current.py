@@ -118,8 +118,9 @@ def find_analysis(name: str) -> Analysis:
         ValueError: There is none; the message lists those there are.
     """
     if name not in ANALYSES:
-        near = did_you_mean(name, ANALYSES)
-        raise ValueError(f"no analysis '{name}'; there are {', '.join(ANALYSES)}{near}")
+        raise ValueError(
+            f"no analysis '{name}'; there are {', '.join(ANALYSES)}{did_you_mean(name, ANALYSES)}"
+        )
     return ANALYSES[name]
 
 
@@ -146,11 +147,12 @@ def find_result(
     if saved.steps:
         step = (run.steps or saved.steps)[-1] if step is None else step
     if step is not None and step not in saved.steps:
-        steps = f"{', '.join(map(str, saved.steps))}{nearest_step(step, saved.steps)}"
-        raise ValueError(f"{run.path}: no saved result of {name} at step {step}; there are {steps}")
+        raise ValueError(
+            f"{run.path}: no saved result of {name} at step {step}; there are "
+            f"{', '.join(map(str, saved.steps))}{nearest_step(step, saved.steps)}"
+        )
     current, faults = current_results(run, [name])
-    steps_that_hold = {results.path: results.steps or (None,) for results in current}
-    if step not in steps_that_hold.get(saved.path, ()):
+    if not any(one.path == saved.path and step in (one.steps or (None,)) for one in current):
         raise ValueError(faults)
     return saved.load(step)
 
@@ -165,10 +167,9 @@ def _chosen(run: RunFolder, name: str, split: str | None, options: Mapping[str, 
     there = "; ".join(f"split {saved.split}, options {saved.options}" for saved in everything)
     if chosen:
         raise ValueError(f"{run.path}: several results of {name}, give options of one: {there}")
-    others = f"; there are: {there}" if there else ""
     raise ValueError(
         f"{run.path}: no saved result of {name}{' like this' if there else ''}; run "
-        f"`interp analyze {run.path}`{others}"
+        f"`interp analyze {run.path}`{'; there are: ' if there else ''}{there}"
     )
 
 

@@ -158,8 +158,7 @@ def _sync_folder(path: Path) -> None:
 
 def _unwritten(path: Path, error: OSError) -> OSError:
     """An error that names the file, which errors of `write` do not."""
-    reason = error.strerror or str(error)
     return OSError(
-        f"{path} could not be written ({reason}); nothing is half written, and the same command "
-        "goes on once it can be"
+        f"{path} could not be written ({error.strerror or error}); nothing is half written, and "
+        "the same command goes on once it can be"
     )

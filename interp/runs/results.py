@@ -87,8 +87,10 @@ class Saved:
             ValueError: The step has no result.
         """
         if step is not None and step not in self.steps:
-            steps = ", ".join(map(str, self.steps)) or "none: it is of the whole"
-            raise ValueError(f"{self.path}: no result of step {step}; steps: {steps}")
+            raise ValueError(
+                f"{self.path}: no result of step {step}; steps: "
+                f"{', '.join(map(str, self.steps)) or 'none: it is of the whole'}"
+            )
         if not self.steps:
             return self.path / f"{self.split}.npz"
         return self.path / f"{self.steps[-1] if step is None else step}.npz"

@@ -106,8 +106,10 @@ class Run(Checkpoints):
         """
         file = self.path.joinpath("checkpoints", f"{step}.safetensors")
         if not file.is_file():
-            kept = f"{', '.join(map(str, self.steps)) or 'none'}{nearest_step(step, self.steps)}"
-            raise ValueError(f"{self.path}: no checkpoint of step {step}; kept steps: {kept}")
+            raise ValueError(
+                f"{self.path}: no checkpoint of step {step}; kept steps: "
+                f"{', '.join(map(str, self.steps)) or 'none'}{nearest_step(step, self.steps)}"
+            )
         return file
 
     def checkpoint_hash(self, step: int) -> str:

@@ -70,8 +70,9 @@ def writing(experiment: Experiment, path: Path, device: torch.device) -> Iterato
     try:
         make_folder(path)
     except OSError as error:
-        reason = error.strerror or str(error)
-        raise OSError(f"{path} cannot be made ({reason}); choose another place") from None
+        raise OSError(
+            f"{path} cannot be made ({error.strerror or error}); choose another place"
+        ) from None
     with locked(path):
         _check_folder(experiment, path)  # again, since another process may have begun it
         if Run(path).steps:

@@ -73,8 +73,9 @@ def finished_runs(folder: SweepFolder) -> SweepRuns:
         elif is_done_with(path, experiment):
             runs[Run(path)] = experiment
     if not runs:
-        none = f"{folder.path}: no member is trained yet; run `interp sweep`"
-        raise ValueError("; ".join(faults) or none)
+        raise ValueError(
+            "; ".join(faults) or f"{folder.path}: no member is trained yet; run `interp sweep`"
+        )
     return SweepRuns(folder, runs, len(experiments) - len(runs), tuple(faults))
 
 

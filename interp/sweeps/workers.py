@@ -161,8 +161,13 @@ def train_sweep(
     file, text = folder.path / "sweep.toml", sweep.to_toml().encode()
     if not file.is_file() or file.read_bytes() != text:
         write_whole(file, text)
-    groups = groups_left(folder, device, stack)
-    train_groups(groups, workers=workers, device=device, executor=executor, on_progress=on_progress)
+    train_groups(
+        groups_left(folder, device, stack),
+        workers=workers,
+        device=device,
+        executor=executor,
+        on_progress=on_progress,
+    )
     return folder
 
 
@@ -203,8 +208,9 @@ def train_groups(
     watcher.look(at_least=0)
     errors = [fault for fault in faults if fault is not None]
     if errors:
-        failed = f"{len(errors)} of {len(groups)} groups were not trained"
-        raise ValueError(f"{failed}: {_in_words(errors[0])}") from errors[0]
+        raise ValueError(
+            f"{len(errors)} of {len(groups)} groups were not trained: {_in_words(errors[0])}"
+        ) from errors[0]
     return [Run(path) for path in experiments]
 
 
@@ -308,9 +314,7 @@ def _collected(
     futures: list[Future[None]] = []
     try:
         for group in groups:
-            experiments = group.experiments.items()
-            texts = {str(path): experiment.to_toml() for path, experiment in experiments}
-            futures.append(_submitted(executor, texts, device))
+            futures.append(_submitted(executor, group, device))
         while wait(futures, timeout=POLL_SECONDS).not_done:
             watcher.look()
     except BaseException:
@@ -320,8 +324,9 @@ def _collected(
     return [_fault(future.result) for future in futures]
 
 
-def _submitted(executor: Executor, texts: Mapping[str, str], device: Device) -> Future[None]:
+def _submitted(executor: Executor, group: Group, device: Device) -> Future[None]:
     """The future of a group; one that has failed where the executor does not take it."""
+    texts = {str(path): experiment.to_toml() for path, experiment in group.experiments.items()}
     try:
         return executor.submit(train_group, texts, device)
     except Exception as error:  # an engine's own, or a worker was killed meanwhile

@@ -126,16 +126,19 @@ def block_source(
         index = bisect_right(ends[:-1], step)
         start = ends[index] - schedule[index].steps
         block = sources[index](step - start)
-        steps = min(block.steps, schedule[index].steps - block.start)
-        return replace(block, start=start + block.start, steps=steps, read=readers[index])
+        return replace(
+            block,
+            start=start + block.start,
+            steps=min(block.steps, schedule[index].steps - block.start),
+            read=readers[index],
+        )
 
     def block_at(step: int) -> BatchBlock:
         if not memory or not memory[0].start <= step < memory[0].end:
             future = coming.pop(step, None)
             block = drawn(step) if future is None else future.result()
-            table = sent_batch(block.table, device)
             order = None if block.order is None else sent(block.order, device)
-            memory[:] = [replace(block, table=table, order=order)]
+            memory[:] = [replace(block, table=sent_batch(block.table, device), order=order)]
             coming.clear()
             if ahead is not None and block.end < training.steps:
                 coming[block.end] = ahead.submit(drawn, block.end)
@@ -210,8 +213,8 @@ def _sentences(table: Batch, widths: tuple[int, ...], size: int, key: Key) -> Bl
     def block_at(step: int) -> BatchBlock:
         epochs = epochs_at(step)
         longest = lengths[epochs.order].unflatten(0, (-1, size)).amax(1)
-        wide = known[torch.searchsorted(known, longest)].tolist()
-        return replace(epochs, table=table, widths=tuple(wide))
+        least = known[torch.searchsorted(known, longest)]
+        return replace(epochs, table=table, widths=tuple(least.tolist()))
 
     return block_at
 
@@ -433,9 +436,10 @@ def _end_to_end(tables: Sequence[Batch]) -> Batch:
     """Sentences of all replicas in one row of tokens, offsets `[replica, sentence + 1]` into it."""
     sizes = torch.tensor([len(table["flat"]) for table in tables])
     begins = (sizes.cumsum(0) - sizes).to(tables[0]["offsets"].device)
-    offsets = torch.stack([table["offsets"] for table in tables])
-    flat = torch.cat([table["flat"] for table in tables])
-    return {"flat": flat, "offsets": offsets + begins[:, None]}
+    return {
+        "flat": torch.cat([table["flat"] for table in tables]),
+        "offsets": torch.stack([table["offsets"] for table in tables]) + begins[:, None],
+    }
 
 
 def _cut(values: Tensor, size: int, axis: int) -> Tensor:

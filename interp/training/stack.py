@@ -114,8 +114,7 @@ class ShrinkingStack:
     def __init__(self, replicas: Sequence[Replica], device: torch.device) -> None:
         self._replicas, self._device, self._cache = replicas, device, DataCache()
         self.step = min(replica.state.step for replica in replicas if not replica.is_done)
-        states = {number: replica.state for number, replica in enumerate(replicas)}
-        self._stack(present_at(replicas, self.step), states)
+        self._stack(present_at(replicas, self.step), [replica.state for replica in replicas])
 
     def advance(self, to: int) -> None:
         """Makes updates up to a step, before which no other replica joins or has ended."""
@@ -140,17 +139,20 @@ class ShrinkingStack:
     def _make_anew(self, numbers: list[int]) -> None:
         """Keeps some replicas of the stack, with their own states where they stand at this step."""
         stack = replace(self._stepper.stack, step=self.step)
-        states = dict(zip(self._numbers, states_of(stack), strict=True))
-        for number in numbers:
-            if self._replicas[number].state.step == self.step:
-                states[number] = self._replicas[number].state
+        states = [replica.state for replica in self._replicas]
+        for number, state in zip(self._numbers, states_of(stack), strict=True):
+            if states[number].step != self.step:
+                states[number] = state
         del self._stepper, stack  # their memory is needed for the next
         self._stack(numbers, states)
 
-    def _stack(self, numbers: list[int], states: Mapping[int, State]) -> None:
+    def _stack(self, numbers: list[int], states: Sequence[State]) -> None:
         """Stacks some replicas at this step.
 
-        States that stand at later steps are carried along as if they stood here.
+        Args:
+            numbers: Which of all replicas.
+            states: Of all replicas, by number. Those that stand at later steps are carried along
+                as if they stood here.
         """
         self._numbers = numbers
         experiments = [self._replicas[number].experiment for number in numbers]

@@ -121,9 +121,15 @@ def assembled(
         for name in names
         if name not in layout.shapes
     }
-    optimizer = StackOptimizer.of(trained, trainings, moments, training.updates_remembered(step))
     return StackState(
-        tuple(experiments), trainings, model, layout, trained, frozen, optimizer, step
+        tuple(experiments),
+        trainings,
+        model,
+        layout,
+        trained,
+        frozen,
+        StackOptimizer.of(trained, trainings, moments, training.updates_remembered(step)),
+        step,
     )
 
 
@@ -347,8 +353,8 @@ def _logits(
     """Logits of some replicas in float64, as many rows at a time as the widest layer allows."""
     inputs, axis = model_inputs(batch), 0 if is_shared else 1
     replicas, positions = len(next(iter(parameters.values()))), inputs.shape[axis + 1]
-    numbers_a_row = replicas * positions * _widest(parameters, cfg, positions)
-    size = max(1, MAX_ACTIVATIONS // numbers_a_row)
+    widest = _widest(parameters, cfg, positions)
+    size = max(1, MAX_ACTIVATIONS // (replicas * positions * widest))
     parts = [logits(parameters, rows, is_shared).double() for rows in inputs.split(size, dim=axis)]
     return torch.cat(parts, dim=1)
 
