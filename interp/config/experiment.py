@@ -19,9 +19,8 @@ from pydantic import (
     model_validator,
 )
 
-from hooks import ModelConfig
 from hooks.messages import did_you_mean
-from hooks.models import TokenConfig
+from hooks.models import ModelConfig, TokenConfig
 from interp.config.training import AnyTask, Frozen, Seeds, Training
 from interp.tasks import Task
 from interp.tasks.data_files import taken_from

@@ -244,9 +244,9 @@ class Training(Frozen):
         for name in ("evaluate", "checkpoints"):
             every = getattr(self, name).every
             if every is not None and self.steps // every > MAX_CHOSEN_STEPS:
-                count = f"{self.steps // every} times, over {MAX_CHOSEN_STEPS}"
                 raise ValueError(
-                    f"{name}: every {every} of {self.steps} steps is {count}: raise it"
+                    f"{name}: every {every} of {self.steps} steps is {self.steps // every} times, "
+                    f"over {MAX_CHOSEN_STEPS}: raise it"
                 )
         for name in ("l1", "weight_decay"):
             if self.lr * getattr(self, name) > 1e30:

@@ -14,7 +14,6 @@ import hashlib
 import io
 import json
 import re
-import typing
 import warnings
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
@@ -22,14 +21,13 @@ from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, get_type_hints, runtime_checkable
 
 import numpy as np
 from jaxtyping import jaxtyped
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from analyses import ANALYSES
-from analyses.result import Analysis, BaseResult
+from analyses import ANALYSES, Analysis, BaseResult
 from interp.runs.files import as_table, write_whole
 
 Header = dict[str, Any]
@@ -220,8 +218,11 @@ def result_folder(folder: Folder, name: str, split: str, key: Header) -> Path:
 
 def make_header(cls: Analysis, name: str, **facts: Any) -> Header:
     """What a result's file says of itself."""
-    fields = [field.name for field in dataclasses.fields(cls)]
-    return {"analysis": name, "version": version("interp"), "fields": fields} | facts
+    return {
+        "analysis": name,
+        "version": version("interp"),
+        "fields": [field.name for field in dataclasses.fields(cls)],
+    } | facts
 
 
 def write_result(path: Path, result: BaseResult, header: Header) -> None:
@@ -335,7 +336,7 @@ def _result(path: Path, cls: Analysis, fields: Mapping[str, Any]) -> BaseResult:
 @cache
 def _checks_of(cls: Analysis) -> dict[str, Callable[[Any], Any]]:
     """For each field of a class, what refuses a value of another type."""
-    allowed, hints = ConfigDict(arbitrary_types_allowed=True), typing.get_type_hints(cls)
+    allowed, hints = ConfigDict(arbitrary_types_allowed=True), get_type_hints(cls)
     return {
         field.name: TypeAdapter(hints[field.name], config=allowed).validate_python
         for field in dataclasses.fields(cls)

@@ -24,8 +24,7 @@ from torch import Tensor
 from hooks.models import HookedModel
 from interp.config import Experiment, Phase, Seeds, Training
 from interp.randomness import generator
-from interp.tasks import Batch, Task
-from interp.tasks.base import Reader, as_it_is
+from interp.tasks.base import Batch, Reader, Task, as_it_is
 from interp.tasks.language.packing import padded
 from interp.training.device import sent, sent_batch
 

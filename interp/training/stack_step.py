@@ -396,9 +396,8 @@ def _stacked(
 
 def _batch(examples: Examples, task: Task) -> Batch:
     read = slice(-1, None) if task.positions == "last" else slice(None)
-    name = "inputs" if examples.tokens is None else "tokens"
     return {
-        name: examples.model_inputs,
+        "inputs" if examples.tokens is None else "tokens": examples.model_inputs,
         "targets": examples.targets[:, read],
         "scored": examples.scored[:, read],
     }

@@ -43,11 +43,14 @@ def fresh(experiment: Experiment) -> State:
     training = experiment.require_training()
     seed, sizes = experiment.seeds.model, experiment.task.sizes
     model = build(experiment.model, sizes, seed=seed, dtype=training.dtype)
-    scaled = {
-        name: value * training.init_scale if value.ndim > 1 else value
-        for name, value in parameters_of(model).items()
-    }
-    return State(step=0, parameters=scaled, moments={})
+    return State(
+        step=0,
+        parameters={
+            name: value * training.init_scale if value.ndim > 1 else value
+            for name, value in parameters_of(model).items()
+        },
+        moments={},
+    )
 
 
 def resumed(run: Run, experiment: Experiment) -> tuple[State, list[Row]]:
