@@ -6,6 +6,7 @@ in the order of the table. A scalar is a metric or a number that an analysis sav
 the end of training, or over steps.
 """
 
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -158,19 +159,31 @@ def over_steps(
     """A scalar of each run at the steps of all of them, at most `MAX_STEPS`, evenly chosen.
 
     Between two steps of a run its value is interpolated linearly; before its first and after its
-    last step it is NaN.
+    last step it is NaN. So is that of a run which refuses its scalars, since what it saved is of
+    another checkpoint, say; one warning tells why.
 
     Raises:
         ValueError: No such column, it holds text, or no run has it at steps.
     """
     is_metric = _column(table, scalar) != scalar
-    records = [_record(series[run], scalar, is_metric) for run in table["run"]]
+    analysis, _, key = scalar.partition(".")
+    frames, refusals = [], []
+    for run in table["run"]:
+        try:
+            frames.append(_metrics(series[run]) if is_metric else series[run].scalars(analysis))
+        except ValueError as error:
+            frames.append(pd.DataFrame())
+            refusals.append(str(error))
+    records = [_record(frame, scalar if is_metric else key) for frame in frames]
     known = np.unique(np.concatenate([steps for steps, _ in records]))
     if not len(known):
         raise ValueError(
             f"scalar: no run has {scalar} at steps; where it is one number a run, set against to "
             "an axis"
         )
+    if refusals:
+        more = f", and {len(refusals) - 1} more" if len(refusals) > 1 else ""
+        warnings.warn(f"{scalar} is left out of runs: {refusals[0]}{more}", stacklevel=2)
     places = np.linspace(0, len(known) - 1, min(len(known), MAX_STEPS)).round().astype(np.int64)
     steps = known[places]
     return steps, np.array([_at(steps, *record) for record in records])
@@ -214,17 +227,16 @@ def _column(table: pd.DataFrame, scalar: str) -> str:
     raise ValueError(f"scalar: the table has no '{scalar}'; it has {', '.join(known) or 'none'}")
 
 
-def _record(series: Series, scalar: str, is_metric: bool) -> tuple[np.ndarray, np.ndarray]:
+def _metrics(series: Series) -> pd.DataFrame:
+    """The metrics of a run; empty where none were recorded."""
+    return series.metrics if series.has_metrics else pd.DataFrame()
+
+
+def _record(frame: pd.DataFrame, column: str) -> tuple[np.ndarray, np.ndarray]:
     """Steps and values of one run; none where it has none."""
-    analysis, _, key = scalar.partition(".")
-    name = scalar if is_metric else key
-    try:
-        frame = series.metrics if is_metric else series.scalars(analysis)
-    except ValueError:
-        frame = pd.DataFrame()
-    if name not in frame:
+    if column not in frame:
         return np.zeros(0, dtype=np.int64), np.zeros(0)
-    return frame["step"].to_numpy(dtype=np.int64), _numbers(frame, name)
+    return frame["step"].to_numpy(dtype=np.int64), _numbers(frame, column)
 
 
 def _at(steps: np.ndarray, recorded: np.ndarray, values: np.ndarray) -> np.ndarray:

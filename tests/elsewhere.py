@@ -115,9 +115,13 @@ def check_steps(device: torch.device) -> None:
     """Steps of stacks that are recorded elsewhere have the losses and scores of the CPU."""
     from interp.config.experiment import load_experiment
     from interp.training.cuda_graph import Recorder
-    from interp.training.stack_scores import stack_scores
-    from interp.training.stack_state import DataCache, assembled, states_of
-    from interp.training.stack_step import StackStepper
+    from interp.training.stack_step import (
+        DataCache,
+        StackStepper,
+        assembled,
+        stack_scores,
+        states_of,
+    )
     from interp.training.state import fresh
     from tests.interp.training.stacks import replicas
     from tests.planted import tiny_prompts

@@ -16,12 +16,11 @@ import numpy as np
 import interp
 from analyses import InContextCurve, ModelSelection
 from interp import load_experiment, train
-from interp.runs.run import Run
+from interp.runs.run import Run, is_done_with
 from interp.sweeps.sweep import SweepFolder, load_sweep
 from interp.sweeps.table import LazySeries, finished_runs, sweep_table
 from interp.sweeps.workers import train_sweep
 from interp.training.device import prepare_process
-from interp.training.loop import is_done_with
 
 LINEAR, LONGER = "in-context-linear", "longer"
 SWEEPS = {"function-mixture": (1, 2, 3, 4, 8), "linear-and-sine": (2, 4, 8, 13)}

@@ -16,9 +16,8 @@ from hooks import Snapshot
 from interp import load_experiment, train
 from interp.config.experiment import Experiment
 from interp.config.strategies import mixed, warm_up
-from interp.runs.run import Run
+from interp.runs.run import Run, is_done_with
 from interp.training.device import prepare_process
-from interp.training.loop import is_done_with
 
 PRESET = "factor-labels"
 SEEDS = (0, 1, 2)

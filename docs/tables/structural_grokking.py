@@ -20,10 +20,9 @@ from analyses.dynamics.internal_measures import GENERALIZATION, MEASURES
 from analyses.statistics import wilson_interval
 from interp import analyze, load_experiment, train
 from interp.runs.results import saved
-from interp.runs.run import Run
+from interp.runs.run import Run, is_done_with
 from interp.sweeps.table import LazySeries
 from interp.training.device import prepare_process
-from interp.training.loop import is_done_with
 
 PRESET = "question-formation-small"
 SEEDS = tuple(range(10, 15))  # the preset's settings were chosen on seeds 0 to 2

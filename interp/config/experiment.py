@@ -19,9 +19,8 @@ from pydantic import (
     model_validator,
 )
 
-from hooks import ModelConfig
 from hooks.messages import did_you_mean
-from hooks.models import TokenConfig
+from hooks.models import ModelConfig, TokenConfig
 from interp.config.training import AnyTask, Frozen, Seeds, Training
 from interp.tasks import Task
 from interp.tasks.data_files import taken_from
@@ -63,7 +62,32 @@ class Experiment(Frozen):
     @model_validator(mode="before")
     @classmethod
     def _phases_name_their_tasks(cls, table: Any) -> Any:
-        return with_named_phases(table) if isinstance(table, Mapping) else table
+        """An experiment's table with every field of every task in the schedule.
+
+        A task of the schedule without a name is the evaluated task with the given fields changed.
+        """
+        if not isinstance(table, Mapping):
+            return table
+        task, training = table.get("task"), table.get("training")
+        if isinstance(task, Task):
+            task = {"name": task.name} | task.model_dump(exclude_unset=True)
+        if not isinstance(training, Mapping) or not isinstance(task, Mapping):
+            return table  # the fields' own checks refuse what is wrong with it
+
+        def completed(changes: Any) -> Any:
+            is_nameless = isinstance(changes, Mapping) and "name" not in changes
+            return {**task, **changes} if is_nameless else changes
+
+        schedule = training.get("schedule", ())
+        if not isinstance(schedule, list | tuple):
+            return table
+        phases = [
+            {**phase, "tasks": [completed(changes) for changes in phase["tasks"]]}
+            if isinstance(phase, Mapping) and isinstance(phase.get("tasks"), list | tuple)
+            else phase
+            for phase in schedule
+        ]
+        return {**table, "training": {**training, "schedule": phases}}
 
     @model_validator(mode="after")
     def _fits_together(self) -> "Experiment":
@@ -79,8 +103,10 @@ class Experiment(Frozen):
             training.require_batch_size("a mixture of tasks is drawn by batches")
         known = [f"{split}.{name}" for split in self.task.evaluated for name in self.task.metrics]
         if training.stop and training.stop.metric not in known:
-            metric = f"no metric '{training.stop.metric}'"
-            raise ValueError(f"training.stop.metric: {metric}; there are {', '.join(known)}")
+            raise ValueError(
+                f"training.stop.metric: no metric '{training.stop.metric}'; "
+                f"there are {', '.join(known)}"
+            )
         return self
 
     @model_validator(mode="after")
@@ -144,38 +170,11 @@ class Experiment(Frozen):
         return self.model_copy(update={"seeds": seeds})
 
 
-def with_named_phases(table: Mapping[str, Any]) -> Mapping[str, Any]:
-    """An experiment's table with every field of every task in the schedule.
-
-    A task of the schedule without a name is the evaluated task with the given fields changed.
-    """
-    task, training = table.get("task"), table.get("training")
-    if isinstance(task, Task):
-        task = {"name": task.name} | task.model_dump(exclude_unset=True)
-    if not isinstance(training, Mapping) or not isinstance(task, Mapping):
-        return table  # the fields' own checks refuse what is wrong with it
-
-    def completed(changes: Any) -> Any:
-        is_nameless = isinstance(changes, Mapping) and "name" not in changes
-        return {**task, **changes} if is_nameless else changes
-
-    schedule = training.get("schedule", ())
-    if not isinstance(schedule, list | tuple):
-        return table
-    phases = [
-        {**phase, "tasks": [completed(changes) for changes in phase["tasks"]]}
-        if isinstance(phase, Mapping) and isinstance(phase.get("tasks"), list | tuple)
-        else phase
-        for phase in schedule
-    ]
-    return {**table, "training": {**training, "schedule": phases}}
-
-
 def _flat(table: Mapping[str, Any], above: str = "") -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for name, value in table.items():
-        is_table = isinstance(value, Mapping)
-        flat |= _flat(value, f"{above}{name}.") if is_table else {f"{above}{name}": value}
+        path = f"{above}{name}"
+        flat |= _flat(value, f"{path}.") if isinstance(value, Mapping) else {path: value}
     return flat
 
 

@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -244,9 +244,9 @@ class Training(Frozen):
         for name in ("evaluate", "checkpoints"):
             every = getattr(self, name).every
             if every is not None and self.steps // every > MAX_CHOSEN_STEPS:
-                count = f"{self.steps // every} times, over {MAX_CHOSEN_STEPS}"
                 raise ValueError(
-                    f"{name}: every {every} of {self.steps} steps is {count}: raise it"
+                    f"{name}: every {every} of {self.steps} steps is {self.steps // every} times, "
+                    f"over {MAX_CHOSEN_STEPS}: raise it"
                 )
         for name in ("l1", "weight_decay"):
             if self.lr * getattr(self, name) > 1e30:
@@ -312,3 +312,15 @@ class Training(Frozen):
         if self.lr_decay == "linear":
             return self.lr * left
         return self.lr * (1 - math.cos(math.pi * left)) / 2
+
+    def end_after(self, rows: Sequence[Mapping[str, float]]) -> int:
+        """The step at which training ends, as far as the metrics so far tell."""
+        stop = self.stop
+        if stop is not None:
+            held = [stop.is_held(row) for row in rows]
+            for first in range(len(held) - stop.evaluations + 1):
+                last = first + stop.evaluations - 1
+                if all(held[first : last + 1]):
+                    end = max(rows[first]["step"] + stop.extra_steps, rows[last]["step"])
+                    return min(int(end), self.steps)
+        return self.steps

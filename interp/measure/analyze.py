@@ -2,36 +2,39 @@
 
 A file whose header still agrees is kept, so that the same command after a kill does what was left
 and no more. What cannot be measured (a damaged checkpoint, a model that has diverged, an analysis
-that refuses) stops nothing else, and a line says so.
+that refuses) stops nothing else, and a line says so. Steps that others are measured against come
+first; one live model serves all analyses of a step.
 """
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import pandas as pd
 
-from analyses import ANALYSES
+from analyses import ANALYSES, Analysis, BaseResult, Result, SeriesResult, SweepResult
 from analyses.requirements import Needs, check_options
-from analyses.result import (
-    Analysis,
-    BaseResult,
-    Result,
-    SeriesResult,
-    SweepResult,
-    of_steps,
-)
-from hooks import Series
-from hooks.messages import did_you_mean
-from interp.measure.checkpoints import measure_steps
+from analyses.result import of_steps
+from hooks import Examples, Series, Snapshot
 from interp.measure.outcomes import Measurement, Summary, measured, refuse_errors, summarised
-from interp.runs.current import RUN_ANALYSES, StepResults, run_result, step_results
-from interp.runs.run import Run, check_run
-from interp.runs.writing import locked
+from interp.runs import (
+    RUN_ANALYSES,
+    Run,
+    StepResults,
+    check_run,
+    find_analysis,
+    locked,
+    run_result,
+    step_results,
+)
 from interp.training.device import Device, pick_device
+
+EXAMPLES_TO_DIAGNOSE = 64  # examples that tell whether a model has diverged
+
+Place = tuple[str | None, int | None]  # split and count of examples
 
 
 def analyze(
@@ -86,12 +89,15 @@ def analyze(
             measurements += of_step
             on_step(step)
         without = tuple(step for step in series.steps if not is_finite[step])
-        finite = replace(series, steps=tuple(step for step in series.steps if is_finite[step]))
+        # The same object where no step is left out: it reads metrics, and warns of them, once.
+        finite = series
+        if without:
+            finite = replace(series, steps=tuple(step for step in is_finite if is_finite[step]))
         for name, cls in applying.items():
             if issubclass(cls, SeriesResult):
                 measurement = measured(
                     run_result(basis, cls, name),
-                    partial(cls.measure, finite, **basis.options(cls, name)),
+                    partial(cls.measure, finite, **basis.options(name)),
                     obstacle=lambda: "" if finite.steps else "no step is finite",
                 )
                 measurements.append(replace(measurement, without=without))
@@ -122,7 +128,7 @@ def trace(run: Run, analysis: Analysis | str, **options: Any) -> pd.DataFrame:
     cls = of_steps(find_analysis(analysis) if isinstance(analysis, str) else analysis)
     name = next((name for name, known in ANALYSES.items() if known is cls), cls.__name__)
     basis, series = run.basis(), run.series()
-    options = (basis.options(cls, name) if name in ANALYSES else {}) | options
+    options = (basis.options(name) if name in ANALYSES else {}) | options
     check_options(cls, options)
     if not series.steps:
         raise ValueError(f"{run.path}: no checkpoints; train it with `interp train`")
@@ -130,25 +136,88 @@ def trace(run: Run, analysis: Analysis | str, **options: Any) -> pd.DataFrame:
     examples = series.examples(saved.split, cls.count)
     results: dict[int | None, BaseResult] = {}
     for step in sorted(series.steps, key=lambda step: step != saved.reference_step):
-        reference = results.get(saved.reference_step)
         results[step] = saved.file(step).current() or saved.measure(
-            series.snapshot(step, examples), reference
+            series.snapshot(step, examples), results.get(saved.reference_step)
         )
     frame = pd.DataFrame([{"step": step} | results[step].summary() for step in series.steps])
     frame.attrs = {"split": saved.split_name, "options": options}
     return frame
 
 
-def find_analysis(name: str) -> Analysis:
-    """A result class by name.
+def measure_steps(
+    series: Series, analyses: Sequence[StepResults]
+) -> Iterator[tuple[int, list[Measurement]]]:
+    """Each step, and what became of each analysis that was due at it.
 
-    Raises:
-        ValueError: There is none; the message lists those there are.
+    Analyses whose reference step is not in the series are left out.
     """
-    if name not in ANALYSES:
-        near = did_you_mean(name, ANALYSES)
-        raise ValueError(f"no analysis '{name}'; there are {', '.join(ANALYSES)}{near}")
-    return ANALYSES[name]
+    analyses = [one for one in analyses if one.reference_step in (None, *series.steps)]
+    places = dict.fromkeys(_place(analysis) for analysis in analyses)
+    examples = {place: series.examples(*place) for place in places}
+    references: dict[StepResults, BaseResult] = {}
+    pending = {(analysis, step) for analysis in analyses for step in series.steps}
+    for step in _visits(series.steps):
+        due = [
+            analysis
+            for analysis in analyses
+            if (analysis, step) in pending
+            and (analysis.reference_step in (None, step) or analysis in references)
+        ]
+        pending -= {(analysis, step) for analysis in due}
+        measurements = _measure_step(series, step, due, examples, references)
+        for analysis, measurement in zip(due, measurements, strict=True):
+            if measurement.is_reference and not measurement.skipped:
+                references[analysis] = analysis.file(step).read()
+        yield step, measurements
+
+
+def _place(analysis: StepResults) -> Place:
+    """Which examples an analysis takes."""
+    return analysis.split, analysis.cls.count
+
+
+def _visits(steps: Sequence[int]) -> list[int]:
+    """The steps in an order in which every reference comes before what is measured against it.
+
+    The first step is visited again after the last, for what is measured against the last.
+    """
+    return [steps[0], steps[-1], *steps[:-1]] if len(steps) > 1 else list(steps)
+
+
+def _measure_step(
+    series: Series,
+    step: int,
+    analyses: Sequence[StepResults],
+    examples: Mapping[Place, Examples],
+    references: Mapping[StepResults, BaseResult],
+) -> list[Measurement]:
+    """What became of each analysis at a step; the model is made where a result is not current."""
+
+    @cache
+    def snapshots() -> dict[Place, Snapshot]:
+        first = series.snapshot(step, next(iter(examples.values())))
+        return {place: first.on(some) for place, some in examples.items()}
+
+    @cache
+    def divergence() -> str:
+        snapshot = next(iter(snapshots().values()))
+        return _divergence(snapshot.on(snapshot.examples.head(EXAMPLES_TO_DIAGNOSE)))
+
+    def measurement(analysis: StepResults) -> Measurement:
+        return measured(
+            analysis.file(step),
+            lambda: analysis.measure(snapshots()[_place(analysis)], references.get(analysis)),
+            obstacle=divergence,
+            diagnose=lambda: _divergence(snapshots()[_place(analysis)]),
+        )
+
+    return [measurement(analysis) for analysis in analyses]
+
+
+def _divergence(snapshot: Snapshot) -> str:
+    """Where activations are not finite, or nothing."""
+    name = snapshot.first_not_finite()
+    return f"activations at {name} hold NaN or infinity, the model has diverged" if name else ""
 
 
 def _with_those_read(names: Sequence[str]) -> list[str]:
@@ -187,8 +256,10 @@ def _intact(run: Run, steps: Sequence[int]) -> dict[int, bool]:
         except ValueError as error:
             warnings.warn(f"step {step} is skipped: {error}", stacklevel=3)
     if not intact:
-        why = "every checkpoint is damaged" if steps else "no checkpoints"
-        raise ValueError(f"{run.path}: {why}; train it with `interp train`")
+        raise ValueError(
+            f"{run.path}: {'every checkpoint is damaged' if steps else 'no checkpoints'}; "
+            "train it with `interp train`"
+        )
     first = min(steps)
     if first > 0 and run.experiment.training is not None:
         warnings.warn(
@@ -201,9 +272,10 @@ def _intact(run: Run, steps: Sequence[int]) -> dict[int, bool]:
 
 def _check_references(analyses: Sequence[StepResults], intact: Sequence[int]) -> None:
     """Refuses to call it done where the checkpoint that others are measured against is damaged."""
-    there = (None, *intact)
     lost = {
-        saved.name: saved.reference_step for saved in analyses if saved.reference_step not in there
+        saved.name: saved.reference_step
+        for saved in analyses
+        if saved.reference_step not in (None, *intact)
     }
     if lost:
         step = next(iter(lost.values()))
@@ -217,9 +289,11 @@ def _check_references(analyses: Sequence[StepResults], intact: Sequence[int]) ->
 def _lacking(run: Run, series: Series, cls: Analysis) -> str:
     """Why an analysis does not apply to a run, or nothing."""
     columns = cls.needs.metrics
-    if columns and not _can_be_read(series):
+    try:
+        lacks_rows = bool(columns) and not series.has_metrics
+    except ValueError:
         return ""  # measuring it says what is wrong with them, after all else is measured
-    if columns and not series.has_metrics:
+    if lacks_rows:
         return f"{run.path / 'metrics.jsonl'} has no rows; train the run to have metrics"
     absent = [name for name in columns if name not in series.metrics]
     recorded = ", ".join(name for name in series.metrics if name != "step") if absent else ""
@@ -228,15 +302,6 @@ def _lacking(run: Run, series: Series, cls: Analysis) -> str:
         snapshot = series.snapshot(series.steps[-1], series.examples(count=1))
         lacking += cls.needs.missing(snapshot)
     return f"needs {'; '.join(lacking)}" if lacking else ""
-
-
-def _can_be_read(series: Series) -> bool:
-    """Whether there is nothing wrong with a run's metrics."""
-    try:
-        _ = series.has_metrics
-    except ValueError:
-        return False
-    return True
 
 
 def _not_by_default(run: Run, series: Series, name: str, asked: Sequence[str]) -> str:

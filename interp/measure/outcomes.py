@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from analyses.result import BaseResult
-from interp.runs.current import in_a_line, lines_by_reason, steps_in_words
-from interp.runs.results import ResultFile
+from interp.runs import ResultFile, in_a_line, lines_by_reason, steps_in_words
 
 F = TypeVar("F", bound=BaseResult)
 
@@ -149,8 +148,9 @@ def refuse_errors(measurements: Sequence[Measurement]) -> None:
     reasons: dict[str, list[tuple[int | None, str]]] = {}
     for measurement in measurements:
         if measurement.skipped and measurement.skipped.is_error:
-            reason = (measurement.step, measurement.skipped.why)
-            reasons.setdefault(measurement.name, []).append(reason)
+            reasons.setdefault(measurement.name, []).append(
+                (measurement.step, measurement.skipped.why)
+            )
     lines = [line for name in reasons for line in lines_by_reason(name, reasons[name])]
     if lines:
         raise ValueError("; ".join(lines) + "; all else is measured")

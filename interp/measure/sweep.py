@@ -14,15 +14,23 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from analyses import ANALYSES
+from analyses import ANALYSES, SweepResult
 from analyses.requirements import option_defaults
-from analyses.result import SweepResult
-from interp.measure.analyze import analyze, find_analysis
+from interp.measure.analyze import analyze
 from interp.measure.outcomes import Summary, measured, refuse_errors, summarised, with_counts
-from interp.runs.current import RUN_ANALYSES, passed_over, without_place
-from interp.runs.results import ResultFile, Saved, find_saved, make_header, result_folder
-from interp.runs.run import Run
-from interp.runs.writing import locked
+from interp.runs import (
+    RUN_ANALYSES,
+    ResultFile,
+    Run,
+    Saved,
+    find_analysis,
+    find_saved,
+    locked,
+    make_header,
+    passed_over,
+    result_folder,
+    without_place,
+)
 from interp.sweeps.sweep import SweepFolder
 from interp.sweeps.table import LazySeries, SweepRuns, finished_runs, sweep_table
 from interp.training.device import Device
@@ -76,9 +84,11 @@ def analyze_sweep(
     sweep = finished_runs(folder)
     unfinished = sweep.missing - len(sweep.faults)
     if unfinished:
-        total = len(sweep.runs) + sweep.missing
-        left = f"{unfinished} of {total} members are not finished"
-        warnings.warn(f"{folder.path}: {left}, and are left out", stacklevel=2)
+        warnings.warn(
+            f"{folder.path}: {unfinished} of {len(sweep.runs) + sweep.missing} members are not "
+            "finished, and are left out",
+            stacklevel=2,
+        )
     chosen = {name: find_analysis(name) for name in (ANALYSES if names is None else names)}
     of_whole: list[Asked] = [
         (cls, name, options)
@@ -86,16 +96,22 @@ def analyze_sweep(
         if issubclass(cls, SweepResult)
         for options in folder.sweep.analyses.get(name, ({},))
     ]
-    read = _read_by(of_whole)
-    of_runs = [name for name in RUN_ANALYSES if name in chosen or name in read]
-    analyze_run = partial(analyze, names=None if names is None else of_runs, device=device)
-    summaries, faults = _measure_runs(sweep, of_runs, on_run, analyze_run)
+    of_runs = [name for name in RUN_ANALYSES if name in (*chosen, *_read_by(of_whole))]
+    faults: list[str] = []
+    of_each_run: list[Summary] = []
+    for run in sweep.runs if of_runs else ():
+        if run.steps:
+            on_run(run.name)
+            try:
+                of_each_run += analyze(run, None if names is None else of_runs, device=device)
+            except ValueError as error:  # the other runs are still measured
+                faults.append(str(error))
     with locked(folder.path):
-        more_summaries, more_faults = _measure_whole(sweep, of_whole)
+        of_sweep, more_faults = _measure_whole(sweep, of_whole)
     refused = [*sweep.faults, *faults, *more_faults]
     if refused:
         raise ValueError("; ".join(refused))
-    return summaries + more_summaries
+    return [_over_runs(name, of_each_run) for name in of_runs] + of_sweep
 
 
 def current_sweep_results(folder: SweepFolder) -> tuple[list[Saved], str]:
@@ -124,9 +140,14 @@ def sweep_result(
     sweep: SweepRuns, cls: type[SweepResult], name: str, options: Mapping[str, Any]
 ) -> ResultFile:
     """The file of an analysis of a whole sweep, whose header tells all that it rests on."""
-    facts = {"split": "sweep", "options": dict(options), "missing": sweep.missing}
-    read = analyses_of(needed_columns(cls, options))
-    header = make_header(cls, name, **facts, runs=_runs_digest(sweep, read))
+    header = make_header(
+        cls,
+        name,
+        split="sweep",
+        options=dict(options),
+        missing=sweep.missing,
+        runs=_runs_digest(sweep, analyses_of(needed_columns(cls, options))),
+    )
     place = result_folder(sweep.folder, name, "sweep", {"options": dict(options)})
     return ResultFile(cls, place / "sweep.npz", header)
 
@@ -144,34 +165,11 @@ def analyses_of(columns: Sequence[str]) -> tuple[str, ...]:
 
 def _read_by(asked: Sequence[Asked]) -> list[str]:
     """Analyses of single runs whose saved results some analyses of a sweep read."""
-    read = [name for cls, _, options in asked for name in analyses_of(needed_columns(cls, options))]
-    return list(dict.fromkeys(read))
-
-
-def _measure_runs(
-    sweep: SweepRuns,
-    names: Sequence[str],
-    on_run: Callable[[str], None],
-    analyze_run: Callable[[Run], list[Summary]],
-) -> tuple[list[Summary], list[str]]:
-    """What became of each analysis over all runs, and why some runs could not be measured.
-
-    Args:
-        sweep: The sweep's runs.
-        names: Analyses by name.
-        on_run: Called with each run's name before it is measured.
-        analyze_run: Measures a run by them.
-    """
-    faults: list[str] = []
-    summaries: list[Summary] = []
-    for run in sweep.runs:
-        if names and run.steps:
-            on_run(run.name)
-            try:
-                summaries += analyze_run(run)
-            except ValueError as error:  # the other runs are still measured
-                faults.append(str(error))
-    return [_over_runs(name, summaries) for name in names], faults
+    return list(
+        dict.fromkeys(
+            name for cls, _, options in asked for name in analyses_of(needed_columns(cls, options))
+        )
+    )
 
 
 def _over_runs(name: str, summaries: Sequence[Summary]) -> Summary:
@@ -198,9 +196,8 @@ def _measure_whole(sweep: SweepRuns, asked: Sequence[Asked]) -> tuple[list[Summa
             reason = f"no member has {', '.join(absent)}"
             summaries.append(Summary(name, reason=reason, applies=False))
             continue
-        file = sweep_result(sweep, cls, name, options)
         measure = partial(cls.measure, table, series, axes=axes, **options)
-        measurements.append(measured(file, measure))
+        measurements.append(measured(sweep_result(sweep, cls, name, options), measure))
         summaries.append(summarised(name, "", measurements[-1:]))
     try:
         refuse_errors(measurements)

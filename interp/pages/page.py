@@ -23,9 +23,8 @@ from interp.pages.sections import Card, Section, arranged, card, sections
 from interp.pages.tables import Overview, brief, settings, shown
 from interp.runs.current import current_results
 from interp.runs.results import Saved
-from interp.runs.run import Run
+from interp.runs.run import Run, is_done_with
 from interp.sweeps.table import SweepRuns, sweep_table
-from interp.training.loop import is_done_with
 
 UNITS = {"loss": "nats", "accuracy": "fraction right", "error": "over that of answering 0"}
 MAX_DRAWING_POINTS = 60_000  # points of all curves of a drawing together

@@ -1,1 +1,58 @@
 """Runs on disk: a folder with an experiment, metrics, checkpoints and saved results."""
+
+from interp.runs.basis import Basis, StepResults, run_result, step_results
+from interp.runs.checkpoints import Checkpoint, pack
+from interp.runs.current import (
+    RUN_ANALYSES,
+    current_results,
+    find_analysis,
+    in_a_line,
+    last_result,
+    lines_by_reason,
+    passed_over,
+    steps_in_words,
+    without_place,
+)
+from interp.runs.files import append_whole, as_table, is_temporary, move_folder, sync, write_whole
+from interp.runs.results import ResultFile, Saved, find_saved, make_header, result_folder, saved
+from interp.runs.run import Run, check_run, find_runs, is_done_with, load, read_metrics
+from interp.runs.writing import construct, locked, writing
+
+__all__ = [
+    "RUN_ANALYSES",
+    "Basis",
+    "Checkpoint",
+    "ResultFile",
+    "Run",
+    "Saved",
+    "StepResults",
+    "append_whole",
+    "as_table",
+    "check_run",
+    "construct",
+    "current_results",
+    "find_analysis",
+    "find_runs",
+    "find_saved",
+    "in_a_line",
+    "is_done_with",
+    "is_temporary",
+    "last_result",
+    "lines_by_reason",
+    "load",
+    "locked",
+    "make_header",
+    "move_folder",
+    "pack",
+    "passed_over",
+    "read_metrics",
+    "result_folder",
+    "run_result",
+    "saved",
+    "step_results",
+    "steps_in_words",
+    "sync",
+    "without_place",
+    "write_whole",
+    "writing",
+]

@@ -72,8 +72,9 @@ class Checkpoint(Mapping[str, Tensor]):
             self._file = safe_open(path, framework="np")  # half the time of framework="pt"
             entry = (self._file.metadata() or {}).get(METADATA_ENTRY)
             self.facts: dict[str, Any] = {} if entry is None else json.loads(entry)
-            stored = None if entry is None else self.facts.pop("checksums")
-            self.checksums: dict[str, int] | None = stored
+            self.checksums: dict[str, int] | None = (
+                None if entry is None else self.facts.pop("checksums")
+            )
             # A name that damage has changed is still among the checksums, and missed on reading.
             self._names = tuple(sorted(self.checksums or self._file.keys()))
         if step is not None and self.facts.get("step", step) != step:

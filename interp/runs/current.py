@@ -1,199 +1,29 @@
-"""Which saved results of a run are current?
+"""Which saved results of a run are current, and which of them was asked for?
 
 A result is current (it "holds", in messages) if its file is undamaged and its header is the one
-that would be written today: same checkpoint, task, model, data seed, options and version.
-Everything that reads saved results asks here, so that no number of another checkpoint or experiment
-is printed. Results that are not current are passed over, and a line says which and why.
+that would be written today (`interp.runs.basis`). Everything that reads saved results asks here, so
+that no number of another checkpoint or experiment is printed. Results that are not current are
+passed over, and a line says which and why.
 """
 
-import hashlib
+import inspect
 import json
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import cached_property
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import pandas as pd
 
-from analyses import ANALYSES
+from analyses import ANALYSES, Analysis, BaseResult, Result, SeriesResult, SweepResult
 from analyses.requirements import check_options
-from analyses.result import (
-    Analysis,
-    BaseResult,
-    Result,
-    SeriesResult,
-    SweepResult,
-)
-from hooks import Snapshot
-from interp.config.experiment import Experiment
-from interp.runs.results import (
-    RUN_AGAIN,
-    Folder,
-    Header,
-    ResultFile,
-    Saved,
-    find_saved,
-    make_header,
-    result_folder,
-)
-from interp.tasks.data_files import sha256_of, stamp_of
+from hooks.messages import did_you_mean, nearest_step
+from interp.runs.basis import Basis, RunFolder, StepResults, run_result, step_results
+from interp.runs.results import RUN_AGAIN, ResultFile, Saved, find_saved
 
 RUN_ANALYSES = tuple(name for name, cls in ANALYSES.items() if not issubclass(cls, SweepResult))
 MAX_STEPS_LISTED = 6  # steps that a line names one by one
-
-
-@dataclass(frozen=True)
-class Basis:
-    """What every result of a run rests on: its experiment and its checkpoints, hashed once.
-
-    Attributes:
-        path: The run's folder.
-        experiment: What was run.
-        hashes: The hash of the checkpoint of every kept step, ascending.
-        digest: A hash of task and model (`experiment_digest`).
-    """
-
-    path: Path
-    experiment: Experiment = field(hash=False)
-    hashes: Mapping[int, str] = field(hash=False)
-    digest: str
-
-    @cached_property
-    def run_digest(self) -> str:
-        """A hash of all that a result of the whole run may read, saved results aside.
-
-        That are task, model and data seed, checkpoints (by their hashes, the damaged ones among
-        them: another result is due when one is put back) and metrics.
-        """
-        metrics = self.path / "metrics.jsonl"
-        facts = [
-            self.digest,
-            self.experiment.seeds.data,
-            list(self.hashes.items()),
-            hashlib.sha256(metrics.read_bytes() if metrics.is_file() else b"").hexdigest(),
-        ]
-        return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
-
-    def results_digest(self, names: Sequence[str]) -> str:
-        """A hash of the saved results of some analyses."""
-        digest = hashlib.sha256()
-        for name in names:
-            for file in sorted((self.path / "results" / name).rglob("*.npz")):
-                place = file.relative_to(self.path).as_posix()
-                digest.update(place.encode() + b"\0" + file.read_bytes())
-        return digest.hexdigest()[:16]
-
-    def options(self, cls: Analysis, name: str) -> dict[str, Any]:
-        """The experiment's options for an analysis.
-
-        Raises:
-            ValueError: It takes no such option.
-        """
-        options = self.experiment.analyses.get(name, {})
-        check_options(cls, options)
-        return options
-
-
-@runtime_checkable
-class RunFolder(Folder, Protocol):
-    """A run, as far as its saved results go: `interp.runs.run.Run`, which reads them here."""
-
-    @property
-    def steps(self) -> tuple[int, ...]:
-        """Steps whose checkpoint was kept, ascending."""
-        ...
-
-    def basis(self) -> Basis:
-        """What the run's results rest on; reads every checkpoint."""
-        ...
-
-
-@dataclass(frozen=True)
-class StepResults:
-    """The results of one analysis, with its options, on one split of a run: a file a step.
-
-    Attributes:
-        basis: What the results rest on.
-        cls: The result class.
-        name: Its name in `ANALYSES`.
-        split: The split; None stands for the task's own.
-        options: Options that differ from the defaults.
-    """
-
-    basis: Basis
-    cls: type[Result]
-    name: str
-    split: str | None
-    options: Mapping[str, Any] = field(hash=False)
-
-    @property
-    def reference_step(self) -> int | None:
-        """The step that every other step is measured against."""
-        return self.cls.reference_step(tuple(self.basis.hashes))
-
-    def measure(self, snapshot: Snapshot, reference: BaseResult | None) -> Result:
-        """The result of a snapshot, beside that of the reference step where there is one."""
-        beside = {} if reference is None else {"reference": reference}
-        return self.cls.measure(snapshot, **beside, **self.options)
-
-    @property
-    def split_name(self) -> str:
-        """The split, or the task's own."""
-        return self.split or self.basis.experiment.task.splits[0]
-
-    def file(self, step: int) -> ResultFile:
-        """The file of a step's result."""
-        basis, hashes = self.basis, self.basis.hashes
-        key: Header = {"options": dict(self.options), "count": self.cls.count}
-        key["seed"] = basis.experiment.seeds.data
-        facts: Header = {"split": self.split_name, "step": step, "checkpoint": hashes[step]}
-        facts["experiment"] = basis.digest
-        if self.reference_step is not None:
-            facts |= {"reference": self.reference_step, "against": hashes[self.reference_step]}
-        path = result_folder(basis, self.name, self.split_name, key) / f"{step}.npz"
-        return ResultFile(self.cls, path, make_header(self.cls, self.name, **key, **facts))
-
-
-def experiment_digest(experiment: Experiment) -> str:
-    """A short hash of the task and the model, which decide what a checkpoint computes, and on what.
-
-    It is over values that differ from defaults, so that an option added later, with a default that
-    changes nothing, makes no result stale; and over the files that the task reads.
-
-    Raises:
-        FileNotFoundError: A file that the task reads is missing.
-    """
-    task, model = experiment.task, experiment.model
-    facts = {
-        "task": task.model_dump(mode="json", exclude_defaults=True) | {"name": task.name},
-        "model": model.model_dump(mode="json", exclude_defaults=True) | {"kind": model.kind},
-        "files": {role: sha256_of(stamp_of(path)) for role, path in task.data_files.items()},
-    }
-    text = json.dumps(facts, sort_keys=True)
-    for path in task.data_files.values():  # files count by content, wherever they lie
-        text = text.replace(json.dumps(path), "null")
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def step_results(basis: Basis, cls: type[Result], name: str) -> list[StepResults]:
-    """An analysis on each of its splits that the task has, with the experiment's options."""
-    options, splits = basis.options(cls, name), (None, *basis.experiment.task.splits)
-    return [
-        StepResults(basis, cls, name, split, options) for split in cls.splits if split in splits
-    ]
-
-
-def run_result(
-    basis: Basis, cls: type[SeriesResult], name: str, options: Mapping[str, Any] | None = None
-) -> ResultFile:
-    """The file of an analysis of the whole run, by default with the experiment's options."""
-    options = basis.options(cls, name) if options is None else dict(options)
-    facts: Header = {"split": "series", "options": options, "run": basis.run_digest}
-    facts |= {"results": basis.results_digest(cls.reads)} if cls.reads else {}
-    path = result_folder(basis, name, "series", {"options": options}) / "series.npz"
-    return ResultFile(cls, path, make_header(cls, name, **facts))
 
 
 def current_results(run: RunFolder, names: Sequence[str] = RUN_ANALYSES) -> tuple[list[Saved], str]:
@@ -255,9 +85,11 @@ def saved_scalars(run: RunFolder, name: str) -> pd.DataFrame:
     if stale:
         warnings.warn(f"{run.path}: passed over {reasons}", stacklevel=3)
     frame = pd.DataFrame(rows)
-    hashes = {step: value for step, value in basis.hashes.items() if step not in stale}
-    options = dict(results.options)
-    frame.attrs = {"split": results.split_name, "options": options, "checkpoints": hashes}
+    frame.attrs = {
+        "split": results.split_name,
+        "options": dict(results.options),
+        "checkpoints": {step: basis.hashes[step] for step in basis.hashes if step not in stale},
+    }
     return frame
 
 
@@ -277,6 +109,97 @@ def last_result(basis: Basis, name: str) -> BaseResult | None:
     else:
         return None
     return file.read() if file.path.is_file() else None
+
+
+def find_analysis(name: str) -> Analysis:
+    """A result class by name.
+
+    Raises:
+        ValueError: There is none; the message lists those there are.
+    """
+    if name not in ANALYSES:
+        raise ValueError(
+            f"no analysis '{name}'; there are {', '.join(ANALYSES)}{did_you_mean(name, ANALYSES)}"
+        )
+    return ANALYSES[name]
+
+
+def find_result(
+    run: RunFolder,
+    analysis: type[BaseResult] | str,
+    step: int | None,
+    split: str | None,
+    options: Mapping[str, Any],
+) -> Any:
+    """A saved result of a run; see `Run.result`.
+
+    Raises:
+        ValueError: There is none, or several of other options, or it does not hold any more.
+    """
+    name = analysis if isinstance(analysis, str) else analysis.__name__
+    cls = find_analysis(name)
+    if issubclass(cls, SweepResult):
+        raise ValueError(f"{name} describes a whole sweep, and is saved in the sweep's folder")
+    check_options(cls, options)
+    saved = _chosen(run, name, split, options)
+    if not saved.steps and step is not None:
+        raise ValueError(f"{name} describes a whole run, which has no steps: leave step out")
+    if saved.steps:
+        step = (run.steps or saved.steps)[-1] if step is None else step
+    if step is not None and step not in saved.steps:
+        raise ValueError(
+            f"{run.path}: no saved result of {name} at step {step}; there are "
+            f"{', '.join(map(str, saved.steps))}{nearest_step(step, saved.steps)}"
+        )
+    current, faults = current_results(run, [name])
+    if not any(one.path == saved.path and step in (one.steps or (None,)) for one in current):
+        raise ValueError(faults)
+    return saved.load(step)
+
+
+def _chosen(run: RunFolder, name: str, split: str | None, options: Mapping[str, Any]) -> Saved:
+    """The one folder of results with a split, by default the first, and with some options."""
+    everything, _ = find_saved(run, [name])
+    chosen = [saved for saved in everything if _has_options(saved, options)]
+    chosen = [saved for saved in chosen if saved.split == (split or chosen[0].split)]
+    if len(chosen) == 1:
+        return chosen[0]
+    there = "; ".join(f"split {saved.split}, options {saved.options}" for saved in everything)
+    if chosen:
+        raise ValueError(f"{run.path}: several results of {name}, give options of one: {there}")
+    raise ValueError(
+        f"{run.path}: no saved result of {name}{' like this' if there else ''}; run "
+        f"`interp analyze {run.path}`{'; there are: ' if there else ''}{there}"
+    )
+
+
+def _has_options(saved: Saved, options: Mapping[str, Any]) -> bool:
+    """Whether results were measured with some options; those not saved have their defaults."""
+    parameters = inspect.signature(saved.cls.measure).parameters
+    return all(
+        _plain(saved.options.get(name, parameters[name].default)) == _plain(value)
+        for name, value in options.items()
+    )
+
+
+def _plain(value: Any) -> Any:
+    """A value as it comes back from JSON, where a tuple is a list."""
+    return json.loads(json.dumps(value, default=str))
+
+
+def _file_today(saved: Saved, step: int | None, basis: Basis) -> ResultFile:
+    """The file that a saved result would be written to today, with its header.
+
+    Raises:
+        ValueError: It is of a step without a checkpoint, or a file of another kind of result.
+    """
+    if issubclass(saved.cls, SeriesResult) and step is None:
+        return run_result(basis, saved.cls, saved.name, saved.options)
+    if step is None or not issubclass(saved.cls, Result):
+        raise ValueError(f"{saved.path} holds no results of {saved.name}")
+    if step not in basis.hashes:
+        raise ValueError(f"{saved.file(step)} is of a step without a checkpoint")
+    return StepResults(basis, saved.cls, saved.name, saved.split, saved.options).file(step)
 
 
 def without_place(error: Exception, path: Path) -> str:
@@ -314,18 +237,3 @@ def steps_in_words(steps: Sequence[int]) -> str:
 def in_a_line(error: Exception) -> str:
     """An error's message, and its kind where that is no refusal but a mistake."""
     return str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
-
-
-def _file_today(saved: Saved, step: int | None, basis: Basis) -> ResultFile:
-    """The file that a saved result would be written to today, with its header.
-
-    Raises:
-        ValueError: It is of a step without a checkpoint, or a file of another kind of result.
-    """
-    if issubclass(saved.cls, SeriesResult) and step is None:
-        return run_result(basis, saved.cls, saved.name, saved.options)
-    if step is None or not issubclass(saved.cls, Result):
-        raise ValueError(f"{saved.path} holds no results of {saved.name}")
-    if step not in basis.hashes:
-        raise ValueError(f"{saved.file(step)} is of a step without a checkpoint")
-    return StepResults(basis, saved.cls, saved.name, saved.split, saved.options).file(step)

@@ -65,11 +65,8 @@ def append_whole(path: Path, content: bytes) -> None:
 
 def sync(path: Path) -> None:
     """Makes what was appended to a file outlast a power failure."""
-    file = open_plain(path, os.O_RDONLY)
-    try:
-        os.fsync(file)
-    finally:
-        os.close(file)
+    with os.fdopen(open_plain(path, os.O_RDONLY), "rb") as file:
+        os.fsync(file.fileno())
 
 
 def move_folder(folder: Path, path: Path) -> None:
@@ -161,8 +158,7 @@ def _sync_folder(path: Path) -> None:
 
 def _unwritten(path: Path, error: OSError) -> OSError:
     """An error that names the file, which errors of `write` do not."""
-    reason = error.strerror or str(error)
     return OSError(
-        f"{path} could not be written ({reason}); nothing is half written, and the same command "
-        "goes on once it can be"
+        f"{path} could not be written ({error.strerror or error}); nothing is half written, and "
+        "the same command goes on once it can be"
     )

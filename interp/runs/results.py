@@ -14,7 +14,6 @@ import hashlib
 import io
 import json
 import re
-import typing
 import warnings
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
@@ -22,15 +21,13 @@ from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, get_type_hints, runtime_checkable
 
 import numpy as np
-import pandas as pd
 from jaxtyping import jaxtyped
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from analyses import ANALYSES
-from analyses.result import Analysis, BaseResult
+from analyses import ANALYSES, Analysis, BaseResult
 from interp.runs.files import as_table, write_whole
 
 Header = dict[str, Any]
@@ -88,8 +85,10 @@ class Saved:
             ValueError: The step has no result.
         """
         if step is not None and step not in self.steps:
-            steps = ", ".join(map(str, self.steps)) or "none: it is of the whole"
-            raise ValueError(f"{self.path}: no result of step {step}; steps: {steps}")
+            raise ValueError(
+                f"{self.path}: no result of step {step}; steps: "
+                f"{', '.join(map(str, self.steps)) or 'none: it is of the whole'}"
+            )
         if not self.steps:
             return self.path / f"{self.split}.npz"
         return self.path / f"{self.steps[-1] if step is None else step}.npz"
@@ -204,12 +203,6 @@ def _split_and_options(files: Sequence[Path]) -> tuple[str, dict[str, Any]]:
     raise faults[0]
 
 
-def scalars(results: Saved) -> pd.DataFrame:
-    """Summaries by step of one folder of results (column `step`)."""
-    rows = [{"step": step} | results.load(step).summary() for step in results.steps]
-    return pd.DataFrame(rows)
-
-
 def result_folder(folder: Folder, name: str, split: str, key: Header) -> Path:
     """The folder of results with certain options, count and seed.
 
@@ -225,8 +218,11 @@ def result_folder(folder: Folder, name: str, split: str, key: Header) -> Path:
 
 def make_header(cls: Analysis, name: str, **facts: Any) -> Header:
     """What a result's file says of itself."""
-    fields = [field.name for field in dataclasses.fields(cls)]
-    return {"analysis": name, "version": version("interp"), "fields": fields} | facts
+    return {
+        "analysis": name,
+        "version": version("interp"),
+        "fields": [field.name for field in dataclasses.fields(cls)],
+    } | facts
 
 
 def write_result(path: Path, result: BaseResult, header: Header) -> None:
@@ -235,8 +231,7 @@ def write_result(path: Path, result: BaseResult, header: Header) -> None:
     Raises:
         ValueError: An array holds objects, which could only be pickled.
     """
-    names = [field.name for field in dataclasses.fields(result)]
-    fields = {name: getattr(result, name) for name in names}
+    fields = {field.name: getattr(result, field.name) for field in dataclasses.fields(result)}
     arrays = {name: value for name, value in fields.items() if isinstance(value, np.ndarray)}
     values = {name: value for name, value in fields.items() if name not in arrays}
     text = json.dumps({"header": header, "values": values}, sort_keys=True)
@@ -278,12 +273,6 @@ def _header_and_fields(path: Path) -> tuple[Header, dict[str, Any]]:
     return header, {name: _frozen(value) for name, value in values.items()} | arrays
 
 
-def _result(path: Path, cls: Analysis, fields: Mapping[str, Any]) -> BaseResult:
-    """The result that a file's fields make."""
-    _check_fields(path, cls, fields)
-    return cls(**fields)
-
-
 def _read(path: Path, only: str | None = None) -> dict[str, np.ndarray]:
     """The arrays of a file by name; each is compared to its checksum as a whole."""
     arrays = {}
@@ -312,11 +301,12 @@ def _damaged(path: Path, why: str) -> ValueError:
     return ValueError(f"{path} is damaged ({why}){RUN_AGAIN}")
 
 
-def _check_fields(path: Path, cls: Analysis, fields: Mapping[str, Any]) -> None:
-    """Refuses a file whose fields are not those of the class, by name, type and shape.
+def _result(path: Path, cls: Analysis, fields: Mapping[str, Any]) -> BaseResult:
+    """The result that a file's fields make.
 
     Raises:
-        ValueError: They are not; the message names the field.
+        ValueError: They are not those of the class, by name, type and shape; the message names the
+            field.
     """
     known = {field.name: field for field in dataclasses.fields(cls)}
     needed = {
@@ -340,14 +330,17 @@ def _check_fields(path: Path, cls: Analysis, fields: Mapping[str, Any]) -> None:
                     f"{path} is damaged ({name} of {cls.__name__} is {shape or repr(value)[:80]}, "
                     f"which is not its type or shape){RUN_AGAIN}"
                 ) from None
+    return cls(**fields)
 
 
 @cache
 def _checks_of(cls: Analysis) -> dict[str, Callable[[Any], Any]]:
     """For each field of a class, what refuses a value of another type."""
-    allowed, hints = ConfigDict(arbitrary_types_allowed=True), typing.get_type_hints(cls)
-    names = [field.name for field in dataclasses.fields(cls)]
-    return {name: TypeAdapter(hints[name], config=allowed).validate_python for name in names}
+    allowed, hints = ConfigDict(arbitrary_types_allowed=True), get_type_hints(cls)
+    return {
+        field.name: TypeAdapter(hints[field.name], config=allowed).validate_python
+        for field in dataclasses.fields(cls)
+    }
 
 
 def _frozen(value: Any) -> Any:

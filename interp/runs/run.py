@@ -22,11 +22,11 @@ from analyses.result import BaseResult
 from hooks import Checkpoints, Examples, Facts, ModelConfig, Sizes
 from hooks.messages import nearest_step
 from hooks.models import HookedModel
-from interp.config.experiment import Experiment, load_experiment
+from interp.config import Experiment, load_experiment
+from interp.runs.basis import Basis, experiment_digest
 from interp.runs.checkpoints import Checkpoint
-from interp.runs.current import Basis, experiment_digest, saved_scalars
+from interp.runs.current import find_result, saved_scalars
 from interp.runs.files import as_table
-from interp.runs.lookup import find_result
 from interp.tasks.data_files import KEPT, sha256_of, stamp_of
 
 SAME = 1e-3  # two measurements of one model differ by less, relatively or absolutely
@@ -106,9 +106,10 @@ class Run(Checkpoints):
         """
         file = self.path.joinpath("checkpoints", f"{step}.safetensors")
         if not file.is_file():
-            steps = self.steps
-            kept = f"{', '.join(map(str, steps)) or 'none'}{nearest_step(step, steps)}"
-            raise ValueError(f"{self.path}: no checkpoint of step {step}; kept steps: {kept}")
+            raise ValueError(
+                f"{self.path}: no checkpoint of step {step}; kept steps: "
+                f"{', '.join(map(str, self.steps)) or 'none'}{nearest_step(step, self.steps)}"
+            )
         return file
 
     def checkpoint_hash(self, step: int) -> str:
@@ -242,9 +243,9 @@ def check_run(run: object, call: str, instead: str = "") -> None:
         TypeError: It is no run.
     """
     if not isinstance(run, Run):
-        other = f"; {instead}" if instead else ""
         raise TypeError(
-            f"{call} takes a run, interp.load(FOLDER); got a {type(run).__name__}{other}"
+            f"{call} takes a run, interp.load(FOLDER); got a {type(run).__name__}"
+            f"{'; ' if instead else ''}{instead}"
         )
 
 
@@ -257,13 +258,29 @@ def find_runs(paths: list[Path]) -> list[Run]:
     runs = []
     for path in paths:
         files = [path / "experiment.toml", *sorted(path.glob("*/experiment.toml"))]
-        found = [Run(file.parent) for file in files if file.is_file()]
-        if not found:
+        there = [Run(file.parent) for file in files if file.is_file()]
+        if not there:
             raise FileNotFoundError(
                 f"{path} holds no run (a folder with experiment.toml); make one with `interp train`"
             )
-        runs += found[:1] if found[0].path == path else found
+        runs += there[:1] if there[0].path == path else there
     return runs
+
+
+def is_done_with(path: Path, experiment: Experiment) -> bool:
+    """Whether a folder holds the finished run of an experiment, or one marked as failed.
+
+    A run whose metrics are damaged is not done; training it says what is wrong.
+    """
+    run = Run(path)
+    if run.failure:
+        return True
+    try:
+        rows = read_metrics(path / "metrics.jsonl")
+    except ValueError:
+        return False
+    last = int(rows[-1]["step"]) if rows else None
+    return last in run.steps and experiment.require_training().end_after(rows) == last
 
 
 def read_metrics(path: Path) -> list[dict[str, float]]:
@@ -303,8 +320,10 @@ def read_metrics(path: Path) -> list[dict[str, float]]:
         else:
             by_step[step], last = (number, row), step
     if repeated:
-        told = f"{path}: {len(repeated)} repeated rows passed over, the first in line {repeated[0]}"
-        warnings.warn(told, stacklevel=2)
+        warnings.warn(
+            f"{path}: {len(repeated)} repeated rows passed over, the first in line {repeated[0]}",
+            stacklevel=2,
+        )
     return [row for _, row in by_step.values()]
 
 

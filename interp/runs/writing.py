@@ -22,7 +22,7 @@ import torch
 
 from hooks import build
 from hooks.models import parameters_of
-from interp.config.experiment import Experiment
+from interp.config import Experiment
 from interp.runs.checkpoints import pack
 from interp.runs.files import make_folder, open_plain, write_whole
 from interp.runs.run import Run
@@ -70,8 +70,9 @@ def writing(experiment: Experiment, path: Path, device: torch.device) -> Iterato
     try:
         make_folder(path)
     except OSError as error:
-        reason = error.strerror or str(error)
-        raise OSError(f"{path} cannot be made ({reason}); choose another place") from None
+        raise OSError(
+            f"{path} cannot be made ({error.strerror or error}); choose another place"
+        ) from None
     with locked(path):
         _check_folder(experiment, path)  # again, since another process may have begun it
         if Run(path).steps:
@@ -107,8 +108,8 @@ def construct(experiment: Experiment, path: str | Path) -> Run:
             f"experiment {experiment.name}: a constructed network is not trained; leave out "
             "[training]"
         )
-    sizes, seed = experiment.task.sizes, experiment.seeds.model
-    model = build(experiment.model, sizes, seed=seed, dtype="float64")
+    seed = experiment.seeds.model
+    model = build(experiment.model, experiment.task.sizes, seed=seed, dtype="float64")
     with writing(experiment, Path(path), torch.device("cpu")) as run:
         file = run.path / "checkpoints" / "0.safetensors"
         if not file.is_file():
@@ -173,8 +174,7 @@ def _check_folder(experiment: Experiment, path: Path) -> None:
 
 def _environment(device: torch.device) -> str:
     """Versions, device and threads, as JSON."""
-    versions = {name: version(name) for name in ("interp", "torch", "transformer-lens")}
-    facts = versions | {
+    facts = {name: version(name) for name in ("interp", "torch", "transformer-lens")} | {
         "python": platform.python_version(),
         "device": device.type,
         "threads": torch.get_num_threads(),

@@ -17,16 +17,14 @@ from pathlib import Path
 import torch
 
 from hooks import build
-from interp.config.experiment import Experiment
-from interp.runs.run import Run
+from interp.config import Experiment
+from interp.runs import Run
 from interp.sweeps.sweep import SweepFolder
 from interp.training.batches import batch_source
 from interp.training.device import Device, pick_device
-from interp.training.loop import LoneStepper, Stepper
+from interp.training.loop import stepper_on
 from interp.training.memory import check_memory, replicas_that_fit
 from interp.training.stack import stack_key
-from interp.training.stack_state import assembled
-from interp.training.stack_step import StackStepper
 from interp.training.state import fresh, keep, take_up
 
 MAX_STACK_ON_GPU = 512  # models
@@ -179,11 +177,7 @@ def timed(group: Group, device: torch.device) -> Timing:
     start = time.perf_counter()
     experiments = list(group.experiments.values())
     states = [fresh(experiment) for experiment in experiments]
-    stepper: Stepper
-    if len(group) == 1 and device.type == "cpu":
-        stepper = LoneStepper(experiments[0], states[0], device)
-    else:
-        stepper = StackStepper(assembled(experiments, states, device))
+    stepper = stepper_on(device, experiments, states)
 
     def run(steps: int) -> None:
         stepper.advance(stepper.step + steps)

@@ -27,21 +27,19 @@ from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from analyses import ANALYSES, SweepResult
 from analyses.requirements import check_options
-from interp.config.experiment import (
+from interp.config import (
     Experiment,
+    Frozen,
     Name,
     find_toml,
     load_experiment,
-    preset_names,
     read_toml,
     readable,
     safe_name,
 )
-from interp.config.training import Frozen
-from interp.runs.run import Run, find_runs
+from interp.runs import Run, find_runs, is_done_with
 from interp.tasks.data_files import KEPT, REFUSED, taken_from
 from interp.tasks.fields import Seed, Several
-from interp.training.loop import is_done_with
 
 
 def _values(value: Any) -> Any:
@@ -113,8 +111,10 @@ class Sweep(Frozen):
         of_sweeps = {name: cls for name, cls in ANALYSES.items() if issubclass(cls, SweepResult)}
         for name, tables in self.analyses.items():
             if name not in of_sweeps:
-                names = ", ".join(sorted(of_sweeps))
-                raise ValueError(f"analyses: no '{name}' of a whole sweep; there are {names}")
+                raise ValueError(
+                    f"analyses: no '{name}' of a whole sweep; there are "
+                    f"{', '.join(sorted(of_sweeps))}"
+                )
             for options in tables:
                 check_options(of_sweeps[name], options)
         return self
@@ -171,8 +171,7 @@ class SweepFolder:
 
     def experiments(self) -> dict[Path, Experiment]:
         """The experiment of every run, by its folder."""
-        experiments = self.sweep.experiments()
-        return {self.path / name: experiment for name, experiment in experiments.items()}
+        return {self.path / name: one for name, one in self.sweep.experiments().items()}
 
     def failed(self) -> list[Run]:
         """Runs that could not be finished (`Run.failure`)."""
@@ -243,11 +242,6 @@ def sweep_of_seeds(base: Experiment, count: int) -> Sweep:
         raise ValueError(readable(error)) from None
 
 
-def sweep_names() -> list[str]:
-    """Names of the sweeps that come with the package."""
-    return preset_names("sweeps")
-
-
 def find_sweep(path: str | Path) -> SweepFolder | None:
     """The sweep whose folder this is, or None."""
     file = Path(path) / "sweep.toml"
@@ -286,9 +280,8 @@ def _with_values(base: Experiment, values: Mapping[str, Any]) -> Experiment:
             _table_at(changed, above, f"vary.{path}")[field] = value
     # The base of an older version's sweep may have relative paths: its runs keep them.
     is_whole = all(Path(file).is_absolute() for file in base.data_files.values())
-    rule = REFUSED if is_whole else KEPT
     try:
-        return Experiment.model_validate(table, context=taken_from(rule))
+        return Experiment.model_validate(table, context=taken_from(REFUSED if is_whole else KEPT))
     except ValidationError as error:
         listed = " · ".join(f"{path} = {value}" for path, value in values.items())
         raise ValueError(f"vary: {readable(error)}, with {listed}") from None

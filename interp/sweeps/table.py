@@ -13,11 +13,9 @@ import pandas as pd
 
 from analyses import ANALYSES
 from hooks import Series
-from interp.config.experiment import Experiment
-from interp.runs.current import Basis, in_a_line, last_result
-from interp.runs.run import Run
+from interp.config import Experiment
+from interp.runs import Basis, Run, in_a_line, is_done_with, last_result
 from interp.sweeps.sweep import SweepFolder
-from interp.training.loop import is_done_with
 
 
 @dataclass(frozen=True)
@@ -75,8 +73,9 @@ def finished_runs(folder: SweepFolder) -> SweepRuns:
         elif is_done_with(path, experiment):
             runs[Run(path)] = experiment
     if not runs:
-        none = f"{folder.path}: no member is trained yet; run `interp sweep`"
-        raise ValueError("; ".join(faults) or none)
+        raise ValueError(
+            "; ".join(faults) or f"{folder.path}: no member is trained yet; run `interp sweep`"
+        )
     return SweepRuns(folder, runs, len(experiments) - len(runs), tuple(faults))
 
 

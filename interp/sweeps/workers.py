@@ -26,13 +26,12 @@ from pathlib import Path
 
 import torch
 
-from interp.config.experiment import Experiment
-from interp.runs.files import as_table, write_whole
-from interp.runs.run import Run
+from interp.config import Experiment
+from interp.runs import Run, as_table, is_done_with, write_whole
 from interp.sweeps.groups import Group, groups_left, stack_size
 from interp.sweeps.sweep import Sweep, SweepFolder
 from interp.training.device import Device, pick_device, prepare_process
-from interp.training.loop import is_done_with, train
+from interp.training.loop import train
 from interp.training.stack import train_stack
 
 MAX_FRUITLESS_POOLS = 3  # in a row that end with a killed worker and no group finished
@@ -162,8 +161,13 @@ def train_sweep(
     file, text = folder.path / "sweep.toml", sweep.to_toml().encode()
     if not file.is_file() or file.read_bytes() != text:
         write_whole(file, text)
-    groups = groups_left(folder, device, stack)
-    train_groups(groups, workers=workers, device=device, executor=executor, on_progress=on_progress)
+    train_groups(
+        groups_left(folder, device, stack),
+        workers=workers,
+        device=device,
+        executor=executor,
+        on_progress=on_progress,
+    )
     return folder
 
 
@@ -204,8 +208,9 @@ def train_groups(
     watcher.look(at_least=0)
     errors = [fault for fault in faults if fault is not None]
     if errors:
-        failed = f"{len(errors)} of {len(groups)} groups were not trained"
-        raise ValueError(f"{failed}: {_in_words(errors[0])}") from errors[0]
+        raise ValueError(
+            f"{len(errors)} of {len(groups)} groups were not trained: {_in_words(errors[0])}"
+        ) from errors[0]
     return [Run(path) for path in experiments]
 
 
@@ -231,20 +236,18 @@ def _train(
     path, experiment = next(iter(experiments.items()))
     try:
         if len(experiments) > 1:
-            train_stack(experiments, device=device, on_progress=lambda progress: look())
+            train_stack(experiments, device=device, on_stop=lambda step, done: look())
         else:
             train(experiment, path, device=device, on_evaluate=lambda row, end: look())
     except torch.OutOfMemoryError:
-        raise ValueError(_too_large(len(experiments), experiment, device)) from None
+        models = len(experiments)
+        fewer = min(models // 2, stack_size(experiment, device))
+        raise ValueError(
+            f"{models} models do not fit into the GPU's memory: give --stack {fewer}"
+        ) from None
     except ValueError:
         if len(experiments) > 1 or not Run(path).failure:
             raise
-
-
-def _too_large(models: int, experiment: Experiment, device: Device) -> str:
-    """What is said of a stack that a GPU does not hold: the number of models to try."""
-    fewer = min(models // 2, stack_size(experiment, device))
-    return f"{models} models do not fit into the GPU's memory: give --stack {fewer}"
 
 
 def _in_processes(
@@ -311,9 +314,7 @@ def _collected(
     futures: list[Future[None]] = []
     try:
         for group in groups:
-            experiments = group.experiments.items()
-            texts = {str(path): experiment.to_toml() for path, experiment in experiments}
-            futures.append(_submitted(executor, texts, device))
+            futures.append(_submitted(executor, group, device))
         while wait(futures, timeout=POLL_SECONDS).not_done:
             watcher.look()
     except BaseException:
@@ -323,8 +324,9 @@ def _collected(
     return [_fault(future.result) for future in futures]
 
 
-def _submitted(executor: Executor, texts: Mapping[str, str], device: Device) -> Future[None]:
+def _submitted(executor: Executor, group: Group, device: Device) -> Future[None]:
     """The future of a group; one that has failed where the executor does not take it."""
+    texts = {str(path): experiment.to_toml() for path, experiment in group.experiments.items()}
     try:
         return executor.submit(train_group, texts, device)
     except Exception as error:  # an engine's own, or a worker was killed meanwhile

@@ -5,19 +5,24 @@ training set is one table, read in one permutation for each epoch, from (order s
 Endless data are drawn as tables of some batches, table c from (data seed, phase, c). So a resumed
 run, a model trained alone and a replica in a stack see the same batches, whether or not a block is
 drawn ahead of the step that needs it.
+
+A stack reads side by side what each of its replicas would read alone. All that a step of a stack
+reads lies in tensors of fixed shape and is chosen by a counter, itself a tensor: no Python number
+enters the step, so that it can be captured as a CUDA graph and replayed.
 """
 
-from collections.abc import Callable
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, replace
+from itertools import accumulate
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from hooks.models import HookedModel
-from interp.config.experiment import Experiment
-from interp.config.training import Phase, Seeds, Training
+from interp.config import Experiment, Phase, Seeds, Training
 from interp.randomness import generator
 from interp.tasks import Batch, Task
 from interp.tasks.base import Reader, as_it_is
@@ -29,6 +34,7 @@ Tables = dict[tuple[int, int], Batch]  # fixed training sets by phase and data s
 Key = tuple[int, ...]  # seeds, phase and position of a draw
 Draw = Callable[[int, Key], Batch]  # a number of examples, which the key alone decides
 MIN_ORDERED_ROWS = 2**14  # a block of short epochs holds as many as make about this many rows
+STEPS_ON_DEVICE = 4096  # steps whose learning rates and losses the device holds at once
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,10 +110,10 @@ def block_source(
     """
     training, tables = experiment.require_training(), {} if tables is None else tables
     schedule = training.schedule or (Phase(steps=training.steps, tasks=(experiment.task,)),)
-    starts = [sum(phase.steps for phase in schedule[:index]) for index in range(len(schedule))]
+    ends = list(accumulate(phase.steps for phase in schedule))
     sources = [
-        _phase_source(phase, training, experiment.seeds, (index, start), (device, tables))
-        for index, (phase, start) in enumerate(zip(schedule, starts, strict=True))
+        _phase_source(experiment, phase, index, device, tables)
+        for index, phase in enumerate(schedule)
     ]
     # Rows of a mixture are batches already, since its tasks may have several readers.
     readers = [
@@ -117,17 +123,22 @@ def block_source(
     coming: dict[int, Future[BatchBlock]] = {}
 
     def drawn(step: int) -> BatchBlock:
-        index = max(i for i, start in enumerate(starts) if start <= step)
-        block, end = sources[index](step), starts[index] + schedule[index].steps
-        return replace(block, steps=min(block.steps, end - block.start), read=readers[index])
+        index = bisect_right(ends[:-1], step)
+        start = ends[index] - schedule[index].steps
+        block = sources[index](step - start)
+        return replace(
+            block,
+            start=start + block.start,
+            steps=min(block.steps, schedule[index].steps - block.start),
+            read=readers[index],
+        )
 
     def block_at(step: int) -> BatchBlock:
         if not memory or not memory[0].start <= step < memory[0].end:
             future = coming.pop(step, None)
             block = drawn(step) if future is None else future.result()
-            table = sent_batch(block.table, device)
             order = None if block.order is None else sent(block.order, device)
-            memory[:] = [replace(block, table=table, order=order)]
+            memory[:] = [replace(block, table=sent_batch(block.table, device), order=order)]
             coming.clear()
             if ahead is not None and block.end < training.steps:
                 coming[block.end] = ahead.submit(drawn, block.end)
@@ -137,40 +148,41 @@ def block_source(
 
 
 def _phase_source(
-    phase: Phase,
-    training: Training,
-    seeds: Seeds,
-    place: tuple[int, int],
-    kept: tuple[torch.device, Tables],
+    experiment: Experiment, phase: Phase, index: int, device: torch.device, tables: Tables
 ) -> BlockSource:
-    """The blocks of one phase.
+    """The blocks of one phase, with steps counted from its first.
 
     Args:
+        experiment: The experiment it is part of.
         phase: The phase.
-        training: The training it is part of.
-        seeds: The seeds of data and order.
-        place: The number of the phase, and the step at which it begins.
-        kept: The device that holds fixed training sets, and those drawn already.
+        index: Its place in the schedule.
+        device: Where fixed training sets are kept.
+        tables: Fixed training sets drawn already; a newly drawn one is added.
     """
-    (index, start), (device, tables), task = place, kept, phase.tasks[0]
-    count = task.train_count
-    if len(phase.tasks) > 1 or count is None:
-        draw = mixture(phase, seeds.data) if len(phase.tasks) > 1 else _endless(task)
+    training, seeds, task = experiment.require_training(), experiment.seeds, phase.tasks[0]
+    count, is_mixture = task.train_count, len(phase.tasks) > 1
+    if is_mixture or count is None:
+        draw = (
+            mixture(phase, seeds.data)
+            if is_mixture
+            else lambda count, key: task.data(count, generator(*key))  # read by `Task.reader`
+        )
         size = training.require_batch_size("examples are drawn by batches")
-        return _chunks(draw, (size, training.chunk), start, (seeds.data, index))
+        return _chunks(draw, size, training.chunk, (seeds.data, index))
     if (index, seeds.data) not in tables:
-        draw_set = task.flat if task.widths else lambda generator: task.data(None, generator)
-        tables[index, seeds.data] = sent_batch(draw_set(generator(seeds.data, 0)), device)
+        random = generator(seeds.data, 0)
+        drawn = task.flat(random) if task.widths else task.data(None, random)
+        tables[index, seeds.data] = sent_batch(drawn, device)
     table, size = tables[index, seeds.data], min(training.batch_size or count, count)
     if task.widths:
-        return _sentences(table, task.widths, size, start, (seeds.order, index))
+        return _sentences(table, task.widths, size, (seeds.order, index))
     if size == count:
-        whole = BatchBlock(start, training.steps, table, None, count)
+        whole = BatchBlock(0, training.steps, table, None, count)
         return lambda step: whole
-    return _epochs(table, size, start, (seeds.order, index))
+    return _epochs(table, size, (seeds.order, index))
 
 
-def _epochs(table: Batch, size: int, start: int, key: tuple[int, int]) -> BlockSource:
+def _epochs(table: Batch, size: int, key: Key) -> BlockSource:
     """Batches without replacement; rows left over at the end of an epoch are not used.
 
     A block is some whole epochs, so that short ones are not laid out one at a time.
@@ -180,22 +192,20 @@ def _epochs(table: Batch, size: int, start: int, key: tuple[int, int]) -> BlockS
     epochs = max(1, MIN_ORDERED_ROWS // (steps * size))
 
     def block_at(step: int) -> BatchBlock:
-        first = (step - start) // (steps * epochs) * epochs
+        first = step // (steps * epochs) * epochs
         orders = [
             torch.randperm(count, generator=generator(*key, epoch))[: steps * size]
             for epoch in range(first, first + epochs)
         ]
-        return BatchBlock(start + first * steps, epochs * steps, table, torch.cat(orders), size)
+        return BatchBlock(first * steps, epochs * steps, table, torch.cat(orders), size)
 
     return block_at
 
 
-def _sentences(
-    table: Batch, widths: tuple[int, ...], size: int, start: int, key: tuple[int, int]
-) -> BlockSource:
+def _sentences(table: Batch, widths: tuple[int, ...], size: int, key: Key) -> BlockSource:
     """Batches of sentences without replacement, each padded to the least width that holds it."""
     lengths = table["offsets"].diff().cpu()
-    epochs_at = _epochs({"targets": lengths}, size, start, key)
+    epochs_at = _epochs({"targets": lengths}, size, key)
     known = torch.tensor(widths)
     if int(lengths.max()) > widths[-1]:
         raise ValueError(f"a sentence of {int(lengths.max())} tokens exceeds {widths[-1]}, n_ctx")
@@ -203,27 +213,20 @@ def _sentences(
     def block_at(step: int) -> BatchBlock:
         epochs = epochs_at(step)
         longest = lengths[epochs.order].unflatten(0, (-1, size)).amax(1)
-        wide = known[torch.searchsorted(known, longest)].tolist()
-        return replace(epochs, table=table, widths=tuple(wide))
+        least = known[torch.searchsorted(known, longest)]
+        return replace(epochs, table=table, widths=tuple(least.tolist()))
 
     return block_at
 
 
-def _chunks(draw: Draw, shape: tuple[int, int], start: int, key: tuple[int, int]) -> BlockSource:
-    """Batches of data drawn without end: blocks of `shape`, batch size and number of batches."""
-    size, chunk = shape
+def _chunks(draw: Draw, size: int, chunk: int, key: Key) -> BlockSource:
+    """Batches of data drawn without end: a block is a chunk of batches."""
 
     def block_at(step: int) -> BatchBlock:
-        which = (step - start) // chunk
-        table = draw(size * chunk, (*key, which))
-        return BatchBlock(start + which * chunk, chunk, table, None, size)
+        which = step // chunk
+        return BatchBlock(which * chunk, chunk, draw(size * chunk, (*key, which)), None, size)
 
     return block_at
-
-
-def _endless(task: Task) -> Draw:
-    """Draws rows of one task, to be read by its reader."""
-    return lambda count, key: task.data(count, generator(*key))
 
 
 def mixture(phase: Phase, data_seed: int) -> Draw:
@@ -276,6 +279,186 @@ def _check_shapes(parts: list[Batch]) -> None:
                 f"training.schedule: examples of a mixture have one shape, these have {shapes[0]} "
                 f"and {other}: give each task a stretch of its own"
             )
+
+
+@dataclass(frozen=True, eq=False)
+class DeviceBatches:
+    """The batches of some successive steps, for every replica, on the device.
+
+    Attributes:
+        start: The first of the steps.
+        end: The first step after them.
+        table: Examples by name: `[row, ...]` where shared, otherwise `[replica, row, ...]`. Where
+            there is no order, rows are cut into batches: `[.., step, row, ...]`.
+        order: Rows in the order they are read; None where batches are whole or already cut.
+        rates: Learning rates, in float64.
+        is_shared: Whether all replicas read one table.
+        is_whole: Whether every batch is the whole table.
+        all_scored: Whether every answer counts, so that `scored` need not be looked up.
+        widths: The width each step's batch is padded to, enough for every replica's sentences.
+        read: Makes a batch of rows (`Task.reader`).
+    """
+
+    start: int
+    end: int
+    table: Batch
+    order: Int[Tensor, "step replica row"] | None
+    rates: Float[Tensor, "step replica 1"]
+    is_shared: bool
+    is_whole: bool
+    all_scored: bool = False
+    widths: tuple[int, ...] = ()
+    read: Reader = as_it_is
+
+    @property
+    def batch_is_shared(self) -> bool:
+        """Whether a batch has no axis of replicas."""
+        return self.is_shared and self.order is None
+
+    def is_like(self, other: "DeviceBatches") -> bool:
+        """Whether a step captured on the other batches can read these in their place."""
+        return self._shapes() == other._shapes()
+
+    def copied_into(self, other: "DeviceBatches") -> "DeviceBatches":
+        """These batches in the memory of others like them."""
+        for mine, theirs in zip(self._tensors(), other._tensors(), strict=True):
+            if mine is not theirs:
+                theirs.copy_(mine)
+        return replace(other, start=self.start, end=self.end, widths=self.widths)
+
+    def _tensors(self) -> list[Tensor]:
+        order = [] if self.order is None else [self.order]
+        return [*self.table.values(), *order, self.rates]
+
+    def _shapes(self) -> list[object]:
+        flags = [self.is_shared, self.is_whole, self.order is None, self.all_scored, self.read]
+        return [*flags, *self.table] + [(values.shape, values.dtype) for values in self._tensors()]
+
+    def width(self, step: int) -> int | None:
+        """The width that the batch of a step is padded to; None without padding."""
+        return self.widths[step - self.start] if self.widths else None
+
+    def batch(self, place: Int[Tensor, "1"], width: int | None) -> Batch:
+        """The batch at `place`, counted from the first step, padded to a width."""
+        return self.read(self._rows(place, width))
+
+    def _rows(self, place: Int[Tensor, "1"], width: int | None) -> Batch:
+        if self.is_whole:
+            return self.table
+        if self.order is None:
+            axis = 0 if self.is_shared else 1
+            return {
+                name: values.index_select(axis, place).squeeze(axis)
+                for name, values in self.table.items()
+            }
+        rows = self.order.index_select(0, place)[0]
+        shape = rows.shape
+        if not self.is_shared:
+            count = self.table["targets" if width is None else "offsets"].shape[1]
+            rows = rows + torch.arange(len(rows), device=rows.device)[:, None] * count
+        if width is not None:
+            lines = {"flat": self.table["flat"], "offsets": self.table["offsets"].flatten()}
+            return padded(lines, width, rows)
+        # Replica r's row i is row r * count + i of a flat table: on a CPU many times faster to
+        # look up than by two axes.
+        flat = {
+            name: values if self.is_shared else values.flatten(0, 1)
+            for name, values in self.table.items()
+        }
+        batch = {
+            name: values.index_select(0, rows.flatten()).unflatten(0, shape)
+            for name, values in flat.items()
+            if not (name == "scored" and self.all_scored)
+        }
+        return {"scored": torch.ones_like(batch["targets"], dtype=torch.bool)} | batch
+
+
+def device_batches(
+    blocks: Sequence[BatchBlock],
+    table: Batch,
+    trainings: Sequence[Training],
+    step: int,
+    *,
+    all_scored: bool = False,
+) -> DeviceBatches:
+    """The batches among which a step's lie.
+
+    Args:
+        blocks: Each replica's block at that step, which differ in nothing but what they hold; only
+            the first where all would read the same.
+        table: Their tables, side by side (`side_by_side`).
+        trainings: How each replica is trained.
+        step: The step.
+        all_scored: Whether every answer of the tables counts.
+    """
+    first, order = blocks[0], None
+    start, end, rates_end = first.start, first.end, first.end
+    is_shared = all(values.ndim == first.table[name].ndim for name, values in table.items())
+    if first.is_whole:
+        start += (step - start) // STEPS_ON_DEVICE * STEPS_ON_DEVICE
+        rates_end = start + STEPS_ON_DEVICE  # one shape, so that captured steps can read on
+        end = min(rates_end, end)
+    elif first.order is None:
+        axis = 0 if is_shared else 1
+        table = {name: _cut(values, first.size, axis) for name, values in table.items()}
+        rates_end = start + table["targets"].shape[axis]
+    else:
+        orders = [block.order for block in blocks if block.order is not None]
+        order = torch.stack([_cut(rows, first.size, 0) for rows in orders], dim=1)
+        rates_end = start + len(order)  # a phase may end within an epoch
+    rates = learning_rates(trainings, start, rates_end)
+    widths = tuple(map(max, zip(*(block.widths for block in blocks), strict=True)))
+    return DeviceBatches(
+        start,
+        end,
+        table,
+        order,
+        sent(rates, next(iter(table.values())).device),
+        is_shared=is_shared,
+        is_whole=first.is_whole,
+        all_scored=all_scored,
+        widths=widths,
+        read=first.read,
+    )
+
+
+def side_by_side(tables: Sequence[Batch]) -> Batch:
+    """Tables of examples `[replica, row, ...]`; a single one, for all replicas, as it is."""
+    first, *others = tables
+    if not others:
+        return first
+    if "offsets" in first:
+        return _end_to_end(tables)
+    return {name: torch.stack([table[name] for table in tables]) for name in first}
+
+
+def _end_to_end(tables: Sequence[Batch]) -> Batch:
+    """Sentences of all replicas in one row of tokens, offsets `[replica, sentence + 1]` into it."""
+    sizes = torch.tensor([len(table["flat"]) for table in tables])
+    begins = (sizes.cumsum(0) - sizes).to(tables[0]["offsets"].device)
+    return {
+        "flat": torch.cat([table["flat"] for table in tables]),
+        "offsets": torch.stack([table["offsets"] for table in tables]) + begins[:, None],
+    }
+
+
+def _cut(values: Tensor, size: int, axis: int) -> Tensor:
+    """An axis of rows cut into steps of `size` rows; rows left at the end are not used."""
+    steps = values.shape[axis] // size
+    return values.narrow(axis, 0, steps * size).unflatten(axis, (steps, size))
+
+
+def learning_rates(
+    trainings: Sequence[Training], start: int, end: int
+) -> Float[Tensor, "step replica 1"]:
+    """The learning rate of every replica at every step, in float64.
+
+    Replicas share the shape of the schedule and differ in its height.
+    """
+    first = trainings[0]
+    shape = [first.learning_rate(step) / first.lr for step in range(start, end)]
+    heights = torch.tensor([[training.lr] for training in trainings], dtype=torch.double)
+    return torch.tensor(shape, dtype=torch.double)[:, None, None] * heights
 
 
 def has_dropout(model: HookedModel) -> bool:

@@ -101,8 +101,9 @@ def captured(step: Step, changed: Sequence[Tensor], recorder: Recorder) -> Step 
         except torch.OutOfMemoryError:
             raise
         except RuntimeError as error:
-            message = f"steps run one kernel at a time: not captured ({_cause(error)})"
-            warnings.warn(message, stacklevel=2)
+            warnings.warn(
+                f"steps run one kernel at a time: not captured ({_cause(error)})", stacklevel=2
+            )
             replay = None
     put_back()
     return replay

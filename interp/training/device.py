@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from interp.config.training import Training
+from interp.config import Training
 from interp.tasks import Batch
 
 Device = Literal["auto", "cpu", "cuda"]

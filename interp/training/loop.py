@@ -13,27 +13,24 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import partial
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
-from hooks import Examples, Snapshot
+from hooks import Examples
 from hooks.fast import training_logits
 from hooks.models import move, parameters_of, restore
-from interp.config.experiment import Experiment
-from interp.config.training import Training
-from interp.runs.run import Run, read_metrics
-from interp.runs.writing import writing
+from interp.config import Experiment
+from interp.runs import Run, writing
 from interp.tasks import model_inputs
 from interp.training.batches import batch_source, dropout_seed, has_dropout
 from interp.training.device import Device, as_configured, pick_device
 from interp.training.memory import check_memory
 from interp.training.optimizers import MOMENTS, clip_and_penalise, optimizer_of
-from interp.training.stack_state import assembled
-from interp.training.stack_step import StackStepper
+from interp.training.stack_step import StackStepper, assembled, task_scores
 from interp.training.state import (
     Row,
     State,
@@ -43,7 +40,7 @@ from interp.training.state import (
     is_sound,
     is_trained,
     keep,
-    mark_failure,
+    mark_diverged,
     resumed,
     take_up,
 )
@@ -95,10 +92,6 @@ class Replica:
         """Whether it has ended or failed."""
         return self.done_at is not None
 
-    def is_done_by(self, step: int) -> bool:
-        """Whether it has ended or failed at a step or before."""
-        return self.done_at is not None and self.done_at <= step
-
     def is_awake(self, step: int) -> bool:
         """Whether a step of its stack is one of its own training."""
         return not self.is_done and self.state.step <= step
@@ -137,14 +130,14 @@ def train(
     with writing(experiment, Path(path), device) as run, as_configured(training, device):
         state, rows = resumed(run, experiment)
         check_frozen(state.parameters, training)
-        replica = Replica(run, experiment, state, rows, end_of(training, rows))
+        replica = Replica(run, experiment, state, rows, training.end_after(rows))
 
         def tell(step: int) -> None:
             if replica.rows and replica.rows[-1]["step"] == step:
                 on_evaluate(replica.rows[-1], replica.end)
 
         try:
-            stepper = stepper_on(device, experiment, state)
+            stepper = stepper_on(device, [experiment], [state])
             take_up(run, rows)
             train_replicas([replica], stepper, device, tell)
         except torch.OutOfMemoryError:
@@ -157,11 +150,13 @@ def train(
     return run
 
 
-def stepper_on(device: torch.device, experiment: Experiment, state: State) -> Stepper:
-    """What updates a single model: recorded steps on a GPU, torch's optimiser on the CPU."""
-    if device.type == "cuda":
-        return StackStepper(assembled([experiment], [state], device))
-    return LoneStepper(experiment, state, device)
+def stepper_on(
+    device: torch.device, experiments: Sequence[Experiment], states: Sequence[State]
+) -> Stepper:
+    """What updates models together, or a single one: on the CPU by torch's optimiser."""
+    if len(experiments) == 1 and device.type == "cpu":
+        return LoneStepper(experiments[0], states[0], device)
+    return StackStepper(assembled(experiments, states, device))
 
 
 def train_replicas(
@@ -194,14 +189,14 @@ def train_replicas(
             }
             scores = stepper.scores() if scored else {}
             for number, replica in scored.items():
-                _record(replica, step, scores[number], training)
+                _record(replica, step, scores[number])
             due = {
                 n: replica.run
                 for n, replica in awake.items()
                 if not replica.is_done and (step in kept or step == replica.end)
             }
             if due:
-                write(_keeping(due, stepper.states()))
+                write(partial(_keep_all, due, stepper.states()))
             for replica in awake.values():
                 if not replica.is_done and replica.end == step:
                     replica.done_at = step
@@ -212,29 +207,23 @@ def train_replicas(
             stepper.advance(min(ahead | {stops[bisect_right(stops, step)]}))
 
 
-def _record(replica: Replica, step: int, scores: Row, training: Training) -> None:
+def _record(replica: Replica, step: int, scores: Row) -> None:
     """Adds the metrics of a step, or marks the run as failed where they are not numbers."""
     row = {"step": step} | scores
     if not is_sound(row):
         replica.done_at = step
-        mark_failure(replica.run, step, diverged(step))
+        mark_diverged(replica.run, step)
         return
     replica.rows.append(drop_nan(row))
     append_metrics(replica.run, replica.rows[-1])
-    replica.end = end_of(training, replica.rows)
+    replica.end = replica.experiment.require_training().end_after(replica.rows)
 
 
-def _keeping(
-    due: Mapping[int, Run], states: Callable[[], Mapping[int, State]]
-) -> Callable[[], None]:
-    """A function that writes the checkpoints and states of some replicas."""
-
-    def write() -> None:
-        current = states()
-        for number, run in due.items():
-            keep(run, current[number])
-
-    return write
+def _keep_all(due: Mapping[int, Run], states: Callable[[], Mapping[int, State]]) -> None:
+    """Writes the checkpoints and states of some replicas."""
+    state_of = states()
+    for number, run in due.items():
+        keep(run, state_of[number])
 
 
 @contextmanager
@@ -298,6 +287,7 @@ class LoneStepper:
         self._logits = training_logits(self.model, experiment.model, task.positions)
         self._loss_dtype = getattr(torch, training.loss_dtype)
         self._has_dropout = has_dropout(self.model)
+        self._drawn: dict[tuple[str, int], Examples] = {}
 
     def advance(self, to: int) -> None:
         """Makes updates up to a step."""
@@ -323,17 +313,7 @@ class LoneStepper:
 
     def scores(self) -> dict[int, Row]:
         """The metrics of the model as it is now on every evaluated split."""
-        row: Row = {}
-        for split, examples in self._splits.items():
-            snapshot = Snapshot.of(self.model, examples, config=self._experiment.model)
-            metrics = self._experiment.task.score(snapshot)
-            row |= {f"{split}.{name}": value for name, value in metrics.items()}
-        return {0: row}
-
-    @cached_property
-    def _splits(self) -> dict[str, Examples]:
-        task, seed = self._experiment.task, self._experiment.seeds.data
-        return {split: task.examples(split, None, seed) for split in task.evaluated}
+        return {0: task_scores(self.model, self._experiment, self._drawn)}
 
     def states(self) -> Callable[[], dict[int, State]]:
         """A function that gives the state of the model; tensors share memory with it."""
@@ -346,41 +326,3 @@ class LoneStepper:
         }
         state = State(self.step, parameters_of(self.model), kept)
         return lambda: {0: state}
-
-
-def end_of(training: Training, rows: list[Row]) -> int:
-    """The step at which training ends, as far as the metrics so far tell."""
-    stop = training.stop
-    if stop is None:
-        return training.steps
-    held = [stop.is_held(row) for row in rows]
-    for first in range(len(held) - stop.evaluations + 1):
-        if all(held[first : first + stop.evaluations]):
-            confirmed = int(rows[first + stop.evaluations - 1]["step"])
-            end = max(int(rows[first]["step"]) + stop.extra_steps, confirmed)
-            return min(end, training.steps)
-    return training.steps
-
-
-def is_done_with(path: Path, experiment: Experiment) -> bool:
-    """Whether a folder holds the finished run of an experiment, or one marked as failed.
-
-    A run whose metrics are damaged is not done; training it says what is wrong.
-    """
-    run = Run(path)
-    if run.failure:
-        return True
-    try:
-        rows = read_metrics(path / "metrics.jsonl")
-    except ValueError:
-        return False
-    if not rows or int(rows[-1]["step"]) not in run.steps:
-        return False
-    return end_of(experiment.require_training(), rows) == int(rows[-1]["step"])
-
-
-def diverged(step: int) -> str:
-    """Why a model whose metrics are no longer numbers has failed."""
-    if step == 0:
-        return "the metrics are not numbers before any update; bring init_scale and scales near 1"
-    return f"training.lr: the metrics are not numbers at step {step}; lower lr"

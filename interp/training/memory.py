@@ -20,8 +20,7 @@ from torch import Tensor
 from hooks import ModelConfig, Sizes, build
 from hooks.fast import training_logits
 from hooks.models import move
-from interp.config.experiment import Experiment
-from interp.config.training import Training
+from interp.config import Experiment
 from interp.training.optimizers import MOMENTS
 from interp.training.state import is_trained
 
@@ -60,20 +59,18 @@ def needed(experiment: Experiment, models: int = 1) -> Mapping[str, float]:
     number_bytes = {"float32": 4, "float64": 8}[training.dtype] if training else 4
     moments = len(MOMENTS[training.optimizer]) if training else 0
     weights = models * (2 + moments) * number_bytes * _parameters(experiment.model, sizes)
-    model_fields = ("n_layers", "d_model", "n_heads", "d_head", "d_mlp")
     positions = task.widths[0] if task.widths else sizes.n_ctx
     example = positions * (17 + 4 * (sizes.d_in or WORD_BYTES / 4))
     held = task.held
     needs: dict[str, float] = {
-        _named("model", experiment.model, model_fields): (
+        _named("model", experiment.model, ("n_layers", "d_model", "n_heads", "d_head", "d_mlp")): (
             weights + LAYER_BYTES * experiment.model.n_layers
         ),
         _named("task", task, tuple(held)): sum(held.values()) * example,
     }
     if training is not None and training.batch_size is not None and task.train_count is None:
-        drawn = training.batch_size * training.chunk
         needs[_named("training", training, ("batch_size", "chunk"))] = (
-            drawn * positions * (9 + 4 * (sizes.d_in or 2))
+            training.batch_size * training.chunk * positions * (9 + 4 * (sizes.d_in or 2))
         )
     return needs
 
@@ -123,7 +120,7 @@ def stack_bytes(experiment: Experiment, replicas: int) -> int:
     examples = rows * training.chunk * 2 if task.train_count is None else task.train_count
     position_bytes = 8 * (task.sizes.d_in or 1) + 9  # with target and whether it is scored
     data = examples * task.sizes.n_ctx * position_bytes
-    activations = BACKWARD_FACTOR * _activations(experiment, training, model, rows)
+    activations = BACKWARD_FACTOR * _activations(experiment, model, rows)
     return replicas * math.ceil(matrices * trained + frozen + data + activations)
 
 
@@ -132,13 +129,13 @@ def replicas_that_fit(experiment: Experiment, memory: int) -> int:
     return max(1, int(USABLE_MEMORY_SHARE * memory) // stack_bytes(experiment, 1))
 
 
-def _activations(experiment: Experiment, training: Training, model: Any, rows: int) -> int:
+def _activations(experiment: Experiment, model: Any, rows: int) -> int:
     """Bytes that a replica's forward pass keeps for its backward pass, and its loss."""
-    sizes = experiment.task.sizes
+    training, sizes = experiment.require_training(), experiment.task.sizes
     move(model, META)
     if sizes.d_vocab is None:
-        shape = (rows, sizes.n_ctx, sizes.d_in or 1)
-        inputs = torch.zeros(shape, dtype=getattr(torch, training.dtype), device=META)
+        dtype = getattr(torch, training.dtype)
+        inputs = torch.zeros(rows, sizes.n_ctx, sizes.d_in or 1, dtype=dtype, device=META)
     else:
         inputs = torch.zeros(rows, sizes.n_ctx, dtype=torch.long, device=META)
     parameters = {id(parameter) for _, parameter in model.named_parameters()}

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
-from interp.config.training import Training
+from interp.config import Training
 
 # torch's names of what each optimiser remembers of every parameter.
 MOMENTS = {
@@ -48,10 +48,8 @@ def optimizer_of(parameters: Sequence[Tensor], training: Training) -> Optimizer:
     """Torch's optimiser for a lone model; `clip_and_penalise` adds what it lacks."""
     lr, decay = training.lr, training.weight_decay
     if training.optimizer == "sgd":
-        momentum = training.momentum
-        return SGD(parameters, lr=lr, momentum=momentum, weight_decay=decay, fused=True)
-    kind = {"adamw": AdamW, "adam": Adam}[training.optimizer]
-    return kind(
+        return SGD(parameters, lr=lr, momentum=training.momentum, weight_decay=decay, fused=True)
+    return {"adamw": AdamW, "adam": Adam}[training.optimizer](
         parameters, lr=lr, betas=training.betas, eps=training.eps, weight_decay=decay, fused=True
     )
 

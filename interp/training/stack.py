@@ -7,60 +7,39 @@ run. Replicas that met their stop rule, or whose metrics are no longer numbers, 
 an evaluation; the others go on.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
-from interp.config.experiment import Experiment
-from interp.config.training import Seeds, Training
-from interp.runs.files import as_table
-from interp.runs.run import Run, read_metrics
-from interp.runs.writing import writing
+from interp.config import Experiment, Seeds, Training
+from interp.runs import Run, as_table, is_done_with, read_metrics, writing
 from interp.training.device import Device, as_configured, pick_device
-from interp.training.loop import Replica, end_of, is_done_with, train_replicas
+from interp.training.loop import Replica, train_replicas
 from interp.training.memory import check_memory
 from interp.training.optimizers import PER_REPLICA_OPTIONS
-from interp.training.stack_state import DataCache, assembled, states_of
-from interp.training.stack_step import StackStepper
+from interp.training.stack_step import DataCache, StackStepper, assembled, states_of
 from interp.training.state import Row, State, check_frozen, resumed, take_up
 
 MIN_FINISHED_SHARE = 0.1  # a stack is made anew once this share of it has finished
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far a stack has come.
-
-    Attributes:
-        done: How many replicas are done.
-        replicas: How many there are.
-        step: The step of the others.
-        end: The step at which the last of them will end.
-        latest: The newest metrics of the first replica.
-    """
-
-    done: int
-    replicas: int
-    step: int
-    end: int
-    latest: Row
 
 
 def train_stack(
     experiments: Mapping[Path, Experiment],
     *,
     device: Device | torch.device = "auto",
-    on_progress: Callable[[Progress], None] = lambda progress: None,
+    on_stop: Callable[[int, int], None] = lambda step, done: None,
 ) -> list[Run]:
     """Trains experiments together, or carries on where an earlier call was stopped.
 
     Args:
         experiments: Experiments by run folder.
         device: auto takes CUDA where there is one.
-        on_progress: Called at every evaluation.
+        on_stop: Called at every evaluation and checkpoint with the step of the stack, and how many
+            replicas are done.
 
     Experiments that are finished, or marked as failed, are passed over; but they are part of the
     stack as long as they were when nothing was stopped, so that on a CPU the others end with the
@@ -92,7 +71,7 @@ def train_stack(
                 replicas,
                 ShrinkingStack(replicas, device),
                 device,
-                lambda step: on_progress(_progress(replicas, step)),
+                lambda step: on_stop(step, sum(replica.is_done for replica in replicas)),
             )
     if faults:
         raise ValueError(f"{len(faults)} of {len(experiments)} were not trained: {faults[0]}")
@@ -101,18 +80,15 @@ def train_stack(
 
 def _replica(path: Path, experiment: Experiment, device: torch.device, held: ExitStack) -> Replica:
     """A replica as an earlier call left it; its folder is held unless it is done."""
-    run = Run(path)
-    is_done = is_done_with(path, experiment)
-    if not is_done:
-        run = held.enter_context(writing(experiment, path, device))
-    state, rows = resumed(run, experiment)
-    done_at = None
-    if is_done:
-        rows = read_metrics(path / "metrics.jsonl")
+    if is_done_with(path, experiment):
+        run = Run(path)
+        (state, _), rows = resumed(run, experiment), read_metrics(path / "metrics.jsonl")
         done_at = _failed_at(run, state.step) if run.failure else state.step
     else:
+        run = held.enter_context(writing(experiment, path, device))
+        (state, rows), done_at = resumed(run, experiment), None
         take_up(run, rows)
-    end = end_of(experiment.require_training(), rows)
+    end = experiment.require_training().end_after(rows)
     return Replica(run, experiment, state, rows, end, done_at)
 
 
@@ -120,12 +96,6 @@ def _failed_at(run: Run, otherwise: int) -> int:
     """The step at which a run was marked as failed."""
     step = (as_table((run.path / "failure.json").read_bytes()) or {}).get("step")
     return step if isinstance(step, int) else otherwise
-
-
-def _progress(replicas: Sequence[Replica], step: int) -> Progress:
-    ends = [replica.end for replica in replicas if not replica.is_done]
-    latest = replicas[0].rows[-1] if replicas[0].rows else {}
-    return Progress(len(replicas) - len(ends), len(replicas), step, max(ends, default=step), latest)
 
 
 class ShrinkingStack:
@@ -144,8 +114,7 @@ class ShrinkingStack:
     def __init__(self, replicas: Sequence[Replica], device: torch.device) -> None:
         self._replicas, self._device, self._cache = replicas, device, DataCache()
         self.step = min(replica.state.step for replica in replicas if not replica.is_done)
-        self._numbers = present_at(replicas, self.step)
-        self._stepper = self._made([replicas[number].state for number in self._numbers])
+        self._stack(present_at(replicas, self.step), [replica.state for replica in replicas])
 
     def advance(self, to: int) -> None:
         """Makes updates up to a step, before which no other replica joins or has ended."""
@@ -170,27 +139,34 @@ class ShrinkingStack:
     def _make_anew(self, numbers: list[int]) -> None:
         """Keeps some replicas of the stack, with their own states where they stand at this step."""
         stack = replace(self._stepper.stack, step=self.step)
-        states = dict(zip(self._numbers, states_of(stack), strict=True))
-        for number in numbers:
-            if self._replicas[number].state.step == self.step:
-                states[number] = self._replicas[number].state
+        states = [replica.state for replica in self._replicas]
+        for number, state in zip(self._numbers, states_of(stack), strict=True):
+            if states[number].step != self.step:
+                states[number] = state
         del self._stepper, stack  # their memory is needed for the next
-        self._numbers = numbers
-        self._stepper = self._made([states[number] for number in numbers])
+        self._stack(numbers, states)
 
-    def _made(self, states: Sequence[State]) -> StackStepper:
-        experiments = [self._replicas[number].experiment for number in self._numbers]
-        # States that stand at later steps are carried along as if they stood here.
-        states = [replace(state, step=self.step) for state in states]
-        return StackStepper(assembled(experiments, states, self._device), self._cache)
+    def _stack(self, numbers: list[int], states: Sequence[State]) -> None:
+        """Stacks some replicas at this step.
+
+        Args:
+            numbers: Which of all replicas.
+            states: Of all replicas, by number. Those that stand at later steps are carried along
+                as if they stood here.
+        """
+        self._numbers = numbers
+        experiments = [self._replicas[number].experiment for number in numbers]
+        states_here = [replace(states[number], step=self.step) for number in numbers]
+        stack = assembled(experiments, states_here, self._device)
+        self._stepper = StackStepper(stack, self._cache)
 
 
 def present_at(replicas: Sequence[Replica], step: int) -> list[int]:
     """The replicas that a stack holds after its evaluations at all steps before one, by number."""
+    done_at = [math.inf if replica.done_at is None else replica.done_at for replica in replicas]
     present = list(range(len(replicas)))
-    ends = {replica.done_at for replica in replicas if replica.done_at is not None}
-    for end in sorted(end for end in ends if end < step):
-        training = [number for number in present if not replicas[number].is_done_by(end)]
+    for end in sorted({at for at in done_at if at < step}):
+        training = [number for number in present if done_at[number] > end]
         if len(present) - len(training) >= MIN_FINISHED_SHARE * len(present):
             present = training
     return present

@@ -1,32 +1,162 @@
-"""The updates of a stack: one step for all of its replicas.
+"""A stack of models: its state, the one step that updates all of them, and their metrics.
 
-The step draws a batch, runs all replicas forward and backward under vmap, and updates them. It
-reads and writes nothing but tensors, so that on a GPU it is captured once as a CUDA graph.
+The models are called replicas. They share shapes, task and options, and differ in seeds and in the
+options named by `interp.training.optimizers.PER_REPLICA_OPTIONS`. Side by side they are one matrix
+of numbers with a row for each. A step draws a batch, runs all replicas forward and backward under
+vmap, and updates them. It reads and writes nothing but tensors, so that on a GPU it is captured
+once as a CUDA graph.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
-from functools import partial
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.func import vmap
+from torch.nn.functional import pad
 
-from hooks.fast.stack import stacked_logits
-from interp.tasks import Batch, model_inputs
-from interp.training.batches import block_source, dropout_seed, has_dropout
-from interp.training.cuda_graph import Recorder, Step, captured, recorder_for
-from interp.training.stack_batches import (
+from hooks import Examples, Snapshot, build
+from hooks.fast.stack import Layout, StackedLogits, stacked_logits
+from hooks.models import HookedModel, move
+from interp.config import Experiment, Training
+from interp.tasks import Batch, Task, model_inputs
+from interp.training.batches import (
     STEPS_ON_DEVICE,
     DeviceBatches,
+    Tables,
+    block_source,
     device_batches,
+    dropout_seed,
+    has_dropout,
     side_by_side,
 )
-from interp.training.stack_scores import stack_scores
-from interp.training.stack_state import DataCache, StackState, states_of
-from interp.training.state import Row, State
+from interp.training.cuda_graph import Recorder, Step, captured, recorder_for
+from interp.training.device import sent_batch
+from interp.training.optimizers import MOMENTS, StackOptimizer
+from interp.training.state import Row, State, is_trained
+
+MAX_GRADED_LOGITS = 2**25  # logits of all replicas that are graded together, 256 MiB of float64
+MAX_ACTIVATIONS = 2**26  # numbers in the widest layer of a forward pass of all replicas
+
+
+@dataclass(frozen=True, eq=False)
+class DataCache:
+    """Data that were drawn already, for stacks that are made anew when replicas leave.
+
+    Attributes:
+        tables: Fixed training sets by phase and data seed.
+        batches: Batches that are graded, by split and data seed.
+        examples: Examples that are scored by a task's own `score`, by split and data seed.
+    """
+
+    tables: Tables = field(default_factory=dict)
+    batches: dict[tuple[str, int], Batch] = field(default_factory=dict)
+    examples: dict[tuple[str, int], Examples] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class StackState:
+    """Many models, and what their updates change, at one step.
+
+    Attributes:
+        experiments: One for each replica.
+        trainings: How each replica is trained; they differ in `PER_REPLICA_OPTIONS` alone.
+        model: A live model of their kind; its own parameters are not read.
+        layout: Where each trained parameter lies in a row.
+        trained: The trained parameters, updated in place.
+        frozen: The other parameters, by name `[replica, ...]`.
+        optimizer: Updates `trained`.
+        step: Updates made.
+    """
+
+    experiments: tuple[Experiment, ...]
+    trainings: tuple[Training, ...]
+    model: HookedModel
+    layout: Layout
+    trained: Float[Tensor, "replica parameter"]
+    frozen: Mapping[str, Tensor]
+    optimizer: StackOptimizer
+    step: int
+
+    @property
+    def parameters(self) -> dict[str, Tensor]:
+        """All parameters by name, `[replica, ...]`."""
+        return self.layout.split(self.trained) | dict(self.frozen)
+
+    def copied(self) -> "StackState":
+        """The same in memory of its own, which later updates do not reach."""
+        moments = {name: value.clone() for name, value in self.optimizer.moments.items()}
+        optimizer = replace(self.optimizer, moments=moments)
+        return replace(self, trained=self.trained.detach().clone(), optimizer=optimizer)
+
+
+def assembled(
+    experiments: Sequence[Experiment], states: Sequence[State], device: torch.device
+) -> StackState:
+    """A stack, on a device, of replicas that stand at one step."""
+    trainings = tuple(experiment.require_training() for experiment in experiments)
+    first, training, step = experiments[0], trainings[0], states[0].step
+    model = build(first.model, first.task.sizes, seed=0, dtype=training.dtype)
+    move(model, device)
+    model.train()
+    names = [name for name, _ in model.named_parameters()]
+    layout = Layout(
+        {
+            name: tuple(states[0].parameters[name].shape)
+            for name in names
+            if is_trained(name, training)
+        }
+    )
+    trained = layout.join([state.parameters for state in states]).to(device).requires_grad_()
+    moments = {
+        moment: layout.join([_moment_of(state, moment) for state in states]).to(device)
+        for moment in MOMENTS[training.optimizer]
+    }
+    frozen = {
+        name: torch.stack([state.parameters[name] for state in states]).to(device)
+        for name in names
+        if name not in layout.shapes
+    }
+    return StackState(
+        tuple(experiments),
+        trainings,
+        model,
+        layout,
+        trained,
+        frozen,
+        StackOptimizer.of(trained, trainings, moments, training.updates_remembered(step)),
+        step,
+    )
+
+
+def _moment_of(state: State, name: str) -> dict[str, Tensor]:
+    """A moment of every parameter: 0 before the first update, and where a lone model needs none."""
+    return {
+        parameter: state.moments.get(f"{name}/{parameter}", torch.zeros_like(value))
+        for parameter, value in state.parameters.items()
+    }
+
+
+def states_of(stack: StackState) -> list[State]:
+    """The state of each replica on the CPU, as if it had been trained alone."""
+    parameters = {name: value.detach().cpu() for name, value in stack.parameters.items()}
+    moments = {
+        f"{moment}/{name}": value
+        for moment, matrix in stack.optimizer.moments.items()
+        for name, value in stack.layout.split(matrix.cpu()).items()
+    }
+    return [
+        State(
+            stack.step,
+            {name: value[index] for name, value in parameters.items()},
+            {name: value[index] for name, value in moments.items()} if stack.step else {},
+        )
+        for index in range(len(stack.experiments))
+    ]
 
 
 class StackStepper:
@@ -53,10 +183,10 @@ class StackStepper:
         self.step = stack.step
         self._training = training
         self._cache = cache or DataCache()
-        self._scores: Callable[[], list[Row]] | None = None
         self._loss_dtype = getattr(torch, training.loss_dtype)
-        shape = (STEPS_ON_DEVICE, len(stack.experiments))
-        self.losses = torch.zeros(shape, dtype=self._loss_dtype, device=device)
+        self.losses = torch.zeros(
+            (STEPS_ON_DEVICE, len(stack.experiments)), dtype=self._loss_dtype, device=device
+        )
         self.is_captured = False
         self._logits = stacked_logits(stack.model, first.model, first.task.positions)
         self._is_shared = len({replica.seeds.data for replica in stack.experiments}) == 1
@@ -93,9 +223,11 @@ class StackStepper:
 
     def scores(self) -> dict[int, Row]:
         """The metrics of each replica, by its number, as the models are now."""
-        if self._scores is None:
-            self._scores = stack_scores(self.stack, self._cache)
         return dict(enumerate(self._scores()))
+
+    @cached_property
+    def _scores(self) -> Callable[[], list[Row]]:
+        return stack_scores(self.stack, self._cache)
 
     def states(self) -> Callable[[], dict[int, State]]:
         """A function that gives the state of each replica, by its number, as it is now.
@@ -137,18 +269,14 @@ class StackStepper:
         """The step on batches of one width, recorded where it can be."""
         step: Step = partial(self._update, batches, width)
         if self._recorder is not None:
-            replay = captured(step, self._changed, self._recorder)
+            optimizer = self.stack.optimizer
+            counters = [optimizer.updates, self.losses, self._place, self._updates]
+            changed = [self.stack.trained, *optimizer.moments.values(), *counters]
+            replay = captured(step, changed, self._recorder)
             self.is_captured = replay is not None
             step = replay or step
         self._step_by_width[width] = step
         return step
-
-    @property
-    def _changed(self) -> list[Tensor]:
-        """All tensors that a step changes."""
-        optimizer = self.stack.optimizer
-        counters = [optimizer.updates, self.losses, self._place, self._updates]
-        return [self.stack.trained, *optimizer.moments.values(), *counters]
 
     def _update(self, batches: DeviceBatches, width: int | None) -> None:
         """One step: batch, forward, backward, optimiser, and the loss noted; tensors only."""
@@ -167,3 +295,141 @@ class StackStepper:
         axes = (0, None if is_shared else 0)
         loss = vmap(self.stack.experiments[0].task.loss, in_dims=axes)
         return loss(logits.to(self._loss_dtype), dict(batch))
+
+
+def stack_scores(stack: StackState, cache: DataCache) -> Callable[[], list[Row]]:
+    """A function that scores all replicas as they are now, in their order, on their device.
+
+    A task that scores in its own way (by decoding, say) scores them one at a time.
+
+    Args:
+        stack: The stack.
+        cache: Examples drawn already; newly drawn ones are added.
+    """
+    first, device = stack.experiments[0], stack.trained.device
+    task, seeds = first.task, [experiment.seeds.data for experiment in stack.experiments]
+    if type(task).score is not Task.score:
+        return lambda: _one_at_a_time(stack, cache.examples)
+    logits = stacked_logits(stack.model, first.model, task.positions)
+    splits = {
+        split: _stacked(task, split, seeds, cache.batches, device) for split in task.evaluated
+    }
+
+    def scores() -> list[Row]:
+        rows: list[Row] = [{} for _ in seeds]
+        for split, (batch, is_shared) in splits.items():
+            for name, values in _grades(stack, logits, batch, is_shared).items():
+                for row, value in zip(rows, values.cpu().tolist(), strict=True):
+                    row[f"{split}.{name}"] = value
+        return rows
+
+    return scores
+
+
+@torch.no_grad()
+def _grades(
+    stack: StackState, logits: StackedLogits, batch: Batch, is_shared: bool
+) -> dict[str, Tensor]:
+    """The grades of all replicas on one split, by name; as many at once as memory allows."""
+    task = stack.experiments[0].task
+    axes = (0, None if is_shared else 0)
+    targets = batch["targets"] if is_shared else batch["targets"][0]
+    at_once = max(1, MAX_GRADED_LOGITS // (targets.numel() * task.sizes.d_vocab_out))
+    stack.model.train(False)
+    grades = []
+    for first in range(0, len(stack.experiments), at_once):
+        some = slice(first, first + at_once)
+        parameters = {name: value[some] for name, value in stack.parameters.items()}
+        examples = batch if is_shared else {name: value[some] for name, value in batch.items()}
+        outputs = _logits(logits, parameters, examples, is_shared, stack.model.cfg)
+        grades.append(vmap(task.grade, in_dims=axes)(outputs, dict(examples)))
+    stack.model.train()
+    return {name: torch.cat([grade[name] for grade in grades]) for name in grades[0]}
+
+
+def _logits(
+    logits: StackedLogits, parameters: Mapping[str, Tensor], batch: Batch, is_shared: bool, cfg: Any
+) -> Float[Tensor, "replica row position d_vocab_out"]:
+    """Logits of some replicas in float64, as many rows at a time as the widest layer allows."""
+    inputs, axis = model_inputs(batch), 0 if is_shared else 1
+    replicas, positions = len(next(iter(parameters.values()))), inputs.shape[axis + 1]
+    widest = _widest(parameters, cfg, positions)
+    size = max(1, MAX_ACTIVATIONS // (replicas * positions * widest))
+    parts = [logits(parameters, rows, is_shared).double() for rows in inputs.split(size, dim=axis)]
+    return torch.cat(parts, dim=1)
+
+
+def _widest(parameters: Mapping[str, Tensor], cfg: Any, positions: int) -> int:
+    """Numbers at each position of the widest activations: a weight's longest axis, or patterns."""
+    longest_axes = [max(value.shape[1:], default=1) for value in parameters.values()]
+    return max(*longest_axes, positions * (getattr(cfg, "n_heads", None) or 0))
+
+
+def _stacked(
+    task: Task,
+    split: str,
+    seeds: list[int],
+    drawn: dict[tuple[str, int], Batch],
+    device: torch.device,
+) -> tuple[Batch, bool]:
+    """Examples of a split on a device, and whether all replicas share them.
+
+    Targets are those at the positions that the loss reads.
+    """
+    for seed in seeds:
+        if (split, seed) not in drawn:
+            drawn[split, seed] = _batch(task.examples(split, None, seed), task)
+    batches = [drawn[split, seed] for seed in seeds]
+    if len(set(seeds)) == 1:
+        return sent_batch(batches[0], device), True
+    longest = max(batch["targets"].shape[1] for batch in batches)
+    padded = [  # sentences to the positions of the longest sentence of any replica
+        {
+            name: pad(values, (0, longest - batch["targets"].shape[1]))
+            for name, values in batch.items()
+        }
+        for batch in batches
+    ]
+    side_by_side = {name: torch.stack([batch[name] for batch in padded]) for name in padded[0]}
+    return sent_batch(side_by_side, device), False
+
+
+def _batch(examples: Examples, task: Task) -> Batch:
+    read = slice(-1, None) if task.positions == "last" else slice(None)
+    return {
+        "inputs" if examples.tokens is None else "tokens": examples.model_inputs,
+        "targets": examples.targets[:, read],
+        "scored": examples.scored[:, read],
+    }
+
+
+def _one_at_a_time(stack: StackState, drawn: dict[tuple[str, int], Examples]) -> list[Row]:
+    """The task's own scores of every replica, whose parameters take turns in the live model."""
+    rows: list[Row] = []
+    for index, experiment in enumerate(stack.experiments):
+        with torch.no_grad():
+            values = stack.parameters
+            for name, parameter in stack.model.named_parameters():
+                parameter.copy_(values[name][index])
+        rows.append(task_scores(stack.model, experiment, drawn))
+    return rows
+
+
+def task_scores(
+    model: HookedModel, experiment: Experiment, drawn: dict[tuple[str, int], Examples]
+) -> Row:
+    """The metrics of one model on every evaluated split, as its task scores them.
+
+    Args:
+        model: The live model.
+        experiment: What it is trained by.
+        drawn: Examples drawn already, by split and data seed; newly drawn ones are added.
+    """
+    task, seed = experiment.task, experiment.seeds.data
+    row: Row = {}
+    for split in task.evaluated:
+        if (split, seed) not in drawn:
+            drawn[split, seed] = task.examples(split, None, seed)
+        snapshot = Snapshot.of(model, drawn[split, seed], config=experiment.model)
+        row |= {f"{split}.{name}": value for name, value in task.score(snapshot).items()}
+    return row

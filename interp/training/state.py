@@ -16,11 +16,8 @@ from torch import Tensor
 
 from hooks import build
 from hooks.models import parameters_of
-from interp.config.experiment import Experiment
-from interp.config.training import Training
-from interp.runs.checkpoints import Checkpoint, pack
-from interp.runs.files import append_whole, sync, write_whole
-from interp.runs.run import Run, read_metrics
+from interp.config import Experiment, Training
+from interp.runs import Checkpoint, Run, append_whole, pack, read_metrics, sync, write_whole
 
 Row = dict[str, float]
 
@@ -46,11 +43,14 @@ def fresh(experiment: Experiment) -> State:
     training = experiment.require_training()
     seed, sizes = experiment.seeds.model, experiment.task.sizes
     model = build(experiment.model, sizes, seed=seed, dtype=training.dtype)
-    scaled = {
-        name: value * training.init_scale if value.ndim > 1 else value
-        for name, value in parameters_of(model).items()
-    }
-    return State(step=0, parameters=scaled, moments={})
+    return State(
+        step=0,
+        parameters={
+            name: value * training.init_scale if value.ndim > 1 else value
+            for name, value in parameters_of(model).items()
+        },
+        moments={},
+    )
 
 
 def resumed(run: Run, experiment: Experiment) -> tuple[State, list[Row]]:
@@ -86,13 +86,15 @@ def resumed(run: Run, experiment: Experiment) -> tuple[State, list[Row]]:
 
 def keep(run: Run, state: State) -> None:
     """Writes the checkpoint, then the state that training resumes from."""
-    parameters = {name: value.cpu().contiguous() for name, value in state.parameters.items()}
-    moments = {name: value.cpu().contiguous() for name, value in state.moments.items()}
-    checkpoint = pack(parameters, step=state.step)
-    write_whole(run.path / "checkpoints" / f"{state.step}.safetensors", checkpoint)
+    parameters, moments = (
+        {name: value.cpu().contiguous() for name, value in tensors.items()}
+        for tensors in (state.parameters, state.moments)
+    )
+    write_whole(
+        run.path / "checkpoints" / f"{state.step}.safetensors", pack(parameters, step=state.step)
+    )
     sync(run.path / "metrics.jsonl")  # a state is no use without the metrics before it
-    content = pack(parameters | moments, step=state.step)
-    write_whole(run.path / "state.safetensors", content)
+    write_whole(run.path / "state.safetensors", pack(parameters | moments, step=state.step))
 
 
 def is_trained(name: str, training: Training) -> bool:
@@ -129,8 +131,14 @@ def drop_nan(row: Row) -> Row:
     return {name: value for name, value in row.items() if not math.isnan(value)}
 
 
-def mark_failure(run: Run, step: int, reason: str) -> None:
-    """Notes that a run cannot be finished; `Run.failure` reads it."""
+def mark_diverged(run: Run, step: int) -> None:
+    """Notes that a run cannot be finished, since its metrics are no longer numbers.
+
+    `Run.failure` reads the reason.
+    """
+    reason = f"training.lr: the metrics are not numbers at step {step}; lower lr"
+    if step == 0:
+        reason = "the metrics are not numbers before any update; bring init_scale and scales near 1"
     content = json.dumps({"step": step, "reason": reason}) + "\n"
     write_whole(run.path / "failure.json", content.encode())
 

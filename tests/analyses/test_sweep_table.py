@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -135,6 +136,18 @@ def test_saved_scalars_are_read_over_steps():
     table, series = sweep_of(series_of([0], [0], SAVED), **{"FourierCircuit.fve": 1.0})
     steps, values = over_steps(table, series, "FourierCircuit.fve")
     assert (steps.tolist(), values.tolist()) == ([0, 10], [[0, 1]])
+
+
+def test_a_run_that_refuses_its_scalars_is_undefined_and_one_warning_says_why():
+    def refuse(name):
+        raise ValueError(f"no saved result of {name} holds")
+
+    refusing = replace(series_of([0], [0]), saved_scalars=refuse)
+    reads = series_of([0], [0], SAVED)
+    table, series = sweep_of(reads, refusing, refusing, **{"FourierCircuit.fve": 1.0})
+    with pytest.warns(UserWarning, match="no saved result of FourierCircuit holds, and 1 more"):
+        _, values = over_steps(table, series, "FourierCircuit.fve")
+    np.testing.assert_equal(values, [[0, 1], [math.nan] * 2, [math.nan] * 2])
 
 
 def test_a_run_without_records_is_undefined_everywhere():

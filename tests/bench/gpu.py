@@ -24,8 +24,7 @@ from hooks import Examples, Facts, Sizes, build
 from hooks.models import move
 from interp.config.experiment import Experiment
 from interp.tasks import Batch, Task
-from interp.training.stack_state import assembled
-from interp.training.stack_step import StackStepper
+from interp.training.stack_step import StackStepper, assembled
 from interp.training.state import fresh
 
 WARM, SECONDS = 20, 4.0

@@ -8,8 +8,7 @@ from interp.config.experiment import Experiment
 from interp.config.training import Seeds
 from interp.sweeps.groups import STACK_ON_CPU
 from interp.training.device import prepare_process
-from interp.training.stack_state import assembled
-from interp.training.stack_step import StackStepper
+from interp.training.stack_step import StackStepper, assembled
 from interp.training.state import fresh
 from tests.bench import Comparison, interleaved
 

@@ -112,7 +112,7 @@ def test_an_analysis_that_applies_to_no_member_of_a_sweep_is_counted(interp, exp
     interp("train", tmp_path / "tiny.toml", "--seeds", 2, "--out", out, "--workers", 1)
     printed = interp("analyze", out)[1]
     assert "do not apply (--why says which and why)\n" in printed
-    assert "TreeProjection" not in printed
+    assert "  TreeProjection" not in printed
     assert (
         "TreeProjection: 0 measured, 0 kept; 2 members: needs" in interp("analyze", out, "--why")[1]
     )
@@ -224,10 +224,11 @@ def test_a_dry_run_says_what_a_sweep_would_train(interp, experiment, tmp_path):
 
 
 def test_presets_of_sweeps_are_listed_and_load(interp):
-    from interp.sweeps.sweep import load_sweep, sweep_names
+    from interp.config import preset_names
+    from interp.sweeps.sweep import load_sweep
 
     listed = interp("presets")[1]
-    assert all(name in listed and load_sweep(name).experiments() for name in sweep_names())
+    assert all(name in listed and load_sweep(name).experiments() for name in preset_names("sweeps"))
 
 
 def test_a_run_that_cannot_be_analysed_stops_no_other(interp, folder, tmp_path):

@@ -9,7 +9,7 @@ from interp.config import experiment as experiments
 from interp.measure.analyze import analyze, trace
 from interp.runs.checkpoints import pack
 from interp.runs.current import RUN_ANALYSES
-from interp.runs.results import saved, scalars
+from interp.runs.results import saved
 from interp.runs.run import Run
 from interp.training.loop import train
 from tests.planted import tiny_config, tiny_experiment
@@ -207,7 +207,9 @@ def test_other_steps_are_measured_as_they_would_be_without_the_damage(folder, ru
     with pytest.warns(UserWarning, match="step 20 is skipped"):
         analyze(Run(folder), ["WeightNorms"])
     whole = trace(run, WeightNorms).query("step != 20").reset_index(drop=True)
-    pd.testing.assert_frame_equal(scalars(saved(Run(folder))[0]), whole)
+    norms = saved(Run(folder))[0]
+    rows = [{"step": step} | norms.load(step).summary() for step in norms.steps]
+    pd.testing.assert_frame_equal(pd.DataFrame(rows), whole)
 
 
 def test_what_was_saved_before_the_damage_is_kept(folder):

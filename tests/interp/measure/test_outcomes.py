@@ -10,7 +10,7 @@ from interp.measure.analyze import analyze, trace
 from interp.measure.outcomes import Measurement, Skipped, attempted, refuse_errors, summarised
 from interp.runs.checkpoints import Checkpoint, pack
 from interp.runs.current import steps_in_words
-from interp.runs.results import saved, scalars
+from interp.runs.results import saved
 from interp.runs.run import Run
 
 WHY = "hold NaN or infinity, the model has diverged"
@@ -53,7 +53,9 @@ def test_other_steps_are_measured_as_they_would_be(folder, run):
     spoil(folder, 20, "embed.W_E")
     analyze(Run(folder), ["WeightNorms"])
     whole = trace(run, WeightNorms).query("step != 20").reset_index(drop=True)
-    pd.testing.assert_frame_equal(scalars(saved(Run(folder))[0]), whole)
+    norms = saved(Run(folder))[0]
+    rows = [{"step": step} | norms.load(step).summary() for step in norms.steps]
+    pd.testing.assert_frame_equal(pd.DataFrame(rows), whole)
 
 
 def test_other_analyses_are_measured_where_one_meets_what_overflows(folder):

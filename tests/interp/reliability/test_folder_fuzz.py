@@ -19,7 +19,8 @@ from jaxtyping import TypeCheckError
 from analyses import WeightNorms
 from interp.measure.analyze import analyze, trace
 from interp.pages import write_report
-from interp.runs.current import current_results, experiment_digest
+from interp.runs.basis import experiment_digest
+from interp.runs.current import current_results
 from interp.runs.run import Run, load
 from interp.training.loop import train
 from tests.interp.reliability.spoiling import ON_DISK, at_most

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from interp.runs.current import experiment_digest
+from interp.runs.basis import experiment_digest
 from interp.tasks.factors.labels import FactorLabels
 from interp.tasks.modular_arithmetic import ModularArithmetic
 from tests.interp.tasks.images import saved

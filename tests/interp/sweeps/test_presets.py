@@ -2,8 +2,8 @@
 
 import pytest
 
-from interp.config.experiment import preset_summary
-from interp.sweeps.sweep import load_sweep, sweep_names
+from interp.config.experiment import preset_names, preset_summary
+from interp.sweeps.sweep import load_sweep
 
 MEMBERS = {
     "addition-decay": 7 * 8,
@@ -64,6 +64,6 @@ def test_variants_have_one_penalty(name, has_l1):
     assert found == {(not has_l1, has_l1)}
 
 
-@pytest.mark.parametrize("name", sweep_names())
+@pytest.mark.parametrize("name", preset_names("sweeps"))
 def test_a_sweep_says_in_its_first_line_what_it_is(name):
     assert len(preset_summary(name, "sweeps").split()) > 5

@@ -10,7 +10,8 @@ from analyses import FourierSpectrum, TreeProjection, WeightNorms
 from interp.measure import sweep as analyze_sweep
 from interp.measure.analyze import _not_by_default, analyze
 from interp.measure.outcomes import Summary
-from interp.runs.current import saved_scalars, step_results
+from interp.runs.basis import step_results
+from interp.runs.current import saved_scalars
 from interp.runs.results import read_result, saved, write_result
 from interp.runs.run import Run
 from tests.interp.pages.written import only_page

@@ -4,8 +4,7 @@ import pytest
 import torch
 
 from interp.training.cuda_graph import captured
-from interp.training.stack_state import assembled
-from interp.training.stack_step import StackStepper
+from interp.training.stack_step import StackStepper, assembled
 from interp.training.state import fresh
 from tests.interp.training.recorders import (
     CALLED,

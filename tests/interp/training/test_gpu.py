@@ -18,9 +18,7 @@ from interp.training.cuda_graph import Recorder
 from interp.training.loop import train
 from interp.training.memory import stack_bytes
 from interp.training.stack import train_stack
-from interp.training.stack_scores import stack_scores
-from interp.training.stack_state import DataCache, assembled
-from interp.training.stack_step import StackStepper
+from interp.training.stack_step import DataCache, StackStepper, assembled, stack_scores
 from interp.training.state import fresh, keep
 from tests.interp.training.recorders import Numbered, losses_of_batches, numbered
 from tests.interp.training.stacks import dropping, folders, replicas, rows_of

@@ -7,7 +7,7 @@ from torch.testing import assert_close
 
 from interp.runs.run import Run
 from interp.training.device import pick_device
-from interp.training.loop import end_of, train
+from interp.training.loop import train
 from tests.oracles import plain_training
 from tests.planted import tiny_experiment
 
@@ -161,17 +161,17 @@ def test_without_warm_up_the_first_update_runs_at_the_full_rate():
 )
 def test_training_ends_after_a_sustained_crossing(accuracies, extra_steps, end):
     stop = {"at_least": 0.99, "evaluations": 3, "extra_steps": extra_steps}
-    assert end_of(training_of(stop=stop), rows_of(*accuracies)) == end
+    assert training_of(stop=stop).end_after(rows_of(*accuracies)) == end
 
 
 def test_without_a_stop_rule_training_runs_to_the_last_step():
-    assert end_of(training_of(), rows_of(1.0, 1.0, 1.0, 1.0)) == 40
+    assert training_of().end_after(rows_of(1.0, 1.0, 1.0, 1.0)) == 40
 
 
 def test_what_is_not_a_number_holds_no_level():
     training = training_of(stop={"metric": "test.loss", "at_most": 0.5, "evaluations": 1})
     rows = [{"step": 0.0, "test.loss": math.nan}, {"step": 5.0}, {"step": 10.0, "test.loss": 0.4}]
-    assert [end_of(training, rows[:count]) for count in (1, 2, 3)] == [40, 40, 10]
+    assert [training.end_after(rows[:count]) for count in (1, 2, 3)] == [40, 40, 10]
 
 
 def test_a_loss_that_is_not_a_number_stops_training(tmp_path):

@@ -8,8 +8,7 @@ from interp.config.training import Phase, Seeds, Steps
 from interp.sweeps.sweep import load_sweep
 from interp.training.batches import mixture
 from interp.training.loop import LoneStepper, train
-from interp.training.stack_state import assembled
-from interp.training.stack_step import StackStepper
+from interp.training.stack_step import StackStepper, assembled
 from interp.training.state import fresh
 from tests.planted import tiny_experiment
 

@@ -13,12 +13,10 @@ from interp.config.experiment import Experiment
 from interp.config.training import Seeds
 from interp.randomness import generator
 from interp.tasks import Task, model_inputs
-from interp.training.batches import BatchBlock, batch_source
+from interp.training.batches import BatchBlock, batch_source, device_batches
 from interp.training.loop import LoneStepper, train
 from interp.training.stack import train_stack
-from interp.training.stack_batches import device_batches
-from interp.training.stack_state import assembled
-from interp.training.stack_step import StackStepper
+from interp.training.stack_step import StackStepper, assembled
 from interp.training.state import fresh
 from tests.interp.training.stacks import dropping, folders, replicas, rows_of
 from tests.planted import tiny_experiment

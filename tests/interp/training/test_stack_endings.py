@@ -8,7 +8,7 @@ from torch.testing import assert_close
 
 from interp.config.experiment import Experiment
 from interp.training.loop import train
-from interp.training.stack import Progress, train_stack
+from interp.training.stack import train_stack
 from interp.training.state import keep
 from tests.interp.training.stacks import dropping, folders, replicas, rows_of
 from tests.planted import tiny_experiment
@@ -20,10 +20,12 @@ def test_replicas_that_met_their_stop_rule_leave(tmp_path):
         tiny_experiment(stop=stop, steps=20, lr=lr).with_seed(seed)
         for seed, lr in enumerate((0.1, 1e-6, 0.1))
     ]
-    seen: list[Progress] = []
-    runs = train_stack(folders(experiments, tmp_path), device="cpu", on_progress=seen.append)
+    seen: list[tuple[int, int]] = []
+    runs = train_stack(
+        folders(experiments, tmp_path), device="cpu", on_stop=lambda *now: seen.append(now)
+    )
     assert [run.steps[-1] for run in runs] == [10, 20, 10]
-    assert [(each.step, each.done) for each in seen][-3:] == [(10, 2), (15, 2), (20, 3)]
+    assert seen[-3:] == [(10, 2), (15, 2), (20, 3)]
 
 
 def test_one_of_many_that_is_done_is_recorded_no_more(tmp_path):

@@ -7,8 +7,7 @@ import torch
 from torch.testing import assert_close
 
 from interp.training.loop import LoneStepper, train
-from interp.training.stack_state import assembled
-from interp.training.stack_step import StackStepper
+from interp.training.stack_step import StackStepper, assembled
 from tests.interp.training.recorders import CPU, TRACED
 from tests.interp.training.stacks import replicas, rows_of
 from tests.planted import tiny_experiment
@@ -20,14 +19,14 @@ TRAIN = import_module("interp.training.loop")  # the package's `train` is the fu
 def on_a_gpu(monkeypatch):
     """Takes the CPU for a GPU, on which steps are recorded."""
 
-    def on_gpu(device, experiment, state):
-        return StackStepper(assembled([experiment], [state], CPU), recorder=TRACED)
+    def on_gpu(device, experiments, states):
+        return StackStepper(assembled(experiments, states, CPU), recorder=TRACED)
 
     monkeypatch.setattr(TRAIN, "stepper_on", on_gpu)
 
 
-def lone_stepper(device, experiment, state) -> LoneStepper:
-    return LoneStepper(experiment, state, device)
+def lone_stepper(device, experiments, states) -> LoneStepper:
+    return LoneStepper(experiments[0], states[0], device)
 
 
 def both(experiment, path, monkeypatch):

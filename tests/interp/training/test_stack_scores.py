@@ -7,9 +7,8 @@ from hooks import Snapshot
 from hooks.fast.stack import stacked_logits
 from hooks.models import restore
 from interp.tasks.modular_arithmetic import ModularArithmetic
-from interp.training import stack_scores as module
-from interp.training.stack_scores import stack_scores
-from interp.training.stack_state import DataCache, assembled
+from interp.training import stack_step as module
+from interp.training.stack_step import DataCache, assembled, stack_scores
 from interp.training.state import fresh
 from tests.interp.training.recorders import CPU
 from tests.interp.training.stacks import replicas

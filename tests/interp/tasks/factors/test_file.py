@@ -13,8 +13,7 @@ from interp.randomness import generator
 from interp.tasks.factors.labels import FactorLabels
 from interp.training.batches import batch_source, block_source
 from interp.training.loop import LoneStepper
-from interp.training.stack_state import assembled
-from interp.training.stack_step import StackStepper
+from interp.training.stack_step import StackStepper, assembled
 from interp.training.state import fresh
 from tests.interp.tasks.images import saved
 

@@ -12,8 +12,7 @@ from interp.tasks import Task
 from interp.tasks.language.base import padded
 from interp.training.batches import batch_source, block_source
 from interp.training.loop import LoneStepper
-from interp.training.stack_state import assembled
-from interp.training.stack_step import StackStepper
+from interp.training.stack_step import StackStepper, assembled
 from interp.training.state import fresh
 from tests.planted import tiny_experiment
 
