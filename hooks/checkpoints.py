@@ -15,7 +15,7 @@ from torch import Tensor
 
 from hooks.examples import Examples
 from hooks.facts import Facts
-from hooks.live import LiveModel, check_live
+from hooks.live_model import LiveModel, check_live
 from hooks.messages import nearest_step
 from hooks.models import HookedModel, ModelConfig, Sizes, config_of, move, parameters_of, restore
 from hooks.models.states import check_prefixes, check_tensor

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from hooks.edit import Edit, check_fired, check_names, replaced
 from hooks.examples import Examples
-from hooks.live import LiveModel, Memory, check_live
+from hooks.live_model import LiveModel, Memory, check_live
 from hooks.models import HookedModel, ModelConfig, agreed_config, parameters_of
 from hooks.weights import has_weight, weight
 
@@ -25,7 +25,7 @@ class Snapshot:
     Compared by identity. Logits and activations are computed when first asked for, in batches,
     without gradients, and then remembered. Wherever the model is, they and weights are on the CPU.
     A model that is trained on, or gets hooks, is no longer the one a snapshot was made of, and the
-    snapshot then answers nothing (`hooks.live` says what is noticed); what a caller writes into
+    snapshot then answers nothing (`hooks.live_model` says what is noticed); what a caller writes into
     tensors it was handed is computed again.
 
     Attributes:

@@ -25,7 +25,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from hooks.live import LiveModel
+from hooks.live_model import LiveModel
 from hooks.models import HookedModel
 from hooks.snapshot import TOKENS_PER_BATCH, Snapshot
 

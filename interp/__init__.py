@@ -25,10 +25,10 @@ if TYPE_CHECKING:  # Python goes by the table below
     from interp.pages import write_report as report
     from interp.pages import write_sweep_report
     from interp.pages.show import show
+    from interp.runs.opening import construct
     from interp.runs.results import Saved
     from interp.runs.results import saved as results
     from interp.runs.run import Run, load
-    from interp.runs.writing import construct
     from interp.sweeps.sweep import load_sweep
     from interp.sweeps.table import finished_runs, sweep_table
     from interp.sweeps.workers import train_sweep
@@ -47,7 +47,7 @@ _GIVEN_BY = {
     "interp.pages.show": ("show",),
     "interp.runs.results": ("Saved", "results"),
     "interp.runs.run": ("Run", "load"),
-    "interp.runs.writing": ("construct",),
+    "interp.runs.opening": ("construct",),
     "interp.sweeps.sweep": ("load_sweep",),
     "interp.sweeps.table": ("finished_runs", "sweep_table"),
     "interp.sweeps.workers": ("train_sweep",),

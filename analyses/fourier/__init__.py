@@ -17,8 +17,8 @@ from analyses.fourier.basis import (
 )
 from analyses.fourier.circuit import FourierCircuit
 from analyses.fourier.clock_pizza import ClockPizza
+from analyses.fourier.logit_waves import answering_neurons
 from analyses.fourier.spectrum import FourierSpectrum
-from analyses.fourier.waves import answering_neurons
 
 __all__ = [
     "ClockPizza",

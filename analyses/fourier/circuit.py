@@ -30,7 +30,7 @@ from analyses.fourier.basis import (
     transform_2d,
     without_rounding,
 )
-from analyses.fourier.waves import (
+from analyses.fourier.logit_waves import (
     Grid,
     answering_neurons,
     excluded,

@@ -25,7 +25,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from analyses.fourier.basis import frequency_power, frequency_shares, residue_embedding
-from analyses.fourier.waves import pair_rows
+from analyses.fourier.logit_waves import pair_rows
 from analyses.plots import bars, heatmap, histogram, words
 from analyses.requirements import Needs, check_needs
 from analyses.result import Drawing, Result

@@ -26,7 +26,7 @@ from analyses.probes.inputs import (
     label_values,
     places,
 )
-from analyses.probes.table import probe_task, scores_and_controls
+from analyses.probes.scores import probe_task, scores_and_controls
 from analyses.requirements import Needs, check_needs
 from analyses.result import Drawing, Result
 from hooks import Snapshot

@@ -27,7 +27,7 @@ from analyses.plots import DASHES, PALETTE, bars, line, multiples, words
 from analyses.probes.evaluate import check_method, score_unit, split_by_group
 from analyses.probes.fit import PENALTIES
 from analyses.probes.inputs import check_comparable, label_values
-from analyses.probes.table import probe_task, scores_and_controls
+from analyses.probes.scores import probe_task, scores_and_controls
 from analyses.probes.without_context import (
     FORMS,
     States,

@@ -27,7 +27,7 @@ from analyses.result import Drawing, Result
 from hooks import Examples, Snapshot
 from hooks.edit import check_names, masked_weights
 from hooks.messages import at_step
-from hooks.readout import neuron_readout
+from hooks.neuron_readout import neuron_readout
 
 ORDERS = ("size now", "size at the end", "random")
 EXAMPLES = 1024

@@ -37,10 +37,10 @@ from interp.importers.configs import (
 )
 from interp.importers.layouts import LAYOUTS, State, check_masks, check_names, layout_of
 from interp.importers.splits import named_split
-from interp.runs.checkpoints import pack
-from interp.runs.files import move_folder, write_whole
+from interp.runs.checkpoint_files import pack
+from interp.runs.opening import locked
 from interp.runs.run import Run
-from interp.runs.writing import locked
+from interp.runs.safe_files import move_folder, write_whole
 from interp.tasks import Task
 from interp.tasks.data_files import taken_from
 

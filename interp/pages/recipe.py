@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from interp.config.experiment import Experiment, load_experiment, preset_names
-from interp.runs.files import as_table
 from interp.runs.run import Run
+from interp.runs.safe_files import as_table
 
 SAVE_EXPERIMENT = "Save the experiment below as experiment.toml, then:"
 

@@ -44,8 +44,8 @@ from interp.pages.tables import (
     shown,
     sparkline,
 )
-from interp.runs.files import is_temporary, write_whole
 from interp.runs.run import Run, check_run
+from interp.runs.safe_files import is_temporary, write_whole
 from interp.sweeps.sweep import SweepFolder
 from interp.sweeps.table import SweepRuns, fault_of
 

@@ -1,7 +1,7 @@
 """Runs on disk: a folder with an experiment, metrics, checkpoints and saved results."""
 
 from interp.runs.basis import Basis, StepResults, run_result, step_results
-from interp.runs.checkpoints import Checkpoint, pack
+from interp.runs.checkpoint_files import Checkpoint, pack
 from interp.runs.current import (
     RUN_ANALYSES,
     current_results,
@@ -13,10 +13,17 @@ from interp.runs.current import (
     steps_in_words,
     without_place,
 )
-from interp.runs.files import append_whole, as_table, is_temporary, move_folder, sync, write_whole
+from interp.runs.opening import construct, locked, writing
 from interp.runs.results import ResultFile, Saved, find_saved, make_header, result_folder, saved
 from interp.runs.run import Run, check_run, find_runs, is_done_with, load, read_metrics
-from interp.runs.writing import construct, locked, writing
+from interp.runs.safe_files import (
+    append_whole,
+    as_table,
+    is_temporary,
+    move_folder,
+    sync,
+    write_whole,
+)
 
 __all__ = [
     "RUN_ANALYSES",

@@ -28,7 +28,7 @@ from jaxtyping import jaxtyped
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from analyses import ANALYSES, Analysis, BaseResult
-from interp.runs.files import as_table, write_whole
+from interp.runs.safe_files import as_table, write_whole
 
 Header = dict[str, Any]
 HEADER = "__header__"  # the array of a file that holds its JSON

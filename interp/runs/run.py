@@ -3,7 +3,7 @@
     experiment.toml  metrics.jsonl  environment.json  state.safetensors  [failure.json]
     checkpoints/<step>.safetensors  results/<analysis>/<split>-<hash>/<step>.npz  [data_files.json]
 
-`interp.runs.files` says how files are written.
+`interp.runs.safe_files` says how files are written.
 """
 
 import hashlib
@@ -24,9 +24,9 @@ from hooks.messages import nearest_step
 from hooks.models import HookedModel
 from interp.config import Experiment, load_experiment
 from interp.runs.basis import Basis, experiment_digest
-from interp.runs.checkpoints import Checkpoint
+from interp.runs.checkpoint_files import Checkpoint
 from interp.runs.current import find_result, saved_scalars
-from interp.runs.files import as_table
+from interp.runs.safe_files import as_table
 from interp.tasks.data_files import KEPT, sha256_of, stamp_of
 
 SAME = 1e-3  # two measurements of one model differ by less, relatively or absolutely

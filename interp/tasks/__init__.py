@@ -2,8 +2,8 @@
 
 from interp.tasks.base import Batch, Task, model_inputs
 from interp.tasks.bit_parity import BitParity
-from interp.tasks.factors.labels import FactorLabels
-from interp.tasks.functions.mixture import FunctionClasses
+from interp.tasks.factors.factor_labels import FactorLabels
+from interp.tasks.functions.function_classes import FunctionClasses
 from interp.tasks.functions.simple import SimpleFunction
 from interp.tasks.language.dyck import Dyck
 from interp.tasks.language.question_formation import QuestionFormation

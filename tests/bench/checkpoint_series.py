@@ -7,7 +7,7 @@ from tempfile import TemporaryDirectory
 import torch
 from safetensors.torch import load_file
 
-from interp.runs.checkpoints import pack
+from interp.runs.checkpoint_files import pack
 from interp.runs.run import Run, load
 from tests.bench import Comparison, interleaved
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from hooks.live import Memory
+from hooks.live_model import Memory
 
 Z = "blocks.0.attn.hook_z"
 

@@ -22,7 +22,7 @@ from interp.randomness import generator
 from interp.tasks.base import Batch, scored_mean
 from interp.tasks.factors.extra_loss import SIDE, ExtraLoss, at_queries, square_losses
 from interp.tasks.fields import Count, Scale, TwoOrMore
-from interp.tasks.functions.classes import Dense, InputLaw
+from interp.tasks.functions.families import Dense, InputLaw
 from interp.tasks.functions.regression import RegressionTask, prompts
 
 

@@ -11,7 +11,7 @@ from analyses.dynamics.plateau import smoothed
 from analyses.in_context.prompts import late_score
 from hooks import Examples, Facts, Snapshot, build
 from hooks.edit import Edit
-from interp.tasks.functions.mixture import FunctionClasses
+from interp.tasks.functions.function_classes import FunctionClasses
 from tests.planted import config_for
 from tests.sweeps import drawn, series_of
 

@@ -4,7 +4,7 @@ import torch
 
 from hooks import Snapshot, build
 from hooks.edit import Edit
-from interp.tasks.functions.mixture import FunctionClasses
+from interp.tasks.functions.function_classes import FunctionClasses
 from tests.planted import config_for
 
 TASK = {"d": 3, "pairs": 8, "test_prompts": 400}

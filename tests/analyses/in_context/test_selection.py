@@ -7,7 +7,7 @@ import pytest
 from analyses import ModelSelection
 from hooks import GivenCheckpoints, build
 from hooks.models import ReadInConfig, parameters_of
-from interp.tasks.functions.mixture import FunctionClasses
+from interp.tasks.functions.function_classes import FunctionClasses
 from tests.sweeps import drawn, table_of
 
 WEIGHTS = "task.weights"

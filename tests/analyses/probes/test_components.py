@@ -10,8 +10,8 @@ from hooks import Snapshot, build
 from hooks.edit import Edit
 from hooks.models import ReadInConfig
 from interp.tasks import Task
-from interp.tasks.factors.labels import FactorLabels
-from interp.tasks.functions.mixture import FunctionClasses
+from interp.tasks.factors.factor_labels import FactorLabels
+from interp.tasks.functions.function_classes import FunctionClasses
 from interp.tasks.functions.simple import SimpleFunction
 from tests.sweeps import drawn
 

@@ -14,7 +14,7 @@ from analyses.probes.without_context import (
 )
 from hooks import Snapshot, build
 from hooks.models import ReadInConfig
-from interp.tasks.factors.labels import FactorLabels
+from interp.tasks.factors.factor_labels import FactorLabels
 from tests.planted import SIZES, random_model, tokens_as_examples
 
 TASK = FactorLabels.model_validate(

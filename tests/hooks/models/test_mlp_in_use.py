@@ -7,7 +7,7 @@ from hooks.edit import without_neurons
 from hooks.fast.single import training_logits
 from hooks.loss import token_losses
 from hooks.models import parameters_of, restore
-from hooks.readout import neuron_readout
+from hooks.neuron_readout import neuron_readout
 from hooks.weights import weight
 from tests.hooks.models.networks import PAIRS, REAL, TOKENS, N, P, config, random_mlp, snapshot_of
 from tests.planted import tokens_as_examples

@@ -7,7 +7,7 @@ import pytest
 from interp.config.experiment import load_experiment
 from interp.config.training import Training
 from interp.sweeps.sweep import load_sweep
-from interp.tasks.functions.mixture import FunctionClasses
+from interp.tasks.functions.function_classes import FunctionClasses
 
 # Pairs at the first stretch of Garg et al.'s curriculum, and how many more each next one has.
 CURRICULA = {

@@ -7,7 +7,7 @@ import torch
 from analyses import FourierCircuit, FourierSpectrum, GrokkingPhases, WeightNorms
 from interp.config import experiment as experiments
 from interp.measure.analyze import analyze, trace
-from interp.runs.checkpoints import pack
+from interp.runs.checkpoint_files import pack
 from interp.runs.current import RUN_ANALYSES
 from interp.runs.results import saved
 from interp.runs.run import Run

@@ -8,7 +8,7 @@ import torch
 from analyses import ANALYSES, FourierSpectrum, PruningTrace, Result, WeightNorms
 from interp.measure.analyze import analyze, trace
 from interp.measure.outcomes import Measurement, Skipped, attempted, refuse_errors, summarised
-from interp.runs.checkpoints import Checkpoint, pack
+from interp.runs.checkpoint_files import Checkpoint, pack
 from interp.runs.current import steps_in_words
 from interp.runs.results import saved
 from interp.runs.run import Run

@@ -10,7 +10,7 @@ import pytest
 from analyses import WeightNorms
 from interp.measure.analyze import analyze
 from interp.pages import write, write_report
-from interp.runs.checkpoints import pack
+from interp.runs.checkpoint_files import pack
 from interp.runs.results import read_header, saved, write_result
 from interp.runs.run import Run
 from tests.interp.pages.written import contents, drawings, only_page

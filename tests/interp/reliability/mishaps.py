@@ -35,10 +35,10 @@ def strike(request):
 
 def watch(request, done):
     """Notes every operation in `done`, and strikes at the one asked for."""
-    import interp.runs.files
+    import interp.runs.safe_files
     import interp.training.state
 
-    disk: Any = interp.runs.files
+    disk: Any = interp.runs.safe_files
     state: Any = interp.training.state
     make, rename, append = disk._make, files.replace, state.append_whole
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from interp.runs.checkpoints import Checkpoint
+from interp.runs.checkpoint_files import Checkpoint
 from tests.planted import tiny_experiment
 
 ANALYSES = ("GrokkingPhases", "FourierSpectrum", "FourierCircuit", "WeightNorms")

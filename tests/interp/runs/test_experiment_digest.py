@@ -3,7 +3,7 @@
 import numpy as np
 
 from interp.runs.basis import experiment_digest
-from interp.tasks.factors.labels import FactorLabels
+from interp.tasks.factors.factor_labels import FactorLabels
 from interp.tasks.modular_arithmetic import ModularArithmetic
 from tests.interp.tasks.images import saved
 from tests.planted import tiny_config, tiny_experiment, tiny_factors

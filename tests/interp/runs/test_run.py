@@ -5,8 +5,8 @@ import torch
 
 from analyses import GrokkingPhases, WeightNorms, trace
 from hooks import Checkpoints
-from interp.runs.files import write_whole
 from interp.runs.run import Run, find_runs, load, read_metrics
+from interp.runs.safe_files import write_whole
 from interp.training.loop import train
 from tests.planted import tiny_config, tiny_experiment
 

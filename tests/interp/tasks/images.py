@@ -3,8 +3,8 @@
 import numpy as np
 import torch
 
+from interp.tasks.factors.factor_labels import FactorLabels
 from interp.tasks.factors.images import random_network, unravelled
-from interp.tasks.factors.labels import FactorLabels
 
 SMALL = {"factors": {"hue": 4, "shape": 3, "size": 2}, "pairs": 4, "d": 8, "test_prompts": 300}
 

@@ -3,7 +3,7 @@
 import torch
 
 from interp.randomness import generator
-from interp.tasks.functions.mixture import FunctionClasses
+from interp.tasks.functions.function_classes import FunctionClasses
 
 
 def task_of(**options):

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
-from interp.runs.checkpoints import Checkpoint, pack
+from interp.runs.checkpoint_files import Checkpoint, pack
 from interp.runs.run import Run
 from interp.training.loop import train
 from tests.planted import tiny_experiment

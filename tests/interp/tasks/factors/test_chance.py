@@ -8,8 +8,8 @@ import pytest
 import interp
 from analyses import LearningPlateau
 from interp.config.experiment import Experiment
+from interp.tasks.factors.factor_labels import FactorLabels
 from interp.tasks.factors.images import Share, images_of_network
-from interp.tasks.factors.labels import FactorLabels
 from interp.tasks.factors.prompts import best_guess, map_pool
 from tests.interp.tasks.images import SMALL, saved, task_of
 

@@ -9,7 +9,7 @@ from hooks import Snapshot, build
 from interp.config.experiment import Experiment
 from interp.randomness import generator
 from interp.tasks import TASKS
-from interp.tasks.factors.labels import FactorLabels
+from interp.tasks.factors.factor_labels import FactorLabels
 from interp.tasks.functions.simple import SimpleFunction
 from interp.training.loop import train
 from tests.planted import config_for

@@ -10,7 +10,7 @@ from torch.testing import assert_close
 
 from interp.config.experiment import Experiment, load_experiment
 from interp.randomness import generator
-from interp.tasks.factors.labels import FactorLabels
+from interp.tasks.factors.factor_labels import FactorLabels
 from interp.training.batches import batch_source, block_source
 from interp.training.loop import LoneStepper
 from interp.training.stack_step import StackStepper, assembled

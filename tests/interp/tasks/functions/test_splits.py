@@ -8,8 +8,8 @@ from torch.testing import assert_close
 
 from analyses.in_context.bayes import bayes_mixture
 from hooks import FunctionFacts, MixtureFacts
-from interp.tasks.functions.classes import Dense, Sparse
-from interp.tasks.functions.mixture import FunctionClasses, by_nnz, cycle, joint_features
+from interp.tasks.functions.families import Dense, Sparse
+from interp.tasks.functions.function_classes import FunctionClasses, by_nnz, cycle, joint_features
 from tests.interp.tasks.prompts import solved, task_of
 
 SIGNS = {"family": "sparse", "nnz": 1, "coefficients": "sign"}

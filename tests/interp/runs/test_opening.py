@@ -5,7 +5,7 @@ import os
 import pytest
 
 from interp.measure.analyze import analyze
-from interp.runs.writing import locked
+from interp.runs.opening import locked
 from interp.training.loop import train
 from tests.planted import tiny_experiment
 

@@ -7,7 +7,7 @@ import torch
 
 from hooks import Edit, Series, Snapshot
 from hooks.edit import with_weights, without_heads
-from hooks.live import check_live
+from hooks.live_model import check_live
 from hooks.models import parameters_of, restore
 from hooks.models.states import check_tensor
 from tests.planted import SIZES, random_model, tiny_config, tokens_as_examples

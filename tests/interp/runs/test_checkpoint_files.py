@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from interp.runs.checkpoints import Checkpoint, pack
+from interp.runs.checkpoint_files import Checkpoint, pack
 
 PARAMETERS = {
     "embed.W_E": torch.arange(12.0).reshape(3, 4),

@@ -5,7 +5,7 @@ from torch.testing import assert_close
 from hooks import Edit, Snapshot, build
 from hooks.edit import without_neurons
 from hooks.models import NeoXConfig, PostNormConfig
-from hooks.readout import neuron_readout
+from hooks.neuron_readout import neuron_readout
 from tests.planted import SIZES, random_model, tokens_as_examples
 
 TOKENS = torch.cartesian_prod(torch.arange(7), torch.arange(7), torch.tensor([7]))

@@ -27,7 +27,7 @@ from hooks import Examples, Facts, FunctionFacts, MixtureFacts, PromptFacts, Siz
 from interp.randomness import generator
 from interp.tasks.base import Batch
 from interp.tasks.fields import Amount, Count, Number, Scale, Several, TwoOrMore
-from interp.tasks.functions.classes import (
+from interp.tasks.functions.families import (
     Dense,
     FunctionClass,
     InputLaw,

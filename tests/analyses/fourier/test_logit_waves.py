@@ -6,7 +6,7 @@ from torch.nn.functional import cross_entropy
 from torch.testing import assert_close
 
 from analyses.fourier.basis import fourier_basis
-from analyses.fourier.waves import (
+from analyses.fourier.logit_waves import (
     excluded,
     logit_waves,
     neuron_waves,

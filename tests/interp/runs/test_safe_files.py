@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from interp.runs.files import append_whole, make_folder, move_folder, sync, write_whole
+from interp.runs.safe_files import append_whole, make_folder, move_folder, sync, write_whole
 
 
 @contextmanager
@@ -96,7 +96,7 @@ def test_a_link_under_a_temporary_name_is_not_followed(tmp_path, monkeypatch):
     monkeypatch.setattr("secrets.token_hex", lambda count: "0" * 2 * count)
     (tmp_path / "linked" / "x").parent.mkdir()
     (tmp_path / "linked" / ".file.00000000.tmp").symlink_to("../notes")
-    monkeypatch.setattr("interp.runs.files._remove_temporaries", lambda path: None)
+    monkeypatch.setattr("interp.runs.safe_files._remove_temporaries", lambda path: None)
     with pytest.raises(OSError, match=r"file could not be written \(File exists\)"):
         write_whole(tmp_path / "linked" / "file", b"ours")
     assert (tmp_path / "notes").read_bytes() == b"somebody's"

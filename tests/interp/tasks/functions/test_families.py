@@ -8,8 +8,8 @@ from pydantic import ValidationError
 from torch.testing import assert_close
 
 from interp.randomness import generator
-from interp.tasks.functions.classes import InputLaw, Sinusoid, supports
-from interp.tasks.functions.mixture import FunctionClasses
+from interp.tasks.functions.families import InputLaw, Sinusoid, supports
+from interp.tasks.functions.function_classes import FunctionClasses
 from tests.interp.tasks.prompts import pairs_of, solved, task_of
 
 FAMILIES = {

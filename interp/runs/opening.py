@@ -23,9 +23,9 @@ import torch
 from hooks import build
 from hooks.models import parameters_of
 from interp.config import Experiment
-from interp.runs.checkpoints import pack
-from interp.runs.files import make_folder, open_plain, write_whole
+from interp.runs.checkpoint_files import pack
 from interp.runs.run import Run
+from interp.runs.safe_files import make_folder, open_plain, write_whole
 from interp.tasks.data_files import sha256_of, stamp_of
 
 READ_ONLY_ERRORS = (errno.EACCES, errno.EPERM, errno.EROFS)
