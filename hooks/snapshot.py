@@ -25,8 +25,8 @@ class Snapshot:
     Compared by identity. Logits and activations are computed when first asked for, in batches,
     without gradients, and then remembered. Wherever the model is, they and weights are on the CPU.
     A model that is trained on, or gets hooks, is no longer the one a snapshot was made of, and the
-    snapshot then answers nothing (`hooks.live_model` says what is noticed); what a caller writes into
-    tensors it was handed is computed again.
+    snapshot then answers nothing (`hooks.live_model` says what is noticed); what a caller writes
+    into tensors it was handed is computed again.
 
     Attributes:
         live: The model; only `running` hands it out.
