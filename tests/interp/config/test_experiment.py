@@ -5,7 +5,7 @@ from pydantic import ValidationError
 
 from interp.config.experiment import Experiment, load_experiment, preset_names
 from interp.config.training import Steps
-from tests.planted import tiny_experiment
+from tests.planted import tiny_experiment, tiny_prompts
 
 TASK = '[task]\nname = "modular_arithmetic"\n'
 TRAINING = TASK + "[training]\nsteps = 5\n"
@@ -175,9 +175,8 @@ def test_mixtures_that_cannot_be_drawn_are_refused(name):
         tiny_experiment(schedule=[{"steps": 40} | phase])
 
 
-def test_endless_data_without_a_batch_size_are_refused(monkeypatch):
-    from interp.tasks.modular_arithmetic import ModularArithmetic
-
-    monkeypatch.setattr(ModularArithmetic, "train_count", None)
+def test_endless_data_without_a_batch_size_are_refused():
+    table = tiny_prompts().model_dump(mode="json", exclude_none=True)
+    del table["training"]["batch_size"]
     with pytest.raises(ValidationError, match=r"endless: give training\.batch_size"):
-        tiny_experiment()
+        Experiment.model_validate(table)
