@@ -119,7 +119,11 @@ def dataset_of(result: Any) -> "xarray.Dataset":
     fields = (field.name for field in dataclasses.fields(result))
     plain = {name: getattr(result, name) for name in fields if name not in arrays}
     return xarray.Dataset(
-        {name: (axes, values[name]) for name, axes in arrays.items() if axes != (name,)},
+        {
+            name: (axes, values[name])
+            for name, axes in arrays.items()
+            if axes[0] in result.coordinates or axes not in ((name,), (name.removesuffix("s"),))
+        },
         coords={axis: coordinates_of(result, axis, size) for axis, size in sizes.items()},
         attrs={
             name: value for name, value in plain.items() if isinstance(value, int | float | str)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import wraps
 from html import escape
+from inspect import signature
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import pandas as pd
@@ -160,11 +161,14 @@ def _in_short(value: float | str) -> str:
 
 def _refusing(measure: Callable[..., Any]) -> Callable[..., Any]:
     """A `measure` that says in a line what to give instead of a thing of another kind."""
+    _, first, *_ = signature(measure).parameters
 
     @wraps(measure)
     def measured(cls: type[BaseResult], *given: Any, **options: Any) -> Any:
         if given:
             given = (cls._measurable(given[0]), *given[1:])
+        elif first in options:
+            options[first] = cls._measurable(options[first])
         return measure(cls, *given, **options)
 
     return measured
@@ -201,7 +205,7 @@ class Result(BaseResult):
 
     @classmethod
     def _measurable(cls, given: Any) -> Any:
-        if isinstance(given, Checkpoints):
+        if not isinstance(given, Snapshot):
             raise TypeError(
                 f"{cls.__name__} measures one step: give run.snapshot(), or run.snapshot(step, "
                 f"split); got {given!r}"
@@ -231,10 +235,10 @@ class SeriesResult(BaseResult):
 
     @classmethod
     def _measurable(cls, given: Any) -> Any:
-        if isinstance(given, Snapshot):
+        if not isinstance(given, Checkpoints):
             raise TypeError(f"{cls.__name__} measures a whole run: give the run; got {given!r}")
         # Training may still write to the run's folder: its steps must not change meanwhile.
-        return given.series() if isinstance(given, Checkpoints) else given
+        return given.series()
 
     def marks(self) -> dict[str, float]:
         """Steps worth a line across every curve of the run, by label."""
@@ -262,7 +266,7 @@ class SweepResult(BaseResult):
 
     @classmethod
     def _measurable(cls, given: Any) -> Any:
-        if isinstance(given, Checkpoints | Snapshot):
+        if not isinstance(given, pd.DataFrame):
             raise TypeError(
                 f"{cls.__name__} measures a whole sweep: interp.analyze_sweep(folder) does that, "
                 f"or its measure takes interp.sweep_table's table and the runs; got {given!r}"
@@ -285,7 +289,7 @@ def of_steps(cls: object) -> type[Result]:
     if issubclass(cls, SweepResult):
         raise ValueError(f"{cls.__name__} describes a whole sweep, which has no steps to trace")
     if not issubclass(cls, Result):
-        raise ValueError(f"{cls.__name__} describes a whole run: call its measure(series)")
+        raise ValueError(f"{cls.__name__} describes a whole run: call its measure(run)")
     return cls
 
 

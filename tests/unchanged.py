@@ -4,7 +4,7 @@
     NEW/.venv/bin/python tests/unchanged.py make /tmp/new
     python tests/unchanged.py compare /tmp/old /tmp/new
 
-`make` uses the command line alone, on one thread: it trains two runs and a stack of three, measures
+`make` uses the command line alone, on one thread: it trains three runs and two stacks, measures
 copies of the fixtures and what it trained with every analysis that applies, and writes pages.
 `compare` wants checkpoints, metrics and experiments byte for byte, saved results byte for byte
 without their headers, and on each page the same numbers in the same order; words may differ.
@@ -30,7 +30,20 @@ SHORTER = {
     "parity": {"steps": 200},
     "factor-labels": {"steps": 60, "evaluate": {"every": 20}, "checkpoints": {"every": 30}},
 }
-STACK = {"base": "parity-short.toml", "seeds": 3, "vary": {"training.l1": [1e-4]}}
+SWEEPS = {
+    # A stack of three to its end, and one that replicas leave: some at once, some diverged.
+    "stack": {"base": "parity-short.toml", "seeds": 3, "vary": {"training.l1": [1e-4]}},
+    "leaving": {
+        "base": "parity-short.toml",
+        "seeds": 3,
+        "vary": {
+            "training.lr": [1e-3, 1e-2, 3e-2, 1e30],
+            "training.stop": [
+                {"metric": "train.accuracy", "at_least": 0.9, "evaluations": 1, "extra_steps": 3}
+            ],
+        },
+    },
+}
 # Which say when and with what they were written.
 PASSING = ("environment.json", "environments.jsonl", "state.safetensors", "events.jsonl")
 HEADER = "__header__"
@@ -54,15 +67,19 @@ def make(folder: Path) -> None:
         if preset != "modular-addition-smoke":
             interp("train", path, "--out", folder / "runs" / preset, "--device", "cpu")
     interp("train", "modular-addition-smoke", "--out", folder / "runs" / "smoke", "--device", "cpu")
-    (folder / "stack.toml").write_text(tomli_w.dumps(STACK))
-    sweep = ("sweep", folder / "stack.toml", "--out", folder / "stack", "--workers", "1")
-    interp(*sweep, "--stack", "3", "--device", "cpu")
+    for name, sweep in SWEEPS.items():
+        (folder / f"{name}.toml").write_text(tomli_w.dumps(sweep))
+        interp(
+            "sweep", folder / f"{name}.toml", "--out", folder / name,
+            *("--workers", "1", "--stack", "12", "--device", "cpu"),
+        )  # fmt: skip
     for name in FIXTURES:
         copy = folder / "fixtures" / name
         shutil.copytree(ROOT / "fixtures" / name, copy, ignore=shutil.ignore_patterns("results"))
-    interp("analyze", folder / "fixtures", folder / "runs", folder / "stack")
+    interp("analyze", folder / "fixtures", folder / "runs", *(folder / name for name in SWEEPS))
     interp("report", folder / "fixtures", folder / "runs", "--out", folder / "pages")
-    interp("report", folder / "stack", "--out", folder / "stack-pages")
+    for name in SWEEPS:
+        interp("report", folder / name, "--out", folder / f"{name}-pages")
 
 
 def compare(old: Path, new: Path) -> list[str]:

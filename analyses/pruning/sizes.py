@@ -60,7 +60,7 @@ KINDS = (*SIZES, "weight")
 
 
 @dataclass(frozen=True, eq=False)
-class Members:
+class WeightGroups:
     """What a trace follows.
 
     Attributes:
@@ -110,7 +110,7 @@ class Members:
         return (*(place for place, matters in enumerate(inputs.relevant) if matters), *bias)
 
 
-def members_of(series: Series, by: str | None, matrix: str | None = None) -> Members:
+def members_of(series: Series, by: str | None, matrix: str | None = None) -> WeightGroups:
     """What a trace of a run follows.
 
     Args:
@@ -132,8 +132,8 @@ def members_of(series: Series, by: str | None, matrix: str | None = None) -> Mem
     inputs = series.facts.get(InputFacts)
     has_relevant = by is None and inputs is not None and bool(inputs.relevant)
     if by == "weight" or has_relevant or matrix is not None:
-        return Members(series, "weight", matrix or EFFECTIVE)
-    return Members(series, by or _first_kind(series))
+        return WeightGroups(series, "weight", matrix or EFFECTIVE)
+    return WeightGroups(series, by or _first_kind(series))
 
 
 def _only(series: Series, step: int) -> Series:

@@ -1,13 +1,13 @@
 """Which parts of a network does weight decay prune, and when, beside when accuracy arrives?
 
 The size of every member of a kind (a Fourier frequency of W_E, an input, a neuron, a head, a single
-weight of a matrix) at every kept step. Members that carry most of the squared size at the end are
-the key group, the rest the others, whose decay is the pruning: its peak, half and end, the lag from
-the accuracy crossing, and how concentrated the sizes are.
+weight of a matrix) at every kept step. The key group carries most of the squared size at the end.
+Pruning is the decay of all others: given are the steps at which their norm peaks, has halved and
+has vanished, its lag behind the accuracy crossing, and how concentrated the sizes are.
 
-What is kept does not grow with the number of members: of a large matrix few weights have a path of
-their own, half of them key ones that end largest, half others that were once largest, which is
-where pruning shows. All else is quantiles.
+What is kept does not grow with the number of members: of a large matrix a few paths are kept whole,
+half of them of the key weights that end largest, half of the others that were largest at any step.
+The rest is kept as quantiles.
 
 Source: the article "Do Machine Learning Models Memorize or Generalize?" (PAIR 2023), which traces
 single weights of a parity network, relevant inputs against distractors; Merrill et al. 2023
@@ -70,7 +70,7 @@ class PruningTrace(SeriesResult):
     by: str
     matrix: str
     steps: Int[np.ndarray, " step"]
-    members: Int[np.ndarray, "path axis"]
+    members: Int[np.ndarray, "path coordinate"]
     is_key: Bool[np.ndarray, " path"]
     paths: Float[np.ndarray, "path step"]
     rest: Float[np.ndarray, "quantile step"]
@@ -164,7 +164,7 @@ class PruningTrace(SeriesResult):
 
     @property
     def train_loss_bump(self) -> float:
-        """Largest train loss between its least before the crossing and the end of pruning, over it.
+        """The peak of the train loss divided by the least loss before it.
 
         Above 1, train loss got worse on the way. Where pruning never ends, up to the last step; NaN
         without crossing.
@@ -286,7 +286,7 @@ def key_members(
         share: The fewest members that carry this share of the squared size.
         key: Members to take instead; of a matrix with several axes its rows, along the last but
             one axis.
-        first: Number of the first of them.
+        first: The index from which members are counted: 1 for frequencies, else 0.
 
     Raises:
         ValueError: share is not above 0 and at most 1, or there is no such member.

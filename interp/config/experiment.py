@@ -117,7 +117,10 @@ class Experiment(Frozen):
 
             for name, options in self.analyses.items():
                 if name not in ANALYSES:
-                    raise ValueError(f"analyses: no '{name}'; there are {', '.join(ANALYSES)}")
+                    raise ValueError(
+                        f"analyses: no '{name}'; there are {', '.join(ANALYSES)}"
+                        f"{did_you_mean(name, ANALYSES)}"
+                    )
                 check_options(ANALYSES[name], options)
         return self
 

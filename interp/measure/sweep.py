@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from analyses import ANALYSES, SweepResult
@@ -59,7 +60,7 @@ def analyze_folder(
 
 
 def analyze_sweep(
-    folder: SweepFolder,
+    folder: SweepFolder | str | Path,
     names: Sequence[str] | None = None,
     *,
     device: Device = "cpu",
@@ -68,7 +69,7 @@ def analyze_sweep(
     """Measures and saves what is not saved yet: of each run, then of the whole sweep.
 
     Args:
-        folder: The sweep; its base's `analyses` table gives options.
+        folder: The sweep, or its folder's path; its base's `analyses` table gives options.
         names: Analyses by name; by default all. What those of the whole need is measured on the
             runs first.
         device: Where models run.
@@ -82,6 +83,7 @@ def analyze_sweep(
             is measured, a run or an analysis of the whole refuses.
     """
     sweep = finished_runs(folder)
+    folder = sweep.folder
     unfinished = sweep.missing - len(sweep.faults)
     if unfinished:
         warnings.warn(

@@ -60,7 +60,7 @@ def saved_scalars(run: RunFolder, name: str) -> pd.DataFrame:
     Raises:
         ValueError: There are results, but of other options, or none of them is current.
     """
-    cls = ANALYSES[name]
+    cls = find_analysis(name)
     if not issubclass(cls, Result):
         raise ValueError(f"{name} is of a whole run or sweep, and has no scalars by step")
     if find_saved(run, [name]) == ([], []):
@@ -136,6 +136,8 @@ def find_result(
     Raises:
         ValueError: There is none, or several of other options, or it does not hold any more.
     """
+    if not isinstance(analysis, str | type):
+        raise TypeError(f"run.result takes a class of results or its name; got {analysis!r}")
     name = analysis if isinstance(analysis, str) else analysis.__name__
     cls = find_analysis(name)
     if issubclass(cls, SweepResult):
@@ -158,10 +160,16 @@ def find_result(
 
 
 def _chosen(run: RunFolder, name: str, split: str | None, options: Mapping[str, Any]) -> Saved:
-    """The one folder of results with a split, by default the first, and with some options."""
+    """The one folder of results with a split, by default the first, and with some options.
+
+    Of several, where no options are given, the one that the experiment's options make today.
+    """
     everything, _ = find_saved(run, [name])
     chosen = [saved for saved in everything if _has_options(saved, options)]
     chosen = [saved for saved in chosen if saved.split == (split or chosen[0].split)]
+    if len(chosen) > 1 and not options:
+        today = _plain(run.basis().options(name))
+        chosen = [saved for saved in chosen if _plain(saved.options) == today] or chosen
     if len(chosen) == 1:
         return chosen[0]
     there = "; ".join(f"split {saved.split}, options {saved.options}" for saved in everything)

@@ -180,7 +180,8 @@ class Run(Checkpoints):
             analysis: The class, or its name.
             step: By default the run's last. Results of a whole run have none.
             split: By default the first that the analysis is measured on.
-            options: Options of its `measure`, where results of several are saved.
+            options: Options of its `measure`; where results of several are saved and none are
+                given, those that the experiment has today.
 
         Raises:
             ValueError: There is no such result; there are several; or it is of another checkpoint
@@ -227,7 +228,9 @@ def load(path: str | Path) -> Run:
     """
     path = Path(path)
     if not (path / "experiment.toml").is_file():
-        raise FileNotFoundError(f"{path} is not a run folder: it has no experiment.toml")
+        is_sweep = (path / "sweep.toml").is_file()
+        instead = "; it is a sweep's: interp.sweep_table(path) reads it" if is_sweep else ""
+        raise FileNotFoundError(f"{path} is not a run folder: it has no experiment.toml{instead}")
     return Run(path)
 
 

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -15,7 +16,7 @@ from analyses import ANALYSES
 from hooks import Series
 from interp.config import Experiment
 from interp.runs import Basis, Run, in_a_line, is_done_with, last_result
-from interp.sweeps.sweep import SweepFolder
+from interp.sweeps.sweep import SweepFolder, find_sweep
 
 
 @dataclass(frozen=True)
@@ -59,13 +60,20 @@ class LazySeries(Mapping[str, Series]):
         return len(self._runs)
 
 
-def finished_runs(folder: SweepFolder) -> SweepRuns:
+def finished_runs(folder: SweepFolder | str | Path) -> SweepRuns:
     """The runs of a sweep that are finished or failed, and can be read.
+
+    Args:
+        folder: The sweep, or its folder's path.
 
     Raises:
         ValueError: There are none.
+        FileNotFoundError: The path is no sweep's folder.
     """
-    experiments, runs, faults = folder.experiments(), {}, []
+    sweep = folder if isinstance(folder, SweepFolder) else find_sweep(folder)
+    if sweep is None:
+        raise FileNotFoundError(f"{folder} is not a sweep's folder: it has no sweep.toml")
+    experiments, runs, faults = sweep.experiments(), {}, []
     for path, experiment in experiments.items():
         fault = fault_of(Run(path))
         if fault:
@@ -74,9 +82,9 @@ def finished_runs(folder: SweepFolder) -> SweepRuns:
             runs[Run(path)] = experiment
     if not runs:
         raise ValueError(
-            "; ".join(faults) or f"{folder.path}: no member is trained yet; run `interp sweep`"
+            "; ".join(faults) or f"{sweep.path}: no member is trained yet; run `interp sweep`"
         )
-    return SweepRuns(folder, runs, len(experiments) - len(runs), tuple(faults))
+    return SweepRuns(sweep, runs, len(experiments) - len(runs), tuple(faults))
 
 
 def fault_of(run: Run) -> str:
@@ -93,11 +101,13 @@ def fault_of(run: Run) -> str:
     return ""
 
 
-def sweep_table(sweep: SweepRuns, analyses: Sequence[str] = tuple(ANALYSES)) -> pd.DataFrame:
+def sweep_table(
+    sweep: SweepRuns | SweepFolder | str | Path, analyses: Sequence[str] = tuple(ANALYSES)
+) -> pd.DataFrame:
     """One row a run: what it was, how it ended, what was found.
 
     Args:
-        sweep: The runs.
+        sweep: The runs; of a sweep, or the path of its folder, those of `finished_runs`.
         analyses: Those of single runs whose saved scalars are read: of a whole run, or of its last
             step, on the first of several splits, with the options of the run's experiment. Results
             that are not current (`interp.runs.current`) are left out, and one warning says so.
@@ -107,6 +117,7 @@ def sweep_table(sweep: SweepRuns, analyses: Sequence[str] = tuple(ANALYSES)) -> 
         and `<Analysis>.<scalar>`. An axis whose values are whole tables has a column of its own,
         which says in what they differ.
     """
+    sweep = sweep if isinstance(sweep, SweepRuns) else finished_runs(sweep)
     tables, stale = _table_axes(sweep), []
     rows = []
     for run, experiment in sweep.runs.items():

@@ -203,7 +203,7 @@ def test_what_is_no_run_is_refused_in_a_line(run):
         "checkpoints: analyses.trace(checkpoints, ...)",
         "a trace takes a class of results, such as FourierSpectrum; got 3",
         "interp.measure.analyze takes a run, interp.load(FOLDER); got a GivenCheckpoints",
-        "PruningTrace describes a whole run: call its measure(series)",
+        "PruningTrace describes a whole run: call its measure(run)",
     ]
 
 
