@@ -126,7 +126,7 @@ def find_analysis(name: str) -> Analysis:
 
 def find_result(
     run: RunFolder,
-    analysis: type[BaseResult] | str,
+    analysis: Any,
     step: int | None,
     split: str | None,
     options: Mapping[str, Any],

@@ -18,7 +18,6 @@ from typing import Any
 
 import pandas as pd
 
-from analyses.result import BaseResult
 from hooks import Checkpoints, Examples, Facts, ModelConfig, Sizes
 from hooks.messages import nearest_step
 from hooks.models import HookedModel
@@ -169,7 +168,7 @@ class Run(Checkpoints):
 
     def result(
         self,
-        analysis: type[BaseResult] | str,
+        analysis: Any,
         step: int | None = None,
         split: str | None = None,
         **options: Any,
@@ -177,7 +176,7 @@ class Run(Checkpoints):
         """A saved result, if it still holds: an instance of the class.
 
         Args:
-            analysis: The class, or its name.
+            analysis: A class of results, or its name.
             step: By default the run's last. Results of a whole run have none.
             split: By default the first that the analysis is measured on.
             options: Options of its `measure`; where results of several are saved and none are
@@ -186,6 +185,7 @@ class Run(Checkpoints):
         Raises:
             ValueError: There is no such result; there are several; or it is of another checkpoint
                 or experiment, damaged, or of another version. The message says what to do.
+            TypeError: `analysis` is neither a class nor a name.
         """
         return find_result(self, analysis, step, split, options)
 

@@ -116,6 +116,18 @@ def test_an_analysis_of_a_sweep_asks_for_its_folder_where_it_gets_a_run(given):
         SeedSpread.measure(given)  # pyright: ignore[reportCallIssue]  # refused
 
 
+@pytest.mark.parametrize("given", ["fixtures/modular-addition", None, 3])
+@pytest.mark.parametrize("cls", [FourierSpectrum, PruningTrace, SeedSpread])
+def test_an_analysis_refuses_what_it_cannot_measure_in_one_line(cls, given):
+    with pytest.raises(TypeError, match=rf"\A{cls.__name__} measures .*; got {given!r}\Z"):
+        cls.measure(given)
+
+
+def test_what_is_given_by_its_name_is_looked_at_too():
+    with pytest.raises(TypeError, match=r"measures one step: give run\.snapshot"):
+        FourierSpectrum.measure(snapshot=CHECKPOINTS)  # pyright: ignore[reportArgumentType]  # refused
+
+
 def test_measure_keeps_its_own_signature_and_words():
     assert list(inspect.signature(PruningTrace.measure).parameters)[:2] == ["series", "by"]
     assert list(inspect.signature(WeightNorms.measure).parameters) == [

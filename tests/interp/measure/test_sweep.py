@@ -3,13 +3,14 @@
 import json
 import shutil
 
+import pandas as pd
 import pytest
 
 from analyses import FourierSpectrum, GrokkingPhases, OutcomeShares, SeedSpread, WeightNorms
 from interp.measure.analyze import analyze
 from interp.measure.sweep import analyze_sweep
 from interp.runs.results import read_header, saved
-from interp.runs.run import Run
+from interp.runs.run import Run, load
 from interp.sweeps.sweep import SweepFolder, find_sweep
 from interp.sweeps.table import LazySeries, finished_runs, sweep_table
 from tests.planted import tiny_experiment
@@ -87,6 +88,22 @@ def test_an_axis_of_whole_tables_is_told_by_what_differs(tmp_path):
     sweep = tiny_sweep(vary={"task": tasks}, seeds=1, base=tiny_experiment(steps=2))
     table = sweep_table(finished_runs(train_members(sweep, tmp_path)))
     assert table["experiment.task"].tolist() == ["p 5", "p 7"]
+
+
+def test_a_sweep_is_named_by_its_folders_path(folder):
+    table = sweep_table(finished_runs(folder))
+    pd.testing.assert_frame_equal(sweep_table(str(folder.path)), table)
+    assert "OutcomeShares" in [each.name for each in analyze_sweep(folder.path, ["OutcomeShares"])]
+
+
+def test_a_folder_without_a_sweep_is_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"is not a sweep's folder: it has no sweep\.toml"):
+        sweep_table(tmp_path)
+
+
+def test_a_sweeps_folder_is_no_run_and_the_message_says_what_reads_it(folder):
+    with pytest.raises(FileNotFoundError, match=r"it is a sweep's: interp\.sweep_table"):
+        load(folder.path)
 
 
 def test_members_that_are_not_finished_are_left_out(folder):

@@ -5,6 +5,7 @@ import shutil
 import pytest
 
 from analyses import FourierSpectrum, GrokkingPhases
+from interp.measure.analyze import analyze
 from interp.runs.run import Run
 
 
@@ -77,3 +78,23 @@ def test_of_results_with_several_options_one_must_be_named(analysed_folder):
         (other / file.name).write_bytes(file.read_bytes())
     with pytest.raises(ValueError, match="several results of FourierSpectrum, give options of"):
         Run(analysed_folder).result(FourierSpectrum)
+
+
+def test_of_results_with_several_options_those_of_the_experiment_come_first(analysed_folder):
+    experiment = analysed_folder / "experiment.toml"
+    experiment.write_text(experiment.read_text() + "\n[analyses.FourierSpectrum]\nshare = 0.5\n")
+    analyze(Run(analysed_folder), ["FourierSpectrum"])
+    run = Run(analysed_folder)
+    assert run.result(FourierSpectrum).share == 0.5
+    assert run.result(FourierSpectrum, share=0.9).share == 0.9
+
+
+def test_a_result_is_no_class_of_results(analysed):
+    result = analysed.result(FourierSpectrum)
+    with pytest.raises(TypeError, match="takes a class of results or its name; got FourierSpec"):
+        analysed.result(result)
+
+
+def test_scalars_of_an_unknown_analysis_are_refused_with_the_near_name(analysed):
+    with pytest.raises(ValueError, match=r"no analysis 'FourierSpectr'.*did you mean FourierSpec"):
+        analysed.scalars("FourierSpectr")
