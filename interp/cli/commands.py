@@ -10,16 +10,12 @@ import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
 import interp
 from interp.cli.progress import spinner, sweep_bar, training_bar
-
-if TYPE_CHECKING:  # these import torch
-    from interp.measure.outcomes import Summary
-    from interp.sweeps.sweep import Sweep
 
 INTERRUPTED = 130  # the parser's exit code after Ctrl-C
 OUT_OF_MEMORY = re.compile(
@@ -302,7 +298,7 @@ def main() -> None:
 
 
 def _train_sweep(
-    sweep: "Sweep", out: Path, device: Any, workers: int | None, stack: int | None
+    sweep: Any, out: Path, device: Any, workers: int | None, stack: int | None
 ) -> None:
     from interp.sweeps.groups import stack_size
     from interp.sweeps.workers import worker_count
@@ -326,13 +322,11 @@ def _train_sweep(
     typer.echo(f"trained {out}: {len(sweep.experiments())} runs{failures}")
 
 
-def _outcome_lines(
-    summaries: Sequence["Summary"], asked: Sequence[str], *, why: bool
-) -> Iterator[str]:
+def _outcome_lines(summaries: Sequence[Any], asked: Sequence[str], *, why: bool) -> Iterator[str]:
     """A line for each analysis that applies or was asked for by name, and a count of the others.
 
     Args:
-        summaries: What became of each analysis.
+        summaries: What became of each analysis, `Summary`s.
         asked: The analyses asked for by name.
         why: Whether every analysis has a line of its own.
     """
