@@ -69,10 +69,8 @@ def make(folder: Path) -> None:
     interp("train", "modular-addition-smoke", "--out", folder / "runs" / "smoke", "--device", "cpu")
     for name, sweep in SWEEPS.items():
         (folder / f"{name}.toml").write_text(tomli_w.dumps(sweep))
-        interp(
-            "sweep", folder / f"{name}.toml", "--out", folder / name,
-            *("--workers", "1", "--stack", "12", "--device", "cpu"),
-        )  # fmt: skip
+        options = ("--workers", "1", "--stack", "12", "--device", "cpu")
+        interp("sweep", folder / f"{name}.toml", "--out", folder / name, *options)
     for name in FIXTURES:
         copy = folder / "fixtures" / name
         shutil.copytree(ROOT / "fixtures" / name, copy, ignore=shutil.ignore_patterns("results"))

@@ -179,7 +179,7 @@ def in_order(snapshot: Snapshot, count: int) -> Int[Tensor, " shown"]:
     frequency = best_frequencies(waves.abs().square().sum(0))[0]
     phase = own_coefficients(waves[0], frequency).angle()
     by_phase = largest[phase[largest].argsort(stable=True)]
-    by_frequency = frequency.where(frequency > 0, len(waves[0]))
+    by_frequency = frequency.where(frequency > 0, len(waves[0]) + 1)
     return by_phase[by_frequency[by_phase].argsort(stable=True)]
 
 

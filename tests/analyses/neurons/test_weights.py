@@ -118,9 +118,10 @@ def test_a_task_that_names_no_inputs_is_refused():
         NeuronWeights.measure(snapshot_of(config, ModularArithmetic(p=5)))
 
 
-def test_silent_neurons_come_last_where_neurons_read_waves():
+@pytest.mark.parametrize("frequency", [2, 3])  # 3 is the last that 7 residues have
+def test_silent_neurons_come_last_where_neurons_read_waves(frequency):
     task = ModularArithmetic(p=7, equals=False)
-    snapshot = snapshot_of(ConstructedConfig(d_mlp=5, frequency=2), task)
+    snapshot = snapshot_of(ConstructedConfig(d_mlp=5, frequency=frequency), task)
     W_in = snapshot.weights(W_IN).clone()
     W_in[..., :2] = 0
     found = NeuronWeights.measure(snapshot.edited(with_weights({W_IN: W_in})))

@@ -112,7 +112,7 @@ def test_an_analysis_that_applies_to_no_member_of_a_sweep_is_counted(interp, exp
     interp("train", tmp_path / "tiny.toml", "--seeds", 2, "--out", out, "--workers", 1)
     printed = interp("analyze", out)[1]
     assert "do not apply (--why says which and why)\n" in printed
-    assert "  TreeProjection" not in printed
+    assert "TreeProjection" not in printed
     assert (
         "TreeProjection: 0 measured, 0 kept; 2 members: needs" in interp("analyze", out, "--why")[1]
     )
