@@ -60,9 +60,9 @@ class BaseResult(ABC):
         needs: What must be there for it to be measured.
         by_default: What must be there too where `interp analyze` is not asked for the analysis by
             name or options: without that it would be costly and tell little.
-        title: What people call it, where the words of the class's name do not say so.
-        coordinates: What stands along an axis of its arrays: values, or the name of an attribute;
-            to be given where no attribute has the axis' name or its plural (`analyses.axes`).
+        title: What people call it, if that differs from the words of the class's name.
+        coordinates: What stands along an axis of its arrays: values, or the name of an attribute.
+            It is needed if no attribute has the axis' name or its plural (`analyses.axes`).
         rows: The axes that a row of `to_frame` is for; by default those of the first array.
         columns: What `to_frame` shows: a field or property by the name of its column; by default
             every array without other axes.
@@ -108,8 +108,10 @@ class BaseResult(ABC):
         if slug is None:
             return next(iter(figures.values()))
         if slug not in figures:
-            there = f"there are {', '.join(figures)}{did_you_mean(slug, figures)}"
-            raise ValueError(f"{type(self).__name__} has no figure '{slug}'; {there}")
+            raise ValueError(
+                f"{type(self).__name__} has no figure '{slug}'; there are {', '.join(figures)}"
+                f"{did_you_mean(slug, figures)}"
+            )
         return figures[slug]
 
     def __init_subclass__(cls, **options: Any) -> None:
@@ -120,10 +122,10 @@ class BaseResult(ABC):
 
     @classmethod
     def _measurable(cls, given: Any) -> Any:
-        """What `measure` is handed of what it was given first.
+        """What `measure` gets in place of its first argument.
 
         Raises:
-            TypeError: It is of another kind of result; the message says what to give instead.
+            TypeError: The argument is for another kind of result; the message says what to give.
         """
         return given
 
@@ -160,7 +162,7 @@ def _in_short(value: float | str) -> str:
 
 
 def _refusing(measure: Callable[..., Any]) -> Callable[..., Any]:
-    """A `measure` that says in a line what to give instead of a thing of another kind."""
+    """A `measure` that refuses a first argument of another kind, and says what to give instead."""
     _, first, *_ = signature(measure).parameters
 
     @wraps(measure)
@@ -294,26 +296,27 @@ def of_steps(cls: object) -> type[Result]:
 
 
 def trace(series: Checkpoints, cls: type[BaseResult], **options: Any) -> pd.DataFrame:
-    """An analysis' scalars at every step of a series, measured in memory.
+    """An analysis' scalars at every step of some checkpoints, measured in memory.
 
     Returns:
-        One row a step: `step`, then the summary's columns.
+        One row for each step: `step`, then the summary's columns.
 
     Raises:
         TypeError: `cls` is no analysis.
-        ValueError: It describes a whole run or sweep, or the series has no steps.
+        ValueError: It describes a whole run or sweep, or there are no steps.
     """
     cls = of_steps(cls)
     if not series.steps:
-        raise ValueError("this series has no steps: no checkpoint was kept")
+        raise ValueError("there are no steps: no checkpoint was kept")
     examples = series.examples(cls.splits[0], cls.count)
     reference_step, reference = cls.reference_step(series.steps), {}
     if reference_step is not None:
         snapshot = series.snapshot(reference_step, examples)
         reference = {"reference": cls.measure(snapshot, **options)}
-    rows = []
-    for snapshot in series.snapshots(examples):
-        compared = {} if snapshot.step == reference_step else reference
-        result = cls.measure(snapshot, **compared, **options)
-        rows.append({"step": snapshot.step} | result.summary())
-    return pd.DataFrame(rows)
+    return pd.DataFrame(
+        {"step": snapshot.step}
+        | cls.measure(
+            snapshot, **({} if snapshot.step == reference_step else reference), **options
+        ).summary()
+        for snapshot in series.snapshots(examples)
+    )

@@ -1,7 +1,7 @@
 """A model's parameters at every kept step of its training, and how to look at them.
 
-`Checkpoints` is what analyses take. A run folder is one (`interp.Run`), which reads when it is
-asked; `Checkpoints.of` makes one of other people's weights.
+Analyses take `Checkpoints`. A run folder is of this class (`interp.Run`) and reads its files only
+when asked; `Checkpoints.of` makes them of other people's weights.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -22,26 +22,26 @@ from hooks.models.states import check_prefixes, check_tensor
 from hooks.snapshot import Snapshot
 from hooks.weights import weight
 
-EXAMPLES_COMPARED = 4  # by a model and the one rebuilt from its config
-MAX_LOGIT_GAP = 1e-3  # between the two, as a share of the largest logit; rounding stays below
+EXAMPLES_COMPARED = 4  # examples on which a model is compared with one rebuilt from its config
+MAX_LOGIT_GAP = 1e-3  # between these two, as a share of the largest logit; rounding stays below
 
 
 class Checkpoints:
     """A model's parameters at every kept step, with what is known of its training.
 
-    Who makes a new kind of it provides the attributes and `recorded_metrics`; all else follows.
+    A subclass provides the attributes and `recorded_metrics`; everything else follows from these.
 
     Attributes:
         steps: The kept steps, ascending.
         config: The model's config.
         sizes: The sizes its task gave it.
-        parameters: From a step to its parameters by name; may read lazily.
-        make_examples: From (split, count, seed) to examples. None stands for the task's own
-            split, for all examples, and for the run's data seed.
-        facts: What the task tells of all its examples.
-        saved_scalars: From an analysis' name to its saved summaries by step, an empty table where
-            there are none.
-        device: Where the models of snapshots run; None leaves them where they are restored.
+        parameters: A function from a step to its parameters by name; it may read them lazily.
+        make_examples: A function from (split, count, seed) to examples. None stands for the task's
+            own split, for all examples, and for the run's data seed.
+        facts: What the task says of all its examples.
+        saved_scalars: A function from an analysis' name to its saved summaries by step, which is an
+            empty table if there are none.
+        device: The device of the models of snapshots; None leaves them where they are restored.
     """
 
     steps: tuple[int, ...]
@@ -67,14 +67,14 @@ class Checkpoints:
             model: A live model of the checkpoints' shape; its weights are not used.
             states: Parameters by name, by step. A whole `state_dict()` will do: the model's
                 buffers in it are passed over.
-            examples: What snapshots are looked at with. Where an analysis takes fewer, they are
-                drawn at random, by seed 0 unless another is given.
+            examples: The examples of all snapshots. If an analysis takes fewer, they are drawn at
+                random, by seed 0 unless another is given.
             metrics: What was recorded in training (columns `step`, `<split>.<metric>`).
 
         Raises:
             ValueError: As `Snapshot.of`, or a model made of the config that was read off this one
                 gives other logits with the same weights.
-            TypeError: It is no model with hook points.
+            TypeError: The model has no hook points.
         """
         check_live(model)
         cfg, config = model.cfg, config_of(model)
@@ -101,16 +101,16 @@ class Checkpoints:
 
     @property
     def extent(self) -> str:
-        """How many steps there are, and from where to where: `40 steps, 0 to 975`."""
+        """How many steps there are, the first and the last: `40 steps, 0 to 975`."""
         steps = self.steps
         if len(steps) < 2:
             return f"step {steps[0]}" if steps else "no steps"
         return f"{len(steps)} steps, {steps[0]} to {steps[-1]}"
 
     def series(self) -> "GivenCheckpoints":
-        """These checkpoints as they are now: steps are read here, metrics at most once.
+        """These checkpoints as they are now: their steps are read now, their metrics at most once.
 
-        A folder that training still writes to may else have other steps a moment later.
+        Without this, a folder that training still writes to may have more steps a moment later.
         """
         return GivenCheckpoints(
             steps=self.steps,
@@ -119,16 +119,16 @@ class Checkpoints:
             parameters=self.parameters,
             make_examples=self.make_examples,
             facts=self.facts,
-            recorded=cache(self.recorded_metrics),  # once for all that `replace` makes of these
+            recorded=cache(self.recorded_metrics),  # read once, also for copies by `replace`
             saved_scalars=self.saved_scalars,
             device=self.device,
         )
 
     def recorded_metrics(self) -> pd.DataFrame | None:
-        """Metrics by step (columns `step`, `<split>.<metric>`), or None where there are none.
+        """Metrics by step (columns `step`, `<split>.<metric>`), or None if none were recorded.
 
         Raises:
-            ValueError: They cannot be read.
+            ValueError: The metrics cannot be read.
         """
         raise NotImplementedError
 
@@ -137,11 +137,13 @@ class Checkpoints:
         """Metrics by step (columns `step`, `<split>.<metric>`).
 
         Raises:
-            ValueError: None were recorded, or they cannot be read.
+            ValueError: No metrics were recorded, or they cannot be read.
         """
         metrics = self.recorded_metrics()
         if metrics is None:
-            raise ValueError("this series has no metrics: it was imported or made without training")
+            raise ValueError(
+                "these checkpoints have no metrics: they were imported or made without training"
+            )
         return metrics
 
     @property
@@ -149,7 +151,7 @@ class Checkpoints:
         """Whether metrics were recorded.
 
         Raises:
-            ValueError: They cannot be read.
+            ValueError: The metrics cannot be read.
         """
         return self.recorded_metrics() is not None
 
@@ -182,7 +184,7 @@ class Checkpoints:
 
         Raises:
             ValueError: The step was not kept, its parameters are damaged or do not fit the config,
-                or there is no such split.
+                or the task has no such split.
         """
         steps = self._some_steps()
         step = steps[-1] if step is None else step
@@ -202,7 +204,7 @@ class Checkpoints:
         return Snapshot(LiveModel(model, self.config), examples, step)
 
     def snapshots(self, split: str | Examples | None = None) -> Iterator[Snapshot]:
-        """One snapshot a step, one at a time, on a split or on given examples."""
+        """One snapshot for each step, made one at a time, on a split or on given examples."""
         examples = self._examples_of(split)
         return (self.snapshot(step, examples) for step in self.steps)
 
@@ -223,20 +225,20 @@ class Checkpoints:
         return self.examples(split, count)
 
     def _some_steps(self) -> tuple[int, ...]:
-        """The kept steps, of which there must be one."""
+        """The kept steps, of which there must be at least one."""
         steps = self.steps
         if not steps:
-            raise ValueError("this series has no steps: no checkpoint was kept")
+            raise ValueError("there are no steps: no checkpoint was kept")
         return steps
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class GivenCheckpoints(Checkpoints):
-    """Checkpoints that are given piece by piece, as `Checkpoints` says.
+    """Checkpoints whose attributes are given one by one; `Checkpoints` explains them.
 
     Attributes:
-        recorded: Metrics by step (columns `step`, `<split>.<metric>`), or None; or what reads them,
-            which is called once, when an analysis asks for metrics.
+        recorded: Metrics by step (columns `step`, `<split>.<metric>`), or None; or a function that
+            reads them and is called once, when an analysis asks for metrics.
     """
 
     steps: tuple[int, ...]
@@ -254,7 +256,7 @@ class GivenCheckpoints(Checkpoints):
         return self
 
     def recorded_metrics(self) -> pd.DataFrame | None:
-        """Metrics by step, or None where there are none."""
+        """Metrics by step, or None if none were recorded."""
         return self._metrics
 
     @cached_property
@@ -274,10 +276,10 @@ def _without(
 
 
 def _check_rebuilt(live: LiveModel, sizes: Sizes, examples: Examples) -> None:
-    """Refuses a model that computes something else than its config says, such as a subclass."""
+    """Refuses a model that does not compute what its config says, such as a subclass."""
     parameters = parameters_of(live.model)
     if any(value.is_meta for value in parameters.values()):
-        return  # nothing to compare; its config has been checked
+        return  # there is nothing to compare, and the config has been checked
     rebuilt = LiveModel(restore(live.config, sizes, parameters), live.config)
     logits, rebuilt_logits = (Snapshot(model, examples).logits().cpu() for model in (live, rebuilt))
     largest = float(logits.nan_to_num(0, 0, 0).abs().max()) if logits.numel() else 0.0
@@ -299,7 +301,7 @@ def _check_of_step(step: int, name: str, value: Any) -> None:
 
 
 class _Stacked(Mapping[str, Tensor]):
-    """Parameters by name with the steps stacked first, read one name at a time."""
+    """Parameters by name, each with the steps along its first axis; read one name at a time."""
 
     def __init__(
         self, parameters: Callable[[int], Mapping[str, Tensor]], steps: tuple[int, ...]

@@ -11,6 +11,7 @@ given (to take their activations from elsewhere) goes under `row_hooks`.
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -28,9 +29,9 @@ class Pass:
     """What a live model is being run on now.
 
     Attributes:
-        rows: The examples of the batch, by number; None where nobody says.
-        is_trial: Whether the pass only asks what fires and how large it is: hooks of edits then
-            stay out of it.
+        rows: The examples of the batch, by number; None if whoever runs the model does not say.
+        is_trial: Whether the pass only asks which hook points fire and how large their activations
+            are: hooks of edits then stay out of it.
     """
 
     rows: Int[Tensor, " row"] | None = None
@@ -43,12 +44,12 @@ class Edit:
 
     Attributes:
         parameters: By name, a function from the parameter to what replaces it.
-        hooks: By hook name, a function `(activation, hook)` that returns what replaces it. It is
-            given some examples at a time, and not told which.
+        hooks: By hook name, a function `(activation, hook)` that returns what replaces the
+            activation. It is given a batch of examples, and does not learn which they are.
         row_hooks: By hook name, a function `(activation, hook, rows)`: row i of the activation
             belongs to example `rows[i]` of the snapshot. At one hook point they come after
             `hooks`, and later edits after earlier ones.
-        n_examples: How many examples a snapshot must have to be edited so; any where left out.
+        n_examples: How many examples a snapshot must have to be edited so; None for any number.
     """
 
     parameters: Mapping[str, Callable[[Tensor], Tensor]] = field(default_factory=dict)
@@ -64,12 +65,12 @@ class Edit:
 
 def without_heads(layer: int, heads: Collection[int]) -> Edit:
     """Heads of a layer write nothing: their `z` is zero."""
-    return Edit(hooks={f"blocks.{layer}.attn.hook_z": _zeroing(heads, axis=2)})
+    return Edit(hooks={f"blocks.{layer}.attn.hook_z": partial(_zero, heads)})
 
 
 def without_neurons(layer: int, neurons: Collection[int]) -> Edit:
     """Neurons of a layer write nothing: their activations are zero."""
-    return Edit(hooks={f"blocks.{layer}.mlp.hook_post": _zeroing(neurons, axis=2)})
+    return Edit(hooks={f"blocks.{layer}.mlp.hook_post": partial(_zero, neurons)})
 
 
 def without_directions(hook_name: str, directions: Float[Tensor, "direction d_model"]) -> Edit:
@@ -119,8 +120,8 @@ def edited(
     Args:
         model: A live model.
         edits: What to change.
-        running: What it will be run on, kept up to date by whoever runs it. Left out, nobody says
-            so, and row hooks are refused when they fire.
+        running: What it will be run on, kept up to date by whoever runs it. If left out, row hooks
+            are refused when they fire.
 
     Raises:
         ValueError: An edit names a parameter or hook point the model does not have, gives a
@@ -136,9 +137,9 @@ def edited(
         stack.callback(_point, parameters, originals)
         for edit in edits:
             _point(parameters, _laid_out(parameters, replaced(parameters, edit)))
-            hooks = [(name, _plain(hook, running)) for name, hook in edit.hooks.items()]
-            hooks += [(name, _by_row(hook, running)) for name, hook in edit.row_hooks.items()]
-            stack.enter_context(model.hooks(fwd_hooks=hooks))
+            hooks = [(name, partial(_plain, hook, running)) for name, hook in edit.hooks.items()]
+            by_row = [(name, partial(_by_row, h, running)) for name, h in edit.row_hooks.items()]
+            stack.enter_context(model.hooks(fwd_hooks=hooks + by_row))
         yield
 
 
@@ -179,41 +180,35 @@ def check_fired(names: Collection[str], fired: Collection[str]) -> None:
             raise ValueError(f"hook point {name} exists but does not fire in this model")
 
 
-def _zeroing(indices: Collection[int], axis: int) -> Hook:
-    def zero(activation: Tensor, hook: Any) -> Tensor:
-        size = activation.shape[axis]
-        if not all(0 <= index < size for index in indices):
-            raise ValueError(f"{hook.name}: indices {sorted(indices)} are not all below {size}")
-        where = torch.tensor(sorted(indices), dtype=torch.long, device=activation.device)
-        return activation.index_fill(axis, where, 0.0)
-
-    return zero
+def _zero(indices: Collection[int], activation: Tensor, hook: Any) -> Tensor:
+    """An activation with 0 at some heads or neurons, which lie along its third axis."""
+    size = activation.shape[2]
+    if not all(0 <= index < size for index in indices):
+        raise ValueError(f"{hook.name}: indices {sorted(indices)} are not all below {size}")
+    where = torch.tensor(sorted(indices), dtype=torch.long, device=activation.device)
+    return activation.index_fill(2, where, 0.0)
 
 
-def _plain(function: Hook, running: Pass) -> Hook:
-    def run(activation: Tensor, hook: Any) -> Any:
-        return None if running.is_trial else function(activation, hook=hook)
-
-    return run
+def _plain(function: Hook, running: Pass, activation: Tensor, hook: Any) -> Any:
+    """What a hook returns; it stays out of trial passes."""
+    return None if running.is_trial else function(activation, hook=hook)
 
 
-def _by_row(function: Hook, running: Pass) -> Hook:
-    def run(activation: Tensor, hook: Any) -> Any:
-        if running.is_trial:
-            return None
-        if running.rows is None:
-            raise ValueError(
-                f"{hook.name}: a row hook does not know which examples it is given: run the model "
-                "within `with snapshot.seeing(rows):`, or ask the snapshot for logits or a cache"
-            )
-        if len(running.rows) != len(activation):
-            raise ValueError(
-                f"{hook.name}: the model was run on {len(activation)} examples, within "
-                f"seeing(rows) of {len(running.rows)}: give the rows of the batch"
-            )
-        return function(activation, hook, running.rows)
-
-    return run
+def _by_row(function: Hook, running: Pass, activation: Tensor, hook: Any) -> Any:
+    """What a row hook returns, given the rows that the model is run on."""
+    if running.is_trial:
+        return None
+    if running.rows is None:
+        raise ValueError(
+            f"{hook.name}: a row hook does not know which examples it is given: run the model "
+            "within `with snapshot.seeing(rows):`, or ask the snapshot for logits or a cache"
+        )
+    if len(running.rows) != len(activation):
+        raise ValueError(
+            f"{hook.name}: the model was run on {len(activation)} examples, within "
+            f"seeing(rows) of {len(running.rows)}: give the rows of the batch"
+        )
+    return function(activation, hook, running.rows)
 
 
 def _laid_out(parameters: Mapping[str, Tensor], values: Mapping[str, Tensor]) -> dict[str, Tensor]:

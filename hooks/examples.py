@@ -27,16 +27,16 @@ class Examples:
     stands on the right; on the left it is not offered, since positions are counted from 0.
 
     Attributes:
-        targets: The right answer at each scored position; 0 elsewhere. Of all positions, or of
-            the last ones that a model answers at.
+        targets: The right answer at each scored position, and 0 elsewhere. Either for all positions
+            or only for the last ones, if the model answers at these alone.
         scored: True where the model's answer counts.
         tokens: Token ids, padded on the right.
         inputs: Real-valued inputs instead of tokens.
-        lengths: Number of real positions of each example; all of them where left out.
+        lengths: Number of real positions of each example; None if there is no padding.
         labels: By name, one value an example or one a position (`a`, `depth`, `train`).
-        trees: Gold parses: nested tuples of token positions, which follow on one another.
-        facts: What the task tells of all its examples, such as chance or the modulus.
-        words: Each example's positions for people to read.
+        trees: Gold parses: nested tuples of token positions, in ascending order without gaps.
+        facts: What the task says of all its examples, such as chance or the modulus.
+        words: The positions of each example in words that people can read.
     """
 
     targets: Shaped[Tensor, "batch answer"]
@@ -87,10 +87,9 @@ class Examples:
             ValueError: The task provides no such label; the message lists those it does.
         """
         if name not in self.labels:
-            known = ", ".join(sorted(self.labels)) or "none"
             raise ValueError(
-                f"labels has no '{name}'; this task provides: {known}"
-                f"{did_you_mean(name, self.labels)}"
+                f"labels has no '{name}'; this task provides: "
+                f"{', '.join(sorted(self.labels)) or 'none'}{did_you_mean(name, self.labels)}"
             )
         return self.labels[name]
 
@@ -141,16 +140,18 @@ class Examples:
 
     def at(self, rows: Int[Tensor, " row"]) -> "Examples":
         """The examples of these numbers, in this order."""
+        tensors = ("targets", "scored", "tokens", "inputs", "lengths")
+        given = {name: values for name, values in vars(self).items() if values is not None}
         chosen = copy(self)  # parts of what was checked need no check
-        for name in ("targets", "scored", "tokens", "inputs", "lengths"):
-            values = getattr(self, name)
-            object.__setattr__(chosen, name, None if values is None else values[rows])
-        labels = {name: values[rows] for name, values in self.labels.items()}
-        object.__setattr__(chosen, "labels", labels)
-        for name in ("trees", "words"):
-            values = getattr(self, name)
-            of_rows = None if values is None else tuple(values[row] for row in rows.tolist())
-            object.__setattr__(chosen, name, of_rows)
+        vars(chosen).update(
+            {name: given[name][rows] for name in tensors if name in given}
+            | {"labels": {name: values[rows] for name, values in self.labels.items()}}
+            | {
+                name: tuple(given[name][row] for row in rows.tolist())
+                for name in ("trees", "words")
+                if name in given
+            }
+        )
         return chosen
 
     def _check_counts(self) -> None:
@@ -167,10 +168,14 @@ class Examples:
             raise ValueError(
                 f"targets and scored have {self.targets.shape[1]} positions, the examples {n_pos}"
             )
-        others = {"targets": self.targets, "lengths": self.lengths}
-        others |= {"trees": self.trees or None, "words": self.words}
-        others |= {f"labels {name!r}": values for name, values in self.labels.items()}
-        for name, values in others.items():
+        parts = {
+            "targets": self.targets,
+            "lengths": self.lengths,
+            "trees": self.trees or None,
+            "words": self.words,
+            **{f"labels {name!r}": values for name, values in self.labels.items()},
+        }
+        for name, values in parts.items():
             if values is not None and len(values) != count:
                 raise ValueError(f"{name} has {len(values)} entries, there are {count} examples")
 
@@ -226,11 +231,11 @@ def _check_ids(name: str, ids: Tensor, count: int | None) -> None:
 
 def _check_tree(tree: Tree, row: int, length: int) -> None:
     """Refuses a tree that does not span its sentence: one position after the other."""
-    leaves, left = [], [tree]
-    while left:
-        node = left.pop()
+    leaves, unread = [], [tree]
+    while unread:
+        node = unread.pop()
         if isinstance(node, tuple | list):
-            left.extend(reversed(node))
+            unread.extend(reversed(node))
         else:
             leaves.append(node)
     first = leaves[0] if leaves else None

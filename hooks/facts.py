@@ -28,7 +28,7 @@ class ModularFacts:
 
 @dataclass(frozen=True)
 class InputFacts:
-    """What the inputs of a network are, where all of them are alike.
+    """What the inputs of a network are, if they mean the same in all examples.
 
     Attributes:
         names: A name for each input number, or for each token.
@@ -75,7 +75,7 @@ class LinearPrior:
 
     Attributes:
         nnz: How many coefficients are not 0; every choice of them is equally likely.
-        law: Of those coefficients: normal, or sign (1 and -1, equally likely).
+        law: How those coefficients are drawn: normal, or sign (1 and -1, equally likely).
         scale: What coefficients are multiplied by: the standard deviation of normal ones.
         active: Coefficients are those of the first `active` inputs; None for all inputs.
         weight: Share of the class in the mixture.
@@ -157,8 +157,9 @@ class MixtureFacts:
     @property
     def trained(self) -> tuple[str, ...]:
         """The classes that are trained on."""
-        named = zip(self.classes, self.shares, strict=True)
-        return tuple(name for name, share in named if share > 0)
+        return tuple(
+            name for name, share in zip(self.classes, self.shares, strict=True) if share > 0
+        )
 
 
 @dataclass(frozen=True)
@@ -176,7 +177,7 @@ class SentenceFacts:
 
 @dataclass(frozen=True)
 class Facts:
-    """What a task tells analyses about all of its examples.
+    """What analyses can learn from a task about all of its examples.
 
     `facts(PromptFacts)` gives the facts of one kind. A task may bring a frozen dataclass of its
     own, which analyses then ask for in the same way.
@@ -197,8 +198,7 @@ class Facts:
     def __post_init__(self) -> None:
         if self.chance < 0 or self.chance > 1:
             raise ValueError(f"chance {self.chance}: give a share of answers, 0 to 1")
-        kinds = [type(group) for group in self.groups]
-        if len(set(kinds)) < len(kinds):
+        if len({type(group) for group in self.groups}) < len(self.groups):
             raise ValueError(f"groups: give one of each kind, not {self.kinds}")
 
     @property

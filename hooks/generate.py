@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from hooks.models import HookedModel, parameters_of
+from hooks.models import HookedModel
 from hooks.models.past_keys import past_keys
 from hooks.snapshot import TOKENS_PER_BATCH, Snapshot
 
@@ -25,14 +25,14 @@ def greedy(
     count: int,
     stop: int,
 ) -> list[list[int]]:
-    """The tokens a model goes on with, the most probable one each time.
+    """The tokens with which a model continues each prompt, always the most probable one.
 
     Args:
         snapshot: The model; its examples do not matter.
-        prompts: What it goes on from, padded on the right.
-        lengths: Real tokens of each prompt, at least one.
-        count: At most so many new tokens; fewer where the model has no more positions.
-        stop: The token that ends what is said; it is left out of it.
+        prompts: The prompts, padded on the right.
+        lengths: Number of real tokens of each prompt, at least one.
+        count: The most new tokens of a prompt; there are fewer if the model runs out of positions.
+        stop: The token that ends a continuation; it is not part of it.
 
     Raises:
         ValueError: A prompt is empty or longer than the model's `n_ctx`, or the snapshot's edits go
@@ -49,21 +49,20 @@ def greedy(
             f"lengths {int(lengths.min())} to {int(lengths.max())} of prompts: give 1 to {n_ctx} "
             "tokens, the model's n_ctx"
         )
-    said: list[list[int]] = [[] for _ in range(len(prompts))]
+    continuations: list[list[int]] = [[] for _ in range(len(prompts))]
     with snapshot.running() as model, torch.no_grad():
-        device = next(iter(parameters_of(model).values())).device
         keeps_keys = not any(edit.hook_names for edit in snapshot.edits)
         for rows, length in _groups(lengths):
-            start = prompts[rows, :length].to(device)
-            past = past_keys(model, len(rows), device) if keeps_keys else None
+            start = prompts[rows, :length].to(snapshot.live.device)
+            past = past_keys(model, len(rows), start.device) if keeps_keys else None
             new = _continued(model, start, past, min(count, n_ctx - length + 1), stop)
             for row, tokens in zip(rows.tolist(), new.tolist(), strict=True):
-                said[row] = tokens[: tokens.index(stop)] if stop in tokens else tokens
-    return said
+                continuations[row] = tokens[: tokens.index(stop)] if stop in tokens else tokens
+    return continuations
 
 
 def _groups(lengths: Int[Tensor, " batch"]) -> Iterator[tuple[Tensor, int]]:
-    """Rows of one length, not too many at a time."""
+    """Batches of rows that have the same length, each with that length."""
     for length in lengths.unique().tolist():
         rows = (lengths == length).nonzero()[:, 0].cpu()
         for batch in rows.split(max(1, TOKENS_PER_BATCH // length)):
@@ -73,7 +72,7 @@ def _groups(lengths: Int[Tensor, " batch"]) -> Iterator[tuple[Tensor, int]]:
 def _continued(
     model: HookedModel, tokens: Int[Tensor, "batch pos"], past: Any | None, count: int, stop: int
 ) -> Int[Tensor, "batch new"]:
-    """The new tokens of some rows, until all have stopped."""
+    """The new tokens of a batch of rows, up to the step at which all rows have stopped."""
     start = tokens.shape[1]
     has_stopped = torch.zeros(len(tokens), dtype=torch.bool, device=tokens.device)
     for _ in range(count):
@@ -88,7 +87,7 @@ def _continued(
 def _last_logits(
     model: HookedModel, tokens: Int[Tensor, "batch pos"], past: Any | None
 ) -> Float[Tensor, "batch d_vocab_out"]:
-    """Logits of the next token; with a cache, only what is new in `tokens` is read."""
+    """Logits of the next token; with a cache, the model reads only the new ones of `tokens`."""
     if past is None:
         return model(tokens)[:, -1]
     new = tokens[:, past[0].past_keys.shape[1] :]

@@ -11,7 +11,6 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from hooks.edit import check_fired, check_names
-from hooks.models import HookedModel, parameters_of
 from hooks.snapshot import TOKENS_PER_BATCH, Snapshot
 
 
@@ -21,12 +20,12 @@ def logit_gradients(
     classes: Int[Tensor, " n"],
     hook_name: str = "hook_embed",
 ) -> Float[Tensor, "n pos d_model"]:
-    """Gradient of one logit of one example with respect to an activation, for each pair given.
+    """For each pair of an example and a class: the gradient of that logit by an activation.
 
     Args:
-        snapshot: Any model; the logit is that at an example's last scored position.
-        rows: Which example, by its place among the snapshot's; one may come several times.
-        classes: Which class' logit of it.
+        snapshot: Any model; logits are those at an example's last scored position.
+        rows: The example of each pair, by its place among the snapshot's; it may come repeatedly.
+        classes: The class of each pair.
         hook_name: A hook point `[batch, pos, d_model]`; by default the embedded tokens, before
             positions are added.
 
@@ -42,31 +41,28 @@ def logit_gradients(
     _check_range(rows, len(inputs), "rows")
     _check_range(classes, int(snapshot.live.model.cfg.d_vocab_out), "classes")
     size = max(1, TOKENS_PER_BATCH // inputs.shape[1])
-    pairs = zip(rows.split(size), classes.split(size), strict=True)
-    with snapshot.running() as model, torch.enable_grad():
-        parts = []
-        for batch_rows, chosen in pairs:
-            with snapshot.seeing(batch_rows):
-                places = (positions[batch_rows], chosen)
-                parts.append(_gradients(model, inputs[batch_rows], places, hook_name))
-    return torch.cat(parts)
+    batches = zip(rows.split(size), positions[rows].split(size), classes.split(size), strict=True)
+    with snapshot.running(), torch.enable_grad():
+        return torch.cat([_gradients(snapshot, *batch, hook_name) for batch in batches])
 
 
 def _gradients(
-    model: HookedModel, batch: Tensor, places: tuple[Tensor, Tensor], hook_name: str
+    snapshot: Snapshot, rows: Tensor, positions: Tensor, classes: Tensor, hook_name: str
 ) -> Tensor:
+    """The gradients of one batch of pairs, whose logits stand at the given positions."""
+    model, device = snapshot.live.model, snapshot.live.device
     leaves: list[Tensor] = []
 
     def cut(activation: Tensor, hook: Any) -> Tensor:
         leaves.append(activation.detach().requires_grad_())
         return leaves[-1]
 
-    with model.hooks(fwd_hooks=[(hook_name, cut)]):
-        logits = model(batch.to(next(iter(parameters_of(model).values())).device))
+    with snapshot.seeing(rows), model.hooks(fwd_hooks=[(hook_name, cut)]):
+        logits = model(snapshot.examples.model_inputs[rows].to(device))
     check_fired([hook_name], [hook_name] if leaves else [])
-    positions, classes = (place.to(logits.device) for place in places)
-    chosen = logits[torch.arange(len(batch), device=logits.device), positions, classes]
-    # Examples do not meet in a model, so that the sum's gradient holds each one's own.
+    places = (torch.arange(len(rows)), positions, classes)
+    chosen = logits[tuple(place.to(device) for place in places)]
+    # Examples do not meet in a model, so that the gradient of the sum has one row for each example.
     return torch.autograd.grad(chosen.sum(), leaves[-1])[0].cpu()
 
 

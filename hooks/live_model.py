@@ -21,7 +21,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from hooks.edit import Edit, Pass, edited
-from hooks.models import HookedModel, ModelConfig
+from hooks.models import HookedModel, ModelConfig, parameters_of
 
 WRAPPERS = {
     "_orig_mod": "torch.compile's wrapper: give the model inside, model._orig_mod",
@@ -65,9 +65,9 @@ class LiveModel:
         self._marks = marks_of(self.model)
 
     @property
-    def rows(self) -> Int[Tensor, " row"] | None:
-        """The examples of the batch that is running, by number; None where nobody says."""
-        return self.running.rows
+    def device(self) -> torch.device:
+        """Where the model's parameters are."""
+        return next(iter(parameters_of(self.model).values())).device
 
     def check(self, user: Any) -> None:
         """Refuses a model that another snapshot runs, or that is not as it was.
@@ -104,12 +104,12 @@ class LiveModel:
                 yield
         finally:
             self.user, self._marks = None, marks
-            for module, mode in modes:  # train(mode) would set every module alike
+            for module, mode in modes:  # train(mode) would set all modules to the same mode
                 module.training = mode
 
     @contextmanager
     def seeing(self, rows: Int[Tensor, " row"] | None, *, is_trial: bool = False) -> Iterator[None]:
-        """Says which examples the model is run on within."""
+        """Says which examples the model is run on within the `with`."""
         before = replace(self.running)
         self.running.rows, self.running.is_trial = rows, is_trial
         try:
@@ -142,14 +142,14 @@ def check_live(model: Any) -> None:
     check_hooks(hooks_of(model), {})
 
 
-def check_hooks(there: dict[str, tuple[int, ...]], known: dict[str, tuple[int, ...]]) -> None:
-    """Refuses hooks that nobody announced.
+def check_hooks(hooks: dict[str, tuple[int, ...]], known: dict[str, tuple[int, ...]]) -> None:
+    """Refuses a model whose modules carry other hooks than the known ones.
 
     Raises:
         ValueError: A module carries other hooks than the known ones.
     """
-    for name in [*there, *known]:
-        if there.get(name) != known.get(name):
+    for name in [*hooks, *known]:
+        if hooks.get(name) != known.get(name):
             raise ValueError(
                 f"the model carries a hook at {name or 'its root'} that is no edit, and every "
                 "number would be of the model with it: model.reset_hooks(including_permanent=True) "
@@ -169,13 +169,12 @@ def marks_of(model: HookedModel) -> Marks:
 
 
 def hooks_of(model: HookedModel) -> dict[str, tuple[int, ...]]:
-    """The hooks on each module that has any, TransformerLens' and torch's own."""
-    hooks: dict[str, tuple[int, ...]] = {}
-    for name, module in torch.nn.Module.named_modules(model):  # pyright: ignore[reportArgumentType]  # the protocol's models are modules
-        ids = tuple(key for kind in HOOKS for key in getattr(module, kind))
-        if ids:
-            hooks[name] = ids
-    return hooks
+    """The hooks on each module that has any, TransformerLens' and torch's own, by number."""
+    hooks = {
+        name: tuple(number for kind in HOOKS for number in getattr(module, kind))
+        for name, module in torch.nn.Module.named_modules(model)  # pyright: ignore[reportArgumentType]  # the protocol's models are modules
+    }
+    return {name: numbers for name, numbers in hooks.items() if numbers}
 
 
 def _version(tensor: Tensor) -> int:
@@ -188,7 +187,7 @@ class Memory:
 
     Attributes:
         inputs: What the model was run on.
-        tensors: By name, each tensor with its marks.
+        tensors: By name, each tensor and what tells whether it was changed.
         is_tried: Whether the edits' hook points are known to fire.
     """
 

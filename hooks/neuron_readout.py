@@ -37,13 +37,13 @@ def neuron_readout(snapshot: Snapshot) -> Readout:
         return _without_residual(snapshot)
     names = [f"{last}.hook_resid_mid", f"{last}.mlp.hook_post"]
     residual, neurons = (activation[scored] for activation in snapshot.cache(names).values())
-    device = next(iter(snapshot.parameters().values())).device
     W_out, b_out = (snapshot.weights(f"{last}.mlp.{name}") for name in ("W_out", "b_out"))
 
     def logits(is_kept: Bool[Tensor, " d_mlp"]) -> Float[Tensor, "answer d_vocab_out"]:
-        stream = (residual + ((neurons * is_kept.to(neurons)) @ W_out + b_out))[:, None].to(device)
+        stream = (residual + ((neurons * is_kept.to(neurons)) @ W_out + b_out))[:, None]
         with snapshot.running() as model, torch.no_grad():
-            return model(stream, start_at_layer=n_layers)[:, 0].cpu()
+            fed = stream.to(snapshot.live.device)
+            return model(fed, start_at_layer=n_layers)[:, 0].cpu()
 
     return logits
 
@@ -70,10 +70,10 @@ def _without_residual(snapshot: Snapshot) -> Readout:
     """The same for a network with one hidden layer, whose neurons alone make the logits."""
     name = "blocks.0.mlp.hook_post"
     neurons = snapshot.cache([name])[name][snapshot.examples.scored][:, None]
-    device = next(iter(snapshot.parameters().values())).device
 
     def logits(is_kept: Bool[Tensor, " d_mlp"]) -> Float[Tensor, "answer d_vocab_out"]:
         with snapshot.running() as model, torch.no_grad():
-            return cast(Any, model).writes((neurons * is_kept.to(neurons)).to(device))[:, 0].cpu()
+            kept = (neurons * is_kept.to(neurons)).to(snapshot.live.device)
+            return cast(Any, model).writes(kept)[:, 0].cpu()
 
     return logits

@@ -22,7 +22,7 @@ from hooks.snapshot import Snapshot
 PATTERNS = ("hook_attn_scores", "hook_pattern")  # [batch, head, query, key]
 HEADS = ("hook_q", "hook_k", "hook_v", "hook_z", "hook_rot_q", "hook_rot_k", "hook_result")
 NEURONS = ("hook_pre", "hook_pre_linear", "hook_mid", "hook_post")
-NOWHERE = -1  # in a table of positions: this row has fewer
+NOWHERE = -1  # fills the rows of a table of positions that have fewer positions than others
 
 Positions = int | Sequence[int] | Int[Tensor, "..."] | Bool[Tensor, "batch pos"]
 
@@ -60,22 +60,21 @@ def patched(
             it is of. When a snapshot is edited: it has another number of examples.
     """
     names = [names] if isinstance(names, str) else list(names)
-    kept = {name: value.detach().clone() for name, value in source.cache(names).items()}
+    activations = {name: value.detach().clone() for name, value in source.cache(names).items()}
     part = {name: _part(name, heads, neurons) for name in names}
     if positions is None and source_positions is not None:
         raise ValueError("source_positions without positions: say where they are put")
     tables: dict[str, tuple[Tensor, Tensor] | None] = dict.fromkeys(names)
-    for name, value in kept.items():
+    for name, value in activations.items():
         _check_indices(name, value, part[name])
         if positions is not None:
             if name.endswith(PATTERNS):
                 raise ValueError(f"positions: {name} is of pairs of positions; leave them out")
-            there = positions if source_positions is None else source_positions
-            tables[name] = _both_tables(positions, there, value)
+            taken_from = positions if source_positions is None else source_positions
+            tables[name] = _both_tables(positions, taken_from, value)
 
     def insert(activation: Tensor, hook: Any, rows: Tensor) -> Tensor:
-        given = kept[hook.name]
-        given = given[rows.to(given.device)].to(activation)
+        given = activations[hook.name][rows.cpu()].to(activation)
         if given.shape != activation.shape:
             raise ValueError(
                 f"{hook.name} is {list(activation.shape)}, in the source {list(given.shape)}: take "
@@ -150,8 +149,8 @@ def _within(activation: Tensor, replaced: Tensor, axis: int, indices: list[int] 
     """The activation after an edit: replaced as a whole, or at some heads or neurons only."""
     if indices is None:
         return replaced.clone()
-    indices_there = torch.tensor(indices, dtype=torch.long, device=activation.device)
-    return activation.index_copy(axis, indices_there, replaced.index_select(axis, indices_there))
+    chosen = torch.tensor(indices, dtype=torch.long, device=activation.device)
+    return activation.index_copy(axis, chosen, replaced.index_select(axis, chosen))
 
 
 def _moved(
@@ -160,16 +159,20 @@ def _moved(
     """An activation that has the source's values at some positions of each row."""
     if tables is None:
         return given
-    here, there = (table[rows.to(table.device)].to(activation.device) for table in tables)
-    row, place = (here != NOWHERE).nonzero().unbind(1)
-    return activation.index_put((row, here[row, place]), given[row, there[row, place]])
+    own, source = (table[rows.to(table.device)].to(activation.device) for table in tables)
+    row, place = (own != NOWHERE).nonzero().unbind(1)
+    return activation.index_put((row, own[row, place]), given[row, source[row, place]])
 
 
-def _both_tables(positions: Positions, there: Positions, value: Tensor) -> tuple[Tensor, Tensor]:
-    here, source = _table("positions", positions, value), _table("source_positions", there, value)
-    if here.shape != source.shape or not torch.equal(here == NOWHERE, source == NOWHERE):
+def _both_tables(
+    positions: Positions, source_positions: Positions, value: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The positions at which activations are put, and those of the source they are taken from."""
+    own = _table("positions", positions, value)
+    source = _table("source_positions", source_positions, value)
+    if own.shape != source.shape or not torch.equal(own == NOWHERE, source == NOWHERE):
         raise ValueError("source_positions: give as many as positions, in every row")
-    return here, source
+    return own, source
 
 
 def _table(name: str, positions: Positions, value: Tensor) -> Int[Tensor, "batch k"]:
@@ -197,7 +200,6 @@ def _of_mask(name: str, mask: Tensor, n_pos: int) -> Int[Tensor, "batch k"]:
     if mask.shape[1] != n_pos:
         raise ValueError(f"{name} has {mask.shape[1]} positions, the activation {n_pos}")
     places = torch.arange(n_pos, device=mask.device).expand_as(mask)
-    first = mask.long().argsort(
-        dim=1, descending=True, stable=True
-    )  # those that are True, in order
-    return places.where(mask, NOWHERE).gather(1, first)[:, : int(mask.sum(1).max())]
+    # The positions at which a row's mask is True come first, in their order.
+    order = mask.long().argsort(dim=1, descending=True, stable=True)
+    return places.where(mask, NOWHERE).gather(1, order)[:, : int(mask.sum(1).max())]

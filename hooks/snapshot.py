@@ -20,7 +20,7 @@ TOKENS_PER_BATCH = 8192  # larger batches leave the processor's cache and gain n
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Snapshot:
-    """A model at a step, and the examples it is looked at with.
+    """A model at a step, and the examples that it is run on.
 
     Compared by identity. Logits and activations are computed when first asked for, in batches,
     without gradients, and then remembered. Wherever the model is, they and weights are on the CPU.
@@ -135,17 +135,18 @@ class Snapshot:
             yield self.live.model
 
     def seeing(self, rows: Int[Tensor, " row"]) -> AbstractContextManager[None]:
-        """Says which examples the model is run on within, to edits that go by rows.
+        """Tells row hooks of edits on which examples the model is run within the `with`.
 
-        For whoever runs the model by hand: `with snapshot.running() as model,
+        Only needed by code that runs the model itself: `with snapshot.running() as model,
         snapshot.seeing(rows): model(inputs[rows])`.
         """
         return self.live.seeing(rows)
 
     def logits(self) -> Float[Tensor, "batch pos d_vocab_out"]:
-        """Logits at every position, of those `outputs` alone that answer where a task has others.
+        """Logits at every position.
 
-        A task with spare outputs says how many answer in `facts.outputs`.
+        If a task has spare outputs, `facts.outputs` says how many of them answer; only these are
+        returned.
 
         Raises:
             ValueError: As `running`.
@@ -154,8 +155,8 @@ class Snapshot:
         logits = self._memory.get("logits")
         if logits is None:
             with self.running() as model, torch.no_grad():
-                every = torch.cat([self._logits(model, *batch).cpu() for batch in self._batches()])
-            logits = every[..., : self.examples.facts.outputs]
+                parts = [self._logits(model, *batch).cpu() for batch in self._batches()]
+            logits = torch.cat(parts)[..., : self.examples.facts.outputs]
             self._memory["logits"] = logits
         return logits
 
@@ -221,8 +222,7 @@ class Snapshot:
         hooks = [(name, look) for name in self.live.model.hook_dict]
         with self.running() as model, torch.no_grad(), model.hooks(fwd_hooks=hooks):
             for rows, batch in self._batches():
-                with self.seeing(rows):
-                    logits = model(batch)
+                logits = self._logits(model, rows, batch)
                 if not not_finite and not logits.isfinite().all():
                     not_finite.append("logits")
                 if not_finite:
@@ -230,18 +230,16 @@ class Snapshot:
         return ""
 
     def _batches(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """The numbers of some examples and what the model is fed of them, until all were given."""
-        inputs = self.examples.model_inputs
-        n_ctx = self.live.model.cfg.n_ctx
+        """All examples in batches: the rows of each batch, and what the model is fed of them."""
+        inputs, n_ctx = self.examples.model_inputs, self.live.model.cfg.n_ctx
         if inputs.shape[1] > n_ctx:
             raise ValueError(
                 f"examples have {inputs.shape[1]} positions, the model's n_ctx is {n_ctx}: "
                 "shorten them, or train a model with a larger n_ctx"
             )
-        device = next(iter(parameters_of(self.live.model).values())).device
         size = max(1, TOKENS_PER_BATCH // inputs.shape[1])
-        numbers = torch.arange(len(inputs)).split(size)
-        return zip(numbers, (batch.to(device) for batch in inputs.split(size)), strict=True)
+        batches = (batch.to(self.live.device) for batch in inputs.split(size))
+        return zip(torch.arange(len(inputs)).split(size), batches, strict=True)
 
     def _logits(self, model: HookedModel, rows: Tensor, batch: Tensor) -> Tensor:
         with self.seeing(rows):

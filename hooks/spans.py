@@ -79,7 +79,7 @@ def span_charts(
     """
     _check(snapshot, thresholds)
     with snapshot.running() as model, torch.no_grad():
-        device = next(iter(snapshot.parameters().values())).device
+        device = snapshot.live.device
         lengths = snapshot.examples.visible.sum(1).to(device) - first
         tokens = snapshot.examples.model_inputs[:, : first + int(lengths.max())].to(device)
         with snapshot.seeing(torch.arange(len(tokens))):

@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 
 from hooks.edit import check_fired, check_names
-from hooks.models import HookedModel
 from hooks.snapshot import Snapshot
 
 Reducer = Callable[[Tensor, slice], Mapping[str, Tensor]]
@@ -53,11 +52,8 @@ def stream(
         ValueError: A hook point does not exist or does not fire in this model.
     """
     check_names(reducers, snapshot.live.model.hook_dict, "hook point")
-    with snapshot.running() as model, torch.no_grad():
-        parts = [
-            _reduced(snapshot, model, rows_and_batch, reducers)
-            for rows_and_batch in snapshot._batches()
-        ]
+    with snapshot.running(), torch.no_grad():
+        parts = [_reduced(snapshot, *batch, reducers) for batch in snapshot._batches()]
     return {
         name: {key: combine([part[name][key] for part in parts]) for key in statistics}
         for name, statistics in parts[0].items()
@@ -65,26 +61,21 @@ def stream(
 
 
 def _reduced(
-    snapshot: Snapshot,
-    model: HookedModel,
-    rows_and_batch: tuple[Tensor, Tensor],
-    reducers: Mapping[str, Reducer],
+    snapshot: Snapshot, rows: Tensor, batch: Tensor, reducers: Mapping[str, Reducer]
 ) -> dict[str, dict[str, Tensor]]:
-    """One batch's statistics."""
-    numbers, batch = rows_and_batch
-    first = int(numbers[0]) if len(numbers) else 0
-    rows = slice(first, first + len(numbers))
+    """The statistics of one batch, given the rows of its examples and what the model is fed."""
+    first = int(rows[0]) if len(rows) else 0
     statistics_by_name: dict[str, dict[str, Tensor]] = {}
 
     def reduce(activation: Tensor, hook: Any) -> None:
-        statistics = reducers[hook.name](activation.detach(), rows)
+        statistics = reducers[hook.name](activation.detach(), slice(first, first + len(rows)))
         # Cloned, since a view would keep the whole activation alive.
         statistics_by_name[hook.name] = {key: value.clone() for key, value in statistics.items()}
         if len(statistics_by_name) == len(reducers):
             raise _Seen
 
-    hooks = [(name, reduce) for name in reducers]
-    with snapshot.seeing(numbers), model.hooks(fwd_hooks=hooks), suppress(_Seen):
+    model, hooks = snapshot.live.model, [(name, reduce) for name in reducers]
+    with snapshot.seeing(rows), model.hooks(fwd_hooks=hooks), suppress(_Seen):
         model(batch)
     check_fired(reducers, statistics_by_name)
     return {name: statistics_by_name[name] for name in reducers}

@@ -1,8 +1,8 @@
 """Many models that share shapes, run as one.
 
-Each parameter is a tensor with a leading axis of models ("members"). `torch.func.vmap` runs the
-model itself, or its fast path (`hooks.fast.single`), over that axis, so that the number of
-operations does not grow with the number of models.
+Each parameter is a tensor whose first axis is that of the models. `torch.func.vmap` runs the model
+itself, or its fast path (`hooks.fast.single`), over that axis, so that the number of operations
+does not grow with the number of models.
 
 A network with one hidden layer has some hundred parameters and costs less than starting an
 operation on it, so that vmap's own work would be most of it: such networks are written out as
@@ -43,14 +43,14 @@ def stacked_neurons(model: Any, config: MLPConfig) -> StackedLogits:
 
     def of_all(
         parameters: Mapping[str, Tensor], inputs: Tensor, is_shared: bool
-    ) -> Float[Tensor, "member batch 1 class"]:
+    ) -> Float[Tensor, "model batch 1 class"]:
         reads, writes = neurons_read(config, parameters), neurons_write(config, parameters)
         columns = writes[..., 1:] if config.one_logit else writes
         bias = parameters["blocks.0.mlp.b_in"] if config.bias_in else None
         is_rectified = config.act_fn == "relu" and not config.dropout
         if model.cfg.d_vocab is None and reads.shape[1] == 1 and is_rectified:
-            members = inputs.sum(-2).to(reads.dtype).expand(len(reads), -1, -1)
-            logits: Tensor = Rectified.apply(members, reads.squeeze(1), bias, columns)  # pyright: ignore[reportAssignmentType]  # torch leaves apply untyped
+            summed = inputs.sum(-2).to(reads.dtype).expand(len(reads), -1, -1)
+            logits: Tensor = Rectified.apply(summed, reads.squeeze(1), bias, columns)  # pyright: ignore[reportAssignmentType]  # torch leaves apply untyped
         else:
             read = _products if model.cfg.d_vocab is None else _look_ups
             pre = read(inputs, reads, is_shared)
@@ -64,16 +64,16 @@ def stacked_neurons(model: Any, config: MLPConfig) -> StackedLogits:
 
 
 class Rectified(torch.autograd.Function):
-    """relu(x W + b) V of every member; the inputs have no gradient."""
+    """relu(x W + b) V of every model; the inputs have no gradient."""
 
     @staticmethod
     def forward(
         ctx: Any,
-        inputs: Float[Tensor, "member batch d_in"],
-        reads: Float[Tensor, "member d_in d_mlp"],
-        bias: Float[Tensor, "member d_mlp"] | None,
-        writes: Float[Tensor, "member d_mlp class"],
-    ) -> Float[Tensor, "member batch class"]:
+        inputs: Float[Tensor, "model batch d_in"],
+        reads: Float[Tensor, "model d_in d_mlp"],
+        bias: Float[Tensor, "model d_mlp"] | None,
+        writes: Float[Tensor, "model d_mlp class"],
+    ) -> Float[Tensor, "model batch class"]:
         """Logits without the output's bias."""
         if bias is None:
             post = torch.bmm(inputs, reads).relu_()
@@ -84,7 +84,7 @@ class Rectified(torch.autograd.Function):
 
     @staticmethod
     def backward(
-        ctx: Any, *gradients: Float[Tensor, "member batch class"]
+        ctx: Any, *gradients: Float[Tensor, "model batch class"]
     ) -> tuple[None, Tensor, Tensor | None, Tensor]:
         """Gradients of W, b and V."""
         inputs, post, writes = ctx.saved_tensors
@@ -96,26 +96,26 @@ class Rectified(torch.autograd.Function):
 
 
 def _products(
-    inputs: Float[Tensor, "*member batch operand d_in"],
-    reads: Float[Tensor, "member table d_in d_mlp"],
+    inputs: Float[Tensor, "*model batch operand d_in"],
+    reads: Float[Tensor, "model table d_in d_mlp"],
     is_shared: bool,
-) -> Float[Tensor, "member batch d_mlp"]:
+) -> Float[Tensor, "model batch d_mlp"]:
     """What neurons receive from real inputs; all operands may share one table of weights."""
     inputs = inputs.to(reads.dtype)
     if reads.shape[1] == 1:
-        return inputs.sum(-2) @ reads.squeeze(1)  # inputs without members broadcast
-    shared = "batch operand d" if is_shared else "member batch operand d"
-    return einsum(inputs, reads, f"{shared}, member operand d mlp -> member batch mlp")
+        return inputs.sum(-2) @ reads.squeeze(1)  # inputs without an axis of models broadcast
+    axes = "batch operand d" if is_shared else "model batch operand d"
+    return einsum(inputs, reads, f"{axes}, model operand d mlp -> model batch mlp")
 
 
 def _look_ups(
-    tokens: Int[Tensor, "*member batch operand"],
-    reads: Float[Tensor, "member table token d_mlp"],
+    tokens: Int[Tensor, "*model batch operand"],
+    reads: Float[Tensor, "model table token d_mlp"],
     is_shared: bool,
-) -> Float[Tensor, "member batch d_mlp"]:
+) -> Float[Tensor, "model batch d_mlp"]:
     """What neurons receive from tokens; all operands may share one table of weights."""
-    members, tables, vocabulary, _ = reads.shape
-    first = torch.arange(members, device=tokens.device)[:, None, None] * tables * vocabulary
+    models, tables, vocabulary, _ = reads.shape
+    first = torch.arange(models, device=tokens.device)[:, None, None] * tables * vocabulary
     if tables > 1:
         first = first + torch.arange(tables, device=tokens.device) * vocabulary
     return embedding((tokens[None] if is_shared else tokens) + first, reads.flatten(0, 2)).sum(-2)
@@ -136,14 +136,14 @@ class Layout:
         """How many numbers a model has."""
         return sum(map(math.prod, self.shapes.values()))
 
-    def join(self, members: Sequence[Mapping[str, Tensor]]) -> Shaped[Tensor, "member parameter"]:
-        """One row for each member: its parameters, or what belongs to each of them, end to end."""
+    def join(self, models: Sequence[Mapping[str, Tensor]]) -> Shaped[Tensor, "model parameter"]:
+        """One row for each model: its parameters, or what belongs to each of them, end to end."""
         return torch.stack(
-            [torch.cat([row[name].flatten() for name in self.shapes]) for row in members]
+            [torch.cat([tensors[name].flatten() for name in self.shapes]) for tensors in models]
         )
 
-    def split(self, matrix: Shaped[Tensor, "*member parameter"]) -> dict[str, Tensor]:
-        """The rows cut into parameters by name, each a view `[*member, *shape]`."""
+    def split(self, matrix: Shaped[Tensor, "*model parameter"]) -> dict[str, Tensor]:
+        """The rows cut into parameters by name, each a view `[*model, *shape]`."""
         parts = matrix.split([math.prod(shape) for shape in self.shapes.values()], dim=-1)
         return {
             name: part.unflatten(-1, shape) if shape else part[..., 0]
@@ -160,9 +160,9 @@ def stacked_logits(model: HookedModel, config: ModelConfig, positions: Positions
         positions: The positions whose logits are wanted.
 
     Returns:
-        From parameters by name `[member, ...]`, inputs `[member, batch, ...]` and whether the
-        inputs are shared instead, `[batch, ...]`, to logits `[member, batch, position,
-        d_vocab_out]`. Dropout draws anew for every member.
+        From parameters by name `[model, ...]`, inputs `[model, batch, ...]` and whether the
+        inputs are shared instead, `[batch, ...]`, to logits `[model, batch, position,
+        d_vocab_out]`. Dropout draws anew for every model.
     """
     if config.kind == "mlp":
         return stacked_neurons(model, config)

@@ -120,7 +120,7 @@ def test_scalars_that_were_not_saved_are_refused_with_the_command():
 
 
 def test_metrics_that_were_not_recorded_are_refused():
-    with pytest.raises(ValueError, match="this series has no metrics"):
+    with pytest.raises(ValueError, match="these checkpoints have no metrics"):
         _ = SERIES.metrics
 
 
@@ -149,7 +149,7 @@ def test_weights_of_a_step_that_lacks_them_are_refused_with_its_step():
 
 
 def test_weights_of_a_series_without_steps_are_refused():
-    with pytest.raises(ValueError, match="this series has no steps"):
+    with pytest.raises(ValueError, match="there are no steps"):
         series_with({}).weights("W_E")
 
 

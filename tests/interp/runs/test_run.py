@@ -304,7 +304,7 @@ def test_a_run_without_metrics_has_none(folder):
 
 def test_the_series_of_a_run_without_metrics_says_so(folder):
     (folder / "metrics.jsonl").unlink()
-    with pytest.raises(ValueError, match="this series has no metrics"):
+    with pytest.raises(ValueError, match="these checkpoints have no metrics"):
         _ = Run(folder).metrics
 
 
