@@ -69,12 +69,12 @@ def mixture_runs(
             f"ModelSelection compares runs that differ in {WEIGHTS} and seeds, and here "
             f"{', '.join(others)} varies too: make a sweep of each"
         )
-    known = {
+    finished = {
         name: run for name in table.loc[~has_failed(table), "run"] if (run := series[name]).steps
     }
     kinds = (FunctionFacts, PromptFacts, MixtureFacts)
-    lacking = [kind for run in known.values() for kind in kinds if run.facts.get(kind) is None]
-    if not known or lacking:
+    lacking = [kind for run in finished.values() for kind in kinds if run.facts.get(kind) is None]
+    if not finished or lacking:
         why = f"their task tells no {lacking[0].__name__}" if lacking else "no run is finished"
         raise ValueError(f"ModelSelection needs runs of function_classes: {why}")
     fields = {
@@ -84,20 +84,20 @@ def mixture_runs(
         "noise": FunctionFacts,
     }
     for name, kind in fields.items():
-        if len({getattr(run.facts(kind), name) for run in known.values()}) > 1:
+        if len({getattr(run.facts(kind), name) for run in finished.values()}) > 1:
             raise ValueError(f"ModelSelection needs runs of one task, and {name} differs")
-    mixtures = [run.facts(MixtureFacts) for run in known.values()]
-    classes = mixtures[0].classes
-    shares, setting = np.unique(
-        [mixture.shares for mixture in mixtures], axis=0, return_inverse=True
-    )
+    mixtures = [run.facts(MixtureFacts) for run in finished.values()]
+    classes, shares_of_runs = mixtures[0].classes, [mixture.shares for mixture in mixtures]
+    shares, setting = np.unique(shares_of_runs, axis=0, return_inverse=True)
     if not shares.min(1).max() > 0:
         raise ValueError(
             f"ModelSelection needs a run with all of {', '.join(classes)} in its mixture: add one "
             f"to {WEIGHTS}"
         )
     # The first class first, as in the papers' order w = 1 to 0.
-    return MixtureRuns(known, classes, shares[::-1].copy(), len(shares) - 1 - setting.reshape(-1))
+    return MixtureRuns(
+        finished, classes, shares[::-1].copy(), len(shares) - 1 - setting.reshape(-1)
+    )
 
 
 def _mixture_name(classes: Sequence[str], shares: Float[np.ndarray, " class"]) -> str:

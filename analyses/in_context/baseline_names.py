@@ -32,7 +32,7 @@ def baseline(name: str, facts: Facts, d: int) -> Callable[..., Tensor] | None:
 
     Args:
         name: As in `ridge:0.1`; the number may be left out.
-        facts: What the task tells; the Bayes mixture and joint ridge rest on its functions.
+        facts: What the task says; the Bayes mixture and joint ridge rest on its functions.
         d: Numbers of an input.
 
     Raises:
@@ -45,13 +45,10 @@ def baseline(name: str, facts: Facts, d: int) -> Callable[..., Tensor] | None:
     option = _option(kind, number, name) if has_number else {}  # which refuses bayes
     if kind not in (JOINT, BAYES):
         return partial(known[kind], **option)
-    functions = facts.get(FunctionFacts)
-    if functions is None:
-        return None
+    functions = _functions(facts)
     if kind == BAYES:
-        can_enumerate = functions.prior and is_enumerable(functions.prior, d)
         bayes = partial(bayes_mixture, prior=functions.prior, noise=functions.noise)
-        return bayes if can_enumerate else None
+        return bayes if functions.prior and is_enumerable(functions.prior, d) else None
     features = {"linear": functions.has_linear_features, "frequencies": functions.wave_features}
     return partial(known[kind], **option, **features) if functions.has_features else None
 
@@ -62,19 +59,23 @@ def is_slow(name: str) -> bool:
 
 
 def is_repeated(name: str, names: Sequence[str], facts: Facts) -> bool:
-    """Whether a name is of a joint ridge that would be the plain ridge among the others."""
-    functions = facts.get(FunctionFacts)
-    is_plain = functions is not None and functions.has_features and not functions.wave_features
+    """Whether a name is of a joint ridge that is the same as a plain ridge among the others."""
+    functions = _functions(facts)
+    is_plain = functions.has_features and not functions.wave_features
     return name.startswith(JOINT) and is_plain and name.removeprefix("joint_") in names
 
 
 def joint_of(names: Sequence[str], facts: Facts) -> str:
-    """The curve that stands for ridge on the features of all classes; empty where none does."""
+    """The curve of ridge on the features of all classes; empty if there is none."""
     joint = next((name for name in names if name.startswith(JOINT)), "")
-    functions = facts.get(FunctionFacts)
-    if functions is None or not functions.has_features:
+    if not _functions(facts).has_features:
         return ""
     return joint.removeprefix("joint_") if is_repeated(joint, names, facts) else joint
+
+
+def _functions(facts: Facts) -> FunctionFacts:
+    """What the task says of its functions: no prior and no features if it says nothing."""
+    return facts.get(FunctionFacts) or FunctionFacts(d=0)
 
 
 def _option(kind: str, number: str, name: str) -> dict[str, Any]:

@@ -39,14 +39,11 @@ def bayes_mixture(x: X, y: Y, prior: Sequence[Prior], noise: float) -> Y:
     Raises:
         ValueError: A class has more components than can be enumerated.
     """
-    means, logs = [], []
-    for of_class in prior:
-        if of_class.weight > 0:
-            mean, evidence = _class_predictions(x, y, of_class, max(noise, JITTER))
-            means.append(mean)
-            logs.append(evidence + math.log(of_class.weight))
-    weights = torch.softmax(torch.stack(logs), dim=0)
-    return (weights * torch.stack(means)).sum(0)
+    classes = [of_class for of_class in prior if of_class.weight > 0]
+    parts = [_class_predictions(x, y, of_class, max(noise, JITTER)) for of_class in classes]
+    means, evidences = (torch.stack(part) for part in zip(*parts, strict=True))
+    priors = means.new_tensor([math.log(of_class.weight) for of_class in classes])
+    return (torch.softmax(evidences + priors[:, None, None], dim=0) * means).sum(0)
 
 
 def components_of(prior: Prior, d: int) -> int:

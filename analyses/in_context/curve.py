@@ -29,9 +29,18 @@ from analyses.statistics import check_confidence
 from hooks import PromptFacts, Snapshot
 
 MODEL = "model"
-DEFAULT = ("zero", "averaging", "nearest", "least_squares", "ridge", "lasso", JOINT, "bayes")
-RESAMPLES = 1000
-MAX_BASELINE_ERROR = 1.5  # that is shown; of the model's errors all are, with their band
+DEFAULT_BASELINES = (
+    "zero",
+    "averaging",
+    "nearest",
+    "least_squares",
+    "ridge",
+    "lasso",
+    JOINT,
+    "bayes",
+)
+BOOTSTRAP_SAMPLES = 1000  # of the prompts
+MAX_BASELINE_ERROR = 1.5  # that figures show; of a model they show all errors, with their band
 
 Curves = Float[np.ndarray, "group curve examples"]
 
@@ -86,7 +95,7 @@ class InContextCurve(Result):
         snapshot: Snapshot,
         *,
         reference: "InContextCurve | None" = None,
-        baselines: Sequence[str] = DEFAULT,
+        baselines: Sequence[str] = DEFAULT_BASELINES,
         by: str | None = None,
         at: Sequence[int] | None = None,
         confidence: float = 0.9,
@@ -124,9 +133,8 @@ class InContextCurve(Result):
         curves = tuple(predicted) if known is None else known.curves
         errors, low, high = errors_with_bands(prompts, predicted, confidence)
         if known is not None:  # its baselines follow the model
-            errors = np.concatenate([errors, known.errors[:, 1:]], axis=1)
-            low = np.concatenate([low, known.low[:, 1:]], axis=1)
-            high = np.concatenate([high, known.high[:, 1:]], axis=1)
+            pairs = ((errors, known.errors), (low, known.low), (high, known.high))
+            errors, low, high = (np.hstack([model, other[:, 1:]]) for model, other in pairs)
         return cls(
             groups=tuple(prompts.groups),
             prompts=prompts.counts,
@@ -154,7 +162,7 @@ class InContextCurve(Result):
         Raises:
             ValueError: There is no such curve or group; the message lists those there are.
         """
-        return self.errors[self._place(group), _index(curve, self.curves)]
+        return self.errors[_index(group, self.groups), _index(curve, self.curves)]
 
     def excess(self, group: str | None = None) -> Float[np.ndarray, " examples"]:
         """The model's error less that of the best baseline at each number of examples.
@@ -163,9 +171,9 @@ class InContextCurve(Result):
         are few. NaN where there are no baselines. Beside the Bayes mixture it is the gap to the
         best there is; a model can be better than all others.
         """
-        place = self._place(group)
-        apart = self.matched[place, 1:] - self.errors[place, 1:]
-        return apart.max(axis=0) if len(apart) else np.full(self.errors.shape[2], math.nan)
+        place = _index(group, self.groups)
+        excesses = self.matched[place, 1:] - self.errors[place, 1:]
+        return excesses.max(axis=0) if len(excesses) else np.full(self.errors.shape[2], math.nan)
 
     def ratio(self, group: str | None = None) -> Float[np.ndarray, " examples"]:
         """The model's error over that of ridge on the features of all classes (`joint`).
@@ -200,11 +208,10 @@ class InContextCurve(Result):
         """
         on = f" on {self.groups[0]}" if len(self.groups) > 1 else ""
         last = f"after {examples_of(self.at[-1])}: {float(self.error()[self.at[-1]]):.3g}"
-        finite = self.errors[np.isfinite(self.errors)]
-        reach = np.fmax(self.errors[:, 0], self.high[:, 0])  # of the model and its band
-        top_of_model = float(np.nanmax(reach, initial=0))
-        most = max(float(finite.max(initial=0)), top_of_model)
-        top = min(most, max(MAX_BASELINE_ERROR, top_of_model))
+        of_model = np.fmax(self.errors[:, 0], self.high[:, 0])  # with its band
+        top_of_model = float(np.nanmax(of_model, initial=0))
+        top_of_all = float(self.errors.max(initial=0, where=np.isfinite(self.errors)))
+        top = min(max(top_of_all, top_of_model), max(MAX_BASELINE_ERROR, top_of_model))
         return {
             "curves": multiples(
                 {group: self._curves(index) for index, group in enumerate(self.groups)},
@@ -216,25 +223,27 @@ class InContextCurve(Result):
 
     def _curves(self, group: int) -> list[Trace]:
         """Baselines, the model's band and the model on top."""
-        examples, drawn = np.arange(self.errors.shape[2]), []
-        for index, name in enumerate(self.curves[1:], start=1):
-            style = {"color": PALETTE[1 + (index - 1) % 6], "dash": DASHES[1 + (index - 1) % 4]}
-            style = {"color": MUTED, "width": 1} if name == "zero" else style | {"width": 2}
-            drawn.append(line(examples, self.errors[group, index], words(name), style))
+        examples, baselines = np.arange(self.errors.shape[2]), self.curves[1:]
+        styles = [
+            {"color": MUTED, "width": 1}
+            if name == "zero"
+            else {"color": PALETTE[1 + index % 6], "dash": DASHES[1 + index % 4], "width": 2}
+            for index, name in enumerate(baselines)
+        ]
+        drawn = [
+            line(examples, errors, words(name), style)
+            for name, errors, style in zip(baselines, self.errors[group, 1:], styles, strict=True)
+        ]
         ends, bold = (self.low[group, 0], self.high[group, 0]), {"color": PALETTE[0], "width": 4}
         model = line(examples, self.errors[group, 0], MODEL, bold)
         return [*drawn, band(examples, ends, f"{MODEL}, band"), model]
 
-    def _place(self, group: str | None) -> int:
-        """Where a group stands; the first one where left out."""
-        return 0 if group is None else _index(group, self.groups)
 
-
-def _index(name: str, names: Sequence[str]) -> int:
-    """Where a name stands among others."""
-    if name not in names:
+def _index(name: str | None, names: Sequence[str]) -> int:
+    """The place of a name among others; 0 if none is given."""
+    if name is not None and name not in names:
         raise ValueError(f"no '{name}'; there are {', '.join(names)}")
-    return names.index(name)
+    return 0 if name is None else names.index(name)
 
 
 def _listed(at: Sequence[int] | None, prompts: Prompts) -> tuple[int, ...]:
@@ -272,7 +281,7 @@ def bootstrap(
         unknown = np.full(errors.shape[1], np.nan)
         return unknown, unknown
     weights = np.random.default_rng(0).multinomial(
-        n_prompts, np.full(n_prompts, 1 / n_prompts), RESAMPLES
+        n_prompts, np.full(n_prompts, 1 / n_prompts), BOOTSTRAP_SAMPLES
     )
     outside = (1 - confidence) / 2
     low, high = np.quantile(weights @ errors / n_prompts, [outside, 1 - outside], axis=0)
@@ -283,10 +292,11 @@ def errors_with_bands(
     prompts: Prompts, predicted: Mapping[str, Tensor], confidence: float
 ) -> tuple[Curves, Curves, Curves]:
     """Mean errors by group and curve, and the ends of their intervals."""
-    rows = []
-    for group in range(len(prompts.groups)):
-        errors = [prompts.errors(values, group, name).numpy() for name, values in predicted.items()]
-        rows.append([(error.mean(0), *bootstrap(error, confidence)) for error in errors])
+    errors = [
+        [prompts.errors(values, group, name).numpy() for name, values in predicted.items()]
+        for group in range(len(prompts.groups))
+    ]
+    rows = [[(curve.mean(0), *bootstrap(curve, confidence)) for curve in row] for row in errors]
     mean, low, high = np.moveaxis(np.array(rows), 2, 0)
     return mean, low, high
 

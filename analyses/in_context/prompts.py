@@ -148,8 +148,7 @@ def prompts_of(examples: Examples, by: str | None) -> Prompts:
         if values is not None and not bool(values.isfinite().all()):
             raise ValueError(f"{name} hold NaN or infinity: take out those prompts")
     if by is None:
-        facts = examples.facts.get(PromptFacts)
-        by = "" if facts is None else facts.group
+        by = (examples.facts.get(PromptFacts) or PromptFacts(pairs=0)).group
     is_real = examples.targets.is_floating_point()
     return Prompts(
         targets=at_scored(examples.targets, scored),

@@ -27,8 +27,8 @@ from analyses.requirements import Needs
 from analyses.result import Drawing, SweepResult
 from hooks import Checkpoints, FunctionFacts, MixtureFacts, PromptFacts
 
-DEFAULT = ("zero", "least_squares", "ridge", "lasso", JOINT, "bayes")
-MAX_ERROR = 1.5  # errors up to here are shown
+DEFAULT_BASELINES = ("zero", "least_squares", "ridge", "lasso", JOINT, "bayes")
+MAX_ERROR = 1.5  # the largest error that figures show
 ERROR, DISTANCE = "squared error / mean y²", "squared difference / mean y²"
 VALUE_NAMES = {
     "sparsity": "coefficients that are not 0",
@@ -99,7 +99,7 @@ class ModelSelection(SweepResult):
         series: Mapping[str, Checkpoints],
         *,
         axes: Sequence[str],
-        references: Sequence[str] = DEFAULT,
+        references: Sequence[str] = DEFAULT_BASELINES,
         at: int | None = None,
     ) -> "ModelSelection":
         """Runs the last snapshot of every finished run on the prompts of the most even mixture.
@@ -248,7 +248,7 @@ class ModelSelection(SweepResult):
         Columns `to <curve>` are distances to each other setting and baseline.
         """
         group, curve, examples = (axis.ravel() for axis in np.indices(self.curve_errors.shape))
-        apart = self.curve_distances
+        distances = self.curve_distances
         frame = pd.DataFrame(
             {
                 "split": np.array(self.splits)[group],
@@ -261,11 +261,11 @@ class ModelSelection(SweepResult):
                 "ratio": self.ratios.ravel(),
             }
         )
-        distances = {
-            f"to {name}": apart[group, curve, place, examples]
+        columns = {
+            f"to {name}": distances[group, curve, place, examples]
             for place, name in enumerate(self.curves)
         }
-        return pd.concat([frame, pd.DataFrame(distances)], axis=1)
+        return pd.concat([frame, pd.DataFrame(columns)], axis=1)
 
     def figures(self) -> Mapping[str, Drawing]:
         """Curves by class; errors and distances by number of coefficients; what lies outside."""
@@ -297,12 +297,14 @@ class ModelSelection(SweepResult):
     def _along(self, split: str) -> Drawing:
         """Errors along a split, a panel for each class; one more panel has the errors inside."""
         rows, errors = self._rows(split), self.curve_errors[..., self.at]
-        panels = {}
-        for kind in dict.fromkeys(self.kinds[row] for row in rows):
-            of_kind = rows[np.array(self.kinds)[rows] == kind]
-            panels[f"on {kind or PROMPT_NAMES[split]}"] = self._traces(
-                self.values[of_kind], errors[of_kind].T
-            )
+        by_kind = {
+            kind: rows[np.array(self.kinds)[rows] == kind]
+            for kind in dict.fromkeys(self.kinds[row] for row in rows)
+        }
+        panels = {
+            f"on {kind or PROMPT_NAMES[split]}": self._traces(self.values[places], errors[places].T)
+            for kind, places in by_kind.items()
+        }
         x = np.unique(self.values[rows])
         inside = np.repeat(self.in_class[:, self.at, None], len(x), axis=1)
         return multiples(
@@ -335,9 +337,8 @@ class ModelSelection(SweepResult):
     def _distances(self) -> Drawing:
         """How far the mixture's predictions are from all others, by number of coefficients."""
         rows = self._rows("sparsity")
-        traces = self._traces(
-            self.values[rows], self.curve_distances[rows, self.mixture][..., self.at].T
-        )
+        distances = self.curve_distances[rows, self.mixture][..., self.at].T
+        traces = self._traces(self.values[rows], distances)
         return multiples(
             {"": [trace for trace in traces if np.isfinite(trace["y"]).all()]},
             axes=(VALUE_NAMES["sparsity"], DISTANCE),
@@ -349,18 +350,18 @@ class ModelSelection(SweepResult):
     def _traces(self, x: np.ndarray, y: Float[np.ndarray, "curve place"]) -> list[Trace]:
         """Lines of models on top of dashes of baselines; `y` has a row for each curve."""
         n_models = len(self.names)
-        traces = []
-        for curve in [*range(n_models, len(self.curves)), *range(n_models)]:
-            name, index = self.curves[curve], curve - n_models
-            if curve < n_models:
-                style = {"color": PALETTE[curve % 6], "width": 4 if curve == self.mixture else 3}
-            elif name == "zero":
-                style = {"color": MUTED, "width": 1}
-            else:
-                dash, colour = DASHES[1 + index % 4], PALETTE[(index + 1) % 6]
-                style = {"color": colour, "dash": dash, "width": 1.5}
-            traces.append(line(x, y[curve], name if curve < n_models else words(name), style))
-        return traces
+        names = [*self.names, *map(words, self.references)]
+        order = [*range(n_models, len(names)), *range(n_models)]
+        return [line(x, y[curve], names[curve], self._style(curve)) for curve in order]
+
+    def _style(self, curve: int) -> Trace:
+        """The look of a curve, of which those of models come first."""
+        index = curve - len(self.names)
+        if index < 0:
+            return {"color": PALETTE[curve % 6], "width": 4 if curve == self.mixture else 3}
+        if self.curves[curve] == "zero":
+            return {"color": MUTED, "width": 1}
+        return {"color": PALETTE[(index + 1) % 6], "dash": DASHES[1 + index % 4], "width": 1.5}
 
     def _rows(self, split: str) -> Int[np.ndarray, " row"]:
         """The groups of prompts of a split."""
@@ -377,7 +378,7 @@ class ModelSelection(SweepResult):
 
     @property
     def inside(self) -> tuple[str, ...]:
-        """Classes that some of the prompts are of as in training."""
+        """Classes that have prompts of their own, like those of training."""
         return tuple(
             name for split, name in zip(self.splits, self.groups, strict=True) if split == "test"
         )
