@@ -70,7 +70,7 @@ def bars(
     axes: tuple[str, str],
     strong: Sequence[Any] = (),
 ) -> Figure:
-    """Bars side by side; where one set is given, all but the `strong` x are muted."""
+    """Bars side by side; of a single set of bars, all but those at the `strong` x are muted."""
     traces = []
     for index, (name, y) in enumerate(heights.items()):
         fill: Any = colour(index)
@@ -128,10 +128,16 @@ def heatmap(
     names = {} if ticks is None else {"x": list(ticks[0]), "y": list(ticks[1])}
     kind = {} if ticks is None else {"type": "category"}  # names such as "0.1" are no numbers
     bottom = along_bottom(names.get("x", ()), HEIGHT + 60, room=240)
-    scale = {"colorscale": "Cividis", "colorbar": {"title": {"text": unit, "side": "right"}}}
-    trace = {"type": "heatmap", "z": np.asarray(z), "zmin": low, "zmax": high}
+    trace = {
+        "type": "heatmap",
+        "z": np.asarray(z),
+        "zmin": low,
+        "zmax": high,
+        "colorscale": "Cividis",
+        "colorbar": {"title": {"text": unit, "side": "right"}},
+    }
     rows = kind | {"autorange": "reversed"}
-    return _figure([trace | scale | names], title, axes, **bottom, yaxis=rows)
+    return _figure([trace | names], title, axes, **bottom, yaxis=rows)
 
 
 def histogram(
@@ -158,21 +164,24 @@ def mark_steps(figure: Figure, marks: Mapping[str, float]) -> Figure:
     middle = (min(known) + max(known)) / 2 if known else 0
     height = layout["height"] + MARK_ROW * len(marks)
     row = MARK_ROW / (height - layout["margin"]["t"] - layout["margin"]["b"])
-    shapes, notes = [*layout.get("shapes", ())], [*layout.get("annotations", ())]
-    for index, (label, x) in enumerate(sorted(marks.items(), key=lambda mark: mark[1])):
-        shape, note = _mark(x, label, 1 - row * (index + 0.5), is_left=x <= middle)
-        shapes.append(shape)
-        notes.append(note)
-    curves = {"yaxis": layout["yaxis"] | {"domain": [0, 1 - row * len(marks)]}}
-    layout |= curves | {"height": height, "shapes": shapes, "annotations": notes}
+    marked = [
+        _mark(x, label, 1 - row * (index + 0.5), is_left=x <= middle)
+        for index, (label, x) in enumerate(sorted(marks.items(), key=lambda mark: mark[1]))
+    ]
+    layout |= {
+        "yaxis": layout["yaxis"] | {"domain": [0, 1 - row * len(marks)]},
+        "height": height,
+        "shapes": [*layout.get("shapes", ()), *(shape for shape, _ in marked)],
+        "annotations": [*layout.get("annotations", ()), *(note for _, note in marked)],
+    }
     return go.Figure(drawn)
 
 
 def empty(title: str, reason: str) -> Figure:
     """A figure that says why there is nothing to see."""
     hidden = {"visible": False}
-    note = {"text": reason, "showarrow": False, "font": {"size": 14}}
-    return _figure([], title, None, height=160, xaxis=hidden, yaxis=hidden, annotations=[note])
+    notes = [{"text": reason, "showarrow": False, "font": {"size": 14}}]
+    return _figure([], title, None, height=160, xaxis=hidden, yaxis=hidden, annotations=notes)
 
 
 def as_data(figure: Figure) -> dict[str, Any]:
@@ -191,9 +200,9 @@ def _figure(
     axes: tuple[str, str] | None,
     **layout: Any,
 ) -> Figure:
-    """A figure of plain traces; the rest as `layout_of` takes it."""
-    described = layout_of(title, axes, **{"has_legend": len(traces) > 1} | layout)
-    return go.Figure({"data": list(traces), "layout": described})
+    """A figure of plain traces; the other arguments are those of `layout_of`."""
+    options = {"has_legend": len(traces) > 1} | layout
+    return go.Figure({"data": list(traces), "layout": layout_of(title, axes, **options)})
 
 
 def _mark(
@@ -209,10 +218,20 @@ def _mark(
     """
     ends = {"x0": x, "x1": x, "y0": 0, "y1": y, "xref": "x", "yref": "paper"}
     shape = {"type": "line", "line": {"color": MARK, "dash": "dot", "width": 1}} | ends
-    beside = {"xanchor": "left", "xshift": 3} if is_left else {"xanchor": "right", "xshift": -3}
-    style = {"font": {"size": 11, "color": INK}, "bgcolor": MARK_PAPER, "borderpad": 0}
-    place = {"x": x, "y": y, "yref": "paper", "yanchor": "middle", "showarrow": False}
-    return shape, {"text": label} | place | beside | style
+    note = {
+        "text": label,
+        "x": x,
+        "y": y,
+        "yref": "paper",
+        "yanchor": "middle",
+        "showarrow": False,
+        "xanchor": "left" if is_left else "right",
+        "xshift": 3 if is_left else -3,
+        "font": {"size": 11, "color": INK},
+        "bgcolor": MARK_PAPER,
+        "borderpad": 0,
+    }
+    return shape, note
 
 
 def _plain(value: Any) -> Any:
@@ -230,5 +249,5 @@ def _plain(value: Any) -> Any:
 
 def _decoded(dtype: str, bdata: str, shape: str = "-1") -> list[Any]:
     """An array as plotly writes it into JSON."""
-    values = np.frombuffer(b64decode(bdata), dtype)
-    return values.reshape([int(size) for size in shape.split(",")]).tolist()
+    sizes = [int(size) for size in shape.split(",")]
+    return np.frombuffer(b64decode(bdata), dtype).reshape(sizes).tolist()

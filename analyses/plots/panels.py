@@ -118,8 +118,7 @@ class _Sheet:
         for index, (heading, drawn, x, y) in enumerate(cells):
             number, place = self.number(index), self.place(index)
             traces += [t | {"xaxis": f"x{number}", "yaxis": f"y{number}"} for t in drawn]
-            sides = (("x", "y", x), ("y", "x", y))
-            for (letter, other, axis), domain in zip(sides, place, strict=True):
+            for letter, other, axis, domain in zip("xy", "yx", (x, y), place, strict=True):
                 placed = AXIS | {"domain": domain, "anchor": f"{other}{number}"}
                 follows = {"matches": letter} if number and letter in self.shared else {}
                 layout[f"{letter}axis{number}"] = placed | follows | axis
@@ -148,15 +147,14 @@ class _Sheet:
             more: What is added to the layout.
         """
         traces, layout = self.laid_out(cells)
-        drop = -legend_drop / self.height
+        legend = {"orientation": "h", "x": 0, "y": -legend_drop / self.height, "yanchor": "top"}
         layout |= {
             "height": margin["t"] + self.height + margin["b"],
             "margin": margin,
-            "legend": {"orientation": "h", "x": 0, "y": drop, "yanchor": "top"},
+            "legend": legend,
             "meta": {"least_width": panel_width * self.columns},
         }
-        layout = layout_of(title, None, has_legend=_have_several_names(traces), **layout | more)
-        return Figure({"data": named_once(traces), "layout": layout})
+        return _figure(title, None, traces, **layout | more)
 
 
 def multiples(
@@ -178,10 +176,8 @@ def multiples(
     """
     traces = [trace for drawn in panels.values() for trace in drawn]
     x, y = (_ranged(more.pop(f"{letter}axis", {}), traces, letter) for letter in "xy")
-    has_legend = _have_several_names(traces)
     if len(panels) == 1:
-        layout = layout_of(title, axes, has_legend=has_legend, xaxis=x, yaxis=y, **more)
-        return Figure({"data": named_once(traces), "layout": layout})
+        return _figure(title, axes, traces, xaxis=x, yaxis=y, **more)
     columns = columns if 1 < columns <= 6 else _columns(len(panels))
     tops = [row * (MULTIPLES_ROW + MULTIPLES_GAP) for row in range(-(-len(panels) // columns))]
     height = tops[-1] + MULTIPLES_ROW
@@ -195,11 +191,11 @@ def multiples(
         )
         for index, (name, drawn) in enumerate(panels.items())
     ]
-    spared = 0 if has_legend else MULTIPLES_LEGEND
+    unused = 0 if _have_several_names(traces) else MULTIPLES_LEGEND
     return sheet.figure(
         title,
         cells,
-        margin=MULTIPLES_MARGIN | {"b": MULTIPLES_MARGIN["b"] - spared},
+        margin=MULTIPLES_MARGIN | {"b": MULTIPLES_MARGIN["b"] - unused},
         legend_drop=MULTIPLES_LEGEND_DROP,
         panel_width=MULTIPLES_WIDTH,
         **more,
@@ -240,10 +236,10 @@ def grid(
 
 
 def small_multiples(frame: pd.DataFrame, *, x: str, title: str, x_title: str) -> Figure:
-    """Each column of numbers against one, a small panel a column.
+    """A small panel for each column of numbers, which is drawn against one of the columns.
 
     Args:
-        frame: One column named `x`; every other numeric column becomes a panel.
+        frame: It has a column named `x`; every other numeric column becomes a panel.
         x: The column of the abscissa.
         title: What is seen.
         x_title: Title of the abscissa, with its unit.
@@ -267,8 +263,8 @@ def small_multiples(frame: pd.DataFrame, *, x: str, title: str, x_title: str) ->
         for index, name in enumerate(names)
     ]
     traces, layout = sheet.laid_out(cells)
-    layout = layout_of(title, None, height=TABLE_MARGINS + TABLE_ROW * rows, **layout)
-    return Figure({"data": traces, "layout": layout})
+    height = TABLE_MARGINS + TABLE_ROW * rows
+    return Figure({"data": traces, "layout": layout_of(title, None, height=height, **layout)})
 
 
 def strands(curves: Iterable[tuple[np.ndarray, np.ndarray]], name: str, style: Trace) -> Trace:
@@ -294,8 +290,15 @@ def band(x: np.ndarray, ends: tuple[np.ndarray, np.ndarray], name: str) -> Trace
 def dots(x: Any, y: Any, name: str, marker: Trace, texts: Sequence[str] = ()) -> Trace:
     """Dots; a dot's text, if it has one, is read where it is hovered over."""
     hover = {"text": list(texts), "hoverinfo": "text"} if texts else {}
-    places = {"x": plain(x), "y": plain(y)}
-    return {"type": "scatter", "mode": "markers", "name": name, "marker": marker} | places | hover
+    return {
+        "type": "scatter",
+        "mode": "markers",
+        "name": name,
+        "marker": marker,
+        "x": plain(x),
+        "y": plain(y),
+        **hover,
+    }
 
 
 def whiskers(
@@ -354,20 +357,25 @@ def seed_curves(
 
 def ticks(names: Sequence[str]) -> Trace:
     """An abscissa of names at 0, 1, ..., on which dots may stand beside each other."""
-    places = list(range(len(names)))
-    ends = [-0.5, len(names) - 0.5]
-    return {"tickvals": places, "ticktext": list(names), "range": ends, "zeroline": False}
+    return {
+        "tickvals": list(range(len(names))),
+        "ticktext": list(names),
+        "range": [-0.5, len(names) - 0.5],
+        "zeroline": False,
+    }
 
 
-def named_once(traces: Iterable[Trace]) -> list[Trace]:
-    """Each name in the legend once; there it shows and hides all of that name."""
-    seen: set[str] = set()
-    named = []
-    for trace in traces:
-        name = trace["name"]
-        named.append(trace | {"legendgroup": name, "showlegend": name not in seen})
-        seen.add(name)
-    return named
+def _figure(
+    title: str, axes: tuple[str, str] | None, traces: Sequence[Trace], **layout: Any
+) -> Figure:
+    """A figure in whose legend each name stands once; there it shows and hides its traces."""
+    names = [trace["name"] for trace in traces]
+    named = [
+        trace | {"legendgroup": trace["name"], "showlegend": trace["name"] not in names[:index]}
+        for index, trace in enumerate(traces)
+    ]
+    described = layout_of(title, axes, has_legend=_have_several_names(traces), **layout)
+    return Figure({"data": named, "layout": described})
 
 
 def _have_several_names(traces: Iterable[Trace]) -> bool:
@@ -375,31 +383,39 @@ def _have_several_names(traces: Iterable[Trace]) -> bool:
 
 
 def _columns(count: int) -> int:
-    """How many of so many panels make a row."""
+    """How many panels make a row, given the number of all panels."""
     return count if count <= 4 else {5: 3, 6: 3, 9: 3}.get(count, 4 if count <= 20 else 6)
 
 
 def _heading(text: str, place: tuple[list[float], list[float]]) -> dict[str, Any]:
     """A panel's name, above its middle."""
     (left, right), (_, top) = place
-    above = {"x": (left + right) / 2, "y": top, "xanchor": "center", "yanchor": "bottom"}
-    on_paper = {"xref": "paper", "yref": "paper", "showarrow": False, "font": {"size": 12}}
-    return {"text": text} | above | on_paper
+    return {
+        "text": text,
+        "x": (left + right) / 2,
+        "y": top,
+        "xanchor": "center",
+        "yanchor": "bottom",
+        "xref": "paper",
+        "yref": "paper",
+        "showarrow": False,
+        "font": {"size": 12},
+    }
 
 
 def _labelled(title: str, is_outer: bool) -> Trace:
     """An axis with numbers and a title where it is the outermost, and with neither elsewhere."""
-    titled = {"title": {"text": title, "standoff": TITLE_GAP}} if is_outer else {}
-    return {"showticklabels": is_outer} | titled
+    named = {"title": {"text": title, "standoff": TITLE_GAP}}
+    return {"showticklabels": is_outer} | (named if is_outer else {})
 
 
 def _ordinate(row: Sequence[Panel], column: int) -> Trace:
     """A panel's ordinate: the first of a row that share one has its numbers and title."""
     panel = row[column]
-    sharing = [at for at, other in enumerate(row) if other.unit == panel.unit]
-    traces = [trace for at in sharing for trace in row[at].traces]
+    sharing = [other for other in row if other.unit == panel.unit]
+    traces = [trace for other in sharing for trace in other.traces]
     axis = _ranged({"range": list(panel.limits)} if panel.limits else {}, traces, "y")
-    return axis | _labelled(panel.unit, column == sharing[0])
+    return axis | _labelled(panel.unit, panel is sharing[0])
 
 
 def _ranged(axis: Trace, traces: Sequence[Trace], letter: str) -> Trace:

@@ -10,7 +10,7 @@ from analyses.plots.figures import Figure, as_data
 from analyses.plots.style import GRID, HEIGHT, MARGIN, MUTED, PALETTE
 
 SLIDER_HEIGHT = 105  # pixels that a slider takes below the axes; a page on paper has none
-SLIDER_GAP = 22  # pixels between the slider and what a figure writes below its axis
+SLIDER_GAP = 22  # pixels between the slider and the names and title below an axis
 
 
 def slider(figures: Sequence[Figure], steps: Sequence[int]) -> Figure:
@@ -32,13 +32,17 @@ def slides(figures: Sequence[dict[str, Any]], steps: Sequence[int]) -> dict[str,
     margin = layout.get("margin", MARGIN)
     traces = [trace for figure in figures for trace in figure["data"]]
     owners = [step for figure, step in zip(figures, steps, strict=True) for _ in figure["data"]]
-    choices = []
-    for figure, step in zip(figures, steps, strict=True):
-        update = [
-            {"visible": [owner == step for owner in owners]},
-            {"title.text": figure["layout"]["title"]["text"]},
-        ]
-        choices.append({"label": str(step), "method": "update", "args": update})
+    choices = [
+        {
+            "label": str(step),
+            "method": "update",
+            "args": [
+                {"visible": [owner == step for owner in owners]},
+                {"title.text": figure["layout"]["title"]["text"]},
+            ],
+        }
+        for figure, step in zip(figures, steps, strict=True)
+    ]
     bar = {
         "active": len(steps) - 1,
         "steps": choices,

@@ -43,9 +43,17 @@ LETTER_WIDTH, LINE_HEIGHT = 6.5, 15  # pixels of these letters
 TICK_GAP = 10  # pixels between two ticks, and between them and the title of the axis
 SLANT = 45  # degrees by which names at ticks are turned that do not fit side by side
 AXIS = {"automargin": True, "gridcolor": GRID, "linecolor": GRID, "zerolinecolor": GRID}
-_COLOURS = {"paper_bgcolor": PAPER, "plot_bgcolor": PAPER, "font": {"color": INK}}
 # A few lines of our own: plotly's templates are large, and each figure pays for a copy.
-TEMPLATE = {"layout": _COLOURS | {"hovermode": "closest", "xaxis": AXIS, "yaxis": AXIS}}
+TEMPLATE = {
+    "layout": {
+        "paper_bgcolor": PAPER,
+        "plot_bgcolor": PAPER,
+        "font": {"color": INK},
+        "hovermode": "closest",
+        "xaxis": AXIS,
+        "yaxis": AXIS,
+    }
+}
 
 
 def layout_of(
@@ -98,9 +106,12 @@ def along_bottom(names: Sequence[Any], height: int, *, room: int) -> dict[str, A
         axis, reach = {}, longest
         width = min(MARGIN["l"] + MARGIN["r"] + LINE_HEIGHT * len(names), MAX_WIDTH)
         wide = {"meta": {"least_width": width}}
-    lower = MARGIN | {"b": MARGIN["b"] + round(reach)}
-    named = {"xaxis": {"type": "category"} | axis}
-    return {"height": height + round(reach), "margin": lower} | named | wide
+    return {
+        "height": height + round(reach),
+        "margin": MARGIN | {"b": MARGIN["b"] + round(reach)},
+        "xaxis": {"type": "category"} | axis,
+        **wide,
+    }
 
 
 def wrapped(names: Sequence[str], width: int) -> list[str]:
@@ -121,8 +132,12 @@ def logarithmic(curves: Mapping[str, Any]) -> dict[str, Any]:
     powers = np.log10(known)
     decades = np.ptp(powers) if len(powers) else 0
     if decades > 2:  # plotly writes powers of ten a quarter larger than all other ticks
-        smaller = {"exponentformat": "power", "tickfont": {"size": TICK_SIZE / 1.25}}
-        return {"type": "log", "dtick": math.ceil(decades / 8)} | smaller
+        return {
+            "type": "log",
+            "dtick": math.ceil(decades / 8),
+            "exponentformat": "power",
+            "tickfont": {"size": TICK_SIZE / 1.25},
+        }
     first, last = (math.floor(powers.min()), math.ceil(powers.max())) if len(powers) else (0, 0)
     ticks = [digit * 10.0**power for power in range(first - 1, last + 2) for digit in (1, 2, 5)]
     if len(known) and sum(known.min() <= tick <= known.max() for tick in ticks) < 2:
@@ -142,8 +157,14 @@ def _round_numbers(low: float, high: float) -> list[float]:
 
 def line(x: Any, y: Any, name: str, style: Trace) -> Trace:
     """A curve."""
-    places = {"x": plain(x), "y": plain(y)}
-    return {"type": "scatter", "mode": "lines", "name": name, "line": style} | places
+    return {
+        "type": "scatter",
+        "mode": "lines",
+        "name": name,
+        "line": style,
+        "x": plain(x),
+        "y": plain(y),
+    }
 
 
 def bar(x: Any, y: Any, colour: Any) -> Trace:
@@ -152,7 +173,7 @@ def bar(x: Any, y: Any, colour: Any) -> Trace:
 
 
 def colour(index: int) -> str:
-    """The palette's colours, again from the first where there are no more."""
+    """A colour of the palette, which begins again after its last."""
     return PALETTE[index % len(PALETTE)]
 
 

@@ -155,8 +155,8 @@ class Page:
         return path
 
     def _repr_html_(self) -> str:
-        content = html.escape(self.html())
         style = "width: 100%; height: 30rem; border: 0"
+        content = html.escape(self.html())
         return f'<iframe srcdoc="{content}" style="{style}" title="CircuitsVis"></iframe>'
 
 
@@ -240,11 +240,12 @@ def view_data(view: View) -> dict[str, Any]:
             f"{', '.join(sorted(RAW_HTML + CANVAS))}"
         )
     is_raw = view.component in RAW_HTML
-    props = {}
-    for name, value in view.props.items():
-        plain = _plain(value, f"props.{name} of view '{view.title}'")
-        props[name] = _readable(plain, is_raw) if name in TOKEN_PROPS else plain
-    return {"component": view.component, "props": props}
+    props = {
+        name: _plain(value, f"props.{name} of view '{view.title}'")
+        for name, value in view.props.items()
+    }
+    tokens = {name: _readable(props[name], is_raw) for name in TOKEN_PROPS if name in props}
+    return {"component": view.component, "props": props | tokens}
 
 
 def script_json(value: Any) -> str:

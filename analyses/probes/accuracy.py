@@ -9,7 +9,7 @@ in the spirit of Hewitt & Liang 2019 (arXiv:1909.03368), who give random labels 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -20,7 +20,7 @@ from analyses.probes.evaluate import check_method, score_unit, split_by_group
 from analyses.probes.fit import PENALTIES
 from analyses.probes.inputs import (
     activations,
-    check_comparable,
+    beside_first,
     chosen_sites,
     group_values,
     label_values,
@@ -43,7 +43,7 @@ class ProbeAccuracy(Result):
 
     Attributes:
         labels: What is read.
-        n_classes: Number of classes of each; 0 for real values.
+        n_classes: Number of classes of each label; 0 for real values.
         sites: Hook points.
         positions: Positions, negative ones counted from each example's end.
         score: Score on held-out examples.
@@ -52,7 +52,7 @@ class ProbeAccuracy(Result):
         validation: Score on the examples that chose the penalty.
         penalty: The penalty chosen.
         shuffled: Score of the same probe on shuffled labels.
-        untrained: Score at the first snapshot; this one's own where it is of step 0.
+        untrained: Score at the first snapshot; at step 0 the same as `score`.
         raw: Score on the input itself, all positions of it.
         baseline: Score of guessing the commonest class or the mean.
         held_out: Number of held-out examples and of held-out groups.
@@ -129,7 +129,7 @@ class ProbeAccuracy(Result):
         features = activations(snapshot, chosen_sites(snapshot, sites), index)
         how: dict[str, Any] = {"seed": seed, "method": method, "penalties": tuple(penalties)}
         fields = scores_and_controls(task, features, examples, has_raw=reference is None, **how)
-        result = cls(
+        measured = cls(
             **fields,
             sites=tuple(features),
             positions=positions,
@@ -137,11 +137,7 @@ class ProbeAccuracy(Result):
             held_out=(int(split.test.sum()), len(split.groups[split.test].unique())),
             left_out=dict(task.left_out),
         )
-        first = result if reference is None and snapshot.step == 0 else reference
-        if first is None:
-            return result
-        check_comparable(result, first, ("labels", "sites", "positions", "method", "probed"))
-        return replace(result, untrained=first.score, raw=first.raw)
+        return beside_first(measured, reference, snapshot.step, "untrained")
 
     @property
     def highest_control(self) -> Float[np.ndarray, "label site position"]:
@@ -152,15 +148,16 @@ class ProbeAccuracy(Result):
 
     @property
     def best(self) -> tuple[tuple[int, int], ...]:
-        """Each label's site and position, by number, where validation examples are read best.
+        """For each label: the numbers of the site and position with the best validation score.
 
-        The first of equals: where a label is read equally well everywhere, its place says nothing.
+        Of equal scores the first counts; if a label is read equally well everywhere, its place says
+        nothing.
         """
         flat = np.nan_to_num(self.validation, nan=-np.inf).reshape(len(self.labels), -1)
         return tuple(divmod(int(cell), len(self.positions)) for cell in flat.argmax(1))
 
     def summary(self) -> dict[str, float | str]:
-        """By label: where validation examples are read best, the score there, its best control."""
+        """For each label: the place with the best validation score, its score and best control."""
         scalars: dict[str, float | str] = {}
         for label, name in enumerate(self.labels):
             cell, unit = (label, *self.best[label]), "accuracy" if self.n_classes[label] else "r2"
@@ -172,7 +169,7 @@ class ProbeAccuracy(Result):
         return scalars
 
     def figures(self) -> Mapping[str, Drawing]:
-        """Labels where they are read best, beside their controls; scores by site and position."""
+        """Labels at their best places, beside their controls; scores by site and position."""
         return {"controls": self._controls(), "places": self._places()}
 
     def _controls(self) -> Drawing:

@@ -15,7 +15,7 @@ probe h(q; C) for the factor that the prompt is about, at a layer that is not kn
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -26,7 +26,7 @@ from torch import Tensor
 from analyses.plots import DASHES, PALETTE, bars, line, multiples, words
 from analyses.probes.evaluate import check_method, score_unit, split_by_group
 from analyses.probes.fit import PENALTIES
-from analyses.probes.inputs import check_comparable, label_values
+from analyses.probes.inputs import beside_first, label_values
 from analyses.probes.scores import probe_task, scores_and_controls
 from analyses.probes.without_context import (
     FORMS,
@@ -52,7 +52,7 @@ class ComponentScores(Result):
 
     Attributes:
         labels: What is read.
-        n_classes: Number of classes of each; 0 for real values.
+        n_classes: Number of classes of each label; 0 for real values.
         forms: How the component was taken.
         sites: Hook points.
         score: Score on held-out prompts.
@@ -147,22 +147,17 @@ class ComponentScores(Result):
         del fields["penalty"]
         shape = (len(task.targets), len(states), len(sites))
         tables = ("score", "low", "high", "validation", "shuffled")
-        controls = ("raw", "baseline")
-        result = cls(
+        measured = cls(
             **fields
             | {name: fields[name].reshape(shape) for name in tables}
-            | {name: fields[name][:, 0] for name in controls},
+            | {name: fields[name][:, 0] for name in ("raw", "baseline")},
             forms=tuple(states),
             sites=tuple(sites),
             initial=np.full(shape, np.nan),
             mean_of=1 if cls.is_mean_of_first else len(task.targets),
             held_out=int(split.test.sum()),
         )
-        first = result if reference is None and snapshot.step == 0 else reference
-        if first is None:
-            return result
-        check_comparable(result, first, ("labels", "forms", "sites", "method", "probed"))
-        return replace(result, initial=first.score, raw=first.raw)
+        return beside_first(measured, reference, snapshot.step, "initial")
 
     @classmethod
     @abstractmethod
@@ -210,11 +205,10 @@ class ComponentScores(Result):
 
     def _layers(self) -> Drawing:
         score, initial = self.mean(self.score), self.mean(self.initial)
-        controls = {"raw input": self.raw, "guess": self.baseline}
         blocks = np.arange(1, len(self.sites) + 1)
         levels = {
-            name: np.full(len(blocks), scores[: self.mean_of].mean())
-            for name, scores in controls.items()
+            "raw input": np.full(len(blocks), self.raw[: self.mean_of].mean()),
+            "guess": np.full(len(blocks), self.baseline[: self.mean_of].mean()),
         }
         panels = {}
         for form, name in enumerate(self.forms):
@@ -306,7 +300,7 @@ def residual_sites(snapshot: Snapshot) -> list[str]:
 
 
 def asked_values(examples: Examples) -> Mapping[str, Int[Tensor, " batch"]]:
-    """What prompts ask for: as one of several classes, and of each class whether it is that one.
+    """What prompts ask for: as one of several classes, and for each class whether it is the one.
 
     Raises:
         ValueError: All prompts ask for the same.
@@ -331,6 +325,6 @@ def remainder(
     What is rounding follows from the largest number of the whole. A probe scales its features, and
     would read how the two were rounded.
     """
-    left = whole - part
-    spread = left.amax((0, 1)) - left.amin((0, 1))
-    return left.masked_fill(spread <= SIZE_FLOOR * whole.abs().max(), 0)
+    rest = whole - part
+    spread = rest.amax((0, 1)) - rest.amin((0, 1))
+    return rest.masked_fill(spread <= SIZE_FLOOR * whole.abs().max(), 0)

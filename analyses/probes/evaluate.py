@@ -27,7 +27,7 @@ from analyses.probes.fit import (
 
 METHODS = ("ridge", "logistic", "adam")
 CLASS_METHODS = ("logistic", "adam")  # which read no real values
-HELD_OUT = 0.25  # share of the groups to test on; of the others, the share to choose a penalty on
+HELD_OUT = 0.25  # share of the groups that are tested on; share of the rest that chooses a penalty
 Z = 1.959963984540054  # standard deviations on either side of a 95 % interval
 BOOTSTRAP_DRAWS = 500
 
@@ -138,12 +138,12 @@ def split_by_group(groups: Int[Tensor, " row"], *, seed: int) -> GroupSplit:
 
 def baseline_score(target: ProbeTarget, split: GroupSplit) -> float:
     """Score of guessing the training rows' commonest class or mean on the test rows."""
-    guess, test = target.columns[split.train].mean(0), target.at(split.test)
-    return test.score(guess.expand(len(test.values), -1))
+    test = target.at(split.test)
+    return test.score(target.columns[split.train].mean(0).expand(len(test.values), -1))
 
 
 def objection(target: ProbeTarget, split: GroupSplit) -> str:
-    """Why a target cannot be probed on a split, or nothing."""
+    """Why a target cannot be probed on a split; empty if it can."""
     parts = [target.values[part] for part in (split.fit, split.validation, split.test)]
     if not all(map(len, parts)):
         return f"{len(target.values)} examples are too few to split into three"
@@ -238,11 +238,11 @@ def readings(
         for target, by_penalty in zip(targets, tried, strict=True)
     ]
     best = [int(np.argmax(scores)) for scores in validation]
-    kept = sorted(set(best))  # no other penalty is fitted again
-    final = _outputs(*fits, [penalties[i] for i in kept], rows=(split.train, split.test))
+    refitted = sorted(set(best))  # penalties, by number
+    final = _outputs(*fits, [penalties[i] for i in refitted], rows=(split.train, split.test))
     read = []
     for target, by_penalty, index, scores in zip(targets, final, best, validation, strict=True):
-        test, outputs = target.at(split.test), by_penalty[kept.index(index)]
+        test, outputs = target.at(split.test), by_penalty[refitted.index(index)]
         low, high = test.interval(outputs, split.groups[split.test])
         read.append(Reading(test.score(outputs), low, high, scores[index], penalties[index]))
     return read
@@ -256,16 +256,16 @@ def _outputs(
     *,
     rows: tuple[Tensor, Tensor],
 ) -> list[Tensor]:
-    """Each target's outputs at the second rows, of probes fitted on the first."""
+    """For each target: outputs at the second part of `rows`, of probes fitted on the first."""
     x, new = (features[part] for part in rows)
-    known = [target.at(rows[0]) for target in targets]
+    fitted = [target.at(rows[0]) for target in targets]
     if method == "logistic":
-        return [logistic_probes(x, each.values, penalties).outputs(new) for each in known]
+        return [logistic_probes(x, target.values, penalties).outputs(new) for target in fitted]
     sizes = [max(1, target.n_classes) for target in targets]
     if method == "adam":
-        probes = adam_probes(x, torch.stack([target.values for target in known], 1), sizes)
+        probes = adam_probes(x, torch.stack([target.values for target in fitted], 1), sizes)
     else:
-        probes = ridge_probes(x, torch.cat([target.columns for target in known], 1), penalties)
+        probes = ridge_probes(x, torch.cat([target.columns for target in fitted], 1), penalties)
     return list(probes.outputs(new).split(sizes, dim=-1))
 
 

@@ -126,7 +126,9 @@ def logistic_probes(
     for penalty in sorted(set(penalties), reverse=True):
         model.set_params(C=1 / penalty).fit(rows, classes.numpy())
         fits[penalty] = [torch.tensor(part).double() for part in (model.coef_.T, model.intercept_)]
-    weights, intercepts = map(torch.stack, zip(*(fits[each] for each in penalties), strict=True))
+    weights, intercepts = map(
+        torch.stack, zip(*(fits[penalty] for penalty in penalties), strict=True)
+    )
     if weights.shape[-1] == 1:  # of two classes scikit-learn gives the second's output alone
         weights, intercepts = (torch.cat([0 * part, part], -1) for part in (weights, intercepts))
     return LinearProbes(centre, scale, weights, intercepts)

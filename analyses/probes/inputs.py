@@ -7,6 +7,7 @@ position, and the raw input as a feature vector.
 import re
 import zlib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from numbers import Integral
 from operator import index
 from typing import Any
@@ -84,18 +85,30 @@ def digest(examples: Examples, how: Mapping[str, Any]) -> str:
     return f"{zlib.crc32(repr(sorted(how.items())).encode(), inputs):08x}"
 
 
-def check_comparable(result: Any, reference: Any, fields: Sequence[str]) -> None:
-    """Refuses a reference that was measured on other examples or with other options.
+def beside_first(result: Any, reference: Any, step: int | None, untrained: str) -> Any:
+    """A result with the scores and the raw input's scores of the first snapshot's result.
+
+    Args:
+        result: A result of probes, in which these scores are NaN.
+        reference: The first snapshot's result; if left out, a result of step 0 is its own.
+        step: The step of the result.
+        untrained: The field for the scores of the first snapshot.
 
     Raises:
-        ValueError: The two differ in one of the fields, of which `probed` is their `digest`.
+        ValueError: The reference was measured on other examples or with other options.
     """
-    here, there = ([getattr(one, field) for field in fields] for one in (result, reference))
-    if here != there:
+    first = result if reference is None and step == 0 else reference
+    if first is None:
+        return result
+    names = ("labels", "forms", "sites", "positions", "method", "probed")
+    fields = [name for name in names if hasattr(result, name)]
+    wanted, given = ([getattr(one, name) for name in fields] for one in (result, first))
+    if wanted != given:
         raise ValueError(
-            f"reference: its {', '.join(fields)} are {there}, here {here}: measure it on the same "
-            "examples with the same options"
+            f"reference: its {', '.join(fields)} are {given}, here {wanted}: measure it on the "
+            "same examples with the same options"
         )
+    return replace(result, **{untrained: first.score, "raw": first.raw})
 
 
 def places(

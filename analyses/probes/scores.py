@@ -57,8 +57,11 @@ class ProbeTask:
 
     def known(self, position: int) -> dict[int, ProbeTarget]:
         """Targets of the labels that can be probed at the n-th position, by label number."""
-        here = enumerate(targets[position] for targets in self.targets.values())
-        return {label: target for label, target in here if target is not None}
+        return {
+            label: target
+            for label, target in enumerate(column[position] for column in self.targets.values())
+            if target is not None
+        }
 
 
 def probe_task(
@@ -131,9 +134,8 @@ def probe_table(
             read = readings(
                 activations[rows, position], targets, split, method=method, penalties=penalties
             )
-            scores = [[getattr(one, name) for one in read[: len(known)]] for name in FIELDS]
             table[:, list(known), site, position] = [
-                *scores,
+                *([getattr(one, name) for one in read[: len(known)]] for name in FIELDS),
                 [one.score for one in read[len(known) :]],
             ]
     return dict(zip((*FIELDS, "shuffled"), table, strict=True))

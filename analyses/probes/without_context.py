@@ -13,7 +13,6 @@ normalised stream to the stream, which is no function that the model ever comput
 """
 
 from collections.abc import Sequence
-from itertools import chain
 from typing import Any
 
 import torch
@@ -80,12 +79,12 @@ def states_without_context(snapshot: Snapshot, sites: Sequence[str], form: str) 
 
 def zeroed_attention(snapshot: Snapshot) -> Edit:
     """Attention layers write nothing."""
-    layers = range(snapshot.config.n_layers)
-    hooks = {
-        f"blocks.{layer}.hook_attn_out": lambda activation, hook: torch.zeros_like(activation)
-        for layer in layers
-    }
-    return Edit(hooks=hooks)
+    return Edit(
+        hooks={
+            f"blocks.{layer}.hook_attn_out": lambda activation, hook: torch.zeros_like(activation)
+            for layer in range(snapshot.config.n_layers)
+        }
+    )
 
 
 def identity_attention(snapshot: Snapshot) -> Edit:
@@ -93,9 +92,8 @@ def identity_attention(snapshot: Snapshot) -> Edit:
 
     Where no layer norm is before them, they write the stream itself.
     """
-    layers = range(snapshot.config.n_layers)
-    hooks = (_identity(snapshot, layer).items() for layer in layers)
-    return Edit(hooks=dict(chain.from_iterable(hooks)))
+    by_layer = [_identity(snapshot, layer) for layer in range(snapshot.config.n_layers)]
+    return Edit(hooks={name: hook for hooks in by_layer for name, hook in hooks.items()})
 
 
 def _identity(snapshot: Snapshot, layer: int) -> dict[str, Hook]:
