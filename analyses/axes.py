@@ -23,7 +23,7 @@ Coordinates = Mapping[str, str | Sequence[Any]]
 
 @cache
 def axes_of(cls: type, attribute: str) -> tuple[str, ...] | None:
-    """Names of the axes of a field or property; none for a number; None for what is no array.
+    """Names of the axes of a field or property: no names for a number, None if it is no array.
 
     An axis of fixed size may be written `end=2`; one without a name is `<attribute>_<place>`.
 
@@ -41,9 +41,9 @@ def axes_of(cls: type, attribute: str) -> tuple[str, ...] | None:
         return ()
     if not hasattr(annotation, "dim_str"):
         return None
-    names = (axis.partition("=")[0] for axis in annotation.dim_str.split())
     return tuple(
-        f"{attribute}_{place}" if name.isdecimal() else name for place, name in enumerate(names)
+        f"{attribute}_{place}" if axis.isdecimal() else axis.partition("=")[0]
+        for place, axis in enumerate(annotation.dim_str.split())
     )
 
 
@@ -51,7 +51,7 @@ def coordinates_of(result: Any, axis: str, size: int) -> np.ndarray:
     """What stands along an axis of a result.
 
     Raises:
-        ValueError: As many values as the axis has places are wanted, and others are there.
+        ValueError: The class states coordinates, but more or fewer than the axis has places.
     """
     stated = result.coordinates.get(axis)
     if isinstance(stated, str):
@@ -116,8 +116,6 @@ def dataset_of(result: Any) -> "xarray.Dataset":
         for name, axes in arrays.items()
         for axis, size in zip(axes, values[name].shape, strict=True)
     }
-    fields = (field.name for field in dataclasses.fields(result))
-    plain = {name: getattr(result, name) for name in fields if name not in arrays}
     return xarray.Dataset(
         {
             name: (axes, values[name])
@@ -126,20 +124,21 @@ def dataset_of(result: Any) -> "xarray.Dataset":
         },
         coords={axis: coordinates_of(result, axis, size) for axis, size in sizes.items()},
         attrs={
-            name: value for name, value in plain.items() if isinstance(value, int | float | str)
+            field.name: value
+            for field in dataclasses.fields(result)
+            if isinstance(value := getattr(result, field.name), int | float | str)
         },
     )
 
 
 def _arrays(result: Any) -> dict[str, tuple[str, ...]]:
     """The array fields of a result, with the names of their axes."""
-    fields = (field.name for field in dataclasses.fields(result))
-    axes = {name: axes_of(type(result), name) for name in fields}
-    return {name: names for name, names in axes.items() if names}
+    names = [field.name for field in dataclasses.fields(result)]
+    return {name: axes for name in names if (axes := axes_of(type(result), name))}
 
 
 def _flat(values: Any) -> np.ndarray:
-    """Coordinates as an array of one axis, even where each is a tuple."""
+    """Coordinates as an array of one axis, even if they are tuples."""
     if isinstance(values, np.ndarray) or not any(isinstance(value, tuple) for value in values):
         return np.asarray(values)
     flat = np.empty(len(values), dtype=object)

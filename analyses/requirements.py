@@ -17,7 +17,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from hooks import Checkpoints, Facts, InputFacts, ModularFacts, Snapshot
 
 ATTENTION = "blocks.0.attn.hook_pattern"
-# What each need lacks that one sentence says for every task and model.
+# Needs that one sentence explains for every task and model.
 WORDS = {
     "tokens": "tokens, and this task has real-valued inputs",
     "classes": "classes as targets, and this task has real numbers",
@@ -25,7 +25,7 @@ WORDS = {
     "trees": "gold trees, and this task gives none",
     "any_label": "labels of one value an example, and this task gives none",
 }
-# How facts come about that a task leaves empty.
+# How to get facts that a task leaves empty.
 REMEDIES = {
     (ModularFacts, "wave"): (
         "an operation that waves compute: set task.operation to add or subtract, or to multiply "
@@ -36,7 +36,8 @@ REMEDIES = {
 OPERANDS = "tokens that are all operands: set task.equals = false"
 NEURON_WEIGHTS = ("neuron_in", "neuron_out")
 WITH_MLP = "neurons: set model.attn_only = false"
-MEASURE_ARGUMENTS = ("snapshot", "series", "table", "axes", "reference")  # which are no options
+# Parameters of `measure` that are no options.
+MEASURE_ARGUMENTS = ("snapshot", "series", "table", "axes", "reference")
 
 
 @dataclass(frozen=True)
@@ -50,8 +51,8 @@ class Needs:
         trees: Whether the task must give gold trees.
         any_label: Whether there must be a label with one value an example, whatever its name.
         layers: The fewest layers that the model may have.
-        facts: Kinds of facts that the task must tell, and for each kind the fields that it must
-            not leave empty or False.
+        facts: Kinds of facts that the task must provide, and for each kind the fields that must not
+            be empty or False.
         labels: Names of labels.
         weights: Names of parameters and views.
         metrics: Columns of the run's metrics.
@@ -75,7 +76,7 @@ class Needs:
 
     def __post_init__(self) -> None:
         for kind, names in self.facts.items():
-            known = [each.name for each in fields(kind)]
+            known = [fact.name for fact in fields(kind)]
             for name in names:
                 if name not in known:
                     raise ValueError(f"{kind.__name__} has no '{name}'; it has: {', '.join(known)}")
@@ -92,7 +93,7 @@ class Needs:
     def missing(self, snapshot: Snapshot) -> list[str]:
         """What a snapshot lacks, in words that may follow `needs` and say what to do about it.
 
-        Metrics and columns are a matter of the run and of the sweep, and passed over.
+        Needed metrics and columns are not looked at: the run and the sweep have them.
         """
         examples, config = snapshot.examples, snapshot.config
         has = {
@@ -126,8 +127,8 @@ class Needs:
         wanted = [(kind, name) for kind, names in self.facts.items() for name in names]
         for kind, name in wanted:
             if not getattr(facts.get(kind), name, True):
-                untold = f"a task that tells {kind.__name__}.{name}, and this one does not"
-                yield REMEDIES.get((kind, name), untold)
+                empty = f"a task that tells {kind.__name__}.{name}, and this one does not"
+                yield REMEDIES.get((kind, name), empty)
 
     def _missing_weights(self, snapshot: Snapshot) -> Iterator[str]:
         absent = [name for name in self.weights if not snapshot.has_weights(name)]
@@ -171,10 +172,9 @@ def needed_metrics(
 
 def option_defaults(cls: type[Any]) -> dict[str, Any]:
     """The options that a class' `measure` takes, with their defaults."""
-    parameters = inspect.signature(cls.measure).parameters
     return {
         name: parameter.default
-        for name, parameter in parameters.items()
+        for name, parameter in inspect.signature(cls.measure).parameters.items()
         if name not in MEASURE_ARGUMENTS
     }
 
@@ -188,8 +188,10 @@ def check_options(cls: type[Any], options: Mapping[str, Any]) -> None:
     parameters, known = inspect.signature(cls.measure).parameters, option_defaults(cls)
     for name, value in options.items():
         if name not in known:
-            listed = ", ".join(known) or "none"
-            raise ValueError(f"analyses.{cls.__name__}: no option '{name}'; it takes: {listed}")
+            raise ValueError(
+                f"analyses.{cls.__name__}: no option '{name}'; it takes: "
+                f"{', '.join(known) or 'none'}"
+            )
         option_type = TypeAdapter(
             parameters[name].annotation, config=ConfigDict(arbitrary_types_allowed=True)
         )

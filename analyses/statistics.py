@@ -34,9 +34,11 @@ POWER_FLOOR = SIZE_FLOOR**2
 # what they are computed from is held.
 SPREAD_FLOOR = 4 * float(np.finfo(np.float32).eps)
 CORRELATION_ROUNDING = 1e-12  # by which two correlations of the same ranks may differ
-MIN_PAIRS = 3  # fewer have no correlation
-MIN_BOOTSTRAP_PAIRS = 10  # samples of fewer draw the same few again and promise too much
-BOOTSTRAP_SAMPLES = 2000
+MIN_PAIRS = 3  # of values for a correlation
+MIN_BOOTSTRAP_PAIRS = (
+    10  # for an interval: samples of fewer pairs repeat them, and promise too much
+)
+BOOTSTRAP_SAMPLES = 2000  # for an interval
 
 
 def is_rounding(
@@ -52,7 +54,7 @@ def is_rounding(
 
 
 def ratio(above: Any, below: Any) -> float:
-    """One number over another; NaN where the other is 0."""
+    """One number divided by another; NaN if the other is 0."""
     return float(above) / float(below) if below else math.nan
 
 
@@ -221,9 +223,7 @@ def spearman(one: Float[np.ndarray, " pair"], other: Float[np.ndarray, " pair"])
     NaN where these are fewer than three, or one of the two is constant up to rounding.
     """
     one, other = _known(one, other)
-    if not _can_correlate(one, other):
-        return math.nan
-    return float(_correlations(one[None], other[None])[0])
+    return float(_correlations(one[None], other[None])[0]) if len(one) else math.nan
 
 
 def spearman_p(one: Float[np.ndarray, " run"], other: Float[np.ndarray, " run"]) -> float:
@@ -235,7 +235,7 @@ def spearman_p(one: Float[np.ndarray, " run"], other: Float[np.ndarray, " run"])
     distribution, as in `scipy.stats.spearmanr`. NaN where there is no correlation.
     """
     one, other = _known(one, other)
-    if not _can_correlate(one, other):
+    if not len(one):
         return math.nan
     if len(one) >= MIN_BOOTSTRAP_PAIRS:
         return _student_p(float(_correlations(one[None], other[None])[0]), len(one))
@@ -253,7 +253,7 @@ def spearman_interval(
     fewer than ten runs are known: `spearman_p` tells what these can.
     """
     one, other = _known(one, other)
-    if len(one) < MIN_BOOTSTRAP_PAIRS or not _can_correlate(one, other):
+    if len(one) < MIN_BOOTSTRAP_PAIRS:
         return math.nan, math.nan
     drawn = np.random.default_rng(seed).integers(len(one), size=(BOOTSTRAP_SAMPLES, len(one)))
     correlations = _correlations(one[drawn], other[drawn])
@@ -268,20 +268,16 @@ def _student_p(correlation: float, count: int) -> float:
 
     if abs(correlation) >= 1 - CORRELATION_ROUNDING:
         return 0.0
-    freedom = count - 2
-    size = abs(correlation) * math.sqrt(freedom / (1 - correlation**2))
-    return float(2 * t.sf(size, freedom))
+    size = abs(correlation) * math.sqrt((count - 2) / (1 - correlation**2))
+    return float(2 * t.sf(size, count - 2))
 
 
 def _known(one: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The pairs of which both are finite."""
+    """The pairs of which both are finite; none if they are too few, or if one side is constant."""
     is_known = np.isfinite(one) & np.isfinite(other)
-    return one[is_known], other[is_known]
-
-
-def _can_correlate(one: np.ndarray, other: np.ndarray) -> bool:
-    """Whether there are enough pairs, and both sides vary."""
-    return len(one) >= MIN_PAIRS and not (_is_flat(one) or _is_flat(other))
+    one, other = one[is_known], other[is_known]
+    can_correlate = len(one) >= MIN_PAIRS and not (_is_flat(one) or _is_flat(other))
+    return (one, other) if can_correlate else (one[:0], other[:0])
 
 
 def _is_flat(values: np.ndarray) -> bool:

@@ -28,11 +28,11 @@ MAX_STEPS = 120  # steps of a curve; a small panel has no room for more
 def settings_of(
     table: pd.DataFrame, axes: Sequence[str]
 ) -> tuple[tuple[Setting, ...], Int[np.ndarray, " run"]]:
-    """The settings of some runs, in order, and the number of each run's setting.
+    """The settings of some runs, in order, and for each run the number of its setting.
 
     Args:
-        table: One row a run, a column `experiment.<axis>` an axis.
-        axes: Fields that vary; without any, all runs have the empty setting.
+        table: It has a row for each run and a column `experiment.<axis>` for each axis.
+        axes: Fields that vary; if there are none, all runs have the empty setting.
 
     Raises:
         ValueError: An axis has no column.
@@ -46,8 +46,7 @@ def settings_of(
         dict.fromkeys(rows),
         key=lambda row: [place[value] for place, value in zip(places, row, strict=True)],
     )
-    index = {setting: place for place, setting in enumerate(settings)}
-    return tuple(settings), np.array([index[row] for row in rows], dtype=np.int64)
+    return tuple(settings), np.array([settings.index(row) for row in rows], dtype=np.int64)
 
 
 def groups_of(table: pd.DataFrame, axis: str) -> tuple[tuple[Any, ...], Int[np.ndarray, " run"]]:
@@ -63,8 +62,7 @@ def groups_of(table: pd.DataFrame, axis: str) -> tuple[tuple[Any, ...], Int[np.n
 def ordered_values(values: Sequence[Any]) -> list[Any]:
     """Each value once: ascending where all are numbers, else in their order."""
     distinct = list(dict.fromkeys(values))
-    are_numbers = all(isinstance(value, int | float) for value in distinct)
-    return sorted(distinct) if are_numbers else distinct
+    return sorted(distinct) if all(isinstance(v, int | float) for v in distinct) else distinct
 
 
 def axis_name(axis: str, axes: Sequence[str]) -> str:
@@ -94,18 +92,20 @@ def group_name(axis: str, value: Any) -> str:
 
 def setting_name(axes: Sequence[str], setting: Sequence[Any]) -> str:
     """A setting in words: `weight decay 0.1, lr 0.01`."""
-    pairs = zip(axes, setting, strict=True)
-    parts = [f"{axis_name(axis, axes)} {value_name(value)}" for axis, value in pairs]
+    parts = [
+        f"{axis_name(axis, axes)} {value_name(value)}"
+        for axis, value in zip(axes, setting, strict=True)
+    ]
     return ", ".join(parts) or WHOLE
 
 
 def places_by_panel(
     axes: Sequence[str], settings: Sequence[Setting], across: str
 ) -> tuple[str, PlacesByPanel]:
-    """What lies across the panels; by panel and by its name there, the number of each setting.
+    """The title of the panels' abscissa, and for each panel the numbers of its settings by name.
 
-    Where each value of the axis belongs to one setting alone, as in lists taken side by side, there
-    is one panel, with all axes across.
+    If each value of the axis belongs to one setting alone, as in lists taken side by side, there is
+    a single panel, and all axes lie along its abscissa.
 
     Args:
         axes: Fields that vary.
@@ -128,7 +128,7 @@ def places_by_panel(
 
 
 def columns_of(axes: Sequence[str], settings: Sequence[Setting]) -> int:
-    """How many panels make a row, with one panel a setting and the last axis across; 0 for any."""
+    """Panels of a row, if each setting has one and the last axis lies across; 0 for any number."""
     if len(axes) < 2:
         return 0
     count = len({setting[-1] for setting in settings})
@@ -149,8 +149,7 @@ def at_end(table: pd.DataFrame, scalar: str) -> Float[np.ndarray, " run"]:
     Raises:
         ValueError: No such column, or it holds text.
     """
-    values = _numbers(table, _column(table, scalar))
-    return np.where(has_failed(table), np.nan, values)
+    return np.where(has_failed(table), np.nan, _numbers(table, _column(table, scalar)))
 
 
 def over_steps(
@@ -159,8 +158,8 @@ def over_steps(
     """A scalar of each run at the steps of all of them, at most `MAX_STEPS`, evenly chosen.
 
     Between two steps of a run its value is interpolated linearly; before its first and after its
-    last step it is NaN. So is that of a run which refuses its scalars, since what it saved is of
-    another checkpoint, say; one warning tells why.
+    last step it is NaN. A run that refuses to give its scalars (they may be of another checkpoint)
+    has NaN at all steps, and one warning says why.
 
     Raises:
         ValueError: No such column, it holds text, or no run has it at steps.
@@ -203,7 +202,7 @@ def _values(table: pd.DataFrame, axis: str) -> list[Any]:
 
 
 def _plain(value: Any) -> Any:
-    """A number or text; what is left out is `none`, a list its values."""
+    """A value as a number or text: `none` if it is missing, a list's values with commas."""
     if isinstance(value, np.generic):
         value = value.item()
     if value is None or (isinstance(value, float) and np.isnan(value)):

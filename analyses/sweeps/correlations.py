@@ -150,11 +150,8 @@ class MeasureCorrelations(SweepResult):
     @property
     def mean_within(self) -> Float[np.ndarray, "measure group"]:
         """Mean over the runs of a depth of the correlation over their steps."""
-        means = (
-            pd.DataFrame(self.within.T[self.depth == place]).mean().to_numpy()
-            for place in range(len(self.depths))
-        )
-        return np.stack([*means], axis=1)
+        groups = [self.within.T[self.depth == place] for place in range(len(self.depths))]
+        return np.stack([pd.DataFrame(group).mean() for group in groups], axis=1)
 
     def summary(self) -> dict[str, float | str]:
         """Both correlations of each measure at each value of the field, and the p across seeds."""
@@ -244,14 +241,12 @@ class MeasureCorrelations(SweepResult):
     def _scatter(self) -> Drawing:
         """A panel for each measure; generalization across, a colour and a symbol for each depth."""
         places = range(len(self.depths))
-        panels = [
-            Panel("", UNITS[name], [self._dots(place, self.measures[row]) for place in places])
-            for row, name in enumerate(NAMES)
-        ]
-        title = f"What goes with generalization: {len(self.runs)} runs at the end of training"
         return grid(
-            panels,
-            title=title,
+            [
+                Panel("", UNITS[name], [self._dots(place, self.measures[row]) for place in places])
+                for row, name in enumerate(NAMES)
+            ],
+            title=f"What goes with generalization: {len(self.runs)} runs at the end of training",
             across="generalization accuracy",
             columns=1,
             xaxis={"range": [-0.03, 1.03]},

@@ -109,11 +109,8 @@ class MeasuresByDepth(SweepResult):
     @property
     def medians(self) -> Float[np.ndarray, "measure depth"]:
         """Medians over seeds at the end; NaN where no run has a value."""
-        medians = (
-            pd.DataFrame(self.last.T[self.depth == place]).median().to_numpy()
-            for place in range(len(self.depths))
-        )
-        return np.stack([*medians], axis=1)
+        groups = [self.last.T[self.depth == place] for place in range(len(self.depths))]
+        return np.stack([pd.DataFrame(group).median() for group in groups], axis=1)
 
     @property
     def best(self) -> int:
@@ -136,14 +133,16 @@ class MeasuresByDepth(SweepResult):
         The first of equal ones; `all alike` where all depths have the same median, `unknown` where
         no run has a value.
         """
-        medians = self.medians
-        rows = zip(NAMES[1:], medians[1:], strict=True)
+        best, *rows = self.medians
         return {
             "runs": len(self.runs),
             "by": self.axis,
-            "best": self._named(medians[0]),
-            "best_median_generalization": float(medians[0, self.best]),
-            **{f"highest_{name}_at": self._named(row) for name, row in rows},
+            "best": self._named(best),
+            "best_median_generalization": float(best[self.best]),
+            **{
+                f"highest_{name}_at": self._named(row)
+                for name, row in zip(NAMES[1:], rows, strict=True)
+            },
         }
 
     def _named(self, medians: Float[np.ndarray, " depth"]) -> str:
@@ -155,9 +154,9 @@ class MeasuresByDepth(SweepResult):
 
     def to_frame(self) -> pd.DataFrame:
         """One row a run: `run`, the field's value, and each measure at the end."""
-        columns = dict(zip(NAMES, self.last, strict=True))
         return pd.DataFrame(
-            {"run": self.runs, self.axis: [self.depths[place] for place in self.depth]} | columns
+            {"run": self.runs, self.axis: [self.depths[place] for place in self.depth]}
+            | dict(zip(NAMES, self.last, strict=True))
         )
 
     def figures(self) -> Mapping[str, Drawing]:

@@ -131,14 +131,16 @@ class OutcomeShares(SweepResult):
 
     def summary(self) -> dict[str, float | str]:
         """Runs, settings, and the share of each category among all runs."""
-        total = self.counts.sum()
-        shares = zip(self.categories, self.counts.sum(axis=0) / total, strict=True)
+        shares = self.counts.sum(axis=0) / self.counts.sum()
         return {
             "outcome": self.outcome,
-            "runs": int(total),
+            "runs": int(self.counts.sum()),
             "unmeasured": self.unmeasured,
             "settings": len(self.settings),
-            **{f"share_{category}": float(share) for category, share in shares},
+            **{
+                f"share_{category}": float(share)
+                for category, share in zip(self.categories, shares, strict=True)
+            },
         }
 
     def to_frame(self) -> pd.DataFrame:
@@ -168,15 +170,14 @@ class OutcomeShares(SweepResult):
 
     def _bars(self, panels: PlacesByPanel, axes: tuple[str, str]) -> Drawing:
         """A panel for each line of settings, in it a bar for each setting."""
-        bars = {
-            heading: [
-                self._bar(category, list(places), list(places.values()))
-                for category in range(len(self.categories))
-            ]
-            for heading, places in panels.items()
-        }
         return multiples(
-            bars,
+            {
+                heading: [
+                    self._bar(category, list(places), list(places.values()))
+                    for category in range(len(self.categories))
+                ]
+                for heading, places in panels.items()
+            },
             title=f"Outcomes of {self.counts.sum()} runs: {tally(self.categories, self.counts)}",
             axes=axes,
             barmode="stack",
@@ -210,14 +211,14 @@ class OutcomeShares(SweepResult):
             return empty(title, f"{len(panels)} groups are too many to tell apart: see to_frame()")
         names = list(dict.fromkeys(name for places in panels.values() for name in places))
         offsets = np.linspace(-0.4, 0.4, len(panels) + 2)[1:-1]
+        shares, (low, high) = self.shares, self.intervals
         drawn: dict[str, list[Trace]] = {category: [] for category in self.categories}
         for index, (heading, places) in enumerate(panels.items()):
             x = [names.index(name) + offsets[index] for name in places]
-            chosen = list(places.values())
-            shares, (low, high) = self.shares[chosen], self.intervals[:, chosen]
             for category, traces in enumerate(drawn.values()):
-                ends = (low[:, category], high[:, category])
-                traces.append(whiskers(x, shares[:, category], ends, heading or "share", index))
+                cells = ([*places.values()], category)
+                ends = (low[cells], high[cells])
+                traces.append(whiskers(x, shares[cells], ends, heading or "share", index))
         return multiples(
             drawn, title=title, axes=axes, xaxis=ticks(names), yaxis={"range": [-0.03, 1.03]}
         )
@@ -264,8 +265,7 @@ def counts_of(
 
 def style(categories: Sequence[str], place: int) -> tuple[str, str]:
     """A category's colour and pattern."""
-    known = STYLES.get(categories[place])
-    return known or (colour(place), PATTERNS[place % len(PATTERNS)])
+    return STYLES.get(categories[place], (colour(place), PATTERNS[place % len(PATTERNS)]))
 
 
 def tally(categories: Sequence[str], counts: Int[np.ndarray, "setting category"]) -> str:

@@ -172,9 +172,9 @@ class PhaseMap(SweepResult):
     def _share(self, counts: Int[np.ndarray, "setting category"], category: int) -> dict[str, Any]:
         """A category's count and share among some settings' runs, its range and its interval."""
         count, runs = int(counts[:, category].sum()), int(counts.sum())
-        shares, ends = counts[:, category] / counts.sum(1), (math.nan, math.nan)
-        if len(counts) == 1:
-            ends = wilson_interval(count, runs, self.confidence)
+        shares, unknown = counts[:, category] / counts.sum(1), (math.nan, math.nan)
+        is_one = len(counts) == 1
+        low, high = wilson_interval(count, runs, self.confidence) if is_one else unknown
         return {
             "count": count,
             "runs": runs,
@@ -182,8 +182,8 @@ class PhaseMap(SweepResult):
             "share": count / runs,
             "lowest": float(shares.min()),
             "highest": float(shares.max()),
-            "low": ends[0],
-            "high": ends[1],
+            "low": low,
+            "high": high,
         }
 
     def _map(self) -> Drawing:

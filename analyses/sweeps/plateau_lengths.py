@@ -87,24 +87,24 @@ class PlateauLengths(SweepResult):
         """
         lengths, budgets = at_end(table, LENGTH), at_end(table, "LearningPlateau.budget")
         value, is_censored = at_end(table, component), np.isnan(lengths)
-        kept = ~has_failed(table) & np.isfinite(budgets)
-        if not kept.any():
+        is_measured = ~has_failed(table) & np.isfinite(budgets)
+        if not is_measured.any():
             raise ValueError(
                 "PlateauLengths needs a finished run that LearningPlateau has measured"
             )
         initial = f"{component}_initial"
         start = at_end(table, initial) if initial in table else np.full(len(table), np.nan)
-        settings, setting = settings_of(table.loc[kept], axes)
+        settings, setting = settings_of(table.loc[is_measured], axes)
         return cls(
             axes=tuple(axes),
             settings=settings,
             setting=setting,
-            runs=tuple(table.loc[kept, "run"]),
-            length=np.where(is_censored, budgets, lengths)[kept],
-            is_censored=is_censored[kept],
+            runs=tuple(table.loc[is_measured, "run"]),
+            length=np.where(is_censored, budgets, lengths)[is_measured],
+            is_censored=is_censored[is_measured],
             component=component,
-            value=value[kept],
-            initial=start[kept],
+            value=value[is_measured],
+            initial=start[is_measured],
         )
 
     @property
@@ -137,9 +137,8 @@ class PlateauLengths(SweepResult):
             return "none"
         order = np.sort(np.where(self.is_censored, np.inf, self.length)[chosen])
         middle = float(order[(len(order) - 1) // 2] + order[len(order) // 2]) / 2
-        if math.isinf(middle):
-            return f"> {np.median(self.length[chosen]):.0f}"
-        return f"{middle:.0f}"
+        bound = f"> {np.median(self.length[chosen]):.0f}"
+        return bound if math.isinf(middle) else f"{middle:.0f}"
 
     def summary(self) -> dict[str, float | str]:
         """Runs, how many are censored, medians where the component fell and where it did not.
@@ -181,19 +180,20 @@ class PlateauLengths(SweepResult):
         is_one = len(self.axes) == 1
         labels = [value_name(setting[0]) for setting in self.settings] if is_one else names
         across = axis_name(self.axes[0], self.axes) if is_one else "setting"
-        difficulty = multiples(
-            {"": self._dots(self.setting.astype(np.float64))},
-            title=f"Median plateau, {by_name}",
-            axes=(across, "length (steps)"),
-            xaxis=ticks(labels),
-        )
-        component = multiples(
-            {"": self._dots(self.growth)},
-            title=f"Rank correlation with the component's growth: {self.correlation:.2f} "
-            f"(p = {self.correlation_p:.2g})",
-            axes=(f"{self.component}, less its initial value", "length (steps)"),
-        )
-        return {"difficulty": difficulty, "component": component}
+        return {
+            "difficulty": multiples(
+                {"": self._dots(self.setting.astype(np.float64))},
+                title=f"Median plateau, {by_name}",
+                axes=(across, "length (steps)"),
+                xaxis=ticks(labels),
+            ),
+            "component": multiples(
+                {"": self._dots(self.growth)},
+                title=f"Rank correlation with the component's growth: {self.correlation:.2f} "
+                f"(p = {self.correlation_p:.2g})",
+                axes=(f"{self.component}, less its initial value", "length (steps)"),
+            ),
+        }
 
     def _dots(self, x: Float[np.ndarray, " run"]) -> list[Trace]:
         """A dot for each run; an open triangle where the plateau is longer than the run."""

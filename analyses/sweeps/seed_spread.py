@@ -124,8 +124,7 @@ class SeedSpread(SweepResult):
 
         Such a run met its stop rule; a run that failed has no value after its end.
         """
-        is_there = np.isfinite(self.values)
-        last = self.values.shape[1] - 1 - is_there[:, ::-1].argmax(axis=1)
+        last = self.values.shape[1] - 1 - np.isfinite(self.values)[:, ::-1].argmax(axis=1)
         has_ended = np.arange(self.values.shape[1]) > last[:, None]
         final = np.take_along_axis(self.values, last[:, None], axis=1)
         return np.where(has_ended & ~self.failed[:, None], final, self.values)
@@ -186,12 +185,11 @@ class SeedSpread(SweepResult):
         title = f"Median {name} at the end: {self._ends_in_words()}"
         scale = {"type": "log" if self.scalar.endswith("loss") else "linear"}
         if self.against == STEP:
-            drawn = {
-                setting_name(self.axes, setting): self._curves(index)
-                for index, setting in enumerate(self.settings)
-            }
             curves = multiples(
-                drawn,
+                {
+                    setting_name(self.axes, setting): self._curves(index)
+                    for index, setting in enumerate(self.settings)
+                },
                 title=title,
                 axes=("step (updates)", name),
                 columns=columns_of(self.axes, self.settings),
@@ -200,12 +198,14 @@ class SeedSpread(SweepResult):
             return {"curves": curves}
         across, panels = places_by_panel(self.axes, self.settings, self.against)
         names = list(dict.fromkeys(value for places in panels.values() for value in places))
-        drawn = {heading: self._dots(places, names) for heading, places in panels.items()}
-        return {
-            "dots": multiples(
-                drawn, title=title, axes=(across, name), xaxis=ticks(names), yaxis=scale
-            )
-        }
+        dots = multiples(
+            {heading: self._dots(places, names) for heading, places in panels.items()},
+            title=title,
+            axes=(across, name),
+            xaxis=ticks(names),
+            yaxis=scale,
+        )
+        return {"dots": dots}
 
     def _by_setting(self) -> list[np.ndarray]:
         """The runs' values of each setting."""
