@@ -90,8 +90,8 @@ def frame_of(result: Any) -> pd.DataFrame:
         for column, names in axes.items()
         for axis, size in zip(names, values[column].shape, strict=True)
     }
-    shape = tuple(sizes[axis] for axis in rows)
-    places = dict(zip(rows, (place.ravel() for place in np.indices(shape)), strict=True))
+    indices = np.indices([sizes[axis] for axis in rows])
+    places = {axis: place.ravel() for axis, place in zip(rows, indices, strict=True)}
     table = {axis: coordinates_of(result, axis, sizes[axis])[places[axis]] for axis in rows}
     for column, names in axes.items():
         index = tuple(places[axis] for axis in names)

@@ -112,8 +112,10 @@ class Needs:
         lacking += self._missing_facts(examples.facts)
         labels = [name for name in self.labels if name not in examples.labels]
         if labels:
-            known = ", ".join(sorted(examples.labels)) or "none"
-            lacking.append(f"a task with the labels {', '.join(labels)}, and this one has {known}")
+            lacking.append(
+                f"a task with the labels {', '.join(labels)}, and this one has "
+                f"{', '.join(sorted(examples.labels)) or 'none'}"
+            )
         return [*lacking, *self._missing_weights(snapshot)]
 
     def _missing_facts(self, facts: Facts) -> Iterator[str]:
@@ -166,8 +168,7 @@ def needed_metrics(
     absent = [column for column in columns if column not in metrics]
     if absent:
         raise ValueError(f"{cls.__name__} needs {absent[0]}; metrics has {list(metrics)}")
-    steps = metrics["step"].to_numpy(dtype=np.int64)
-    return steps, metrics[columns].to_numpy(dtype=np.float64).T
+    return metrics["step"].to_numpy(dtype=np.int64), metrics[columns].to_numpy(dtype=np.float64).T
 
 
 def option_defaults(cls: type[Any]) -> dict[str, Any]:

@@ -27,8 +27,8 @@ from hooks.messages import did_you_mean
 if TYPE_CHECKING:
     import xarray
 
-SCALARS_SHOWN = 3  # of a summary, where a result is printed
-TEXT_SHOWN = 60  # characters of a text in a summary
+SCALARS_SHOWN = 3  # scalars of the summary that a printed result shows
+TEXT_SHOWN = 60  # characters of a text that a printed summary shows
 
 Drawing = Figure | View
 
@@ -130,9 +130,8 @@ class BaseResult(ABC):
         return given
 
     def __repr__(self) -> str:
-        scalars = list(self.summary().items())[:SCALARS_SHOWN]
-        shown = ", ".join(f"{name}={_in_short(value)}" for name, value in scalars)
-        return f"{type(self).__name__}({shown})"
+        shown = [f"{name}={_in_short(value)}" for name, value in self.summary().items()]
+        return f"{type(self).__name__}({', '.join(shown[:SCALARS_SHOWN])})"
 
     def _repr_html_(self) -> str:
         """Its title, its summary and the names of its figures, for a notebook."""
@@ -259,7 +258,7 @@ class SweepResult(BaseResult):
         """Measures a sweep.
 
         Args:
-            table: One row a run: `run` and `failure` (empty unless it failed),
+            table: One row for each run: `run` and `failure` (empty unless it failed),
                 `experiment.<field>`, `metrics.<column>` at the last evaluation, and
                 `<Analysis>.<scalar>` of the analyses it needs.
             series: The runs by name, read when asked for.
@@ -311,8 +310,7 @@ def trace(series: Checkpoints, cls: type[BaseResult], **options: Any) -> pd.Data
     examples = series.examples(cls.splits[0], cls.count)
     reference_step, reference = cls.reference_step(series.steps), {}
     if reference_step is not None:
-        snapshot = series.snapshot(reference_step, examples)
-        reference = {"reference": cls.measure(snapshot, **options)}
+        reference = {"reference": cls.measure(series.snapshot(reference_step, examples), **options)}
     return pd.DataFrame(
         {"step": snapshot.step}
         | cls.measure(

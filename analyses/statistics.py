@@ -21,8 +21,8 @@ import torch
 from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
-Vectors = Float[Tensor, "*series entry"]
-Scalars = Float[Tensor, "*series"]
+Vectors = Float[Tensor, "*batch entry"]
+Scalars = Float[Tensor, "*batch"]
 
 # Share of the largest size below which a size is rounding: 32 units in the last place of float32,
 # the coarsest dtype that models are trained in. Sums of float32 numbers are wrong by a few such
@@ -42,8 +42,8 @@ BOOTSTRAP_SAMPLES = 2000  # for an interval
 
 
 def is_rounding(
-    varying: Float[Tensor, "*series"], whole: Float[Tensor, "*series"]
-) -> Bool[Tensor, "*series"]:
+    varying: Float[Tensor, "*batch"], whole: Float[Tensor, "*batch"]
+) -> Bool[Tensor, "*batch"]:
     """Which powers are 0, or rounding beside the largest of all; NaN is not.
 
     Args:
@@ -250,16 +250,16 @@ def spearman_interval(
     """Percentile bootstrap interval of Spearman's correlation, runs drawn again with both values.
 
     Samples in which one of the two is constant have no correlation and are left out. NaN where
-    fewer than ten runs are known: `spearman_p` tells what these can.
+    fewer than ten runs are known: `spearman_p` is exact for these.
     """
     one, other = _known(one, other)
     if len(one) < MIN_BOOTSTRAP_PAIRS:
         return math.nan, math.nan
     drawn = np.random.default_rng(seed).integers(len(one), size=(BOOTSTRAP_SAMPLES, len(one)))
     correlations = _correlations(one[drawn], other[drawn])
-    defined = correlations[np.isfinite(correlations)]
-    low, high = np.quantile(defined, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return float(low), float(high)
+    ends = [(1 - confidence) / 2, (1 + confidence) / 2]
+    low, high = np.quantile(correlations[np.isfinite(correlations)], ends).tolist()
+    return low, high
 
 
 def _student_p(correlation: float, count: int) -> float:

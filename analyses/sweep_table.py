@@ -1,9 +1,9 @@
-"""In what do the runs of a sweep differ, seeds left out, and what did each of them reach?
+"""How do the runs of a sweep differ, apart from their seeds, and what did each run reach?
 
 A setting is one value for each axis; its runs differ in their seeds alone. Values are numbers or
-text, so that they can be saved, and stand in ascending order where all of an axis are numbers, else
-in the order of the table. A scalar is a metric or a number that an analysis saved: of each run at
-the end of training, or over steps.
+text, so that they can be saved. They stand in ascending order if all values of an axis are numbers,
+else in the order of the table. A scalar is a metric, or a number that an analysis saved, of each
+run: at the end of training, or over steps.
 """
 
 import warnings
@@ -50,7 +50,7 @@ def settings_of(
 
 
 def groups_of(table: pd.DataFrame, axis: str) -> tuple[tuple[Any, ...], Int[np.ndarray, " run"]]:
-    """The values of one field among some runs, in order, and which of them each run has.
+    """The values of one field among some runs, in order, and for each run the number of its value.
 
     Raises:
         ValueError: The field has no column.
@@ -185,7 +185,13 @@ def over_steps(
         warnings.warn(f"{scalar} is left out of runs: {refusals[0]}{more}", stacklevel=2)
     places = np.linspace(0, len(known) - 1, min(len(known), MAX_STEPS)).round().astype(np.int64)
     steps = known[places]
-    return steps, np.array([_at(steps, *record) for record in records])
+    values = [
+        np.interp(steps, *record, left=np.nan, right=np.nan)
+        if len(record[0])
+        else np.full(len(steps), np.nan)
+        for record in records
+    ]
+    return steps, np.array(values)
 
 
 def _values(table: pd.DataFrame, axis: str) -> list[Any]:
@@ -227,22 +233,15 @@ def _column(table: pd.DataFrame, scalar: str) -> str:
 
 
 def _metrics(series: Series) -> pd.DataFrame:
-    """The metrics of a run; empty where none were recorded."""
+    """The metrics of a run; empty if none were recorded."""
     return series.metrics if series.has_metrics else pd.DataFrame()
 
 
 def _record(frame: pd.DataFrame, column: str) -> tuple[np.ndarray, np.ndarray]:
-    """Steps and values of one run; none where it has none."""
+    """Steps and values of one run; both are empty if it has no such column."""
     if column not in frame:
         return np.zeros(0, dtype=np.int64), np.zeros(0)
     return frame["step"].to_numpy(dtype=np.int64), _numbers(frame, column)
-
-
-def _at(steps: np.ndarray, recorded: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """A run's values at given steps, from those at the steps that it recorded."""
-    if not len(recorded):
-        return np.full(len(steps), np.nan)
-    return np.interp(steps, recorded, values, left=np.nan, right=np.nan)
 
 
 def _numbers(frame: pd.DataFrame, column: str) -> np.ndarray:
@@ -253,7 +252,8 @@ def _numbers(frame: pd.DataFrame, column: str) -> np.ndarray:
     """
     values = frame[column].tolist()
     if any(isinstance(value, str) for value in values):
-        name = column.removeprefix(METRIC)
-        raise ValueError(f"scalar: {name} is text; OutcomeShares counts that")
+        raise ValueError(
+            f"scalar: {column.removeprefix(METRIC)} is text; OutcomeShares counts that"
+        )
     numbers = np.array(values, dtype=np.float64)
     return np.where(np.isfinite(numbers), numbers, np.nan)

@@ -175,7 +175,7 @@ class Checkpoints:
         split: str | Examples | None = None,
         count: int | None = None,
     ) -> Snapshot:
-        """The model at a step, with a live model of its own.
+        """The model at a step; every call makes a new live model.
 
         Args:
             step: A kept step; by default the last.
@@ -220,9 +220,9 @@ class Checkpoints:
         return frame
 
     def _examples_of(self, split: str | Examples | None, count: int | None = None) -> Examples:
-        if isinstance(split, Examples):
-            return split.drawn(count, 0)
-        return self.examples(split, count)
+        """A split, or given examples; at most `count` of them."""
+        is_given = isinstance(split, Examples)
+        return split.drawn(count, 0) if is_given else self.examples(split, count)
 
     def _some_steps(self) -> tuple[int, ...]:
         """The kept steps, of which there must be at least one."""

@@ -33,7 +33,7 @@ class Examples:
         tokens: Token ids, padded on the right.
         inputs: Real-valued inputs instead of tokens.
         lengths: Number of real positions of each example; None if there is no padding.
-        labels: By name, one value an example or one a position (`a`, `depth`, `train`).
+        labels: By name, one value for each example or for each position (`a`, `depth`, `train`).
         trees: Gold parses: nested tuples of token positions, in ascending order without gaps.
         facts: What the task says of all its examples, such as chance or the modulus.
         words: The positions of each example in words that people can read.
@@ -80,6 +80,11 @@ class Examples:
             return self.scored.new_ones(len(self), n_pos)
         return torch.arange(n_pos, device=self.lengths.device) < self.lengths[:, None]
 
+    @property
+    def last_scored(self) -> Int[Tensor, " batch"]:
+        """The position of each example's last scored answer; the last of all if none is scored."""
+        return self.scored.shape[1] - 1 - self.scored.flip(1).int().argmax(1)
+
     def label(self, name: str) -> Tensor:
         """One label by name.
 
@@ -112,7 +117,7 @@ class Examples:
         """Refuses tokens and targets that a model of these sizes does not have.
 
         Args:
-            d_vocab: Tokens it reads; None where it reads none, or does not say.
+            d_vocab: Tokens it reads; None if it reads none, or does not say.
             d_vocab_out: Classes it answers with.
 
         Raises:
@@ -125,7 +130,7 @@ class Examples:
             _check_ids("targets", self.targets[self.scored], outputs)
 
     def head(self, count: int | None) -> "Examples":
-        """The first `count` examples; all of them where it is None."""
+        """The first `count` examples; all of them if it is None."""
         return self if count is None else self.at(torch.arange(min(count, len(self))))
 
     def drawn(self, count: int | None, seed: int) -> "Examples":

@@ -15,7 +15,7 @@ class ModularFacts:
     Attributes:
         p: The modulus, 2 or more; operands and answers are residues 0 to p - 1.
         operation: add, subtract, multiply or sum_of_squares.
-        wave: The wave that computes the answer, in words; empty where the operation is no group,
+        wave: The wave that computes the answer, in words; empty if the operation is no group,
             so that none does.
         ordered_pairs: Whether the task has all p² pairs (a, b), rather than those with a <= b.
     """
@@ -32,8 +32,8 @@ class InputFacts:
 
     Attributes:
         names: A name for each input number, or for each token.
-        relevant: For each input, whether the answer depends on it; empty where that is not known.
-        bias_input: The place of an input that is constant; None where there is none.
+        relevant: For each input, whether the answer depends on it; empty if that is not known.
+        bias_input: The place of an input that is constant; None if there is none.
     """
 
     names: tuple[str, ...]
@@ -51,7 +51,7 @@ class PromptFacts:
 
     Attributes:
         pairs: Answers of a prompt: the last one follows pairs - 1 examples.
-        asked: The label that says which of several questions a prompt asks; empty where all ask
+        asked: The label that says which of several questions a prompt asks; empty if all ask
             the same.
         asked_names: What the values 0, 1, .. of that label are called.
         group: The labels by which prompts are grouped, with commas between them; empty where
@@ -113,7 +113,7 @@ class FunctionFacts:
     Attributes:
         d: Numbers of an input.
         noise: Standard deviation of what is added to every answer.
-        prior: The classes of functions and the laws of their coefficients; empty where these are
+        prior: The classes of functions and the laws of their coefficients; empty if these are
             not exactly known.
         has_linear_features: Whether the inputs are among the features in which every class is
             linear.
@@ -186,7 +186,7 @@ class Facts:
         chance: The best accuracy without looking, or of prompts without examples, in [0, 1]; NaN
             where it is not known, or answers are no classes.
         outputs: How many of a model's outputs answer, the first ones; None for all of them.
-        vocabulary: What each token id stands for; empty where ids are their own names.
+        vocabulary: What each token id stands for; empty if ids are their own names.
         groups: The facts of other kinds, one of a kind at most.
     """
 

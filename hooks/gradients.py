@@ -30,14 +30,16 @@ def logit_gradients(
             positions are added.
 
     Returns:
-        One gradient a pair, in the model's dtype, on the CPU.
+        One gradient for each pair, in the model's dtype, on the CPU.
 
     Raises:
         ValueError: A hook point does not exist or does not fire, a row or class is out of range,
             or an example is nowhere scored.
     """
     check_names([hook_name], snapshot.live.model.hook_dict, "hook point")
-    inputs, positions = snapshot.examples.model_inputs, _last_scored(snapshot)
+    inputs, positions = snapshot.examples.model_inputs, snapshot.examples.last_scored
+    if not bool(snapshot.examples.scored.any(1).all()):
+        raise ValueError("scored: an example is scored nowhere, so that none of its logits counts")
     _check_range(rows, len(inputs), "rows")
     _check_range(classes, int(snapshot.live.model.cfg.d_vocab_out), "classes")
     size = max(1, TOKENS_PER_BATCH // inputs.shape[1])
@@ -64,13 +66,6 @@ def _gradients(
     chosen = logits[tuple(place.to(device) for place in places)]
     # Examples do not meet in a model, so that the gradient of the sum has one row for each example.
     return torch.autograd.grad(chosen.sum(), leaves[-1])[0].cpu()
-
-
-def _last_scored(snapshot: Snapshot) -> Int[Tensor, " batch"]:
-    scored = snapshot.examples.scored
-    if not bool(scored.any(1).all()):
-        raise ValueError("scored: an example is scored nowhere, so that none of its logits counts")
-    return scored.shape[1] - 1 - scored.flip(1).int().argmax(1)
 
 
 def _check_range(indices: Tensor, count: int, name: str) -> None:

@@ -1,14 +1,15 @@
 """The live model behind snapshots, and what they remember of it: is either still as it was?
 
-What a snapshot remembers is true of the model as it was when the snapshot was made. Changes since
-then are noticed by the version that torch counts up with every write to a tensor, by the memory it
-holds, and by the hooks on the model. Not noticed: writes that go round torch's count, through
-`.data`, NumPy or a captured CUDA graph.
+What a snapshot remembers is true of the model as it was when the snapshot was made. A later change
+is noticed in three ways: torch counts the writes to every tensor (its version), a tensor may hold
+other memory, and the model may have other hooks. Writes that torch does not count (through `.data`,
+NumPy or a captured CUDA graph) are not noticed.
 
-Remembered tensors are handed out as they are, since copies would double what a cache takes. A
-notebook may write into them (`logits -= logits.mean(-1, keepdim=True)`), or into the examples: what
-was so changed is forgotten, and computed again when it is next asked for. A write is noticed by
-torch's version of the tensor; one that goes round it (through NumPy) by the sum of its bits.
+Snapshots hand out remembered tensors without copying them, since copies would double the memory of
+a cache. A notebook may write into such a tensor (`logits -= logits.mean(-1, keepdim=True)`), or
+into the examples: the snapshot then forgets the tensor and computes it again when it is next asked
+for. Such a write changes torch's version of the tensor or, if torch does not count it, the sum of
+the tensor's bits.
 """
 
 from collections.abc import Iterator, Sequence
@@ -70,7 +71,7 @@ class LiveModel:
         return next(iter(parameters_of(self.model).values())).device
 
     def check(self, user: Any) -> None:
-        """Refuses a model that another snapshot runs, or that is not as it was.
+        """Refuses a model that another snapshot runs, or that was changed.
 
         Raises:
             ValueError: Another snapshot is running it, its tensors were written to since it was
@@ -160,10 +161,10 @@ def check_hooks(hooks: dict[str, tuple[int, ...]], known: dict[str, tuple[int, .
 
 def marks_of(model: HookedModel) -> Marks:
     """The marks of a model as it is now."""
-    buffers = dict(torch.nn.Module.named_buffers(model))  # pyright: ignore[reportArgumentType]  # the protocol's models are modules
+    buffers = torch.nn.Module.named_buffers(model)  # pyright: ignore[reportArgumentType]  # the protocol's models are modules
     tensors = {
         name: (tensor, _version(tensor), tensor.data_ptr())
-        for name, tensor in [*model.named_parameters(), *buffers.items()]
+        for name, tensor in [*model.named_parameters(), *buffers]
     }
     return Marks(tensors, hooks_of(model))
 
@@ -199,7 +200,7 @@ class Memory:
         self.tensors[name] = (tensor, self._marks(tensor))
 
     def get(self, name: str) -> Tensor | None:
-        """The tensor of a name, as it was put in; None where there is none or it was changed."""
+        """The tensor of a name as it was put in; None if there is none, or if it was changed."""
         tensor, marks = self.tensors.get(name, (None, ()))
         if tensor is None or self._marks(tensor) == marks:
             return tensor

@@ -13,8 +13,10 @@ def near_names(name: str, known: Iterable[str], *, cutoff: float = 0.6) -> list[
         cutoff: How much of it must agree, from 0 to 1 (`difflib.get_close_matches`).
     """
     by_lower_case = {spelled.lower(): spelled for spelled in known}
-    near = get_close_matches(name.lower(), by_lower_case, n=3, cutoff=cutoff)
-    return [by_lower_case[spelled] for spelled in near]
+    return [
+        by_lower_case[spelled]
+        for spelled in get_close_matches(name.lower(), by_lower_case, n=3, cutoff=cutoff)
+    ]
 
 
 def did_you_mean(name: object, known: Iterable[str]) -> str:
@@ -35,7 +37,7 @@ def nearest_step(step: int, steps: Sequence[int]) -> str:
         step: What was asked for.
         steps: The steps there are.
     """
-    return f"; the nearest is {min(steps, key=lambda kept: abs(kept - step))}" if steps else ""
+    return f"; the nearest is {min(steps, key=lambda other: abs(other - step))}" if steps else ""
 
 
 def at_step(step: int | None) -> str:

@@ -17,7 +17,7 @@ Readout = Callable[[Bool[Tensor, " d_mlp"]], Float[Tensor, "answer d_vocab_out"]
 
 
 def neuron_readout(snapshot: Snapshot) -> Readout:
-    """From which neurons of the last layer speak to the logits at scored positions.
+    """A function from the neurons of the last layer that are kept to the logits of all answers.
 
     Args:
         snapshot: A HookedTransformer with MLPs, or a network with one hidden layer.
@@ -40,16 +40,16 @@ def neuron_readout(snapshot: Snapshot) -> Readout:
     W_out, b_out = (snapshot.weights(f"{last}.mlp.{name}") for name in ("W_out", "b_out"))
 
     def logits(is_kept: Bool[Tensor, " d_mlp"]) -> Float[Tensor, "answer d_vocab_out"]:
-        stream = (residual + ((neurons * is_kept.to(neurons)) @ W_out + b_out))[:, None]
+        written = (neurons * is_kept.to(neurons)) @ W_out + b_out
+        stream = (residual + written)[:, None].to(snapshot.live.device)
         with snapshot.running() as model, torch.no_grad():
-            fed = stream.to(snapshot.live.device)
-            return model(fed, start_at_layer=n_layers)[:, 0].cpu()
+            return model(stream, start_at_layer=n_layers)[:, 0].cpu()
 
     return logits
 
 
 def _check(snapshot: Snapshot, last: str) -> None:
-    """Refuses what the shortcut would pass over without a word."""
+    """Refuses models and edits for which the shortcut would silently be wrong."""
     kind = snapshot.config.kind
     if kind in ("post_norm", "neox"):
         raise ValueError(
@@ -72,8 +72,8 @@ def _without_residual(snapshot: Snapshot) -> Readout:
     neurons = snapshot.cache([name])[name][snapshot.examples.scored][:, None]
 
     def logits(is_kept: Bool[Tensor, " d_mlp"]) -> Float[Tensor, "answer d_vocab_out"]:
+        post = (neurons * is_kept.to(neurons)).to(snapshot.live.device)
         with snapshot.running() as model, torch.no_grad():
-            kept = (neurons * is_kept.to(neurons)).to(snapshot.live.device)
-            return cast(Any, model).writes(kept)[:, 0].cpu()
+            return cast(Any, model).writes(post)[:, 0].cpu()
 
     return logits

@@ -38,26 +38,26 @@ def patched(
 ) -> Edit:
     """An edit that puts the activations of a source in place of a snapshot's, example by example.
 
-    The source is run now, and its activations are held, beside those that `source.cache(names)`
-    remembers.
+    The source is run now. The edit holds copies of its activations, beside the activations that
+    `source.cache(names)` remembers.
 
     Args:
         source: What activations are taken from; its memory limit counts.
         names: Hook points.
-        heads: Replaces these heads only, at hook points of heads; all heads where left out.
+        heads: Replaces these heads only, at hook points of heads; all heads if left out.
         neurons: Replaces these neurons only, at hook points of an MLP's neurons.
         positions: Replaces these positions only, but not at attention patterns. They are whole
             numbers that hold for all examples; or a tensor with one position for each example,
             `[batch]`, or with several, `[batch, k]`; or a mask, `[batch, pos]`, which is True where
             an activation is replaced.
         source_positions: Positions of the source from which activations are taken, as many for each
-            example as `positions` and in the same order; `positions` where left out.
+            example as `positions` and in the same order; `positions` if left out.
 
     Raises:
         ValueError: A hook point is unknown or has no heads, neurons or positions; an index is out
             of range; positions are of other rows, or not as many as in the source. When the model
-            runs: the activation has another shape than the source's, or nobody says which examples
-            it is of. When a snapshot is edited: it has another number of examples.
+            runs: the activation has another shape than the source's, or it is not known to which
+            examples it belongs. When a snapshot is edited: it has another number of examples.
     """
     names = [names] if isinstance(names, str) else list(names)
     activations = {name: value.detach().clone() for name, value in source.cache(names).items()}
@@ -98,7 +98,7 @@ def replaced_by(
     Args:
         means: By hook name, activations in the shape of one example, `[pos, ...]`, or without that
             axis, to be the same at every position (not at attention patterns).
-        heads: Replaces these heads only; all where left out.
+        heads: Replaces these heads only; all if left out.
         neurons: Replaces these neurons only.
 
     Raises:
@@ -159,20 +159,20 @@ def _moved(
     """An activation that has the source's values at some positions of each row."""
     if tables is None:
         return given
-    own, source = (table[rows.to(table.device)].to(activation.device) for table in tables)
-    row, place = (own != NOWHERE).nonzero().unbind(1)
-    return activation.index_put((row, own[row, place]), given[row, source[row, place]])
+    target, source = (table[rows.to(table.device)].to(activation.device) for table in tables)
+    row, place = (target != NOWHERE).nonzero().unbind(1)
+    return activation.index_put((row, target[row, place]), given[row, source[row, place]])
 
 
 def _both_tables(
     positions: Positions, source_positions: Positions, value: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """The positions at which activations are put, and those of the source they are taken from."""
-    own = _table("positions", positions, value)
+    """The positions that get new activations, and the positions of the source that give them."""
+    target = _table("positions", positions, value)
     source = _table("source_positions", source_positions, value)
-    if own.shape != source.shape or not torch.equal(own == NOWHERE, source == NOWHERE):
+    if target.shape != source.shape or not torch.equal(target == NOWHERE, source == NOWHERE):
         raise ValueError("source_positions: give as many as positions, in every row")
-    return own, source
+    return target, source
 
 
 def _table(name: str, positions: Positions, value: Tensor) -> Int[Tensor, "batch k"]:

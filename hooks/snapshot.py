@@ -22,16 +22,16 @@ TOKENS_PER_BATCH = 8192  # larger batches leave the processor's cache and gain n
 class Snapshot:
     """A model at a step, and the examples that it is run on.
 
-    Compared by identity. Logits and activations are computed when first asked for, in batches,
-    without gradients, and then remembered. Wherever the model is, they and weights are on the CPU.
-    A model that is trained on, or gets hooks, is no longer the one a snapshot was made of, and the
-    snapshot then answers nothing (`hooks.live_model` says what is noticed); what a caller writes
-    into tensors it was handed is computed again.
+    Snapshots are compared by identity. Logits and activations are computed when first asked for, in
+    batches, without gradients, and then remembered. They and weights are on the CPU, whatever the
+    model's device. If the model is trained further or gets hooks, the snapshot refuses to answer
+    (`hooks.live_model` says which changes are noticed). If a caller writes into a tensor that a
+    snapshot returned, the snapshot computes it again.
 
     Attributes:
         live: The model; only `running` hands it out.
         examples: What it is run on; for a model of one position the answers are cut to the last.
-        step: Optimiser updates it has had; None where that is not known.
+        step: Optimiser updates it has had; None if that is not known.
         edits: Changes applied whenever it runs, and seen by every weight read from it.
         memory_limit: Bytes that one call of `cache` may hold.
     """
@@ -73,14 +73,14 @@ class Snapshot:
     ) -> "Snapshot":
         """A snapshot of any HookedTransformer. The model is held, not copied.
 
-        A model whose options our configs cannot say is refused, though it would run: weight views
-        and analyses rest on its config.
+        A model with options that our configs cannot express is refused, though it would run, since
+        weight views and analyses rely on its config.
 
         Args:
             model: A live model.
             examples: What it is run on.
             step: Updates it has had. Only at step 0 is a model its own untrained control.
-            config: Its config; read off the model where left out.
+            config: Its config; read off the model if left out.
 
         Raises:
             ValueError: The model is wrapped, in half precision or carries hooks; it computes what

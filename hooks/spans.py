@@ -57,13 +57,13 @@ def span_batches(snapshot: Snapshot) -> Iterator[Int[Tensor, " example"]]:
 def span_charts(
     snapshot: Snapshot, compare: Compare, *, first: int, thresholds: Sequence[int], uncut: float
 ) -> Float[Tensor, "threshold example start stop"]:
-    """For each span, how alike its states are in the sentence and cut off from it, in float64.
+    """For each span, how similar its states are in the sentence and cut off from it, in float64.
 
     Args:
         snapshot: A transformer and a batch of sentences: examples whose real positions end with
             the sentence (`span_batches`).
-        compare: A pure function from the states of spans in context and cut off to how alike they
-            are, in float64.
+        compare: A pure function from the states of spans in context and cut off to their
+            similarity, in float64.
         first: The position of each sentence's first word.
         thresholds: Layers from which attention is cut.
         uncut: What `compare` gives where nothing is cut: for the whole sentence, and in a causal
@@ -112,25 +112,20 @@ class _Passes:
     is_causal: bool
     is_masked: bool
 
-    @property
-    def n_layers(self) -> int:
-        """The model's blocks."""
-        return self.live.config.n_layers
-
     def rows(self) -> Iterator[tuple[int, Int[Tensor, "row 3"]]]:
-        """All passes that are needed, those over whole sentences too.
+        """All passes that are needed, also those over whole sentences.
 
-        They come longest first, in batches of one length, each with that length.
+        They come in batches of one length, the longest first; each batch comes with its length.
         """
         longest = int(self.lengths.max())
         bounds = torch.combinations(torch.arange(longest + 1, device=self.lengths.device))
         stop = self.lengths[:, None]
         fits = bounds[:, 1] == stop if self.is_causal else bounds[:, 1] <= stop
         sentence, bound = fits.nonzero().unbind(1)
-        every = torch.cat([sentence[:, None], bounds[bound]], dim=1)
+        passes = torch.cat([sentence[:, None], bounds[bound]], dim=1)
         for length in range(longest, 0, -1):
             width = self.first + (longest if self.is_masked else length)
-            chosen = every[every[:, 2] - every[:, 1] == length]
+            chosen = passes[passes[:, 2] - passes[:, 1] == length]
             for rows in chosen.split(max(1, TOKENS_PER_BATCH // width)):
                 yield length, rows
 
@@ -171,7 +166,7 @@ class _Passes:
         def mask(scores: Tensor, hook: Any) -> Tensor:
             return scores.masked_fill(~visible[:, None, None], -torch.inf)
 
-        layers = range(layer, self.n_layers)
+        layers = range(layer, self.live.config.n_layers)
         hooks = [(f"blocks.{number}.attn.hook_attn_scores", mask) for number in layers]
         with self.live.model.hooks(fwd_hooks=hooks):
             states = self.through(before[sentence], layer)
@@ -181,7 +176,8 @@ class _Passes:
         self, inputs: Float[Tensor, "row pos d_model"], layer: int
     ) -> Float[Tensor, "row pos d_model"]:
         """The residual stream after the last block."""
-        return self.live.model(inputs, start_at_layer=layer, stop_at_layer=self.n_layers)
+        stop = self.live.config.n_layers
+        return self.live.model(inputs, start_at_layer=layer, stop_at_layer=stop)
 
     def spans(
         self, rows: Int[Tensor, "row 3"], sums: Float[Tensor, "row word d_model"]

@@ -43,7 +43,7 @@ def stream(
         reducers: By hook name, a pure function from a batch's activation and the slice of the
             examples it belongs to, to tensors by name. Sums, not means: batches differ in size.
         combine: Makes one tensor of a statistic's values, one a batch in the order of the
-            examples. `torch.cat` serves statistics with one row an example.
+            examples. `torch.cat` serves statistics with one row for each example.
 
     Returns:
         By hook name, the combined statistics by name.

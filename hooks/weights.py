@@ -1,9 +1,9 @@
 """Weights by name, of one model, of checkpoints or of a stack of models.
 
-A name is a parameter (`blocks.0.mlp.W_in`) or a view that every kind of model answers where it
-can: `W_E`, `W_U`, `neuron_in [operand, input, d_mlp]` (what neurons read from each input),
-`neuron_out [d_mlp, class]` (what they add to each logit). Parameters may carry leading axes (steps,
-models); a view then carries them too.
+A name is a parameter (`blocks.0.mlp.W_in`) or a view, which every kind of model computes from its
+parameters if it can: `W_E`, `W_U`, `neuron_in [operand, input, d_mlp]` (what neurons read from each
+input), `neuron_out [d_mlp, class]` (what they add to each logit). Parameters may have leading axes
+(steps, models); a view then has them too.
 """
 
 from collections.abc import Mapping
@@ -36,8 +36,8 @@ def weight(config: ModelConfig, parameters: Mapping[str, Tensor], name: str) -> 
                 f"view '{name}' needs {missing}, which this model lacks; there are "
                 f"{', '.join(_present(config, parameters))}"
             ) from None
-    there = _present(config, parameters)
-    raise ValueError(f"no weight '{name}'; there are {', '.join(there)}{did_you_mean(name, there)}")
+    known = _present(config, parameters)
+    raise ValueError(f"no weight '{name}'; there are {', '.join(known)}{did_you_mean(name, known)}")
 
 
 def has_weight(config: ModelConfig, parameters: Mapping[str, Tensor], name: str) -> bool:

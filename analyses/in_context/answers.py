@@ -72,8 +72,12 @@ def mixture_runs(
     finished = {
         name: run for name in table.loc[~has_failed(table), "run"] if (run := series[name]).steps
     }
-    kinds = (FunctionFacts, PromptFacts, MixtureFacts)
-    lacking = [kind for run in finished.values() for kind in kinds if run.facts.get(kind) is None]
+    lacking = [
+        kind
+        for run in finished.values()
+        for kind in (FunctionFacts, PromptFacts, MixtureFacts)
+        if run.facts.get(kind) is None
+    ]
     if not finished or lacking:
         why = f"their task tells no {lacking[0].__name__}" if lacking else "no run is finished"
         raise ValueError(f"ModelSelection needs runs of function_classes: {why}")
@@ -118,7 +122,7 @@ class Predictions:
         kinds: For each group of prompts, its function class, if groups differ by class; else empty.
         values: For each group, the number that distinguishes it.
         outside: For each group, whether its functions are of no class that is trained on.
-        predicted: By run, then by baseline; NaN where a slow one is not given a prompt.
+        predicted: Predictions by run, then by baseline; NaN for prompts that a slow baseline skips.
     """
 
     split: str

@@ -20,10 +20,10 @@ X = Float[Tensor, "prompt pair d"]
 Y = Float[Tensor, "prompt pair"]
 Moments = tuple[Float[Tensor, "row d d"], Float[Tensor, "row d"]]
 
-MAX_NUMBERS = 2**23  # in the matrices, one for each pair, that are held at a time
-MAX_ROUNDS, SWEEPS = 25, 10  # of coordinate descent: rounds at most, sweeps in each round
-TOLERANCE = 1e-9  # to which the minimum's conditions are met
-MAX_WEIGHT_RATIO = 10  # of a solution's summed absolute weights to those of the descent
+MAX_NUMBERS = 2**23  # numbers in the matrices, one for each pair, that are held at a time
+MAX_ROUNDS, SWEEPS = 25, 10  # coordinate descent: rounds at most, sweeps in each round
+TOLERANCE = 1e-9  # error up to which the conditions of the minimum count as met
+MAX_WEIGHT_RATIO = 10  # summed absolute weights of a solution over those of the descent
 
 
 def zero(x: X, y: Y) -> Y:

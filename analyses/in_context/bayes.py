@@ -23,8 +23,8 @@ from analyses.in_context.baselines import X, Y
 from hooks.facts import LinearPrior, Prior, WavePrior
 
 JITTER = 1e-3  # least standard deviation of the noise: noiseless evidence is 0 or infinite
-MAX_COMPONENTS = 2000  # of one class
-MAX_NUMBERS = 2**22  # in the covariances that are held at a time
+MAX_COMPONENTS = 2000  # components of one class
+MAX_NUMBERS = 2**22  # numbers in the covariances that are held at a time
 
 
 def bayes_mixture(x: X, y: Y, prior: Sequence[Prior], noise: float) -> Y:
@@ -68,8 +68,8 @@ def _class_predictions(x: X, y: Y, prior: Prior, noise: float) -> tuple[Y, Y]:
         )
     features, coefficients = _features(x, prior)
     size = max(1, MAX_NUMBERS // (count * coefficients.shape[-1] ** 2))
-    is_sign = isinstance(prior, LinearPrior) and prior.law == "sign"
-    variance = 0.0 if is_sign else prior.scale**2  # of a coefficient once its component is known
+    has_signs = getattr(prior, "law", "normal") == "sign"
+    variance = 0.0 if has_signs else prior.scale**2  # of a coefficient once its component is known
     parts = [
         _conditioned(rows, values, coefficients, variance, noise)
         for rows, values in zip(features.split(size), y.split(size), strict=True)

@@ -57,15 +57,15 @@ class InContextCurve(Result):
         low: Lower end of its bootstrap interval.
         high: Upper end.
         matched: The model's mean error on the prompts that each curve was predicted for.
-        scale: By group, the mean square of y that squared errors are divided by; 1 for classes, NaN
-            where all y are 0, and so are the group's errors.
-        joint: The curve of ridge on the features of all classes, which is plain `ridge` where these
-            are the inputs; empty where there is none.
-        by: The labels that distinguish groups; empty where there is one group.
+        scale: For each group, the mean square of y that squared errors are divided by; 1 for
+            classes. If all y are 0, it is NaN and so are the group's errors.
+        joint: The curve of ridge on the features of all classes: plain `ridge` if the inputs are
+            these features, empty if there is no such curve.
+        by: The labels that distinguish groups; empty if there is one group.
         unit: What errors are.
         at: Numbers of examples after which errors are in the summary.
         confidence: Level of the intervals.
-        digest: Of prompts and options: where it is equal, so are the baselines.
+        digest: A code of prompts and options; results with the same code have the same baselines.
     """
 
     needs: ClassVar = Needs(facts={PromptFacts: ()})
@@ -104,17 +104,17 @@ class InContextCurve(Result):
 
         Args:
             snapshot: A model, on prompts of examples.
-            reference: Another step's curve, whose baselines are taken over where prompts and
-                options are the same.
-            baselines: Names, with a number where one takes it (`ridge:0.1`): zero, averaging,
-                nearest (neighbours), least_squares, ridge, lasso and joint_ridge (penalty), bayes,
-                and, on 50 prompts, greedy_tree, boosted_trees (trees), network (steps). Bayes is
-                passed over where the task gives no exact prior, joint_ridge where it gives no
-                features or the same ridge is named.
-            by: The label by which prompts are grouped, several with commas; those that the task
-                names where left out.
-            at: Numbers of examples for the summary; where left out half of d, d and twice d as
-                far as prompts reach, and the most that precede an answer.
+            reference: Another step's curve. If its prompts and options are the same, its baselines
+                are used again.
+            baselines: Names, some with a number (`ridge:0.1`): zero, averaging, nearest
+                (neighbours), least_squares, ridge, lasso and joint_ridge (penalty), bayes, and, on
+                50 prompts, greedy_tree, boosted_trees (trees), network (steps). Bayes is left out
+                if the task gives no exact prior; joint_ridge if it gives no features, or if the
+                same ridge is named.
+            by: The label by which prompts are grouped, or several with commas; None for the labels
+                that the task names.
+            at: Numbers of examples for the summary; None for half of d, d and twice d, as far as
+                prompts reach, and for the most that precede an answer.
             confidence: Level of the intervals, between 0 and 1.
 
         Raises:
@@ -124,7 +124,7 @@ class InContextCurve(Result):
         check_needs(cls, snapshot)
         check_confidence(confidence)
         prompts = prompts_of(snapshot.examples, by)
-        listed = _listed(at, prompts)
+        quoted = _quoted(at, prompts)
         digest = _digest(prompts, baselines, confidence)
         predicted = {MODEL: predictions(snapshot, prompts)}
         known = reference if reference is not None and reference.digest == digest else None
@@ -137,7 +137,7 @@ class InContextCurve(Result):
             errors, low, high = (np.hstack([model, other[:, 1:]]) for model, other in pairs)
         return cls(
             groups=tuple(prompts.groups),
-            prompts=prompts.counts,
+            prompts=np.array([len(rows) for rows in prompts.groups.values()]),
             curves=curves,
             errors=errors,
             low=low,
@@ -146,8 +146,8 @@ class InContextCurve(Result):
             scale=prompts.scale,
             joint=joint_of(baselines, prompts.facts) if prompts.d else "",
             by=prompts.by,
-            unit=prompts.unit,
-            at=listed,
+            unit="squared error / mean y²" if prompts.is_real else "share of wrong answers",
+            at=quoted,
             confidence=confidence,
             digest=digest,
         )
@@ -157,7 +157,7 @@ class InContextCurve(Result):
 
         Args:
             curve: `model` or a baseline.
-            group: The first one where left out.
+            group: One of the groups; the first one if left out.
 
         Raises:
             ValueError: There is no such curve or group; the message lists those there are.
@@ -167,9 +167,9 @@ class InContextCurve(Result):
     def excess(self, group: str | None = None) -> Float[np.ndarray, " examples"]:
         """The model's error less that of the best baseline at each number of examples.
 
-        Each comparison is on the prompts that the baseline was predicted for; of slow ones these
-        are few. NaN where there are no baselines. Beside the Bayes mixture it is the gap to the
-        best there is; a model can be better than all others.
+        Each comparison is on the prompts that the baseline was predicted for; slow baselines have
+        few. NaN if there are no baselines. No model beats the Bayes mixture on average, so that the
+        excess over it is not negative; a model can beat all other baselines.
         """
         place = _index(group, self.groups)
         excesses = self.matched[place, 1:] - self.errors[place, 1:]
@@ -246,7 +246,7 @@ def _index(name: str | None, names: Sequence[str]) -> int:
     return 0 if name is None else names.index(name)
 
 
-def _listed(at: Sequence[int] | None, prompts: Prompts) -> tuple[int, ...]:
+def _quoted(at: Sequence[int] | None, prompts: Prompts) -> tuple[int, ...]:
     """Numbers of examples for the summary.
 
     Raises:
@@ -262,7 +262,7 @@ def _listed(at: Sequence[int] | None, prompts: Prompts) -> tuple[int, ...]:
 
 
 def _digest(prompts: Prompts, baselines: Sequence[str], confidence: float) -> str:
-    """Of all that decides what baselines give."""
+    """A code of everything that decides what baselines predict."""
     digest = hashlib.sha256(repr((tuple(baselines), prompts.by, confidence)).encode())
     for values in (prompts.inputs, prompts.targets):
         digest.update(b"" if values is None else values.cpu().numpy().tobytes())

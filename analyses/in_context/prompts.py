@@ -6,6 +6,7 @@ predictions of a model and of baselines at the scored positions; errors of predi
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import torch
@@ -16,8 +17,8 @@ from analyses.in_context.baseline_names import baseline, is_repeated, is_slow
 from analyses.statistics import ratio
 from hooks import LATE_ANSWERS, Examples, Facts, MixtureFacts, PromptFacts, Snapshot
 
-SLOW_BASELINE_PROMPTS = 50  # that slow baselines are fitted to, of all groups together
-PROMPTS_PER_BATCH = 256  # whose logits are held at a time
+SLOW_BASELINE_PROMPTS = 50  # prompts of all groups together that slow baselines are fitted to
+PROMPTS_PER_BATCH = 256  # prompts whose logits are held at a time
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,11 +28,10 @@ class Prompts:
     Attributes:
         targets: The right answers.
         scored: At which positions answers are.
-        inputs: The inputs that these are answers to; None where inputs are no real numbers, or
-            answers are classes.
-        by: The labels that distinguish groups, with commas; empty where there is one group.
+        inputs: The inputs that the targets answer; None if inputs are tokens or answers classes.
+        by: The labels that distinguish groups, with commas; empty if there is one group.
         groups: Rows of the prompts of each group, by its name.
-        facts: What the task tells of all its prompts.
+        facts: What the task says of all its prompts.
     """
 
     targets: Shaped[Tensor, "prompt pair"]
@@ -48,18 +48,8 @@ class Prompts:
 
     @property
     def d(self) -> int:
-        """Numbers of an input; 0 where there are none."""
+        """Numbers of an input; 0 if there are none."""
         return 0 if self.inputs is None else self.inputs.shape[2]
-
-    @property
-    def unit(self) -> str:
-        """What errors are."""
-        return "squared error / mean y²" if self.is_real else "share of wrong answers"
-
-    @property
-    def counts(self) -> Int[np.ndarray, " group"]:
-        """Prompts of each group."""
-        return np.array([len(rows) for rows in self.groups.values()])
 
     @property
     def scale(self) -> Float[np.ndarray, " group"]:
@@ -76,7 +66,7 @@ class Prompts:
     def given(self, name: str) -> Bool[Tensor, " prompt"]:
         """Which prompts a curve is predicted for: all, or for a slow baseline a few of each group.
 
-        These few are the first of each group, the same number of every group, at least one.
+        A slow baseline gets the first prompts of each group, equally many, at least one.
         """
         is_given = torch.ones(len(self.targets), dtype=torch.bool)
         if is_slow(name):
@@ -102,10 +92,10 @@ class Prompts:
         return (predicted[rows] - self.targets[rows]).double().square() / self.scale[group]
 
     def baselines(self, names: Sequence[str]) -> dict[str, Shaped[Tensor, "prompt pair"]]:
-        """Predictions of baselines by name; NaN where a slow one is not given a prompt.
+        """Predictions of baselines by name; NaN for prompts that a slow baseline skips.
 
-        Where answers are classes, the most frequent answer so far is the only baseline, whatever
-        the names. A joint ridge that would be a ridge of the same penalty is passed over.
+        If answers are classes, the only baseline is the most frequent answer so far, whatever the
+        names. A joint ridge that is the same as a named ridge is left out.
 
         Raises:
             ValueError: A name is unknown, or its number no number.
@@ -130,15 +120,14 @@ def prompts_of(examples: Examples, by: str | None) -> Prompts:
 
     Args:
         examples: All scored at the same number of positions.
-        by: The label to group by, or several with commas between them; those that the task names
-            (`PromptFacts.group`) where left out.
+        by: The label to group by, or several with commas between them; None for the labels that the
+            task names (`PromptFacts.group`).
 
     Raises:
         ValueError: Prompts are scored at different numbers of positions, hold NaN or infinity, or
             have no such label.
     """
-    scored, inputs = examples.scored, examples.inputs
-    counts = scored.sum(1)
+    scored, counts = examples.scored, examples.scored.sum(1)
     if not len(counts) or int(counts.min()) != int(counts.max()) or int(counts.max()) < 2:
         raise ValueError(
             "InContextCurve needs prompts that are all scored at the same number of positions, "
@@ -149,11 +138,11 @@ def prompts_of(examples: Examples, by: str | None) -> Prompts:
             raise ValueError(f"{name} hold NaN or infinity: take out those prompts")
     if by is None:
         by = (examples.facts.get(PromptFacts) or PromptFacts(pairs=0)).group
-    is_real = examples.targets.is_floating_point()
+    inputs = examples.inputs if examples.targets.is_floating_point() else None
     return Prompts(
         targets=at_scored(examples.targets, scored),
         scored=scored,
-        inputs=None if inputs is None or not is_real else at_scored(inputs, scored),
+        inputs=None if inputs is None else at_scored(inputs, scored),
         by=by,
         groups=_groups(examples, by),
         facts=examples.facts,
@@ -163,15 +152,11 @@ def prompts_of(examples: Examples, by: str | None) -> Prompts:
 def predictions(snapshot: Snapshot, prompts: Prompts) -> Shaped[Tensor, "prompt pair"]:
     """What a model answers at the scored positions.
 
-    Where an answer is chosen among tokens before it (`PromptFacts.candidates` says how far before),
-    the most likely of these tokens counts.
+    If answers are chosen among tokens of the prompt (`PromptFacts.candidates` says how far before
+    the answer these stand), the answer is the most likely of these tokens.
     """
-    examples, parts = snapshot.examples, []
-    for rows in torch.arange(len(examples)).split(PROMPTS_PER_BATCH):
-        batch = snapshot if len(rows) == len(examples) else snapshot.on(examples.at(rows))
-        logits = at_scored(batch.logits().cpu(), prompts.scored[rows])
-        parts.append(_answers(logits, batch.examples, prompts.is_real))
-    return torch.cat(parts)
+    batches = torch.arange(len(snapshot.examples)).split(PROMPTS_PER_BATCH)
+    return torch.cat([_answers(snapshot, prompts, rows) for rows in batches])
 
 
 def late_score(snapshot: Snapshot) -> float:
@@ -205,10 +190,13 @@ def at_scored(
 
 
 def _answers(
-    logits: Float[Tensor, "prompt pair d_vocab_out"], examples: Examples, is_real: bool
-) -> Shaped[Tensor, "prompt pair"]:
-    """Numbers, or the likeliest classes among the candidates."""
-    if is_real:
+    snapshot: Snapshot, prompts: Prompts, rows: Int[Tensor, " row"]
+) -> Shaped[Tensor, "row pair"]:
+    """The answers to a batch of prompts: numbers, or the likeliest classes of the candidates."""
+    if len(rows) < len(snapshot.examples):
+        snapshot = snapshot.on(snapshot.examples.at(rows))
+    examples, logits = snapshot.examples, at_scored(snapshot.logits().cpu(), prompts.scored[rows])
+    if prompts.is_real:
         return logits[..., 0]
     facts = examples.facts.get(PromptFacts)
     if facts is None or not facts.candidates or examples.tokens is None:
@@ -234,13 +222,12 @@ def _groups(examples: Examples, by: str) -> dict[str, Tensor]:
     labels, groups = labels_of(by), {}
     values = torch.stack([examples.label(label).double() for label in labels], dim=1)
     for row in values.unique(dim=0):
-        named = zip(labels, row.tolist(), strict=True)
-        name = ", ".join(_named(label, value, examples.facts) for label, value in named)
+        name = ", ".join(map(partial(_named, examples.facts), labels, row.tolist()))
         groups[name] = (values == row).all(1).nonzero()[:, 0]
     return groups
 
 
-def _named(label: str, value: float, facts: Facts) -> str:
+def _named(facts: Facts, label: str, value: float) -> str:
     """A label's value in words."""
     prompts = facts.get(PromptFacts)
     names = () if prompts is None or label != prompts.asked else prompts.asked_names

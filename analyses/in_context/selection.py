@@ -56,15 +56,16 @@ class ModelSelection(SweepResult):
         runs: Names of the runs.
         setting: Which of the settings each run has.
         references: Baselines on the same prompts.
-        splits: By group of prompts, where they are from; `test` is like training data.
-        groups: By group, its name: a class, `nnz 3`, `alpha 0.5`, `dense, scale 3`.
-        kinds: By group, the class of its functions; empty where groups do not differ by class.
-        values: By group, the number that distinguishes it from others of its split.
-        outside: By group, whether its functions are of no class of the most even mixture.
-        errors: Of each run, then of each baseline; always answering 0 has about 1.
-        distances: Mean square difference of predictions over mean y², among runs and baselines.
+        splits: For each group of prompts, its split of the task; `test` is like training data.
+        groups: For each group, its name: a class, `nnz 3`, `alpha 0.5`, `dense, scale 3`.
+        kinds: For each group, the class of its functions; empty if groups do not differ by class.
+        values: For each group, the number that distinguishes it from others of its split.
+        outside: For each group, whether its functions are of no class of the most even mixture.
+        errors: Errors of each run, then of each baseline; always answering 0 has about 1.
+        distances: Mean square difference of predictions over mean y², for all pairs of runs and
+            baselines.
         joint: The baseline that is ridge on the features of all classes: plain `ridge` where
-            these are the inputs; empty where there is none.
+            these are the inputs; empty if there is none.
         at: The number of examples that is quoted.
     """
 
@@ -105,11 +106,11 @@ class ModelSelection(SweepResult):
         """Runs the last snapshot of every finished run on the prompts of the most even mixture.
 
         Args:
-            table: One row a run.
+            table: One row for each run.
             series: The runs, that differ in their classes' weights.
             axes: Fields that vary: `task.weights`.
             references: Baselines as `InContextCurve` takes them; Bayes is that of the mixture.
-            at: The number of examples to quote; half of d where left out, and the most where d
+            at: The number of examples to quote; half of d if left out, and the most where d
                 is 1.
 
         Raises:
@@ -202,12 +203,14 @@ class ModelSelection(SweepResult):
         return int(alone[0]) if len(alone) else None
 
     def summary(self) -> dict[str, float | str]:
-        """By class, the errors of mixture, pure model and best baseline after `at` examples.
+        """For each class, the errors of mixture, pure model and best baseline after `at` examples.
 
-        `<class>_cost` is what mixing costs there, and `<class>_other` the error of the worst pure
-        model of another class. `in_class` is the mixture's error inside; of each split that leads
-        outside its largest error there, and where that is. `combination_ratio` is its largest ratio
-        of failure on combinations, `in_class_ratio` that inside.
+        `<class>_cost` is the error of the mixture less that of the pure model, and `<class>_other`
+        the error of the worst pure model of another class. `in_class` is the mixture's error on the
+        classes it was trained on. For each split with prompts outside these classes there are the
+        mixture's largest error on such prompts and their group. `combination_ratio` is the
+        mixture's largest ratio of failure on combinations, and `in_class_ratio` its ratio on the
+        classes it was trained on.
         """
         errors, mixture = self.curve_errors[..., self.at], self.mixture
         scalars: dict[str, float | str] = {"examples": float(self.at)}
@@ -243,9 +246,9 @@ class ModelSelection(SweepResult):
         return {f"{name.replace(' ', '_')}_{key}": float(value) for key, value in scalars.items()}
 
     def to_frame(self) -> pd.DataFrame:
-        """One row a group, curve and number of examples: `error`, `in_class`, `ratio`, distances.
+        """One row for each group, curve and number of examples: `error`, `in_class` and `ratio`.
 
-        Columns `to <curve>` are distances to each other setting and baseline.
+        Columns `to <curve>` are distances to each setting and baseline.
         """
         group, curve, examples = (axis.ravel() for axis in np.indices(self.curve_errors.shape))
         distances = self.curve_distances

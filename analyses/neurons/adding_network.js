@@ -1,12 +1,13 @@
-// The circle network (analyses/neurons/adding_network.py), computed anew whenever a reader changes a, b or
-// the number of neurons.
+// The circle network (analyses/neurons/adding_network.py). It is computed again whenever a reader
+// changes a, b or the number of neurons.
 var InterpViews = window.InterpViews || {};
 
 InterpViews.AddingNetwork = (function () {
   "use strict";
 
-  const LEAD = 1e-9; // by which the right class leads: ties count as wrong, however they round
-  const MOST = 151; // modulus up to which all pairs are tried
+  // The right logit must exceed all others by this much: ties count as wrong despite rounding.
+  const MIN_MARGIN = 1e-9;
+  const MAX_MODULUS = 151; // all pairs are tried up to this modulus
   const SVG = "http://www.w3.org/2000/svg";
   const SIZE = { width: 420, height: 170, left: 6, base: 20 };
   const ACTIVATIONS = {
@@ -16,7 +17,7 @@ InterpViews.AddingNetwork = (function () {
     gelu: function (x) { return x * normal(x); },
   };
 
-  // The normal distribution by its series, which converges wherever two cosines can reach.
+  // The normal distribution by its series, which converges for every sum of two cosines.
   function normal(x) {
     let term = x, sum = x;
     for (let n = 1; n < 60; n += 1) sum += (term *= (-x * x) / (2 * n)) / (2 * n + 1);
@@ -46,7 +47,7 @@ InterpViews.AddingNetwork = (function () {
 
   function isRight(values, answer) {
     return values.every(function (value, c) {
-      return c === answer || values[answer] - value >= LEAD;
+      return c === answer || values[answer] - value >= MIN_MARGIN;
     });
   }
 
@@ -132,7 +133,7 @@ InterpViews.AddingNetwork = (function () {
 
     function count() {
       const percent = function () { return (100 * shareRight(net)).toFixed(2); };
-      share = net.p > MOST ? "" : " Of all pairs " + percent() + " % are right.";
+      share = net.p > MAX_MODULUS ? "" : " Of all pairs " + percent() + " % are right.";
       draw();
     }
 

@@ -92,7 +92,7 @@ def bundles(
 
     Args:
         x: Shared abscissa.
-        groups: By name, one row a curve.
+        groups: By name, one row for each curve.
         title: What is seen.
         axes: Titles of x and y, with units.
     """
@@ -136,8 +136,7 @@ def heatmap(
         "colorscale": "Cividis",
         "colorbar": {"title": {"text": unit, "side": "right"}},
     }
-    rows = kind | {"autorange": "reversed"}
-    return _figure([trace | names], title, axes, **bottom, yaxis=rows)
+    return _figure([trace | names], title, axes, **bottom, yaxis=kind | {"autorange": "reversed"})
 
 
 def histogram(
@@ -158,10 +157,10 @@ def mark_steps(figure: Figure, marks: Mapping[str, float]) -> Figure:
         figure: Curves over steps.
         marks: Where the lines stand, by label.
     """
-    drawn = as_data(figure)
-    layout = drawn["layout"]
-    known = [x for trace in drawn["data"] for x in trace["x"] if x is not None]
-    middle = (min(known) + max(known)) / 2 if known else 0
+    data = as_data(figure)
+    layout = data["layout"]
+    places = [x for trace in data["data"] for x in trace["x"] if x is not None]
+    middle = (min(places) + max(places)) / 2 if places else 0
     height = layout["height"] + MARK_ROW * len(marks)
     row = MARK_ROW / (height - layout["margin"]["t"] - layout["margin"]["b"])
     marked = [
@@ -174,7 +173,7 @@ def mark_steps(figure: Figure, marks: Mapping[str, float]) -> Figure:
         "shapes": [*layout.get("shapes", ()), *(shape for shape, _ in marked)],
         "annotations": [*layout.get("annotations", ()), *(note for _, note in marked)],
     }
-    return go.Figure(drawn)
+    return go.Figure(data)
 
 
 def empty(title: str, reason: str) -> Figure:
@@ -216,8 +215,16 @@ def _mark(
         y: Height of the label, as a share of the figure's.
         is_left: Whether the line stands in the left half; its label then has room to its right.
     """
-    ends = {"x0": x, "x1": x, "y0": 0, "y1": y, "xref": "x", "yref": "paper"}
-    shape = {"type": "line", "line": {"color": MARK, "dash": "dot", "width": 1}} | ends
+    shape = {
+        "type": "line",
+        "line": {"color": MARK, "dash": "dot", "width": 1},
+        "x0": x,
+        "x1": x,
+        "y0": 0,
+        "y1": y,
+        "xref": "x",
+        "yref": "paper",
+    }
     note = {
         "text": label,
         "x": x,

@@ -58,7 +58,7 @@ def graph(
 
 
 def _points(nodes: Mapping[str, Point]) -> Trace:
-    """A circle a node, with its name in it."""
+    """A circle for each node, with its name in it."""
     x, y = zip(*nodes.values(), strict=True)
     return {
         "type": "scatter",

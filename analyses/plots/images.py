@@ -21,7 +21,7 @@ def picture(
     caption: str,
     limits: tuple[float, float],
 ) -> View:
-    """Matrices side by side, a cell a pixel, first rows on top.
+    """Matrices side by side, with one pixel for each cell, first rows on top.
 
     Args:
         matrices: Values; NaN is grey.
@@ -33,8 +33,12 @@ def picture(
     pixels = colours(np.hstack([part for matrix in matrices for part in (gap, matrix)][1:]), limits)
     source = "data:image/png;base64," + base64.b64encode(png(pixels)).decode("ascii")
     height, width, _ = pixels.shape
-    props = {"source": source, "width": width, "height": height}
-    return View(PICTURE, props, title=title, caption=caption)
+    return View(
+        PICTURE,
+        {"source": source, "width": width, "height": height},
+        title=title,
+        caption=caption,
+    )
 
 
 def colours(

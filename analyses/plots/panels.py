@@ -1,9 +1,10 @@
 """Panels: several small figures in one, in rows, so that eyes can go from one to the next.
 
 There are three kinds. `multiples` shows one quantity in many settings: all panels share both axes,
-and only the outer ones carry numbers and titles. `grid` shows several quantities over one abscissa:
-panels of a row with the same unit share their ordinate. `small_multiples` draws each column of a
-table with axes of its own. A name that several panels have stands in the legend once.
+and only the outer panels have numbers and titles. `grid` shows several quantities over one
+abscissa: panels of a row with the same unit share their ordinate. `small_multiples` draws each
+column of a table in a panel with separate axes. A name that several panels use stands in the legend
+once.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -27,7 +28,7 @@ from analyses.plots.style import (
     words,
 )
 
-# A heading, traces, and what is said of their x and their y axis.
+# What a panel shows: a heading, traces, and what is added to its x and its y axis.
 _Cell = tuple[str, Sequence[Trace], Trace, Trace]
 
 TITLE_GAP = 8  # pixels between an axis' numbers and its title
@@ -94,9 +95,9 @@ class _Sheet:
         return index + self.columns >= self.count
 
     def number(self, index: int) -> str:
-        """The number in the names of a panel's axes; the plain `x` and `y` have none.
+        """The number in the names of a panel's axes; the axes `x` and `y` have none.
 
-        Where panels share an axis, the plain ones, which others follow, are at the lower left.
+        If panels share an axis, the others follow `x` and `y`, which belong to the lower left one.
         """
         row, column = divmod(index, self.columns)
         row = len(self.tops) - 1 - row if self.shared else row
@@ -180,8 +181,15 @@ def multiples(
         return _figure(title, axes, traces, xaxis=x, yaxis=y, **more)
     columns = columns if 1 < columns <= 6 else _columns(len(panels))
     tops = [row * (MULTIPLES_ROW + MULTIPLES_GAP) for row in range(-(-len(panels) // columns))]
-    height = tops[-1] + MULTIPLES_ROW
-    sheet = _Sheet(len(panels), columns, height, MULTIPLES_ROW, tops, NEAR_COLUMNS, shared="xy")
+    sheet = _Sheet(
+        count=len(panels),
+        columns=columns,
+        height=tops[-1] + MULTIPLES_ROW,
+        row=MULTIPLES_ROW,
+        tops=tops,
+        column_gap=NEAR_COLUMNS,
+        shared="xy",
+    )
     cells = [
         (
             name,
@@ -218,9 +226,16 @@ def grid(
     rows = [panels[start : start + columns] for start in range(0, len(panels), columns)]
     gaps = [GRID_HEADED_GAP if any(p.heading for p in row) else GRID_GAP for row in rows[1:]]
     tops = [0, *accumulate(GRID_ROW + gap for gap in gaps)]
-    column_gap = APART_COLUMNS if len({panel.unit for panel in rows[0]}) > 1 else NEAR_COLUMNS
-    height = tops[-1] + GRID_ROW
-    sheet = _Sheet(len(panels), columns, height, GRID_ROW, tops, column_gap, shared="x")
+    have_several_units = len({panel.unit for panel in rows[0]}) > 1
+    sheet = _Sheet(
+        count=len(panels),
+        columns=columns,
+        height=tops[-1] + GRID_ROW,
+        row=GRID_ROW,
+        tops=tops,
+        column_gap=APART_COLUMNS if have_several_units else NEAR_COLUMNS,
+        shared="x",
+    )
     cells = [
         (
             panel.heading,
@@ -251,8 +266,14 @@ def small_multiples(frame: pd.DataFrame, *, x: str, title: str, x_title: str) ->
     rows = -(-len(names) // columns)
     gap = TABLE_GAP / rows
     row = (1 - gap * (rows - 1)) / rows
-    tops = [index * (row + gap) for index in range(rows)]
-    sheet = _Sheet(len(names), columns, 1, row, tops, TABLE_COLUMNS)
+    sheet = _Sheet(
+        count=len(names),
+        columns=columns,
+        height=1,
+        row=row,
+        tops=[index * (row + gap) for index in range(rows)],
+        column_gap=TABLE_COLUMNS,
+    )
     cells = [
         (
             words(str(name)),
@@ -269,12 +290,9 @@ def small_multiples(frame: pd.DataFrame, *, x: str, title: str, x_title: str) ->
 
 def strands(curves: Iterable[tuple[np.ndarray, np.ndarray]], name: str, style: Trace) -> Trace:
     """Many curves, each an abscissa and an ordinate, as one trace; NaN is left out."""
-    xs: list[float] = []
-    ys: list[float] = []
-    for x, y in curves:
-        is_known = np.isfinite(y)
-        xs += [*plain(x[is_known]), np.nan]
-        ys += [*plain(y[is_known]), np.nan]
+    points = [np.stack([x, y])[:, np.isfinite(y)] for x, y in curves]
+    gap = np.full((2, 1), np.nan)  # ends a curve, so that none is joined to the next
+    xs, ys = np.hstack([gap[:, :0], *(part for curve in points for part in (curve, gap))])
     return line(xs, ys, name, style)
 
 
@@ -288,7 +306,7 @@ def band(x: np.ndarray, ends: tuple[np.ndarray, np.ndarray], name: str) -> Trace
 
 
 def dots(x: Any, y: Any, name: str, marker: Trace, texts: Sequence[str] = ()) -> Trace:
-    """Dots; a dot's text, if it has one, is read where it is hovered over."""
+    """Dots; the text of a dot, if it has one, appears when a pointer is over it."""
     hover = {"text": list(texts), "hoverinfo": "text"} if texts else {}
     return {
         "type": "scatter",
@@ -343,7 +361,7 @@ def seed_curves(
 
     Args:
         steps: Shared abscissa.
-        runs: One row a run.
+        runs: One row for each run.
         median: Of the runs.
         ends: Lower and upper ends of the median's interval.
         interval: Name of the interval.
@@ -356,7 +374,7 @@ def seed_curves(
 
 
 def ticks(names: Sequence[str]) -> Trace:
-    """An abscissa of names at 0, 1, ..., on which dots may stand beside each other."""
+    """An abscissa with names at 0, 1, ..., so that dots of the same name can stand side by side."""
     return {
         "tickvals": list(range(len(names))),
         "ticktext": list(names),
@@ -437,7 +455,7 @@ def _ranged(axis: Trace, traces: Sequence[Trace], letter: str) -> Trace:
 
 
 def _extent(trace: Trace, letter: str) -> np.ndarray:
-    """What a trace takes up of an axis, with the ends of its intervals."""
+    """The values of a trace along an axis, with the ends of its intervals."""
     if trace["x"] and isinstance(trace["x"][0], str) and letter == "x":
         return np.zeros(0)
     values = np.array(trace[letter], dtype=np.float64)

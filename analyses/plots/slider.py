@@ -64,8 +64,8 @@ def slides(figures: Sequence[dict[str, Any]], steps: Sequence[int]) -> dict[str,
         trace | (limits if trace["type"] == "heatmap" else {}) | {"visible": owner == steps[-1]}
         for trace, owner in zip(traces, owners, strict=True)
     ]
-    ordinates = _free_ordinate(layout, traces) | _set_ordinates(figures)
-    return {"data": drawn, "layout": layout | ordinates | room}
+    layout = layout | _free_ordinate(layout, traces) | _set_ordinates(figures) | room
+    return {"data": drawn, "layout": layout}
 
 
 def _set_ordinates(figures: Sequence[dict[str, Any]]) -> dict[str, Any]:

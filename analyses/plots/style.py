@@ -64,7 +64,7 @@ def layout_of(
     has_legend: bool = False,
     **more: Any,
 ) -> dict[str, Any]:
-    """A figure's layout; `more` is added to it, and to what it says of an axis."""
+    """A figure's layout, to which `more` is added; of `xaxis` and `yaxis`, to the axis."""
     for axis, name in zip(("xaxis", "yaxis"), axes or (), strict=False):
         more[axis] = {"title": {"text": name, "standoff": TICK_GAP}} | more.get(axis, {})
     return {
@@ -78,11 +78,11 @@ def layout_of(
 
 
 def along_bottom(names: Sequence[Any], height: int, *, room: int) -> dict[str, Any]:
-    """A figure's axis of names, its lower margin and its height, which grow by what names take.
+    """A figure's axis of names, its lower margin and its height, which make room for the names.
 
-    Names are wrapped at spaces; slanted where even so they do not fit side by side; and left to
-    plotly, which skips some, where they would not fit even upright, with the width at which they
-    would. Where x are no names, the height alone.
+    Names are wrapped at spaces. If they still do not fit side by side, they are slanted. If they
+    would not even fit upright, plotly skips some, and the layout has the width at which they would
+    fit. If there are no names along the bottom, only the height is returned.
 
     Args:
         names: What stands along the bottom.
@@ -183,10 +183,10 @@ def stroke(index: int, width: float) -> Trace:
 
 
 def plain(values: Any) -> list[Any]:
-    """Plain lists, so that a figure's JSON is text one can read and the same on every machine."""
+    """Values as plain lists, so that a figure's JSON is readable and equal on every machine."""
     return np.asarray(values).tolist()
 
 
 def words(name: str) -> str:
-    """A field's name to be read, matrices such as W_E kept whole."""
+    """A field's name with spaces for underscores; matrices such as W_E keep theirs."""
     return re.sub(r"(?<!\bW)(?<!_W)_", " ", name)

@@ -32,7 +32,7 @@ TOKEN_PROPS = ("tokens", "prompt", "topKTokens")
 VISIBLE = str.maketrans({"\n": "↵", "\r": "␍", "\t": "⇥"})
 SIGNIFICANT_DIGITS = 4
 
-HEAD_BYTES = 2000  # bytes of a page among which the mark of what wrote it stands
+HEAD_BYTES = 2000  # bytes at the start of a page that hold the mark of its writer
 MARK = '<meta name="generator" content="interp show">'
 PAGE = """<!doctype html>
 <html lang="en">
@@ -74,7 +74,7 @@ p { color: #56636e; margin: 0.75rem 0 0; max-width: 44rem; }
 .picture { width: 100%; height: auto; max-width: 60rem; image-rendering: pixelated; }
 @media print { section { break-inside: avoid; } }
 """
-# Inside a notebook the page is a frame, whose height the page must set itself.
+# Inside a notebook the page is in a frame, whose height the page must set.
 RESIZE = """new ResizeObserver(function () {
   try {
     if (window.frameElement) window.frameElement.style.height = document.body.scrollHeight + "px";
@@ -155,13 +155,15 @@ class Page:
         return path
 
     def _repr_html_(self) -> str:
-        style = "width: 100%; height: 30rem; border: 0"
         content = html.escape(self.html())
-        return f'<iframe srcdoc="{content}" style="{style}" title="CircuitsVis"></iframe>'
+        return (
+            f'<iframe srcdoc="{content}" style="width: 100%; height: 30rem; border: 0" '
+            'title="CircuitsVis"></iframe>'
+        )
 
 
 def head_holds(page: Path, mark: str) -> bool:
-    """Whether a page is there, and the mark of what wrote it stands in its head."""
+    """Whether a page exists and has the mark of its writer at its start."""
     if not page.is_file():
         return False
     with page.open("rb") as file:
@@ -170,8 +172,10 @@ def head_holds(page: Path, mark: str) -> bool:
 
 def scripts(components: Set[str]) -> list[str]:
     """The scripts that draw some components, each fit to stand inside a script element."""
-    ours = [own_script(name) for name in OWN if name in components]
-    return ours + ([bundle()] if components - {PICTURE, *OWN} else [])
+    return [
+        *(own_script(name) for name in OWN if name in components),
+        *([bundle()] if components - {PICTURE, *OWN} else []),
+    ]
 
 
 def own_script(component: str) -> str:
@@ -188,12 +192,12 @@ def bundle() -> str:
     spec = find_spec("circuitsvis")
     folders = spec.submodule_search_locations if spec else None
     files = [Path(folder) / "dist" / "cdn" / "iife.js" for folder in folders or ()]
-    installed = [file for file in files if file.is_file()]
-    if not installed:
+    installed = next(filter(Path.is_file, files), None)
+    if installed is None:
         raise FileNotFoundError(
             "CircuitsVis' bundle dist/cdn/iife.js is missing: pip install 'circuitsvis==1.43.*'"
         )
-    lines = installed[0].read_text(encoding="utf-8").splitlines(keepends=True)
+    lines = installed.read_text(encoding="utf-8").splitlines(keepends=True)
     script = "".join(line for line in lines if not line.startswith("//# sourceMappingURL="))
     return script.replace("</script", "<\\/script")
 
@@ -217,11 +221,10 @@ def mount(view: View, identifier: str) -> str:
     drawing = view_data(view)
     if view.component == PICTURE:
         return ""
-    component, props = drawing["component"], script_json(drawing["props"])
+    name, props = script_json(identifier), script_json(drawing["props"])
     if view.component in OWN:
-        node = f"document.getElementById({script_json(identifier)})"
-        return f"InterpViews.{component}({node}, {props});"
-    return f"CircuitsVis.render({script_json(identifier)}, CircuitsVis.{component}, {props});"
+        return f"InterpViews.{view.component}(document.getElementById({name}), {props});"
+    return f"CircuitsVis.render({name}, CircuitsVis.{view.component}, {props});"
 
 
 def view_data(view: View) -> dict[str, Any]:
@@ -250,8 +253,8 @@ def view_data(view: View) -> dict[str, Any]:
 
 def script_json(value: Any) -> str:
     """JSON that may stand inside a script element, whatever its strings say."""
-    text = json.dumps(value, allow_nan=False, separators=(",", ":"))  # ASCII: no U+2028, U+2029
-    return text.replace("<", "\\u003c")
+    # json writes ASCII, so that U+2028 and U+2029, which would end a line, cannot come.
+    return json.dumps(value, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
 
 
 def _plain(value: Any, place: str) -> Any:

@@ -108,7 +108,7 @@ class ProbeAccuracy(Result):
                 default every label with one value an example that varies.
             sites: Hook points; by default embedding and residual stream after each half block.
             position: One or several, negative from each example's end, or "all"; the last scored
-                one where left out.
+                one if left out.
             group: A label whose equal values are held out together; by default nothing is tied.
             method: "ridge", or "logistic" and "adam", which read classes only.
             penalties: Candidates, of which each probe takes the best on validation examples.
@@ -124,8 +124,8 @@ class ProbeAccuracy(Result):
         examples = snapshot.examples
         positions, index = places(examples, position)
         split = split_by_group(group_values(examples, group), seed=seed)
-        values, skip = label_values(examples, labels), labels is None
-        task = probe_task(values, split, index, method=method, skip_unprobeable=skip)
+        values = label_values(examples, labels)
+        task = probe_task(values, split, index, method=method, skip_unprobeable=labels is None)
         features = activations(snapshot, chosen_sites(snapshot, sites), index)
         how: dict[str, Any] = {"seed": seed, "method": method, "penalties": tuple(penalties)}
         fields = scores_and_controls(task, features, examples, has_raw=reference is None, **how)

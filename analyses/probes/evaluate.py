@@ -60,7 +60,7 @@ class GroupSplit:
 
 @dataclass(frozen=True, eq=False)
 class ProbeTarget:
-    """What probes are to read, one value a row.
+    """What probes are to read, one value for each row.
 
     Attributes:
         values: Classes as 0, 1, ..., or real values.
@@ -175,9 +175,9 @@ def r2_interval(
 ) -> tuple[float, float]:
     """95 % interval of R^2 by drawing groups anew; NaN where no draw has values that vary.
 
-    The spread of a draw is that within its groups and that of their means round the draw's own,
-    each a sum of squares. Squares less a squared sum would cancel for values that are large beside
-    their spread, such as times.
+    The spread of a draw is a sum of squares: of values within its groups, and of the groups' means
+    round the mean of the draw. The sum of squares less the squared sum would lose all digits for
+    values that are large beside their spread, such as times.
     """
     codes = torch.unique(groups, return_inverse=True)[1]
     counts, centred = codes.bincount().double(), values - values.mean()
@@ -190,8 +190,7 @@ def r2_interval(
     count, mean = counts[drawn], means[drawn]
     middle = (count * mean).sum(1, keepdim=True) / count.sum(1, keepdim=True)
     spread = within[drawn].sum(1) + (count * (mean - middle).square()).sum(1)
-    r2 = 1 - errors[drawn].sum(1) / spread
-    defined = r2[spread > 0]
+    defined = (1 - errors[drawn].sum(1) / spread)[spread > 0]
     if len(counts) < 2 or not len(defined):
         return math.nan, math.nan
     low, high = defined.quantile(torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()

@@ -107,7 +107,7 @@ def logistic_probes(
     Minimises the summed loss in nats plus penalty / 2 times the squared norm of the weights on
     standardised features, so scikit-learn's C is 1 / penalty. Fitted in the features' dtype, the
     strongest penalty first; each other fit starts where the next stronger one ended, which is
-    nearer than 0. Cost: one fit a penalty.
+    nearer than 0. Cost: one fit for each penalty.
 
     Args:
         features: Rows to fit on.

@@ -66,7 +66,7 @@ def as_values(values: Any) -> Tensor:
 
 
 def group_values(examples: Examples, group: str | None) -> Int[Tensor, " batch"]:
-    """Each example's group: its value of a label, or a group of its own.
+    """Each example's group: its value of a label; without a label every example is a group.
 
     Raises:
         ValueError: There is no such label, or it has a value a position.
@@ -119,15 +119,15 @@ def places(
     Args:
         examples: Whose positions they are.
         position: One, several, or "all"; negative ones count from each example's end. None is the
-            last one that is scored, if all examples have it at the same place from their ends, else
-            the last one.
+            last scored position, if it is equally far from the end of every example, else the last
+            position.
 
     Raises:
         ValueError: It is none of these, or no example has one of the positions.
     """
     lengths = examples.visible.sum(1).cpu()[:, None]
     if position is None:
-        from_end = (last_scored(examples) - lengths[:, 0]).unique()
+        from_end = (examples.last_scored.cpu() - lengths[:, 0]).unique()
         position = int(from_end) if len(from_end) == 1 and examples.scored.any(1).all() else -1
     positions = named_positions(position, examples.visible.shape[1])
     wanted = torch.tensor(positions).expand(len(examples), -1)
@@ -142,12 +142,6 @@ def places(
     return positions, index
 
 
-def last_scored(examples: Examples) -> Int[Tensor, " batch"]:
-    """The position of each example's last answer; the very last one where nothing is scored."""
-    scored = examples.scored.cpu()
-    return scored.shape[1] - 1 - scored.flip(1).long().argmax(1)
-
-
 def named_positions(position: Any, n_pos: int) -> tuple[int, ...]:
     """The positions that an option names: one, several, or "all".
 
@@ -157,10 +151,10 @@ def named_positions(position: Any, n_pos: int) -> tuple[int, ...]:
     if isinstance(position, str) and position == "all":
         return tuple(range(n_pos))
     is_one = isinstance(position, str) or not isinstance(position, Sequence)
-    listed: tuple[Any, ...] = (position,) if is_one else tuple(position)
-    if not listed or not all(isinstance(number, Integral) for number in listed):
+    numbers: tuple[Any, ...] = (position,) if is_one else tuple(position)
+    if not numbers or not all(isinstance(number, Integral) for number in numbers):
         raise ValueError(f"position = {position!r}: give a number, a list of numbers, or 'all'")
-    return tuple(map(index, listed))
+    return tuple(map(index, numbers))
 
 
 def chosen_sites(snapshot: Snapshot, sites: str | Sequence[str] | None) -> list[str]:
@@ -199,10 +193,9 @@ def activations(
 
     def pick(activation: Tensor, batch: slice) -> dict[str, Tensor]:
         if activation.ndim < 3 or activation.shape[1] not in (1, n_pos):
-            shape = list(activation.shape[1:])
             raise ValueError(
                 f"sites: a probe reads [position, ...] of {n_pos} positions, one of {list(sites)} "
-                f"gives {shape} an example"
+                f"gives {list(activation.shape[1:])} an example"
             )
         wanted = index[batch].clamp(0, activation.shape[1] - 1).to(activation.device)
         rows = torch.arange(len(wanted), device=activation.device)[:, None]

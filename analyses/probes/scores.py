@@ -32,7 +32,7 @@ class ProbeTask:
     """What is to be read from features.
 
     Attributes:
-        targets: By label and position; None where a label cannot be probed.
+        targets: By label and position; None if a label cannot be probed.
         split: What is held out.
         index: Where each position lies in each example; -1 where an example is too short.
         left_out: Labels that can be probed nowhere, and why.

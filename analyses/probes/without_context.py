@@ -19,7 +19,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from analyses.probes.inputs import activations, last_scored
+from analyses.probes.inputs import activations
 from hooks import Examples, Snapshot
 from hooks.edit import Edit, Hook
 
@@ -36,11 +36,11 @@ def query_places(examples: Examples) -> Int[Tensor, "batch query"]:
     """
     if not bool(examples.scored.any(1).all()):
         raise ValueError("scored: each prompt needs an answer that counts")
-    return last_scored(examples)[:, None]
+    return examples.last_scored.cpu()[:, None]
 
 
 def query_only(examples: Examples) -> Examples:
-    """Each prompt's last query as a prompt of its own."""
+    """The last query of each prompt, as a prompt of one position."""
     places, rows = query_places(examples)[:, 0], torch.arange(len(examples))
     fed = examples.model_inputs[rows, places][:, None]
     return Examples(
@@ -101,17 +101,16 @@ def _identity(snapshot: Snapshot, layer: int) -> dict[str, Hook]:
     block, parameters = f"blocks.{layer}", snapshot.parameters()
     has_norm = getattr(snapshot.config, "normalization_type", None) is not None
     scale, shift = (parameters.get(f"{block}.ln1.{name}") for name in "wb")
-    kept: list[Tensor] = []
+    inputs: list[Tensor] = []
 
     def keep(activation: Tensor, hook: Any) -> Tensor:
-        kept[:] = [activation]
+        inputs[:] = [activation]
         return activation
 
     def write(activation: Tensor, hook: Any) -> Tensor:
-        read = kept[0]
         if not has_norm or scale is None:
-            return read
-        return read * scale if shift is None else read * scale + shift
+            return inputs[0]
+        return inputs[0] * scale if shift is None else inputs[0] * scale + shift
 
     reads = f"{block}.ln1.hook_normalized" if has_norm else f"{block}.hook_resid_pre"
     return {reads: keep, f"{block}.hook_attn_out": write}

@@ -108,7 +108,7 @@ class MeasureCorrelations(SweepResult):
         """Correlates the runs of a sweep.
 
         Args:
-            table: One row a run.
+            table: One row for each run.
             series: The runs, read one at a time.
             axes: Fields that vary.
             axis: The field by which runs are grouped.
@@ -167,7 +167,7 @@ class MeasureCorrelations(SweepResult):
         return scalars
 
     def to_frame(self) -> pd.DataFrame:
-        """One row a measure and value of the field: runs, both correlations, p and ends."""
+        """One row for each measure and value of the field: runs, both correlations, p and ends."""
         return pd.DataFrame(
             [
                 {
@@ -240,11 +240,10 @@ class MeasureCorrelations(SweepResult):
 
     def _scatter(self) -> Drawing:
         """A panel for each measure; generalization across, a colour and a symbol for each depth."""
-        places = range(len(self.depths))
         return grid(
             [
-                Panel("", UNITS[name], [self._dots(place, self.measures[row]) for place in places])
-                for row, name in enumerate(NAMES)
+                Panel("", UNITS[name], [self._dots(i, values) for i in range(len(self.depths))])
+                for name, values in zip(NAMES, self.measures, strict=True)
             ],
             title=f"What goes with generalization: {len(self.runs)} runs at the end of training",
             across="generalization accuracy",
@@ -286,6 +285,6 @@ def _cells(
     groups: Sequence[np.ndarray],
     function: Callable[[np.ndarray, np.ndarray], Any],
 ) -> np.ndarray:
-    """A function of each row and each group of runs; where it gives a pair, pairs go first."""
+    """A function of each row and each group of runs; the axis of pairs, if any, comes first."""
     cells = np.array([[function(row, runs) for runs in groups] for row in rows])
     return np.moveaxis(cells, 2, 0) if cells.ndim == 3 else cells

@@ -45,11 +45,11 @@ class MeasuresByDepth(SweepResult):
 
     Attributes:
         axis: The field by which runs are grouped, whatever else varies.
-        depths: Its values, in order.
-        depth: Which of them each run has.
+        depths: The field's values, in order.
+        depth: For each run, the number of its value.
         runs: Names of the runs.
         steps: Steps of each measure's values, one measure after the other.
-        step_counts: How many of them each measure has.
+        step_counts: How many of these steps each measure has.
         values: Values at these steps.
         last: Values at the end.
         confidence: Least level of the intervals of medians.
@@ -81,7 +81,7 @@ class MeasuresByDepth(SweepResult):
         """Reads generalization and internal measures of every run.
 
         Args:
-            table: One row a run.
+            table: One row for each run.
             series: The runs, read one at a time.
             axes: Fields that vary.
             axis: The field by which runs are grouped.
@@ -114,9 +114,9 @@ class MeasuresByDepth(SweepResult):
 
     @property
     def best(self) -> int:
-        """The depth, by number, with the best median generalization; the first of equals.
+        """The number of the depth with the best median generalization.
 
-        The first too where no depth has a median.
+        Of equal medians the first counts; 0 if no depth has a median.
         """
         return int(np.nan_to_num(self.medians[0], nan=-np.inf).argmax())
 
@@ -130,8 +130,8 @@ class MeasuresByDepth(SweepResult):
     def summary(self) -> dict[str, float | str]:
         """The best depth, its median generalization, and where each measure's median is highest.
 
-        The first of equal ones; `all alike` where all depths have the same median, `unknown` where
-        no run has a value.
+        Of equal medians the first counts; `all alike` says that all depths have the same median,
+        `unknown` that no run has a value.
         """
         best, *rows = self.medians
         return {
@@ -153,7 +153,7 @@ class MeasuresByDepth(SweepResult):
         return "all alike" if are_equal else value_name(self.depths[int(np.nanargmax(medians))])
 
     def to_frame(self) -> pd.DataFrame:
-        """One row a run: `run`, the field's value, and each measure at the end."""
+        """One row for each run: `run`, the field's value, and each measure at the end."""
         return pd.DataFrame(
             {"run": self.runs, self.axis: [self.depths[place] for place in self.depth]}
             | dict(zip(NAMES, self.last, strict=True))

@@ -87,7 +87,7 @@ class OutcomeShares(SweepResult):
         """Counts the runs of a sweep.
 
         Args:
-            table: One row a run.
+            table: One row for each run.
             series: Not used.
             axes: Fields that vary.
             outcome: A column of text.
@@ -144,7 +144,7 @@ class OutcomeShares(SweepResult):
         }
 
     def to_frame(self) -> pd.DataFrame:
-        """One row a setting and category: axes, `category`, `count`, `runs`, `share`, ends."""
+        """One row for each setting and category: its count and share, with ends of the interval."""
         low, high = self.intervals
         return pd.DataFrame(
             [
@@ -270,5 +270,5 @@ def style(categories: Sequence[str], place: int) -> tuple[str, str]:
 
 def tally(categories: Sequence[str], counts: Int[np.ndarray, "setting category"]) -> str:
     """How many runs of all settings ended in each category, in words."""
-    totals = zip(categories, counts.sum(axis=0), strict=True)
-    return ", ".join(f"{category} {count}" for category, count in totals)
+    totals = counts.sum(axis=0)
+    return ", ".join(f"{name} {runs}" for name, runs in zip(categories, totals, strict=True))

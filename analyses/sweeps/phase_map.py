@@ -80,7 +80,7 @@ class PhaseMap(SweepResult):
         """Lays out the runs of a sweep.
 
         Args:
-            table: One row a run.
+            table: One row for each run.
             series: Not used.
             axes: Fields that vary.
             outcome: A column of text.
@@ -137,12 +137,12 @@ class PhaseMap(SweepResult):
         runs; `lowest` and `highest` share of a single setting among these; `low` and `high`, the
         ends of Wilson's interval of the share, NaN where there are several settings.
         """
-        whole = [(WHOLE, "", np.ones(len(self.settings), dtype=bool))]
+        all_runs = (WHOLE, "", np.ones(len(self.settings), dtype=bool))
         return pd.DataFrame(
             [
                 {"axis": axis, "value": value, "category": category}
                 | self._share(self.counts[chosen], place)
-                for axis, value, chosen in [*whole, *self._values()]
+                for axis, value, chosen in [all_runs, *self._values()]
                 for place, category in enumerate(self.categories)
             ]
         )
@@ -219,8 +219,10 @@ class PhaseMap(SweepResult):
         self, chosen: Bool[np.ndarray, " run"], places: Float[np.ndarray, "side=2 run"], size: float
     ) -> list[Trace]:
         """The runs of a panel, a trace for each category."""
-        ended = np.unique(self.category[chosen]).tolist()
-        runs_of = {place: np.flatnonzero(chosen & (self.category == place)) for place in ended}
+        runs_of = {
+            place: np.flatnonzero(chosen & (self.category == place))
+            for place in np.unique(self.category[chosen]).tolist()
+        }
         return [
             dots(
                 places[0, runs],

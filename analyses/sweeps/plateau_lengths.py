@@ -49,7 +49,7 @@ class PlateauLengths(SweepResult):
         is_censored: Whether the plateau is longer than the run.
         component: The scalar that lengths are compared with.
         value: This scalar at the end of each run; NaN where it is undefined.
-        initial: The same at each run's first snapshot; NaN where that is not known.
+        initial: The scalar at the first snapshot of each run; NaN where it is not known.
     """
 
     needs: ClassVar = Needs(columns=(LENGTH,), column_options=("component",))
@@ -76,7 +76,7 @@ class PlateauLengths(SweepResult):
         """Reads what was found of every run.
 
         Args:
-            table: One row a run, with scalars of LearningPlateau.
+            table: One row for each run, with scalars of LearningPlateau.
             series: Not used.
             axes: Fields that vary, such as the difficulty.
             component: The scalar to compare lengths with; with `_initial` after its name, that of
@@ -141,9 +141,9 @@ class PlateauLengths(SweepResult):
         return bound if math.isinf(middle) else f"{middle:.0f}"
 
     def summary(self) -> dict[str, float | str]:
-        """Runs, how many are censored, medians where the component fell and where it did not.
+        """Runs, how many are censored, and the rank correlation with its p.
 
-        And the rank correlation, with its p.
+        There are medians of all runs, of those whose component fell, and of those where it did not.
         """
         fell = self.growth < 0
         return {
@@ -158,7 +158,7 @@ class PlateauLengths(SweepResult):
         }
 
     def to_frame(self) -> pd.DataFrame:
-        """One row a run: its setting, length, whether that is censored, component and initial."""
+        """One row for each run: setting, length, whether that is censored, component, initial."""
         return pd.DataFrame(
             {
                 "run": self.runs,

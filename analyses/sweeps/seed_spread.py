@@ -80,7 +80,7 @@ class SeedSpread(SweepResult):
         """Reads a scalar of every run.
 
         Args:
-            table: One row a run.
+            table: One row for each run.
             series: The runs, read one at a time where steps are asked for.
             axes: Fields that vary.
             scalar: A metric, or `<Analysis>.<scalar>`.
@@ -165,7 +165,7 @@ class SeedSpread(SweepResult):
         return summary
 
     def to_frame(self) -> pd.DataFrame:
-        """One row a setting and step: axes, `step`, `runs` with a value, `median`, ends."""
+        """One row for each setting and step: axes, `step`, `runs` with a value, `median`, ends."""
         (low, high), medians, counts = self.intervals, self.medians, self.counts
         places = [{"step": int(step)} for step in self.steps] or [{}]
         return pd.DataFrame(
@@ -180,7 +180,7 @@ class SeedSpread(SweepResult):
         )
 
     def figures(self) -> Mapping[str, Drawing]:
-        """A panel a setting against steps, or a panel a line of settings against an axis."""
+        """A panel for each setting against steps, or for each line of settings against an axis."""
         name = self.scalar if self.scalar[0].isupper() else words(self.scalar.replace(".", " "))
         title = f"Median {name} at the end: {self._ends_in_words()}"
         scale = {"type": "log" if self.scalar.endswith("loss") else "linear"}

@@ -101,14 +101,14 @@ def training_logits(
 
     Args:
         model: The live model.
-        config: Its config; a model that the fast path does not cover runs as it is.
+        config: Its config; a model that no fast path covers runs as it is.
         positions: The positions the loss reads.
 
     Returns:
         From inputs to logits `[batch, position, d_vocab_out]` at those positions.
     """
     if config.kind in ("mlp", "constructed"):
-        return NeuronTables(model)  # it has one position, whichever are asked for
+        return NeuronTables(model)  # such a model has a single position
     is_standard = getattr(config, "positional_embedding_type", "") == "standard"
     if positions == "all":
         return EveryPosition(model) if isinstance(config, TokenConfig) and is_standard else model
@@ -180,12 +180,12 @@ class LastPosition(FastPass):
 
 
 def _projections(
-    attn: Any, last: Float[Tensor, "row d"], every: Float[Tensor, "row pos d"]
+    attn: Any, last: Float[Tensor, "row d"], normalized: Float[Tensor, "row pos d"]
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The query of the last position, and the keys and values of every position."""
+    """The query of the last position, and the keys and values of all positions."""
     query = einsum(last, attn.W_Q, "row d, head d h -> row head h") + attn.b_Q
-    keys = einsum(every, attn.W_K, "row pos d, head d h -> row pos head h") + attn.b_K
-    values = einsum(every, attn.W_V, "row pos d, head d h -> row pos head h") + attn.b_V
+    keys = einsum(normalized, attn.W_K, "row pos d, head d h -> row pos head h") + attn.b_K
+    values = einsum(normalized, attn.W_V, "row pos d, head d h -> row pos head h") + attn.b_V
     return query, keys, values
 
 

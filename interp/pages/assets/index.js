@@ -1,10 +1,10 @@
-// Sorts the runs by a column and hides those without the words of the filter.
+// Sorts the runs by a column, and hides the runs that do not contain the words of the filter.
 (function () {
   "use strict";
 
   const table = document.querySelector("table.runs");
   const body = table.tBodies[0];
-  const rows = Array.from(body.rows); // in the order of the report, which breaks ties
+  const rows = Array.from(body.rows); // in the report's order, also for equal values
   const headers = Array.from(table.tHead.rows[0].cells);
   const collator = new Intl.Collator("en", { numeric: true, sensitivity: "base" });
 
@@ -24,9 +24,9 @@
     const keyed = rows.map(function (row) { return { row: row, value: valueOf(row, column) }; });
     keyed.sort(function (a, b) {
       if (a.value === null || b.value === null) return (a.value === null) - (b.value === null);
-      return direction * compare(a.value, b.value); // what is undefined is last either way
+      return direction * compare(a.value, b.value); // undefined values come last in both directions
     });
-    body.append(...keyed.map(function (each) { return each.row; }));
+    body.append(...keyed.map(function (pair) { return pair.row; }));
   }
 
   function makeSortable(header, column) {
@@ -53,13 +53,13 @@
     return count;
   }
 
-  if (rows.length < 2) return; // nothing to sort
+  if (rows.length < 2) return; // there is nothing to sort
   headers.forEach(makeSortable);
   const tools = document.querySelector(".tools");
   const box = tools.querySelector("input");
-  const told = tools.querySelector("output");
+  const output = tools.querySelector("output");
   function update() {
-    told.textContent = filter(box.value) + " of " + rows.length + " runs";
+    output.textContent = filter(box.value) + " of " + rows.length + " runs";
   }
   box.addEventListener("input", update);
   box.addEventListener("keydown", function (event) {
@@ -68,5 +68,5 @@
     update();
   });
   tools.hidden = false;
-  update(); // a browser keeps what was typed when a page is loaded again
+  update(); // a browser keeps the filter's text when the page is loaded again
 })();

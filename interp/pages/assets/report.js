@@ -1,11 +1,11 @@
-// Draws each figure when it is about to be seen, the others while nothing else happens, and again
-// where the page turns dark or goes to paper.
+// Draws a figure shortly before it is seen, and the other figures while the browser is idle. Draws
+// them again when the page becomes dark or is printed.
 (function () {
   "use strict";
 
   const NEAR = "600px";
-  // Pixels between the margins of A4 and US letter, and the share of a screen's height that puts
-  // two figures on a page.
+  // Printed figures: width and height of a page in pixels, which fits A4 and US letter, and the
+  // share of a figure's height on the screen, so that two figures fit on a page.
   const PAPER = { width: 640, height: 860, share: 0.85 };
   const nodes = Array.from(document.querySelectorAll(".drawing"));
   const darkColours = JSON.parse(document.getElementById("dark-colours").textContent);
@@ -30,7 +30,7 @@
     }
   }
 
-  // The same colours by their dark names, wherever they stand in a drawing.
+  // A drawing in which every colour of the light page is replaced by its dark one.
   function darkened(value) {
     if (typeof value === "string") return darkColours[value] || value;
     if (Array.isArray(value)) return value.map(darkened);
@@ -40,7 +40,7 @@
     }));
   }
 
-  // The step that a reader chose, kept when a figure is drawn again.
+  // Shows the step that a reader chose, also when a figure is drawn again.
   function choose(drawing, chosen) {
     const slider = drawing.layout.sliders[0];
     slider.active = chosen;
@@ -95,7 +95,7 @@
     for (const entry of entries) if (entry.isIntersecting) draw(entry.target);
   }
 
-  // One figure at a time, so that the page answers between them.
+  // Draws one figure at a time, so that the page can react to the reader in between.
   function drawWhenIdle() {
     const next = nodes.find(function (node) { return !node.dataset.drawn; });
     if (!next) {
