@@ -25,7 +25,7 @@ from interp.training.device import Device, pick_device
 from interp.training.loop import stepper_on
 from interp.training.memory import check_memory, replicas_that_fit
 from interp.training.stack import stack_key
-from interp.training.state import fresh, keep, take_up
+from interp.training.state import fresh, keep, prepare_folder
 
 MAX_STACK_ON_GPU = 512  # models
 STACK_ON_CPU = 32  # models of one hidden layer: it has most of what more would gain
@@ -190,7 +190,7 @@ def timed(group: Group, device: torch.device) -> Timing:
     data_seeds = {experiment.seeds.data for experiment in experiments}
     with tempfile.TemporaryDirectory() as folder:
         run_folder = Run(Path(folder))
-        take_up(run_folder, [])
+        prepare_folder(run_folder, [])
         return Timing(
             start,
             update=_seconds_an_update(run, group.first.require_training().steps - 1, device),
