@@ -29,8 +29,9 @@ if TYPE_CHECKING:  # Python goes by the table below
     from interp.runs.results import Saved
     from interp.runs.results import saved as results
     from interp.runs.run import Run, load
-    from interp.sweeps.sweep import load_sweep
-    from interp.sweeps.table import finished_runs, sweep_table
+    from interp.sweeps.definition import load_sweep
+    from interp.sweeps.sweep import finished_runs
+    from interp.sweeps.table import sweep_table
     from interp.sweeps.workers import train_sweep
     from interp.tasks.base import Task
     from interp.training.loop import train
@@ -48,8 +49,9 @@ _GIVEN_BY = {
     "interp.runs.results": ("Saved", "results"),
     "interp.runs.run": ("Run", "load"),
     "interp.runs.opening": ("construct",),
-    "interp.sweeps.sweep": ("load_sweep",),
-    "interp.sweeps.table": ("finished_runs", "sweep_table"),
+    "interp.sweeps.definition": ("load_sweep",),
+    "interp.sweeps.sweep": ("finished_runs",),
+    "interp.sweeps.table": ("sweep_table",),
     "interp.sweeps.workers": ("train_sweep",),
     "interp.tasks.base": ("Task",),
     "interp.training.loop": ("train",),

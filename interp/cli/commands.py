@@ -88,7 +88,7 @@ def train(
 ) -> None:
     """Train an experiment into a run folder, or carry on where it was stopped."""
     set_threads(threads)
-    from interp.sweeps.sweep import sweep_of_seeds
+    from interp.sweeps.definition import sweep_of_seeds
 
     loaded = interp.load_experiment(experiment)
     if seeds is not None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from analyses.result import BaseResult
-from interp.runs import ResultFile, in_a_line, lines_by_reason, steps_in_words
+from interp.runs import ResultFile, error_message, lines_by_reason, steps_in_words
 
 F = TypeVar("F", bound=BaseResult)
 
@@ -105,7 +105,7 @@ def attempted(measure: Callable[[], F], diagnose: Callable[[], str]) -> F | Skip
         numbers = [value for value in result.summary().values() if isinstance(value, float)]
     except Exception as error:  # each library meets NaN in its own way, and each has its mistakes
         why = diagnose()
-        return Skipped(why or in_a_line(error), is_error=not why)
+        return Skipped(why or error_message(error), is_error=not why)
     why = diagnose() if any(map(math.isnan, numbers)) else ""
     return Skipped(why) if why else result
 

@@ -4,14 +4,16 @@ from interp.runs.basis import Basis, StepResults, run_result, step_results
 from interp.runs.checkpoint_files import Checkpoint, pack
 from interp.runs.current import (
     RUN_ANALYSES,
+    checked_name,
+    chosen_folder,
     current_results,
+    error_message,
     find_analysis,
-    in_a_line,
     last_result,
     lines_by_reason,
     passed_over,
+    stale_reason,
     steps_in_words,
-    without_place,
 )
 from interp.runs.opening import construct, locked, writing
 from interp.runs.results import ResultFile, Saved, find_saved, make_header, result_folder, saved
@@ -36,12 +38,14 @@ __all__ = [
     "append_whole",
     "as_table",
     "check_run",
+    "checked_name",
+    "chosen_folder",
     "construct",
     "current_results",
+    "error_message",
     "find_analysis",
     "find_runs",
     "find_saved",
-    "in_a_line",
     "is_done_with",
     "is_temporary",
     "last_result",
@@ -56,10 +60,10 @@ __all__ = [
     "result_folder",
     "run_result",
     "saved",
+    "stale_reason",
     "step_results",
     "steps_in_words",
     "sync",
-    "without_place",
     "write_whole",
     "writing",
 ]

@@ -113,9 +113,7 @@ def test_an_analysis_that_applies_to_no_member_of_a_sweep_is_counted(interp, exp
     printed = interp("analyze", out)[1]
     assert "do not apply (--why says which and why)\n" in printed
     assert "TreeProjection" not in printed
-    assert (
-        "TreeProjection: 0 measured, 0 kept; 2 members: needs" in interp("analyze", out, "--why")[1]
-    )
+    assert "TreeProjection: 0 measured, 0 kept; 2 runs: needs" in interp("analyze", out, "--why")[1]
 
 
 def test_lists_name_what_there_is(interp):
@@ -218,7 +216,7 @@ def test_a_dry_run_says_what_a_sweep_would_train(interp, experiment, tmp_path):
     file = tmp_path / "sweep.toml"
     file.write_text('base = "tiny.toml"\nseeds = 2\n[vary]\n"training.lr" = [1e-3, 1e-2]\n')
     printed = interp("sweep", file, "--out", tmp_path / "out", "--dry-run")[1]
-    assert "4 members, 4 of them to be trained into" in printed
+    assert "4 runs, 4 of them to be trained into" in printed
     assert "4 models of 719 parameters, each alone, 40 steps: about" in printed
     assert not (tmp_path / "out").exists()
 

@@ -115,7 +115,7 @@ def test_members_that_are_not_finished_are_left_out(folder):
 
 
 def test_a_sweep_that_has_not_begun_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="no member is trained yet; run `interp sweep`"):
+    with pytest.raises(ValueError, match="no run is trained yet; run `interp sweep`"):
         finished_runs(SweepFolder(tmp_path, tiny_sweep()))
 
 
@@ -180,7 +180,7 @@ def test_a_run_that_failed_changes_the_shares(folder):
 
 def test_an_unfinished_sweep_is_measured_as_far_as_it_is(tmp_path):
     folder = train_members(tiny_sweep(base=tiny_experiment(steps=10)), tmp_path, count=3)
-    with pytest.warns(UserWarning, match="5 of 8 members are not finished, and are left out"):
+    with pytest.warns(UserWarning, match="5 of 8 runs are not finished, and are left out"):
         outcomes = analyze_sweep(folder, ["OutcomeShares"])
     assert counts(outcomes)["OutcomeShares"] == (1, 0)
     (shares,) = saved(folder)
@@ -201,7 +201,7 @@ def test_by_default_members_are_measured_with_everything(folder):
     outcomes = by_name(analyze_sweep(folder))
     steps = len(runs_of(folder)[0].steps)
     assert outcomes["FourierCircuit"].measured == 8 * steps
-    assert outcomes["CompositionGraph"].reason.startswith("0 measured, 0 kept; 8 members: ")
+    assert outcomes["CompositionGraph"].reason.startswith("0 measured, 0 kept; 8 runs: ")
     assert outcomes["OutcomeShares"].kept == 1
 
 
@@ -242,7 +242,7 @@ def test_options_of_another_kind_of_result_are_refused(folder):
 
 def test_what_no_member_has_is_told(folder):
     chosen = options(folder, SeedSpread={"scalar": "test.f1"})
-    assert analyze_sweep(chosen, ["SeedSpread"])[0].reason == "no member has test.f1"
+    assert analyze_sweep(chosen, ["SeedSpread"])[0].reason == "no run has test.f1"
 
 
 def test_an_analysis_that_refuses_is_told_when_all_else_is_measured(folder):
