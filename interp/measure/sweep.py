@@ -130,8 +130,7 @@ def _measure_whole(sweep: SweepRuns, asked: Sequence[Asked]) -> tuple[list[Summa
         columns = needed_columns(cls, options)
         absent = [column for column in columns if not {column, f"metrics.{column}"} & set(table)]
         if absent:
-            reason = f"no run has {', '.join(absent)}"
-            summaries.append(Summary(name, reason=reason, applies=False))
+            summaries += [Summary(name, reason=f"no run has {', '.join(absent)}", applies=False)]
             continue
         measure = partial(cls.measure, table, series, axes=axes, **options)
         measurements.append(measured(sweep_result(sweep, cls, name, options), measure))

@@ -4,8 +4,10 @@ from interp.runs.basis import Basis, StepResults, run_result, step_results
 from interp.runs.checkpoint_files import Checkpoint, pack
 from interp.runs.current import (
     RUN_ANALYSES,
+    SWEEP_ANALYSES,
     checked_name,
     chosen_folder,
+    current_among,
     current_results,
     error_message,
     find_analysis,
@@ -16,7 +18,15 @@ from interp.runs.current import (
     steps_in_words,
 )
 from interp.runs.opening import construct, locked, writing
-from interp.runs.results import ResultFile, Saved, find_saved, make_header, result_folder, saved
+from interp.runs.results import (
+    ResultFile,
+    Saved,
+    find_saved,
+    make_header,
+    result_folder,
+    saved,
+    write_result,
+)
 from interp.runs.run import Run, check_run, find_runs, is_done_with, load, read_metrics
 from interp.runs.safe_files import (
     append_whole,
@@ -29,6 +39,7 @@ from interp.runs.safe_files import (
 
 __all__ = [
     "RUN_ANALYSES",
+    "SWEEP_ANALYSES",
     "Basis",
     "Checkpoint",
     "ResultFile",
@@ -41,6 +52,7 @@ __all__ = [
     "checked_name",
     "chosen_folder",
     "construct",
+    "current_among",
     "current_results",
     "error_message",
     "find_analysis",
@@ -64,6 +76,7 @@ __all__ = [
     "step_results",
     "steps_in_words",
     "sync",
+    "write_result",
     "write_whole",
     "writing",
 ]

@@ -56,8 +56,8 @@ class Basis:
         digest = hashlib.sha256()
         for name in names:
             for file in sorted((self.path / "results" / name).rglob("*.npz")):
-                relative = file.relative_to(self.path).as_posix()
-                digest.update(relative.encode() + b"\0" + file.read_bytes())
+                digest.update(file.relative_to(self.path).as_posix().encode() + b"\0")
+                digest.update(file.read_bytes())
         return digest.hexdigest()[:16]
 
     def options(self, name: str) -> dict[str, Any]:
@@ -155,11 +155,10 @@ def experiment_digest(experiment: Experiment) -> str:
 
 def step_results(basis: Basis, cls: type[Result], name: str) -> list[StepResults]:
     """An analysis on each of its splits that the task has, with the experiment's options."""
-    splits = (None, *basis.experiment.task.splits)
     return [
         StepResults(basis, cls, name, split, basis.options(name))
         for split in cls.splits
-        if split in splits
+        if split in (None, *basis.experiment.task.splits)
     ]
 
 

@@ -21,7 +21,8 @@ from hooks.messages import did_you_mean, nearest_step
 from interp.runs.basis import Basis, RunFolder, StepResults, run_result, step_results
 from interp.runs.results import RUN_AGAIN, Folder, ResultFile, Saved, find_saved
 
-RUN_ANALYSES = tuple(name for name, cls in ANALYSES.items() if not issubclass(cls, SweepResult))
+SWEEP_ANALYSES = tuple(name for name, cls in ANALYSES.items() if issubclass(cls, SweepResult))
+RUN_ANALYSES = tuple(name for name in ANALYSES if name not in SWEEP_ANALYSES)
 MAX_STEPS_LISTED = 6  # steps that a line names one by one
 
 
@@ -35,18 +36,32 @@ def current_results(run: RunFolder, names: Sequence[str] = RUN_ANALYSES) -> tupl
     everything, faults = find_saved(run, names)
     if not everything and not faults:
         return [], ""
-    basis, current = run.basis(), []
+    basis = run.basis()
+    current, stale = current_among(everything, lambda saved, step: _file_today(saved, step, basis))
+    return current, passed_over(run.path, [*faults, *stale])
+
+
+def current_among(
+    everything: Sequence[Saved], file_today: Callable[[Saved, int | None], ResultFile]
+) -> tuple[list[Saved], list[str]]:
+    """The current results among saved ones, and a line for each reason why others are not.
+
+    Args:
+        everything: Saved results.
+        file_today: The file that a saved result of a step would be written to today.
+    """
+    current, faults = [], []
     for saved in everything:
         stale: dict[int | None, str] = {}
         for step in saved.steps or (None,):
             try:
-                replace(_file_today(saved, step, basis), path=saved.file(step)).read()
+                replace(file_today(saved, step), path=saved.file(step)).read()
             except (ValueError, FileNotFoundError) as error:
                 stale[step] = stale_reason(error, saved.file(step))
         steps = tuple(step for step in saved.steps if step not in stale)
         current += [replace(saved, steps=steps)] if steps or not stale else []
         faults += lines_by_reason(saved.name, list(stale.items()))
-    return current, passed_over(run.path, faults)
+    return current, faults
 
 
 def saved_scalars(run: RunFolder, name: str) -> pd.DataFrame:
@@ -136,7 +151,7 @@ def find_result(
         ValueError: There is none, or several of other options, or it is not current.
     """
     name = checked_name(analysis, options)
-    if issubclass(ANALYSES[name], SweepResult):
+    if name in SWEEP_ANALYSES:
         raise ValueError(f"{name} describes a whole sweep, and is saved in the sweep's folder")
     saved = chosen_folder(run, name, options, lambda: [run.basis().options(name)], split)
     if not saved.steps and step is not None:
@@ -213,10 +228,8 @@ def chosen_folder(
 
 def _has_options(saved: Saved, options: Mapping[str, Any]) -> bool:
     """Whether results were measured with some options; those not saved have their defaults."""
-    defaults = option_defaults(saved.cls)
-    return all(
-        _plain((defaults | saved.options)[name]) == _plain(value) for name, value in options.items()
-    )
+    measured_with = option_defaults(saved.cls) | saved.options
+    return all(_plain(measured_with[name]) == _plain(value) for name, value in options.items())
 
 
 def _plain(value: Any) -> Any:

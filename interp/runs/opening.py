@@ -106,8 +106,9 @@ def construct(experiment: Experiment, path: str | Path) -> Run:
             f"experiment {experiment.name}: a constructed network is not trained; leave out "
             "[training]"
         )
-    seed = experiment.seeds.model
-    model = build(experiment.model, experiment.task.sizes, seed=seed, dtype="float64")
+    model = build(
+        experiment.model, experiment.task.sizes, seed=experiment.seeds.model, dtype="float64"
+    )
     with writing(experiment, Path(path), torch.device("cpu")) as run:
         file = run.path / "checkpoints" / "0.safetensors"
         if not file.is_file():

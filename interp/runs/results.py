@@ -1,4 +1,4 @@
-"""Results on disk: one npz a measurement, with a JSON header that says what was measured.
+"""Results on disk: one npz file for each measurement, whose JSON header says what was measured.
 
     results/<analysis>/<split>-<hash>/<step>.npz   results/<analysis>/series-<hash>/series.npz
 
@@ -17,6 +17,7 @@ import re
 import warnings
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import version
@@ -135,18 +136,9 @@ class ResultFile:
 
     def current(self) -> BaseResult | None:
         """The result, or nothing where `read` refuses it."""
-        try:
+        with suppress(ValueError):
             return self.read()
-        except ValueError:
-            return None
-
-    def write(self, result: BaseResult) -> None:
-        """Saves a result under today's header.
-
-        Raises:
-            ValueError: An array holds objects, which could only be pickled.
-        """
-        write_result(self.path, result, self.header)
+        return None
 
 
 def saved(folder: Folder, names: Sequence[str] = tuple(ANALYSES)) -> list[Saved]:
@@ -163,14 +155,12 @@ def saved(folder: Folder, names: Sequence[str] = tuple(ANALYSES)) -> list[Saved]
 
 
 def find_saved(folder: Folder, names: Sequence[str]) -> tuple[list[Saved], list[str]]:
-    """What is saved of some analyses, and why some folders cannot be read, a line a folder."""
+    """What is saved of some analyses, and a line for each folder that cannot be read, with why."""
     results, faults = [], []
     for name in names:
         named_splits = getattr(ANALYSES[name], "splits", ())
-        places = sorted((folder.path / "results" / name).glob("*-*/"))
-        for place in sorted(
-            places, key=lambda place: place.name.rpartition("-")[0] in named_splits
-        ):
+        places = (folder.path / "results" / name).glob("*-*/")
+        for place in sorted(places, key=lambda p: (p.name.rpartition("-")[0] in named_splits, p)):
             if any(place.glob("*.npz")):
                 try:
                     results.append(_saved_in(place, name))

@@ -37,7 +37,7 @@ class Run(Checkpoints):
     """A run folder: checkpoints that are read from disk when they are asked for.
 
     Steps and metrics are read again each time, since training may still write to the folder.
-    `series` takes them once, for whom they must not change meanwhile, such as an analysis.
+    An analysis takes them once (`series`), so that they stay the same while it measures.
 
     Attributes:
         path: The folder.
@@ -88,7 +88,7 @@ class Run(Checkpoints):
 
     @property
     def facts(self) -> Facts:  # pyright: ignore[reportIncompatibleVariableOverride]  # read when asked for
-        """What the task tells of all its examples."""
+        """Facts that the task states of all its examples."""
         return self.experiment.task.facts
 
     @property
@@ -122,8 +122,12 @@ class Run(Checkpoints):
             ValueError: The experiment is damaged.
             FileNotFoundError: A file that the task reads is missing.
         """
-        hashes = {step: self.checkpoint_hash(step) for step in self.steps}
-        return Basis(self.path, self.experiment, hashes, experiment_digest(self.experiment))
+        return Basis(
+            path=self.path,
+            experiment=self.experiment,
+            hashes={step: self.checkpoint_hash(step) for step in self.steps},
+            digest=experiment_digest(self.experiment),
+        )
 
     def parameters(self, step: int) -> Checkpoint:
         """Parameters of a step by name, each read, and checked, when asked for.

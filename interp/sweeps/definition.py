@@ -24,7 +24,7 @@ from typing import Annotated, Any, Literal
 import tomli_w
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
-from analyses import ANALYSES, SweepResult
+from analyses import ANALYSES
 from analyses.requirements import check_options
 from interp.config import (
     Experiment,
@@ -36,6 +36,7 @@ from interp.config import (
     readable,
     safe_name,
 )
+from interp.runs import SWEEP_ANALYSES
 from interp.tasks.data_files import KEPT, REFUSED, taken_from
 from interp.tasks.fields import Seed, Several
 
@@ -63,7 +64,7 @@ def _tables(value: Any) -> Any:
 Tables = Annotated[Several[dict[str, Any]], BeforeValidator(_tables)]
 Values = Annotated[Several[Any], BeforeValidator(_values)]
 Table = dict[str, Any]
-MAX_RUNS = 100_000  # of a sweep; each is a folder
+MAX_RUNS = 100_000  # runs of a sweep; each is a folder
 
 
 class Sweep(Frozen):
@@ -106,15 +107,14 @@ class Sweep(Frozen):
 
     @model_validator(mode="after")
     def _analyses_take_their_options(self) -> "Sweep":
-        of_sweeps = {name: cls for name, cls in ANALYSES.items() if issubclass(cls, SweepResult)}
         for name, tables in self.analyses.items():
-            if name not in of_sweeps:
+            if name not in SWEEP_ANALYSES:
                 raise ValueError(
                     f"analyses: no '{name}' of a whole sweep; there are "
-                    f"{', '.join(sorted(of_sweeps))}"
+                    f"{', '.join(sorted(SWEEP_ANALYSES))}"
                 )
             for options in tables:
-                check_options(of_sweeps[name], options)
+                check_options(ANALYSES[name], options)
         return self
 
     @property
@@ -151,8 +151,7 @@ class Sweep(Frozen):
             length = max(map(len, self.vary.values()))  # all lists have it, or a single value
             lists = [values * (length // len(values)) for values in self.vary.values()]
             rows = zip(*lists, strict=True)
-        for row in rows:
-            yield dict(zip(self.vary, row, strict=True))
+        return (dict(zip(self.vary, row, strict=True)) for row in rows)
 
 
 def load_sweep(source: str | Path, relative: Path | str | None = None) -> Sweep:

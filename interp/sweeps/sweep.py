@@ -10,21 +10,23 @@ read, so that a sweep which went on or was changed is measured again.
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from analyses import ANALYSES, SweepResult
+from analyses import ANALYSES, Analysis
 from analyses.requirements import option_defaults
 from interp.config import Experiment
 from interp.runs import (
+    SWEEP_ANALYSES,
     Basis,
     ResultFile,
     Run,
     Saved,
     checked_name,
     chosen_folder,
+    current_among,
     error_message,
     find_runs,
     find_saved,
@@ -32,7 +34,6 @@ from interp.runs import (
     make_header,
     passed_over,
     result_folder,
-    stale_reason,
 )
 from interp.sweeps.definition import Sweep, load_sweep
 from interp.tasks.data_files import KEPT
@@ -52,8 +53,9 @@ class SweepFolder:
 
     def experiments(self) -> dict[Path, Experiment]:
         """The experiment of every run, by its folder."""
-        by_name = self.sweep.experiments()
-        return {self.path / name: experiment for name, experiment in by_name.items()}
+        return {
+            self.path / name: experiment for name, experiment in self.sweep.experiments().items()
+        }
 
     def failed(self) -> list[Run]:
         """Runs that could not be finished (`Run.failure`)."""
@@ -81,7 +83,7 @@ class SweepFolder:
             TypeError: `analysis` is neither a class nor a name.
         """
         name = checked_name(analysis, options)
-        if not issubclass(ANALYSES[name], SweepResult):
+        if name not in SWEEP_ANALYSES:
             raise ValueError(f"{name} describes a single run: interp.load(FOLDER).result reads it")
         saved = chosen_folder(self, name, options, lambda: self.sweep.analyses.get(name, ({},)))
         current, faults = current_sweep_results(self, [name])
@@ -132,7 +134,7 @@ class SweepRuns:
         folder: The sweep.
         runs: Their experiments, by run.
         missing: How many other runs the sweep has.
-        faults: Why some of those others cannot be read, a line a run.
+        faults: Why some of those others cannot be read, a line for each run.
     """
 
     folder: SweepFolder
@@ -188,7 +190,7 @@ def fault_of(run: Run) -> str:
 
 
 def current_sweep_results(
-    folder: SweepFolder, names: Sequence[str] = tuple(ANALYSES)
+    folder: SweepFolder, names: Sequence[str] = SWEEP_ANALYSES
 ) -> tuple[list[Saved], str]:
     """Current results of a whole sweep, and one line on the others (`interp.runs.current`)."""
     everything, faults = find_saved(folder, names)
@@ -198,29 +200,25 @@ def current_sweep_results(
         sweep = finished_runs(folder)
     except ValueError as error:
         return [], passed_over(folder.path, [*faults, str(error)])
-    current = []
-    for saved in everything:
-        if issubclass(saved.cls, SweepResult):
-            file = sweep_result(sweep, saved.cls, saved.name, saved.options)
-            try:
-                replace(file, path=saved.file()).read()
-                current.append(saved)
-            except ValueError as error:
-                faults.append(f"{saved.name}: {stale_reason(error, saved.file())}")
-    return current, passed_over(folder.path, faults)
+    files = {
+        saved.path: sweep_result(sweep, saved.cls, saved.name, saved.options)
+        for saved in everything
+    }
+    current, stale = current_among(everything, lambda saved, _: files[saved.path])
+    return current, passed_over(folder.path, [*faults, *stale])
 
 
 def sweep_result(
-    sweep: SweepRuns, cls: type[SweepResult], name: str, options: Mapping[str, Any]
+    sweep: SweepRuns, cls: Analysis, name: str, options: Mapping[str, Any]
 ) -> ResultFile:
-    """The file of an analysis of a whole sweep, whose header tells all that it rests on."""
+    """The file of an analysis of a whole sweep, whose header says all that it rests on."""
     key = {"options": dict(options)}
     digest = _runs_digest(sweep, analyses_of(needed_columns(cls, options)))
     header = make_header(cls, name, split="sweep", missing=sweep.missing, runs=digest, **key)
     return ResultFile(cls, result_folder(sweep.folder, name, "sweep", key) / "sweep.npz", header)
 
 
-def needed_columns(cls: type[SweepResult], options: Mapping[str, Any]) -> tuple[str, ...]:
+def needed_columns(cls: Analysis, options: Mapping[str, Any]) -> tuple[str, ...]:
     """Columns of a sweep's table that an analysis needs, as its options name them."""
     return cls.needs.columns_with(option_defaults(cls) | dict(options))
 

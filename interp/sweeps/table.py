@@ -1,7 +1,8 @@
 """What a whole sweep shows: a table with a row for each run, and the runs as analyses see them."""
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections import UserDict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,23 +14,14 @@ from interp.runs import Run, last_result
 from interp.sweeps.sweep import SweepFolder, SweepRuns, finished_runs
 
 
-class LazySeries(Mapping[str, Series]):
+class LazySeries(UserDict[str, Any]):
     """Runs by name as analyses see them, each read when it is asked for."""
 
     def __init__(self, runs: Sequence[Run]) -> None:
-        self._runs = {run.name: run for run in runs}
+        super().__init__({run.name: run for run in runs})
 
     def __getitem__(self, name: str) -> Series:
-        return self._runs[name].series()
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._runs  # the mixin's would read a run to find out
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._runs)
-
-    def __len__(self) -> int:
-        return len(self._runs)
+        return self.data[name].series()
 
 
 def sweep_table(

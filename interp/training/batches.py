@@ -29,7 +29,6 @@ from interp.tasks.base import Reader, as_it_is
 from interp.tasks.language.base import padded
 from interp.training.device import sent, sent_batch
 
-BatchSource = Callable[[int], Batch]  # from a step to its batch
 Tables = dict[tuple[int, int], Batch]  # fixed training sets by phase and data seed
 Key = tuple[int, ...]  # seeds, phase and position of a draw
 Draw = Callable[[int, Key], Batch]  # draws a number of examples, which the key alone decides
@@ -87,7 +86,7 @@ class BatchBlock:
 BlockSource = Callable[[int], BatchBlock]  # from a step to the block it lies in
 
 
-def batch_source(experiment: Experiment, device: torch.device) -> BatchSource:
+def batch_source(experiment: Experiment, device: torch.device) -> Callable[[int], Batch]:
     """A function from a step to its batch, on the device."""
     block_at = block_source(experiment, device)
     return lambda step: block_at(step).batch(step)
@@ -332,7 +331,7 @@ class DeviceBatches:
 
     def _shapes(self) -> list[object]:
         flags = [self.is_shared, self.is_whole, self.order is None, self.all_scored, self.read]
-        return [*flags, *self.table] + [(values.shape, values.dtype) for values in self._tensors()]
+        return [*flags, *self.table, *((values.shape, values.dtype) for values in self._tensors())]
 
     def batch(self, place: Int[Tensor, "1"], width: int | None) -> Batch:
         """The batch at `place`, counted from the first step, padded to a width."""
@@ -398,8 +397,9 @@ def device_batches(
         table = {name: _cut(values, first.size, axis) for name, values in table.items()}
         rates_end = start + table["targets"].shape[axis]
     else:
-        orders = [block.order for block in blocks if block.order is not None]
-        order = torch.stack([_cut(rows, first.size, 0) for rows in orders], dim=1)
+        order = torch.stack(
+            [_cut(block.order, first.size, 0) for block in blocks if block.order is not None], dim=1
+        )
         rates_end = start + len(order)  # a phase may end within an epoch
     return DeviceBatches(
         start,

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-WARM_UP_CALLS = 3  # of a step before it is recorded
+WARM_UP_CALLS = 3  # calls of a step before it is recorded
 
 Step = Callable[[], object]
 

@@ -75,7 +75,7 @@ class Replica:
             earlier step it is carried along unrecorded, and goes on from here once the stack has
             come so far.
         rows: Its metrics so far.
-        end: The step at which it ended or failed or, as far as the metrics tell, will end.
+        end: The step at which it ended or failed, or will end by the metrics so far.
         is_done: Whether it has ended or failed; it may stay in the stack for a while.
     """
 
@@ -85,10 +85,6 @@ class Replica:
     rows: list[Row]
     end: int
     is_done: bool = False
-
-    def is_recorded_at(self, step: int) -> bool:
-        """Whether a step of its stack is one of its own training."""
-        return not self.is_done and self.state.step <= step
 
 
 def train(
@@ -170,7 +166,9 @@ def train_replicas(
     with _writer(device) as write:
         while True:
             step = stepper.step
-            recorded = {n: r for n, r in enumerate(replicas) if r.is_recorded_at(step)}
+            recorded = {  # replicas for which this step is part of their own training
+                n: r for n, r in enumerate(replicas) if not r.is_done and r.state.step <= step
+            }
             scored = {n: r for n, r in recorded.items() if step in evaluated or step == r.end}
             scores = stepper.scores() if scored else {}
             for number, replica in scored.items():
@@ -220,17 +218,16 @@ def _writer(device: torch.device) -> Iterator[Callable[[Callable[[], None]], Non
         yield lambda write: write()
         return
     with ThreadPoolExecutor(1) as pool:
-        pending: list[Future[None]] = []
+        pending: Future[None] = pool.submit(lambda: None)
 
         def submit(write: Callable[[], None]) -> None:
-            while pending:
-                pending.pop().result()  # one at a time, so that copies do not pile up
+            nonlocal pending
+            pending.result()  # one at a time, so that copies do not pile up
             torch.cuda.current_stream().synchronize()
-            pending.append(pool.submit(write))
+            pending = pool.submit(write)
 
         yield submit
-        while pending:
-            pending.pop().result()
+        pending.result()
 
 
 class LoneStepper:

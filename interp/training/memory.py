@@ -75,7 +75,7 @@ def needed(experiment: Experiment, models: int = 1) -> Mapping[str, float]:
 
 
 def available_memory() -> int:
-    """Bytes of memory that this process may use, as far as the system tells."""
+    """Bytes of memory that this process may use, as the system states them."""
     available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     with suppress(OSError, ValueError):  # no such file, or the word max
         available = min(available, int(Path("/sys/fs/cgroup/memory.max").read_text()))
@@ -132,10 +132,12 @@ def _activations(experiment: Experiment, model: Any, rows: int) -> int:
     """Bytes that a replica's forward pass keeps for its backward pass, and its loss."""
     training, sizes = experiment.require_training(), experiment.task.sizes
     move(model, META)
-    inputs = torch.zeros(rows, sizes.n_ctx, dtype=torch.long, device=META)
-    if sizes.d_vocab is None:
-        dtype = getattr(torch, training.dtype)
-        inputs = torch.zeros(rows, sizes.n_ctx, sizes.d_in or 1, dtype=dtype, device=META)
+    shape = (rows, sizes.n_ctx)
+    inputs = (
+        torch.zeros(*shape, sizes.d_in or 1, dtype=getattr(torch, training.dtype), device=META)
+        if sizes.d_vocab is None
+        else torch.zeros(*shape, dtype=torch.long, device=META)
+    )
     parameters = {id(parameter) for _, parameter in model.named_parameters()}
     saved: dict[int, Tensor] = {}  # by the storage that several tensors may share
 

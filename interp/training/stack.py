@@ -152,8 +152,7 @@ class ShrinkingStack:
         self._numbers = numbers
         experiments = [self._replicas[number].experiment for number in numbers]
         states_now = [replace(states[number], step=self.step) for number in numbers]
-        stack = assembled(experiments, states_now, self._device)
-        self._stepper = StackStepper(stack, self._cache)
+        self._stepper = StackStepper(assembled(experiments, states_now, self._device), self._cache)
 
 
 def present_at(replicas: Sequence[Replica], step: int) -> list[int]:

@@ -45,7 +45,7 @@ MAX_ACTIVATIONS = 2**26  # numbers in the widest layer of a forward pass of all 
 
 @dataclass(frozen=True, eq=False)
 class DataCache:
-    """Data that were drawn already, for stacks that are made anew when replicas leave.
+    """Data that were drawn already, for stacks that are rebuilt when replicas leave.
 
     Attributes:
         tables: Fixed training sets by phase and data seed.
@@ -283,8 +283,7 @@ class StackStepper:
         trained, optimizer = self.stack.trained, self.stack.optimizer
         losses = self._losses(batches.batch(self._place, width), batches.batch_is_shared)
         (gradient,) = torch.autograd.grad(losses.sum() * self._training.loss_scale, trained)
-        rates = batches.rates.index_select(0, self._place)[0]
-        optimizer.update(trained, gradient, rates)
+        optimizer.update(trained, gradient, batches.rates.index_select(0, self._place)[0])
         self.losses.index_copy_(0, self._updates % STEPS_ON_DEVICE, losses.detach()[None])
         self._updates.add_(1)
         self._place.add_(1)
@@ -315,12 +314,12 @@ def stack_scores(stack: StackState, cache: DataCache) -> Callable[[], list[Row]]
     }
 
     def scores() -> list[Row]:
-        rows: list[Row] = [{} for _ in seeds]
-        for split, (batch, is_shared) in splits.items():
-            for name, values in _grades(stack, logits, batch, is_shared).items():
-                for row, value in zip(rows, values.cpu().tolist(), strict=True):
-                    row[f"{split}.{name}"] = value
-        return rows
+        columns = {
+            f"{split}.{name}": values.cpu().tolist()
+            for split, (batch, is_shared) in splits.items()
+            for name, values in _grades(stack, logits, batch, is_shared).items()
+        }
+        return [{name: column[i] for name, column in columns.items()} for i in range(len(seeds))]
 
     return scores
 
@@ -371,9 +370,15 @@ def _stacked(
 
     Targets are those at the positions that the loss reads.
     """
+    positions = slice(-1, None) if task.positions == "last" else slice(None)
     for seed in seeds:
         if (split, seed) not in cache:
-            cache[split, seed] = _batch(task.examples(split, None, seed), task)
+            examples = task.examples(split, None, seed)
+            cache[split, seed] = {
+                "inputs" if examples.tokens is None else "tokens": examples.model_inputs,
+                "targets": examples.targets[:, positions],
+                "scored": examples.scored[:, positions],
+            }
     batches = [cache[split, seed] for seed in seeds]
     if len(set(seeds)) == 1:
         return sent_batch(batches[0], device), True
@@ -386,15 +391,6 @@ def _stacked(
         for batch in batches
     ]
     return sent_batch(side_by_side(padded), device), False
-
-
-def _batch(examples: Examples, task: Task) -> Batch:
-    read = slice(-1, None) if task.positions == "last" else slice(None)
-    return {
-        "inputs" if examples.tokens is None else "tokens": examples.model_inputs,
-        "targets": examples.targets[:, read],
-        "scored": examples.scored[:, read],
-    }
 
 
 def _one_at_a_time(stack: StackState, cache: dict[tuple[str, int], Examples]) -> list[Row]:

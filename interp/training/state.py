@@ -135,9 +135,11 @@ def mark_diverged(run: Run, step: int) -> None:
 
     `Run.failure` reads the reason.
     """
-    reason = f"training.lr: the metrics are not numbers at step {step}; lower lr"
-    if step == 0:
-        reason = "the metrics are not numbers before any update; bring init_scale and scales near 1"
+    reason = (
+        f"training.lr: the metrics are not numbers at step {step}; lower lr"
+        if step
+        else "the metrics are not numbers before any update; bring init_scale and scales near 1"
+    )
     content = json.dumps({"step": step, "reason": reason}).encode() + b"\n"
     write_whole(run.path / "failure.json", content)
 
@@ -148,8 +150,8 @@ def prepare_folder(run: Run, rows: list[Row]) -> None:
     The metrics of later steps than the state are dropped, since they are recorded again. So is the
     mark of an earlier failure: it is set again if it still holds.
     """
-    lines = "".join(json.dumps(row) + "\n" for row in rows)
-    write_whole(run.path / "metrics.jsonl", lines.encode())
+    content = b"".join(json.dumps(row).encode() + b"\n" for row in rows)
+    write_whole(run.path / "metrics.jsonl", content)
     (run.path / "failure.json").unlink(missing_ok=True)
 
 

@@ -106,7 +106,7 @@ def test_an_analysis_asked_for_by_name_says_why_it_does_not_apply(interp, folder
     assert printed.count("\n") == 1
 
 
-def test_an_analysis_that_applies_to_no_member_of_a_sweep_is_counted(interp, experiment, tmp_path):
+def test_an_analysis_that_applies_to_no_run_of_a_sweep_is_counted(interp, experiment, tmp_path):
     (tmp_path / "tiny.toml").write_text(experiment.to_toml())
     out = tmp_path / "seeds"
     interp("train", tmp_path / "tiny.toml", "--seeds", 2, "--out", out, "--workers", 1)
