@@ -16,8 +16,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # Python goes by the table below
-    from interp.config.experiment import Experiment, load_experiment
-    from interp.config.strategies import mixed, warm_up
+    from interp.config import Experiment, load_experiment, mixed, warm_up
     from interp.importers.importing import import_run
     from interp.importers.pythia import language_series
     from interp.measure.analyze import analyze, trace
@@ -25,36 +24,33 @@ if TYPE_CHECKING:  # Python goes by the table below
     from interp.pages import write_report as report
     from interp.pages import write_sweep_report
     from interp.pages.show import show
-    from interp.runs.opening import construct
-    from interp.runs.results import Saved
-    from interp.runs.results import saved as results
-    from interp.runs.run import Run, load
-    from interp.sweeps.sweep import load_sweep
-    from interp.sweeps.table import finished_runs, sweep_table
+    from interp.runs import Run, Saved, construct, load
+    from interp.runs import saved as results
+    from interp.sweeps.definition import load_sweep
+    from interp.sweeps.sweep import finished_runs
+    from interp.sweeps.table import sweep_table
     from interp.sweeps.workers import train_sweep
-    from interp.tasks.base import Task
+    from interp.tasks import Task
     from interp.training.loop import train
 
-# By module, the names that it gives.
+# The names that each module gives.
 _GIVEN_BY = {
-    "interp.config.experiment": ("Experiment", "load_experiment"),
-    "interp.config.strategies": ("mixed", "warm_up"),
+    "interp.config": ("Experiment", "load_experiment", "mixed", "warm_up"),
     "interp.importers.importing": ("import_run",),
     "interp.importers.pythia": ("language_series",),
     "interp.measure.analyze": ("analyze", "trace"),
     "interp.measure.sweep": ("analyze_sweep",),
     "interp.pages": ("report", "write_sweep_report"),
     "interp.pages.show": ("show",),
-    "interp.runs.results": ("Saved", "results"),
-    "interp.runs.run": ("Run", "load"),
-    "interp.runs.opening": ("construct",),
-    "interp.sweeps.sweep": ("load_sweep",),
-    "interp.sweeps.table": ("finished_runs", "sweep_table"),
+    "interp.runs": ("Run", "Saved", "construct", "load", "results"),
+    "interp.sweeps.definition": ("load_sweep",),
+    "interp.sweeps.sweep": ("finished_runs",),
+    "interp.sweeps.table": ("sweep_table",),
     "interp.sweeps.workers": ("train_sweep",),
-    "interp.tasks.base": ("Task",),
+    "interp.tasks": ("Task",),
     "interp.training.loop": ("train",),
 }
-# What some of them are called in their module.
+# What some of the names are in their module.
 _CALLED = {"report": "write_report", "results": "saved"}
 _MODULES = {name: module for module, names in _GIVEN_BY.items() for name in names}
 

@@ -22,7 +22,7 @@ def tiny_sweep(**options: Any) -> Sweep:
 
 
 def train_members(sweep: Sweep, path: Path, count: int | None = None) -> SweepFolder:
-    """Trains the members of a sweep, one after the other, or only the first of them."""
+    """Trains the runs of a sweep, one after the other, or only the first of them."""
     path.mkdir(parents=True, exist_ok=True)
     (path / "sweep.toml").write_text(sweep.to_toml())
     folder = SweepFolder(path, sweep)

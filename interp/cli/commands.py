@@ -88,7 +88,7 @@ def train(
 ) -> None:
     """Train an experiment into a run folder, or carry on where it was stopped."""
     set_threads(threads)
-    from interp.sweeps.sweep import sweep_of_seeds
+    from interp.sweeps.definition import sweep_of_seeds
 
     loaded = interp.load_experiment(experiment)
     if seeds is not None:
@@ -116,7 +116,7 @@ def sweep(
         bool, typer.Option("--dry-run", help="Say what would be trained, and for how long.")
     ] = False,
 ) -> None:
-    """Train every member of a sweep; those that are finished are passed over."""
+    """Train every run of a sweep; those that are finished are passed over."""
     set_threads(1)
     from interp.sweeps.groups import described, groups_left
     from interp.sweeps.sweep import SweepFolder
@@ -129,7 +129,7 @@ def sweep(
     folder = SweepFolder(out, loaded)
     folder.check_belongs()
     left = folder.left()
-    typer.echo(f"{len(loaded.experiments())} members, {len(left)} of them to be trained into {out}")
+    typer.echo(f"{len(loaded.experiments())} runs, {len(left)} of them to be trained into {out}")
     check_count("workers", workers or 1)
     workers = workers or worker_count(device)
     for line in described(groups_left(folder, device, stack), device, workers):
@@ -201,10 +201,11 @@ def report(
     sweeps = [folder for folder in folders if not isinstance(folder, interp.Run)]
     if sweeps and len(folders) > 1:
         raise ValueError("a report is of runs or of one sweep: name the sweep's folder alone")
-    if sweeps:
-        index = interp.write_sweep_report(sweeps[0], place, single_file=single_file)
-    else:
-        index = interp.report(runs, place, single_file=single_file)
+    index = (
+        interp.write_sweep_report(sweeps[0], place, single_file=single_file)
+        if sweeps
+        else interp.report(runs, place, single_file=single_file)
+    )
     typer.echo(f"wrote {index}")
 
 
@@ -330,16 +331,13 @@ def _outcome_lines(summaries: Sequence[Any], asked: Sequence[str], *, why: bool)
         asked: The analyses asked for by name.
         why: Whether every analysis has a line of its own.
     """
-    n_omitted = 0
-    for summary in summaries:
-        if summary.applies or why or summary.name in asked:
-            what = summary.reason or f"{summary.measured} measured, {summary.kept} kept"
-            yield f"{summary.name}: {what}"
-        else:
-            n_omitted += 1
-    if n_omitted:
-        verb = "does" if n_omitted == 1 else "do"
-        yield f"{n_omitted} {verb} not apply (--why says which and why)"
+    listed = [summary for summary in summaries if summary.applies or why or summary.name in asked]
+    for summary in listed:
+        what = summary.reason or f"{summary.measured} measured, {summary.kept} kept"
+        yield f"{summary.name}: {what}"
+    omitted = len(summaries) - len(listed)
+    if omitted:
+        yield f"{omitted} {'does' if omitted == 1 else 'do'} not apply (--why says which and why)"
 
 
 def check_count(option: str, count: int) -> None:

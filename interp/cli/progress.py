@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -13,16 +14,10 @@ RATE_CALLS = 20  # calls over which updates per second are averaged
 @contextmanager
 def training_bar() -> Iterator[Callable[[dict[str, float], int], None]]:
     """A bar over steps, which shows the latest row of metrics."""
-    with Progress(*_columns()) as progress:
-        bar = progress.add_task("", start=False, visible=False)
-
-        def on_evaluate(row: dict[str, float], end: int) -> None:
-            progress.start_task(bar)
-            progress.update(
-                bar, completed=row["step"], total=end, description=_metrics_line(row), visible=True
-            )
-
-        yield on_evaluate
+    with _bar() as update:
+        yield lambda row, end: update(
+            completed=row["step"], total=end, description=_metrics_line(row), visible=True
+        )
 
 
 def _metrics_line(row: dict[str, float]) -> str:
@@ -38,24 +33,20 @@ def _metrics_line(row: dict[str, float]) -> str:
 @contextmanager
 def sweep_bar() -> Iterator[Callable[[int, int, int], None]]:
     """A bar over the models of a sweep: how many are done, and their updates per second."""
-    with Progress(*_columns()) as progress:
-        bar = progress.add_task("", start=False, visible=False)
-        calls: list[tuple[float, int, int]] = []  # time, steps of all models, models left
+    calls: list[tuple[float, int, int]] = []  # time, steps of all models, models left
+    with _bar() as update:
 
-        def on_progress(done: int, members: int, steps: int) -> None:
-            calls.append((time.monotonic(), steps, members - done))
+        def on_progress(done: int, models: int, steps: int) -> None:
+            calls.append((time.monotonic(), steps, models - done))
             del calls[:-RATE_CALLS]
             (then, before, unfinished), (now, after, _) = calls[0], calls[-1]
             rate = (after - before) / (now - then) if now > then else 0.0
-            text = f"members  {rate / max(unfinished, 1):,.0f} steps/s each"
-            text += f"  {rate:,.0f} model-steps/s"
-            progress.start_task(bar)
-            progress.update(
-                bar,
+            update(
                 completed=done,
-                total=members,
-                description=text,
-                visible=members > 0,  # nothing is shown where all models are finished already
+                total=models,
+                description=f"models  {rate / max(unfinished, 1):,.0f} steps/s each"
+                f"  {rate:,.0f} model-steps/s",
+                visible=models > 0,  # nothing is shown where all models are finished already
             )
 
         yield on_progress
@@ -68,10 +59,19 @@ def spinner(text: str) -> Iterator[Callable[..., None]]:
         yield lambda **facts: status.update(text.format(**facts))
 
 
-def _columns() -> tuple[BarColumn, MofNCompleteColumn, TimeElapsedColumn, TextColumn]:
-    return (
+@contextmanager
+def _bar() -> Iterator[Callable[..., None]]:
+    """A bar that appears with its first update; gives what updates it (`Progress.update`)."""
+    with Progress(
         BarColumn(bar_width=16),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         TextColumn("{task.description}"),
-    )
+    ) as progress:
+        bar = progress.add_task("", start=False, visible=False)
+
+        def update(**facts: Any) -> None:
+            progress.start_task(bar)
+            progress.update(bar, **facts)
+
+        yield update

@@ -32,9 +32,9 @@ from interp.runs import (
 )
 from interp.training.device import Device, pick_device
 
-EXAMPLES_TO_DIAGNOSE = 64  # examples that tell whether a model has diverged
+EXAMPLES_TO_DIAGNOSE = 64  # examples that show whether a model has diverged
 
-Place = tuple[str | None, int | None]  # split and count of examples
+ExamplesKey = tuple[str | None, int | None]  # split and count of examples
 
 
 def analyze(
@@ -63,18 +63,18 @@ def analyze(
             others are measured against is damaged.
     """
     check_run(run, "interp.measure.analyze")
-    place = pick_device(device)
-    asked = None if names is None else _with_those_read(names)
-    chosen = {name: find_analysis(name) for name in (RUN_ANALYSES if asked is None else asked)}
+    torch_device = pick_device(device)
+    asked = () if names is None else _with_those_read(names)
+    chosen = {name: find_analysis(name) for name in (RUN_ANALYSES if names is None else asked)}
     for name, cls in chosen.items():
         if issubclass(cls, SweepResult):
             raise ValueError(f"{name} describes a whole sweep: analyse the sweep's folder")
     with locked(run.path), _named(run):
         basis = run.basis()
         is_finite = _intact(run, tuple(basis.hashes))
-        series = replace(run.series(), steps=tuple(is_finite), device=place)
+        series = replace(run.series(), steps=tuple(is_finite), device=torch_device)
         lacking = {
-            name: _lacking(run, series, cls) or _not_by_default(run, series, name, asked or ())
+            name: _lacking(run, series, cls) or _not_by_default(run, series, name, asked)
             for name, cls in chosen.items()
         }
         applying = {name: cls for name, cls in chosen.items() if not lacking[name]}
@@ -89,10 +89,9 @@ def analyze(
             measurements += of_step
             on_step(step)
         without = tuple(step for step in series.steps if not is_finite[step])
+        finite_steps = tuple(step for step in series.steps if is_finite[step])
         # The same object where no step is left out: it reads metrics, and warns of them, once.
-        finite = series
-        if without:
-            finite = replace(series, steps=tuple(step for step in is_finite if is_finite[step]))
+        finite = replace(series, steps=finite_steps) if without else series
         for name, cls in applying.items():
             if issubclass(cls, SeriesResult):
                 measurement = measured(
@@ -149,14 +148,16 @@ def measure_steps(
 ) -> Iterator[tuple[int, list[Measurement]]]:
     """Each step, and what became of each analysis that was due at it.
 
-    Analyses whose reference step is not in the series are left out.
+    Analyses whose reference step has no intact checkpoint are left out.
     """
-    analyses = [one for one in analyses if one.reference_step in (None, *series.steps)]
-    places = dict.fromkeys(_place(analysis) for analysis in analyses)
-    examples = {place: series.examples(*place) for place in places}
+    analyses = [saved for saved in analyses if saved.reference_step in (None, *series.steps)]
+    examples = {key: series.examples(*key) for key in dict.fromkeys(map(_examples_key, analyses))}
     references: dict[StepResults, BaseResult] = {}
     pending = {(analysis, step) for analysis in analyses for step in series.steps}
-    for step in _visits(series.steps):
+    steps = series.steps
+    # A reference comes before what is measured against it: the first step, the last, then all
+    # others, among them the first again, for what is measured against the last.
+    for step in (steps[0], steps[-1], *steps[:-1]) if len(steps) > 1 else steps:
         due = [
             analysis
             for analysis in analyses
@@ -171,32 +172,24 @@ def measure_steps(
         yield step, measurements
 
 
-def _place(analysis: StepResults) -> Place:
+def _examples_key(analysis: StepResults) -> ExamplesKey:
     """Which examples an analysis takes."""
     return analysis.split, analysis.cls.count
-
-
-def _visits(steps: Sequence[int]) -> list[int]:
-    """The steps in an order in which every reference comes before what is measured against it.
-
-    The first step is visited again after the last, for what is measured against the last.
-    """
-    return [steps[0], steps[-1], *steps[:-1]] if len(steps) > 1 else list(steps)
 
 
 def _measure_step(
     series: Series,
     step: int,
     analyses: Sequence[StepResults],
-    examples: Mapping[Place, Examples],
+    examples: Mapping[ExamplesKey, Examples],
     references: Mapping[StepResults, BaseResult],
 ) -> list[Measurement]:
     """What became of each analysis at a step; the model is made where a result is not current."""
 
     @cache
-    def snapshots() -> dict[Place, Snapshot]:
+    def snapshots() -> dict[ExamplesKey, Snapshot]:
         first = series.snapshot(step, next(iter(examples.values())))
-        return {place: first.on(some) for place, some in examples.items()}
+        return {key: first.on(of_key) for key, of_key in examples.items()}
 
     @cache
     def divergence() -> str:
@@ -206,9 +199,11 @@ def _measure_step(
     def measurement(analysis: StepResults) -> Measurement:
         return measured(
             analysis.file(step),
-            lambda: analysis.measure(snapshots()[_place(analysis)], references.get(analysis)),
+            lambda: analysis.measure(
+                snapshots()[_examples_key(analysis)], references.get(analysis)
+            ),
             obstacle=divergence,
-            diagnose=lambda: _divergence(snapshots()[_place(analysis)]),
+            diagnose=lambda: _divergence(snapshots()[_examples_key(analysis)]),
         )
 
     return [measurement(analysis) for analysis in analyses]
@@ -222,11 +217,8 @@ def _divergence(snapshot: Snapshot) -> str:
 
 def _with_those_read(names: Sequence[str]) -> list[str]:
     """Some analyses, each behind those whose saved scalars it reads."""
-    ordered: list[str] = []
-    for name in names:
-        cls = find_analysis(name)
-        ordered += [*(cls.reads if issubclass(cls, SeriesResult) else ()), name]
-    return list(dict.fromkeys(ordered))
+    reads = {name: getattr(find_analysis(name), "reads", ()) for name in names}
+    return list(dict.fromkeys(read for name in names for read in (*reads[name], name)))
 
 
 @contextmanager
@@ -251,8 +243,8 @@ def _intact(run: Run, steps: Sequence[int]) -> dict[int, bool]:
     intact = {}
     for step in steps:
         try:
-            parameters = dict(run.parameters(step)).values()
-            intact[step] = all(bool(values.isfinite().all()) for values in parameters)
+            parameters = dict(run.parameters(step))
+            intact[step] = all(bool(values.isfinite().all()) for values in parameters.values())
         except ValueError as error:
             warnings.warn(f"step {step} is skipped: {error}", stacklevel=3)
     if not intact:
@@ -263,8 +255,8 @@ def _intact(run: Run, steps: Sequence[int]) -> dict[int, bool]:
     first = min(steps)
     if first > 0 and run.experiment.training is not None:
         warnings.warn(
-            "the untrained model, checkpoint 0, is gone: what is told since the first step is told "
-            f"since step {first}",
+            "the untrained model, checkpoint 0, is gone: what is measured against the first step "
+            f"is measured against step {first}",
             stacklevel=3,
         )
     return intact
@@ -299,8 +291,7 @@ def _lacking(run: Run, series: Series, cls: Analysis) -> str:
     recorded = ", ".join(name for name in series.metrics if name != "step") if absent else ""
     lacking = [f"{', '.join(absent)} in metrics.jsonl, which has {recorded}"] if absent else []
     if not cls.needs.are_of_metrics:
-        snapshot = series.snapshot(series.steps[-1], series.examples(count=1))
-        lacking += cls.needs.missing(snapshot)
+        lacking += cls.needs.missing(series.snapshot(series.steps[-1], series.examples(count=1)))
     return f"needs {'; '.join(lacking)}" if lacking else ""
 
 
@@ -309,6 +300,5 @@ def _not_by_default(run: Run, series: Series, name: str, asked: Sequence[str]) -
     cls = ANALYSES[name]
     if name in (*asked, *run.experiment.analyses) or cls.by_default == Needs():
         return ""
-    snapshot = series.snapshot(series.steps[-1], series.examples(count=1))
-    lacking = cls.by_default.missing(snapshot)
+    lacking = cls.by_default.missing(series.snapshot(series.steps[-1], series.examples(count=1)))
     return f"unasked, needs {'; '.join(lacking)}; --only {name} asks for it" if lacking else ""

@@ -9,12 +9,9 @@ else is measured.
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
 from analyses.result import BaseResult
-from interp.runs import ResultFile, in_a_line, lines_by_reason, steps_in_words
-
-F = TypeVar("F", bound=BaseResult)
+from interp.runs import ResultFile, error_message, lines_by_reason, steps_in_words, write_result
 
 
 @dataclass(frozen=True)
@@ -88,11 +85,13 @@ def measured(
     result = Skipped(why_not) if why_not else attempted(measure, diagnose)
     if isinstance(result, Skipped):
         return Measurement(name, step, skipped=result, is_reference=is_reference)
-    file.write(result)
+    write_result(file.path, result, file.header)
     return Measurement(name, step, is_reference=is_reference)
 
 
-def attempted(measure: Callable[[], F], diagnose: Callable[[], str]) -> F | Skipped:
+def attempted(
+    measure: Callable[[], BaseResult], diagnose: Callable[[], str]
+) -> BaseResult | Skipped:
     """A result, or why there is none.
 
     Args:
@@ -105,7 +104,7 @@ def attempted(measure: Callable[[], F], diagnose: Callable[[], str]) -> F | Skip
         numbers = [value for value in result.summary().values() if isinstance(value, float)]
     except Exception as error:  # each library meets NaN in its own way, and each has its mistakes
         why = diagnose()
-        return Skipped(why or in_a_line(error), is_error=not why)
+        return Skipped(why or error_message(error), is_error=not why)
     why = diagnose() if any(map(math.isnan, numbers)) else ""
     return Skipped(why) if why else result
 
@@ -118,19 +117,16 @@ def summarised(name: str, lacking: str, measurements: Sequence[Measurement]) -> 
         lacking: Why it does not apply, or nothing.
         measurements: Of this analysis and others.
     """
-    is_new: list[bool] = []
     skipped: dict[str, list[Measurement]] = {}
-    without: set[tuple[int, ...]] = set()
-    for measurement in measurements:
-        if measurement.name == name:
-            without |= {measurement.without} - {()}
-            if measurement.skipped:
-                skipped.setdefault(measurement.skipped.why, []).append(measurement)
-            else:
-                is_new.append(measurement.is_new)
-    notes = [_skipped_in_words(why, some) for why, some in skipped.items()]
+    of_it = [measurement for measurement in measurements if measurement.name == name]
+    for measurement in of_it:
+        if measurement.skipped:
+            skipped.setdefault(measurement.skipped.why, []).append(measurement)
+    without = {measurement.without for measurement in of_it} - {()}
+    notes = [_skipped_in_words(why, of_why) for why, of_why in skipped.items()]
     notes += [f"without {steps_in_words(steps)}: weights are NaN or infinite" for steps in without]
-    counts = (sum(is_new), len(is_new) - sum(is_new))
+    is_new = [measurement.is_new for measurement in of_it if not measurement.skipped]
+    counts = (is_new.count(True), is_new.count(False))
     return Summary(name, *counts, lacking or with_counts(*counts, notes), applies=not lacking)
 
 
@@ -158,7 +154,7 @@ def refuse_errors(measurements: Sequence[Measurement]) -> None:
 
 def _skipped_in_words(why: str, skipped: Sequence[Measurement]) -> str:
     """The steps that were skipped for one reason, and the reason."""
-    steps = steps_in_words([one.step for one in skipped if one.step is not None])
-    is_reference = any(one.is_reference for one in skipped)
-    against = ", and at no step measured against it" if is_reference else ""
+    steps = steps_in_words([skip.step for skip in skipped if skip.step is not None])
+    has_reference = any(skip.is_reference for skip in skipped)
+    against = ", and at no step measured against it" if has_reference else ""
     return f"not at {steps}{against}: {why}" if steps else why

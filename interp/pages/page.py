@@ -17,14 +17,14 @@ from analyses.plots.panels import Trace, multiples, strands
 from analyses.plots.style import stroke
 from analyses.result import SeriesResult
 from analyses.sweep_table import axis_name, columns_of, setting_name, settings_of
-from interp.measure.sweep import current_sweep_results
 from interp.pages.recipe import Recipe, json_table, recipe, sweep_recipe
 from interp.pages.sections import Card, Section, arranged, card, sections
 from interp.pages.tables import Overview, brief, settings, shown
 from interp.runs.current import current_results
 from interp.runs.results import Saved
 from interp.runs.run import Run, is_done_with
-from interp.sweeps.table import SweepRuns, sweep_table
+from interp.sweeps.sweep import SweepRuns, current_sweep_results
+from interp.sweeps.table import sweep_table
 
 UNITS = {"loss": "nats", "accuracy": "fraction right", "error": "over that of answering 0"}
 MAX_DRAWING_POINTS = 60_000  # points of all curves of a drawing together
@@ -184,60 +184,64 @@ class SweepPage:
     passed_over: str
 
 
-def sweep_page(members: SweepRuns, rows: Sequence[tuple[Overview, Mapping[str, Any]]]) -> SweepPage:
+def sweep_page(
+    sweep_runs: SweepRuns, rows: Sequence[tuple[Overview, Mapping[str, Any]]]
+) -> SweepPage:
     """The page of a sweep.
 
     Args:
-        members: The runs that have begun.
+        sweep_runs: The runs that have begun.
         rows: A line of the table for each of them, with the settings in which it differs.
 
     Raises:
         ValueError: A member's files are damaged.
     """
-    folder, base = members.folder, members.folder.sweep.base
+    folder, base = sweep_runs.folder, sweep_runs.folder.sweep.base
     results, stale = current_sweep_results(folder)
     # In order of their analyses, those with the fewest options first.
     order = list(dict.fromkeys(saved.name for saved in results))
     results = sorted(results, key=lambda saved: (order.index(saved.name), len(saved.options)))
     drawn, faults = sections(results)
-    name, task = folder.path.resolve().name, _shared(members, "task")
+    name, task = folder.path.resolve().name, _shared(sweep_runs, "task")
     return SweepPage(
         name=name,
         task=shown(base.task.name),
         lede=" · ".join(f"{field} {shown(value)}" for field, value in task.items()),
-        facts=facts(members),
-        varied=varied(members),
+        facts=facts(sweep_runs),
+        varied=varied(sweep_runs),
         settings={
-            "Model": _shared(members, "model"),
-            "Training": _shared(members, "training"),
+            "Model": _shared(sweep_runs, "model"),
+            "Training": _shared(sweep_runs, "training"),
         },
-        curves=sweep_curves(members),
+        curves=sweep_curves(sweep_runs),
         sections=drawn,
         columns=columns(rows),
         rows=rows,
-        recipe=sweep_recipe(name, members.runs),
+        recipe=sweep_recipe(name, sweep_runs.runs),
         toml=folder.sweep.to_toml(),
         passed_over="; ".join([stale] * bool(stale) + [f"{folder.path}: {why}" for why in faults]),
     )
 
 
-def facts(members: SweepRuns) -> dict[str, int]:
+def facts(sweep_runs: SweepRuns) -> dict[str, int]:
     """How many runs there are, and how many of them are finished, failed, and so on."""
-    done = [run for run, experiment in members.runs.items() if is_done_with(run.path, experiment)]
+    done = [
+        run for run, experiment in sweep_runs.runs.items() if is_done_with(run.path, experiment)
+    ]
     failed = sum(bool(run.failure) for run in done)
-    total = len(members.runs) + members.missing
+    total = len(sweep_runs.runs) + sweep_runs.missing
     exceptions = {
         "failed": failed,
-        "damaged": len(members.faults),
-        "not finished yet": total - len(done) - len(members.faults),
+        "damaged": len(sweep_runs.faults),
+        "not finished yet": total - len(done) - len(sweep_runs.faults),
     }
     counts = {name: count for name, count in exceptions.items() if count}
     return {"runs": total, "finished": len(done) - failed} | counts
 
 
-def varied(members: SweepRuns) -> dict[str, str]:
+def varied(sweep_runs: SweepRuns) -> dict[str, str]:
     """The values of each axis, and the seeds."""
-    sweep, axes = members.folder.sweep, members.folder.sweep.axes
+    sweep, axes = sweep_runs.folder.sweep, sweep_runs.folder.sweep.axes
     values = {axis_name(axis, axes): ", ".join(map(_value, sweep.vary[axis])) for axis in axes}
     first, *_, last = sweep.seeds * 2
     is_range = len(sweep.seeds) > 2 and sweep.seeds == tuple(range(first, last + 1))
@@ -259,18 +263,18 @@ def columns(rows: Sequence[tuple[Overview, Mapping[str, Any]]]) -> dict[str, str
     return kinds
 
 
-def sweep_curves(members: SweepRuns) -> tuple[Card, ...]:
+def sweep_curves(sweep_runs: SweepRuns) -> tuple[Card, ...]:
     """A drawing for each metric: a panel for each setting, in it a thin curve for each run.
 
     The curves of a split have the same colour.
     """
     recorded = {
-        run: metrics for run in members.runs if (metrics := run.recorded_metrics()) is not None
+        run: metrics for run in sweep_runs.runs if (metrics := run.recorded_metrics()) is not None
     }
     if not recorded:
         return ()
-    runs, axes = list(recorded), members.folder.sweep.axes
-    measured = replace(members, runs={run: members.runs[run] for run in runs})
+    runs, axes = list(recorded), sweep_runs.folder.sweep.axes
+    measured = replace(sweep_runs, runs={run: sweep_runs.runs[run] for run in runs})
     settings, setting = settings_of(sweep_table(measured, ()), axes)
     columns = [name for metrics in recorded.values() for name in metrics if name != "step"]
     known = dict.fromkeys(columns)
@@ -312,10 +316,10 @@ def _bundle(recorded: Sequence[pd.DataFrame], name: str, points: int) -> Trace:
     return strands(pairs, name, {})
 
 
-def _shared(members: SweepRuns, name: str) -> dict[str, Any]:
+def _shared(sweep_runs: SweepRuns, name: str) -> dict[str, Any]:
     """The settings of one table of the experiment that all runs share, names made readable."""
-    axes = members.folder.sweep.axes
-    table = {} if name in axes else settings(getattr(members.folder.sweep.base, name))
+    axes = sweep_runs.folder.sweep.axes
+    table = {} if name in axes else settings(getattr(sweep_runs.folder.sweep.base, name))
     varies = {
         axis.partition(".")[2].replace("_", " ") for axis in axes if axis.startswith(f"{name}.")
     }

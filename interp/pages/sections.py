@@ -19,7 +19,7 @@ from analyses.plots.slider import slides
 from analyses.plots.style import words
 from analyses.plots.views import OWN, PICTURE, View, element, script_json, view_data
 from analyses.result import BaseResult, Drawing, Result, readable
-from interp.runs.current import in_a_line
+from interp.runs.current import error_message
 from interp.runs.results import Saved
 
 MAX_NARROW_TOKENS = 12  # drawings of more tokens take the whole width
@@ -216,7 +216,7 @@ def sections(results: Sequence[Saved]) -> tuple[tuple[Section, ...], list[str]]:
         try:
             plain, difference = section(saved, f"result-{index}"), _difference(saved, results)
         except Exception as error:  # whatever an analysis raises, the others are drawn
-            faults.append(f"{saved.name} cannot be drawn: {in_a_line(error)}")
+            faults.append(f"{saved.name} cannot be drawn: {error_message(error)}")
             continue
         made.append(
             replace(plain, title=f"{plain.title}: {difference}" if difference else plain.title)

@@ -46,8 +46,7 @@ from interp.pages.tables import (
 )
 from interp.runs.run import Run, check_run
 from interp.runs.safe_files import is_temporary, write_whole
-from interp.sweeps.sweep import SweepFolder
-from interp.sweeps.table import SweepRuns, fault_of
+from interp.sweeps.sweep import SweepFolder, SweepRuns, fault_of
 
 HERE = Path(__file__).parent
 GENERATOR = '<meta name="generator" content="interp report">'  # marks every page of a report

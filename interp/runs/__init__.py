@@ -4,17 +4,29 @@ from interp.runs.basis import Basis, StepResults, run_result, step_results
 from interp.runs.checkpoint_files import Checkpoint, pack
 from interp.runs.current import (
     RUN_ANALYSES,
+    SWEEP_ANALYSES,
+    checked_name,
+    chosen_folder,
+    current_among,
     current_results,
+    error_message,
     find_analysis,
-    in_a_line,
     last_result,
     lines_by_reason,
     passed_over,
+    stale_reason,
     steps_in_words,
-    without_place,
 )
 from interp.runs.opening import construct, locked, writing
-from interp.runs.results import ResultFile, Saved, find_saved, make_header, result_folder, saved
+from interp.runs.results import (
+    ResultFile,
+    Saved,
+    find_saved,
+    make_header,
+    result_folder,
+    saved,
+    write_result,
+)
 from interp.runs.run import Run, check_run, find_runs, is_done_with, load, read_metrics
 from interp.runs.safe_files import (
     append_whole,
@@ -27,6 +39,7 @@ from interp.runs.safe_files import (
 
 __all__ = [
     "RUN_ANALYSES",
+    "SWEEP_ANALYSES",
     "Basis",
     "Checkpoint",
     "ResultFile",
@@ -36,12 +49,15 @@ __all__ = [
     "append_whole",
     "as_table",
     "check_run",
+    "checked_name",
+    "chosen_folder",
     "construct",
+    "current_among",
     "current_results",
+    "error_message",
     "find_analysis",
     "find_runs",
     "find_saved",
-    "in_a_line",
     "is_done_with",
     "is_temporary",
     "last_result",
@@ -56,10 +72,11 @@ __all__ = [
     "result_folder",
     "run_result",
     "saved",
+    "stale_reason",
     "step_results",
     "steps_in_words",
     "sync",
-    "without_place",
+    "write_result",
     "write_whole",
     "writing",
 ]

@@ -56,8 +56,8 @@ class Basis:
         digest = hashlib.sha256()
         for name in names:
             for file in sorted((self.path / "results" / name).rglob("*.npz")):
-                place = file.relative_to(self.path).as_posix()
-                digest.update(place.encode() + b"\0" + file.read_bytes())
+                digest.update(file.relative_to(self.path).as_posix().encode() + b"\0")
+                digest.update(file.read_bytes())
         return digest.hexdigest()[:16]
 
     def options(self, name: str) -> dict[str, Any]:
@@ -81,7 +81,7 @@ class RunFolder(Folder, Protocol):
 
 @dataclass(frozen=True)
 class StepResults:
-    """The results of one analysis, with its options, on one split of a run: a file a step.
+    """The results of one analysis, with its options, on one split of a run: one file for each step.
 
     Attributes:
         basis: What the results rest on.
@@ -104,8 +104,8 @@ class StepResults:
 
     def measure(self, snapshot: Snapshot, reference: BaseResult | None) -> Result:
         """The result of a snapshot, beside that of the reference step where there is one."""
-        beside = {} if reference is None else {"reference": reference}
-        return self.cls.measure(snapshot, **beside, **self.options)
+        references = {} if reference is None else {"reference": reference}
+        return self.cls.measure(snapshot, **references, **self.options)
 
     @property
     def split_name(self) -> str:
@@ -114,11 +114,11 @@ class StepResults:
 
     def file(self, step: int) -> ResultFile:
         """The file of a step's result."""
-        hashes, experiment = self.basis.hashes, self.basis.experiment
+        hashes, reference = self.basis.hashes, self.reference_step
         key: Header = {
             "options": dict(self.options),
             "count": self.cls.count,
-            "seed": experiment.seeds.data,
+            "seed": self.basis.experiment.seeds.data,
         }
         facts = {
             "split": self.split_name,
@@ -126,8 +126,8 @@ class StepResults:
             "checkpoint": hashes[step],
             "experiment": self.basis.digest,
         }
-        if self.reference_step is not None:
-            facts |= {"reference": self.reference_step, "against": hashes[self.reference_step]}
+        if reference is not None:
+            facts |= {"reference": reference, "against": hashes[reference]}
         path = result_folder(self.basis, self.name, self.split_name, key) / f"{step}.npz"
         return ResultFile(self.cls, path, make_header(self.cls, self.name, **key, **facts))
 
@@ -155,11 +155,10 @@ def experiment_digest(experiment: Experiment) -> str:
 
 def step_results(basis: Basis, cls: type[Result], name: str) -> list[StepResults]:
     """An analysis on each of its splits that the task has, with the experiment's options."""
-    splits = (None, *basis.experiment.task.splits)
     return [
         StepResults(basis, cls, name, split, basis.options(name))
         for split in cls.splits
-        if split in splits
+        if split in (None, *basis.experiment.task.splits)
     ]
 
 

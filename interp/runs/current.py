@@ -1,15 +1,14 @@
 """Which saved results of a run are current, and which of them was asked for?
 
-A result is current (it "holds", in messages) if its file is undamaged and its header is the one
-that would be written today (`interp.runs.basis`). Everything that reads saved results asks here, so
-that no number of another checkpoint or experiment is printed. Results that are not current are
-passed over, and a line says which and why.
+A result is current if its file is undamaged and its header is the one that would be written today
+(`interp.runs.basis`). Everything that reads saved results asks here, so that no number of another
+checkpoint or experiment is printed. Results that are not current are passed over, and a line says
+which and why.
 """
 
-import inspect
 import json
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,12 +16,13 @@ from typing import Any
 import pandas as pd
 
 from analyses import ANALYSES, Analysis, BaseResult, Result, SeriesResult, SweepResult
-from analyses.requirements import check_options
+from analyses.requirements import check_options, option_defaults
 from hooks.messages import did_you_mean, nearest_step
 from interp.runs.basis import Basis, RunFolder, StepResults, run_result, step_results
-from interp.runs.results import RUN_AGAIN, ResultFile, Saved, find_saved
+from interp.runs.results import RUN_AGAIN, Folder, ResultFile, Saved, find_saved
 
-RUN_ANALYSES = tuple(name for name, cls in ANALYSES.items() if not issubclass(cls, SweepResult))
+SWEEP_ANALYSES = tuple(name for name, cls in ANALYSES.items() if issubclass(cls, SweepResult))
+RUN_ANALYSES = tuple(name for name in ANALYSES if name not in SWEEP_ANALYSES)
 MAX_STEPS_LISTED = 6  # steps that a line names one by one
 
 
@@ -30,24 +30,38 @@ def current_results(run: RunFolder, names: Sequence[str] = RUN_ANALYSES) -> tupl
     """Current results of a run, in the order of the analyses, and one line on the others.
 
     Returns:
-        The current ones, each with the steps that are; and which results are not, why and what to
-        do about it, empty where all are.
+        The current results, each with the steps at which it is current; and a line that says which
+        results are not current, why, and what to do about it, empty where all are.
     """
     everything, faults = find_saved(run, names)
     if not everything and not faults:
         return [], ""
-    basis, current = run.basis(), []
+    basis = run.basis()
+    current, stale = current_among(everything, lambda saved, step: _file_today(saved, step, basis))
+    return current, passed_over(run.path, [*faults, *stale])
+
+
+def current_among(
+    everything: Sequence[Saved], file_today: Callable[[Saved, int | None], ResultFile]
+) -> tuple[list[Saved], list[str]]:
+    """The current results among saved ones, and a line for each reason why others are not.
+
+    Args:
+        everything: Saved results.
+        file_today: The file that a saved result of a step would be written to today.
+    """
+    current, faults = [], []
     for saved in everything:
         stale: dict[int | None, str] = {}
         for step in saved.steps or (None,):
             try:
-                replace(_file_today(saved, step, basis), path=saved.file(step)).read()
+                replace(file_today(saved, step), path=saved.file(step)).read()
             except (ValueError, FileNotFoundError) as error:
-                stale[step] = without_place(error, saved.file(step))
+                stale[step] = stale_reason(error, saved.file(step))
         steps = tuple(step for step in saved.steps if step not in stale)
         current += [replace(saved, steps=steps)] if steps or not stale else []
         faults += lines_by_reason(saved.name, list(stale.items()))
-    return current, passed_over(run.path, faults)
+    return current, faults
 
 
 def saved_scalars(run: RunFolder, name: str) -> pd.DataFrame:
@@ -74,12 +88,12 @@ def saved_scalars(run: RunFolder, name: str) -> pd.DataFrame:
         try:
             rows.append({"step": step} | file.read().summary())
         except ValueError as error:
-            stale[step] = without_place(error, file.path)
+            stale[step] = stale_reason(error, file.path)
     reasons = "; ".join(lines_by_reason(name, list(stale.items())))
     if not rows:
         options = f" with the experiment's options {results.options}" if results.options else ""
         raise ValueError(
-            f"{run.path}: no saved result of {name}{options} holds; {reasons}; "
+            f"{run.path}: no saved result of {name}{options} is current; {reasons}; "
             f"run `interp analyze {run.path}`"
         )
     if stale:
@@ -134,16 +148,12 @@ def find_result(
     """A saved result of a run; see `Run.result`.
 
     Raises:
-        ValueError: There is none, or several of other options, or it does not hold any more.
+        ValueError: There is none, or several of other options, or it is not current.
     """
-    if not isinstance(analysis, str | type):
-        raise TypeError(f"run.result takes a class of results or its name; got {analysis!r}")
-    name = analysis if isinstance(analysis, str) else analysis.__name__
-    cls = find_analysis(name)
-    if issubclass(cls, SweepResult):
+    name = checked_name(analysis, options)
+    if name in SWEEP_ANALYSES:
         raise ValueError(f"{name} describes a whole sweep, and is saved in the sweep's folder")
-    check_options(cls, options)
-    saved = _chosen(run, name, split, options)
+    saved = chosen_folder(run, name, options, lambda: [run.basis().options(name)], split)
     if not saved.steps and step is not None:
         raise ValueError(f"{name} describes a whole run, which has no steps: leave step out")
     if saved.steps:
@@ -154,40 +164,72 @@ def find_result(
             f"{', '.join(map(str, saved.steps))}{nearest_step(step, saved.steps)}"
         )
     current, faults = current_results(run, [name])
-    if not any(one.path == saved.path and step in (one.steps or (None,)) for one in current):
+    if not any(now.path == saved.path and step in (now.steps or (None,)) for now in current):
         raise ValueError(faults)
     return saved.load(step)
 
 
-def _chosen(run: RunFolder, name: str, split: str | None, options: Mapping[str, Any]) -> Saved:
-    """The one folder of results with a split, by default the first, and with some options.
+def checked_name(analysis: Any, options: Mapping[str, Any]) -> str:
+    """The name of an analysis, which takes the options.
 
-    Of several, where no options are given, the one that the experiment's options make today.
+    Args:
+        analysis: A class of results, or its name.
+        options: Options of its `measure`.
+
+    Raises:
+        ValueError: There is no such analysis, or an option is unknown or wrong.
+        TypeError: `analysis` is neither a class nor a name.
     """
-    everything, _ = find_saved(run, [name])
+    if not isinstance(analysis, str | type):
+        raise TypeError(f"result takes a class of results or its name; got {analysis!r}")
+    name = analysis if isinstance(analysis, str) else analysis.__name__
+    check_options(find_analysis(name), options)
+    return name
+
+
+def chosen_folder(
+    folder: Folder,
+    name: str,
+    options: Mapping[str, Any],
+    options_today: Callable[[], Sequence[Mapping[str, Any]]],
+    split: str | None = None,
+) -> Saved:
+    """The one folder of results of an analysis with some options.
+
+    Args:
+        folder: The run's folder, or the sweep's.
+        name: The analysis.
+        options: Options that it was measured with, among others.
+        options_today: The options that it is measured with today, which choose among several
+            folders where no options are given.
+        split: The split it was measured on; by default the first.
+
+    Raises:
+        ValueError: There is no such folder, or there are several.
+    """
+    everything, _ = find_saved(folder, [name])
     chosen = [saved for saved in everything if _has_options(saved, options)]
     chosen = [saved for saved in chosen if saved.split == (split or chosen[0].split)]
     if len(chosen) > 1 and not options:
-        today = _plain(run.basis().options(name))
-        chosen = [saved for saved in chosen if _plain(saved.options) == today] or chosen
+        today = [_plain(options) for options in options_today()]
+        chosen = [saved for saved in chosen if _plain(saved.options) in today] or chosen
     if len(chosen) == 1:
         return chosen[0]
-    there = "; ".join(f"split {saved.split}, options {saved.options}" for saved in everything)
+    choices = "; ".join(f"split {saved.split}, options {saved.options}" for saved in everything)
     if chosen:
-        raise ValueError(f"{run.path}: several results of {name}, give options of one: {there}")
+        raise ValueError(
+            f"{folder.path}: several results of {name}, give options of one: {choices}"
+        )
     raise ValueError(
-        f"{run.path}: no saved result of {name}{' like this' if there else ''}; run "
-        f"`interp analyze {run.path}`{'; there are: ' if there else ''}{there}"
+        f"{folder.path}: no saved result of {name}{' like this' if choices else ''}; run "
+        f"`interp analyze {folder.path}`{'; there are: ' if choices else ''}{choices}"
     )
 
 
 def _has_options(saved: Saved, options: Mapping[str, Any]) -> bool:
     """Whether results were measured with some options; those not saved have their defaults."""
-    parameters = inspect.signature(saved.cls.measure).parameters
-    return all(
-        _plain(saved.options.get(name, parameters[name].default)) == _plain(value)
-        for name, value in options.items()
-    )
+    measured_with = option_defaults(saved.cls) | saved.options
+    return all(_plain(measured_with[name]) == _plain(value) for name, value in options.items())
 
 
 def _plain(value: Any) -> Any:
@@ -210,7 +252,7 @@ def _file_today(saved: Saved, step: int | None, basis: Basis) -> ResultFile:
     return StepResults(basis, saved.cls, saved.name, saved.split, saved.options).file(step)
 
 
-def without_place(error: Exception, path: Path) -> str:
+def stale_reason(error: Exception, path: Path) -> str:
     """Why a file is not current, in few words."""
     return str(error).replace(RUN_AGAIN, "").replace(str(path), "").removeprefix(" is ").strip()
 
@@ -220,7 +262,7 @@ def passed_over(place: Path, faults: Sequence[str]) -> str:
     if not faults:
         return ""
     return (
-        f"{place}: saved results that do not hold are passed over: {'; '.join(faults)}. "
+        f"{place}: saved results that are not current are passed over: {'; '.join(faults)}. "
         f"Run `interp analyze {place}`, and delete what is named here after that"
     )
 
@@ -242,6 +284,6 @@ def steps_in_words(steps: Sequence[int]) -> str:
     return f"step{'s' if len(steps) > 1 else ''} {', '.join(map(str, steps))}" if steps else ""
 
 
-def in_a_line(error: Exception) -> str:
+def error_message(error: Exception) -> str:
     """An error's message, and its kind where that is no refusal but a mistake."""
     return str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"

@@ -14,7 +14,7 @@ import os
 import platform
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from importlib.metadata import version
 from pathlib import Path
 
@@ -33,26 +33,24 @@ READ_ONLY_ERRORS = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Holds a run folder for one writer.
+    """Locks a run folder for one writer.
 
     A folder that cannot be written to is not locked: nobody writes there, and reading is free.
 
     Raises:
-        ValueError: Another process holds it, or `.lock` is a symbolic link.
+        ValueError: Another process has locked it, or `.lock` is a symbolic link.
     """
-    file = _open_lock(folder / ".lock")
-    try:
+    with ExitStack() as closing:
+        file = _open_lock(folder / ".lock")
         if file is not None:
+            closing.callback(os.close, file)
             _lock(file, folder)
         yield
-    finally:
-        if file is not None:
-            os.close(file)
 
 
 @contextmanager
 def writing(experiment: Experiment, path: Path, device: torch.device) -> Iterator[Run]:
-    """The run folder of an experiment, made where missing, and held against other writers.
+    """The run folder of an experiment, made where missing, and locked against other writers.
 
     Args:
         experiment: The experiment.
@@ -108,8 +106,9 @@ def construct(experiment: Experiment, path: str | Path) -> Run:
             f"experiment {experiment.name}: a constructed network is not trained; leave out "
             "[training]"
         )
-    seed = experiment.seeds.model
-    model = build(experiment.model, experiment.task.sizes, seed=seed, dtype="float64")
+    model = build(
+        experiment.model, experiment.task.sizes, seed=experiment.seeds.model, dtype="float64"
+    )
     with writing(experiment, Path(path), torch.device("cpu")) as run:
         file = run.path / "checkpoints" / "0.safetensors"
         if not file.is_file():
@@ -161,7 +160,7 @@ def _check_folder(experiment: Experiment, path: Path) -> None:
         if Run(path).experiment != experiment:
             raise ValueError(f"{file} is another experiment; choose a new folder with --out")
     elif file.is_file():
-        # What was refused at the start of its training takes the corrected experiment.
+        # A folder whose experiment was refused when training began takes the corrected one.
         is_ours = (path / ".lock").is_file() or file.read_bytes() == experiment.to_toml().encode()
         if not is_ours:
             raise ValueError(

@@ -1,4 +1,4 @@
-"""Results on disk: one npz a measurement, with a JSON header that says what was measured.
+"""Results on disk: one npz file for each measurement, whose JSON header says what was measured.
 
     results/<analysis>/<split>-<hash>/<step>.npz   results/<analysis>/series-<hash>/series.npz
 
@@ -17,6 +17,7 @@ import re
 import warnings
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import version
@@ -42,8 +43,8 @@ HEADER_WORDS = {
     "fields": "version of its class",
     "run": "state of the run",
     "results": "state of what it reads",
-    "runs": "state of the members",
-    "missing": "number of members",
+    "runs": "state of the runs",
+    "missing": "number of runs",
 }
 FOLDER_NAME = re.compile(r"[A-Za-z0-9_-]{1,80}")
 
@@ -89,9 +90,8 @@ class Saved:
                 f"{self.path}: no result of step {step}; steps: "
                 f"{', '.join(map(str, self.steps)) or 'none: it is of the whole'}"
             )
-        if not self.steps:
-            return self.path / f"{self.split}.npz"
-        return self.path / f"{self.steps[-1] if step is None else step}.npz"
+        last = self.steps[-1] if self.steps else self.split
+        return self.path / f"{last if step is None else step}.npz"
 
     def load(self, step: int | None = None) -> Any:
         """The result of a step, by default the last; an instance of `cls`.
@@ -136,18 +136,9 @@ class ResultFile:
 
     def current(self) -> BaseResult | None:
         """The result, or nothing where `read` refuses it."""
-        try:
+        with suppress(ValueError):
             return self.read()
-        except ValueError:
-            return None
-
-    def write(self, result: BaseResult) -> None:
-        """Saves a result under today's header.
-
-        Raises:
-            ValueError: An array holds objects, which could only be pickled.
-        """
-        write_result(self.path, result, self.header)
+        return None
 
 
 def saved(folder: Folder, names: Sequence[str] = tuple(ANALYSES)) -> list[Saved]:
@@ -164,42 +155,37 @@ def saved(folder: Folder, names: Sequence[str] = tuple(ANALYSES)) -> list[Saved]
 
 
 def find_saved(folder: Folder, names: Sequence[str]) -> tuple[list[Saved], list[str]]:
-    """What is saved of some analyses, and why some folders cannot be read, a line a folder."""
+    """What is saved of some analyses, and a line for each folder that cannot be read, with why."""
     results, faults = [], []
     for name in names:
-        later = getattr(ANALYSES[name], "splits", ())
-        places = sorted((folder.path / "results" / name).glob("*-*/"))
-        for place in sorted(places, key=lambda place: place.name.rpartition("-")[0] in later):
-            files = sorted(place.glob("*.npz"))
-            if not files:
-                continue
-            try:
-                split, options = _split_and_options(files)
-            except ValueError as error:
-                faults.append(str(error))
-                continue
-            steps = tuple(sorted(int(file.stem) for file in files if file.stem.isdecimal()))
-            results.append(Saved(ANALYSES[name], name, split, options, place, steps))
+        named_splits = getattr(ANALYSES[name], "splits", ())
+        places = (folder.path / "results" / name).glob("*-*/")
+        for place in sorted(places, key=lambda p: (p.name.rpartition("-")[0] in named_splits, p)):
+            if any(place.glob("*.npz")):
+                try:
+                    results.append(_saved_in(place, name))
+                except ValueError as error:
+                    faults.append(str(error))
     return results, faults
 
 
-def _split_and_options(files: Sequence[Path]) -> tuple[str, dict[str, Any]]:
-    """Split and options of the results in a folder, from the first file that can be read.
+def _saved_in(place: Path, name: str) -> Saved:
+    """The results in a folder; split and options are those of the first file that can be read.
 
     Raises:
         ValueError: There is none.
     """
-    faults = []
+    files, faults = sorted(place.glob("*.npz")), []
+    steps = tuple(sorted(int(file.stem) for file in files if file.stem.isdecimal()))
     for file in files:
         try:
             header = read_header(file)
+            split, options = header.get("split"), header.get("options")
+            if isinstance(split, str) and isinstance(options, dict):
+                return Saved(ANALYSES[name], name, split, options, place, steps)
+            raise _damaged(file, "its header does not say split and options")
         except ValueError as error:
             faults.append(error)
-            continue
-        split, options = header.get("split"), header.get("options")
-        if isinstance(split, str) and isinstance(options, dict):
-            return split, options
-        faults.append(_damaged(file, "its header does not say split and options"))
     raise faults[0]
 
 
@@ -217,7 +203,7 @@ def result_folder(folder: Folder, name: str, split: str, key: Header) -> Path:
 
 
 def make_header(cls: Analysis, name: str, **facts: Any) -> Header:
-    """What a result's file says of itself."""
+    """What the file of a result says of itself."""
     return {
         "analysis": name,
         "version": version("interp"),
@@ -239,8 +225,8 @@ def write_result(path: Path, result: BaseResult, header: Header) -> None:
     # numpy.savez takes `allow_pickle` since 2.2; before, it saved an array of that name.
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as file:
         for name, value in {HEADER: np.array(text), **arrays}.items():
-            with file.open(f"{name}.npy", "w", force_zip64=True) as member:
-                np.lib.format.write_array(member, np.asarray(value), allow_pickle=False)
+            with file.open(f"{name}.npy", "w", force_zip64=True) as entry:
+                np.lib.format.write_array(entry, np.asarray(value), allow_pickle=False)
     write_whole(path, buffer.getvalue(), durable=False)  # it can be measured again
 
 
@@ -275,17 +261,16 @@ def _header_and_fields(path: Path) -> tuple[Header, dict[str, Any]]:
 
 def _read(path: Path, only: str | None = None) -> dict[str, np.ndarray]:
     """The arrays of a file by name; each is compared to its checksum as a whole."""
-    arrays = {}
     try:
         with zipfile.ZipFile(path) as file:
-            for member in file.namelist():
-                name = member.removesuffix(".npy")
-                if only in (None, name):
-                    content = io.BytesIO(file.read(member))
-                    arrays[name] = np.lib.format.read_array(content, allow_pickle=False)
+            names = {entry: entry.removesuffix(".npy") for entry in file.namelist()}
+            return {
+                name: np.lib.format.read_array(io.BytesIO(file.read(entry)), allow_pickle=False)
+                for entry, name in names.items()
+                if only in (None, name)
+            }
     except Exception as error:  # whatever zip, zlib and NumPy raise on damaged bytes
         raise _damaged(path, str(error)) from None
-    return arrays
 
 
 def _described(path: Path, stored: np.ndarray | None) -> tuple[Header, dict[str, Any]]:
@@ -314,8 +299,8 @@ def _result(path: Path, cls: Analysis, fields: Mapping[str, Any]) -> BaseResult:
         for name, field in known.items()
         if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
     }
-    if not needed <= fields.keys() <= known.keys():
-        differing = ", ".join(sorted((needed - fields.keys()) | (fields.keys() - known.keys())))
+    differing = ", ".join(sorted((needed - fields.keys()) | (fields.keys() - known.keys())))
+    if differing:
         raise ValueError(
             f"{path} is of another version of {cls.__name__}, which differs in {differing}"
             f"{RUN_AGAIN}"
@@ -345,8 +330,6 @@ def _checks_of(cls: Analysis) -> dict[str, Callable[[Any], Any]]:
 
 def _frozen(value: Any) -> Any:
     """JSON's lists as tuples, so that a loaded result is as frozen as a measured one."""
-    if isinstance(value, list):
-        return tuple(_frozen(item) for item in value)
     if isinstance(value, dict):
         return {name: _frozen(item) for name, item in value.items()}
-    return value
+    return tuple(map(_frozen, value)) if isinstance(value, list) else value

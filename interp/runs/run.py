@@ -28,7 +28,7 @@ from interp.runs.current import find_result, saved_scalars
 from interp.runs.safe_files import as_table
 from interp.tasks.data_files import KEPT, sha256_of, stamp_of
 
-SAME = 1e-3  # two measurements of one model differ by less, relatively or absolutely
+MAX_DIFFERENCE = 1e-3  # of two measurements of one model, relative or absolute
 STEP = re.compile(r"0|[1-9][0-9]*")
 
 
@@ -37,7 +37,7 @@ class Run(Checkpoints):
     """A run folder: checkpoints that are read from disk when they are asked for.
 
     Steps and metrics are read again each time, since training may still write to the folder.
-    What must not change meanwhile, as while an analysis measures it, takes them once (`series`).
+    An analysis takes them once (`series`), so that they stay the same while it measures.
 
     Attributes:
         path: The folder.
@@ -88,7 +88,7 @@ class Run(Checkpoints):
 
     @property
     def facts(self) -> Facts:  # pyright: ignore[reportIncompatibleVariableOverride]  # read when asked for
-        """What the task tells of all its examples."""
+        """Facts that the task states of all its examples."""
         return self.experiment.task.facts
 
     @property
@@ -122,8 +122,12 @@ class Run(Checkpoints):
             ValueError: The experiment is damaged.
             FileNotFoundError: A file that the task reads is missing.
         """
-        hashes = {step: self.checkpoint_hash(step) for step in self.steps}
-        return Basis(self.path, self.experiment, hashes, experiment_digest(self.experiment))
+        return Basis(
+            path=self.path,
+            experiment=self.experiment,
+            hashes={step: self.checkpoint_hash(step) for step in self.steps},
+            digest=experiment_digest(self.experiment),
+        )
 
     def parameters(self, step: int) -> Checkpoint:
         """Parameters of a step by name, each read, and checked, when asked for.
@@ -163,7 +167,7 @@ class Run(Checkpoints):
         return task.examples(split or task.splits[0], count, seeds.data if seed is None else seed)
 
     def saved_scalars(self, analysis: str) -> pd.DataFrame:
-        """Saved summaries of an analysis by step, those that hold; empty where nothing is saved."""
+        """Saved, current summaries of an analysis by step; empty where nothing is saved."""
         return saved_scalars(self, analysis)
 
     def result(
@@ -173,7 +177,7 @@ class Run(Checkpoints):
         split: str | None = None,
         **options: Any,
     ) -> Any:
-        """A saved result, if it still holds: an instance of the class.
+        """A saved result, if it is current: an instance of the class.
 
         Args:
             analysis: A class of results, or its name.
@@ -260,13 +264,13 @@ def find_runs(paths: list[Path]) -> list[Run]:
     """
     runs = []
     for path in paths:
-        files = [path / "experiment.toml", *sorted(path.glob("*/experiment.toml"))]
-        there = [Run(file.parent) for file in files if file.is_file()]
-        if not there:
+        is_run = (path / "experiment.toml").is_file()
+        files = [path / "experiment.toml"] if is_run else sorted(path.glob("*/experiment.toml"))
+        if not any(file.is_file() for file in files):
             raise FileNotFoundError(
                 f"{path} holds no run (a folder with experiment.toml); make one with `interp train`"
             )
-        runs += there[:1] if there[0].path == path else there
+        runs += [Run(file.parent) for file in files if file.is_file()]
     return runs
 
 
@@ -331,9 +335,9 @@ def read_metrics(path: Path) -> list[dict[str, float]]:
 
 
 def _is_repeated(row: dict[str, float], earlier: dict[str, float]) -> bool:
-    """Whether two rows of a step are one measurement, up to what a GPU's sums differ by."""
+    """Whether two rows of a step are one measurement, up to the rounding of a GPU's sums."""
     return row.keys() == earlier.keys() and all(
-        math.isclose(value, earlier[name], rel_tol=SAME, abs_tol=SAME)
+        math.isclose(value, earlier[name], rel_tol=MAX_DIFFERENCE, abs_tol=MAX_DIFFERENCE)
         or (math.isnan(value) and math.isnan(earlier[name]))
         for name, value in row.items()
     )

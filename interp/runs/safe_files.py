@@ -55,7 +55,8 @@ def append_whole(path: Path, content: bytes) -> None:
     file = open_plain(path, os.O_WRONLY | os.O_APPEND)
     size = os.fstat(file).st_size
     try:
-        _write(file, content)
+        with os.fdopen(file, "wb", closefd=False) as opened:
+            opened.write(content)
     except OSError as error:
         os.ftruncate(file, size)
         raise _unwritten(path, error) from None
@@ -129,19 +130,11 @@ def _remove_temporaries(path: Path) -> None:
 
 def _make(path: Path, content: bytes, durable: bool) -> None:
     """Writes a file that is not there yet."""
-    file = open_plain(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
-    try:
-        _write(file, content)
+    with os.fdopen(open_plain(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "wb") as file:
+        file.write(content)
+        file.flush()
         if durable:
-            os.fsync(file)
-    finally:
-        os.close(file)
-
-
-def _write(file: int, content: bytes) -> None:
-    """Writes all of some bytes to a descriptor, which stays open."""
-    with os.fdopen(file, "wb", closefd=False) as opened:
-        opened.write(content)
+            os.fsync(file.fileno())
 
 
 def _sync_folder(path: Path) -> None:

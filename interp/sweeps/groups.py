@@ -22,33 +22,19 @@ from interp.runs import Run
 from interp.sweeps.sweep import SweepFolder
 from interp.training.batches import batch_source
 from interp.training.device import Device, pick_device
-from interp.training.loop import stepper_on
+from interp.training.loop import Stepper, stepper_on
 from interp.training.memory import check_memory, replicas_that_fit
 from interp.training.stack import stack_key
-from interp.training.state import fresh, keep, take_up
+from interp.training.state import fresh, keep, prepare_folder
 
 MAX_STACK_ON_GPU = 512  # models
-STACK_ON_CPU = 32  # models of one hidden layer: it has most of what more would gain
-MAX_TIMED_UPDATES = 50  # after one that is not timed
-MAX_TIMED_SECONDS = 2.0  # of these updates, after which fewer will do
+STACK_ON_CPU = 32  # models of one hidden layer; larger stacks gain little more
+MAX_TIMED_UPDATES = 50  # updates that are timed after a first one that is not
+MAX_TIMED_SECONDS = 2.0  # seconds after which fewer updates will do
 
-
-@dataclass(frozen=True)
-class Group:
-    """Experiments, by run folder, that one worker trains: as a stack, or a single one alone.
-
-    Runs that are finished are in it, and passed over.
-    """
-
-    experiments: Mapping[Path, Experiment]
-
-    @property
-    def first(self) -> Experiment:
-        """The first of the experiments."""
-        return next(iter(self.experiments.values()))
-
-    def __len__(self) -> int:
-        return len(self.experiments)
+# Experiments, by run folder, that one worker trains: as a stack, or a single one alone. Runs that
+# are finished are among them, and passed over.
+Group = Mapping[Path, Experiment]
 
 
 def grouped(
@@ -68,15 +54,14 @@ def grouped(
     """
     if stack is not None and stack < 1:
         raise ValueError(f"stack must be at least 1, got {stack}")
-    by_key: dict[str, dict[Path, Experiment]] = {}
+    by_key: dict[str, list[Path]] = {}
     for path, experiment in experiments.items():
-        by_key.setdefault(stack_key(experiment).to_toml(), {})[path] = experiment
+        by_key.setdefault(stack_key(experiment).to_toml(), []).append(path)
     groups = []
-    for stackable in by_key.values():
-        paths = list(stackable)
-        size = stack or stack_size(stackable[paths[0]], device)
+    for paths in by_key.values():
+        size = stack or stack_size(experiments[paths[0]], device)
         groups += [
-            Group({path: stackable[path] for path in paths[first : first + size]})
+            {path: experiments[path] for path in paths[first : first + size]}
             for first in range(0, len(paths), size)
         ]
     return sorted(groups, key=len, reverse=True)
@@ -90,7 +75,7 @@ def groups_left(
     return [
         group
         for group in grouped(folder.experiments(), device, stack)
-        if not left.isdisjoint(group.experiments)
+        if not left.isdisjoint(group)
     ]
 
 
@@ -120,18 +105,20 @@ def described(
     lines, total = [], 0.0
     by_size: dict[tuple[str, int], list[Group]] = {}
     for group in groups:
-        by_size.setdefault((stack_key(group.first).to_toml(), len(group)), []).append(group)
-    for same in by_size.values():
-        check_memory(same[0].first, len(same[0]))
-        group, training = same[0], same[0].first.require_training()
-        model = build(group.first.model, group.first.task.sizes, seed=0)
+        kind = stack_key(next(iter(group.values()))).to_toml()
+        by_size.setdefault((kind, len(group)), []).append(group)
+    for group, *others in by_size.values():
+        experiment, count = next(iter(group.values())), 1 + len(others)
+        check_memory(experiment, len(group))
+        model = build(experiment.model, experiment.task.sizes, seed=0)
         size = sum(parameter.numel() for _, parameter in model.named_parameters())
-        seconds = seconds_in_all(group, device) * len(same)
+        seconds = seconds_in_all(group, device) * count
         total += seconds
         together = "alone" if len(group) == 1 else f"in a stack of {len(group)}"
         lines.append(
-            f"{len(same) * len(group)} models of {size:,} parameters, each {together}, "
-            f"{training.steps:,} steps: about {_duration(seconds)} of one worker"
+            f"{count * len(group)} models of {size:,} parameters, each {together}, "
+            f"{experiment.require_training().steps:,} steps: about {_duration(seconds)} of one "
+            "worker"
         )
     used = min(workers, len(groups))
     if len(lines) > 1 or used > 1:
@@ -163,50 +150,53 @@ class Timing:
 
 def seconds_in_all(group: Group, device: Device | torch.device) -> float:
     """Seconds that training a whole group takes to its last step, by a short timing."""
-    training, timing = group.first.require_training(), timed(group, pick_device(device))
-    evaluated, kept = (
+    experiment, timing = next(iter(group.values())), timed(group, pick_device(device))
+    training = experiment.require_training()
+    evaluations, checkpoints = (
         len(steps.up_to(training.steps)) for steps in (training.evaluate, training.checkpoints)
     )
-    chunks = training.steps / training.chunk if group.first.task.train_count is None else 0.0
-    updates = training.steps * timing.update + chunks * timing.draw
-    return timing.start + updates + evaluated * timing.evaluation + kept * timing.checkpoint
+    chunks = training.steps / training.chunk if experiment.task.train_count is None else 0.0
+    return sum(
+        (
+            timing.start,
+            training.steps * timing.update,
+            chunks * timing.draw,
+            evaluations * timing.evaluation,
+            checkpoints * timing.checkpoint,
+        )
+    )
 
 
 def timed(group: Group, device: torch.device) -> Timing:
     """A short timing of a group; its files go into a folder that is removed."""
-    start = time.perf_counter()
-    experiments = list(group.experiments.values())
+    begin = time.perf_counter()
+    experiments = list(group.values())
     states = [fresh(experiment) for experiment in experiments]
     stepper = stepper_on(device, experiments, states)
-
-    def run(steps: int) -> None:
-        stepper.advance(stepper.step + steps)
-
-    run(1)  # slower than others
+    stepper.advance(1)  # slower than later updates
     stepper.scores()
     _wait(device)
-    start = time.perf_counter() - start
+    start = time.perf_counter() - begin
     draw = batch_source(experiments[0], device)  # where data are endless, a chunk at a time
-    data_seeds = {experiment.seeds.data for experiment in experiments}
+    n_data = len({experiment.seeds.data for experiment in experiments})
     with tempfile.TemporaryDirectory() as folder:
-        run_folder = Run(Path(folder))
-        take_up(run_folder, [])
+        run = Run(Path(folder))
+        prepare_folder(run, [])
         return Timing(
             start,
-            update=_seconds_an_update(run, group.first.require_training().steps - 1, device),
-            draw=_seconds(lambda: draw(0), device) * len(data_seeds),
+            update=_seconds_an_update(stepper, experiments[0].require_training().steps, device),
+            draw=_seconds(lambda: draw(0), device) * n_data,
             evaluation=_seconds(stepper.scores, device),
-            checkpoint=_seconds(lambda: keep(run_folder, states[0]), device) * len(group),
+            checkpoint=_seconds(lambda: keep(run, states[0]), device) * len(group),
         )
 
 
-def _seconds_an_update(run: Callable[[int], None], left: int, device: torch.device) -> float:
-    """Seconds of an update, the mean of some; 0 where none is left to be made."""
-    updates, seconds = 0, 0.0
-    while updates < min(left, MAX_TIMED_UPDATES) and seconds < MAX_TIMED_SECONDS:
-        seconds += _seconds(lambda: run(1), device)
-        updates += 1
-    return seconds / max(updates, 1)
+def _seconds_an_update(stepper: Stepper, last: int, device: torch.device) -> float:
+    """Seconds of an update, the mean of some before the last step; 0 where none is left."""
+    first, seconds = stepper.step, 0.0
+    while stepper.step < min(last, first + MAX_TIMED_UPDATES) and seconds < MAX_TIMED_SECONDS:
+        seconds += _seconds(lambda: stepper.advance(stepper.step + 1), device)
+    return seconds / max(stepper.step - first, 1)
 
 
 def _seconds(do: Callable[[], object], device: torch.device) -> float:

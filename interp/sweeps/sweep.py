@@ -1,160 +1,42 @@
-"""A sweep: many experiments that differ in a few settings and in their seeds.
+"""A sweep on disk: a folder for each run, and results of the whole; which of them are current?
 
-    base = "modular-addition"          # a preset, or a TOML file beside this one
-    seeds = 5                          # 0 to 4; or a list
-    mode = "grid"                      # every combination; "zip" takes the lists side by side
+    sweep.toml  <run>/...  results/<analysis>/sweep-<hash>/sweep.npz
 
-    [vary]
-    "training.weight_decay" = [0.1, 1.0]
-    "task.train_fraction" = [0.3, 0.4]
-
-    [analyses.SeedSpread]              # options of results of the whole; [[...]] for several
-    scalar = "test.loss"
-
-Each run has a folder inside the sweep's, named by the values that only it has, and a hash.
+Only runs that are finished or failed count, and whose files can be read. The header of a result of
+the whole holds a hash of their experiments, checkpoints, metrics and of the saved results that are
+read, so that a sweep which went on or was changed is measured again.
 """
 
-import itertools
-import math
-import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
-import tomli_w
-from pydantic import BeforeValidator, Field, ValidationError, model_validator
-
-from analyses import ANALYSES, SweepResult
-from analyses.requirements import check_options
-from interp.config import (
-    Experiment,
-    Frozen,
-    Name,
-    find_toml,
-    load_experiment,
-    read_toml,
-    readable,
-    safe_name,
+from analyses import ANALYSES, Analysis
+from analyses.requirements import option_defaults
+from interp.config import Experiment
+from interp.runs import (
+    SWEEP_ANALYSES,
+    Basis,
+    ResultFile,
+    Run,
+    Saved,
+    checked_name,
+    chosen_folder,
+    current_among,
+    error_message,
+    find_runs,
+    find_saved,
+    is_done_with,
+    make_header,
+    passed_over,
+    result_folder,
 )
-from interp.runs import Run, find_runs, is_done_with
-from interp.tasks.data_files import KEPT, REFUSED, taken_from
-from interp.tasks.fields import Seed, Several
-
-
-def _values(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        raise ValueError('a table; put the path in quotes: "training.lr" = [0.1, 1.0]')
-    if not isinstance(value, list | tuple):
-        raise ValueError("give a list of values")
-    return value
-
-
-def _seeds(value: Any) -> Any:
-    if not isinstance(value, int) or isinstance(value, bool):
-        return _values(value)
-    if value > MAX_RUNS:
-        raise ValueError(f"{value} seeds are over {MAX_RUNS}, the most members of a sweep")
-    return tuple(range(value))
-
-
-def _tables(value: Any) -> Any:
-    return (value,) if isinstance(value, Mapping) else value
-
-
-Tables = Annotated[Several[dict[str, Any]], BeforeValidator(_tables)]
-Values = Annotated[Several[Any], BeforeValidator(_values)]
-Table = dict[str, Any]
-MAX_RUNS = 100_000  # of a sweep; each is a folder
-
-
-class Sweep(Frozen):
-    """A base experiment, lists of values by field, and seeds.
-
-    Attributes:
-        base: What all runs share.
-        vary: Values by the path of a field (`training.lr`).
-        mode: grid makes every combination, zip goes through lists of one length side by side.
-        seeds: Each sets the seeds of model, data and order; a number n stands for 0 to n - 1.
-        analyses: Options of results of the whole by name, a table a result; defaults where empty.
-    """
-
-    name: Name
-    base: Experiment
-    vary: dict[str, Values] = Field(default_factory=dict)
-    mode: Literal["grid", "zip"] = "grid"
-    seeds: Annotated[Several[Seed], BeforeValidator(_seeds)] = (0,)
-    analyses: dict[str, Tables] = Field(default_factory=dict)
-
-    @model_validator(mode="after")
-    def _has_runs(self) -> "Sweep":
-        for field, values in self.vary.items():
-            if not values:
-                raise ValueError(f"vary.{field}: an empty list; give at least one value")
-            if field.startswith("seeds"):
-                raise ValueError(f"vary.{field}: seeds go into 'seeds', as a number or a list")
-        lengths = {field: len(self.vary[field]) for field in self.axes}
-        if self.mode == "zip" and len(set(lengths.values())) > 1:
-            listed = ", ".join(f"{field} has {length}" for field, length in lengths.items())
-            raise ValueError(f"vary: zip needs lists of one length; {listed}")
-        if not self.seeds:
-            raise ValueError("seeds: none; give a number of at least 1 or a list")
-        is_grid = self.mode == "grid"
-        combinations = math.prod(lengths.values()) if is_grid else max(lengths.values(), default=1)
-        count = combinations * len(self.seeds)
-        if count > MAX_RUNS:
-            raise ValueError(f"vary: {count} members, over {MAX_RUNS}: take values or seeds out")
-        return self
-
-    @model_validator(mode="after")
-    def _analyses_take_their_options(self) -> "Sweep":
-        of_sweeps = {name: cls for name, cls in ANALYSES.items() if issubclass(cls, SweepResult)}
-        for name, tables in self.analyses.items():
-            if name not in of_sweeps:
-                raise ValueError(
-                    f"analyses: no '{name}' of a whole sweep; there are "
-                    f"{', '.join(sorted(of_sweeps))}"
-                )
-            for options in tables:
-                check_options(of_sweeps[name], options)
-        return self
-
-    @property
-    def axes(self) -> tuple[str, ...]:
-        """The fields that vary, seeds left out."""
-        return tuple(field for field, values in self.vary.items() if len(values) > 1)
-
-    def experiments(self) -> dict[str, Experiment]:
-        """The experiment of every run, by the name of its folder.
-
-        Raises:
-            ValueError: A field is unknown or a value wrong, or two runs are the same.
-        """
-        by_folder: dict[str, Experiment] = {}
-        for values in self._combinations():
-            varied = _with_values(self.base, values)
-            for seed in self.seeds:
-                name = _slug({axis: values[axis] for axis in self.axes}, seed)
-                experiment = varied.with_seed(seed).model_copy(update={"name": name})
-                folder = f"{name}-{experiment.digest[:8]}"
-                if folder in by_folder:
-                    raise ValueError(f"two members are the same: {name}; take out what repeats")
-                by_folder[folder] = experiment
-        return by_folder
-
-    def to_toml(self) -> str:
-        """The whole sweep, its base written out."""
-        return tomli_w.dumps(self.model_dump(mode="json", exclude_none=True))
-
-    def _combinations(self) -> Iterator[dict[str, Any]]:
-        """Values by field, one mapping for each combination."""
-        rows = itertools.product(*self.vary.values())
-        if self.mode == "zip" and self.vary:
-            length = max(map(len, self.vary.values()))  # all lists have it, or a single value
-            lists = [values * (length // len(values)) for values in self.vary.values()]
-            rows = zip(*lists, strict=True)
-        for row in rows:
-            yield dict(zip(self.vary, row, strict=True))
+from interp.sweeps.definition import Sweep, load_sweep
+from interp.tasks.data_files import KEPT
 
 
 @dataclass(frozen=True)
@@ -171,7 +53,9 @@ class SweepFolder:
 
     def experiments(self) -> dict[Path, Experiment]:
         """The experiment of every run, by its folder."""
-        return {self.path / name: one for name, one in self.sweep.experiments().items()}
+        return {
+            self.path / name: experiment for name, experiment in self.sweep.experiments().items()
+        }
 
     def failed(self) -> list[Run]:
         """Runs that could not be finished (`Run.failure`)."""
@@ -184,6 +68,28 @@ class SweepFolder:
             for path, experiment in self.experiments().items()
             if not is_done_with(path, experiment)
         }
+
+    def result(self, analysis: Any, **options: Any) -> Any:
+        """A saved result of the whole sweep, if it is current: an instance of the class.
+
+        Args:
+            analysis: A class of results, or its name.
+            options: Options of its `measure`; where results of several are saved and none are
+                given, those that the sweep's file has today.
+
+        Raises:
+            ValueError: There is no such result; there are several; or it is of other runs or
+                checkpoints, damaged, or of another version. The message says what to do.
+            TypeError: `analysis` is neither a class nor a name.
+        """
+        name = checked_name(analysis, options)
+        if name not in SWEEP_ANALYSES:
+            raise ValueError(f"{name} describes a single run: interp.load(FOLDER).result reads it")
+        saved = chosen_folder(self, name, options, lambda: self.sweep.analyses.get(name, ({},)))
+        current, faults = current_sweep_results(self, [name])
+        if saved not in current:
+            raise ValueError(faults)
+        return saved.load()
 
     def check_belongs(self) -> None:
         """Refuses a folder that is something else's; a sweep may add runs to its own.
@@ -198,48 +104,6 @@ class SweepFolder:
                 raise ValueError(f"{file} is another sweep; choose a new folder with --out")
         elif self.path.is_dir() and any(self.path.iterdir()):
             raise ValueError(f"{self.path} is not empty and holds no sweep.toml; choose another")
-
-
-def load_sweep(source: str | Path, relative: Path | str | None = None) -> Sweep:
-    """A sweep from a TOML file or the name of a preset.
-
-    Args:
-        source: The file, or the name.
-        relative: What becomes of relative paths of data files in its base, as for
-            `load_experiment`.
-
-    Raises:
-        ValueError: The file is not TOML, or a field is unknown or wrong; one line names it.
-        FileNotFoundError: Neither a file nor a preset; or its base is neither.
-    """
-    path = find_toml(source, "sweeps", "sweep")
-    table = read_toml(path)
-    base = table.get("base")
-    if isinstance(base, str):
-        beside = path.parent / base
-        table["base"] = load_experiment(beside if beside.is_file() else base)
-    try:
-        sweep = Sweep.model_validate(
-            {"name": safe_name(path.stem)} | table, context=taken_from(relative or path.parent)
-        )
-        sweep.experiments()
-    except ValidationError as error:
-        raise ValueError(f"{path}: {readable(error).removeprefix('experiment: ')}") from None
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
-    return sweep
-
-
-def sweep_of_seeds(base: Experiment, count: int) -> Sweep:
-    """The seeds 0 to count - 1 of one experiment.
-
-    Raises:
-        ValueError: They are too many.
-    """
-    try:
-        return Sweep.model_validate({"name": base.name, "base": base, "seeds": count})
-    except ValidationError as error:
-        raise ValueError(readable(error)) from None
 
 
 def find_sweep(path: str | Path) -> SweepFolder | None:
@@ -262,69 +126,124 @@ def find_folders(paths: Sequence[Path]) -> list[Run | SweepFolder]:
     return folders
 
 
-def _with_values(base: Experiment, values: Mapping[str, Any]) -> Experiment:
-    """An experiment with some fields replaced.
+@dataclass(frozen=True)
+class SweepRuns:
+    """Some runs of a sweep.
+
+    Attributes:
+        folder: The sweep.
+        runs: Their experiments, by run.
+        missing: How many other runs the sweep has.
+        faults: Why some of those others cannot be read, a line for each run.
+    """
+
+    folder: SweepFolder
+    runs: Mapping[Run, Experiment] = field(hash=False)
+    missing: int
+    faults: tuple[str, ...] = ()
+
+    @cached_property
+    def bases(self) -> dict[Run, Basis]:
+        """What the results of each run rest on; reads every checkpoint, once."""
+        return {run: run.basis() for run in self.runs}
+
+
+def finished_runs(folder: SweepFolder | str | Path) -> SweepRuns:
+    """The runs of a sweep that are finished or failed, and can be read.
 
     Args:
-        base: What the others share.
-        values: By path (`task.d`). A field of the task is replaced in those tasks of the schedule,
-            too, that share it with the evaluated one.
+        folder: The sweep, or its folder's path.
 
     Raises:
-        ValueError: A field is unknown, or a value wrong.
+        ValueError: There are none.
+        FileNotFoundError: The path is no sweep's folder.
     """
-    table = base.model_dump(mode="json", exclude_none=True)
-    for path, value in values.items():
-        *above, field = path.split(".")
-        for changed in [*_tasks_that_share(table, path), table]:
-            _table_at(changed, above, f"vary.{path}")[field] = value
-    # The base of an older version's sweep may have relative paths: its runs keep them.
-    is_whole = all(Path(file).is_absolute() for file in base.data_files.values())
+    sweep = folder if isinstance(folder, SweepFolder) else find_sweep(folder)
+    if sweep is None:
+        raise FileNotFoundError(f"{folder} is not a sweep's folder: it has no sweep.toml")
+    experiments = sweep.experiments()
+    faults = {path: fault for path in experiments if (fault := fault_of(Run(path)))}
+    runs = {
+        Run(path): experiment
+        for path, experiment in experiments.items()
+        if path not in faults and is_done_with(path, experiment)
+    }
+    if not runs:
+        raise ValueError(
+            "; ".join(faults.values()) or f"{sweep.path}: no run is trained yet; run `interp sweep`"
+        )
+    return SweepRuns(sweep, runs, len(experiments) - len(runs), tuple(faults.values()))
+
+
+def fault_of(run: Run) -> str:
+    """Which file of a run's folder cannot be read, and why; nothing where all can, or none is."""
+    if not run.path.is_dir():
+        return ""
     try:
-        return Experiment.model_validate(table, context=taken_from(REFUSED if is_whole else KEPT))
-    except ValidationError as error:
-        listed = " · ".join(f"{path} = {value}" for path, value in values.items())
-        raise ValueError(f"vary: {readable(error)}, with {listed}") from None
+        _ = run.failure, run.recorded_metrics()
+        if (run.path / "experiment.toml").is_file():
+            _ = run.experiment
+    except (ValueError, KeyError, TypeError) as error:  # failure.json may hold any JSON
+        message = error_message(error)
+        return message if str(run.path) in message else f"{run.path}: {message}"
+    return ""
 
 
-def _table_at(table: Table, names: list[str], field: str) -> Table:
-    """The table at a path, made where missing; messages name the field that led there."""
-    for name in names:
-        table = table.setdefault(name, {})
-        if not isinstance(table, dict):
-            raise ValueError(f"{field}: {name} is no table")
-    return table
+def current_sweep_results(
+    folder: SweepFolder, names: Sequence[str] = SWEEP_ANALYSES
+) -> tuple[list[Saved], str]:
+    """Current results of a whole sweep, and one line on the others (`interp.runs.current`)."""
+    everything, faults = find_saved(folder, names)
+    if not everything and not faults:
+        return [], ""
+    try:
+        sweep = finished_runs(folder)
+    except ValueError as error:
+        return [], passed_over(folder.path, [*faults, str(error)])
+    files = {
+        saved.path: sweep_result(sweep, saved.cls, saved.name, saved.options)
+        for saved in everything
+    }
+    current, stale = current_among(everything, lambda saved, _: files[saved.path])
+    return current, passed_over(folder.path, [*faults, *stale])
 
 
-def _tasks_that_share(table: Table, path: str) -> Iterator[Table]:
-    """Tasks of the schedule that share a field of the evaluated task, each as `{"task": ..}`."""
-    if not path.startswith("task."):
-        return
-    for phase in table.get("training", {}).get("schedule", ()):
-        for task in phase["tasks"]:
-            scheduled = {"task": task}
-            if all(_value_at(scheduled, p) == _value_at(table, p) for p in ("task.name", path)):
-                yield scheduled
+def sweep_result(
+    sweep: SweepRuns, cls: Analysis, name: str, options: Mapping[str, Any]
+) -> ResultFile:
+    """The file of an analysis of a whole sweep, whose header says all that it rests on."""
+    key = {"options": dict(options)}
+    digest = _runs_digest(sweep, analyses_of(needed_columns(cls, options)))
+    header = make_header(cls, name, split="sweep", missing=sweep.missing, runs=digest, **key)
+    return ResultFile(cls, result_folder(sweep.folder, name, "sweep", key) / "sweep.npz", header)
 
 
-def _value_at(table: Any, path: str) -> Any:
-    """What stands at a path; None where nothing does."""
-    for name in path.split("."):
-        table = table.get(name) if isinstance(table, dict) else None
-    return table
+def needed_columns(cls: Analysis, options: Mapping[str, Any]) -> tuple[str, ...]:
+    """Columns of a sweep's table that an analysis needs, as its options name them."""
+    return cls.needs.columns_with(option_defaults(cls) | dict(options))
 
 
-def _slug(values: Mapping[str, Any], seed: int) -> str:
-    """A readable name of a run: the values that vary, and its seed."""
-    parts = [f"{path.rpartition('.')[2]}-{_in_name(value)}" for path, value in values.items()]
-    name = re.sub(r"[^A-Za-z0-9._-]+", "-", "_".join(parts))[:60].strip("-.")
-    return f"{name}_s{seed}" if name else f"s{seed}"
+def analyses_of(columns: Sequence[str]) -> tuple[str, ...]:
+    """Analyses of single runs whose saved scalars are among some columns of a sweep's table."""
+    named = {column.partition(".")[0] for column in columns}
+    return tuple(name for name in ANALYSES if name in named)
 
 
-def _in_name(value: Any) -> str:
-    """A value as a folder's name shows it."""
-    if isinstance(value, list | tuple):
-        return "-".join(map(_in_name, value))
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return str(value.get("name", "table") if isinstance(value, dict) else value)
-    return f"{value:g}".replace("+", "")  # 1e+20 would become 1e-20 in a folder's name
+def _runs_digest(sweep: SweepRuns, read: Sequence[str]) -> str:
+    """A hash of what results of a sweep may read of its runs.
+
+    Args:
+        sweep: The sweep's runs.
+        read: Analyses whose saved results are read.
+    """
+    facts = [
+        [
+            run.name,
+            run.failure,
+            sweep.bases[run].run_digest,
+            sweep.bases[run].results_digest(read),
+            experiment.model_dump(mode="json", exclude_defaults=True),
+        ]
+        for run, experiment in sweep.runs.items()
+    ]
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]

@@ -1,7 +1,7 @@
 """A sweep is trained by workers: processes of this machine, or any executor.
 
-The seam is `concurrent.futures.Executor`: `submit(train_group, ...)` with arguments and results of
-plain text, so that a cluster's engine can stand in for the processes. A worker that is killed
+Groups of runs are handed to a `concurrent.futures.Executor`: `submit(train_group, ...)` with plain
+text alone, so that a cluster's engine can stand in for the processes. A worker that is killed
 breaks the pool; its groups, which go on from their last checkpoints, are given to a new one.
 
 Workers end with the process that started them. They hold the reading end of a pipe whose writing
@@ -34,11 +34,11 @@ from interp.training.device import Device, pick_device, prepare_process
 from interp.training.loop import train
 from interp.training.stack import train_stack
 
-MAX_FRUITLESS_POOLS = 3  # in a row that end with a killed worker and no group finished
-PRELOADED = ("interp.sweeps.workers", "hooks.models.hooked_mlp")  # which brings transformer_lens
-POLL_SECONDS = 0.5  # between looks at the run folders
+MAX_FRUITLESS_POOLS = 3  # pools in a row that end with a killed worker and no group finished
+PRELOADED = ("interp.sweeps.workers", "hooks.models.hooked_mlp")  # modules; with transformer_lens
+POLL_SECONDS = 0.5  # seconds between looks at the run folders
 KILLED = "workers were killed, perhaps for lack of memory; the same command goes on"
-TAIL_BYTES = 2**14  # of metrics that a look reads: a row, and many times more
+TAIL_BYTES = 2**14  # bytes at the end of metrics that a look reads: much longer than a row
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Progress:
     Attributes:
         done: How many runs are finished or failed.
         runs: How many there are.
-        steps: Updates made by all together, as far as their metrics tell.
+        steps: Updates made by all together, by their metrics so far.
     """
 
     done: int
@@ -60,8 +60,8 @@ Watch = Callable[[Progress], None]
 
 
 @dataclass(frozen=True)
-class Seen:
-    """What a look at a run found.
+class Look:
+    """What the watcher saw when it last looked at a run.
 
     Attributes:
         size: Bytes of its metrics.
@@ -82,8 +82,8 @@ class Watcher:
     def __init__(self, experiments: Mapping[Path, Experiment], on_progress: Watch) -> None:
         self._experiments = experiments
         self._on_progress = on_progress
-        self._seen: dict[Path, Seen] = {}
-        self._last = 0.0
+        self._looks: dict[Path, Look] = {}  # the latest at each run
+        self._last = 0.0  # seconds: when all runs were last looked at
 
     def look(self, *, at_least: float = POLL_SECONDS) -> None:
         """Reports how far the runs are, unless it did so within the last `at_least` seconds."""
@@ -92,25 +92,29 @@ class Watcher:
         for path, experiment in self._experiments.items():
             self._look_at(path, experiment)
         self._last = time.monotonic()
-        done = sum(seen.is_done for seen in self._seen.values())
-        steps = sum(seen.step for seen in self._seen.values())
-        self._on_progress(Progress(done, len(self._experiments), steps))
+        self._on_progress(
+            Progress(
+                done=sum(look.is_done for look in self._looks.values()),
+                runs=len(self._experiments),
+                steps=sum(look.step for look in self._looks.values()),
+            )
+        )
 
     def _look_at(self, path: Path, experiment: Experiment) -> None:
-        seen, file = self._seen.get(path, Seen()), path / "metrics.jsonl"
-        if seen.is_done:
+        before, file = self._looks.get(path, Look()), path / "metrics.jsonl"
+        if before.is_done:
             return
         size = file.stat().st_size if file.is_file() else 0
-        step = seen.step if size == seen.size else last_step(file)
+        step = before.step if size == before.size else last_step(file)
         # The checkpoint comes after the row: a run may be done though its metrics are as before.
         is_kept = (path / "checkpoints" / f"{step}.safetensors").is_file()
         has_failed = bool(Run(path).failure)
-        if (size, is_kept) == (seen.size, seen.is_kept) and not has_failed:
+        if (size, is_kept) == (before.size, before.is_kept) and not has_failed:
             return
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a line that is being written
             is_done = has_failed or (is_kept and is_done_with(path, experiment))
-        self._seen[path] = Seen(size, step, is_kept, is_done)
+        self._looks[path] = Look(size, step, is_kept, is_done)
 
 
 def last_step(file: Path) -> int:
@@ -158,9 +162,9 @@ def train_sweep(
     """
     folder = SweepFolder(Path(path), sweep)
     folder.check_belongs()
-    file, text = folder.path / "sweep.toml", sweep.to_toml().encode()
-    if not file.is_file() or file.read_bytes() != text:
-        write_whole(file, text)
+    file, content = folder.path / "sweep.toml", sweep.to_toml().encode()
+    if not file.is_file() or file.read_bytes() != content:
+        write_whole(file, content)
     train_groups(
         groups_left(folder, device, stack),
         workers=workers,
@@ -186,7 +190,7 @@ def train_groups(
         workers: Processes on this machine; a single one is this process itself.
         device: Where to train.
         executor: Takes the groups instead of processes of this machine.
-        on_progress: Called while they train, with what their folders tell.
+        on_progress: Called while they train, with how far they are by their folders.
 
     Returns:
         The runs: each finished, or marked as failed (`Run.failure`).
@@ -194,15 +198,12 @@ def train_groups(
     Raises:
         ValueError: Some groups could not be trained; all others are.
     """
-    experiments: dict[Path, Experiment] = {}
-    for group in groups:
-        experiments |= group.experiments
+    experiments = dict(item for group in groups for item in group.items())
     watcher = Watcher(experiments, on_progress)
     if executor is not None:
         faults = _collected(executor, groups, device, watcher)
     elif workers == 1:
-        train_here = partial(_train, device=device, look=watcher.look)
-        faults = [_fault(partial(train_here, group.experiments)) for group in groups]
+        faults = [_fault(partial(_train, group, device, watcher.look)) for group in groups]
     else:
         faults = _in_processes(groups, workers, device, watcher)
     watcher.look(at_least=0)
@@ -240,10 +241,9 @@ def _train(
         else:
             train(experiment, path, device=device, on_evaluate=lambda row, end: look())
     except torch.OutOfMemoryError:
-        models = len(experiments)
-        fewer = min(models // 2, stack_size(experiment, device))
+        fewer = min(len(experiments) // 2, stack_size(experiment, device))
         raise ValueError(
-            f"{models} models do not fit into the GPU's memory: give --stack {fewer}"
+            f"{len(experiments)} models do not fit into the GPU's memory: give --stack {fewer}"
         ) from None
     except ValueError:
         if len(experiments) > 1 or not Run(path).failure:
@@ -254,17 +254,16 @@ def _in_processes(
     groups: Sequence[Group], workers: int, device: Device, watcher: Watcher
 ) -> list[Exception | None]:
     """The fault of each group, or None; groups of a killed worker are tried again."""
-    faults: list[Exception | None] = [None] * len(groups)
+    faults: dict[int, Exception | None] = {}
     left, fruitless = list(range(len(groups))), 0
     while left and fruitless < MAX_FRUITLESS_POOLS:
         with _pool(workers) as pool:
             new_faults = _collected(pool, [groups[index] for index in left], device, watcher)
-        for index, fault in zip(left, new_faults, strict=True):
-            faults[index] = fault
-        before = len(left)
-        left = [index for index in left if isinstance(faults[index], BrokenProcessPool)]
-        fruitless = fruitless + 1 if len(left) == before else 0
-    return faults
+        faults |= dict(zip(left, new_faults, strict=True))
+        killed = [index for index in left if isinstance(faults[index], BrokenProcessPool)]
+        fruitless = fruitless + 1 if killed == left else 0
+        left = killed
+    return list(faults.values())
 
 
 @contextmanager
@@ -273,18 +272,15 @@ def _pool(workers: int) -> Iterator[Executor]:
     # Workers are forked from a process that holds all imports and has computed nothing.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(list(PRELOADED))
-    lifeline, held = context.Pipe(duplex=False)
-    try:
-        with ProcessPoolExecutor(workers, context, _prepare_worker, (lifeline,)) as pool:
-            try:
-                yield pool
-            except BaseException:  # Ctrl-C: what has begun ends, what has not is not begun
-                held.close()
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
-    finally:
-        held.close()
-        lifeline.close()
+    lifeline, own_end = context.Pipe(duplex=False)
+    executor = ProcessPoolExecutor(workers, context, _prepare_worker, (lifeline,))
+    with lifeline, own_end, executor as pool:
+        try:
+            yield pool
+        except BaseException:  # Ctrl-C: what has begun ends, what has not is not begun
+            own_end.close()
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
 def _prepare_worker(lifeline: Connection) -> None:
@@ -326,7 +322,7 @@ def _collected(
 
 def _submitted(executor: Executor, group: Group, device: Device) -> Future[None]:
     """The future of a group; one that has failed where the executor does not take it."""
-    texts = {str(path): experiment.to_toml() for path, experiment in group.experiments.items()}
+    texts = {str(path): experiment.to_toml() for path, experiment in group.items()}
     try:
         return executor.submit(train_group, texts, device)
     except Exception as error:  # an engine's own, or a worker was killed meanwhile
@@ -346,8 +342,7 @@ def _fault(call: Callable[[], object]) -> Exception | None:
 
 def _in_words(fault: Exception) -> str:
     """A fault in words; those that are no advice to a user are named by their kind."""
-    if isinstance(fault, BrokenProcessPool):
-        return KILLED
     if isinstance(fault, ValueError | OSError):
         return str(fault)
-    return ": ".join(filter(None, (type(fault).__name__, str(fault))))
+    named = ": ".join(filter(None, (type(fault).__name__, str(fault))))
+    return KILLED if isinstance(fault, BrokenProcessPool) else named

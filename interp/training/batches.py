@@ -29,11 +29,10 @@ from interp.tasks.base import Reader, as_it_is
 from interp.tasks.language.base import padded
 from interp.training.device import sent, sent_batch
 
-BatchSource = Callable[[int], Batch]  # from a step to its batch
 Tables = dict[tuple[int, int], Batch]  # fixed training sets by phase and data seed
 Key = tuple[int, ...]  # seeds, phase and position of a draw
-Draw = Callable[[int, Key], Batch]  # a number of examples, which the key alone decides
-MIN_ORDERED_ROWS = 2**14  # a block of short epochs holds as many as make about this many rows
+Draw = Callable[[int, Key], Batch]  # draws a number of examples, which the key alone decides
+MIN_ORDERED_ROWS = 2**14  # rows: a block holds as many short epochs as make about this many
 STEPS_ON_DEVICE = 4096  # steps whose learning rates and losses the device holds at once
 
 
@@ -87,7 +86,7 @@ class BatchBlock:
 BlockSource = Callable[[int], BatchBlock]  # from a step to the block it lies in
 
 
-def batch_source(experiment: Experiment, device: torch.device) -> BatchSource:
+def batch_source(experiment: Experiment, device: torch.device) -> Callable[[int], Batch]:
     """A function from a step to its batch, on the device."""
     block_at = block_source(experiment, device)
     return lambda step: block_at(step).batch(step)
@@ -119,10 +118,10 @@ def block_source(
     readers = [
         phase.tasks[0].reader(device) if len(phase.tasks) == 1 else as_it_is for phase in schedule
     ]
-    memory: list[BatchBlock] = []
-    coming: dict[int, Future[BatchBlock]] = {}
+    last_block: list[BatchBlock] = []  # empty before the first step
+    drawn_ahead: dict[int, Future[BatchBlock]] = {}  # by the first step of the block
 
-    def drawn(step: int) -> BatchBlock:
+    def draw(step: int) -> BatchBlock:
         index = bisect_right(ends[:-1], step)
         start = ends[index] - schedule[index].steps
         block = sources[index](step - start)
@@ -134,15 +133,15 @@ def block_source(
         )
 
     def block_at(step: int) -> BatchBlock:
-        if not memory or not memory[0].start <= step < memory[0].end:
-            future = coming.pop(step, None)
-            block = drawn(step) if future is None else future.result()
+        if not last_block or not last_block[0].start <= step < last_block[0].end:
+            future = drawn_ahead.pop(step, None)
+            block = draw(step) if future is None else future.result()
             order = None if block.order is None else sent(block.order, device)
-            memory[:] = [replace(block, table=sent_batch(block.table, device), order=order)]
-            coming.clear()
+            last_block[:] = [replace(block, table=sent_batch(block.table, device), order=order)]
+            drawn_ahead.clear()
             if ahead is not None and block.end < training.steps:
-                coming[block.end] = ahead.submit(drawn, block.end)
-        return memory[0]
+                drawn_ahead[block.end] = ahead.submit(draw, block.end)
+        return last_block[0]
 
     return block_at
 
@@ -206,14 +205,14 @@ def _sentences(table: Batch, widths: tuple[int, ...], size: int, key: Key) -> Bl
     """Batches of sentences without replacement, each padded to the least width that holds it."""
     lengths = table["offsets"].diff().cpu()
     epochs_at = _epochs({"targets": lengths}, size, key)
-    known = torch.tensor(widths)
+    known_widths = torch.tensor(widths)
     if int(lengths.max()) > widths[-1]:
         raise ValueError(f"a sentence of {int(lengths.max())} tokens exceeds {widths[-1]}, n_ctx")
 
     def block_at(step: int) -> BatchBlock:
         epochs = epochs_at(step)
         longest = lengths[epochs.order].unflatten(0, (-1, size)).amax(1)
-        least = known[torch.searchsorted(known, longest)]
+        least = known_widths[torch.searchsorted(known_widths, longest)]
         return replace(epochs, table=table, widths=tuple(least.tolist()))
 
     return block_at
@@ -223,8 +222,8 @@ def _chunks(draw: Draw, size: int, chunk: int, key: Key) -> BlockSource:
     """Batches of data drawn without end: a block is a chunk of batches."""
 
     def block_at(step: int) -> BatchBlock:
-        which = step // chunk
-        return BatchBlock(which * chunk, chunk, draw(size * chunk, (*key, which)), None, size)
+        index = step // chunk
+        return BatchBlock(index * chunk, chunk, draw(size * chunk, (*key, index)), None, size)
 
     return block_at
 
@@ -246,8 +245,8 @@ def mixture(phase: Phase, data_seed: int) -> Draw:
         chosen = torch.multinomial(weights, count, replacement=True, generator=generator(*key, 0))
         counts = chosen.bincount(minlength=len(draws)).tolist()
         parts = [
-            draws[which](task_count, (*key, which + 1))
-            for which, task_count in enumerate(counts)
+            draws[index](task_count, (*key, index + 1))
+            for index, task_count in enumerate(counts)
             if task_count  # a rare task may have no row
         ]
         _check_shapes(parts)
@@ -273,11 +272,11 @@ def _batch_drawer(task: Task, data_seed: int) -> Draw:
 
 def _check_shapes(parts: list[Batch]) -> None:
     shapes = [{name: tuple(values.shape[1:]) for name, values in part.items()} for part in parts]
-    for other in shapes[1:]:
-        if other != shapes[0]:
+    for shape in shapes:
+        if shape != shapes[0]:
             raise ValueError(
                 f"training.schedule: examples of a mixture have one shape, these have {shapes[0]} "
-                f"and {other}: give each task a stretch of its own"
+                f"and {shape}: give each task a stretch of its own"
             )
 
 
@@ -321,9 +320,9 @@ class DeviceBatches:
 
     def copied_into(self, other: "DeviceBatches") -> "DeviceBatches":
         """These batches in the memory of others like them."""
-        for mine, theirs in zip(self._tensors(), other._tensors(), strict=True):
-            if mine is not theirs:
-                theirs.copy_(mine)
+        for source, target in zip(self._tensors(), other._tensors(), strict=True):
+            if source is not target:
+                target.copy_(source)
         return replace(other, start=self.start, end=self.end, widths=self.widths)
 
     def _tensors(self) -> list[Tensor]:
@@ -332,11 +331,7 @@ class DeviceBatches:
 
     def _shapes(self) -> list[object]:
         flags = [self.is_shared, self.is_whole, self.order is None, self.all_scored, self.read]
-        return [*flags, *self.table] + [(values.shape, values.dtype) for values in self._tensors()]
-
-    def width(self, step: int) -> int | None:
-        """The width that the batch of a step is padded to; None without padding."""
-        return self.widths[step - self.start] if self.widths else None
+        return [*flags, *self.table, *((values.shape, values.dtype) for values in self._tensors())]
 
     def batch(self, place: Int[Tensor, "1"], width: int | None) -> Batch:
         """The batch at `place`, counted from the first step, padded to a width."""
@@ -352,13 +347,12 @@ class DeviceBatches:
                 for name, values in self.table.items()
             }
         rows = self.order.index_select(0, place)[0]
-        shape = rows.shape
         if not self.is_shared:
             count = self.table["targets" if width is None else "offsets"].shape[1]
             rows = rows + torch.arange(len(rows), device=rows.device)[:, None] * count
         if width is not None:
-            lines = {"flat": self.table["flat"], "offsets": self.table["offsets"].flatten()}
-            return padded(lines, width, rows)
+            offsets = self.table["offsets"].flatten()
+            return padded({"flat": self.table["flat"], "offsets": offsets}, width, rows)
         # Replica r's row i is row r * count + i of a flat table: on a CPU many times faster to
         # look up than by two axes.
         flat = {
@@ -366,7 +360,7 @@ class DeviceBatches:
             for name, values in self.table.items()
         }
         batch = {
-            name: values.index_select(0, rows.flatten()).unflatten(0, shape)
+            name: values.index_select(0, rows.flatten()).unflatten(0, rows.shape)
             for name, values in flat.items()
             if not (name == "scored" and self.all_scored)
         }
@@ -403,37 +397,33 @@ def device_batches(
         table = {name: _cut(values, first.size, axis) for name, values in table.items()}
         rates_end = start + table["targets"].shape[axis]
     else:
-        orders = [block.order for block in blocks if block.order is not None]
-        order = torch.stack([_cut(rows, first.size, 0) for rows in orders], dim=1)
+        order = torch.stack(
+            [_cut(block.order, first.size, 0) for block in blocks if block.order is not None], dim=1
+        )
         rates_end = start + len(order)  # a phase may end within an epoch
-    rates = learning_rates(trainings, start, rates_end)
-    widths = tuple(map(max, zip(*(block.widths for block in blocks), strict=True)))
     return DeviceBatches(
         start,
         end,
         table,
         order,
-        sent(rates, next(iter(table.values())).device),
+        sent(learning_rates(trainings, start, rates_end), next(iter(table.values())).device),
         is_shared=is_shared,
         is_whole=first.is_whole,
         all_scored=all_scored,
-        widths=widths,
+        widths=tuple(map(max, zip(*(block.widths for block in blocks), strict=True))),
         read=first.read,
     )
 
 
 def side_by_side(tables: Sequence[Batch]) -> Batch:
-    """Tables of examples `[replica, row, ...]`; a single one, for all replicas, as it is."""
-    first, *others = tables
-    if not others:
-        return first
-    if "offsets" in first:
-        return _end_to_end(tables)
-    return {name: torch.stack([table[name] for table in tables]) for name in first}
+    """Tables of examples `[replica, row, ...]`; a single one, for all replicas, as it is.
 
-
-def _end_to_end(tables: Sequence[Batch]) -> Batch:
-    """Sentences of all replicas in one row of tokens, offsets `[replica, sentence + 1]` into it."""
+    Sentences of all replicas are one row of tokens, with offsets `[replica, sentence + 1]` into it.
+    """
+    if len(tables) == 1:
+        return tables[0]
+    if "offsets" not in tables[0]:
+        return {name: torch.stack([table[name] for table in tables]) for name in tables[0]}
     sizes = torch.tensor([len(table["flat"]) for table in tables])
     begins = (sizes.cumsum(0) - sizes).to(tables[0]["offsets"].device)
     return {

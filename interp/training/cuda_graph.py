@@ -7,14 +7,14 @@ from the one before would read batches beyond the last one that is on the device
 """
 
 import warnings
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-WARM_UP_CALLS = 3  # of a step before it is recorded
+WARM_UP_CALLS = 3  # calls of a step before it is recorded
 
 Step = Callable[[], object]
 
@@ -33,16 +33,13 @@ class Recorder:
 
 
 def recorder_for(device: torch.device) -> Recorder | None:
-    """CUDA graphs on a GPU; None on a CPU, where each step is run by itself."""
-    return cuda_graphs() if device.type == "cuda" else None
+    """Records CUDA graphs on a GPU; None on a CPU, where each step is run by itself.
 
-
-def cuda_graphs() -> Recorder:
-    """Records CUDA graphs that share one pool of memory.
-
-    They may share it since one replay follows another on a single stream, and since everything
-    that outlives a replay was allocated before.
+    The graphs share one pool of memory. They may, since one replay follows another on a single
+    stream, and since everything that outlives a replay was allocated before.
     """
+    if device.type != "cuda":
+        return None
     pool = torch.cuda.graph_pool_handle()
 
     def record(step: Step) -> Step:
@@ -52,21 +49,19 @@ def cuda_graphs() -> Recorder:
             step()
         return graph.replay
 
-    return Recorder(record, _SideStream)
+    return Recorder(record, _side_stream)
 
 
-class _SideStream:
+@contextmanager
+def _side_stream() -> Iterator[None]:
     """A separate stream, as capturing requires; it and the current stream wait for each other."""
-
-    def __enter__(self) -> None:
-        self._side = torch.cuda.Stream()
-        self._side.wait_stream(torch.cuda.current_stream())
-        self._inside = torch.cuda.stream(self._side)
-        self._inside.__enter__()
-
-    def __exit__(self, *error: object) -> None:
-        self._inside.__exit__(*error)
-        torch.cuda.current_stream().wait_stream(self._side)
+    side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
+    try:
+        with torch.cuda.stream(side):
+            yield
+    finally:
+        torch.cuda.current_stream().wait_stream(side)
 
 
 def captured(step: Step, changed: Sequence[Tensor], recorder: Recorder) -> Step | None:
@@ -111,6 +106,6 @@ def captured(step: Step, changed: Sequence[Tensor], recorder: Recorder) -> Step 
 
 def _cause(error: BaseException) -> str:
     """The first line of the first error; ending a failed capture raises a second one."""
-    while error.__context__ is not None:
+    while error.__context__:
         error = error.__context__
     return str(error).strip().partition("\n")[0]

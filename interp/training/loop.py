@@ -41,8 +41,8 @@ from interp.training.state import (
     is_trained,
     keep,
     mark_diverged,
+    prepare_folder,
     resumed,
-    take_up,
 )
 
 
@@ -54,7 +54,6 @@ class Stepper(Protocol):
 
     def advance(self, to: int) -> None:
         """Makes updates up to a step."""
-        ...
 
     def scores(self) -> Mapping[int, Row]:
         """The metrics of replicas as they are now; those that have left the stack are missing."""
@@ -76,8 +75,8 @@ class Replica:
             earlier step it is carried along unrecorded, and goes on from here once the stack has
             come so far.
         rows: Its metrics so far.
-        end: The step at which it will end, as far as the metrics tell.
-        done_at: The step at which it ended or failed; it may stay in the stack for a while.
+        end: The step at which it ended or failed, or will end by the metrics so far.
+        is_done: Whether it has ended or failed; it may stay in the stack for a while.
     """
 
     run: Run
@@ -85,21 +84,7 @@ class Replica:
     state: State
     rows: list[Row]
     end: int
-    done_at: int | None = None
-
-    @property
-    def is_done(self) -> bool:
-        """Whether it has ended or failed."""
-        return self.done_at is not None
-
-    def is_awake(self, step: int) -> bool:
-        """Whether a step of its stack is one of its own training."""
-        return not self.is_done and self.state.step <= step
-
-    @property
-    def stops(self) -> tuple[int, int]:
-        """Steps at which its stack has to stop: where it joins, and where it is done."""
-        return self.state.step, self.end if self.done_at is None else self.done_at
+    is_done: bool = False
 
 
 def train(
@@ -132,14 +117,14 @@ def train(
         check_frozen(state.parameters, training)
         replica = Replica(run, experiment, state, rows, training.end_after(rows))
 
-        def tell(step: int) -> None:
+        def report_row(step: int) -> None:
             if replica.rows and replica.rows[-1]["step"] == step:
                 on_evaluate(replica.rows[-1], replica.end)
 
         try:
             stepper = stepper_on(device, [experiment], [state])
-            take_up(run, rows)
-            train_replicas([replica], stepper, device, tell)
+            prepare_folder(run, rows)
+            train_replicas([replica], stepper, device, report_row)
         except torch.OutOfMemoryError:
             raise ValueError(
                 "the model does not fit into the GPU's memory: lower training.batch_size, or train "
@@ -165,53 +150,53 @@ def train_replicas(
     device: torch.device,
     on_stop: Callable[[int], None],
 ) -> None:
-    """The training loop: evaluates, keeps, marks failures and updates until every replica is done.
+    """The training loop: evaluates, saves, marks failures and updates until every replica is done.
 
     Args:
         replicas: Models that share the steps of evaluations and checkpoints.
         stepper: Updates and scores them, by their place among the replicas.
         device: Where they are.
-        on_stop: Called with the step whenever the loop has stopped to evaluate or to keep.
+        on_stop: Called with the step whenever the loop has stopped to evaluate or to save.
     """
     training = replicas[0].experiment.require_training()
-    evaluated, kept = (
+    evaluated, saved = (
         steps.up_to(training.steps) for steps in (training.evaluate, training.checkpoints)
     )
-    stops = sorted(evaluated | kept)
+    shared_stops = sorted(evaluated | saved)
     with _writer(device) as write:
         while True:
             step = stepper.step
-            awake = {n: replica for n, replica in enumerate(replicas) if replica.is_awake(step)}
-            scored = {
-                n: replica
-                for n, replica in awake.items()
-                if step in evaluated or step == replica.end
+            recorded = {  # replicas for which this step is part of their own training
+                n: r for n, r in enumerate(replicas) if not r.is_done and r.state.step <= step
             }
+            scored = {n: r for n, r in recorded.items() if step in evaluated or step == r.end}
             scores = stepper.scores() if scored else {}
             for number, replica in scored.items():
                 _record(replica, step, scores[number])
-            due = {
-                n: replica.run
-                for n, replica in awake.items()
-                if not replica.is_done and (step in kept or step == replica.end)
+            runs = {
+                number: replica.run
+                for number, replica in recorded.items()
+                if not replica.is_done and (step in saved or step == replica.end)
             }
-            if due:
-                write(partial(_keep_all, due, stepper.states()))
-            for replica in awake.values():
-                if not replica.is_done and replica.end == step:
-                    replica.done_at = step
+            if runs:
+                write(partial(_save_all, runs, stepper.states()))
+            for replica in recorded.values():
+                replica.is_done = replica.end == step
             on_stop(step)
             if all(replica.is_done for replica in replicas):
                 return
-            ahead = {stop for replica in replicas for stop in replica.stops if stop > step}
-            stepper.advance(min(ahead | {stops[bisect_right(stops, step)]}))
+            joins_and_ends = {
+                at for replica in replicas for at in (replica.state.step, replica.end)
+            }
+            next_stop = shared_stops[bisect_right(shared_stops, step)]
+            stepper.advance(min({at for at in joins_and_ends if at > step} | {next_stop}))
 
 
 def _record(replica: Replica, step: int, scores: Row) -> None:
     """Adds the metrics of a step, or marks the run as failed where they are not numbers."""
     row = {"step": step} | scores
     if not is_sound(row):
-        replica.done_at = step
+        replica.end, replica.is_done = step, True
         mark_diverged(replica.run, step)
         return
     replica.rows.append(drop_nan(row))
@@ -219,10 +204,10 @@ def _record(replica: Replica, step: int, scores: Row) -> None:
     replica.end = replica.experiment.require_training().end_after(replica.rows)
 
 
-def _keep_all(due: Mapping[int, Run], states: Callable[[], Mapping[int, State]]) -> None:
+def _save_all(runs: Mapping[int, Run], states: Callable[[], Mapping[int, State]]) -> None:
     """Writes the checkpoints and states of some replicas."""
     state_of = states()
-    for number, run in due.items():
+    for number, run in runs.items():
         keep(run, state_of[number])
 
 
@@ -233,17 +218,16 @@ def _writer(device: torch.device) -> Iterator[Callable[[Callable[[], None]], Non
         yield lambda write: write()
         return
     with ThreadPoolExecutor(1) as pool:
-        pending: list[Future[None]] = []
+        pending: Future[None] = pool.submit(lambda: None)
 
         def submit(write: Callable[[], None]) -> None:
-            while pending:
-                pending.pop().result()  # one at a time, so that copies do not pile up
+            nonlocal pending
+            pending.result()  # one at a time, so that copies do not pile up
             torch.cuda.current_stream().synchronize()
-            pending.append(pool.submit(write))
+            pending = pool.submit(write)
 
         yield submit
-        while pending:
-            pending.pop().result()
+        pending.result()
 
 
 class LoneStepper:
@@ -275,10 +259,10 @@ class LoneStepper:
         self._trained = {n: p for n, p in self.model.named_parameters() if p.requires_grad}
         self.optimizer = optimizer_of(list(self._trained.values()), training)
         if state.moments:
-            names = {moment.partition("/")[0] for moment in state.moments}
+            moment_names = {path.partition("/")[0] for path in state.moments}
             updates = torch.tensor(float(training.updates_remembered(state.step)))
             moments = {
-                index: {moment: state.moments[f"{moment}/{name}"] for moment in names}
+                index: {moment: state.moments[f"{moment}/{name}"] for moment in moment_names}
                 | {"step": updates.clone()}
                 for index, name in enumerate(self._trained)
             }
@@ -287,7 +271,7 @@ class LoneStepper:
         self._logits = training_logits(self.model, experiment.model, task.positions)
         self._loss_dtype = getattr(torch, training.loss_dtype)
         self._has_dropout = has_dropout(self.model)
-        self._drawn: dict[tuple[str, int], Examples] = {}
+        self._examples: dict[tuple[str, int], Examples] = {}  # by split and data seed
 
     def advance(self, to: int) -> None:
         """Makes updates up to a step."""
@@ -298,12 +282,11 @@ class LoneStepper:
     def _update(self) -> None:
         """The update that leads from `step` to the next."""
         training, task, step = self._training, self._experiment.task, self.step
-        lr = training.learning_rate(step)
         if self._has_dropout:
             torch.manual_seed(dropout_seed(self._experiment.seeds, step))
         if training.resets_optimizer_at(step):
             self.optimizer.state.clear()
-        self.optimizer.param_groups[0]["lr"] = lr
+        lr = self.optimizer.param_groups[0]["lr"] = training.learning_rate(step)
         batch = self._batch_at(step)
         loss = task.loss(self._logits(model_inputs(batch)).to(self._loss_dtype), batch)
         self.optimizer.zero_grad(set_to_none=True)
@@ -313,16 +296,16 @@ class LoneStepper:
 
     def scores(self) -> dict[int, Row]:
         """The metrics of the model as it is now on every evaluated split."""
-        return {0: task_scores(self.model, self._experiment, self._drawn)}
+        return {0: task_scores(self.model, self._experiment, self._examples)}
 
     def states(self) -> Callable[[], dict[int, State]]:
         """A function that gives the state of the model; tensors share memory with it."""
-        moments = self.optimizer.state_dict()["state"]
-        kept = {
-            f"{moment}/{name}": moments[index][moment]
+        by_index = self.optimizer.state_dict()["state"]
+        moments = {
+            f"{moment}/{name}": by_index[index][moment]
             for index, name in enumerate(self._trained)
             for moment in MOMENTS[self._training.optimizer]
-            if isinstance(moments.get(index, {}).get(moment), Tensor)
+            if isinstance(by_index.get(index, {}).get(moment), Tensor)
         }
-        state = State(self.step, parameters_of(self.model), kept)
+        state = State(self.step, parameters_of(self.model), moments)
         return lambda: {0: state}

@@ -24,12 +24,12 @@ from interp.config import Experiment
 from interp.training.optimizers import MOMENTS
 from interp.training.state import is_trained
 
-LAYER_BYTES = 2**17  # a layer's Python objects, whatever its width
-WORD_BYTES = 60  # a word to be read by people
-GIB = 2**30
+LAYER_BYTES = 2**17  # bytes of a layer's Python objects, whatever its width
+WORD_BYTES = 60  # bytes of a word as text, which people read
+GIB = 2**30  # bytes
 UPDATE_TEMPORARIES = 3  # matrices of all parameters that an update holds for a moment
-BACKWARD_FACTOR = 1.5  # a backward pass' highest memory, over what the forward pass kept
-USABLE_MEMORY_SHARE = 0.8  # the rest of a device's: its context, libraries, gaps between blocks
+BACKWARD_FACTOR = 1.5  # a backward pass' highest memory, over what the forward pass saved
+USABLE_MEMORY_SHARE = 0.8  # of a device; its context, libraries and gaps take the rest
 META = torch.device("meta")
 
 
@@ -60,13 +60,12 @@ def needed(experiment: Experiment, models: int = 1) -> Mapping[str, float]:
     moments = len(MOMENTS[training.optimizer]) if training else 0
     weights = models * (2 + moments) * number_bytes * _parameters(experiment.model, sizes)
     positions = task.widths[0] if task.widths else sizes.n_ctx
-    example = positions * (17 + 4 * (sizes.d_in or WORD_BYTES / 4))
-    held = task.held
+    example_bytes = positions * (17 + 4 * (sizes.d_in or WORD_BYTES / 4))
     needs: dict[str, float] = {
         _named("model", experiment.model, ("n_layers", "d_model", "n_heads", "d_head", "d_mlp")): (
             weights + LAYER_BYTES * experiment.model.n_layers
         ),
-        _named("task", task, tuple(held)): sum(held.values()) * example,
+        _named("task", task, tuple(task.held)): sum(task.held.values()) * example_bytes,
     }
     if training is not None and training.batch_size is not None and task.train_count is None:
         needs[_named("training", training, ("batch_size", "chunk"))] = (
@@ -76,7 +75,7 @@ def needed(experiment: Experiment, models: int = 1) -> Mapping[str, float]:
 
 
 def available_memory() -> int:
-    """Bytes of memory that this process may use, as far as the system tells."""
+    """Bytes of memory that this process may use, as the system states them."""
     available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     with suppress(OSError, ValueError):  # no such file, or the word max
         available = min(available, int(Path("/sys/fs/cgroup/memory.max").read_text()))
@@ -133,20 +132,21 @@ def _activations(experiment: Experiment, model: Any, rows: int) -> int:
     """Bytes that a replica's forward pass keeps for its backward pass, and its loss."""
     training, sizes = experiment.require_training(), experiment.task.sizes
     move(model, META)
-    if sizes.d_vocab is None:
-        dtype = getattr(torch, training.dtype)
-        inputs = torch.zeros(rows, sizes.n_ctx, sizes.d_in or 1, dtype=dtype, device=META)
-    else:
-        inputs = torch.zeros(rows, sizes.n_ctx, dtype=torch.long, device=META)
+    shape = (rows, sizes.n_ctx)
+    inputs = (
+        torch.zeros(*shape, sizes.d_in or 1, dtype=getattr(torch, training.dtype), device=META)
+        if sizes.d_vocab is None
+        else torch.zeros(*shape, dtype=torch.long, device=META)
+    )
     parameters = {id(parameter) for _, parameter in model.named_parameters()}
-    kept: dict[int, Tensor] = {}
+    saved: dict[int, Tensor] = {}  # by the storage that several tensors may share
 
-    def keep(tensor: Tensor) -> Tensor:
+    def save(tensor: Tensor) -> Tensor:
         if id(tensor) not in parameters:
-            kept[tensor.untyped_storage()._cdata] = tensor
+            saved[tensor.untyped_storage()._cdata] = tensor
         return tensor
 
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+    with torch.autograd.graph.saved_tensors_hooks(save, lambda tensor: tensor):
         logits = training_logits(model, experiment.model, experiment.task.positions)(inputs)
     loss = 3 * logits.numel() * getattr(torch, training.loss_dtype).itemsize
-    return loss + sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
+    return loss + sum(tensor.untyped_storage().nbytes() for tensor in saved.values())

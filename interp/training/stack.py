@@ -22,9 +22,9 @@ from interp.training.loop import Replica, train_replicas
 from interp.training.memory import check_memory
 from interp.training.optimizers import PER_REPLICA_OPTIONS
 from interp.training.stack_step import DataCache, StackStepper, assembled, states_of
-from interp.training.state import Row, State, check_frozen, resumed, take_up
+from interp.training.state import Row, State, check_frozen, prepare_folder, resumed
 
-MIN_FINISHED_SHARE = 0.1  # a stack is made anew once this share of it has finished
+MIN_FINISHED_SHARE = 0.1  # a stack is rebuilt once this share of its replicas has finished
 
 
 def train_stack(
@@ -52,16 +52,16 @@ def train_stack(
         ValueError: There are none, one has no training, they cannot share a stack; or the folders
             of some cannot be trained on (all others are).
     """
-    check_alike(list(experiments.values()))
+    check_stackable(list(experiments.values()))
     first = next(iter(experiments.values()))
     check_memory(first, len(experiments))
     training, device = first.require_training(), pick_device(device)
     replicas: list[Replica] = []
     faults: list[ValueError | OSError] = []
-    with ExitStack() as held, as_configured(training, device):
+    with ExitStack() as locks, as_configured(training, device):
         for path, experiment in experiments.items():
             try:
-                replicas.append(_replica(Path(path), experiment, device, held))
+                replicas.append(_replica(Path(path), experiment, device, locks))
             except (ValueError, OSError) as error:
                 faults.append(error)
         if replicas:
@@ -78,32 +78,27 @@ def train_stack(
     return [Run(Path(path)) for path in experiments]
 
 
-def _replica(path: Path, experiment: Experiment, device: torch.device, held: ExitStack) -> Replica:
-    """A replica as an earlier call left it; its folder is held unless it is done."""
+def _replica(path: Path, experiment: Experiment, device: torch.device, locks: ExitStack) -> Replica:
+    """A replica as an earlier call left it; its folder is locked unless it is done."""
     if is_done_with(path, experiment):
         run = Run(path)
         (state, _), rows = resumed(run, experiment), read_metrics(path / "metrics.jsonl")
-        done_at = _failed_at(run, state.step) if run.failure else state.step
-    else:
-        run = held.enter_context(writing(experiment, path, device))
-        (state, rows), done_at = resumed(run, experiment), None
-        take_up(run, rows)
-    end = experiment.require_training().end_after(rows)
-    return Replica(run, experiment, state, rows, end, done_at)
-
-
-def _failed_at(run: Run, otherwise: int) -> int:
-    """The step at which a run was marked as failed."""
-    step = (as_table((run.path / "failure.json").read_bytes()) or {}).get("step")
-    return step if isinstance(step, int) else otherwise
+        failure = as_table((path / "failure.json").read_bytes()) if run.failure else {}
+        failed_at = (failure or {}).get("step")
+        end = failed_at if isinstance(failed_at, int) else state.step
+        return Replica(run, experiment, state, rows, end, is_done=True)
+    run = locks.enter_context(writing(experiment, path, device))
+    state, rows = resumed(run, experiment)
+    prepare_folder(run, rows)
+    return Replica(run, experiment, state, rows, experiment.require_training().end_after(rows))
 
 
 class ShrinkingStack:
     """Updates and scores replicas together, without those that have left (a `Stepper`).
 
-    A stack is made anew when replicas leave, which costs as much as many steps: a few that are done
-    stay, unrecorded, until they are a share of it. It begins at the step of the replica that is
-    furthest behind, since a kill may have left some a checkpoint further than others; those take
+    A stack is rebuilt when replicas leave, which costs as much as many steps: the first that are
+    done stay, unrecorded, until they are a tenth of it. It begins at the step of the replica that
+    is furthest behind, since a kill may have left some a checkpoint further than others; those take
     their own state once the stack has come to where they stand.
 
     Args:
@@ -120,12 +115,12 @@ class ShrinkingStack:
         """Makes updates up to a step, before which no other replica joins or has ended."""
         numbers = present_at(self._replicas, self.step + 1)
         if numbers != self._numbers:
-            self._make_anew(numbers)
+            self._rebuild(numbers)
         self._stepper.advance(to)
         self.step = to
         present = [self._replicas[number] for number in numbers]
         if any(replica.state.step == to and not replica.is_done for replica in present):
-            self._make_anew(numbers)
+            self._rebuild(numbers)
 
     def scores(self) -> dict[int, Row]:
         """The metrics of the replicas that are in the stack, as they are now."""
@@ -136,7 +131,7 @@ class ShrinkingStack:
         numbers, states = self._numbers, self._stepper.states()
         return lambda: {numbers[index]: state for index, state in states().items()}
 
-    def _make_anew(self, numbers: list[int]) -> None:
+    def _rebuild(self, numbers: list[int]) -> None:
         """Keeps some replicas of the stack, with their own states where they stand at this step."""
         stack = replace(self._stepper.stack, step=self.step)
         states = [replica.state for replica in self._replicas]
@@ -156,23 +151,22 @@ class ShrinkingStack:
         """
         self._numbers = numbers
         experiments = [self._replicas[number].experiment for number in numbers]
-        states_here = [replace(states[number], step=self.step) for number in numbers]
-        stack = assembled(experiments, states_here, self._device)
-        self._stepper = StackStepper(stack, self._cache)
+        states_now = [replace(states[number], step=self.step) for number in numbers]
+        self._stepper = StackStepper(assembled(experiments, states_now, self._device), self._cache)
 
 
 def present_at(replicas: Sequence[Replica], step: int) -> list[int]:
     """The replicas that a stack holds after its evaluations at all steps before one, by number."""
-    done_at = [math.inf if replica.done_at is None else replica.done_at for replica in replicas]
+    ends = [replica.end if replica.is_done else math.inf for replica in replicas]
     present = list(range(len(replicas)))
-    for end in sorted({at for at in done_at if at < step}):
-        training = [number for number in present if done_at[number] > end]
+    for end in sorted({end for end in ends if end < step}):
+        training = [number for number in present if ends[number] > end]
         if len(present) - len(training) >= MIN_FINISHED_SHARE * len(present):
             present = training
     return present
 
 
-def check_alike(experiments: Sequence[Experiment]) -> None:
+def check_stackable(experiments: Sequence[Experiment]) -> None:
     """Refuses experiments that cannot share a stack.
 
     Raises:
@@ -186,7 +180,7 @@ def check_alike(experiments: Sequence[Experiment]) -> None:
         for name in sorted(first.keys() | other.keys()):
             if first.get(name) != other.get(name):
                 raise ValueError(
-                    f"{name}: members of a stack share it, but it is {first.get(name)} and "
+                    f"{name}: models of a stack share it, but it is {first.get(name)} and "
                     f"{other.get(name)}; train them in separate stacks"
                 )
 

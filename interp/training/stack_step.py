@@ -45,7 +45,7 @@ MAX_ACTIVATIONS = 2**26  # numbers in the widest layer of a forward pass of all 
 
 @dataclass(frozen=True, eq=False)
 class DataCache:
-    """Data that were drawn already, for stacks that are made anew when replicas leave.
+    """Data that were drawn already, for stacks that are rebuilt when replicas leave.
 
     Attributes:
         tables: Fixed training sets by phase and data seed.
@@ -212,7 +212,7 @@ class StackStepper:
             batches = self._load()
             end = min(to, batches.end)
             for step in range(self.step, end):
-                width = batches.width(step)
+                width = batches.widths[step - batches.start] if batches.widths else None
                 make_step = self._step_by_width.get(width) or self._prepare(batches, width)
                 if self._training.resets_optimizer_at(step):
                     self.stack.optimizer.reset()
@@ -235,8 +235,8 @@ class StackStepper:
         On a GPU it may be called while later updates are made.
         """
         stack = self.stack.copied() if self.stack.trained.is_cuda else self.stack
-        stack = replace(stack, step=self.step)
-        return lambda: dict(enumerate(states_of(stack)))
+        stack_now = replace(stack, step=self.step)
+        return lambda: dict(enumerate(states_of(stack_now)))
 
     def _load(self) -> DeviceBatches:
         """The batches of the next step, put where a captured step reads them."""
@@ -283,8 +283,7 @@ class StackStepper:
         trained, optimizer = self.stack.trained, self.stack.optimizer
         losses = self._losses(batches.batch(self._place, width), batches.batch_is_shared)
         (gradient,) = torch.autograd.grad(losses.sum() * self._training.loss_scale, trained)
-        rates = batches.rates.index_select(0, self._place)[0]
-        optimizer.update(trained, gradient, rates)
+        optimizer.update(trained, gradient, batches.rates.index_select(0, self._place)[0])
         self.losses.index_copy_(0, self._updates % STEPS_ON_DEVICE, losses.detach()[None])
         self._updates.add_(1)
         self._place.add_(1)
@@ -292,8 +291,7 @@ class StackStepper:
     def _losses(self, batch: Batch, is_shared: bool) -> Float[Tensor, " replica"]:
         """The training loss of each replica."""
         logits = self._logits(self.stack.parameters, model_inputs(batch), is_shared)
-        axes = (0, None if is_shared else 0)
-        loss = vmap(self.stack.experiments[0].task.loss, in_dims=axes)
+        loss = vmap(self.stack.experiments[0].task.loss, in_dims=(0, None if is_shared else 0))
         return loss(logits.to(self._loss_dtype), dict(batch))
 
 
@@ -316,12 +314,12 @@ def stack_scores(stack: StackState, cache: DataCache) -> Callable[[], list[Row]]
     }
 
     def scores() -> list[Row]:
-        rows: list[Row] = [{} for _ in seeds]
-        for split, (batch, is_shared) in splits.items():
-            for name, values in _grades(stack, logits, batch, is_shared).items():
-                for row, value in zip(rows, values.cpu().tolist(), strict=True):
-                    row[f"{split}.{name}"] = value
-        return rows
+        columns = {
+            f"{split}.{name}": values.cpu().tolist()
+            for split, (batch, is_shared) in splits.items()
+            for name, values in _grades(stack, logits, batch, is_shared).items()
+        }
+        return [{name: column[i] for name, column in columns.items()} for i in range(len(seeds))]
 
     return scores
 
@@ -332,19 +330,19 @@ def _grades(
 ) -> dict[str, Tensor]:
     """The grades of all replicas on one split, by name; as many at once as memory allows."""
     task = stack.experiments[0].task
-    axes = (0, None if is_shared else 0)
+    grade = vmap(task.grade, in_dims=(0, None if is_shared else 0))
     targets = batch["targets"] if is_shared else batch["targets"][0]
     at_once = max(1, MAX_GRADED_LOGITS // (targets.numel() * task.sizes.d_vocab_out))
     stack.model.train(False)
     grades = []
     for first in range(0, len(stack.experiments), at_once):
-        some = slice(first, first + at_once)
-        parameters = {name: value[some] for name, value in stack.parameters.items()}
-        examples = batch if is_shared else {name: value[some] for name, value in batch.items()}
+        replicas = slice(first, first + at_once)
+        parameters = {name: value[replicas] for name, value in stack.parameters.items()}
+        examples = batch if is_shared else {name: v[replicas] for name, v in batch.items()}
         outputs = _logits(logits, parameters, examples, is_shared, stack.model.cfg)
-        grades.append(vmap(task.grade, in_dims=axes)(outputs, dict(examples)))
+        grades.append(grade(outputs, dict(examples)))
     stack.model.train()
-    return {name: torch.cat([grade[name] for grade in grades]) for name in grades[0]}
+    return {name: torch.cat([by_name[name] for by_name in grades]) for name in grades[0]}
 
 
 def _logits(
@@ -353,33 +351,35 @@ def _logits(
     """Logits of some replicas in float64, as many rows at a time as the widest layer allows."""
     inputs, axis = model_inputs(batch), 0 if is_shared else 1
     replicas, positions = len(next(iter(parameters.values()))), inputs.shape[axis + 1]
-    widest = _widest(parameters, cfg, positions)
+    # Numbers at each position of the widest activations: a weight's longest axis, or patterns.
+    longest_axes = [max(value.shape[1:], default=1) for value in parameters.values()]
+    widest = max(*longest_axes, positions * (getattr(cfg, "n_heads", None) or 0))
     size = max(1, MAX_ACTIVATIONS // (replicas * positions * widest))
     parts = [logits(parameters, rows, is_shared).double() for rows in inputs.split(size, dim=axis)]
     return torch.cat(parts, dim=1)
-
-
-def _widest(parameters: Mapping[str, Tensor], cfg: Any, positions: int) -> int:
-    """Numbers at each position of the widest activations: a weight's longest axis, or patterns."""
-    longest_axes = [max(value.shape[1:], default=1) for value in parameters.values()]
-    return max(*longest_axes, positions * (getattr(cfg, "n_heads", None) or 0))
 
 
 def _stacked(
     task: Task,
     split: str,
     seeds: list[int],
-    drawn: dict[tuple[str, int], Batch],
+    cache: dict[tuple[str, int], Batch],
     device: torch.device,
 ) -> tuple[Batch, bool]:
     """Examples of a split on a device, and whether all replicas share them.
 
     Targets are those at the positions that the loss reads.
     """
+    positions = slice(-1, None) if task.positions == "last" else slice(None)
     for seed in seeds:
-        if (split, seed) not in drawn:
-            drawn[split, seed] = _batch(task.examples(split, None, seed), task)
-    batches = [drawn[split, seed] for seed in seeds]
+        if (split, seed) not in cache:
+            examples = task.examples(split, None, seed)
+            cache[split, seed] = {
+                "inputs" if examples.tokens is None else "tokens": examples.model_inputs,
+                "targets": examples.targets[:, positions],
+                "scored": examples.scored[:, positions],
+            }
+    batches = [cache[split, seed] for seed in seeds]
     if len(set(seeds)) == 1:
         return sent_batch(batches[0], device), True
     longest = max(batch["targets"].shape[1] for batch in batches)
@@ -390,20 +390,10 @@ def _stacked(
         }
         for batch in batches
     ]
-    side_by_side = {name: torch.stack([batch[name] for batch in padded]) for name in padded[0]}
-    return sent_batch(side_by_side, device), False
+    return sent_batch(side_by_side(padded), device), False
 
 
-def _batch(examples: Examples, task: Task) -> Batch:
-    read = slice(-1, None) if task.positions == "last" else slice(None)
-    return {
-        "inputs" if examples.tokens is None else "tokens": examples.model_inputs,
-        "targets": examples.targets[:, read],
-        "scored": examples.scored[:, read],
-    }
-
-
-def _one_at_a_time(stack: StackState, drawn: dict[tuple[str, int], Examples]) -> list[Row]:
+def _one_at_a_time(stack: StackState, cache: dict[tuple[str, int], Examples]) -> list[Row]:
     """The task's own scores of every replica, whose parameters take turns in the live model."""
     rows: list[Row] = []
     for index, experiment in enumerate(stack.experiments):
@@ -411,25 +401,25 @@ def _one_at_a_time(stack: StackState, drawn: dict[tuple[str, int], Examples]) ->
             values = stack.parameters
             for name, parameter in stack.model.named_parameters():
                 parameter.copy_(values[name][index])
-        rows.append(task_scores(stack.model, experiment, drawn))
+        rows.append(task_scores(stack.model, experiment, cache))
     return rows
 
 
 def task_scores(
-    model: HookedModel, experiment: Experiment, drawn: dict[tuple[str, int], Examples]
+    model: HookedModel, experiment: Experiment, cache: dict[tuple[str, int], Examples]
 ) -> Row:
     """The metrics of one model on every evaluated split, as its task scores them.
 
     Args:
         model: The live model.
         experiment: What it is trained by.
-        drawn: Examples drawn already, by split and data seed; newly drawn ones are added.
+        cache: Examples drawn already, by split and data seed; newly drawn ones are added.
     """
     task, seed = experiment.task, experiment.seeds.data
     row: Row = {}
     for split in task.evaluated:
-        if (split, seed) not in drawn:
-            drawn[split, seed] = task.examples(split, None, seed)
-        snapshot = Snapshot.of(model, drawn[split, seed], config=experiment.model)
+        if (split, seed) not in cache:
+            cache[split, seed] = task.examples(split, None, seed)
+        snapshot = Snapshot.of(model, cache[split, seed], config=experiment.model)
         row |= {f"{split}.{name}": value for name, value in task.score(snapshot).items()}
     return row

@@ -24,7 +24,7 @@ Row = dict[str, float]
 
 @dataclass(frozen=True, eq=False)
 class State:
-    """Where training stands: all that a later call goes on from, besides the metrics.
+    """Where training stands: all that a later call goes on from, except for the metrics.
 
     Attributes:
         step: The number of updates made.
@@ -40,9 +40,8 @@ class State:
 
 def fresh(experiment: Experiment) -> State:
     """The untrained model."""
-    training = experiment.require_training()
-    seed, sizes = experiment.seeds.model, experiment.task.sizes
-    model = build(experiment.model, sizes, seed=seed, dtype=training.dtype)
+    training, seed = experiment.require_training(), experiment.seeds.model
+    model = build(experiment.model, experiment.task.sizes, seed=seed, dtype=training.dtype)
     return State(
         step=0,
         parameters={
@@ -71,11 +70,11 @@ def resumed(run: Run, experiment: Experiment) -> tuple[State, list[Row]]:
                 "train in a new folder"
             )
         return fresh(experiment), []
-    kept = Checkpoint(file, remedy="training cannot go on from it: use a new folder")
-    step = _step_of(kept, training)
+    saved = Checkpoint(file, remedy="training cannot go on from it: use a new folder")
+    step = _step_of(saved, training)
     if step in run.steps:
-        _check_same(kept, run.parameters(step))
-    tensors = dict(kept)
+        _check_same(saved, run.parameters(step))
+    tensors = dict(saved)
     state = State(
         step=step,
         parameters={name: value for name, value in tensors.items() if "/" not in name},
@@ -136,21 +135,23 @@ def mark_diverged(run: Run, step: int) -> None:
 
     `Run.failure` reads the reason.
     """
-    reason = f"training.lr: the metrics are not numbers at step {step}; lower lr"
-    if step == 0:
-        reason = "the metrics are not numbers before any update; bring init_scale and scales near 1"
-    content = json.dumps({"step": step, "reason": reason}) + "\n"
-    write_whole(run.path / "failure.json", content.encode())
+    reason = (
+        f"training.lr: the metrics are not numbers at step {step}; lower lr"
+        if step
+        else "the metrics are not numbers before any update; bring init_scale and scales near 1"
+    )
+    content = json.dumps({"step": step, "reason": reason}).encode() + b"\n"
+    write_whole(run.path / "failure.json", content)
 
 
-def take_up(run: Run, rows: list[Row]) -> None:
+def prepare_folder(run: Run, rows: list[Row]) -> None:
     """Makes a folder ready to be trained on.
 
     The metrics of later steps than the state are dropped, since they are recorded again. So is the
     mark of an earlier failure: it is set again if it still holds.
     """
-    lines = "".join(json.dumps(row) + "\n" for row in rows)
-    write_whole(run.path / "metrics.jsonl", lines.encode())
+    content = b"".join(json.dumps(row).encode() + b"\n" for row in rows)
+    write_whole(run.path / "metrics.jsonl", content)
     (run.path / "failure.json").unlink(missing_ok=True)
 
 
@@ -159,18 +160,18 @@ def append_metrics(run: Run, row: Row) -> None:
     append_whole(run.path / "metrics.jsonl", (json.dumps(row) + "\n").encode())
 
 
-def _step_of(kept: Checkpoint, training: Training) -> int:
+def _step_of(saved: Checkpoint, training: Training) -> int:
     """The step that a state file names as its own.
 
     Raises:
         ValueError: It names none, or one that this training does not have.
     """
-    if "step" not in kept.facts:
-        raise ValueError(f"{kept.path} is of an older version, without its step; use a new folder")
-    step = kept.facts["step"]
+    if "step" not in saved.facts:
+        raise ValueError(f"{saved.path} is of an older version, without its step; use a new folder")
+    step = saved.facts["step"]
     if type(step) is not int or not 0 <= step <= training.steps:
         raise ValueError(
-            f"{kept.path} says that it is of step {json.dumps(step)}, and training has steps 0 to "
+            f"{saved.path} says that it is of step {json.dumps(step)}, and training has steps 0 to "
             f"{training.steps}: it is another run's; use a new folder"
         )
     return step
@@ -182,8 +183,8 @@ def _check_same(state: Checkpoint, checkpoint: Checkpoint) -> None:
     Raises:
         ValueError: Their checksums differ. Files without checksums are taken as they are.
     """
-    ours, theirs = state.checksums or {}, checkpoint.checksums or {}
-    if ours and any(ours.get(name) != value for name, value in theirs.items()):
+    of_state, of_checkpoint = state.checksums or {}, checkpoint.checksums or {}
+    if of_state and any(of_state.get(name) != value for name, value in of_checkpoint.items()):
         raise ValueError(
             f"{state.path} and {checkpoint.path} hold different parameters: one of them is another "
             "run's; put the right one back, or train in a new folder"
@@ -198,9 +199,7 @@ def _rows_before(run: Run, training: Training, step: int) -> list[Row]:
     """
     file = run.path / "metrics.jsonl"
     rows = [row for row in read_metrics(file) if row["step"] < step]
-    wanted = {
-        evaluated for evaluated in training.evaluate.up_to(training.steps) if evaluated < step
-    }
+    wanted = {at for at in training.evaluate.up_to(training.steps) if at < step}
     lacking = sorted(wanted - {int(row["step"]) for row in rows})
     if lacking:
         text = f"{file} lacks {len(lacking)} of {len(wanted)} rows, the first of step {lacking[0]}"

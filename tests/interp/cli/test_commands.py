@@ -106,16 +106,14 @@ def test_an_analysis_asked_for_by_name_says_why_it_does_not_apply(interp, folder
     assert printed.count("\n") == 1
 
 
-def test_an_analysis_that_applies_to_no_member_of_a_sweep_is_counted(interp, experiment, tmp_path):
+def test_an_analysis_that_applies_to_no_run_of_a_sweep_is_counted(interp, experiment, tmp_path):
     (tmp_path / "tiny.toml").write_text(experiment.to_toml())
     out = tmp_path / "seeds"
     interp("train", tmp_path / "tiny.toml", "--seeds", 2, "--out", out, "--workers", 1)
     printed = interp("analyze", out)[1]
     assert "do not apply (--why says which and why)\n" in printed
     assert "TreeProjection" not in printed
-    assert (
-        "TreeProjection: 0 measured, 0 kept; 2 members: needs" in interp("analyze", out, "--why")[1]
-    )
+    assert "TreeProjection: 0 measured, 0 kept; 2 runs: needs" in interp("analyze", out, "--why")[1]
 
 
 def test_lists_name_what_there_is(interp):
@@ -218,7 +216,7 @@ def test_a_dry_run_says_what_a_sweep_would_train(interp, experiment, tmp_path):
     file = tmp_path / "sweep.toml"
     file.write_text('base = "tiny.toml"\nseeds = 2\n[vary]\n"training.lr" = [1e-3, 1e-2]\n')
     printed = interp("sweep", file, "--out", tmp_path / "out", "--dry-run")[1]
-    assert "4 members, 4 of them to be trained into" in printed
+    assert "4 runs, 4 of them to be trained into" in printed
     assert "4 models of 719 parameters, each alone, 40 steps: about" in printed
     assert not (tmp_path / "out").exists()
 

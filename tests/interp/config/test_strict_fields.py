@@ -135,10 +135,10 @@ def test_values_of_a_sweep_are_taken_as_they_are_written(tmp_path):
 SWEEPS = {
     "a truth value for seeds": Fault("seeds = true", "seeds: give a list"),
     "a seed that is none": Fault("seeds = [0, true]", r"seeds\.1: "),
-    "seeds without end": Fault(f"seeds = {10**18}", "over 100000, the most members"),
+    "seeds without end": Fault(f"seeds = {10**18}", "over 100000, the most runs"),
     "members without end": Fault(
         f'seeds = 1000\n[vary]\n"training.lr" = {[0.1 + i for i in range(200)]}',
-        "200000 members, over 100000",
+        "200000 runs, over 100000",
     ),
 }
 

@@ -106,16 +106,16 @@ def test_a_sweeps_folder_is_no_run_and_the_message_says_what_reads_it(folder):
         load(folder.path)
 
 
-def test_members_that_are_not_finished_are_left_out(folder):
+def test_runs_that_are_not_finished_are_left_out(folder):
     lost = runs_of(folder)[0]
     (lost.path / "metrics.jsonl").unlink()
-    members = finished_runs(folder)
-    assert lost not in members.runs
-    assert members.missing == 1
+    sweep_runs = finished_runs(folder)
+    assert lost not in sweep_runs.runs
+    assert sweep_runs.missing == 1
 
 
 def test_a_sweep_that_has_not_begun_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="no member is trained yet; run `interp sweep`"):
+    with pytest.raises(ValueError, match="no run is trained yet; run `interp sweep`"):
         finished_runs(SweepFolder(tmp_path, tiny_sweep()))
 
 
@@ -141,8 +141,8 @@ def test_results_are_saved_in_the_sweeps_folder(folder):
 
 
 def test_what_is_saved_is_what_is_measured(folder):
-    members = finished_runs(folder)
-    table, series = sweep_table(members), LazySeries(list(members.runs))
+    sweep_runs = finished_runs(folder)
+    table, series = sweep_table(sweep_runs), LazySeries(list(sweep_runs.runs))
     fresh = OutcomeShares.measure(table, series, axes=folder.sweep.axes)
     kept = saved(folder, ["OutcomeShares"])[0].load()
     assert kept.to_frame().equals(fresh.to_frame())
@@ -160,7 +160,7 @@ def test_what_a_result_needs_is_measured_first(folder):
     assert again == {"GrokkingPhases": (8, 0), "OutcomeShares": (1, 0)}
 
 
-def test_a_member_that_changed_has_the_whole_measured_again(folder):
+def test_a_run_that_changed_has_the_whole_measured_again(folder):
     file = runs_of(folder)[0].path / "metrics.jsonl"
     file.write_text(file.read_text().replace('"test.accuracy": 0', '"test.accuracy": 1', 1))
     again = counts(analyze_sweep(folder, ONLY))
@@ -180,7 +180,7 @@ def test_a_run_that_failed_changes_the_shares(folder):
 
 def test_an_unfinished_sweep_is_measured_as_far_as_it_is(tmp_path):
     folder = train_members(tiny_sweep(base=tiny_experiment(steps=10)), tmp_path, count=3)
-    with pytest.warns(UserWarning, match="5 of 8 members are not finished, and are left out"):
+    with pytest.warns(UserWarning, match="5 of 8 runs are not finished, and are left out"):
         outcomes = analyze_sweep(folder, ["OutcomeShares"])
     assert counts(outcomes)["OutcomeShares"] == (1, 0)
     (shares,) = saved(folder)
@@ -197,11 +197,11 @@ def test_a_sweep_that_went_on_is_measured_again(tmp_path):
     assert len(saved(folder)[0].load().runs) == 2
 
 
-def test_by_default_members_are_measured_with_everything(folder):
+def test_by_default_runs_are_measured_with_everything(folder):
     outcomes = by_name(analyze_sweep(folder))
     steps = len(runs_of(folder)[0].steps)
     assert outcomes["FourierCircuit"].measured == 8 * steps
-    assert outcomes["CompositionGraph"].reason.startswith("0 measured, 0 kept; 8 members: ")
+    assert outcomes["CompositionGraph"].reason.startswith("0 measured, 0 kept; 8 runs: ")
     assert outcomes["OutcomeShares"].kept == 1
 
 
@@ -226,7 +226,7 @@ def test_options_survive_the_file(folder):
     assert find_sweep(folder.path) == chosen
 
 
-def test_options_change_no_member(folder):
+def test_options_change_no_run(folder):
     assert options(folder, SeedSpread={"scalar": "test.loss"}).experiments() == folder.experiments()
 
 
@@ -240,9 +240,9 @@ def test_options_of_another_kind_of_result_are_refused(folder):
         options(folder, WeightNorms={"per_layer": True})
 
 
-def test_what_no_member_has_is_told(folder):
+def test_what_no_run_has_is_told(folder):
     chosen = options(folder, SeedSpread={"scalar": "test.f1"})
-    assert analyze_sweep(chosen, ["SeedSpread"])[0].reason == "no member has test.f1"
+    assert analyze_sweep(chosen, ["SeedSpread"])[0].reason == "no run has test.f1"
 
 
 def test_an_analysis_that_refuses_is_told_when_all_else_is_measured(folder):
@@ -253,7 +253,7 @@ def test_an_analysis_that_refuses_is_told_when_all_else_is_measured(folder):
     assert "test.loss" in {each.load().scalar for each in saved(folder, ["SeedSpread"])}
 
 
-def test_a_member_that_cannot_be_measured_stops_no_other(folder):
+def test_a_run_that_cannot_be_measured_stops_no_other(folder):
     for file in (runs_of(folder)[0].path / "checkpoints").iterdir():
         file.write_bytes(b"damaged")
     damaged = pytest.raises(ValueError, match="every checkpoint is damaged")
@@ -267,7 +267,7 @@ def add_garbage(run):
         file.write("garbage\n")
 
 
-def test_a_member_whose_metrics_are_damaged_is_named_when_the_others_are_measured(folder):
+def test_a_run_whose_metrics_are_damaged_is_named_when_the_others_are_measured(folder):
     damaged, *others = runs_of(folder)
     add_garbage(damaged)
     message = rf"{damaged.name}/metrics\.jsonl, line \d+ is not a row of metrics"
@@ -277,7 +277,7 @@ def test_a_member_whose_metrics_are_damaged_is_named_when_the_others_are_measure
     assert saved(folder, ["SeedSpread"])[0].load().runs == tuple(run.name for run in others)
 
 
-def test_a_sweep_whose_members_are_all_damaged_is_refused(folder):
+def test_a_sweep_whose_runs_are_all_damaged_is_refused(folder):
     for run in runs_of(folder):
         add_garbage(run)
     with pytest.raises(ValueError, match=r"metrics\.jsonl, line \d+ is not a row"):
@@ -319,7 +319,7 @@ def test_the_table_holds_the_result_of_the_options_that_a_run_has_today(folder, 
     assert table["FourierSpectrum.key_count"].dropna().to_dict() == {run.name: wanted}
 
 
-def test_a_member_whose_checkpoint_changed_has_the_whole_measured_again(folder):
+def test_a_run_whose_checkpoint_changed_has_the_whole_measured_again(folder):
     runs_of(folder)[0].checkpoint(20).unlink()
     assert counts(analyze_sweep(folder, ["SeedSpread"])) == {"SeedSpread": (1, 0)}
 

@@ -53,7 +53,7 @@ def test_a_member_with_results_has_a_page(analysed_sweep, written):
 def test_a_member_without_results_stands_in_the_table_alone(folder, tmp_path):
     bare = next(iter(folder.experiments()))
     shutil.rmtree(bare / "results")
-    with pytest.warns(UserWarning, match="OutcomeShares: of another state of the members"):
+    with pytest.warns(UserWarning, match="OutcomeShares: of another state of the runs"):
         page = page_of(folder, tmp_path / "report")
     assert len(rows_of(page)) == 8
     assert not (tmp_path / "report" / "runs" / f"{bare.name}.html").exists()
@@ -163,7 +163,7 @@ def test_members_that_failed_and_that_are_missing_are_told(folder, tmp_path):
     failed, gone, *_ = folder.experiments()
     (failed / "failure.json").write_text(json.dumps({"step": 20, "reason": "diverged at step 20"}))
     shutil.rmtree(gone)
-    with pytest.warns(UserWarning, match="SeedSpread: of another number of members, state of the"):
+    with pytest.warns(UserWarning, match="SeedSpread: of another number of runs, state of the"):
         page = page_of(folder, tmp_path / "report")
     assert facts(page) == {"runs": "8", "finished": "6", "failed": "1", "not finished yet": "1"}
     assert '<span class="detail">diverged at step 20</span>' in page
@@ -174,7 +174,10 @@ def test_a_damaged_member_is_named_and_the_others_are_drawn(folder, tmp_path):
     with (damaged / "metrics.jsonl").open("a") as file:
         file.write("garbage\n")
     warned = r"left out of the report: .*metrics\.jsonl, line \d+ is not a row"
-    with pytest.warns(UserWarning, match=warned), pytest.warns(UserWarning, match="do not hold"):
+    with (
+        pytest.warns(UserWarning, match=warned),
+        pytest.warns(UserWarning, match="are not current"),
+    ):
         page = page_of(folder, tmp_path / "report")
     assert facts(page) == {"runs": "8", "finished": "7", "damaged": "1"}
     assert len(rows_of(page)) == 7
@@ -186,7 +189,10 @@ def test_a_member_with_a_damaged_checkpoint_is_named_and_the_others_are_drawn(fo
     for file in (damaged / "checkpoints").iterdir():
         file.write_bytes(b"nonsense")
     warned = r"left out of the report: .*safetensors is damaged"
-    with pytest.warns(UserWarning, match=warned), pytest.warns(UserWarning, match="do not hold"):
+    with (
+        pytest.warns(UserWarning, match=warned),
+        pytest.warns(UserWarning, match="are not current"),
+    ):
         page = page_of(folder, tmp_path / "report")
     assert len(rows_of(page)) == 7
 

@@ -152,7 +152,9 @@ def test_scalars_are_of_the_options_that_the_experiment_has_today(folder, shares
 
 
 def test_scalars_of_other_options_alone_are_refused(analysed):
-    with pytest.raises(ValueError, match=r"options \{'share': 0\.5\} holds; .*: not there; run"):
+    with pytest.raises(
+        ValueError, match=r"options \{'share': 0\.5\} is current; .*: not there; run"
+    ):
         with_share(analysed, 0.5).series().scalars("FourierSpectrum")
 
 
@@ -165,7 +167,9 @@ def test_scalars_leave_out_a_step_whose_checkpoint_has_changed_and_say_so(analys
 
 def test_scalars_of_another_task_are_refused(analysed):
     edited = edit(analysed, 'operation = "add"', 'operation = "subtract"')
-    with pytest.raises(ValueError, match=r"no saved result of FourierSpectrum holds; .*task or "):
+    with pytest.raises(
+        ValueError, match=r"no saved result of FourierSpectrum is current; .*task or "
+    ):
         edited.series().scalars("FourierSpectrum")
 
 

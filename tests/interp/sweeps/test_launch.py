@@ -22,20 +22,20 @@ from tests.interp.sweeps.short_sweeps import VARY, short_sweep
 from tests.planted import tiny_experiment
 
 
-def test_members_that_share_shapes_are_grouped():
-    members = short_sweep(vary={"model.d_model": [8, 16], **VARY}).experiments()
-    paths = {Path(name): each for name, each in members.items()}
+def test_runs_that_share_shapes_are_grouped():
+    experiments = short_sweep(vary={"model.d_model": [8, 16], **VARY}).experiments()
+    paths = {Path(name): each for name, each in experiments.items()}
     assert [len(each) for each in grouped(paths, "cpu", stack=100)] == [8, 8]
 
 
 def test_groups_are_no_larger_than_a_stack():
-    members = {Path(name): each for name, each in short_sweep(vary=VARY).experiments().items()}
-    assert [len(each) for each in grouped(members, "cpu", stack=3)] == [3, 3, 2]
+    experiments = {Path(name): each for name, each in short_sweep(vary=VARY).experiments().items()}
+    assert [len(each) for each in grouped(experiments, "cpu", stack=3)] == [3, 3, 2]
 
 
 def test_on_a_cpu_transformers_train_one_at_a_time():
-    members = {Path(name): each for name, each in short_sweep(vary=VARY).experiments().items()}
-    assert {len(each) for each in grouped(members, "cpu")} == {1}
+    experiments = {Path(name): each for name, each in short_sweep(vary=VARY).experiments().items()}
+    assert {len(each) for each in grouped(experiments, "cpu")} == {1}
 
 
 def test_stacks_are_cut_from_the_whole_sweep_whatever_is_left(tmp_path):
@@ -45,7 +45,7 @@ def test_stacks_are_cut_from_the_whole_sweep_whatever_is_left(tmp_path):
     lost = list(folder.experiments())[1]
     (lost / "checkpoints" / "10.safetensors").unlink()
     [group] = groups_left(folder, "cpu", stack=3)
-    assert list(group.experiments) == list(whole[0].experiments)
+    assert list(group) == list(whole[0])
     assert len(group) == 3
 
 
@@ -60,7 +60,7 @@ def test_what_is_left_of_a_stack_ends_with_the_same_bytes(tmp_path):
     assert {file: file.read_bytes() for file in before} == before
 
 
-def test_a_damaged_member_is_named_and_stops_no_other(tmp_path):
+def test_a_damaged_run_is_named_and_stops_no_other(tmp_path):
     folder = train_sweep(short_sweep(seeds=3), tmp_path, device="cpu")
     damaged, lost, _ = folder.experiments()
     (damaged / "metrics.jsonl").write_text("garbage\n")
@@ -71,15 +71,15 @@ def test_a_damaged_member_is_named_and_stops_no_other(tmp_path):
 
 
 def test_a_group_is_described_with_its_size():
-    members = {Path(name): each for name, each in short_sweep().experiments().items()}
-    [line] = described(grouped(members, "cpu", stack=2), "cpu")
+    experiments = {Path(name): each for name, each in short_sweep().experiments().items()}
+    [line] = described(grouped(experiments, "cpu", stack=2), "cpu")
     assert "2 models of 719 parameters" in line
     assert "in a stack of 2, 10 steps: about" in line
 
 
 def test_several_groups_are_summed_up_for_the_workers():
-    members = {Path(name): each for name, each in short_sweep(vary=VARY).experiments().items()}
-    *_, last = described(grouped(members, "cpu", stack=3), "cpu", workers=2)
+    experiments = {Path(name): each for name, each in short_sweep(vary=VARY).experiments().items()}
+    *_, last = described(grouped(experiments, "cpu", stack=3), "cpu", workers=2)
     assert re.fullmatch(r"in all about .* of one worker: .* with 2 at work, .*", last)
 
 
@@ -87,21 +87,21 @@ def test_several_groups_are_summed_up_for_the_workers():
 @pytest.mark.parametrize("stack", [1, 2], ids=["alone", "stacked"])
 def test_trainings_of_few_steps_are_timed(steps, stack):
     sweep = short_sweep(base=tiny_experiment(steps=steps))
-    members = {Path(name): each for name, each in sweep.experiments().items()}
-    assert seconds_in_all(grouped(members, "cpu", stack=stack)[0], "cpu") > 0
+    experiments = {Path(name): each for name, each in sweep.experiments().items()}
+    assert seconds_in_all(grouped(experiments, "cpu", stack=stack)[0], "cpu") > 0
 
 
 def test_an_estimate_counts_updates_evaluations_checkpoints_and_the_start(monkeypatch):
     monkeypatch.setattr(
         "interp.sweeps.groups.timed", lambda group, device: Timing(1000, 1, 7, 100, 10)
     )
-    members = {Path(name): each for name, each in short_sweep(seeds=1).experiments().items()}
+    experiments = {Path(name): each for name, each in short_sweep(seeds=1).experiments().items()}
     # 10 steps, evaluated at 0, 5 and 10, kept at 0, 5 and 10; data are fixed, none are drawn
-    assert seconds_in_all(grouped(members, "cpu")[0], "cpu") == 1000 + 10 + 3 * 100 + 3 * 10
+    assert seconds_in_all(grouped(experiments, "cpu")[0], "cpu") == 1000 + 10 + 3 * 100 + 3 * 10
 
 
 @pytest.mark.parametrize("stack", [1, 8], ids=["alone", "stacked"])
-def test_every_member_is_the_run_it_would_be_alone(stack, tmp_path):
+def test_every_run_is_the_run_it_would_be_alone(stack, tmp_path):
     sweep = short_sweep(vary=VARY)
     folder = train_sweep(sweep, tmp_path / "sweep", device="cpu", stack=stack)
     path, experiment = next(iter(folder.experiments().items()))
@@ -114,13 +114,13 @@ def times(folder: SweepFolder) -> list[int]:
     return [(path / "metrics.jsonl").stat().st_mtime_ns for path in folder.experiments()]
 
 
-def test_finished_members_are_passed_over(tmp_path):
+def test_finished_runs_are_passed_over(tmp_path):
     first = train_sweep(short_sweep(), tmp_path, device="cpu")
     before = times(first)
     assert times(train_sweep(short_sweep(), tmp_path, device="cpu")) == before
 
 
-def test_a_member_that_is_gone_is_trained_again(tmp_path):
+def test_a_run_that_is_gone_is_trained_again(tmp_path):
     folder = train_sweep(short_sweep(), tmp_path, device="cpu")
     lost, kept = folder.experiments()
     (lost / "checkpoints" / "10.safetensors").unlink()
@@ -152,7 +152,7 @@ def test_a_folder_of_other_things_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("stack", [1, 4], ids=["alone", "stacked"])
-def test_a_member_that_diverges_is_marked_and_stops_nobody(stack, tmp_path):
+def test_a_run_that_diverges_is_marked_and_stops_nobody(stack, tmp_path):
     sweep = short_sweep(
         base=tiny_experiment(steps=10, optimizer="sgd"), vary={"training.lr": [1e30, 0.1]}
     )
@@ -184,7 +184,7 @@ def test_an_executor_is_handed_plain_text(tmp_path):
     assert found.left() == {}
 
 
-def test_progress_ends_with_all_members_done(tmp_path):
+def test_progress_ends_with_all_runs_done(tmp_path):
     seen = []
     train_sweep(short_sweep(), tmp_path, device="cpu", on_progress=seen.append)
     assert (seen[-1].done, seen[-1].runs, seen[-1].steps) == (2, 2, 20)
@@ -214,7 +214,7 @@ def children(pid: int) -> list[int]:
     return [int(child) for thread in threads for child in thread.read_text().split()]
 
 
-def test_the_members_of_a_killed_worker_run_again(tmp_path):
+def test_the_runs_of_a_killed_worker_run_again(tmp_path):
     killer = threading.Thread(target=kill_a_worker, args=(tmp_path,), daemon=True)
     killer.start()
     folder = train_sweep(long_sweep(), tmp_path, device="cpu", workers=2)

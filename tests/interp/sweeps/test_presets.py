@@ -1,4 +1,4 @@
-"""Sweeps that come with the package: they load, and hold the members that they say."""
+"""Sweeps that come with the package: they load, and hold the runs that they say."""
 
 import pytest
 
@@ -26,41 +26,43 @@ VARIANT = ("tied", "shared_in", "collapsed_in", "collapsed_out")
 
 
 @pytest.mark.parametrize("name", MEMBERS)
-def test_a_sweep_has_as_many_members_as_it_says(name):
+def test_a_sweep_has_as_many_runs_as_it_says(name):
     assert len(load_sweep(name).experiments()) == MEMBERS[name]
 
 
 def test_the_articles_networks_have_five_decays_widths_and_sizes_of_data():
-    members = load_sweep("parity-decay").experiments().values()
+    experiments = load_sweep("parity-decay").experiments().values()
     cells = {
         (
             e.fields["training.weight_decay"],
             e.fields["model.d_mlp"],
             e.fields["task.train_sequences"],
         )
-        for e in members
+        for e in experiments
     }
     assert len(cells) == 125
     assert {width for _, width, _ in cells} == {16, 32, 64, 128, 258}
 
 
 def test_losses_of_the_articles_networks_are_float32_and_clipped():
-    members = load_sweep("parity-decay-mini").experiments().values()
-    assert {(e.fields["training.loss_dtype"], e.fields["task.clip"]) for e in members} == {
+    experiments = load_sweep("parity-decay-mini").experiments().values()
+    assert {(e.fields["training.loss_dtype"], e.fields["task.clip"]) for e in experiments} == {
         ("float32", 1e-7)
     }
 
 
 @pytest.mark.parametrize("name", ["addition-variants", "addition-variants-l1"])
 def test_architectures_are_all_sixteen(name):
-    members = load_sweep(name).experiments().values()
-    assert len({tuple(e.fields[f"model.{option}"] for option in VARIANT) for e in members}) == 16
+    experiments = load_sweep(name).experiments().values()
+    assert (
+        len({tuple(e.fields[f"model.{option}"] for option in VARIANT) for e in experiments}) == 16
+    )
 
 
 @pytest.mark.parametrize(("name", "has_l1"), PENALTIES)
 def test_variants_have_one_penalty(name, has_l1):
-    members = [each.fields for each in load_sweep(name).experiments().values()]
-    found = {(e["training.weight_decay"] > 0, e["training.l1"] > 0) for e in members}
+    experiments = [each.fields for each in load_sweep(name).experiments().values()]
+    found = {(e["training.weight_decay"] > 0, e["training.l1"] > 0) for e in experiments}
     assert found == {(not has_l1, has_l1)}
 
 

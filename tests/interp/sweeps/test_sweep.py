@@ -1,4 +1,4 @@
-"""What a sweep is: its members, their folders, its file, and the faults that one can have."""
+"""What a sweep is: its runs, their folders, its file, and the faults that one can have."""
 
 from dataclasses import dataclass
 
@@ -14,17 +14,17 @@ def test_a_grid_has_every_combination_with_every_seed():
 
 
 def test_zip_takes_the_lists_side_by_side():
-    members = short_sweep(vary=VARY, mode="zip").experiments().values()
+    experiments = short_sweep(vary=VARY, mode="zip").experiments().values()
     fields = ("training.lr", "training.weight_decay")
-    pairs = {tuple(each.fields[name] for name in fields) for each in members}
+    pairs = {tuple(each.fields[name] for name in fields) for each in experiments}
     assert pairs == {(1e-3, 0.1), (1e-2, 1.0)}
 
 
 def test_a_list_of_one_value_is_for_all_that_zip_pairs():
     vary = VARY | {"training.optimizer": ["adam"]}
-    members = short_sweep(vary=vary, mode="zip").experiments().values()
-    assert {each.fields["training.optimizer"] for each in members} == {"adam"}
-    assert len(members) == len(short_sweep(vary=VARY, mode="zip").experiments())
+    experiments = short_sweep(vary=vary, mode="zip").experiments().values()
+    assert {each.fields["training.optimizer"] for each in experiments} == {"adam"}
+    assert len(experiments) == len(short_sweep(vary=VARY, mode="zip").experiments())
 
 
 def test_without_lists_a_sweep_is_its_seeds():
@@ -55,8 +55,8 @@ def test_a_list_of_one_value_is_set_and_no_axis():
 
 def test_whole_tables_can_vary():
     tasks = [{"name": "modular_arithmetic", "p": p, "train_fraction": 0.5} for p in (5, 7)]
-    members = short_sweep(vary={"task": tasks}).experiments().values()
-    assert {each.task.model_dump()["p"] for each in members} == {5, 7}
+    experiments = short_sweep(vary={"task": tasks}).experiments().values()
+    assert {each.task.model_dump()["p"] for each in experiments} == {5, 7}
 
 
 def test_a_sweep_survives_its_file(tmp_path):
@@ -102,7 +102,7 @@ FAULTS = {
     "no seeds": Fault(BASE + "seeds = 0", r"toml: seeds: none"),
     "half a seed": Fault(BASE + "seeds = 0.5", r"seeds: give a list"),
     "seeds as an axis": Fault(BASE + '[vary]\n"seeds.model" = [1, 2]', r"seeds go into 'seeds'"),
-    "twice the same": Fault(BASE + "seeds = [1, 1]", r"two members are the same: s1"),
+    "twice the same": Fault(BASE + "seeds = [1, 1]", r"two runs are the same: s1"),
     "unknown base": Fault('base = "nothing"', r"neither a TOML file nor a preset"),
     "no base": Fault("seeds = 3", r"base: Field required"),
     "unknown key": Fault(BASE + "sed = 3", r"sed: unknown key"),

@@ -86,7 +86,7 @@ class BrokenAfterOne(Broken):
 
 def some_groups(path: Path, count: int) -> list[Group]:
     first = tiny_experiment(steps=1, checkpoints={"every": 1})
-    return [Group({path / str(seed): first.with_seed(seed)}) for seed in range(count)]
+    return [{path / str(seed): first.with_seed(seed)} for seed in range(count)]
 
 
 def test_workers_may_be_killed_as_long_as_groups_are_finished(tmp_path, monkeypatch):
@@ -125,12 +125,12 @@ def test_what_has_not_begun_is_cancelled_when_stopped(tmp_path, monkeypatch):
 
 
 def test_a_group_too_large_for_the_memory_stops_no_other(tmp_path, monkeypatch):
-    def train_or_refuse(members, **kwargs):
+    def train_or_refuse(experiments, **kwargs):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 5 GiB\nand more")
 
     monkeypatch.setattr("interp.sweeps.workers.train_stack", train_or_refuse)
     groups = some_groups(tmp_path, 3)
-    stack = Group({**groups[0].experiments, **groups[1].experiments})
+    stack = {**groups[0], **groups[1]}
     with pytest.raises(ValueError, match=r"1 of 2 groups .* 2 models do not fit .*--stack 1$"):
         train_groups([stack, groups[2]], device="cpu")
     assert (tmp_path / "2" / "checkpoints" / "1.safetensors").is_file()

@@ -81,7 +81,7 @@ def test_an_epoch_sees_every_sentence_once():
 
 
 @pytest.mark.parametrize("data_seeds", [(0, 0), (0, 1)], ids=["shared data", "own data"])
-def test_members_read_sentences_as_they_would_alone(data_seeds):
+def test_replicas_read_sentences_as_they_would_alone(data_seeds):
     experiments = [
         sentences().model_copy(update={"seeds": Seeds(model=i, data=data, order=i)})
         for i, data in enumerate(data_seeds)

@@ -185,7 +185,7 @@ def test_dropout_raises_the_training_loss_in_a_stack_as_it_does_alone():
 
 
 REFUSED = {
-    "another width": ({"model": {"d_model": 16, "n_heads": 2}}, r"model\.d_m.*: members"),
+    "another width": ({"model": {"d_model": 16, "n_heads": 2}}, r"model\.d_m.*: models"),
     "another modulus": ({"task": {"name": "modular_arithmetic", "p": 5}}, r"task\.p: .*7 and 5"),
     "another optimizer": ({"training": {"steps": 40, "optimizer": "sgd"}}, r"training\."),
 }
