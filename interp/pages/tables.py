@@ -193,10 +193,7 @@ def differences(
         experiments: The experiments.
         without: Paths of settings (`task.name`) that are said elsewhere.
     """
-    tables = [
-        _by_path(experiment.model_dump(mode="json", exclude_none=True))
-        for experiment in experiments
-    ]
+    tables = [experiment.fields for experiment in experiments]
     if all(len({table[seed] for seed in SEEDS}) == 1 for table in tables):
         tables = [
             {path: value for path, value in table.items() if path not in SEEDS}
@@ -205,7 +202,7 @@ def differences(
         ]
     paths = dict.fromkeys(path for table in tables for path in table)
     values = {path: {str(table.get(path)) for table in tables} for path in paths}
-    varied = [path for path in paths if len(values[path]) > 1 and path not in without]
+    varied = [path for path in paths if len(values[path]) > 1 and path not in ("name", *without)]
     names = {
         path: f"{path.rpartition('.')[2]} seed" if path in SEEDS else axis_name(path, varied)
         for path in varied
@@ -216,14 +213,3 @@ def differences(
 def setting_texts(settings: Mapping[str, Any]) -> list[str]:
     """Each setting in a few words: its name and its value."""
     return [f"{name} {shown(brief(value))}" for name, value in settings.items()]
-
-
-def _by_path(table: Mapping[str, Any], above: str = "") -> dict[str, Any]:
-    """The settings of nested tables by path, such as `training.lr`."""
-    by_path: dict[str, Any] = {}
-    for name, value in table.items():
-        if isinstance(value, Mapping):
-            by_path |= _by_path(value, f"{above}{name}.")
-        elif above or name != "name":
-            by_path[f"{above}{name}"] = value
-    return by_path

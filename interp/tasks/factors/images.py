@@ -131,8 +131,8 @@ class Images:
         if not share.held_out:
             return torch.arange(self.total)
         order = image_order(self.total, share.seed)
-        kept = self.total - round(share.held_out * self.total)
-        return order[:kept] if share.is_train else order[kept:]
+        n_train = self.total - round(share.held_out * self.total)
+        return order[:n_train] if share.is_train else order[n_train:]
 
 
 @lru_cache(maxsize=8)
@@ -172,21 +172,27 @@ def image_order(total: int, seed: int) -> Int[Tensor, " image"]:
     return torch.randperm(total, generator=generator(seed, 2, 2))
 
 
-def too_few(kept: tuple[int, int], pairs: int, held_out: float) -> str:
-    """What is wrong with the numbers of images; empty where nothing is.
+def check_count(shown: tuple[int, int], pairs: int, held_out: float) -> None:
+    """Refuses fewer images than a prompt needs.
 
     Args:
-        kept: How many images training shows, and how many tests show.
+        shown: How many images training shows, and how many tests show.
         pairs: How many different images a prompt needs.
         held_out: The share of images that only tests show.
+
+    Raises:
+        ValueError: Training or tests show too few images; the message says what to change.
     """
-    few, kind, change = min((kept[0], "training", "lower"), (kept[1], "test", "raise"))
-    if few >= pairs:
-        return ""
-    if not few:
-        return f"held_out {held_out} leaves no {kind} images: {change} it, or 0 shows all in both"
-    left = f"{kind} images that held_out {held_out} leaves" if held_out else "images there are"
-    return f"pairs {pairs} are more than the {few} {left}: lower pairs or set repeats = true"
+    count, kind, change = min((shown[0], "training", "lower"), (shown[1], "test", "raise"))
+    if not count:
+        raise ValueError(
+            f"held_out {held_out} leaves no {kind} images: {change} it, or 0 shows all in both"
+        )
+    if count < pairs:
+        left = f"{kind} images that held_out {held_out} leaves" if held_out else "images there are"
+        raise ValueError(
+            f"pairs {pairs} are more than the {count} {left}: lower pairs or set repeats = true"
+        )
 
 
 @lru_cache(maxsize=2)
@@ -255,11 +261,10 @@ def _fault(embeddings: np.ndarray, factors: np.ndarray) -> str:
     single = [str(factor) for factor, values in enumerate(by_factor) if len(values) < 2]
     if single:
         return f"factor {', '.join(single)} has a single value: leave it out"
-    gaps = [factor for factor, values in enumerate(by_factor) if values[-1] >= len(values)]
-    if not gaps:
-        return ""
-    values = by_factor[gaps[0]]
-    return (
-        f"factor {gaps[0]} has {len(values)} values that go up to {values[-1]}: number them "
-        f"0 to {len(values) - 1} (numpy.unique's return_inverse does)"
-    )
+    for factor, values in enumerate(by_factor):
+        if values[-1] >= len(values):
+            return (
+                f"factor {factor} has {len(values)} values that go up to {values[-1]}: number "
+                f"them 0 to {len(values) - 1} (numpy.unique's return_inverse does)"
+            )
+    return ""

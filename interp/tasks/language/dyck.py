@@ -13,7 +13,7 @@ between returns to depth 0, where the paper says that of the whole string.
 import string
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, reduce
 from itertools import pairwise
 from typing import Annotated, ClassVar, Literal
 
@@ -203,10 +203,7 @@ def parse(opens: Sequence[bool], first: int) -> Tree:
 
 def _to_the_right(parts: Sequence[Tree]) -> Tree:
     """A tree of some parts that branches to the right."""
-    *before, tree = parts
-    for part in reversed(before):
-        tree = (part, tree)
-    return tree
+    return reduce(lambda right, left: (left, right), reversed(parts))
 
 
 class Dyck(LanguageTask):
@@ -320,17 +317,16 @@ class Dyck(LanguageTask):
         return flattened(tokens, lengths)
 
     def _truth(self, lines: Strings, batch: Batch) -> tuple[dict[str, Tensor], tuple[Tree, ...]]:
-        tokens, targets = batch["tokens"], batch["targets"]
+        tokens = batch["tokens"]
         opens, closes = (tokens > 0) & (tokens <= self.k), is_closing(tokens, self.k)
-        depth = (opens.long() - closes.long()).cumsum(-1)
-        fed = (opens | closes).sum(1)
+        depth, n_brackets = (opens.long() - closes.long()).cumsum(-1), (opens | closes).sum(1)
         labels = {
             "depth": depth * batch["scored"],
-            "distance": distances(targets, self.k, self.depth),
+            "distance": distances(batch["targets"], self.k, self.depth),
             "deepest": depth.amax(1),
-            "brackets": fed,
+            "brackets": n_brackets,
         }
-        rows = zip(opens.tolist(), fed.tolist(), strict=True)
+        rows = zip(opens.tolist(), n_brackets.tolist(), strict=True)
         return labels, tuple(parse(row[1 : count + 1], 1) for row, count in rows)
 
 

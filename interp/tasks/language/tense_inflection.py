@@ -32,14 +32,10 @@ from interp.tasks.language.grammar import (
     nearest_noun,
 )
 
-
-def _third_person(verbs: Sequence[str]) -> tuple[str, ...]:
-    return tuple(f"{verb}s" for verb in verbs)
-
-
 PAST = forms((INTRANSITIVE_PAST, INTRANSITIVE_PAST), (TRANSITIVE_PAST, TRANSITIVE_PAST))
 PRESENT = forms(
-    (_third_person(INTRANSITIVE), INTRANSITIVE), (_third_person(TRANSITIVE), TRANSITIVE)
+    (tuple(f"{verb}s" for verb in INTRANSITIVE), INTRANSITIVE),
+    (tuple(f"{verb}s" for verb in TRANSITIVE), TRANSITIVE),
 )
 TENSES = Language(
     has_auxiliaries=False,
