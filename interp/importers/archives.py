@@ -29,7 +29,8 @@ from interp.importers.reading import (
     read_table,
 )
 
-SERIES = ("checkpoints", "state_dicts")
+# The names that different codes give to the same thing in their files.
+STATE_LISTS = ("checkpoints", "state_dicts")
 STEPS = ("checkpoint_epochs", "epochs", "steps")
 STEP = ("epoch", "step")
 MODEL = ("model", "state_dict", "model_state_dict")
@@ -192,18 +193,17 @@ def _checkpoints(
     path: Path, content: Mapping[Any, Any], number: int | None
 ) -> tuple[dict[int, State], list[str]]:
     """Parameters by step, and notes about the steps."""
-    listed = _only(content, SERIES)
+    listed = _only(content, STATE_LISTS)
     if listed is not None:
-        return _series(listed, content), []
+        return _listed(listed, content), []
     states = {name: content[name] for name in MODEL if is_state(content.get(name))}
     if not states:
         raise ValueError(
-            f"no state_dict under {', '.join((*SERIES, *MODEL))}; it holds "
+            f"no state_dict under {', '.join((*STATE_LISTS, *MODEL))}; it holds "
             f"{some([str(key) for key in content])}"
         )
     # The steps that the content states, under the names that the file gives them.
-    steps = {name: whole(content[name]) for name in STEP if name in content}
-    inside = {name: step for name, step in steps.items() if step is not None}
+    inside = {name: step for name in STEP if (step := whole(content.get(name))) is not None}
     step, notes = _step(path, inside, number)
     return {} if step is None else {step: unwrapped(_only(states, MODEL))}, notes
 
@@ -226,8 +226,9 @@ def _step(
     return step, [f"step {step}, though its {name} is {other}" for name, other in others.items()]
 
 
-def _series(states: Any, content: Mapping[Any, Any]) -> dict[int, State]:
-    name = next(name for name in SERIES if content.get(name) is not None)
+def _listed(states: Any, content: Mapping[Any, Any]) -> dict[int, State]:
+    """Parameters by step, of a file that holds a list of state_dicts and a list of their steps."""
+    name = next(name for name in STATE_LISTS if content.get(name) is not None)
     if not isinstance(states, Sequence) or not states or not all(map(is_state, states)):
         raise ValueError(f"{name} is not a list of state_dicts")
     steps = next((content[name] for name in (*STEPS, *STEP) if name in content), None)
@@ -300,16 +301,16 @@ def _numbers(values: Any, name: str) -> list[float]:
         values = values.tolist()
     if not isinstance(values, Sequence) or isinstance(values, str):
         values = [values]
-    if not all(isinstance(value, int | float) or _is_scalar(value) for value in values):
+    if not all(
+        isinstance(value, int | float)
+        or (isinstance(value, Tensor) and value.ndim == 0 and not value.is_complex())
+        for value in values
+    ):
         raise ValueError(f"{name} is neither a number nor a list of numbers")
     try:
         return [float(value) for value in values]
     except OverflowError:
         raise ValueError(f"{name} holds a number beyond floating point") from None
-
-
-def _is_scalar(value: Any) -> bool:
-    return isinstance(value, Tensor) and value.ndim == 0 and not value.is_complex()
 
 
 def step_in_name(stem: str) -> int | None:
@@ -338,11 +339,11 @@ def steps_in_names(files: Sequence[Path]) -> dict[Path, int]:
     """
     matches = {file: ALONE.fullmatch(file.stem) for file in files}
     around = {file: (match["before"], match["after"]) for file, match in matches.items() if match}
-    alike = Counter(around.values())
+    n_files = Counter(around.values())
     return {
         file: int(match["number"])
         for file, match in matches.items()
-        if match and alike[around[file]] > 1 and int(match["number"]) <= MAX_STEP
+        if match and n_files[around[file]] > 1 and int(match["number"]) <= MAX_STEP
     }
 
 

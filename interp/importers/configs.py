@@ -96,22 +96,17 @@ def stated_options(
         ValueError: Two of them disagree, or a value is a tensor.
     """
     stated = _known_names(archive or {})
-    for name, value in _known_names(beside or {}).items():
-        if stated.setdefault(name, value) != value:
-            raise ValueError(
-                f"{name}: the file's config says {stated[name]!r}, the one beside it {value!r}; "
-                "change one of them"
-            )
-    for name, value in _known_names(user).items():
-        if stated.setdefault(name, value) != value:
-            raise ValueError(
-                f"{name}: the config says {stated[name]!r}, you say {value!r}; "
-                "leave it out, or change the config"
-            )
+    for options, contradiction in (
+        (beside or {}, "the file's config says {!r}, the one beside it {!r}; change one of them"),
+        (user, "the config says {!r}, you say {!r}; leave it out, or change the config"),
+    ):
+        for name, value in _known_names(options).items():
+            if stated.setdefault(name, value) != value:
+                raise ValueError(f"{name}: {contradiction.format(stated[name], value)}")
     return stated
 
 
-def check_alike(stated: Options, first: Options) -> None:
+def check_same_options(stated: Options, first: Options) -> None:
     """Refuses a file whose config contradicts that of the first file.
 
     Raises:
@@ -178,11 +173,11 @@ def config_of_shapes(parameters: Mapping[str, Tensor], stated: Options, layout: 
         stated = assumed_options(stated, layout) | dict(stated)
     shapes = sizes | dict(sizes_of(parameters, n_ctx=1))
     for name, value in shapes.items():
-        says = stated.get(name)
+        option = stated.get(name)
         is_shown = name != "n_ctx" or "pos_embed.W_pos" in parameters
-        if is_shown and value is not None and says not in DEFAULT_VALUES and says != value:
+        if is_shown and value is not None and option not in (*DEFAULT_VALUES, value):
             raise ValueError(
-                f"{name}: the config says {says!r}, the parameters' shapes say {value}"
+                f"{name}: the config says {option!r}, the parameters' shapes say {value}"
             )
     computed = {name: value for name, value in stated.items() if name not in OTHER_OPTIONS}
     check_computed(computed, n_heads=sizes["n_heads"], d_head=sizes["d_head"])
@@ -190,9 +185,8 @@ def config_of_shapes(parameters: Mapping[str, Tensor], stated: Options, layout: 
         "act_fn": _activation(stated, attn_only=sizes["attn_only"]),
         "normalization_type": _normalization(parameters, stated),
         "positional_embedding_type": _positions(parameters, stated),
+        "attention_dir": stated.get("attention_dir", "causal"),
     }
-    if "attention_dir" in stated:
-        options["attention_dir"] = stated["attention_dir"]
     try:
         return TokenConfig.model_validate(options)
     except ValidationError as error:

@@ -65,9 +65,9 @@ def progress_measures(state: State) -> dict[str, Tensor]:
         ValueError: A tensor is missing or unknown, or W_O does not fit the heads.
     """
     blocks = range(n_blocks(state))
-    known = ["embed.W_E", "pos_embed.W_pos", "unembed.W_U"]
-    known += [
-        f"blocks.{block}.{name}" for block in blocks for name in ("attn.W_O", *BLOCK_PATTERNS)
+    known = [
+        *("embed.W_E", "pos_embed.W_pos", "unembed.W_U"),
+        *(f"blocks.{block}.{name}" for block in blocks for name in ("attn.W_O", *BLOCK_PATTERNS)),
     ]
     extra = [name for name in state if name not in known and not BUFFERS.fullmatch(name)]
     check_names([name for name in known if name not in state], extra)
@@ -95,17 +95,20 @@ def _block(state: State, block: str) -> dict[str, Tensor]:
         for name, pattern in BLOCK_PATTERNS.items()
     }
     heads, d_model, d_head = turned[block + "attn.W_Q"].shape
-    output, name = state[block + "attn.W_O"], block + "attn.W_O"
+    name = f"{block}attn.W_O"
+    output = state[name]
     if output.ndim != 2 or output.shape[1] != heads * d_head:
         raise ValueError(
             f"{name} is {list(output.shape)}; {heads} heads of {d_head} want "
             f"{[d_model, heads * d_head]}"
         )
-    pattern = "d_model (head d_head) -> head d_head d_model"
-    turned[name] = rearrange(output, pattern, head=heads)
-    zeros = {f"attn.b_{letter}": output.new_zeros(heads, d_head) for letter in "QKV"}
-    zeros |= {"attn.b_O": output.new_zeros(d_model)}
-    return turned | {block + bias: value for bias, value in zeros.items()}
+    zeros = {f"{block}attn.b_{letter}": output.new_zeros(heads, d_head) for letter in "QKV"}
+    return (
+        turned
+        | {name: rearrange(output, "d_model (head d_head) -> head d_head d_model", head=heads)}
+        | zeros
+        | {f"{block}attn.b_O": output.new_zeros(d_model)}
+    )
 
 
 def turn(tensor: Tensor, pattern: str, name: str) -> Tensor:
@@ -169,7 +172,7 @@ def check_masks(state: State) -> None:
 
 
 def check_names(missing: list[str], extra: list[str]) -> None:
-    """Refuses missing and unknown tensors, by name.
+    """Refuses missing and unknown tensors; the message names them.
 
     Raises:
         ValueError: There are any.
