@@ -87,11 +87,9 @@ def run_page(run: Run, overview: Overview) -> RunPage:
 
 def phase_marks(results: list[Saved]) -> dict[str, float]:
     """Steps, by label, that results of the whole run mark on its curves."""
-    marks: dict[str, float] = {}
-    for saved in results:
-        result = saved.load() if issubclass(saved.cls, SeriesResult) else None
-        if isinstance(result, SeriesResult):
-            marks |= result.marks()
+    loaded = (saved.load() for saved in results if issubclass(saved.cls, SeriesResult))
+    of_runs = (result.marks() for result in loaded if isinstance(result, SeriesResult))
+    marks = dict(mark for by_label in of_runs for mark in by_label.items())
     return {label: step for label, step in marks.items() if step == step}  # NaN: it never happened
 
 
@@ -144,9 +142,9 @@ def unit(name: str, columns: Iterable[str]) -> str:
     """
     metric = name.removesuffix(" by kind")
     is_real = any(column.rpartition(".")[2] == "error" for column in columns)
-    known = UNITS.get(metric.rpartition(" ")[2])
-    known = "squared error" if is_real and known == "nats" else known
-    return f"{metric} ({known})" if known else metric
+    units = UNITS | ({"loss": "squared error"} if is_real else {})
+    unit = units.get(metric.rpartition(" ")[2])
+    return f"{metric} ({unit})" if unit else metric
 
 
 @dataclass(frozen=True, eq=False)
@@ -252,11 +250,13 @@ def _value(value: Any) -> str:
 
 def columns(rows: Sequence[tuple[Overview, Mapping[str, Any]]]) -> dict[str, str]:
     """The settings in which runs differ, and whether they are `number` or `text`."""
-    kinds: dict[str, str] = {}
+    values: dict[str, list[Any]] = {}
     for name, value in (item for _, differing in rows for item in differing.items()):
-        is_number = isinstance(value, int | float) and kinds.get(name) != "text"
-        kinds[name] = "number" if is_number else "text"
-    return kinds
+        values.setdefault(name, []).append(value)
+    return {
+        name: "number" if all(isinstance(value, int | float) for value in column) else "text"
+        for name, column in values.items()
+    }
 
 
 def sweep_curves(members: SweepRuns) -> tuple[Card, ...]:
@@ -303,13 +303,13 @@ def sweep_curves(members: SweepRuns) -> tuple[Card, ...]:
 
 def _bundle(recorded: Sequence[pd.DataFrame], name: str, points: int) -> Trace:
     """A column of several runs' metrics, as thin curves of at most `points` points each."""
-    pairs = []
-    for metrics in recorded:
-        if name in metrics:
-            places = np.linspace(0, len(metrics) - 1, min(len(metrics), points)).round().astype(int)
-            chosen = metrics[["step", name]].to_numpy(dtype=np.float64)[places]
-            pairs.append((chosen[:, 0], chosen[:, 1]))
-    return strands(pairs, name, {})
+    whole = [metrics[["step", name]] for metrics in recorded if name in metrics]
+    places = [np.linspace(0, len(curve) - 1, min(len(curve), points)).round() for curve in whole]
+    thinned = [
+        curve.to_numpy(dtype=np.float64)[rows.astype(int)]
+        for curve, rows in zip(whole, places, strict=True)
+    ]
+    return strands([(curve[:, 0], curve[:, 1]) for curve in thinned], name, {})
 
 
 def _shared(members: SweepRuns, name: str) -> dict[str, Any]:

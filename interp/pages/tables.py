@@ -57,24 +57,22 @@ def overview(run: Run, page: str) -> Overview:
     Raises:
         ValueError: The experiment, the metrics or the last checkpoint is damaged.
     """
-    experiment, kept = run.experiment, run.steps
-    fields = settings(experiment.task)
-    task = fields.pop("name")
-    recorded = run.recorded_metrics()
-    last = {} if recorded is None else recorded.iloc[-1].to_dict()
-    known = [int(last.pop("step"))] if last else []
+    fields, checkpoints = settings(run.experiment.task), run.steps
+    task, recorded = fields.pop("name"), run.recorded_metrics()
+    metrics = {} if recorded is None else recorded.iloc[-1].to_dict()
+    last_steps = [*([int(metrics.pop("step"))] if metrics else []), *checkpoints[-1:]]
     return Overview(
         name=run.name,
         page=page,
         failure=run.failure,
         task=shown(task),
         settings=" · ".join(f"{name} {shown(value)}" for name, value in fields.items()),
-        kind=shown(settings(experiment.model).get("kind", "")),
-        parameters=sum(value.numel() for value in run.parameters(kept[-1]).values())
-        if kept
+        kind=shown(settings(run.experiment.model).get("kind", "")),
+        parameters=sum(value.numel() for value in run.parameters(checkpoints[-1]).values())
+        if checkpoints
         else None,
-        steps=max(known + list(kept[-1:]), default=None),
-        metrics=last,
+        steps=max(last_steps, default=None),
+        metrics=metrics,
         curve=held_out_accuracy(recorded),
     )
 
