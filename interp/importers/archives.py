@@ -20,7 +20,7 @@ from typing import Any
 
 from torch import Tensor
 
-from interp.importers.layouts import State, some, unwrapped
+from interp.importers.layouts import State, listed, unwrapped
 from interp.importers.reading import (
     TABLE_SUFFIXES,
     TENSOR_SUFFIXES,
@@ -45,7 +45,7 @@ METRICS = {
     "train_accuracies": "train.accuracy",
     "test_accuracies": "test.accuracy",
 }
-MAX_STEP = 10**12
+MAX_STEP = 10**12  # the largest step that a file may state
 # The surest word first: `epoch=10-step=5000` is of step 5000.
 WORDS = ("step", "iter", "epoch", "checkpoint")
 NAMED = re.compile(
@@ -115,8 +115,7 @@ def folder_config(source: Path) -> dict[str, Any] | None:
     Raises:
         ValueError: There are two, or it cannot be read.
     """
-    files = [source / f"config{suffix}" for suffix in TABLE_SUFFIXES]
-    configs = [file for file in files if file.is_file()]
+    configs = [file for suffix in TABLE_SUFFIXES if (file := source / f"config{suffix}").is_file()]
     if len(configs) > 1:
         raise ValueError(f"{configs[0]} and {configs[1].name} are two configs: move one away")
     return read_table(configs[0]) if configs else None
@@ -193,14 +192,14 @@ def _checkpoints(
     path: Path, content: Mapping[Any, Any], number: int | None
 ) -> tuple[dict[int, State], list[str]]:
     """Parameters by step, and notes about the steps."""
-    listed = _only(content, STATE_LISTS)
-    if listed is not None:
-        return _listed(listed, content), []
+    states = _only(content, STATE_LISTS)
+    if states is not None:
+        return _list_of_checkpoints(states, content), []
     states = {name: content[name] for name in MODEL if is_state(content.get(name))}
     if not states:
         raise ValueError(
             f"no state_dict under {', '.join((*STATE_LISTS, *MODEL))}; it holds "
-            f"{some([str(key) for key in content])}"
+            f"{listed([str(key) for key in content])}"
         )
     # The steps that the content states, under the names that the file gives them.
     inside = {name: step for name in STEP if (step := whole(content.get(name))) is not None}
@@ -226,7 +225,7 @@ def _step(
     return step, [f"step {step}, though its {name} is {other}" for name, other in others.items()]
 
 
-def _listed(states: Any, content: Mapping[Any, Any]) -> dict[int, State]:
+def _list_of_checkpoints(states: Any, content: Mapping[Any, Any]) -> dict[int, State]:
     """Parameters by step, of a file that holds a list of state_dicts and a list of their steps."""
     name = next(name for name in STATE_LISTS if content.get(name) is not None)
     if not isinstance(states, Sequence) or not states or not all(map(is_state, states)):

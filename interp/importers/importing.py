@@ -227,10 +227,10 @@ def import_run(
     given_task, path = read_task(task), out.resolve()
     with _scratch(path) as scratch:
         folder = scratch / "run"
-        plan, read, widenings = _write_checkpoints(source, folder, given_task, options or {})
+        plan, imported, widenings = _write_checkpoints(source, folder, given_task, options or {})
         assert given_task is not None  # make_plan refuses a missing one
-        named_task, split_notes = named_split(given_task, seed, read)
-        notes = [*_notes(plan, read), *widenings, *split_notes]
+        named_task, split_notes = named_split(given_task, seed, imported)
+        notes = [*_notes(plan, imported), *widenings, *split_notes]
         about = {
             "source": source.name or source.resolve().name,
             "layout": plan.layout,
@@ -240,7 +240,7 @@ def import_run(
         experiment = Experiment(
             name=safe_name(path.name), task=named_task, model=plan.config, seeds=Seeds(data=seed)
         )
-        _write_metrics(folder, read)
+        _write_metrics(folder, imported)
         write_whole(folder / "imported.json", (json.dumps(about, indent=1) + "\n").encode())
         write_whole(folder / "experiment.toml", experiment.to_toml().encode())
         if not path.exists() or _is_free(path):
@@ -317,39 +317,32 @@ def _write_checkpoints(
         The plan, the archives without their checkpoints, and notes about the numbers' precision.
     """
     beside = folder_config(source) if source.is_dir() else None
-    plan, first_stated, read, widenings = None, {}, [], set()
+    plan, first_stated, imported, widenings = None, {}, [], set()
     for archive in archives(source):
         for step, state in archive.checkpoints.items():
-            with _named(f"{archive.path}, step {step}"):
+            file = folder / "checkpoints" / f"{step}.safetensors"
+            try:
                 stated = stated_options(archive.config, options, beside)
                 if plan is None:
                     first_stated, plan = stated, make_plan(state, stated, task)
                 check_same_options(stated, first_stated)
                 parameters = plan.parameters(state)
-                widenings |= widened(state, parameters)
-                file = folder / "checkpoints" / f"{step}.safetensors"
                 if file.exists():
                     raise ValueError("another file holds this step too")
+            except ValueError as error:
+                raise ValueError(f"{archive.path}, step {step}: {error}") from None
+            widenings |= widened(state, parameters)
             write_whole(file, pack(parameters, step=step))
-        read.append(replace(archive, checkpoints={}))
+        imported.append(replace(archive, checkpoints={}))
     if plan is None:
         raise ValueError(f"{source}: no file says its step; rename them, such as step_1000.pth")
-    return plan, read, sorted(widenings)
+    return plan, imported, sorted(widenings)
 
 
-@contextmanager
-def _named(place: str) -> Iterator[None]:
-    """Adds a place to the messages of errors that are raised inside."""
-    try:
-        yield
-    except ValueError as error:
-        raise ValueError(f"{place}: {error}") from None
-
-
-def _write_metrics(folder: Path, read: Sequence[Archive]) -> None:
+def _write_metrics(folder: Path, imported: Sequence[Archive]) -> None:
     """Writes metrics.jsonl, a line for each step that has a metric; no file without metrics."""
     rows: dict[int, dict[str, float]] = {}
-    for archive in read:
+    for archive in imported:
         for column, values in archive.metrics.items():
             for step, value in values.items():
                 rows.setdefault(step, {"step": step})[column] = value
@@ -358,7 +351,7 @@ def _write_metrics(folder: Path, read: Sequence[Archive]) -> None:
         write_whole(folder / "metrics.jsonl", lines.encode())
 
 
-def _notes(plan: Plan, read: Sequence[Archive]) -> Iterator[str]:
+def _notes(plan: Plan, imported: Sequence[Archive]) -> Iterator[str]:
     if plan.assumed:
         assumed = (f"{name} {value or 'none'}" for name, value in plan.assumed.items())
         yield f"nothing states what shapes cannot tell; assumed: {', '.join(assumed)}"
@@ -368,7 +361,7 @@ def _notes(plan: Plan, read: Sequence[Archive]) -> Iterator[str]:
             f"{plan.n_classes - plan.n_dropped}: the last {plan.n_dropped} left out, so losses "
             "measured here do not count what the softmax gave them"
         )
-    for archive in read:
+    for archive in imported:
         if archive.is_stepless:
             yield f"the weights of {archive.path.name} left out: nothing says their step"
-    yield from dict.fromkeys(note for archive in read for note in archive.notes)
+    yield from dict.fromkeys(note for archive in imported for note in archive.notes)

@@ -34,12 +34,12 @@ BLOCK_PATTERNS = {
 BUFFERS = re.compile(r"blocks\.\d+\.attn\.(mask|IGNORE|rotary_sin|rotary_cos)")
 BLOCK = re.compile(r"blocks\.([0-9]+)\.")
 WRAPPERS = ("_orig_mod.", "module.")  # prefixes of torch.compile and DataParallel
-MAX_LISTED_NAMES = 6
-MAX_NAME_LETTERS = 60
+MAX_LISTED_NAMES = 6  # names in a message
+MAX_NAME_LETTERS = 60  # letters of each of them
 
 
 def layout_of(state: State) -> str:
-    """The layout of a state_dict, told by the shape of the first block's W_O.
+    """The layout of a state_dict, which the shape of the first block's W_O determines.
 
     Raises:
         ValueError: The layout is unknown.
@@ -48,7 +48,7 @@ def layout_of(state: State) -> str:
     if output is None or output.ndim not in (2, 3):
         raise ValueError(
             "neither a HookedTransformer nor a model of the progress-measures code: "
-            f"no blocks.0.attn.W_O of two or three axes; its tensors are {some(state)}"
+            f"no blocks.0.attn.W_O of two or three axes; its tensors are {listed(state)}"
         )
     return {2: "progress_measures", 3: "hooked_transformer"}[output.ndim]
 
@@ -151,7 +151,7 @@ def n_blocks(state: State) -> int:
     if numbers != {str(block) for block in range(len(numbers))}:
         ascending = sorted(numbers, key=lambda number: (len(number), number))
         raise ValueError(
-            f"its blocks are numbered {some(ascending)}; 0 to {len(numbers) - 1} are wanted"
+            f"its blocks are numbered {listed(ascending)}; 0 to {len(numbers) - 1} are wanted"
         )
     return len(numbers)
 
@@ -177,13 +177,14 @@ def check_names(missing: list[str], extra: list[str]) -> None:
     Raises:
         ValueError: There are any.
     """
-    faults = [f"lacks {some(missing)}"] if missing else []
-    faults += [f"has unknown tensors {some(extra)}"] if extra else []
-    if faults:
-        raise ValueError(" and ".join(faults))
+    faults = {"lacks": missing, "has unknown tensors": extra}
+    if missing or extra:
+        raise ValueError(
+            " and ".join(f"{fault} {listed(names)}" for fault, names in faults.items() if names)
+        )
 
 
-def some(names: Iterable[str]) -> str:
+def listed(names: Iterable[str]) -> str:
     """The first few names, and how many more there are."""
     short = [
         name if len(name) <= MAX_NAME_LETTERS else f"{name[: MAX_NAME_LETTERS - 3]}..."

@@ -13,7 +13,6 @@ import numpy as np
 import pandas as pd
 
 from analyses import plots
-from analyses.plots.panels import Trace, multiples, strands
 from analyses.plots.style import stroke
 from analyses.result import SeriesResult
 from analyses.sweep_table import axis_name, columns_of, setting_name, settings_of
@@ -143,8 +142,8 @@ def unit(name: str, columns: Iterable[str]) -> str:
     metric = name.removesuffix(" by kind")
     is_real = any(column.rpartition(".")[2] == "error" for column in columns)
     units = UNITS | ({"loss": "squared error"} if is_real else {})
-    unit = units.get(metric.rpartition(" ")[2])
-    return f"{metric} ({unit})" if unit else metric
+    in_words = units.get(metric.rpartition(" ")[2])
+    return f"{metric} ({in_words})" if in_words else metric
 
 
 @dataclass(frozen=True, eq=False)
@@ -283,7 +282,7 @@ def sweep_curves(members: SweepRuns) -> tuple[Card, ...]:
         points = min(
             max(MAX_DRAWING_POINTS // (len(runs) * len(names)), MIN_CURVE_POINTS), MAX_CURVE_POINTS
         )
-        figure = multiples(
+        figure = plots.multiples(
             {
                 setting_name(axes, values): [
                     _bundle(group, column, points)
@@ -301,15 +300,18 @@ def sweep_curves(members: SweepRuns) -> tuple[Card, ...]:
     return tuple(cards)
 
 
-def _bundle(recorded: Sequence[pd.DataFrame], name: str, points: int) -> Trace:
+def _bundle(recorded: Sequence[pd.DataFrame], name: str, points: int) -> plots.Trace:
     """A column of several runs' metrics, as thin curves of at most `points` points each."""
-    whole = [metrics[["step", name]] for metrics in recorded if name in metrics]
-    places = [np.linspace(0, len(curve) - 1, min(len(curve), points)).round() for curve in whole]
-    thinned = [
-        curve.to_numpy(dtype=np.float64)[rows.astype(int)]
-        for curve, rows in zip(whole, places, strict=True)
-    ]
-    return strands([(curve[:, 0], curve[:, 1]) for curve in thinned], name, {})
+    curves = (
+        metrics[["step", name]].to_numpy(dtype=np.float64)
+        for metrics in recorded
+        if name in metrics
+    )
+    thinned = (
+        curve[np.linspace(0, len(curve) - 1, min(len(curve), points)).round().astype(int)]
+        for curve in curves
+    )
+    return plots.strands([(curve[:, 0], curve[:, 1]) for curve in thinned], name, {})
 
 
 def _shared(members: SweepRuns, name: str) -> dict[str, Any]:

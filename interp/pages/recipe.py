@@ -23,7 +23,7 @@ class Recipe:
     Attributes:
         lede: What is needed first, or where the run comes from.
         commands: The commands to type, each in a line.
-        notes: What was not kept, or is not known.
+        notes: What was not imported, or is not known.
     """
 
     lede: str

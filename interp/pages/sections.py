@@ -16,7 +16,6 @@ from markupsafe import Markup
 
 from analyses import plots
 from analyses.plots.slider import slides
-from analyses.plots.style import words
 from analyses.plots.views import OWN, PICTURE, View, element, script_json, view_data
 from analyses.result import BaseResult, Drawing, Result, readable
 from interp.runs.current import in_a_line
@@ -28,7 +27,8 @@ TOP_MARGIN = 36  # pixels above a figure, whose title is taken out
 # Height of each component in pixels, so that little moves when it is drawn.
 HEIGHTS = {"AttentionHeads": 420, "TextNeuronActivations": 380, "AddingNetwork": 300}
 DEFAULT_HEIGHT = 48
-WHOLE = {"series": "run", "sweep": "sweep"}  # what a result without steps is of, by its split
+# By the split of a result without steps: what was measured as a whole.
+WHOLE = {"series": "run", "sweep": "sweep"}
 MAX_SLIDES = 24  # with more, a slider's stops are closer than a fingertip is wide
 PANEL_TITLE_LETTERS = 24  # letters in a line above a small panel
 # Patterns and what they become, applied one after another. They are about the words of a scalar's
@@ -254,7 +254,7 @@ def section(saved: Saved, slug: str) -> Section:
 
 def caption(name: str) -> str:
     """A scalar's name in words, abbreviations written out: `t_train` is `train crossing (step)`."""
-    text = words(name)
+    text = plots.words(name)
     for pattern, replacement in CAPTION_RULES:
         text = re.sub(pattern, replacement, text)
     return text

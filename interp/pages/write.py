@@ -218,7 +218,8 @@ def update_page(page: Path, run: Run, entry: Overview, program: str, place: str)
     A page that leaves out some of the saved results carries no hash, so that it is made again, and
     the warning that names them is given again, each time.
     """
-    mark = stamp(page_hash(run, entry, program, place))
+    inputs = page_hash(run, entry, program, place)
+    mark = f'<meta name="interp-report-inputs" content="{inputs}">'
     if head_holds(page, mark):
         return
     content = run_page(run, entry)
@@ -366,11 +367,6 @@ def page_hash(run: Run, overview: Overview, program: str, place: str) -> str:
         if file.is_file():
             _add(digest, file, run.path)
     return digest.hexdigest()
-
-
-def stamp(digest: str) -> str:
-    """The element of a page that carries its hash."""
-    return f'<meta name="interp-report-inputs" content="{digest}">'
 
 
 def _add(digest: "hashlib._Hash", file: Path, root: Path) -> None:

@@ -32,7 +32,7 @@ WAVES = {
     "subtract": "cos w(a - b - c)",
     "multiply": "cos w(log a + log b - log c)",
 }
-MAX_PAIRS = 10**8
+MAX_PAIRS = 10**8  # pairs of one task, which are all in memory
 INDEX_OR_RANGE = re.compile(r"([0-9]{1,12})(?:-([0-9]{1,12}))?")
 
 

@@ -166,7 +166,7 @@ class WordSelection(Task):
 
     @property
     def facts(self) -> Facts:
-        """As `facts_in` has them for the task's own vocabulary."""
+        """The facts that `facts_in` gives for the vocabulary of these words and signs."""
         return self.facts_in(PLAIN)
 
     def facts_in(self, spelling: Spelling) -> Facts:

@@ -121,10 +121,12 @@ class FactorLabels(Task):
         if self.file is not None and replaced:
             raise ValueError(f"file brings its own factors and vectors: drop {replaced[0]}")
         labels, width = max(self.values), self.images.width
-        if width < labels and self.file is None:
-            raise ValueError(f"d {width} is less than {labels} labels: raise it")
         if width < labels:
-            raise ValueError(f"file: vectors of {width} numbers, {labels} labels: append zeros")
+            raise ValueError(
+                f"d {width} is less than {labels} labels: raise it"
+                if self.file is None
+                else f"file: vectors of {width} numbers, {labels} labels: append zeros"
+            )
         return self
 
     @model_validator(mode="after")

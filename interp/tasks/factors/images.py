@@ -64,8 +64,7 @@ class Network:
     def embed(self, factors: Int[Tensor, "*batch factor"]) -> Float[Tensor, "*batch d"]:
         """Vectors of images, without noise."""
         starts = torch.tensor([0, *self.values[:-1]]).cumsum(0).to(factors.device)
-        rows = (factors + starts).unsqueeze(-1)
-        summed = sum(self.reads[rows[..., factor, 0]] for factor in range(len(self.values)))
+        summed = sum(self.reads[rows] for rows in (factors + starts).unbind(-1))
         return torch.sin(summed + self.turns) @ self.writes - self.mean
 
 
@@ -77,8 +76,8 @@ def random_network(values: tuple[int, ...], d: int, difficulty: float, seed: int
     turns = 2 * math.pi * torch.rand(N_SINES, generator=drawing)
     writes = torch.randn(N_SINES, d, generator=drawing)
     plain = Network(values, reads, turns, writes, torch.zeros(d))
-    sampled = torch.randint(math.prod(values), (SAMPLED_IMAGES,), generator=drawing)
-    vectors = plain.embed(unravelled(sampled, values))
+    images = torch.randint(math.prod(values), (SAMPLED_IMAGES,), generator=drawing)
+    vectors = plain.embed(unravelled(images, values))
     scale = vectors.std(0)
     return Network(values, reads, turns, writes / scale, vectors.mean(0) / scale)
 
@@ -87,18 +86,14 @@ def unravelled(
     images: Int[Tensor, "*batch"], values: tuple[int, ...]
 ) -> Int[Tensor, "*batch factor"]:
     """The factors' values of images by number; numbers count up the last factor fastest."""
-    factors = []
-    for count in reversed(values):
-        factors.append(images % count)
-        images = images // count
-    return torch.stack(factors[::-1], dim=-1)
+    return torch.stack(torch.unravel_index(images, values), dim=-1)
 
 
 class Share(NamedTuple):
     """Which images are shown: those of training, or those of tests.
 
     Attributes:
-        is_train: Whether the images of training are meant, or those of tests.
+        is_train: True for the images that training shows, False for the images that tests show.
         held_out: Share of all images that only tests show; where it is 0, both show all images.
         seed: The seed of the split.
     """
@@ -230,7 +225,7 @@ def read_embeddings(
 
 @lru_cache(maxsize=2)
 def vectors_on(stamp: Stamp, device: torch.device) -> Float[Tensor, "image d"]:
-    """A file's vectors on a device, where they are kept."""
+    """A file's vectors, which stay in the memory of a device."""
     return read_embeddings(stamp)[0].to(device)
 
 

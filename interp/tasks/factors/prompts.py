@@ -154,18 +154,18 @@ class Prompts:
         return batch | {SIDE: at_queries({"weights": self.factors, "context": asked}[extra_loss])}
 
 
-def drawn_prompts(world: Images, kind: Kind, count: int, drawing: Generator) -> Prompts:
+def drawn_prompts(all_images: Images, kind: Kind, count: int, drawing: Generator) -> Prompts:
     """Draws `count` prompts of a kind."""
-    shown, rows = world.shown(kind.share), torch.arange(count)
+    shown, rows = all_images.shown(kind.share), torch.arange(count)
     images = shown[places_of_images((count, kind.pairs), len(shown), drawing, repeats=kind.repeats)]
-    factors = world.factors(images)
-    asked = torch.randint(len(world.values), (count,), generator=drawing)
+    factors = all_images.factors(images)
+    asked = torch.randint(len(all_images.values), (count,), generator=drawing)
     maps = torch.full((count,), -1)
     if kind.maps:
         maps = torch.randint(kind.maps, (count,), generator=drawing)
-        applied = map_pool(world.values, kind.maps, kind.share.seed)[maps, asked]
+        applied = map_pool(all_images.values, kind.maps, kind.share.seed)[maps, asked]
     else:
-        applied = drawn_maps(world.values, count, drawing)[rows, asked]
+        applied = drawn_maps(all_images.values, count, drawing)[rows, asked]
     return Prompts(images, factors, asked, maps, applied.gather(1, factors[rows, :, asked]))
 
 

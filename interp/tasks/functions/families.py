@@ -10,7 +10,7 @@ known to us; here they are options.
 """
 
 import math
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -49,10 +49,10 @@ class InputLaw(BaseModel, frozen=True, extra="forbid", strict=True):
 
     def draw(self, shape: tuple[int, ...], generator: Generator) -> Tensor:
         """Inputs of a shape, on the generator's device."""
-        options: Any = {"generator": generator, "device": generator.device}
         if self.law == "normal":
-            return self.scale * torch.randn(*shape, **options)
-        return self.scale * (2 * torch.rand(*shape, **options) - 1)
+            return self.scale * _normal(shape, generator)
+        uniform = torch.rand(*shape, generator=generator, device=generator.device)
+        return self.scale * (2 * uniform - 1)
 
 
 class Family(BaseModel, frozen=True, extra="forbid", strict=True):

@@ -60,8 +60,8 @@ class LanguageTask(Task):
     trees.
 
     Attributes:
-        train_lines: Number of training lines. With `files`, the file's first so many lines are
-            used, and all of them where this is left out; the same holds for the next two fields.
+        train_lines: Number of training lines. With `files`, as many lines are read from the
+            beginning of the file, or all where this is left out. The next two fields do the same.
         validation_lines: Number of lines that are like the training lines but not among them.
         generalization_lines: Number of lines of a kind that is not in the training data.
         files: Published files from which lines are read, in place of drawing them.

@@ -257,9 +257,9 @@ class Dyck(LanguageTask):
     ) -> dict[str, Tensor]:
         """Loss in nats, and the share of closing brackets whose type is right, the best of k types.
 
-        `accuracy` is over all closing brackets, as the released code scores; `far_accuracy` over
-        those at least 10 brackets behind their partner, as the paper says. NaN where there is no
-        such bracket.
+        `accuracy` is over all closing brackets, as the released code scores; `far_accuracy` is over
+        closing brackets at least 10 brackets behind their partner, as the paper says. NaN where
+        there is no such bracket.
         """
         targets = batch["targets"]
         best = logits[..., self.k + 1 : 2 * self.k + 1].argmax(-1) + self.k + 1
@@ -271,7 +271,7 @@ class Dyck(LanguageTask):
         }
 
     def next_strings(self, rng: np.random.Generator) -> Strings:
-        """The next strings of a random stream, without those to leave out."""
+        """The next strings of a random stream, without long ones where these are left out."""
         return self._without_longer(draw(self.k, self.depth, CHUNK_STRINGS, rng))
 
     def _without_longer(self, strings: Strings) -> Strings:

@@ -142,10 +142,9 @@ class Language:
     def flat(self, lines: Lines) -> dict[str, Tensor]:
         """The lines end to end, each from SOS to EOS."""
         lengths = self.grammar.lengths[lines.sentences.template]
-        changed = lines.is_changed.astype(int)
         source, target = self.sources(lines.sentences), self.targets(lines)
         marker, end = (
-            np.array([self.ids[sign] for sign in signs])[changed]
+            np.array([self.ids[sign] for sign in signs])[lines.is_changed.astype(int)]
             for signs in (self.markers, self.ends)
         )
         tokens = np.zeros((len(lines), 2 * MAX_WORDS + 5), dtype=np.int64)
@@ -275,9 +274,9 @@ class EnglishTask(LanguageTask):
         return lines.is_changed & self.divides_rules(lines.sentences)
 
     def next_lines(self, split: str, rng: np.random.Generator) -> Lines:
-        """The next lines of a stream, about half of them changed, without those that settle.
+        """The next lines of a stream, about half of them changed; none tells the two rules apart.
 
-        Of generalization they are all changed, and all tell the two rules apart.
+        In the split `generalization` all lines are changed, and all tell the two rules apart.
         """
         sentences = draw(self.language.grammar, self.weights(split), CHUNK_LINES, rng)
         if split == "generalization":
