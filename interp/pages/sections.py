@@ -224,10 +224,10 @@ def sections(results: Sequence[Saved]) -> tuple[tuple[Section, ...], list[str]]:
             plain, difference = section(saved, f"result-{index}"), _difference(saved, results)
         except Exception as error:  # whatever an analysis raises, the others are drawn
             faults.append(f"{saved.name} cannot be drawn: {in_a_line(error)}")
-            continue
-        made.append(
-            replace(plain, title=f"{plain.title}: {difference}" if difference else plain.title)
-        )
+        else:
+            made.append(
+                replace(plain, title=f"{plain.title}: {difference}" if difference else plain.title)
+            )
     return tuple(made), faults
 
 

@@ -81,16 +81,12 @@ def shared(entries: Sequence[Overview]) -> dict[str, str]:
     """What is the same in all of several runs: task, its settings, model, parameters."""
     if len(entries) < 2:
         return {}
-    tables = [
-        {
-            "task": entry.task.replace("_", " "),
-            "settings": entry.settings,
-            "model": entry.kind.replace("_", " "),
-            "parameters": shown(entry.parameters),
-        }
-        for entry in entries
-    ]
-    texts = {name: {table[name] for table in tables} for name in tables[0]}
+    texts = {
+        "task": {entry.task.replace("_", " ") for entry in entries},
+        "settings": {entry.settings for entry in entries},
+        "model": {entry.kind.replace("_", " ") for entry in entries},
+        "parameters": {shown(entry.parameters) for entry in entries},
+    }
     return {name: values.pop() for name, values in texts.items() if len(values) == 1}
 
 

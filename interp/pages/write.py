@@ -110,8 +110,10 @@ def write_report(runs: Sequence[Run], out: str | Path, *, single_file: bool = Fa
         [run.experiment for run, _ in readable], without=("task.name", "model.kind")
     )
     rows = list(zip(entries, map(setting_texts, varied), strict=True))
-    index = rendered("index.html", rows=rows, shared=shared(entries), files=("index.js",))
-    write_text(out / "index.html", index)
+    write_text(
+        out / "index.html",
+        rendered("index.html", rows=rows, shared=shared(entries), files=("index.js",)),
+    )
     write_pages(readable, out)
     return out / "index.html"
 
@@ -225,15 +227,17 @@ def update_page(page: Path, run: Run, entry: Overview, program: str, place: str)
     content = run_page(run, entry)
     if content.passed_over:
         warnings.warn(content.passed_over, stacklevel=2)
-    text = rendered(
-        "run.html",
-        page=content,
-        root="../",
-        is_alone=place == "alone",
-        stamp="" if content.passed_over else Markup(mark),
-        files=scripts_of(content.sections),
+    write_text(
+        page,
+        rendered(
+            "run.html",
+            page=content,
+            root="../",
+            is_alone=place == "alone",
+            stamp="" if content.passed_over else Markup(mark),
+            files=scripts_of(content.sections),
+        ),
     )
-    write_text(page, text)
 
 
 def scripts_of(sections: Sequence[Section]) -> tuple[str, ...]:

@@ -171,14 +171,18 @@ class WordSelection(Task):
 
     def facts_in(self, spelling: Spelling) -> Facts:
         """Chance (`best_guess` of the rules) and `PromptFacts`: a prompt asks for a rule."""
-        prompts = PromptFacts(
-            pairs=self.pairs,
-            asked="rule",
-            asked_names=rule_names(self.rules),
-            group="rule",
-            candidates=spelling.candidates,
+        return Facts(
+            chance=best_guess(self.rules),
+            groups=(
+                PromptFacts(
+                    pairs=self.pairs,
+                    asked="rule",
+                    asked_names=rule_names(self.rules),
+                    group="rule",
+                    candidates=spelling.candidates,
+                ),
+            ),
         )
-        return Facts(chance=best_guess(self.rules), groups=(prompts,))
 
     def data(self, count: int | None, generator: Generator) -> Batch:
         """Training prompts, on the CPU.

@@ -63,8 +63,13 @@ class SimpleFunction(RegressionTask):
     def facts(self) -> Facts:
         """`PromptFacts`, whose factors are the numbers of an input, and `FunctionFacts`."""
         prior = LinearPrior(nnz=self.d, scale=self.d**-0.5 if self.unit_variance else 1.0)
-        prompts = PromptFacts(self.pairs, factors=tuple(f"x_{i}" for i in range(self.d)))
-        return Facts(outputs=1, groups=(prompts, FunctionFacts(self.d, prior=(prior,))))
+        return Facts(
+            outputs=1,
+            groups=(
+                PromptFacts(self.pairs, factors=tuple(f"x_{i}" for i in range(self.d))),
+                FunctionFacts(self.d, prior=(prior,)),
+            ),
+        )
 
     def data(self, count: int | None, generator: Generator) -> Batch:
         """Prompts, drawn on the generator's device.

@@ -301,15 +301,15 @@ class EnglishTask(LanguageTask):
         return read_lines(path, self.language)
 
     def _check_kind(self, split: str, lines: Lines, path: str) -> None:
-        wanted = split == "generalization"
-        wrong = np.flatnonzero(self.settles(lines) != wanted)
+        must_settle = split == "generalization"
+        wrong = np.flatnonzero(self.settles(lines) != must_settle)
         if len(wrong):
-            verb = "does not tell" if wanted else "tells"
-            where = "generalization has only lines that do" if wanted else "only generalization may"
-            raise ValueError(
-                f"{path}:{wrong[0] + 1}: this line {verb} the two rules apart, and {where}: take "
-                "it out"
+            fault = (
+                "does not tell the two rules apart, and generalization has only lines that do"
+                if must_settle
+                else "tells the two rules apart, and only generalization may"
             )
+            raise ValueError(f"{path}:{wrong[0] + 1}: this line {fault}: take it out")
 
     def _flat(self, lines: Lines) -> Flat:
         return self.language.flat(lines)
