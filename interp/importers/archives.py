@@ -202,7 +202,7 @@ def _checkpoints(
             f"{listed([str(key) for key in content])}"
         )
     # The steps that the content states, under the names that the file gives them.
-    inside = {name: step for name in STEP if (step := whole(content.get(name))) is not None}
+    inside = {name: step for name in STEP if (step := as_step(content.get(name))) is not None}
     step, notes = _step(path, inside, number)
     return {} if step is None else {step: unwrapped(_only(states, MODEL))}, notes
 
@@ -239,7 +239,7 @@ def _list_of_checkpoints(states: Any, content: Mapping[Any, Any]) -> dict[int, S
             f"{name} holds {len(states)} state_dicts and {STEPS[0]} {count} steps; add the list "
             f"{STEPS[0]} with one number each and save again"
         )
-    numbers = [whole(step) for step in steps]
+    numbers = [as_step(step) for step in steps]
     if None in numbers or len(set(numbers)) < len(numbers):
         raise ValueError(
             f"the steps of {name} are not distinct whole numbers: {str(list(steps[:6]))[:200]}"
@@ -346,7 +346,7 @@ def steps_in_names(files: Sequence[Path]) -> dict[Path, int]:
     }
 
 
-def whole(value: Any) -> int | None:
+def as_step(value: Any) -> int | None:
     """A value as a step; None unless it is a whole number from 0 to MAX_STEP."""
     if isinstance(value, Tensor) and value.numel() == 1:
         value = value.item()

@@ -120,7 +120,9 @@ class BitParity(Task):
 
     def _bits(self, generator: torch.Generator) -> Int[Tensor, "sequence n"]:
         """All sequences, those for training first."""
-        return (different(self._count, 2**self.n, generator)[:, None] >> torch.arange(self.n)) & 1
+        return (
+            distinct_integers(self._count, 2**self.n, generator)[:, None] >> torch.arange(self.n)
+        ) & 1
 
     def _batch(self, bits: Int[Tensor, "sequence n"]) -> dict[str, Tensor]:
         """Sequences as a model is fed them, and their answers."""
@@ -133,7 +135,7 @@ class BitParity(Task):
         }
 
 
-def different(count: int, below: int, generator: torch.Generator) -> Int[Tensor, " count"]:
+def distinct_integers(count: int, below: int, generator: torch.Generator) -> Int[Tensor, " count"]:
     """Random integers from 0 on, all different, in the order in which they were first drawn.
 
     Args:

@@ -110,7 +110,7 @@ def with_category(
     return torch.where(is_missing[..., None] & is_place, asked[:, None, None], categories)
 
 
-def chosen(
+def chosen_places(
     rules: Sequence[str],
     rule: Int[Tensor, " prompt"],
     lists: tuple[Int[Tensor, "prompt pair word"], Int[Tensor, "prompt pair word"]],
@@ -244,7 +244,7 @@ class WordSelection(Task):
         which = torch.randint(WORDS_OF_A_LENGTH, categories.shape, generator=drawing)
         word = (categories * LENGTHS + lengths) * WORDS_OF_A_LENGTH + which
         tokens = torch.tensor(spelling.words)[word]
-        place = chosen(names, rule, (categories, lengths))
+        place = chosen_places(names, rule, (categories, lengths))
         answers = tokens.gather(2, place[..., None])[..., 0]
         return _in_a_row(tokens, answers, spelling), {"rule": rule, "answer": place[:, -1]}
 

@@ -160,13 +160,15 @@ class Language:
     def texts(self, lines: Lines) -> list[str]:
         """Each line as it stands in the published files: `source . marker<TAB>target .`."""
         flat = self.flat(lines)
-        tokens, ends = flat["flat"].tolist(), flat["offsets"].tolist()
+        words = [self.vocabulary[token] for token in flat["flat"].tolist()]
+        starts, stops = flat["offsets"][:-1].tolist(), flat["offsets"][1:].tolist()
         lengths = self.grammar.lengths[lines.sentences.template].tolist()
-        texts = []
-        for start, stop, n in zip(ends, ends[1:], lengths, strict=False):
-            words = [self.vocabulary[token] for token in tokens[start + 1 : stop - 1]]
-            texts.append(f"{' '.join(words[: n + 2])}\t{' '.join(words[n + 2 :])}")
-        return texts
+        # The target follows SOS, the n words of the sentence, its full stop and the marker.
+        return [
+            f"{' '.join(words[start + 1 : start + n + 3])}\t"
+            f"{' '.join(words[start + n + 3 : stop - 1])}"
+            for start, stop, n in zip(starts, stops, lengths, strict=True)
+        ]
 
 
 def read_lines(path: str, language: Language) -> Lines:
