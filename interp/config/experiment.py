@@ -62,7 +62,7 @@ class Experiment(Frozen):
     @model_validator(mode="before")
     @classmethod
     def _phases_name_their_tasks(cls, table: Any) -> Any:
-        """An experiment's table with every field of every task in the schedule.
+        """An experiment's table in which the schedule's tasks have all their fields.
 
         A task of the schedule without a name is the evaluated task with the given fields changed.
         """
@@ -101,11 +101,11 @@ class Experiment(Frozen):
             training.require_batch_size("this task's data are endless")
         if any(len(phase.tasks) > 1 for phase in training.schedule):
             training.require_batch_size("a mixture of tasks is drawn by batches")
-        known = [f"{split}.{name}" for split in self.task.evaluated for name in self.task.metrics]
-        if training.stop and training.stop.metric not in known:
+        metrics = [f"{split}.{name}" for split in self.task.evaluated for name in self.task.metrics]
+        if training.stop and training.stop.metric not in metrics:
             raise ValueError(
                 f"training.stop.metric: no metric '{training.stop.metric}'; "
-                f"there are {', '.join(known)}"
+                f"there are {', '.join(metrics)}"
             )
         return self
 
@@ -125,10 +125,10 @@ class Experiment(Frozen):
         return self
 
     def require_training(self) -> Training:
-        """How it is trained.
+        """How the experiment's model is trained.
 
         Raises:
-            ValueError: It has no training.
+            ValueError: The experiment has no training.
         """
         if self.training is None:
             raise ValueError(f"experiment {self.name} has no [training] table to train by")
@@ -136,13 +136,15 @@ class Experiment(Frozen):
 
     @property
     def data_files(self) -> dict[str, str]:
-        """Paths of the files that its tasks read, by the field that names them (`task.train`)."""
-        tasks = {"task": self.task}
-        for n, phase in enumerate(self.training.schedule if self.training else ()):
-            tasks |= {f"training.schedule.{n}.tasks.{i}": t for i, t in enumerate(phase.tasks)}
+        """Paths of the files that the tasks read, by the field that names them (`task.train`)."""
+        scheduled = {
+            f"training.schedule.{n}.tasks.{i}": task
+            for n, phase in enumerate(self.training.schedule if self.training else ())
+            for i, task in enumerate(phase.tasks)
+        }
         return {
             f"{place}.{role}": path
-            for place, task in tasks.items()
+            for place, task in ({"task": self.task} | scheduled).items()
             for role, path in task.data_files.items()
         }
 

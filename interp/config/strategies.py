@@ -29,10 +29,12 @@ def warm_up(
     Raises:
         ValueError: The experiment has no training or a schedule already, or a field does not fit.
     """
-    hard_steps = experiment.require_training().steps
-    easy = {"steps": steps, "tasks": [easier]}
-    hard = {"steps": hard_steps, "tasks": [{}], "reset_optimizer": reset_optimizer}
-    return _scheduled(experiment, [easy, hard])
+    hard = {
+        "steps": experiment.require_training().steps,
+        "tasks": [{}],
+        "reset_optimizer": reset_optimizer,
+    }
+    return _scheduled(experiment, [{"steps": steps, "tasks": [easier]}, hard])
 
 
 def mixed(experiment: Experiment, share: float = 0.5, **easier: Any) -> Experiment:
@@ -55,14 +57,16 @@ def mixed(experiment: Experiment, share: float = 0.5, **easier: Any) -> Experime
 
 
 def _scheduled(experiment: Experiment, phases: list[dict[str, Any]]) -> Experiment:
+    """The experiment with a schedule of these phases, and as many steps as they have together."""
     training = experiment.require_training()
     if training.schedule:
         raise ValueError(f"training.schedule: {experiment.name} has one already; take it out")
-    steps = sum(phase["steps"] for phase in phases)
-    table = experiment.model_dump(exclude_unset=True)
-    table["task"] = experiment.task
-    changed = training.model_dump(exclude_unset=True) | {"steps": steps, "schedule": phases}
+    changed = {
+        "task": experiment.task,
+        "training": training.model_dump(exclude_unset=True)
+        | {"steps": sum(phase["steps"] for phase in phases), "schedule": phases},
+    }
     try:
-        return Experiment.model_validate(table | {"training": changed})
+        return Experiment.model_validate(experiment.model_dump(exclude_unset=True) | changed)
     except ValidationError as error:
         raise ValueError(readable(error)) from None

@@ -20,7 +20,7 @@ from typing import Any
 
 from torch import Tensor
 
-from interp.importers.layouts import State, some, unwrapped
+from interp.importers.layouts import State, listed, unwrapped
 from interp.importers.reading import (
     TABLE_SUFFIXES,
     TENSOR_SUFFIXES,
@@ -29,7 +29,8 @@ from interp.importers.reading import (
     read_table,
 )
 
-SERIES = ("checkpoints", "state_dicts")
+# The names that different codes give to the same thing in their files.
+STATE_LISTS = ("checkpoints", "state_dicts")
 STEPS = ("checkpoint_epochs", "epochs", "steps")
 STEP = ("epoch", "step")
 MODEL = ("model", "state_dict", "model_state_dict")
@@ -44,7 +45,7 @@ METRICS = {
     "train_accuracies": "train.accuracy",
     "test_accuracies": "test.accuracy",
 }
-MAX_STEP = 10**12
+MAX_STEP = 10**12  # the largest step that a file may state
 # The surest word first: `epoch=10-step=5000` is of step 5000.
 WORDS = ("step", "iter", "epoch", "checkpoint")
 NAMED = re.compile(
@@ -114,8 +115,7 @@ def folder_config(source: Path) -> dict[str, Any] | None:
     Raises:
         ValueError: There are two, or it cannot be read.
     """
-    files = [source / f"config{suffix}" for suffix in TABLE_SUFFIXES]
-    configs = [file for file in files if file.is_file()]
+    configs = [file for suffix in TABLE_SUFFIXES if (file := source / f"config{suffix}").is_file()]
     if len(configs) > 1:
         raise ValueError(f"{configs[0]} and {configs[1].name} are two configs: move one away")
     return read_table(configs[0]) if configs else None
@@ -192,18 +192,17 @@ def _checkpoints(
     path: Path, content: Mapping[Any, Any], number: int | None
 ) -> tuple[dict[int, State], list[str]]:
     """Parameters by step, and notes about the steps."""
-    listed = _only(content, SERIES)
-    if listed is not None:
-        return _series(listed, content), []
+    states = _only(content, STATE_LISTS)
+    if states is not None:
+        return _list_of_checkpoints(states, content), []
     states = {name: content[name] for name in MODEL if is_state(content.get(name))}
     if not states:
         raise ValueError(
-            f"no state_dict under {', '.join((*SERIES, *MODEL))}; it holds "
-            f"{some([str(key) for key in content])}"
+            f"no state_dict under {', '.join((*STATE_LISTS, *MODEL))}; it holds "
+            f"{listed([str(key) for key in content])}"
         )
     # The steps that the content states, under the names that the file gives them.
-    steps = {name: whole(content[name]) for name in STEP if name in content}
-    inside = {name: step for name, step in steps.items() if step is not None}
+    inside = {name: step for name in STEP if (step := as_step(content.get(name))) is not None}
     step, notes = _step(path, inside, number)
     return {} if step is None else {step: unwrapped(_only(states, MODEL))}, notes
 
@@ -226,8 +225,9 @@ def _step(
     return step, [f"step {step}, though its {name} is {other}" for name, other in others.items()]
 
 
-def _series(states: Any, content: Mapping[Any, Any]) -> dict[int, State]:
-    name = next(name for name in SERIES if content.get(name) is not None)
+def _list_of_checkpoints(states: Any, content: Mapping[Any, Any]) -> dict[int, State]:
+    """Parameters by step, of a file that holds a list of state_dicts and a list of their steps."""
+    name = next(name for name in STATE_LISTS if content.get(name) is not None)
     if not isinstance(states, Sequence) or not states or not all(map(is_state, states)):
         raise ValueError(f"{name} is not a list of state_dicts")
     steps = next((content[name] for name in (*STEPS, *STEP) if name in content), None)
@@ -239,7 +239,7 @@ def _series(states: Any, content: Mapping[Any, Any]) -> dict[int, State]:
             f"{name} holds {len(states)} state_dicts and {STEPS[0]} {count} steps; add the list "
             f"{STEPS[0]} with one number each and save again"
         )
-    numbers = [whole(step) for step in steps]
+    numbers = [as_step(step) for step in steps]
     if None in numbers or len(set(numbers)) < len(numbers):
         raise ValueError(
             f"the steps of {name} are not distinct whole numbers: {str(list(steps[:6]))[:200]}"
@@ -300,16 +300,16 @@ def _numbers(values: Any, name: str) -> list[float]:
         values = values.tolist()
     if not isinstance(values, Sequence) or isinstance(values, str):
         values = [values]
-    if not all(isinstance(value, int | float) or _is_scalar(value) for value in values):
+    if not all(
+        isinstance(value, int | float)
+        or (isinstance(value, Tensor) and value.ndim == 0 and not value.is_complex())
+        for value in values
+    ):
         raise ValueError(f"{name} is neither a number nor a list of numbers")
     try:
         return [float(value) for value in values]
     except OverflowError:
         raise ValueError(f"{name} holds a number beyond floating point") from None
-
-
-def _is_scalar(value: Any) -> bool:
-    return isinstance(value, Tensor) and value.ndim == 0 and not value.is_complex()
 
 
 def step_in_name(stem: str) -> int | None:
@@ -338,15 +338,15 @@ def steps_in_names(files: Sequence[Path]) -> dict[Path, int]:
     """
     matches = {file: ALONE.fullmatch(file.stem) for file in files}
     around = {file: (match["before"], match["after"]) for file, match in matches.items() if match}
-    alike = Counter(around.values())
+    n_files = Counter(around.values())
     return {
         file: int(match["number"])
         for file, match in matches.items()
-        if match and alike[around[file]] > 1 and int(match["number"]) <= MAX_STEP
+        if match and n_files[around[file]] > 1 and int(match["number"]) <= MAX_STEP
     }
 
 
-def whole(value: Any) -> int | None:
+def as_step(value: Any) -> int | None:
     """A value as a step; None unless it is a whole number from 0 to MAX_STEP."""
     if isinstance(value, Tensor) and value.numel() == 1:
         value = value.item()

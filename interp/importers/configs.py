@@ -96,22 +96,17 @@ def stated_options(
         ValueError: Two of them disagree, or a value is a tensor.
     """
     stated = _known_names(archive or {})
-    for name, value in _known_names(beside or {}).items():
-        if stated.setdefault(name, value) != value:
-            raise ValueError(
-                f"{name}: the file's config says {stated[name]!r}, the one beside it {value!r}; "
-                "change one of them"
-            )
-    for name, value in _known_names(user).items():
-        if stated.setdefault(name, value) != value:
-            raise ValueError(
-                f"{name}: the config says {stated[name]!r}, you say {value!r}; "
-                "leave it out, or change the config"
-            )
+    for options, contradiction in (
+        (beside or {}, "the file's config says {!r}, the one beside it {!r}; change one of them"),
+        (user, "the config says {!r}, you say {!r}; leave it out, or change the config"),
+    ):
+        for name, value in _known_names(options).items():
+            if stated.setdefault(name, value) != value:
+                raise ValueError(f"{name}: {contradiction.format(stated[name], value)}")
     return stated
 
 
-def check_alike(stated: Options, first: Options) -> None:
+def check_same_options(stated: Options, first: Options) -> None:
     """Refuses a file whose config contradicts that of the first file.
 
     Raises:
@@ -178,21 +173,23 @@ def config_of_shapes(parameters: Mapping[str, Tensor], stated: Options, layout: 
         stated = assumed_options(stated, layout) | dict(stated)
     shapes = sizes | dict(sizes_of(parameters, n_ctx=1))
     for name, value in shapes.items():
-        says = stated.get(name)
+        option = stated.get(name)
         is_shown = name != "n_ctx" or "pos_embed.W_pos" in parameters
-        if is_shown and value is not None and says not in DEFAULT_VALUES and says != value:
+        if is_shown and value is not None and option not in (*DEFAULT_VALUES, value):
             raise ValueError(
-                f"{name}: the config says {says!r}, the parameters' shapes say {value}"
+                f"{name}: the config says {option!r}, the parameters' shapes say {value}"
             )
-    computed = {name: value for name, value in stated.items() if name not in OTHER_OPTIONS}
-    check_computed(computed, n_heads=sizes["n_heads"], d_head=sizes["d_head"])
+    check_computed(
+        {name: value for name, value in stated.items() if name not in OTHER_OPTIONS},
+        n_heads=sizes["n_heads"],
+        d_head=sizes["d_head"],
+    )
     options = sizes | {
         "act_fn": _activation(stated, attn_only=sizes["attn_only"]),
         "normalization_type": _normalization(parameters, stated),
         "positional_embedding_type": _positions(parameters, stated),
+        "attention_dir": stated.get("attention_dir", "causal"),
     }
-    if "attention_dir" in stated:
-        options["attention_dir"] = stated["attention_dir"]
     try:
         return TokenConfig.model_validate(options)
     except ValidationError as error:
@@ -268,34 +265,36 @@ def _activation(stated: Options, *, attn_only: bool) -> str:
 
 
 def _normalization(parameters: Mapping[str, Tensor], stated: Options) -> str | None:
-    says = stated.get("normalization_type", "nothing")
+    stated_type = stated.get("normalization_type", "nothing")
     if "blocks.0.ln1.w" in parameters:
         if "blocks.0.ln1.b" not in parameters:
             raise ValueError("blocks.0.ln1 has a scale and no bias: RMS norm is not known here")
-        if says not in ("nothing", "LN"):
-            raise ValueError(f"normalization_type is {says!r} in the config, but ln1.w is there")
+        if stated_type not in ("nothing", "LN"):
+            raise ValueError(
+                f"normalization_type is {stated_type!r} in the config, but ln1.w is there"
+            )
         return "LN"
-    if says == "nothing":
+    if stated_type == "nothing":
         raise ValueError(
             "parameters without ln1.w fit no layer norm as well as LNPre: give "
             "--normalization-type none (or LNPre), or a --config with normalization_type"
         )
-    if says == "LN":
+    if stated_type == "LN":
         raise ValueError("normalization_type is 'LN' in the config, but blocks.0.ln1.w is missing")
-    return says
+    return stated_type
 
 
 def _positions(parameters: Mapping[str, Tensor], stated: Options) -> str:
-    learned = "pos_embed.W_pos" in parameters
-    says = stated.get("positional_embedding_type")
-    if says is None and not learned:
+    is_learned = "pos_embed.W_pos" in parameters
+    stated_type = stated.get("positional_embedding_type")
+    if stated_type is None and not is_learned:
         raise ValueError(
             "lacks pos_embed.W_pos: where positions are rotary, give a --config with "
             'positional_embedding_type = "rotary"'
         )
-    if (says == "standard" and not learned) or (says == "rotary" and learned):
-        has = "there" if learned else "missing"
+    if stated_type == ("rotary" if is_learned else "standard"):
         raise ValueError(
-            f"positional_embedding_type is {says!r} in the config, but pos_embed.W_pos is {has}"
+            f"positional_embedding_type is {stated_type!r} in the config, but pos_embed.W_pos is "
+            f"{'there' if is_learned else 'missing'}"
         )
-    return says or "standard"
+    return stated_type or "standard"

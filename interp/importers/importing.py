@@ -11,7 +11,6 @@ kill came after the move, the command finds the run that it would have written, 
 import hashlib
 import json
 import shutil
-import tomllib
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -25,12 +24,12 @@ from torch import Tensor
 
 from hooks import ModelConfig, Sizes, build
 from hooks.models import parameters_of
-from interp.config.experiment import Experiment, Seeds, load_experiment, readable, safe_name
+from interp.config import Experiment, Seeds, load_experiment, read_toml, readable, safe_name
 from interp.importers.archives import Archive, archives, folder_config
 from interp.importers.configs import (
     asked_of_user,
     assumed_options,
-    check_alike,
+    check_same_options,
     config_of_shapes,
     sizes_of,
     stated_options,
@@ -89,23 +88,24 @@ class Plan:
             if list(parameters[name].shape) != wanted:
                 raise ValueError(f"{name} is {list(parameters[name].shape)}, wanted is {wanted}")
         # Cloned, since safetensors refuses tensors that share memory.
-        kept = {
+        cut = {
             name: parameters[name][..., : shape[-1]].detach().to(dtype).clone().contiguous()
             for name, shape in self.shapes.items()
         }
-        for name, value in kept.items():
+        for name, value in cut.items():
             if not value.isfinite().all():
                 raise ValueError(f"{name} holds NaN or infinite numbers: leave this checkpoint out")
-        return kept
+        return cut
 
 
-def widened(state: State, kept: Mapping[str, Tensor]) -> set[str]:
+def widened(state: State, parameters: Mapping[str, Tensor]) -> set[str]:
     """Notes about a checkpoint's numbers that were stored in less than float32."""
-    (dtype,) = {value.dtype for value in kept.values()}
+    (dtype,) = {value.dtype for value in parameters.values()}
     stored = {value.dtype for value in state.values() if value.is_floating_point()}
-    narrow = [small for small in stored if small.itemsize < torch.float32.itemsize]
     return {
-        f"stored as {_name(small)}: kept as {_name(dtype)}, the same numbers" for small in narrow
+        f"stored as {small}: kept as {dtype}, the same numbers".replace("torch.", "")
+        for small in stored
+        if small.itemsize < torch.float32.itemsize
     }
 
 
@@ -118,19 +118,19 @@ def make_plan(state: State, stated: Mapping[str, Any], task: Task | None) -> Pla
     """
     layout = layout_of(state)
     parameters = LAYOUTS[layout](state)
-    has = sizes_of(parameters, n_ctx=1 if task is None else task.sizes.n_ctx)
+    sizes = sizes_of(parameters, n_ctx=1 if task is None else task.sizes.n_ctx)
     if task is None:
         raise ValueError(
-            f"nothing says what it was trained on (d_vocab {has.d_vocab}, d_vocab_out "
-            f"{has.d_vocab_out}, n_ctx {has.n_ctx}): give --task, a TOML file with the task's name "
-            "and fields, or a preset such as modular-addition-113"
+            f"nothing says what it was trained on (d_vocab {sizes.d_vocab}, d_vocab_out "
+            f"{sizes.d_vocab_out}, n_ctx {sizes.n_ctx}): give --task, a TOML file with the task's "
+            "name and fields, or a preset such as modular-addition-113"
         )
-    _check_sizes(has, task.sizes)
+    _check_sizes(sizes, task.sizes)
     config = config_of_shapes(parameters, stated, layout)
     model = build(config, task.sizes, seed=0)
     _check_rotary(state, dict(torch.nn.Module.named_buffers(model)))  # pyright: ignore[reportArgumentType]  # the protocol's models are modules
     shapes = {name: tuple(value.shape) for name, value in parameters_of(model).items()}
-    return Plan(layout, config, shapes, has.d_vocab_out, assumed_options(stated, layout))
+    return Plan(layout, config, shapes, sizes.d_vocab_out, assumed_options(stated, layout))
 
 
 def read_task(task: Task | str | Path | None) -> Task | None:
@@ -145,22 +145,18 @@ def read_task(task: Task | str | Path | None) -> Task | None:
     path = Path(task)
     if not path.is_file():
         return load_experiment(task).task
+    table = read_toml(path)
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: not TOML: {error}") from None
-    try:
-        table = {"name": "any", "task": table.get("task", table)}
-        return Experiment.model_validate(table, context=taken_from(path.parent)).task
+        experiment = {"name": "any", "task": table.get("task", table)}
+        return Experiment.model_validate(experiment, context=taken_from(path.parent)).task
     except ValidationError as error:
         raise ValueError(f"{path}: {readable(error)}") from None
 
 
 def _check_rotary(state: State, buffers: Mapping[str, Tensor]) -> None:
     """Refuses a checkpoint that rotates positions by other angles than the token model does."""
-    for name in state:
-        if not name.endswith(("attn.rotary_sin", "attn.rotary_cos")):
-            continue
+    names = [name for name in state if name.endswith(("attn.rotary_sin", "attn.rotary_cos"))]
+    for name in names:
         ours, theirs = buffers.get(name), state[name]
         n_ctx = 0 if ours is None else min(len(ours), len(theirs) if theirs.ndim else 0)
         if (
@@ -174,26 +170,21 @@ def _check_rotary(state: State, buffers: Mapping[str, Tensor]) -> None:
             )
 
 
-def _name(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")
-
-
-def _check_sizes(has: Sizes, wanted: Sizes) -> None:
+def _check_sizes(sizes: Sizes, wanted: Sizes) -> None:
     """Refuses a checkpoint that has other sizes than the task.
 
     A model may answer with any token, which is the default of HookedTransformerConfig. Where the
     task has fewer classes than tokens, its classes are then taken to be the first tokens.
     """
-    answers_with_tokens = has.d_vocab_out == has.d_vocab and has.d_vocab_out > wanted.d_vocab_out
-    for name, agrees in {
-        "d_vocab": has.d_vocab == wanted.d_vocab,
-        "d_vocab_out": has.d_vocab_out == wanted.d_vocab_out or answers_with_tokens,
-        "n_ctx": has.n_ctx == wanted.n_ctx,
-    }.items():
-        if not agrees:
+    answers_with_tokens = (
+        sizes.d_vocab_out == sizes.d_vocab and sizes.d_vocab_out > wanted.d_vocab_out
+    )
+    for name in ("d_vocab", "d_vocab_out", "n_ctx"):
+        size, size_in_task = getattr(sizes, name), getattr(wanted, name)
+        if size != size_in_task and not (name == "d_vocab_out" and answers_with_tokens):
             raise ValueError(
-                f"{name} is {getattr(has, name)} in the checkpoint and {getattr(wanted, name)} in "
-                "the task: change the task with --task"
+                f"{name} is {size} in the checkpoint and {size_in_task} in the task: change the "
+                "task with --task"
             )
 
 
@@ -233,13 +224,13 @@ def import_run(
         raise ValueError(f"{out} is not an empty folder; choose a new one with --out")
     if not source.exists():
         raise FileNotFoundError(f"{source}: no such file or folder")
-    known_task, path = read_task(task), out.resolve()
+    given_task, path = read_task(task), out.resolve()
     with _scratch(path) as scratch:
         folder = scratch / "run"
-        plan, read, widenings = _write_checkpoints(source, folder, known_task, options or {})
-        assert known_task is not None  # make_plan refuses a missing one
-        named_task, split_notes = named_split(known_task, seed, read)
-        notes = [*_notes(plan, read), *widenings, *split_notes]
+        plan, imported, widenings = _write_checkpoints(source, folder, given_task, options or {})
+        assert given_task is not None  # make_plan refuses a missing one
+        named_task, split_notes = named_split(given_task, seed, imported)
+        notes = [*_notes(plan, imported), *widenings, *split_notes]
         about = {
             "source": source.name or source.resolve().name,
             "layout": plan.layout,
@@ -249,7 +240,7 @@ def import_run(
         experiment = Experiment(
             name=safe_name(path.name), task=named_task, model=plan.config, seeds=Seeds(data=seed)
         )
-        _write_metrics(folder, read)
+        _write_metrics(folder, imported)
         write_whole(folder / "imported.json", (json.dumps(about, indent=1) + "\n").encode())
         write_whole(folder / "experiment.toml", experiment.to_toml().encode())
         if not path.exists() or _is_free(path):
@@ -304,11 +295,10 @@ def _scratch(path: Path) -> Iterator[Path]:
 
 def describe(run: Run) -> str:
     """What was imported, and how well it does its task, which reveals wrong options."""
-    task = run.experiment.task
-    scores = []
+    task, scores = run.experiment.task, []
+    count = MAX_SCORED_EXAMPLES if task.train_count is None else None
     for split in task.evaluated:
-        is_finite = task.train_count is not None
-        snapshot = run.snapshot(split=split, count=None if is_finite else MAX_SCORED_EXAMPLES)
+        snapshot = run.snapshot(split=split, count=count)
         named = (f"{name} {value:.4g}" for name, value in task.score(snapshot).items())
         scores.append(f"{split} {', '.join(named)} over {len(snapshot.examples)} examples")
     return (
@@ -327,39 +317,32 @@ def _write_checkpoints(
         The plan, the archives without their checkpoints, and notes about the numbers' precision.
     """
     beside = folder_config(source) if source.is_dir() else None
-    plan, first_stated, read, widenings = None, {}, [], set()
+    plan, first_stated, imported, widenings = None, {}, [], set()
     for archive in archives(source):
         for step, state in archive.checkpoints.items():
-            with _named(f"{archive.path}, step {step}"):
+            file = folder / "checkpoints" / f"{step}.safetensors"
+            try:
                 stated = stated_options(archive.config, options, beside)
                 if plan is None:
                     first_stated, plan = stated, make_plan(state, stated, task)
-                check_alike(stated, first_stated)
+                check_same_options(stated, first_stated)
                 parameters = plan.parameters(state)
-                widenings |= widened(state, parameters)
-                file = folder / "checkpoints" / f"{step}.safetensors"
                 if file.exists():
                     raise ValueError("another file holds this step too")
+            except ValueError as error:
+                raise ValueError(f"{archive.path}, step {step}: {error}") from None
+            widenings |= widened(state, parameters)
             write_whole(file, pack(parameters, step=step))
-        read.append(replace(archive, checkpoints={}))
+        imported.append(replace(archive, checkpoints={}))
     if plan is None:
         raise ValueError(f"{source}: no file says its step; rename them, such as step_1000.pth")
-    return plan, read, sorted(widenings)
+    return plan, imported, sorted(widenings)
 
 
-@contextmanager
-def _named(place: str) -> Iterator[None]:
-    """Adds a place to the messages of errors that are raised inside."""
-    try:
-        yield
-    except ValueError as error:
-        raise ValueError(f"{place}: {error}") from None
-
-
-def _write_metrics(folder: Path, read: Sequence[Archive]) -> None:
+def _write_metrics(folder: Path, imported: Sequence[Archive]) -> None:
     """Writes metrics.jsonl, a line for each step that has a metric; no file without metrics."""
     rows: dict[int, dict[str, float]] = {}
-    for archive in read:
+    for archive in imported:
         for column, values in archive.metrics.items():
             for step, value in values.items():
                 rows.setdefault(step, {"step": step})[column] = value
@@ -368,7 +351,7 @@ def _write_metrics(folder: Path, read: Sequence[Archive]) -> None:
         write_whole(folder / "metrics.jsonl", lines.encode())
 
 
-def _notes(plan: Plan, read: Sequence[Archive]) -> Iterator[str]:
+def _notes(plan: Plan, imported: Sequence[Archive]) -> Iterator[str]:
     if plan.assumed:
         assumed = (f"{name} {value or 'none'}" for name, value in plan.assumed.items())
         yield f"nothing states what shapes cannot tell; assumed: {', '.join(assumed)}"
@@ -378,7 +361,7 @@ def _notes(plan: Plan, read: Sequence[Archive]) -> Iterator[str]:
             f"{plan.n_classes - plan.n_dropped}: the last {plan.n_dropped} left out, so losses "
             "measured here do not count what the softmax gave them"
         )
-    for archive in read:
+    for archive in imported:
         if archive.is_stepless:
             yield f"the weights of {archive.path.name} left out: nothing says their step"
-    yield from dict.fromkeys(note for archive in read for note in archive.notes)
+    yield from dict.fromkeys(note for archive in imported for note in archive.notes)

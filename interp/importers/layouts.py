@@ -34,12 +34,12 @@ BLOCK_PATTERNS = {
 BUFFERS = re.compile(r"blocks\.\d+\.attn\.(mask|IGNORE|rotary_sin|rotary_cos)")
 BLOCK = re.compile(r"blocks\.([0-9]+)\.")
 WRAPPERS = ("_orig_mod.", "module.")  # prefixes of torch.compile and DataParallel
-MAX_LISTED_NAMES = 6
-MAX_NAME_LETTERS = 60
+MAX_LISTED_NAMES = 6  # names in a message
+MAX_NAME_LETTERS = 60  # letters of each of them
 
 
 def layout_of(state: State) -> str:
-    """The layout of a state_dict, told by the shape of the first block's W_O.
+    """The layout of a state_dict, which the shape of the first block's W_O determines.
 
     Raises:
         ValueError: The layout is unknown.
@@ -48,7 +48,7 @@ def layout_of(state: State) -> str:
     if output is None or output.ndim not in (2, 3):
         raise ValueError(
             "neither a HookedTransformer nor a model of the progress-measures code: "
-            f"no blocks.0.attn.W_O of two or three axes; its tensors are {some(state)}"
+            f"no blocks.0.attn.W_O of two or three axes; its tensors are {listed(state)}"
         )
     return {2: "progress_measures", 3: "hooked_transformer"}[output.ndim]
 
@@ -65,9 +65,9 @@ def progress_measures(state: State) -> dict[str, Tensor]:
         ValueError: A tensor is missing or unknown, or W_O does not fit the heads.
     """
     blocks = range(n_blocks(state))
-    known = ["embed.W_E", "pos_embed.W_pos", "unembed.W_U"]
-    known += [
-        f"blocks.{block}.{name}" for block in blocks for name in ("attn.W_O", *BLOCK_PATTERNS)
+    known = [
+        *("embed.W_E", "pos_embed.W_pos", "unembed.W_U"),
+        *(f"blocks.{block}.{name}" for block in blocks for name in ("attn.W_O", *BLOCK_PATTERNS)),
     ]
     extra = [name for name in state if name not in known and not BUFFERS.fullmatch(name)]
     check_names([name for name in known if name not in state], extra)
@@ -95,17 +95,20 @@ def _block(state: State, block: str) -> dict[str, Tensor]:
         for name, pattern in BLOCK_PATTERNS.items()
     }
     heads, d_model, d_head = turned[block + "attn.W_Q"].shape
-    output, name = state[block + "attn.W_O"], block + "attn.W_O"
+    name = f"{block}attn.W_O"
+    output = state[name]
     if output.ndim != 2 or output.shape[1] != heads * d_head:
         raise ValueError(
             f"{name} is {list(output.shape)}; {heads} heads of {d_head} want "
             f"{[d_model, heads * d_head]}"
         )
-    pattern = "d_model (head d_head) -> head d_head d_model"
-    turned[name] = rearrange(output, pattern, head=heads)
-    zeros = {f"attn.b_{letter}": output.new_zeros(heads, d_head) for letter in "QKV"}
-    zeros |= {"attn.b_O": output.new_zeros(d_model)}
-    return turned | {block + bias: value for bias, value in zeros.items()}
+    zeros = {f"{block}attn.b_{letter}": output.new_zeros(heads, d_head) for letter in "QKV"}
+    return (
+        turned
+        | {name: rearrange(output, "d_model (head d_head) -> head d_head d_model", head=heads)}
+        | zeros
+        | {f"{block}attn.b_O": output.new_zeros(d_model)}
+    )
 
 
 def turn(tensor: Tensor, pattern: str, name: str) -> Tensor:
@@ -148,7 +151,7 @@ def n_blocks(state: State) -> int:
     if numbers != {str(block) for block in range(len(numbers))}:
         ascending = sorted(numbers, key=lambda number: (len(number), number))
         raise ValueError(
-            f"its blocks are numbered {some(ascending)}; 0 to {len(numbers) - 1} are wanted"
+            f"its blocks are numbered {listed(ascending)}; 0 to {len(numbers) - 1} are wanted"
         )
     return len(numbers)
 
@@ -169,18 +172,19 @@ def check_masks(state: State) -> None:
 
 
 def check_names(missing: list[str], extra: list[str]) -> None:
-    """Refuses missing and unknown tensors, by name.
+    """Refuses missing and unknown tensors; the message names them.
 
     Raises:
         ValueError: There are any.
     """
-    faults = [f"lacks {some(missing)}"] if missing else []
-    faults += [f"has unknown tensors {some(extra)}"] if extra else []
-    if faults:
-        raise ValueError(" and ".join(faults))
+    faults = {"lacks": missing, "has unknown tensors": extra}
+    if missing or extra:
+        raise ValueError(
+            " and ".join(f"{fault} {listed(names)}" for fault, names in faults.items() if names)
+        )
 
 
-def some(names: Iterable[str]) -> str:
+def listed(names: Iterable[str]) -> str:
     """The first few names, and how many more there are."""
     short = [
         name if len(name) <= MAX_NAME_LETTERS else f"{name[: MAX_NAME_LETTERS - 3]}..."

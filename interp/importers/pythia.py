@@ -1,7 +1,8 @@
-"""The checkpoints of a language model, read as a series with prompts of word selection.
+"""The checkpoints of a language model, with prompts of word selection.
 
-    series = interp.language_series("EleutherAI/pythia-70m", ["step0", "step1000", "step143000"])
-    LearningPlateau.measure(series)
+    revisions = ["step0", "step1000", "step143000"]
+    checkpoints = interp.language_series("EleutherAI/pythia-70m", revisions)
+    LearningPlateau.measure(checkpoints)
 
 Transformers looks a name up. A folder must have a folder for each revision, written by
 save_pretrained, tokenizer included. Each revision is read when it is asked for, and not kept in
@@ -42,8 +43,8 @@ def language_series(
         FileNotFoundError: There is no such folder, or it lacks a revision.
         ValueError: A revision names no step, or two name the same; the name is neither a folder nor
             known; the model has another architecture, needs code of its own or has no safetensors;
-            a word of the task is no single token. The series raises it too, when it reads a step
-            whose model cannot be read, lacks weights, or has another shape than the first one.
+            a word of the task is no single token. Reading a step raises it too, where the model
+            cannot be read, lacks weights, or has another shape than the first one.
     """
     places = _places(directory_or_name, revisions)
     from transformers import AutoConfig, AutoTokenizer, GPTNeoXForCausalLM  # heavy
@@ -127,11 +128,10 @@ def spelling_of(tokenizer: Any) -> Spelling:
         ValueError: A word is no single token.
     """
     written = [tokenizer.encode(f" {word}", add_special_tokens=False) for word in ALL_WORDS]
-    unknown = [tokenizer.unk_token_id]
     split = [
         word
         for word, ids in zip(ALL_WORDS, written, strict=True)
-        if len(ids) != 1 or ids == unknown
+        if len(ids) != 1 or ids == [tokenizer.unk_token_id]
     ]
     if split:
         raise ValueError(
@@ -139,11 +139,9 @@ def spelling_of(tokenizer: Any) -> Spelling:
             f"{', '.join(split)}"
         )
     words = tuple(ids[0] for ids in written)
-    signs = [tokenizer.encode(sign, add_special_tokens=False) for sign in (ARROW, END)]
-    names = dict(zip(words, ALL_WORDS, strict=True))
-    for ids in signs:
-        names |= {token: tokenizer.decode([token]).strip() or "⏎" for token in ids}
-    return Spelling(words, tuple(signs[0]), tuple(signs[1]), names)
+    arrow, end = (tuple(tokenizer.encode(sign, add_special_tokens=False)) for sign in (ARROW, END))
+    signs = {token: tokenizer.decode([token]).strip() or "⏎" for token in (*arrow, *end)}
+    return Spelling(words, arrow, end, dict(zip(words, ALL_WORDS, strict=True)) | signs)
 
 
 def _places(directory_or_name: str | Path, revisions: Sequence[str]) -> dict[int, dict[str, Any]]:
@@ -153,24 +151,23 @@ def _places(directory_or_name: str | Path, revisions: Sequence[str]) -> dict[int
         FileNotFoundError: The folder lacks a revision.
         ValueError: A revision names no step, or one twice, or there are none.
     """
-    is_one = isinstance(revisions, str)
-    if is_one or not revisions or not all(map(STEP.fullmatch, revisions)):
+    is_text = isinstance(revisions, str)
+    if is_text or not revisions or not all(map(STEP.fullmatch, revisions)):
         raise ValueError(f'revisions {revisions!r}: list steps, such as ["step0", "step1000"]')
     steps = {int(revision.removeprefix("step")): revision for revision in revisions}
     if len(steps) < len(revisions):
         raise ValueError(f"revisions {list(revisions)}: each step once")
-    folder, places = Path(directory_or_name), {}
-    if not folder.is_dir() and not HUB_NAME.fullmatch(str(directory_or_name)):
+    folder, name = Path(directory_or_name), str(directory_or_name)
+    if not folder.is_dir() and not HUB_NAME.fullmatch(name):
         raise FileNotFoundError(
             f"{directory_or_name} is no folder, and no name such as EleutherAI/pythia-70m"
         )
     if not folder.is_dir():
-        name = str(directory_or_name)
         return {
             step: {"pretrained_model_name_or_path": name, "revision": revision}
             for step, revision in sorted(steps.items())
         }
-    for step, revision in sorted(steps.items()):
+    for _, revision in sorted(steps.items()):
         if not (folder / revision / "config.json").is_file():
             raise FileNotFoundError(f"{folder / revision} holds no model: it has no config.json")
         if not any((folder / revision).glob("*.safetensors")):
@@ -178,8 +175,10 @@ def _places(directory_or_name: str | Path, revisions: Sequence[str]) -> dict[int
                 f"{folder / revision} holds no .safetensors file; pickled weights are not read: "
                 "save the model again with save_pretrained"
             )
-        places[step] = {
+    return {
+        step: {
             "pretrained_model_name_or_path": str(folder / revision),
             "local_files_only": True,
         }
-    return places
+        for step, revision in sorted(steps.items())
+    }

@@ -8,7 +8,6 @@ read with older versions.
 
 import json
 import re
-import tomllib
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -18,6 +17,8 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load
 from torch import Tensor
+
+from interp.config import read_toml
 
 TENSOR_SUFFIXES = (".pt", ".pth", ".safetensors")
 TABLE_SUFFIXES = (".json", ".toml", ".pt", ".pth")
@@ -147,16 +148,17 @@ def is_table(value: Any) -> bool:
 
 
 def _parsed(path: Path) -> Any:
+    if path.suffix == ".toml":
+        return read_toml(path)
     try:
         text = path.read_text(encoding="utf-8-sig")  # some editors write a byte order mark
-        if path.suffix == ".json":
-            return json.loads(text, object_pairs_hook=_without_repeats)
-        return tomllib.loads(text)
+        return json.loads(text, object_pairs_hook=_without_repeats)
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path}: not {path.suffix.strip('.').upper()}: {error}") from None
+        raise ValueError(f"{path}: not JSON: {error}") from None
 
 
 def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A table of JSON; one with the same name twice is refused."""
     names = [name for name, _ in pairs]
     repeated = next((name for name in names if names.count(name) > 1), None)
     if repeated is not None:

@@ -19,13 +19,13 @@ from interp.tasks import Task
 Split = Bool[Tensor, " n"]
 
 
-def named_split(task: Task, seed: int, read: Sequence[Archive]) -> tuple[Task, list[str]]:
+def named_split(task: Task, seed: int, archives: Sequence[Archive]) -> tuple[Task, list[str]]:
     """The task with the training examples of its archives, and notes about them.
 
     Args:
         task: The task, which is returned unchanged if it has that split already.
         seed: The run's data seed.
-        read: The archives, whose checkpoints are not used.
+        archives: The archives, whose checkpoints are not used.
 
     Raises:
         ValueError: Two files state different training examples, or the task names others.
@@ -34,11 +34,11 @@ def named_split(task: Task, seed: int, read: Sequence[Archive]) -> tuple[Task, l
     if examples is None or "train" not in examples.labels:
         return task, []
     drawn = f"labels and splits 'train' and 'test' are drawn from seeds.data = {seed}"
-    stored = [archive for archive in read if archive.trained_on is not None]
+    stored = [archive for archive in archives if archive.trained_on is not None]
     theirs = _agreed(examples, stored)
     if theirs is None:
-        held = "are stored in a form unknown here" if stored else "are not stored"
-        note = f"the examples it was trained on {held}: {drawn}, which need not be its own"
+        problem = "are stored in a form unknown here" if stored else "are not stored"
+        note = f"the examples it was trained on {problem}: {drawn}, which need not be its own"
         return task, [note] if task.draws_split else []
     ours = examples.label("train")
     if torch.equal(ours, theirs):

@@ -13,7 +13,6 @@ import numpy as np
 import pandas as pd
 
 from analyses import plots
-from analyses.plots.panels import Trace, multiples, strands
 from analyses.plots.style import stroke
 from analyses.result import SeriesResult
 from analyses.sweep_table import axis_name, columns_of, setting_name, settings_of
@@ -87,11 +86,9 @@ def run_page(run: Run, overview: Overview) -> RunPage:
 
 def phase_marks(results: list[Saved]) -> dict[str, float]:
     """Steps, by label, that results of the whole run mark on its curves."""
-    marks: dict[str, float] = {}
-    for saved in results:
-        result = saved.load() if issubclass(saved.cls, SeriesResult) else None
-        if isinstance(result, SeriesResult):
-            marks |= result.marks()
+    loaded = (saved.load() for saved in results if issubclass(saved.cls, SeriesResult))
+    of_runs = (result.marks() for result in loaded if isinstance(result, SeriesResult))
+    marks = dict(mark for by_label in of_runs for mark in by_label.items())
     return {label: step for label, step in marks.items() if step == step}  # NaN: it never happened
 
 
@@ -144,9 +141,9 @@ def unit(name: str, columns: Iterable[str]) -> str:
     """
     metric = name.removesuffix(" by kind")
     is_real = any(column.rpartition(".")[2] == "error" for column in columns)
-    known = UNITS.get(metric.rpartition(" ")[2])
-    known = "squared error" if is_real and known == "nats" else known
-    return f"{metric} ({known})" if known else metric
+    units = UNITS | ({"loss": "squared error"} if is_real else {})
+    in_words = units.get(metric.rpartition(" ")[2])
+    return f"{metric} ({in_words})" if in_words else metric
 
 
 @dataclass(frozen=True, eq=False)
@@ -256,11 +253,13 @@ def _value(value: Any) -> str:
 
 def columns(rows: Sequence[tuple[Overview, Mapping[str, Any]]]) -> dict[str, str]:
     """The settings in which runs differ, and whether they are `number` or `text`."""
-    kinds: dict[str, str] = {}
+    values: dict[str, list[Any]] = {}
     for name, value in (item for _, differing in rows for item in differing.items()):
-        is_number = isinstance(value, int | float) and kinds.get(name) != "text"
-        kinds[name] = "number" if is_number else "text"
-    return kinds
+        values.setdefault(name, []).append(value)
+    return {
+        name: "number" if all(isinstance(value, int | float) for value in column) else "text"
+        for name, column in values.items()
+    }
 
 
 def sweep_curves(sweep_runs: SweepRuns) -> tuple[Card, ...]:
@@ -287,7 +286,7 @@ def sweep_curves(sweep_runs: SweepRuns) -> tuple[Card, ...]:
         points = min(
             max(MAX_DRAWING_POINTS // (len(runs) * len(names)), MIN_CURVE_POINTS), MAX_CURVE_POINTS
         )
-        figure = multiples(
+        figure = plots.multiples(
             {
                 setting_name(axes, values): [
                     _bundle(group, column, points)
@@ -305,15 +304,18 @@ def sweep_curves(sweep_runs: SweepRuns) -> tuple[Card, ...]:
     return tuple(cards)
 
 
-def _bundle(recorded: Sequence[pd.DataFrame], name: str, points: int) -> Trace:
+def _bundle(recorded: Sequence[pd.DataFrame], name: str, points: int) -> plots.Trace:
     """A column of several runs' metrics, as thin curves of at most `points` points each."""
-    pairs = []
-    for metrics in recorded:
-        if name in metrics:
-            places = np.linspace(0, len(metrics) - 1, min(len(metrics), points)).round().astype(int)
-            chosen = metrics[["step", name]].to_numpy(dtype=np.float64)[places]
-            pairs.append((chosen[:, 0], chosen[:, 1]))
-    return strands(pairs, name, {})
+    curves = (
+        metrics[["step", name]].to_numpy(dtype=np.float64)
+        for metrics in recorded
+        if name in metrics
+    )
+    thinned = (
+        curve[np.linspace(0, len(curve) - 1, min(len(curve), points)).round().astype(int)]
+        for curve in curves
+    )
+    return plots.strands([(curve[:, 0], curve[:, 1]) for curve in thinned], name, {})
 
 
 def _shared(sweep_runs: SweepRuns, name: str) -> dict[str, Any]:

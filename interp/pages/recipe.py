@@ -23,7 +23,7 @@ class Recipe:
     Attributes:
         lede: What is needed first, or where the run comes from.
         commands: The commands to type, each in a line.
-        notes: What was not kept, or is not known.
+        notes: What was not imported, or is not known.
     """
 
     lede: str
@@ -46,12 +46,16 @@ def recipe(run: Run) -> Recipe:
     if run.experiment.model.kind == "constructed":
         command, made, options = "construct", "The network is written by hand, and", []
     elif run.experiment.training is None:
-        text = "Nothing was trained: the checkpoints come from elsewhere. With the run's folder:"
-        return Recipe(text, "\n".join(after))
+        return Recipe(
+            "Nothing was trained: the checkpoints come from elsewhere. With the run's folder:",
+            "\n".join(after),
+        )
     source = preset_call(run.experiment)
     words = ["interp", command, source or "experiment.toml", "--out", place, *options]
-    text = f"{made} a preset of interp:" if source else SAVE_EXPERIMENT
-    return Recipe(text, "\n".join([" ".join(words), *after]))
+    return Recipe(
+        f"{made} a preset of interp:" if source else SAVE_EXPERIMENT,
+        "\n".join([" ".join(words), *after]),
+    )
 
 
 def sweep_recipe(name: str, runs: Iterable[Run]) -> Recipe:
@@ -64,8 +68,10 @@ def sweep_recipe(name: str, runs: Iterable[Run]) -> Recipe:
     devices = {json_table(run, "environment.json").get("device") for run in runs}
     device = f" --device {shlex.quote(str(*devices))}" if len(devices) == 1 and any(devices) else ""
     commands = (f"sweep sweep.toml --out {place}{device}", f"analyze {place}", f"report {place}")
-    text = "Save the sweep below as sweep.toml, then:"
-    return Recipe(text, "\n".join(f"interp {command}" for command in commands))
+    return Recipe(
+        "Save the sweep below as sweep.toml, then:",
+        "\n".join(f"interp {command}" for command in commands),
+    )
 
 
 def preset_call(experiment: Experiment) -> str:
@@ -104,16 +110,17 @@ def _machine(run: Run) -> list[str]:
 
 def _imported(run: Run, about: dict[str, Any], place: str, after: list[str]) -> Recipe:
     source, layout = str(about.get("source", "?")), str(about.get("layout", "?"))
-    text = (
-        f"Imported, not trained here: {source}, in the layout “{layout}”. Save the experiment "
-        "below as experiment.toml, then:"
-    )
     options, notes = about.get("options"), about.get("notes") or ()
     config, flags = _import_options(options if isinstance(options, dict) else {})
     file = shlex.quote(f"./{source}" if source.startswith("-") else source)  # which is no option
     words = ["interp import", file, "--out", place, "--task experiment.toml", *flags]
     command = " ".join([*words, "--seed", str(run.experiment.seeds.data)])
-    return Recipe(text, "\n".join([*config, command, *after]), tuple(map(str, notes)))
+    return Recipe(
+        f"Imported, not trained here: {source}, in the layout “{layout}”. Save the experiment "
+        "below as experiment.toml, then:",
+        "\n".join([*config, command, *after]),
+        tuple(map(str, notes)),
+    )
 
 
 def _import_options(options: dict[str, Any]) -> tuple[list[str], list[str]]:

@@ -16,7 +16,6 @@ from markupsafe import Markup
 
 from analyses import plots
 from analyses.plots.slider import slides
-from analyses.plots.style import words
 from analyses.plots.views import OWN, PICTURE, View, element, script_json, view_data
 from analyses.result import BaseResult, Drawing, Result, readable
 from interp.runs.current import error_message
@@ -28,7 +27,8 @@ TOP_MARGIN = 36  # pixels above a figure, whose title is taken out
 # Height of each component in pixels, so that little moves when it is drawn.
 HEIGHTS = {"AttentionHeads": 420, "TextNeuronActivations": 380, "AddingNetwork": 300}
 DEFAULT_HEIGHT = 48
-WHOLE = {"series": "run", "sweep": "sweep"}  # what a result without steps is of, by its split
+# By the split of a result without steps: what was measured as a whole.
+WHOLE = {"series": "run", "sweep": "sweep"}
 MAX_SLIDES = 24  # with more, a slider's stops are closer than a fingertip is wide
 PANEL_TITLE_LETTERS = 24  # letters in a line above a small panel
 # Patterns and what they become, applied one after another. They are about the words of a scalar's
@@ -100,9 +100,10 @@ def sliding_card(drawings: Mapping[int, Drawing], slug: str) -> Card:
     }
     figure = slides(list(figures.values()), list(figures))
     title = _take_title(figure["layout"])
-    titles = []
-    for choice in figure["layout"]["sliders"][0]["steps"]:
-        titles.append(_plain(choice["args"][1].pop("title.text", None) or title))
+    titles = [
+        _plain(choice["args"][1].pop("title.text", None) or title)
+        for choice in figure["layout"]["sliders"][0]["steps"]
+    ]
     return _figure_card(figure | {"titles": titles}, slug, title, is_wide=False)
 
 
@@ -122,29 +123,35 @@ def _view_card(view: View, slug: str) -> Card:
     if view.component == PICTURE:
         image, wide = Markup(element(view, slug)), view.props["width"] > view.props["height"]
         return Card(slug, "picture", view.title, view.caption, image, 0, bool(wide))
-    data = Markup(script_json(view_data(view)))
-    if view.component in OWN:
-        return Card(slug, "own", view.title, view.caption, data, HEIGHTS[view.component], True)
-    height = HEIGHTS.get(view.component, DEFAULT_HEIGHT)
-    is_wide = len(view.props.get("tokens", ())) > MAX_NARROW_TOKENS
-    return Card(slug, "view", view.title, view.caption, data, height, is_wide)
+    is_ours = view.component in OWN
+    return Card(
+        slug=slug,
+        kind="own" if is_ours else "view",
+        title=view.title,
+        caption=view.caption,
+        data=Markup(script_json(view_data(view))),
+        height=HEIGHTS.get(view.component, DEFAULT_HEIGHT),
+        is_wide=is_ours or len(view.props.get("tokens", ())) > MAX_NARROW_TOKENS,
+    )
 
 
 def _figure_card(figure: dict[str, Any], slug: str, title: str, *, is_wide: bool) -> Card:
     layout = figure["layout"]
     layout["margin"] = layout.get("margin", {}) | {"t": TOP_MARGIN}
-    layout["legend"] = layout.get("legend", {}) | {
-        "x": 0,
-        "xanchor": "left",
-    }  # buttons are on the right
-    drawn = {
-        name: _rounded(figure[name]) for name in ("data", "layout", "titles") if name in figure
-    }
-    data, height = Markup(script_json(drawn)), layout.get("height", plots.HEIGHT)
-    least_width = layout.get("meta", {}).get("least_width", 0)
-    has_panels = "xaxis2" in layout
-    is_wide = is_wide or has_panels or least_width > HALF_WIDTH
-    return Card(slug, "figure", title, "", data, height, is_wide, least_width)
+    # The legend is on the left, since buttons are on the right.
+    layout["legend"] = layout.get("legend", {}) | {"x": 0, "xanchor": "left"}
+    parts = {name: figure[name] for name in ("data", "layout", "titles") if name in figure}
+    least_width, has_panels = layout.get("meta", {}).get("least_width", 0), "xaxis2" in layout
+    return Card(
+        slug=slug,
+        kind="figure",
+        title=title,
+        caption="",
+        data=Markup(script_json(_rounded(parts))),
+        height=layout.get("height", plots.HEIGHT),
+        is_wide=is_wide or has_panels or least_width > HALF_WIDTH,
+        least_width=least_width,
+    )
 
 
 def _take_title(layout: dict[str, Any]) -> str:
@@ -217,10 +224,10 @@ def sections(results: Sequence[Saved]) -> tuple[tuple[Section, ...], list[str]]:
             plain, difference = section(saved, f"result-{index}"), _difference(saved, results)
         except Exception as error:  # whatever an analysis raises, the others are drawn
             faults.append(f"{saved.name} cannot be drawn: {error_message(error)}")
-            continue
-        made.append(
-            replace(plain, title=f"{plain.title}: {difference}" if difference else plain.title)
-        )
+        else:
+            made.append(
+                replace(plain, title=f"{plain.title}: {difference}" if difference else plain.title)
+            )
     return tuple(made), faults
 
 
@@ -230,9 +237,7 @@ def section(saved: Saved, slug: str) -> Section:
     Raises:
         ValueError: A result is damaged, or holds something that cannot be drawn.
     """
-    history = _history(saved)
-    title = saved.cls.title or readable(saved.name)
-    last = history.last.summary()
+    title, history = saved.cls.title or readable(saved.name), _history(saved)
     first = history.rows[0] if len(history.rows) > 1 else {}
     return Section(
         slug=slug,
@@ -240,14 +245,16 @@ def section(saved: Saved, slug: str) -> Section:
         lede=(inspect.getdoc(saved.cls) or "").partition("\n\n")[0].replace("\n", " "),
         scope=_scope(saved),
         cards=arranged([*_drawings(saved, history, slug), *_trace(title, history.rows, slug)]),
-        scalars=tuple((name, first.get(name), value) for name, value in last.items()),
+        scalars=tuple(
+            (name, first.get(name), value) for name, value in history.last.summary().items()
+        ),
         columns=_columns(saved),
     )
 
 
 def caption(name: str) -> str:
     """A scalar's name in words, abbreviations written out: `t_train` is `train crossing (step)`."""
-    text = words(name)
+    text = plots.words(name)
     for pattern, replacement in CAPTION_RULES:
         text = re.sub(pattern, replacement, text)
     return text
@@ -258,11 +265,10 @@ def panel_captions(names: Iterable[str]) -> dict[str, str]:
 
     Where two captions agree, all names stay as they are.
     """
-    lines = {
-        name: textwrap.wrap(caption(name), PANEL_TITLE_LETTERS, break_long_words=False)
+    captions = {
+        name: "<br>".join(textwrap.wrap(caption(name), PANEL_TITLE_LETTERS, break_long_words=False))
         for name in names
     }
-    captions = {name: "<br>".join(parts) for name, parts in lines.items()}
     is_distinct = len(set(captions.values())) == len(captions)
     return captions if is_distinct else {name: name for name in captions}
 
@@ -321,14 +327,14 @@ def _difference(saved: Saved, results: Sequence[Saved]) -> str:
     others = [other for other in results if other.name == saved.name]
     has_other_options = any(other.options != saved.options for other in others)
     has_other_splits = any(other.split != saved.split for other in others)
-    options = [*saved.options.values()] if has_other_options else []
-    return ", ".join(map(str, [saved.split, *options] if has_other_splits else options))
+    options = saved.options.values() if has_other_options else ()
+    return ", ".join(map(str, (*[saved.split] * has_other_splits, *options)))
 
 
 def _scope(saved: Saved) -> str:
     place = f"{saved.split} examples" if saved.steps else f"the whole {WHOLE[saved.split]}"
-    count = len(saved.steps)
-    steps = f"{count} steps, {saved.steps[0]} to {saved.steps[-1]}" if count > 1 else ""
+    n_steps = len(saved.steps)
+    steps = f"{n_steps} steps, {saved.steps[0]} to {saved.steps[-1]}" if n_steps > 1 else ""
     options = ", ".join(f"{name} = {value}" for name, value in sorted(saved.options.items()))
     return " · ".join(part for part in (place, steps, options) if part)
 

@@ -57,24 +57,22 @@ def overview(run: Run, page: str) -> Overview:
     Raises:
         ValueError: The experiment, the metrics or the last checkpoint is damaged.
     """
-    experiment, kept = run.experiment, run.steps
-    fields = settings(experiment.task)
-    task = fields.pop("name")
-    recorded = run.recorded_metrics()
-    last = {} if recorded is None else recorded.iloc[-1].to_dict()
-    known = [int(last.pop("step"))] if last else []
+    fields, checkpoints = settings(run.experiment.task), run.steps
+    task, recorded = fields.pop("name"), run.recorded_metrics()
+    metrics = {} if recorded is None else recorded.iloc[-1].to_dict()
+    last_steps = [*([int(metrics.pop("step"))] if metrics else []), *checkpoints[-1:]]
     return Overview(
         name=run.name,
         page=page,
         failure=run.failure,
         task=shown(task),
         settings=" · ".join(f"{name} {shown(value)}" for name, value in fields.items()),
-        kind=shown(settings(experiment.model).get("kind", "")),
-        parameters=sum(value.numel() for value in run.parameters(kept[-1]).values())
-        if kept
+        kind=shown(settings(run.experiment.model).get("kind", "")),
+        parameters=sum(value.numel() for value in run.parameters(checkpoints[-1]).values())
+        if checkpoints
         else None,
-        steps=max(known + list(kept[-1:]), default=None),
-        metrics=last,
+        steps=max(last_steps, default=None),
+        metrics=metrics,
         curve=held_out_accuracy(recorded),
     )
 
@@ -83,16 +81,12 @@ def shared(entries: Sequence[Overview]) -> dict[str, str]:
     """What is the same in all of several runs: task, its settings, model, parameters."""
     if len(entries) < 2:
         return {}
-    tables = [
-        {
-            "task": entry.task.replace("_", " "),
-            "settings": entry.settings,
-            "model": entry.kind.replace("_", " "),
-            "parameters": shown(entry.parameters),
-        }
-        for entry in entries
-    ]
-    texts = {name: {table[name] for table in tables} for name in tables[0]}
+    texts = {
+        "task": {entry.task.replace("_", " ") for entry in entries},
+        "settings": {entry.settings for entry in entries},
+        "model": {entry.kind.replace("_", " ") for entry in entries},
+        "parameters": {shown(entry.parameters) for entry in entries},
+    }
     return {name: values.pop() for name, values in texts.items() if len(values) == 1}
 
 
@@ -193,10 +187,7 @@ def differences(
         experiments: The experiments.
         without: Paths of settings (`task.name`) that are said elsewhere.
     """
-    tables = [
-        _by_path(experiment.model_dump(mode="json", exclude_none=True))
-        for experiment in experiments
-    ]
+    tables = [experiment.fields for experiment in experiments]
     if all(len({table[seed] for seed in SEEDS}) == 1 for table in tables):
         tables = [
             {path: value for path, value in table.items() if path not in SEEDS}
@@ -205,7 +196,7 @@ def differences(
         ]
     paths = dict.fromkeys(path for table in tables for path in table)
     values = {path: {str(table.get(path)) for table in tables} for path in paths}
-    varied = [path for path in paths if len(values[path]) > 1 and path not in without]
+    varied = [path for path in paths if len(values[path]) > 1 and path not in ("name", *without)]
     names = {
         path: f"{path.rpartition('.')[2]} seed" if path in SEEDS else axis_name(path, varied)
         for path in varied
@@ -216,14 +207,3 @@ def differences(
 def setting_texts(settings: Mapping[str, Any]) -> list[str]:
     """Each setting in a few words: its name and its value."""
     return [f"{name} {shown(brief(value))}" for name, value in settings.items()]
-
-
-def _by_path(table: Mapping[str, Any], above: str = "") -> dict[str, Any]:
-    """The settings of nested tables by path, such as `training.lr`."""
-    by_path: dict[str, Any] = {}
-    for name, value in table.items():
-        if isinstance(value, Mapping):
-            by_path |= _by_path(value, f"{above}{name}.")
-        elif above or name != "name":
-            by_path[f"{above}{name}"] = value
-    return by_path

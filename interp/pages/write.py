@@ -20,6 +20,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from functools import cache
 from importlib.metadata import version
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -71,8 +72,8 @@ def write_report(runs: Sequence[Run], out: str | Path, *, single_file: bool = Fa
     Args:
         runs: Runs to report, in the order of the index.
         out: The folder; made where missing. With `single_file`, the HTML file.
-        single_file: Writes one file as `write_page` does. It holds one run, since a file with the
-            figures of a hundred runs would open in no browser.
+        single_file: Writes one file that holds a run's page and everything it needs, to be sent. It
+            holds one run, since a file with the figures of a hundred runs would open in no browser.
 
     Returns:
         The index, `out/index.html`, or the file.
@@ -91,41 +92,29 @@ def write_report(runs: Sequence[Run], out: str | Path, *, single_file: bool = Fa
         check_run(run, "a report")
     if not runs:
         raise ValueError("a report needs at least one run; name run folders")
-    if single_file:
-        if len(runs) > 1:
-            raise ValueError(
-                f"a single file holds one run, {len(runs)} were named; name one of them, or write "
-                "a folder and send it as an archive"
-            )
-        return write_page(runs[0], out)
+    if single_file and len(runs) > 1:
+        raise ValueError(
+            f"a single file holds one run, {len(runs)} were named; name one of them, or write "
+            "a folder and send it as an archive"
+        )
     out = Path(out)
+    if single_file:
+        check_file(out)
+        update_page(out, runs[0], overview(runs[0], out.name), program_hash(), "alone")
+        return out
     check_out(out)
     readable = readable_runs(list(zip(runs, page_names(runs), strict=True)))
     entries = [entry for _, entry in readable]
-    experiments = [run.experiment for run, _ in readable]
-    varied = differences(experiments, without=("task.name", "model.kind"))
+    varied = differences(
+        [run.experiment for run, _ in readable], without=("task.name", "model.kind")
+    )
     rows = list(zip(entries, map(setting_texts, varied), strict=True))
-    index = rendered("index.html", rows=rows, shared=shared(entries), files=("index.js",))
-    write_text(out / "index.html", index)
+    write_text(
+        out / "index.html",
+        rendered("index.html", rows=rows, shared=shared(entries), files=("index.js",)),
+    )
     write_pages(readable, out)
     return out / "index.html"
-
-
-def write_page(run: Run, out: str | Path) -> Path:
-    """Writes one file that holds a run's page and everything it needs, to be sent.
-
-    Args:
-        run: The run.
-        out: The HTML file; an earlier one is replaced.
-
-    Raises:
-        ValueError: The run is damaged, or `out` is something other than such a page.
-        FileNotFoundError: The CircuitsVis bundle is not installed.
-    """
-    out = Path(out)
-    check_file(out)
-    update_page(out, run, overview(run, out.name), program_hash(), "alone")
-    return out
 
 
 def write_sweep_report(folder: SweepFolder, out: str | Path, *, single_file: bool = False) -> Path:
@@ -145,18 +134,18 @@ def write_sweep_report(folder: SweepFolder, out: str | Path, *, single_file: boo
     """
     out = Path(out)
     check_file(out) if single_file else check_out(out)
-    members = begun(folder)
-    for fault in members.faults:
-        warnings.warn(f"a member is left out of the report: {fault}", stacklevel=2)
-    runs = list(members.runs)
+    begun = begun_runs(folder)
+    for fault in begun.faults:
+        warnings.warn(f"a run is left out of the report: {fault}", stacklevel=2)
+    runs = list(begun.runs)
     pages = [
         (run, name if not single_file and any((run.path / "results").glob("*/*/*.npz")) else "")
         for run, name in zip(runs, page_names(runs), strict=True)
     ]
     readable = readable_runs(pages)
-    members = replace(members, runs={run: members.runs[run] for run, _ in readable})
-    varied = differences(list(members.runs.values()))
-    page = sweep_page(members, list(zip([entry for _, entry in readable], varied, strict=True)))
+    shown_runs = replace(begun, runs={run: begun.runs[run] for run, _ in readable})
+    varied = differences(list(shown_runs.runs.values()))
+    page = sweep_page(shown_runs, list(zip([entry for _, entry in readable], varied, strict=True)))
     if page.passed_over:
         warnings.warn(page.passed_over, stacklevel=2)
     place = out if single_file else out / "index.html"
@@ -167,27 +156,22 @@ def write_sweep_report(folder: SweepFolder, out: str | Path, *, single_file: boo
     return place
 
 
-def begun(folder: SweepFolder) -> SweepRuns:
+def begun_runs(folder: SweepFolder) -> SweepRuns:
     """The runs of a sweep whose folders are there and can be read.
 
     Raises:
         ValueError: There are none.
     """
-    members = folder.experiments()
-    experiments = {
-        Run(path): experiment
-        for path, experiment in members.items()
-        if (path / "experiment.toml").is_file()
-    }
-    fault_by_run = {run: fault_of(run) for run in experiments}
-    runs = {run: experiment for run, experiment in experiments.items() if not fault_by_run[run]}
-    faults = tuple(fault for fault in fault_by_run.values() if fault)
+    experiments = folder.experiments()
+    begun = [Run(path) for path in experiments if (path / "experiment.toml").is_file()]
+    faults = {run: fault for run in begun if (fault := fault_of(run))}
+    runs = {run: experiments[run.path] for run in begun if run not in faults}
     if not runs:
         raise ValueError(
-            "; ".join(faults)
-            or f"{folder.path}: no member has begun; train them with `interp sweep`"
+            "; ".join(faults.values())
+            or f"{folder.path}: no run has begun; train them with `interp sweep`"
         )
-    return SweepRuns(folder, runs, len(members) - len(runs), faults)
+    return SweepRuns(folder, runs, len(experiments) - len(runs), tuple(faults.values()))
 
 
 def readable_runs(pages: Sequence[tuple[Run, str]]) -> list[tuple[Run, Overview]]:
@@ -235,21 +219,24 @@ def update_page(page: Path, run: Run, entry: Overview, program: str, place: str)
     A page that leaves out some of the saved results carries no hash, so that it is made again, and
     the warning that names them is given again, each time.
     """
-    digest = page_hash(run, entry, program, place)
-    if head_holds(page, stamp(digest)):
+    inputs = page_hash(run, entry, program, place)
+    mark = f'<meta name="interp-report-inputs" content="{inputs}">'
+    if head_holds(page, mark):
         return
     content = run_page(run, entry)
     if content.passed_over:
         warnings.warn(content.passed_over, stacklevel=2)
-    text = rendered(
-        "run.html",
-        page=content,
-        root="../",
-        is_alone=place == "alone",
-        stamp="" if content.passed_over else Markup(stamp(digest)),
-        files=scripts_of(content.sections),
+    write_text(
+        page,
+        rendered(
+            "run.html",
+            page=content,
+            root="../",
+            is_alone=place == "alone",
+            stamp="" if content.passed_over else Markup(mark),
+            files=scripts_of(content.sections),
+        ),
     )
-    write_text(page, text)
 
 
 def scripts_of(sections: Sequence[Section]) -> tuple[str, ...]:
@@ -278,9 +265,8 @@ def rendered(
         stamp: The element that says what the page was made from.
         content: The template's other variables.
     """
-    made_with = {"files": files, "root": root, "is_alone": is_alone, "stamp": stamp}
-    dark = Markup(script_json(DARK))
-    return environment().get_template(template).render(**made_with, dark=dark, **content)
+    variables = {"files": files, "root": root, "is_alone": is_alone, "stamp": stamp} | content
+    return environment().get_template(template).render(variables, dark=Markup(script_json(DARK)))
 
 
 def check_file(out: Path) -> None:
@@ -309,17 +295,13 @@ def check_out(out: Path) -> None:
 
 def page_names(runs: Sequence[Run]) -> list[str]:
     """A file name for each run's page: the run's name, made safe, and numbered where it repeats."""
-    names: list[str] = []
-    taken: set[str] = set()
+    names: dict[str, str] = {}  # by the name in lower case, which may come once
     for run in runs:
         stem = re.sub(r"[^A-Za-z0-9._-]+", "-", run.name).strip("-.")[:80] or "run"
-        name, count = stem, 1
-        while name.lower() in taken:
-            count += 1
-            name = f"{stem}-{count}"
-        taken.add(name.lower())
-        names.append(f"{name}.html")
-    return names
+        candidates = chain([stem], (f"{stem}-{number}" for number in count(2)))
+        name = next(name for name in candidates if name.lower() not in names)
+        names[name.lower()] = f"{name}.html"
+    return list(names.values())
 
 
 @cache
@@ -388,11 +370,6 @@ def page_hash(run: Run, overview: Overview, program: str, place: str) -> str:
         if file.is_file():
             _add(digest, file, run.path)
     return digest.hexdigest()
-
-
-def stamp(digest: str) -> str:
-    """The element of a page that carries its hash."""
-    return f'<meta name="interp-report-inputs" content="{digest}">'
 
 
 def _add(digest: "hashlib._Hash", file: Path, root: Path) -> None:

@@ -29,7 +29,7 @@ class Task(BaseModel):
     Attributes:
         splits: Names that `examples` takes. The first is the one that analyses look at by default.
         evaluated: Splits that are scored during training.
-        positions: Positions whose logits the loss reads.
+        positions: Positions whose logits the loss reads: all, unless a task says otherwise.
         metrics: Names of the numbers that `score` returns.
         widths: Widths that batches of sentences are padded to, ascending; empty where all examples
             have the same length.
@@ -37,9 +37,9 @@ class Task(BaseModel):
 
     model_config = STRICT
 
-    splits: ClassVar[tuple[str, ...]]
-    evaluated: ClassVar[tuple[str, ...]]
-    positions: ClassVar[Literal["last", "all"]]
+    splits: ClassVar[tuple[str, ...]] = ("test",)
+    evaluated: ClassVar[tuple[str, ...]] = ("test",)
+    positions: ClassVar[Literal["last", "all"]] = "all"
     metrics: ClassVar[tuple[str, ...]] = ("loss", "accuracy")
     widths: ClassVar[tuple[int, ...]] = ()
 
@@ -182,9 +182,8 @@ class Task(BaseModel):
         A task overrides this where its answers take more than one pass through the model.
         """
         examples = snapshot.examples
-        name = "inputs" if examples.tokens is None else "tokens"
         batch = {
-            name: examples.model_inputs,
+            "inputs" if examples.tokens is None else "tokens": examples.model_inputs,
             "targets": examples.targets,
             "scored": examples.scored,
         }

@@ -68,9 +68,9 @@ class BitParity(Task):
     @property
     def facts(self) -> Facts:
         """The accuracy of guessing, and `InputFacts`: bits, and the constant where there is one."""
-        names = [*(f"bit {i}" for i in range(self.n)), *(["bias"] if self.bias else [])]
+        names = (*(f"bit {i}" for i in range(self.n)), *["bias"] * self.bias)
         inputs = InputFacts(
-            names=tuple(names),
+            names=names,
             relevant=tuple(i < self.k for i in range(len(names))),
             bias_input=self.n if self.bias else None,
         )
@@ -83,13 +83,7 @@ class BitParity(Task):
 
     def data(self, count: int | None, generator: torch.Generator) -> Batch:
         """The first `count` training sequences in the order they were drawn."""
-        bits = self._bits(generator)[: self.train_sequences][:count]
-        targets = self._parity(bits)[:, None]
-        return {
-            "inputs": self._inputs(bits),
-            "targets": targets,
-            "scored": torch.ones_like(targets, dtype=torch.bool),
-        }
+        return self._batch(self._bits(generator)[: self.train_sequences][:count])
 
     def examples(self, split: str, count: int | None, seed: int) -> Examples:
         """Sequences in the order they were drawn; labels `parity`, `bit_0` .. and `train`."""
@@ -98,13 +92,13 @@ class BitParity(Task):
         in_split = {"all": train | True, "train": train, "test": ~train}[split]
         chosen = sampled(in_split.nonzero()[:, 0], count, seed)
         bits = self._bits(generator(seed, 0))[chosen]
-        parity = self._parity(bits)
+        batch = self._batch(bits)
         relevant = {f"bit_{i}": bits[:, i] for i in range(self.k)}
         return Examples(
-            targets=parity[:, None],
-            scored=torch.ones(len(bits), 1, dtype=torch.bool),
-            inputs=self._inputs(bits),
-            labels={"parity": parity, **relevant, "train": train[chosen]},
+            targets=batch["targets"],
+            scored=batch["scored"],
+            inputs=batch["inputs"],
+            labels={"parity": batch["targets"][:, 0], **relevant, "train": train[chosen]},
             facts=self.facts,
             words=tuple(("".join(map(str, row)),) for row in bits.tolist()),
         )
@@ -126,17 +120,22 @@ class BitParity(Task):
 
     def _bits(self, generator: torch.Generator) -> Int[Tensor, "sequence n"]:
         """All sequences, those for training first."""
-        return (different(self._count, 2**self.n, generator)[:, None] >> torch.arange(self.n)) & 1
+        return (
+            distinct_integers(self._count, 2**self.n, generator)[:, None] >> torch.arange(self.n)
+        ) & 1
 
-    def _parity(self, bits: Int[Tensor, "sequence n"]) -> Int[Tensor, " sequence"]:
-        return bits[:, : self.k].sum(1) % 2
-
-    def _inputs(self, bits: Int[Tensor, "sequence n"]) -> Float[Tensor, "sequence 1 d_in"]:
+    def _batch(self, bits: Int[Tensor, "sequence n"]) -> dict[str, Tensor]:
+        """Sequences as a model is fed them, and their answers."""
         coded = bits.float() if self.coding == "zero_one" else 2 * bits.float() - 1
-        return torch.cat([coded, coded.new_ones(len(bits), int(self.bias))], dim=1)[:, None]
+        bias = coded.new_ones(len(bits), int(self.bias))
+        return {
+            "inputs": torch.cat([coded, bias], dim=1)[:, None],
+            "targets": bits[:, : self.k].sum(1, keepdim=True) % 2,
+            "scored": torch.ones(len(bits), 1, dtype=torch.bool),
+        }
 
 
-def different(count: int, below: int, generator: torch.Generator) -> Int[Tensor, " count"]:
+def distinct_integers(count: int, below: int, generator: torch.Generator) -> Int[Tensor, " count"]:
     """Random integers from 0 on, all different, in the order in which they were first drawn.
 
     Args:

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator
 
 RELATIVE = "relative_paths"  # the key of the rule in a validation's context
-KEPT = "kept"  # rule: relative paths stay so, as older versions wrote them into a run's folder
+KEPT = "kept"  # rule: relative paths stay relative, since older versions wrote them into runs
 REFUSED = "refused"  # rule: relative paths are an error
 
 Stamp = tuple[str, int, int]
@@ -29,7 +29,7 @@ def taken_from(rule: Path | str) -> dict[str, Any]:
     return {RELATIVE: rule}
 
 
-def _whole(path: str, info: Any) -> str:  # pydantic's ValidationInfo, which no check can take
+def _absolute(path: str, info: Any) -> str:  # pydantic's ValidationInfo, which no check can take
     if Path(path).is_absolute():
         return path
     rule = (info.context or {}).get(RELATIVE, Path.cwd())
@@ -45,7 +45,7 @@ def _whole(path: str, info: Any) -> str:  # pydantic's ValidationInfo, which no 
     return str((rule / path).resolve())
 
 
-DataFile = Annotated[str, AfterValidator(_whole)]
+DataFile = Annotated[str, AfterValidator(_absolute)]
 
 
 def stamp_of(path: str) -> Stamp:

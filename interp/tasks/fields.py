@@ -20,9 +20,8 @@ Pair = Annotated[tuple[T, T], Strict(False)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]  # what torch's generators take
 StepCount = Annotated[int, Field(ge=0, le=MAX_STEPS)]
 Updates = Annotated[int, Field(ge=1, le=MAX_STEPS)]
-Count = Annotated[
-    int, Field(ge=1, le=2**40)
-]  # whether that many fit into memory is checked elsewhere
+# Whether so large a count fits into memory is checked elsewhere.
+Count = Annotated[int, Field(ge=1, le=2**40)]
 TwoOrMore = Annotated[int, Field(ge=2, le=2**40)]
 Number = Annotated[float, Field(ge=-MAX_NUMBER, le=MAX_NUMBER)]
 Amount = Annotated[float, Field(ge=0, le=MAX_NUMBER)]

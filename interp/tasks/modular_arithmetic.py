@@ -32,7 +32,7 @@ WAVES = {
     "subtract": "cos w(a - b - c)",
     "multiply": "cos w(log a + log b - log c)",
 }
-MAX_PAIRS = 10**8
+MAX_PAIRS = 10**8  # pairs of one task, which are all in memory
 INDEX_OR_RANGE = re.compile(r"([0-9]{1,12})(?:-([0-9]{1,12}))?")
 
 
@@ -75,13 +75,13 @@ class ModularArithmetic(Task):
         if self._total > MAX_PAIRS:
             raise ValueError(f"p {self.p} makes {self._total} pairs, over {MAX_PAIRS}: lower p")
         try:
-            count, total = self.train_count, self._total
+            count = self.train_count
         except ValueError as error:
             raise ValueError(f"train_pairs: {error}") from None
-        if not 0 < count < total:
+        if not 0 < count < self._total:
             share = self.train_fraction
             given = f"train_pairs names {count}" if share is None else f"train_fraction {share}"
-            raise ValueError(f"{given} of {total} pairs, which leaves a split empty")
+            raise ValueError(f"{given} of {self._total} pairs, which leaves a split empty")
         return self
 
     @property
@@ -220,16 +220,16 @@ def read_ranges(text: str, total: int) -> Int[Tensor, " n"]:
         ValueError: A word is neither an index nor a range, comes twice or out of order, or reaches
             `total`.
     """
-    ranges, least = [torch.empty(0, dtype=torch.long)], 0
+    ranges, lowest = [torch.empty(0, dtype=torch.long)], 0
     for word in text.split():
         match = INDEX_OR_RANGE.fullmatch(word)
         if match is None:
             raise ValueError(f"'{word[:40]}' is neither an index nor a range such as 3-7")
         first, last = int(match[1]), int(match[2] or match[1])
-        if not least <= first <= last:
+        if not lowest <= first <= last:
             raise ValueError(f"'{word}' is out of order: name each index once, ascending")
         if last >= total:
             raise ValueError(f"'{word}' reaches beyond the last index, {total - 1}")
         ranges.append(torch.arange(first, last + 1))
-        least = last + 1
+        lowest = last + 1
     return torch.cat(ranges)

@@ -36,8 +36,8 @@ WORDS = {
 CATEGORIES = tuple(WORDS)
 ALL_WORDS = tuple(word for words in WORDS.values() for word in words)
 LENGTHS = 4  # different lengths of words, and so the number of words in a list
-WORDS_ALIKE = 2  # words of the same category and length
-RULES = ("position", "category", "length")
+WORDS_OF_A_LENGTH = 2  # words of one length in each category
+KINDS_OF_RULE = ("position", "category", "length")
 
 
 @dataclass(frozen=True)
@@ -89,10 +89,9 @@ def drawn_lists(
     count: int, pairs: int, generator: Generator
 ) -> tuple[Int[Tensor, "prompt pair word"], Int[Tensor, "prompt pair word"]]:
     """Category and length of each word of random lists; no two words of a list agree in either."""
-    shape = (count, pairs)
-    categories = torch.rand(*shape, len(CATEGORIES), generator=generator).argsort(2)[..., :LENGTHS]
-    lengths = torch.rand(*shape, LENGTHS, generator=generator).argsort(2)
-    return categories, lengths
+    keys = torch.rand(count, pairs, len(CATEGORIES), generator=generator)
+    lengths = torch.rand(count, pairs, LENGTHS, generator=generator).argsort(2)
+    return keys.argsort(2)[..., :LENGTHS], lengths
 
 
 def with_category(
@@ -111,7 +110,7 @@ def with_category(
     return torch.where(is_missing[..., None] & is_place, asked[:, None, None], categories)
 
 
-def chosen(
+def chosen_places(
     rules: Sequence[str],
     rule: Int[Tensor, " prompt"],
     lists: tuple[Int[Tensor, "prompt pair word"], Int[Tensor, "prompt pair word"]],
@@ -124,16 +123,14 @@ def chosen(
         lists: Category and length of each word.
     """
     categories, lengths = lists
-    places = []
-    for name in rules:
-        kind, _, value = name.partition(" ")
-        if kind == "position":
-            places.append(torch.full(lengths.shape[:2], int(value) - 1))
-        elif kind == "category":
-            places.append((categories == CATEGORIES.index(value)).long().argmax(2))
-        else:
-            places.append(lengths.argmax(2) if value == "longest" else lengths.argmin(2))
-    return torch.stack(places)[rule, torch.arange(len(rule))]
+    choices = [  # in the order of `rule_names`
+        *(torch.full(lengths.shape[:2], place) for place in range(LENGTHS)),
+        *((categories == category).long().argmax(2) for category in range(len(CATEGORIES))),
+        lengths.argmin(2),
+        lengths.argmax(2),
+    ]
+    places = dict(zip(rule_names(KINDS_OF_RULE), choices, strict=True))
+    return torch.stack([places[name] for name in rules])[rule, torch.arange(len(rule))]
 
 
 class WordSelection(Task):
@@ -145,15 +142,12 @@ class WordSelection(Task):
         test_prompts: Number of prompts in the split `test`.
     """
 
-    splits: ClassVar = ("test",)
-    evaluated: ClassVar = ("test",)
-    positions: ClassVar = "all"
     metrics: ClassVar = ("loss", "accuracy", "late_accuracy")
 
     name: Literal["word_selection"] = "word_selection"  # pyright: ignore[reportIncompatibleVariableOverride]  # frozen: may narrow
     pairs: TwoOrMore = 8
     rules: Several[Literal["position", "category", "length"]] = Field(
-        default=("position", "category", "length"), min_length=1
+        default=KINDS_OF_RULE, min_length=1
     )
     test_prompts: Count = 500
 
@@ -172,19 +166,23 @@ class WordSelection(Task):
 
     @property
     def facts(self) -> Facts:
-        """As `facts_in` has them for the task's own vocabulary."""
+        """The facts that `facts_in` gives for the vocabulary of these words and signs."""
         return self.facts_in(PLAIN)
 
     def facts_in(self, spelling: Spelling) -> Facts:
         """Chance (`best_guess` of the rules) and `PromptFacts`: a prompt asks for a rule."""
-        prompts = PromptFacts(
-            pairs=self.pairs,
-            asked="rule",
-            asked_names=rule_names(self.rules),
-            group="rule",
-            candidates=spelling.candidates,
+        return Facts(
+            chance=best_guess(self.rules),
+            groups=(
+                PromptFacts(
+                    pairs=self.pairs,
+                    asked="rule",
+                    asked_names=rule_names(self.rules),
+                    group="rule",
+                    candidates=spelling.candidates,
+                ),
+            ),
         )
-        return Facts(chance=best_guess(self.rules), groups=(prompts,))
 
     def data(self, count: int | None, generator: Generator) -> Batch:
         """Training prompts, on the CPU.
@@ -202,14 +200,15 @@ class WordSelection(Task):
         """The same prompts as another vocabulary writes them."""
         self.check_split(split)
         batch, labels = self._prompts(self.test_prompts, spelling, generator(seed, 1, 1, 0))
-        rows = batch["tokens"].tolist()
         return Examples(
             targets=batch["targets"],
             scored=batch["scored"],
             tokens=batch["tokens"],
             labels=labels,
             facts=self.facts_in(spelling),
-            words=tuple(tuple(spelling.names[token] for token in row) for row in rows),
+            words=tuple(
+                tuple(spelling.names[token] for token in row) for row in batch["tokens"].tolist()
+            ),
         ).head(count)
 
     def grade(
@@ -242,10 +241,10 @@ class WordSelection(Task):
         ]
         categories, lengths = drawn_lists(count, self.pairs, drawing)
         categories = with_category(categories, torch.tensor(category_by_rule)[rule], drawing)
-        which = torch.randint(WORDS_ALIKE, categories.shape, generator=drawing)
-        word = (categories * LENGTHS + lengths) * WORDS_ALIKE + which
+        which = torch.randint(WORDS_OF_A_LENGTH, categories.shape, generator=drawing)
+        word = (categories * LENGTHS + lengths) * WORDS_OF_A_LENGTH + which
         tokens = torch.tensor(spelling.words)[word]
-        place = chosen(names, rule, (categories, lengths))
+        place = chosen_places(names, rule, (categories, lengths))
         answers = tokens.gather(2, place[..., None])[..., 0]
         return _in_a_row(tokens, answers, spelling), {"rule": rule, "answer": place[:, -1]}
 

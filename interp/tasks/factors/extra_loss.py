@@ -29,13 +29,6 @@ def class_losses(
     return token_losses(spare.unflatten(-1, (side.shape[-1], -1)), side).mean(-1)
 
 
-def square_losses(
-    spare: Float[Tensor, "batch position output"], side: Float[Tensor, "batch position output"]
-) -> Float[Tensor, "batch position"]:
-    """Squared errors, mean over outputs."""
-    return (spare - side).square().mean(-1)
-
-
 def at_queries(values: Tensor) -> Tensor:
     """Values at the queries `[prompt, pair, ..]`, with 0 inserted at the answers after them."""
     return torch.stack([values, torch.zeros_like(values)], dim=2).flatten(1, 2)

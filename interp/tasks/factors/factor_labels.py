@@ -27,9 +27,9 @@ from interp.tasks.factors.extra_loss import SIDE, ExtraLoss, class_losses
 from interp.tasks.factors.images import (
     Images,
     Share,
+    check_count,
     images_of_file,
     images_of_network,
-    too_few,
     vectors_on,
 )
 from interp.tasks.factors.prompts import (
@@ -85,7 +85,6 @@ class FactorLabels(Task):
 
     splits: ClassVar = ("test", "fresh")
     evaluated: ClassVar = ("test", "fresh")
-    positions: ClassVar = "all"
     metrics: ClassVar = ("loss", "accuracy", "late_accuracy")
 
     name: Literal["factor_labels"] = "factor_labels"  # pyright: ignore[reportIncompatibleVariableOverride]  # frozen: may narrow
@@ -109,9 +108,8 @@ class FactorLabels(Task):
     @classmethod
     def _files_are_without_noise(cls, table: Any) -> Any:
         """Sets the default noise beside a file, so that the experiment states it."""
-        if isinstance(table, Mapping) and table.get("file") is not None:
-            return {"noise": 0.0} | dict(table)
-        return table
+        has_file = isinstance(table, Mapping) and table.get("file") is not None
+        return {"noise": 0.0} | dict(table) if has_file else table
 
     @model_validator(mode="after")
     def _factors_fit(self) -> "FactorLabels":
@@ -123,10 +121,12 @@ class FactorLabels(Task):
         if self.file is not None and replaced:
             raise ValueError(f"file brings its own factors and vectors: drop {replaced[0]}")
         labels, width = max(self.values), self.images.width
-        if width < labels and self.file is None:
-            raise ValueError(f"d {width} is less than {labels} labels: raise it")
         if width < labels:
-            raise ValueError(f"file: vectors of {width} numbers, {labels} labels: append zeros")
+            raise ValueError(
+                f"d {width} is less than {labels} labels: raise it"
+                if self.file is None
+                else f"file: vectors of {width} numbers, {labels} labels: append zeros"
+            )
         return self
 
     @model_validator(mode="after")
@@ -134,9 +134,7 @@ class FactorLabels(Task):
         check_size(self.values, self.images.total, self.maps or 0)
         kinds = (self._kind(is_train, None) for is_train in (True, False))
         trained, tested = (len(self.images.shown(kind.share)) for kind in kinds)
-        fault = too_few((trained, tested), 1 if self.repeats else self.pairs, self.held_out)
-        if fault:
-            raise ValueError(fault)
+        check_count((trained, tested), 1 if self.repeats else self.pairs, self.held_out)
         size = 8 * self.pairs * self.images.width * (self.train_prompts or 0) / 2**30
         if size > MAX_TRAIN_GIB and not self._is_looked_up:
             remedy = "leave it out, to draw prompts anew" + ", or set noise = 0" * bool(self.file)
@@ -182,8 +180,7 @@ class FactorLabels(Task):
 
         Chance is that of `test`; examples of `fresh` bring their own.
         """
-        names = self.names
-        prompts = PromptFacts(self.pairs, "factor", names, group="factor", factors=names)
+        prompts = PromptFacts(self.pairs, "factor", self.names, group="factor", factors=self.names)
         return Facts(chance=self.chance("test"), outputs=max(self.values), groups=(prompts,))
 
     def chance(self, split: str) -> float:
@@ -200,8 +197,7 @@ class FactorLabels(Task):
     @property
     def held(self) -> dict[str, int]:
         """As for other tasks, except that training on images by number keeps no vectors."""
-        counts = super().held
-        return {"test_prompts": counts["test_prompts"]} if self._is_looked_up else counts
+        return {"test_prompts": self.test_prompts} if self._is_looked_up else super().held
 
     @property
     def _is_looked_up(self) -> bool:
@@ -261,15 +257,14 @@ class FactorLabels(Task):
         """Loss and accuracy of labels, and `late_accuracy` over the last four of a prompt. Pure."""
         answers = logits[..., : max(self.values)]
         is_right = answers.argmax(-1) == batch["targets"]
-        return super().grade(answers, batch) | {
-            "late_accuracy": late_share(is_right, batch["scored"], logits.dtype)
-        }
+        late_accuracy = late_share(is_right, batch["scored"], logits.dtype)
+        return super().grade(answers, batch) | {"late_accuracy": late_accuracy}
 
     def _inputs(self, drawn: Prompts, drawing: Generator) -> Tensor:
         """A model's inputs for some prompts, noise included."""
         vectors = self.images.vectors(drawn.images)
-        vectors = vectors + self.noise * torch.randn(vectors.shape, generator=drawing)
-        return interleaved(vectors, drawn.answers, self.label_scale)
+        noise = self.noise * torch.randn(vectors.shape, generator=drawing)
+        return interleaved(vectors + noise, drawn.answers, self.label_scale)
 
     def _kind(self, is_train: bool, maps: int | None) -> Kind:
         """The kind of prompts of training, or of tests, with maps of a pool or drawn anew."""

@@ -64,8 +64,7 @@ class Network:
     def embed(self, factors: Int[Tensor, "*batch factor"]) -> Float[Tensor, "*batch d"]:
         """Vectors of images, without noise."""
         starts = torch.tensor([0, *self.values[:-1]]).cumsum(0).to(factors.device)
-        rows = (factors + starts).unsqueeze(-1)
-        summed = sum(self.reads[rows[..., factor, 0]] for factor in range(len(self.values)))
+        summed = sum(self.reads[rows] for rows in (factors + starts).unbind(-1))
         return torch.sin(summed + self.turns) @ self.writes - self.mean
 
 
@@ -77,8 +76,8 @@ def random_network(values: tuple[int, ...], d: int, difficulty: float, seed: int
     turns = 2 * math.pi * torch.rand(N_SINES, generator=drawing)
     writes = torch.randn(N_SINES, d, generator=drawing)
     plain = Network(values, reads, turns, writes, torch.zeros(d))
-    sampled = torch.randint(math.prod(values), (SAMPLED_IMAGES,), generator=drawing)
-    vectors = plain.embed(unravelled(sampled, values))
+    images = torch.randint(math.prod(values), (SAMPLED_IMAGES,), generator=drawing)
+    vectors = plain.embed(unravelled(images, values))
     scale = vectors.std(0)
     return Network(values, reads, turns, writes / scale, vectors.mean(0) / scale)
 
@@ -87,18 +86,14 @@ def unravelled(
     images: Int[Tensor, "*batch"], values: tuple[int, ...]
 ) -> Int[Tensor, "*batch factor"]:
     """The factors' values of images by number; numbers count up the last factor fastest."""
-    factors = []
-    for count in reversed(values):
-        factors.append(images % count)
-        images = images // count
-    return torch.stack(factors[::-1], dim=-1)
+    return torch.stack(torch.unravel_index(images, values), dim=-1)
 
 
 class Share(NamedTuple):
     """Which images are shown: those of training, or those of tests.
 
     Attributes:
-        is_train: Whether the images of training are meant, or those of tests.
+        is_train: True for the images that training shows, False for the images that tests show.
         held_out: Share of all images that only tests show; where it is 0, both show all images.
         seed: The seed of the split.
     """
@@ -131,8 +126,8 @@ class Images:
         if not share.held_out:
             return torch.arange(self.total)
         order = image_order(self.total, share.seed)
-        kept = self.total - round(share.held_out * self.total)
-        return order[:kept] if share.is_train else order[kept:]
+        n_train = self.total - round(share.held_out * self.total)
+        return order[:n_train] if share.is_train else order[n_train:]
 
 
 @lru_cache(maxsize=8)
@@ -172,21 +167,27 @@ def image_order(total: int, seed: int) -> Int[Tensor, " image"]:
     return torch.randperm(total, generator=generator(seed, 2, 2))
 
 
-def too_few(kept: tuple[int, int], pairs: int, held_out: float) -> str:
-    """What is wrong with the numbers of images; empty where nothing is.
+def check_count(shown: tuple[int, int], pairs: int, held_out: float) -> None:
+    """Refuses fewer images than a prompt needs.
 
     Args:
-        kept: How many images training shows, and how many tests show.
+        shown: How many images training shows, and how many tests show.
         pairs: How many different images a prompt needs.
         held_out: The share of images that only tests show.
+
+    Raises:
+        ValueError: Training or tests show too few images; the message says what to change.
     """
-    few, kind, change = min((kept[0], "training", "lower"), (kept[1], "test", "raise"))
-    if few >= pairs:
-        return ""
-    if not few:
-        return f"held_out {held_out} leaves no {kind} images: {change} it, or 0 shows all in both"
-    left = f"{kind} images that held_out {held_out} leaves" if held_out else "images there are"
-    return f"pairs {pairs} are more than the {few} {left}: lower pairs or set repeats = true"
+    count, kind, change = min((shown[0], "training", "lower"), (shown[1], "test", "raise"))
+    if not count:
+        raise ValueError(
+            f"held_out {held_out} leaves no {kind} images: {change} it, or 0 shows all in both"
+        )
+    if count < pairs:
+        left = f"{kind} images that held_out {held_out} leaves" if held_out else "images there are"
+        raise ValueError(
+            f"pairs {pairs} are more than the {count} {left}: lower pairs or set repeats = true"
+        )
 
 
 @lru_cache(maxsize=2)
@@ -224,7 +225,7 @@ def read_embeddings(
 
 @lru_cache(maxsize=2)
 def vectors_on(stamp: Stamp, device: torch.device) -> Float[Tensor, "image d"]:
-    """A file's vectors on a device, where they are kept."""
+    """A file's vectors, which stay in the memory of a device."""
     return read_embeddings(stamp)[0].to(device)
 
 
@@ -255,11 +256,10 @@ def _fault(embeddings: np.ndarray, factors: np.ndarray) -> str:
     single = [str(factor) for factor, values in enumerate(by_factor) if len(values) < 2]
     if single:
         return f"factor {', '.join(single)} has a single value: leave it out"
-    gaps = [factor for factor, values in enumerate(by_factor) if values[-1] >= len(values)]
-    if not gaps:
-        return ""
-    values = by_factor[gaps[0]]
-    return (
-        f"factor {gaps[0]} has {len(values)} values that go up to {values[-1]}: number them "
-        f"0 to {len(values) - 1} (numpy.unique's return_inverse does)"
-    )
+    for factor, values in enumerate(by_factor):
+        if values[-1] >= len(values):
+            return (
+                f"factor {factor} has {len(values)} values that go up to {values[-1]}: number "
+                f"them 0 to {len(values) - 1} (numpy.unique's return_inverse does)"
+            )
+    return ""

@@ -55,11 +55,9 @@ def drawn_maps(
 ) -> Int[Tensor, "map factor value"]:
     """Maps drawn from a generator."""
     keys = torch.rand(count, len(values), max(values), generator=drawing, device=drawing.device)
-    beyond = torch.arange(max(values)) >= torch.tensor(values)[:, None]
-    keys = keys.masked_fill(
-        beyond.to(keys.device), math.inf
-    )  # so that they are sorted behind all values
-    return keys.argsort(2).masked_fill(beyond.to(keys.device), 0)
+    is_beyond = (torch.arange(max(values)) >= torch.tensor(values)[:, None]).to(keys.device)
+    # Infinite keys are sorted behind those of all values.
+    return keys.masked_fill(is_beyond, math.inf).argsort(2).masked_fill(is_beyond, 0)
 
 
 def best_guess_anew(values: tuple[int, ...]) -> float:
@@ -91,12 +89,17 @@ def best_guess(images: Images, share: Share, maps: int) -> float:
         shown = shown[
             torch.randint(len(shown), (MAX_GUESSED_IMAGES,), generator=generator(share.seed, 2, 3))
         ]
-    # tables[f][v, label] is the number of maps under which value v of factor f has that label.
-    tables, n_labels = [], pool.shape[2]
-    for labels in pool.unbind(1):
-        cells = (torch.arange(n_labels) * n_labels + labels).flatten()
-        counts = cells.bincount(minlength=n_labels**2)
-        tables.append(counts.unflatten(0, (n_labels, n_labels)).int())
+    n_labels = pool.shape[2]
+    # tables[f][v, label] is the number of maps under which value v of factor f has that label:
+    # it is counted in cell v n_labels + label.
+    tables = [
+        (torch.arange(n_labels) * n_labels + labels)
+        .flatten()
+        .bincount(minlength=n_labels**2)
+        .unflatten(0, (n_labels, n_labels))
+        .int()
+        for labels in pool.unbind(1)
+    ]
     right = 0
     for chunk in shown.split(max(1, CHUNK_VOTES // n_labels)):
         votes = torch.zeros(len(chunk), n_labels, dtype=torch.int32)
@@ -151,18 +154,18 @@ class Prompts:
         return batch | {SIDE: at_queries({"weights": self.factors, "context": asked}[extra_loss])}
 
 
-def drawn_prompts(world: Images, kind: Kind, count: int, drawing: Generator) -> Prompts:
+def drawn_prompts(all_images: Images, kind: Kind, count: int, drawing: Generator) -> Prompts:
     """Draws `count` prompts of a kind."""
-    shown, rows = world.shown(kind.share), torch.arange(count)
+    shown, rows = all_images.shown(kind.share), torch.arange(count)
     images = shown[places_of_images((count, kind.pairs), len(shown), drawing, repeats=kind.repeats)]
-    factors = world.factors(images)
-    asked = torch.randint(len(world.values), (count,), generator=drawing)
+    factors = all_images.factors(images)
+    asked = torch.randint(len(all_images.values), (count,), generator=drawing)
     maps = torch.full((count,), -1)
     if kind.maps:
         maps = torch.randint(kind.maps, (count,), generator=drawing)
-        applied = map_pool(world.values, kind.maps, kind.share.seed)[maps, asked]
+        applied = map_pool(all_images.values, kind.maps, kind.share.seed)[maps, asked]
     else:
-        applied = drawn_maps(world.values, count, drawing)[rows, asked]
+        applied = drawn_maps(all_images.values, count, drawing)[rows, asked]
     return Prompts(images, factors, asked, maps, applied.gather(1, factors[rows, :, asked]))
 
 

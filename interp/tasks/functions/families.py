@@ -10,7 +10,7 @@ known to us; here they are options.
 """
 
 import math
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -49,10 +49,10 @@ class InputLaw(BaseModel, frozen=True, extra="forbid", strict=True):
 
     def draw(self, shape: tuple[int, ...], generator: Generator) -> Tensor:
         """Inputs of a shape, on the generator's device."""
-        options: Any = {"generator": generator, "device": generator.device}
         if self.law == "normal":
-            return self.scale * torch.randn(*shape, **options)
-        return self.scale * (2 * torch.rand(*shape, **options) - 1)
+            return self.scale * _normal(shape, generator)
+        uniform = torch.rand(*shape, generator=generator, device=generator.device)
+        return self.scale * (2 * uniform - 1)
 
 
 class Family(BaseModel, frozen=True, extra="forbid", strict=True):
@@ -103,9 +103,9 @@ class Sparse(Family, frozen=True):
     def draw(self, x: Inputs, generator: Generator) -> Values:
         """Values of one random function per prompt."""
         counts = torch.full((len(x),), self.nnz, device=x.device)
-        drawn = _normal((len(x), x.shape[2]), generator)
-        drawn = drawn if self.coefficients == "normal" else drawn.sign()
-        return torch.einsum("nkd,nd->nk", x, drawn * supports(counts, x.shape[2], generator))
+        normals = _normal((len(x), x.shape[2]), generator)
+        dense = normals if self.coefficients == "normal" else normals.sign()
+        return torch.einsum("nkd,nd->nk", x, dense * supports(counts, x.shape[2], generator))
 
     def prior(self, d: int) -> Prior | None:
         """The law of coefficients, for exact evidence."""
@@ -206,7 +206,8 @@ class Sinusoid(Family, frozen=True):
     ) -> Values:
         """Values of one random function per prompt, its frequency multiplied by `faster`."""
         frequency, phase = (
-            self._within(*ends, len(x), generator) for ends in (self.frequency, self.phase)
+            low + (high - low) * torch.rand(len(x), generator=generator, device=generator.device)
+            for low, high in (self.frequency, self.phase)
         )
         frequency = frequency if faster is None else frequency * faster
         size = _normal((2, len(x)), generator)
@@ -214,9 +215,8 @@ class Sinusoid(Family, frozen=True):
             "rayleigh": size.norm(dim=0),
             "normal": size[0],
             "one": torch.ones_like(size[0]),
-        }
-        values = torch.sin(frequency[:, None] * x[..., 0] + phase[:, None])
-        return amplitude[self.amplitude][:, None] * values
+        }[self.amplitude]
+        return amplitude[:, None] * torch.sin(frequency[:, None] * x[..., 0] + phase[:, None])
 
     def prior(self, d: int) -> Prior | None:
         """The law of sine and cosine coefficients; None unless they are normal at one frequency."""
@@ -224,9 +224,6 @@ class Sinusoid(Family, frozen=True):
         if self.amplitude != "rayleigh" or self.frequency[0] != self.frequency[1] or not is_whole:
             return None
         return WavePrior(frequency=self.frequency[0])
-
-    def _within(self, low: float, high: float, count: int, generator: Generator) -> Tensor:
-        return low + (high - low) * torch.rand(count, generator=generator, device=generator.device)
 
 
 FunctionClass = Annotated[

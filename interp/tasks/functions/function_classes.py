@@ -1,9 +1,9 @@
 """Functions learned in context: prompts are pairs (x, f(x)), with a new function f in each prompt.
 
-f comes from a mixture of function classes. Besides prompts like those of training there are prompts
-from outside of it, which take a series of values: the share of the first of two classes, a factor
-of y or of a frequency, or the number of coefficients that are not 0. At some of these values the
-functions are those of a class of the mixture after all.
+f comes from a mixture of function classes. The split `test` has prompts like those of training. In
+each of the other splits, prompts differ from training by a number that takes several values: the
+share of the first of two classes, a factor of y or of a frequency, or the number of coefficients
+that are not 0. At some of these values the functions are still those of a class of the mixture.
 
 Source: Garg et al. 2022 (arXiv:2208.01066) for prompts, classes and loss; Yadlowsky et al. 2023
 (arXiv:2311.00871) for mixtures and prompts from outside. Neither scales y; here the values of every
@@ -15,7 +15,7 @@ have the functions between it and the dense class.
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import ClassVar, Literal
+from typing import Literal
 
 import torch
 from jaxtyping import Float, Int, Shaped
@@ -38,7 +38,7 @@ from interp.tasks.functions.families import (
 from interp.tasks.functions.regression import RegressionTask, prompts
 
 MIN_WEIGHT_SUM, MAX_WEIGHT_SUM = 1e-30, 1e30  # which float32 can hold
-# For each split, the label in which its prompts differ.
+# For each split, the label by which its prompts are grouped.
 GROUPS = {
     "test": "class",
     "combination": "alpha",
@@ -69,8 +69,6 @@ class FunctionClasses(RegressionTask):
         scales: What y is multiplied by in the split `scale`.
         frequency_factors: What frequencies are multiplied by in the split `frequency`.
     """
-
-    evaluated: ClassVar = ("test",)
 
     name: Literal["function_classes"] = "function_classes"  # pyright: ignore[reportIncompatibleVariableOverride]  # frozen: may narrow
     d: Count = 20
@@ -117,7 +115,7 @@ class FunctionClasses(RegressionTask):
 
     @property
     def splits(self) -> tuple[str, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]  # by class
-        """`test`, which is like training, and the splits from outside that the classes allow."""
+        """`test`, and those of the splits beyond training that the classes allow."""
         is_possible = {
             "combination": len(self.classes) > 1,
             "frequency": any(isinstance(cls, Sinusoid) for cls in self.classes),
@@ -141,7 +139,7 @@ class FunctionClasses(RegressionTask):
         return self._facts("")
 
     def _facts(self, group: str) -> Facts:
-        """The task's facts, for prompts that are grouped by some labels.
+        """The task's facts, for prompts that are grouped by the labels that `group` names.
 
         Where several classes are trained on, prompts are asked for their class. The prior has an
         entry for each of these classes, or none where one of them has no exact law.
@@ -175,7 +173,7 @@ class FunctionClasses(RegressionTask):
                     classes=names,
                     shares=shares,
                     splits=self.splits,
-                    inside=values_inside(self.classes, shares, self._active),
+                    inside=trained_values(self.classes, shares, self._active),
                 ),
             )
         )
@@ -191,9 +189,9 @@ class FunctionClasses(RegressionTask):
         Raises:
             ValueError: No count is given, and there is no whole training set.
         """
-        count = self.count_to_draw(count)
-        x = self._draw_inputs(count, self.active_pairs or self.pairs, generator)
-        y = self._mixed(x, self.classes, self._kinds(count, generator), generator)
+        pairs = self.active_pairs or self.pairs
+        x = self._draw_inputs(self.count_to_draw(count), pairs, generator)
+        y = self._mixed(x, self.classes, self._draw_classes(len(x), generator), generator)
         return prompts(x, self._noisy(y, generator))
 
     def examples(self, split: str, count: int | None, seed: int) -> Examples:
@@ -206,7 +204,7 @@ class FunctionClasses(RegressionTask):
         self.check_split(split)
         drawing = generator(seed, 1, 1, list(GROUPS).index(split))
         x = self._draw_inputs(self.test_prompts, self.pairs, drawing)
-        kinds = self._kinds(len(x), drawing)
+        class_indices = self._draw_classes(len(x), drawing)
         values_of_split: Sequence[float] = {
             "test": (0,),
             "combination": self.alphas,
@@ -215,9 +213,10 @@ class FunctionClasses(RegressionTask):
             "sparsity": range(1, self._active + 1),
         }[split]
         values = cycle(values_of_split, len(x))
-        batch = prompts(x, self._noisy(self._values(split, x, (kinds, values), drawing), drawing))
-        has_kinds = split in ("test", "scale") and sum(share > 0 for share in self.shares) > 1
-        labels = {"class": kinds} if has_kinds else {}
+        y = self._values(split, x, (class_indices, values), drawing)
+        batch = prompts(x, self._noisy(y, drawing))
+        is_mixture = split in ("test", "scale") and sum(share > 0 for share in self.shares) > 1
+        labels = {"class": class_indices} if is_mixture else {}
         labels |= {} if split == "test" else {GROUPS[split]: values}
         return Examples(
             targets=batch["targets"],
@@ -231,36 +230,36 @@ class FunctionClasses(RegressionTask):
         self, split: str, x: Tensor, by_prompt: tuple[Tensor, Tensor], drawing: Generator
     ) -> Float[Tensor, "prompt pair"]:
         """The y of a split's prompts, without noise, given each prompt's class and value."""
-        kinds, values = by_prompt
+        class_indices, values = by_prompt
         if split == "combination":
             first, second = (self._scaled(cls, x, drawing) for cls in self.classes[:2])
             return values[:, None] * first + (1 - values[:, None]) * second
         if split == "scale":
-            return values[:, None] * self._mixed(x, self.classes, kinds, drawing)
+            return values[:, None] * self._mixed(x, self.classes, class_indices, drawing)
         if split == "frequency":
             wave = next(cls for cls in self.classes if isinstance(cls, Sinusoid))
             return wave.draw(x, drawing, values) / self._deviation(wave)
         if split == "sparsity":
             return self._mixed(x, by_nnz(self.classes, self._active), values - 1, drawing)
-        return self._mixed(x, self.classes, kinds, drawing)
+        return self._mixed(x, self.classes, class_indices, drawing)
 
     def _draw_inputs(self, count: int, pairs: int, drawing: Generator) -> Tensor:
         """Inputs; those beyond the active ones are 0."""
-        drawn = self.inputs.draw((count, pairs, self._active), drawing)
-        return pad(drawn, (0, self.d - self._active))
+        active = self.inputs.draw((count, pairs, self._active), drawing)
+        return pad(active, (0, self.d - self._active))
 
-    def _kinds(self, count: int, drawing: Generator) -> Int[Tensor, " prompt"]:
-        """The index of each prompt's class."""
+    def _draw_classes(self, count: int, drawing: Generator) -> Int[Tensor, " prompt"]:
+        """For each of `count` prompts, the index of its class, drawn by the shares."""
         weights = torch.tensor(self.shares, device=drawing.device)
         return torch.multinomial(weights, count, replacement=True, generator=drawing)
 
     def _mixed(
-        self, x: Tensor, classes: Sequence[FunctionClass], kinds: Tensor, drawing: Generator
+        self, x: Tensor, classes: Sequence[FunctionClass], class_indices: Tensor, drawing: Generator
     ) -> Tensor:
         """The y of prompts that have different classes."""
         y = x.new_zeros(x.shape[:2])
         for index, function_class in enumerate(classes):
-            rows = (kinds == index).nonzero()[:, 0]
+            rows = (class_indices == index).nonzero()[:, 0]
             y[rows] = self._scaled(function_class, x[rows], drawing)
         return y
 
@@ -294,44 +293,44 @@ def by_nnz(classes: Sequence[FunctionClass], d: int) -> tuple[FunctionClass, ...
     of the first sparse class, and are normal where there is none.
     """
     sparse = next((cls for cls in classes if isinstance(cls, Sparse)), Sparse())
-    trained = {_nnz(cls, d): cls for cls in reversed(classes) if isinstance(cls, LINEAR)}
-    return tuple(
-        trained.get(nnz, sparse.model_copy(update={"nnz": nnz})) for nnz in range(1, d + 1)
-    )
+    given = {_nnz(cls, d): cls for cls in reversed(classes) if isinstance(cls, LINEAR)}
+    return tuple(given.get(nnz, sparse.model_copy(update={"nnz": nnz})) for nnz in range(1, d + 1))
 
 
-def values_inside(
+def trained_values(
     classes: Sequence[FunctionClass], shares: Sequence[float], d: int
 ) -> dict[str, tuple[float, ...]]:
-    """By split, the numbers at which its functions are of a class that is trained on.
+    """For each split, the values at which its functions are of a class that is trained on.
 
-    A range of frequencies may overlap itself times 0.5 or 2: such prompts count as outside.
+    A range of frequencies may overlap itself times 0.5 or 2: those factors are left out even then.
     """
     trained = [cls for cls, share in zip(classes, shares, strict=True) if share > 0]
-    wave = next((cls for cls in classes if isinstance(cls, Sinusoid)), None)
-    counts = {_nnz(cls, d) for cls in trained if isinstance(cls, LINEAR)}
+    first_wave = next((cls for cls in classes if isinstance(cls, Sinusoid)), None)
     return {
         "combination": tuple(
-            end for end, share in zip((1.0, 0.0), shares, strict=False) if share > 0
+            alpha for alpha, share in zip((1.0, 0.0), shares, strict=False) if share > 0
         ),
         "scale": (1.0,),
-        "frequency": (1.0,) if wave in trained else (),
-        "sparsity": tuple(float(nnz) for nnz in sorted(counts)),
+        "frequency": (1.0,) if first_wave in trained else (),
+        "sparsity": tuple(
+            sorted({float(_nnz(cls, d)) for cls in trained if isinstance(cls, LINEAR)})
+        ),
     }
 
 
 def joint_features(classes: Sequence[FunctionClass]) -> tuple[bool, tuple[float, ...]]:
-    """Features in which every class is linear, and so each combination of them.
+    """Features in which the functions of every class are linear, and so are their combinations.
 
     Returns:
-        Whether the inputs are among them, and the frequencies whose sine and cosine are. Neither
-        where there are no finitely many known ones: networks, trees, random frequencies.
+        Whether the inputs are among these features, and the frequencies whose sine and cosine are.
+        False and no frequency where a class is linear in no finite set of known features: networks,
+        trees, random frequencies.
     """
-    waves = [cls.frequency for cls in classes if isinstance(cls, Sinusoid)]
+    ranges = [cls.frequency for cls in classes if isinstance(cls, Sinusoid)]
     n_linear = sum(isinstance(cls, LINEAR) for cls in classes)
-    if n_linear + len(waves) < len(classes) or any(low != high for low, high in waves):
+    if n_linear + len(ranges) < len(classes) or any(low != high for low, high in ranges):
         return False, ()
-    return n_linear > 0, tuple(sorted({low for low, _ in waves}))
+    return n_linear > 0, tuple(sorted({low for low, _ in ranges}))
 
 
 def _nnz(function_class: FunctionClass, d: int) -> int:

@@ -19,7 +19,6 @@ from interp.tasks.base import Batch, Task, scored_mean
 class RegressionTask(Task):
     """A task whose answers are real numbers: one output at each position, and a squared loss."""
 
-    positions: ClassVar = "all"
     metrics: ClassVar = ("loss", "error", "explained")
 
     def loss(self, logits: Float[Tensor, "batch position 1"], batch: Batch) -> Tensor:

@@ -11,7 +11,7 @@ layer are not known. We choose 10 to 50 numbers, prompts of 41 pairs and no curr
 curriculum would hide the plateau.
 """
 
-from typing import ClassVar, Literal
+from typing import Literal
 
 from jaxtyping import Float
 from pydantic import field_validator
@@ -20,7 +20,7 @@ from torch import Generator, Tensor
 from hooks import Examples, Facts, FunctionFacts, LinearPrior, PromptFacts, Sizes
 from interp.randomness import generator
 from interp.tasks.base import Batch, scored_mean
-from interp.tasks.factors.extra_loss import SIDE, ExtraLoss, at_queries, square_losses
+from interp.tasks.factors.extra_loss import SIDE, ExtraLoss, at_queries
 from interp.tasks.fields import Count, Scale, TwoOrMore
 from interp.tasks.functions.families import Dense, InputLaw
 from interp.tasks.functions.regression import RegressionTask, prompts
@@ -37,9 +37,6 @@ class SimpleFunction(RegressionTask):
         extra_loss: With `weights`, spare outputs are trained to give each input back.
         extra_weight: What that further loss, a squared error, is multiplied by.
     """
-
-    splits: ClassVar = ("test",)
-    evaluated: ClassVar = ("test",)
 
     name: Literal["simple_function"] = "simple_function"  # pyright: ignore[reportIncompatibleVariableOverride]  # frozen: may narrow
     d: Count = 20
@@ -66,8 +63,13 @@ class SimpleFunction(RegressionTask):
     def facts(self) -> Facts:
         """`PromptFacts`, whose factors are the numbers of an input, and `FunctionFacts`."""
         prior = LinearPrior(nnz=self.d, scale=self.d**-0.5 if self.unit_variance else 1.0)
-        prompts = PromptFacts(self.pairs, factors=tuple(f"x_{i}" for i in range(self.d)))
-        return Facts(outputs=1, groups=(prompts, FunctionFacts(self.d, prior=(prior,))))
+        return Facts(
+            outputs=1,
+            groups=(
+                PromptFacts(self.pairs, factors=tuple(f"x_{i}" for i in range(self.d))),
+                FunctionFacts(self.d, prior=(prior,)),
+            ),
+        )
 
     def data(self, count: int | None, generator: Generator) -> Batch:
         """Prompts, drawn on the generator's device.
@@ -85,8 +87,8 @@ class SimpleFunction(RegressionTask):
         loss = super().loss(logits[..., :1], batch)
         if SIDE not in batch:
             return loss
-        extra_losses = square_losses(logits[..., 1:], batch[SIDE])
-        return loss + self.extra_weight * scored_mean(extra_losses, batch)
+        squares = (logits[..., 1:] - batch[SIDE]).square().mean(-1)
+        return loss + self.extra_weight * scored_mean(squares, batch)
 
     def grade(
         self, logits: Float[Tensor, "batch position d_vocab_out"], batch: Batch
@@ -98,11 +100,10 @@ class SimpleFunction(RegressionTask):
         """Prompts with the labels `x_0` .. of their last input."""
         self.check_split(split)
         batch = self.data(self.test_prompts, generator(seed, 1, 1, 0))
-        last = batch["inputs"][:, -2]
         return Examples(
             targets=batch["targets"],
             scored=batch["scored"],
             inputs=batch["inputs"],
-            labels={f"x_{i}": last[:, i] for i in range(self.d)},
+            labels={f"x_{i}": batch["inputs"][:, -2, i] for i in range(self.d)},
             facts=self.facts,
         ).head(count)

@@ -60,8 +60,8 @@ class LanguageTask(Task):
     trees.
 
     Attributes:
-        train_lines: Number of training lines. With `files`, the file's first so many lines are
-            used, and all of them where this is left out; the same holds for the next two fields.
+        train_lines: Number of training lines. With `files`, as many lines are read from the
+            beginning of the file, or all where this is left out. The next two fields do the same.
         validation_lines: Number of lines that are like the training lines but not among them.
         generalization_lines: Number of lines of a kind that is not in the training data.
         files: Published files from which lines are read, in place of drawing them.
@@ -69,7 +69,6 @@ class LanguageTask(Task):
 
     splits: ClassVar[tuple[str, ...]] = ("validation", "generalization", "train")
     evaluated: ClassVar = ("validation", "generalization")
-    positions: ClassVar = "all"
 
     train_lines: Count | None = 100_000
     validation_lines: Count | None = 1_000
@@ -98,8 +97,8 @@ class LanguageTask(Task):
     @property
     def sizes(self) -> Sizes:
         """The vocabulary as inputs and outputs, and the positions of the longest line."""
-        words = len(self.vocabulary)
-        return Sizes(d_vocab=words, d_vocab_out=words, n_ctx=self.widths[-1])
+        n_words = len(self.vocabulary)
+        return Sizes(d_vocab=n_words, d_vocab_out=n_words, n_ctx=self.widths[-1])
 
     @property
     def train_count(self) -> int:
@@ -139,19 +138,15 @@ class LanguageTask(Task):
         lengths = fed_lengths(flat)
         batch = dense(flat, self._width(lengths))
         labels, trees = self._truth(lines, batch)
+        names, rows = self.vocabulary, zip(batch["tokens"].tolist(), lengths.tolist(), strict=True)
         return Examples(
             **batch,
             lengths=lengths,
             labels=labels,
             trees=trees,
             facts=self.facts,
-            words=self._words(batch["tokens"], lengths),
+            words=tuple(tuple(names[token] for token in row[:length]) for row, length in rows),
         )
-
-    def _words(self, tokens: Tensor, lengths: Tensor) -> tuple[tuple[str, ...], ...]:
-        names = self.vocabulary
-        rows = zip(tokens.tolist(), lengths.tolist(), strict=True)
-        return tuple(tuple(names[token] for token in row[:length]) for row, length in rows)
 
     def _width(self, lengths: Tensor) -> int:
         """The length to which lines are padded, given how many tokens of each line are fed."""

@@ -13,7 +13,7 @@ between returns to depth 0, where the paper says that of the whole string.
 import string
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, reduce
 from itertools import pairwise
 from typing import Annotated, ClassVar, Literal
 
@@ -203,10 +203,7 @@ def parse(opens: Sequence[bool], first: int) -> Tree:
 
 def _to_the_right(parts: Sequence[Tree]) -> Tree:
     """A tree of some parts that branches to the right."""
-    *before, tree = parts
-    for part in reversed(before):
-        tree = (part, tree)
-    return tree
+    return reduce(lambda right, left: (left, right), reversed(parts))
 
 
 class Dyck(LanguageTask):
@@ -260,9 +257,9 @@ class Dyck(LanguageTask):
     ) -> dict[str, Tensor]:
         """Loss in nats, and the share of closing brackets whose type is right, the best of k types.
 
-        `accuracy` is over all closing brackets, as the released code scores; `far_accuracy` over
-        those at least 10 brackets behind their partner, as the paper says. NaN where there is no
-        such bracket.
+        `accuracy` is over all closing brackets, as the released code scores; `far_accuracy` is over
+        closing brackets at least 10 brackets behind their partner, as the paper says. NaN where
+        there is no such bracket.
         """
         targets = batch["targets"]
         best = logits[..., self.k + 1 : 2 * self.k + 1].argmax(-1) + self.k + 1
@@ -274,7 +271,7 @@ class Dyck(LanguageTask):
         }
 
     def next_strings(self, rng: np.random.Generator) -> Strings:
-        """The next strings of a random stream, without those to leave out."""
+        """The next strings of a random stream, without long ones where these are left out."""
         return self._without_longer(draw(self.k, self.depth, CHUNK_STRINGS, rng))
 
     def _without_longer(self, strings: Strings) -> Strings:
@@ -320,17 +317,16 @@ class Dyck(LanguageTask):
         return flattened(tokens, lengths)
 
     def _truth(self, lines: Strings, batch: Batch) -> tuple[dict[str, Tensor], tuple[Tree, ...]]:
-        tokens, targets = batch["tokens"], batch["targets"]
+        tokens = batch["tokens"]
         opens, closes = (tokens > 0) & (tokens <= self.k), is_closing(tokens, self.k)
-        depth = (opens.long() - closes.long()).cumsum(-1)
-        fed = (opens | closes).sum(1)
+        depth, n_brackets = (opens.long() - closes.long()).cumsum(-1), (opens | closes).sum(1)
         labels = {
             "depth": depth * batch["scored"],
-            "distance": distances(targets, self.k, self.depth),
+            "distance": distances(batch["targets"], self.k, self.depth),
             "deepest": depth.amax(1),
-            "brackets": fed,
+            "brackets": n_brackets,
         }
-        rows = zip(opens.tolist(), fed.tolist(), strict=True)
+        rows = zip(opens.tolist(), n_brackets.tolist(), strict=True)
         return labels, tuple(parse(row[1 : count + 1], 1) for row, count in rows)
 
 

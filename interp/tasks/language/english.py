@@ -12,9 +12,9 @@ words determine its template, since no two templates have the same sequence of c
 line is then written anew, and is accepted if that gives the same text.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from typing import ClassVar
 
 import numpy as np
@@ -62,7 +62,7 @@ class Lines:
 
     def row_keys(self) -> list[bytes]:
         """A key for each line; two lines are equal if and only if their keys are."""
-        columns = [self.sentences.template, self.is_changed, self.sentences.choices]
+        columns = (self.sentences.template, self.is_changed, self.sentences.choices)
         return [row.tobytes() for row in np.column_stack(columns).astype(np.uint8)]
 
 
@@ -73,10 +73,8 @@ def joined(parts: Sequence[Lines]) -> Lines:
         np.concatenate([part.sentences.choices for part in parts]),
     )
     lines = Lines(sentences, np.concatenate([part.is_changed for part in parts]))
-    first_rows: dict[bytes, int] = {}
-    for row, key in enumerate(lines.row_keys()):
-        first_rows.setdefault(key, row)
-    return lines.at(np.fromiter(first_rows.values(), dtype=np.int64))
+    first_rows = np.unique(lines.row_keys(), return_index=True)[1]
+    return lines.at(np.sort(first_rows))
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,22 +103,17 @@ class Language:
         return grammar(self.has_auxiliaries)
 
     @cached_property
-    def words(self) -> tuple[str, ...]:
-        """All words in the order of their code points; the first has id 1."""
+    def vocabulary(self) -> tuple[str, ...]:
+        """What each id stands for; the words are in the order of their code points."""
         used = {name for classes in self.grammar.templates for name in classes}
         by_number = [forms[name] for forms in (self.source, self.changed) for name in used]
         words = {word for numbers in by_number for words in numbers for word in words}
-        return tuple(sorted(words | {".", *self.markers, *self.ends}))
+        return ("PAD", *sorted(words | {".", *self.markers, *self.ends}), "EOS", "SOS")
 
     @cached_property
     def ids(self) -> dict[str, int]:
         """Id of each word."""
         return {word: index for index, word in enumerate(self.vocabulary)}
-
-    @property
-    def vocabulary(self) -> tuple[str, ...]:
-        """What each id stands for."""
-        return ("PAD", *self.words, "EOS", "SOS")
 
     def table(self, forms: Forms) -> Int[np.ndarray, "class number choice"]:
         """The id of each word by class, number and choice; 0 where there is no such word."""
@@ -140,8 +133,7 @@ class Language:
         copies = self.sources(lines.sentences)
         changes = spelled(self.grammar, lines.sentences, self.table(self.changed))
         if self.fronts:
-            main = self.grammar.main[lines.sentences.template][:, None]
-            slots = np.arange(MAX_WORDS)
+            main, slots = self.grammar.main[lines.sentences.template][:, None], np.arange(MAX_WORDS)
             # The main auxiliary comes first; the words before it move back by one.
             order = np.where(slots <= main, (slots - 1) % (main + 1), slots)
             changes = np.take_along_axis(changes, order, axis=1)
@@ -150,10 +142,9 @@ class Language:
     def flat(self, lines: Lines) -> dict[str, Tensor]:
         """The lines end to end, each from SOS to EOS."""
         lengths = self.grammar.lengths[lines.sentences.template]
-        changed = lines.is_changed.astype(int)
         source, target = self.sources(lines.sentences), self.targets(lines)
         marker, end = (
-            np.array([self.ids[sign] for sign in signs])[changed]
+            np.array([self.ids[sign] for sign in signs])[lines.is_changed.astype(int)]
             for signs in (self.markers, self.ends)
         )
         tokens = np.zeros((len(lines), 2 * MAX_WORDS + 5), dtype=np.int64)
@@ -169,13 +160,15 @@ class Language:
     def texts(self, lines: Lines) -> list[str]:
         """Each line as it stands in the published files: `source . marker<TAB>target .`."""
         flat = self.flat(lines)
-        tokens, ends = flat["flat"].tolist(), flat["offsets"].tolist()
+        words = [self.vocabulary[token] for token in flat["flat"].tolist()]
+        starts, stops = flat["offsets"][:-1].tolist(), flat["offsets"][1:].tolist()
         lengths = self.grammar.lengths[lines.sentences.template].tolist()
-        texts = []
-        for start, stop, n in zip(ends, ends[1:], lengths, strict=False):
-            words = [self.vocabulary[token] for token in tokens[start + 1 : stop - 1]]
-            texts.append(f"{' '.join(words[: n + 2])}\t{' '.join(words[n + 2 :])}")
-        return texts
+        # The target follows SOS, the n words of the sentence, its full stop and the marker.
+        return [
+            f"{' '.join(words[start + 1 : start + n + 3])}\t"
+            f"{' '.join(words[start + n + 3 : stop - 1])}"
+            for start, stop, n in zip(starts, stops, lengths, strict=True)
+        ]
 
 
 def read_lines(path: str, language: Language) -> Lines:
@@ -248,8 +241,11 @@ class EnglishTask(LanguageTask):
     @property
     def facts(self) -> Facts:
         """Names that labels and tokens stand for, and `chance`."""
-        kinds = SentenceFacts(subjects=SUBJECTS, predicates=PREDICATES)
-        return Facts(chance=self.chance, vocabulary=self.vocabulary, groups=(kinds,))
+        return Facts(
+            chance=self.chance,
+            vocabulary=self.vocabulary,
+            groups=(SentenceFacts(subjects=SUBJECTS, predicates=PREDICATES),),
+        )
 
     def answered(
         self, logits: Float[Tensor, "batch pos d_vocab_out"], targets: Int[Tensor, "batch pos"]
@@ -280,9 +276,9 @@ class EnglishTask(LanguageTask):
         return lines.is_changed & self.divides_rules(lines.sentences)
 
     def next_lines(self, split: str, rng: np.random.Generator) -> Lines:
-        """The next lines of a stream, about half of them changed, without those that settle.
+        """The next lines of a stream, about half of them changed; none tells the two rules apart.
 
-        Of generalization they are all changed, and all tell the two rules apart.
+        In the split `generalization` all lines are changed, and all tell the two rules apart.
         """
         sentences = draw(self.language.grammar, self.weights(split), CHUNK_LINES, rng)
         if split == "generalization":
@@ -295,22 +291,27 @@ class EnglishTask(LanguageTask):
     def _drawn(self, split: str, key: int) -> Lines:
         first = self.train_lines or 0 if split == "validation" else 0
         count = first + (getattr(self, f"{split}_lines") or 0)
-        stream = (key, int(split == "generalization"))
-        return collected(partial(self.next_lines, split), count, stream).at(slice(first, None))
+        rng = np.random.default_rng((key, int(split == "generalization")))
+        parts: list[Lines] = []
+        while sum(map(len, parts)) < count:
+            parts.append(self.next_lines(split, rng))
+            if sum(map(len, parts)) >= count:
+                parts = [joined(parts)]
+        return parts[0].at(slice(first, count))
 
     def _read(self, path: str) -> Lines:
         return read_lines(path, self.language)
 
     def _check_kind(self, split: str, lines: Lines, path: str) -> None:
-        wanted = split == "generalization"
-        wrong = np.flatnonzero(self.settles(lines) != wanted)
+        must_settle = split == "generalization"
+        wrong = np.flatnonzero(self.settles(lines) != must_settle)
         if len(wrong):
-            verb = "does not tell" if wanted else "tells"
-            where = "generalization has only lines that do" if wanted else "only generalization may"
-            raise ValueError(
-                f"{path}:{wrong[0] + 1}: this line {verb} the two rules apart, and {where}: take "
-                "it out"
+            fault = (
+                "does not tell the two rules apart, and generalization has only lines that do"
+                if must_settle
+                else "tells the two rules apart, and only generalization may"
             )
+            raise ValueError(f"{path}:{wrong[0] + 1}: this line {fault}: take it out")
 
     def _flat(self, lines: Lines) -> Flat:
         return self.language.flat(lines)
@@ -328,35 +329,10 @@ class EnglishTask(LanguageTask):
             "main": grammar.main[sentences.template] + 1,
             "changed": lines.is_changed,
         }
-        trees = [shifted(tree) for tree in grammar.trees]
         labels = {name: torch.from_numpy(values) for name, values in facts.items()}
-        return labels, tuple(trees[template] for template in sentences.template.tolist())
-
-
-def collected(
-    draw_lines: Callable[[np.random.Generator], Lines], count: int, key: tuple[int, ...]
-) -> Lines:
-    """The first `count` different lines of a stream.
-
-    Args:
-        draw_lines: Draws the next lines of the stream.
-        count: How many lines to return.
-        key: The seed of the stream.
-    """
-    rng = np.random.default_rng(key)
-    parts: list[Lines] = []
-    while sum(map(len, parts)) < count:
-        parts.append(draw_lines(rng))
-        if sum(map(len, parts)) >= count:
-            parts = [joined(parts)]
-    return parts[0].at(slice(count))
+        return labels, tuple(grammar.trees[template] for template in sentences.template.tolist())
 
 
 def plural_heads(sentences: Sentences) -> Bool[np.ndarray, " sentence"]:
     """Whether the main subject's noun is plural."""
     return sentences.is_plural(np.full(len(sentences), HEAD_SLOT))
-
-
-def shifted(tree: Tree) -> Tree:
-    """A tree over positions, of which SOS has position 0, from a tree over slots."""
-    return tree + 1 if isinstance(tree, int) else (shifted(tree[0]), shifted(tree[1]))

@@ -122,7 +122,7 @@ class Grammar:
 
     Attributes:
         templates: For each template, the classes of its words.
-        trees: For each template, its tree over slots, which are counted from 0.
+        trees: For each template, its tree over positions, of which SOS has position 0.
         codes: The class of each slot as an index into `CLASSES`; `len(CLASSES)` beyond the last.
         agrees: For each slot, the slot of the noun with which its word agrees in number; for words
             that agree with no noun it does not matter.
@@ -180,7 +180,7 @@ def grammar(has_auxiliaries: bool) -> Grammar:
                 agrees[row, slot] = nearest_noun(classes, slot)
     return Grammar(
         templates=templates,
-        trees=tuple(numbered(tree) for tree in clauses),
+        trees=tuple(numbered(tree, 1) for tree in clauses),
         codes=codes,
         agrees=agrees,
         lengths=np.array([len(classes) for classes in templates]),
@@ -209,7 +209,7 @@ def leaves(tree: Tree) -> tuple[str, ...]:
     return (tree,) if isinstance(tree, str) else (*leaves(tree[0]), *leaves(tree[1]))
 
 
-def numbered(tree: Tree, first: int = 0) -> Tree:
+def numbered(tree: Tree, first: int) -> Tree:
     """The same tree, in which each leaf is replaced by its place, counted from `first`."""
     if isinstance(tree, str):
         return first

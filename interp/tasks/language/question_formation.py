@@ -134,8 +134,9 @@ class QuestionFormation(EnglishTask):
 
     def weights(self, split: str) -> Weights:
         """The weights of `sentences`; for generalization, always those of the published lines."""
-        fitted = (SUBJECT_WEIGHTS[self.sentences], PREDICATE_WEIGHTS)
-        return GENERALIZATION_WEIGHTS if split == "generalization" else fitted
+        if split == "generalization":
+            return GENERALIZATION_WEIGHTS
+        return SUBJECT_WEIGHTS[self.sentences], PREDICATE_WEIGHTS
 
     def divides_rules(self, sentences: Sentences) -> Bool[np.ndarray, " sentence"]:
         """Whether a relative clause modifies the subject."""
@@ -158,7 +159,7 @@ class QuestionFormation(EnglishTask):
 
 
 def clauses(targets: Int[Tensor, "batch pos"]) -> dict[str, Bool[Tensor, " batch"]]:
-    """For each kind of relative clause, whether it is on the subject, told by its words. Pure."""
+    """For each kind of relative clause, whether the subject has it, judged by the words. Pure."""
     classes = torch.full((len(QUESTIONS.vocabulary),), -1)
     for name, numbers in UNINFLECTED.items():
         classes[[QUESTIONS.ids[word] for words in numbers for word in words]] = CLASSES.index(name)

@@ -32,14 +32,10 @@ from interp.tasks.language.grammar import (
     nearest_noun,
 )
 
-
-def _third_person(verbs: Sequence[str]) -> tuple[str, ...]:
-    return tuple(f"{verb}s" for verb in verbs)
-
-
 PAST = forms((INTRANSITIVE_PAST, INTRANSITIVE_PAST), (TRANSITIVE_PAST, TRANSITIVE_PAST))
 PRESENT = forms(
-    (_third_person(INTRANSITIVE), INTRANSITIVE), (_third_person(TRANSITIVE), TRANSITIVE)
+    (tuple(f"{verb}s" for verb in INTRANSITIVE), INTRANSITIVE),
+    (tuple(f"{verb}s" for verb in TRANSITIVE), TRANSITIVE),
 )
 TENSES = Language(
     has_auxiliaries=False,
@@ -92,11 +88,10 @@ class TenseInflection(EnglishTask):
         `accuracy` is the paper's: the main verb is right and every word is of the right class.
         `verb_accuracy` is about the main verb alone, which is looked for among the decoded words.
         """
-        sample = snapshot
         if len(snapshot.examples) > self.scored_lines:
-            sample = snapshot.on(snapshot.examples.drawn(self.scored_lines, 0))
-        graded = super().score(sample)
-        pairs = list(zip(self.decoded(sample), self._answers(sample), strict=True))
+            snapshot = snapshot.on(snapshot.examples.drawn(self.scored_lines, 0))
+        graded = super().score(snapshot)
+        pairs = list(zip(self.decoded(snapshot), self._answers(snapshot), strict=True))
         is_verb_right = [main_verb(words) == main_verb(answer) for words, answer in pairs]
         are_tags_right = [_tags(words) == _tags(answer) for words, answer in pairs]
         return {

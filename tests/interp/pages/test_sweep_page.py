@@ -45,12 +45,12 @@ def rows_of(page):
     return re.findall(r'<tr><th scope="row">(?:<a[^>]*>)?[^<]*<wbr>.*?</tr>', page, re.DOTALL)
 
 
-def test_a_member_with_results_has_a_page(analysed_sweep, written):
+def test_a_run_with_results_has_a_page(analysed_sweep, written):
     names = {path.name for path in analysed_sweep.experiments()}
     assert {file.stem for file in (written / "runs").iterdir()} == names
 
 
-def test_a_member_without_results_stands_in_the_table_alone(folder, tmp_path):
+def test_a_run_without_results_stands_in_the_table_alone(folder, tmp_path):
     bare = next(iter(folder.experiments()))
     shutil.rmtree(bare / "results")
     with pytest.warns(UserWarning, match="OutcomeShares: of another state of the runs"):
@@ -159,7 +159,7 @@ def test_a_finished_sweep_says_so(page):
     assert facts(page) == {"runs": "8", "finished": "8"}
 
 
-def test_members_that_failed_and_that_are_missing_are_told(folder, tmp_path):
+def test_runs_that_failed_and_that_are_missing_are_told(folder, tmp_path):
     failed, gone, *_ = folder.experiments()
     (failed / "failure.json").write_text(json.dumps({"step": 20, "reason": "diverged at step 20"}))
     shutil.rmtree(gone)
@@ -169,7 +169,7 @@ def test_members_that_failed_and_that_are_missing_are_told(folder, tmp_path):
     assert '<span class="detail">diverged at step 20</span>' in page
 
 
-def test_a_damaged_member_is_named_and_the_others_are_drawn(folder, tmp_path):
+def test_a_damaged_run_is_named_and_the_others_are_drawn(folder, tmp_path):
     damaged = next(iter(folder.experiments()))
     with (damaged / "metrics.jsonl").open("a") as file:
         file.write("garbage\n")
@@ -184,7 +184,7 @@ def test_a_damaged_member_is_named_and_the_others_are_drawn(folder, tmp_path):
     assert f'href="runs/{damaged.name}.html"' not in page
 
 
-def test_a_member_with_a_damaged_checkpoint_is_named_and_the_others_are_drawn(folder, tmp_path):
+def test_a_run_with_a_damaged_checkpoint_is_named_and_the_others_are_drawn(folder, tmp_path):
     damaged = next(iter(folder.experiments()))
     for file in (damaged / "checkpoints").iterdir():
         file.write_bytes(b"nonsense")
@@ -218,7 +218,7 @@ def test_no_path_of_the_machine_is_in_the_report(analysed_sweep, written):
 
 
 def test_a_sweep_that_has_not_begun_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="no member has begun; train them with `interp sweep`"):
+    with pytest.raises(ValueError, match="no run has begun; train them with `interp sweep`"):
         write_sweep_report(SweepFolder(tmp_path / "sweep", tiny_sweep()), tmp_path / "report")
     assert not (tmp_path / "report").exists()
 

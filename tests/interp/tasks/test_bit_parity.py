@@ -10,7 +10,7 @@ from torch.testing import assert_close
 from hooks import InputFacts, Snapshot, build
 from hooks.models import MLPConfig, parameters_of
 from interp.randomness import generator
-from interp.tasks.bit_parity import BitParity, different
+from interp.tasks.bit_parity import BitParity, distinct_integers
 
 SMALL = BitParity(n=6, k=2, train_sequences=20, test_sequences=30)
 TASKS = st.builds(
@@ -193,13 +193,15 @@ def test_a_clip_is_the_ceiling_of_the_loss_too():
 @settings(max_examples=30)
 def test_different_integers_are_different_and_below_the_bound(below, data):
     count = data.draw(st.integers(0, below))
-    found = different(count, below, generator(0)).tolist()
+    found = distinct_integers(count, below, generator(0)).tolist()
     assert len(set(found)) == count
     assert all(0 <= each < below for each in found)
 
 
 def test_every_order_of_different_integers_is_as_frequent():
-    drawn = Counter(tuple(different(2, 3, generator(seed)).tolist()) for seed in range(3000))
+    drawn = Counter(
+        tuple(distinct_integers(2, 3, generator(seed)).tolist()) for seed in range(3000)
+    )
     # 500 of each on average, with a standard deviation of 20.
     assert (len(drawn), min(drawn.values()) > 400, max(drawn.values()) < 600) == (6, True, True)
 
