@@ -141,7 +141,7 @@ class FourierCircuit(Result):
         check_needs(cls, snapshot)
         logits, neurons, train = pair_grids(snapshot)
         fve, amplitude = logit_waves(logits)
-        keys = reference.keys if reference else own_keys(snapshot, fve, share, least_fve)
+        keys = reference.keys if reference else keys_of_snapshot(snapshot, fve, share, least_fve)
         best, neuron_fve = neuron_waves(neurons)
         W_L = class_writes(snapshot).T
         readout = np.array([readout_waves(neurons, W_L, key) for key in keys]).reshape(-1, 2, 2)
@@ -333,7 +333,7 @@ def pair_grids(snapshot: Snapshot) -> tuple[Float[Tensor, "n n n"], Grid, Bool[T
     return logits[rows], answering_neurons(snapshot)[rows], examples.label("train")[rows]
 
 
-def own_keys(
+def keys_of_snapshot(
     snapshot: Snapshot, fve: Float[Tensor, " frequency"], share: float, least_fve: float
 ) -> tuple[int, ...]:
     """Key frequencies of a snapshot, strongest in W_E first.
@@ -364,8 +364,7 @@ def frequency_map(norms: Float[np.ndarray, "n n"], *, title: str, unit: str) -> 
         axes=("frequency in b (cos, sin)", "frequency in a (cos, sin)"),
         unit=unit,
         ticks=(names, names),
-    )
-    figure.update_layout(height=HEIGHT + 60, margin=MARGIN)  # names are hovered over only
+    ).update_layout(height=HEIGHT + 60, margin=MARGIN)  # names are hovered over only
     sides = frequency_ticks(len(norms)) | {"constrain": "domain"}
     return figure.update_xaxes(sides).update_yaxes(sides, scaleanchor="x")
 
@@ -376,8 +375,8 @@ def frequency_ticks(n: int) -> dict[str, Any]:
     Each stands between its cosine and its sine, that of frequency 0 at the constant.
     """
     last = n // 2
-    apart = next(gap for gap in (1, 2, 5, 10, 20, 50, last) if last / gap <= MAX_TICKS)
-    shown = range(0, last + 1, apart)
+    gap = next(gap for gap in (1, 2, 5, 10, 20, 50, last) if last / gap <= MAX_TICKS)
+    shown = range(0, last + 1, gap)
     return {
         "tickmode": "array",
         "tickvals": [min(max(2 * frequency - 0.5, 0), n - 1) for frequency in shown],

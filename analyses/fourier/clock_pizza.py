@@ -143,8 +143,9 @@ class ClockPizza(Result):
     def symmetricity_error(self) -> float:
         """Standard error of gradient symmetricity over the random triples."""
         defined = self.cosines[~np.isnan(self.cosines)]
-        count = len(defined)
-        return float(defined.std(ddof=1)) / math.sqrt(count) if count > 1 else math.nan
+        return (
+            float(defined.std(ddof=1)) / math.sqrt(len(defined)) if len(defined) > 1 else math.nan
+        )
 
     def summary(self) -> dict[str, float | str]:
         """The scores, the first snapshot's, the error of symmetricity, and the shift of logits.
@@ -173,13 +174,13 @@ class ClockPizza(Result):
         """The scores, the right logit by sum and difference, cosines, and components."""
         symmetricity, irrelevance, _, circularity = (self.scores[name] for name in SCORES)
         logits, n = self.correct_logits, len(self.correct_logits)
-        steps = {"first step": self.first_scores, "this step": self.scores}
-        if all(map(math.isnan, self.first_scores.values())):
-            steps.pop("first step")
+        is_first_known = not all(map(math.isnan, self.first_scores.values()))
+        first = {"first step": self.first_scores} if is_first_known else {}
+        by_step = first | {"this step": self.scores}
         return {
             "scores": bars(
                 [words(name) for name in SCORES],
-                {step: [scores[name] for name in SCORES] for step, scores in steps.items()},
+                {step: [scores[name] for name in SCORES] for step, scores in by_step.items()},
                 title=f"Gradient symmetricity {symmetricity:.2f}, "
                 f"distance irrelevance {irrelevance:.2f}",
                 axes=("", "score (1 at most)"),

@@ -19,14 +19,14 @@ import torch
 from jaxtyping import Bool, Complex128, Float, Int
 from torch import Tensor
 
-from analyses.fourier import best_frequencies, class_writes
+from analyses.fourier import best_frequencies, class_writes, keys_by_vote
 from analyses.neurons.adding_network import adding_network, construction_of
 from analyses.neurons.phases import (
     coefficients,
+    coefficients_at,
     gap_variation,
     operand_reads,
     order_parameter,
-    own_coefficients,
     phase_sums,
     variation,
 )
@@ -97,7 +97,7 @@ class NeuronCircle(Result):
         inward = coefficients(operand_reads(snapshot))
         outward = coefficients(class_writes(snapshot))
         frequency = best_frequencies(inward.abs().square().sum(0))[0]
-        reads, writes = (own_coefficients(side, frequency) for side in (inward, outward))
+        reads, writes = (coefficients_at(side, frequency) for side in (inward, outward))
         sizes = reads.abs().square().sum(0).sqrt() * writes.abs()
         if not sizes.any():
             raise ValueError("no neuron writes the frequency it reads: there is no circle")
@@ -117,9 +117,8 @@ class NeuronCircle(Result):
         """Active neurons by frequency, in the order of their input angle, largest group first."""
         by_angle = np.argsort(_angles(self.reads[0]), kind="stable")
         active = by_angle[self.is_active[by_angle]]
-        numbers, sizes = np.unique(self.frequency[active], return_counts=True)
-        largest_first = numbers[np.argsort(-sizes, kind="stable")]
-        return {int(f): active[self.frequency[active] == f] for f in largest_first}
+        largest_first = keys_by_vote(torch.from_numpy(self.frequency[active]))
+        return {f: active[self.frequency[active] == f] for f in largest_first}
 
     def circles(self) -> pd.DataFrame:
         """One row a group: `frequency`, `neurons`, and how much of a circle it is.

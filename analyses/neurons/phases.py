@@ -19,7 +19,7 @@ from torch import Tensor
 
 from analyses.fourier import fourier_basis, orders_of
 from analyses.requirements import ATTENTION
-from analyses.statistics import is_rounding
+from analyses.statistics import is_rounding, ratio
 from hooks import Snapshot
 
 
@@ -53,12 +53,13 @@ def coefficients(
     return torch.complex(even, odd).masked_fill(is_flat[..., None, :], 0)
 
 
-def own_coefficients(
-    of_all: Complex128[Tensor, "*series frequency neuron"], frequency: Int[Tensor, " neuron"]
+def coefficients_at(
+    all_coefficients: Complex128[Tensor, "*series frequency neuron"],
+    frequency: Int[Tensor, " neuron"],
 ) -> Complex128[Tensor, "*series neuron"]:
-    """Each neuron's coefficient at a frequency of its own; 0 at frequency 0, which is none."""
+    """Each neuron's coefficient at the frequency given for it; 0 at frequency 0, which is none."""
     row, neuron = (frequency - 1).clamp(min=0), torch.arange(len(frequency))
-    return of_all[..., row, neuron].masked_fill(frequency == 0, 0)
+    return all_coefficients[..., row, neuron].masked_fill(frequency == 0, 0)
 
 
 def phase_sums(reads: Complex128[Tensor, "operand neuron"]) -> Float[Tensor, " neuron"]:
@@ -79,8 +80,7 @@ def order_parameter(
 
 def variation(values: Float[Tensor, " n"]) -> float:
     """Standard deviation over mean; NaN where the mean is 0."""
-    mean = float(values.mean())
-    return float(values.std(correction=0)) / mean if mean else math.nan
+    return ratio(values.std(correction=0), values.mean())
 
 
 def gap_variation(angles: Float[Tensor, " n"]) -> float:
