@@ -50,10 +50,6 @@ class HeadPath:
     kinds: tuple[str, ...] = ()
     strength: float = 1.0
 
-    def then(self, kind: str, head: str, times_chance: float) -> "HeadPath":
-        """The path with one link more."""
-        return HeadPath((*self.heads, head), (*self.kinds, kind), self.strength * times_chance)
-
     def __str__(self) -> str:
         return self.heads[0] + "".join(
             f" -{kind}> {head}" for kind, head in zip(self.kinds, self.heads[1:], strict=True)
@@ -170,11 +166,16 @@ class CompositionGraph(Result):
 
         NaN where no score is defined, all heads of a layer being zero.
         """
-        largest_and_mean: dict[str, float | str] = {}
-        for kind, scores in zip(KINDS, self.scores, strict=True):
-            largest_and_mean[f"largest_{kind}"] = float(np.fmax.reduce(scores, None))
-            largest_and_mean[f"mean_{kind}"] = defined_mean(scores)
-        return largest_and_mean | {
+        statistics = {
+            "largest": lambda scores: float(np.fmax.reduce(scores, None)),
+            "mean": defined_mean,
+        }
+        return {
+            **{
+                f"{name}_{kind}": statistic(scores)
+                for kind, scores in zip(KINDS, self.scores, strict=True)
+                for name, statistic in statistics.items()
+            },
             "baseline": self.baseline,
             "baseline_spread": self.spread,
             "strong_share": len(self.strong()) / len(self.to_frame()),
@@ -297,11 +298,11 @@ def random_scores(d_model: int, d_head: int, draws: int, seed: int) -> Float[Ten
     The mean of their squares is 1 / d_model, whatever d_head is.
     """
     generator = torch.Generator().manual_seed(seed)
-    scores = []
-    for _ in range(draws):
-        A, B, C, D = torch.randn(4, d_model, d_head, generator=generator, dtype=torch.float64)
-        scores.append(composition(compact(A, B.mT), compact(D, C.mT).mT))
-    return torch.stack(scores)
+    pairs = (
+        torch.randn(4, d_model, d_head, generator=generator, dtype=torch.float64)
+        for _ in range(draws)
+    )
+    return torch.stack([composition(compact(A, B.mT), compact(D, C.mT).mT) for A, B, C, D in pairs])
 
 
 def strongest_paths(
@@ -323,7 +324,7 @@ def strongest_paths(
     for head in heads:
         ending[head] = _strongest(
             [
-                path.then(kind, head, times_chance)
+                HeadPath((*path.heads, head), (*path.kinds, kind), path.strength * times_chance)
                 for kind, writer, times_chance in into[head]
                 for path in (HeadPath((writer,)), *ending[writer])
             ],

@@ -22,7 +22,7 @@ from jaxtyping import Float, Int
 from analyses import plots
 from analyses.requirements import Needs, needed_metrics
 from analyses.result import Drawing, SeriesResult
-from analyses.statistics import crossing
+from analyses.statistics import crossing, ratio
 from hooks import Checkpoints
 
 COLUMNS = ("train.accuracy", "test.accuracy", "train.loss", "test.loss")
@@ -201,15 +201,13 @@ class GrokkingPhases(SeriesResult):
     def summary(self) -> dict[str, float | str]:
         """Category by both rules, crossings, delay and ratio, phases."""
         _, cleanup, settled = self.phases
-        with np.errstate(divide="ignore", invalid="ignore"):
-            ratio = float(np.divide(self.t_test, self.t_train)) if self.t_train else math.nan
         return {
             "category": self.category,
             "loss_category": self.loss_category,
             "t_train": self.t_train,
             "t_test": self.t_test,
             "delay": self.t_test - self.t_train,
-            "delay_ratio": ratio,
+            "delay_ratio": ratio(self.t_test, self.t_train),
             "test_accuracy_at_t_train": self.test_at_train,
             "cleanup_starts": cleanup,
             "cleanup_ends": settled,
@@ -234,19 +232,19 @@ class GrokkingPhases(SeriesResult):
     def figures(self) -> Mapping[str, Drawing]:
         """Accuracy, and the ratio of test to train loss, with crossings and phases marked."""
         delay = f": train {self.level:.0%} at step {self.t_train:.0f}, test at {self.t_test:.0f}"
-        delay = "" if math.isnan(self.t_test) else delay
-        accuracy = plots.lines(
-            self.steps,
-            {"train": self.accuracy[0], "test": self.accuracy[1]},
-            title=f"The run {self.category}{delay}",
-            axes=("step (updates)", "accuracy"),
-        )
-        loss_ratio = plots.lines(
-            self.steps,
-            {"test / train": self.loss_ratio, "rho": np.full(len(self.steps), self.rho)},
-            title=f"Test loss over train loss (rule on losses: {self.loss_category})",
-            log_y=True,
-            axes=("step (updates)", "test loss / train loss"),
-        )
-        figures = {"accuracy": accuracy, "loss_ratio": loss_ratio}
-        return {slug: plots.mark_steps(each, self.marks()) for slug, each in figures.items()}
+        figures = {
+            "accuracy": plots.lines(
+                self.steps,
+                {"train": self.accuracy[0], "test": self.accuracy[1]},
+                title=f"The run {self.category}{'' if math.isnan(self.t_test) else delay}",
+                axes=("step (updates)", "accuracy"),
+            ),
+            "loss_ratio": plots.lines(
+                self.steps,
+                {"test / train": self.loss_ratio, "rho": np.full(len(self.steps), self.rho)},
+                title=f"Test loss over train loss (rule on losses: {self.loss_category})",
+                log_y=True,
+                axes=("step (updates)", "test loss / train loss"),
+            ),
+        }
+        return {slug: plots.mark_steps(figure, self.marks()) for slug, figure in figures.items()}

@@ -10,7 +10,7 @@ Source: Murty et al. 2023 (arXiv:2305.18741), figures 3 to 5, who show means ove
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -108,23 +108,24 @@ class InternalMeasures(SeriesResult):
 
     def figures(self) -> Mapping[str, Drawing]:
         """All on one axis of steps."""
-        correlations, panels = self.correlations, []
-        for index, (name, values) in enumerate(self._named().items()):
-            rho = correlations.get(name, math.nan)
-            label = name if math.isnan(rho) else f"{name} (rank correlation {rho:+.2f})"
-            style = {"color": PALETTE[index], "width": 2}
-            curve = line(self.steps, values, label, style) | {"mode": "lines+markers"}
-            panels.append(Panel("", UNITS[name], [curve | {"marker": {"size": 5}}]))
-        level = np.full(len(self.steps), self.right_branching)
         baseline = line(
             self.steps,
-            level,
+            np.full(len(self.steps), self.right_branching),
             "right-branching trees",
             {"color": PALETTE[6], "width": 2, "dash": "dot"},
         )
-        panels[2] = replace(panels[2], traces=[*panels[2].traces, baseline])  # tparseval
-        end = self.generalization[-1]
-        title = f"Generalization ends at {end:.0%}; insides meanwhile, on {SENTENCES}"
+        panels, correlations = [], self.correlations
+        for index, (name, values) in enumerate(self._named().items()):
+            rho = correlations.get(name, math.nan)
+            label = name if math.isnan(rho) else f"{name} (rank correlation {rho:+.2f})"
+            curve = line(self.steps, values, label, {"color": PALETTE[index], "width": 2})
+            dotted = curve | {"mode": "lines+markers", "marker": {"size": 5}}
+            beside = [baseline] if name == "tparseval" else []
+            panels.append(Panel("", UNITS[name], [dotted, *beside]))
+        title = (
+            f"Generalization ends at {self.generalization[-1]:.0%}; insides meanwhile, on "
+            f"{SENTENCES}"
+        )
         return {"measures": grid(panels, title=title, across="step (updates)", columns=1, xaxis={})}
 
     def _named(self) -> dict[str, np.ndarray]:

@@ -159,8 +159,7 @@ class LearningPlateau(SeriesResult):
         gain = float(self.score[-self.window :].mean()) - self.chance
         if self.is_censored or gain <= 0:
             return math.nan, math.nan
-        early, late = (self._reaches(self.chance + part * gain) for part in (0.1, 0.8))
-        return early, late
+        return self._reaches(self.chance + 0.1 * gain), self._reaches(self.chance + 0.8 * gain)
 
     def marks(self) -> dict[str, float]:
         """The end of the plateau and that of the transition, if the run reached them."""
@@ -202,7 +201,7 @@ class LearningPlateau(SeriesResult):
                 title=f"The loss is flat at {self.flat_loss:.3g}",
                 axes=("step (updates)", METRICS[self.metric.rpartition(".")[2]]),
             )
-        return {slug: plots.mark_steps(each, self.marks()) for slug, each in figures.items()}
+        return {slug: plots.mark_steps(figure, self.marks()) for slug, figure in figures.items()}
 
     def _reaches(self, level: float) -> float:
         """The first step at which the smoothed score is at a level or above; NaN if none."""

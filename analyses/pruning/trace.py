@@ -120,9 +120,10 @@ class PruningTrace(SeriesResult):
             raise ValueError(f"threshold = {threshold}: a share is from 0 to less than 1")
         traced, steps = members_of(series, by, matrix), series.steps
         key = traced.relevant() if key is None else key
-        is_key = key_members(traced.at(steps[-1]), share, key, traced.first)
+        first = int(traced.by == "frequency")  # frequencies are counted from 1, all else from 0
+        is_key = key_members(traced.at(steps[-1]), share, key, first)
         fields = member_paths(traced.at, steps, is_key, threshold=threshold, count=paths)
-        fields["members"] += traced.first
+        fields["members"] += first
         recorded = series.metrics if series.has_metrics else pd.DataFrame({"step": []})
         metrics = recorded.reindex(columns=["step", "train.loss", "test.accuracy"])
         return cls(

@@ -94,11 +94,11 @@ def projections(snapshot: Snapshot, options: ProjectionOptions) -> dict[str, Ten
     order, lengths = map(torch.cat, zip(*orders, strict=True))
     # Batches hold sentences of like lengths: back to the order of the examples.
     sentences, owners = order.argsort(), order.repeat_interleave(lengths - 1)
-    by_method = {
-        name: torch.cat([part[name] for part in parts], 2).transpose(0, 1)[..., sentences]
-        for name in ("values", "matches", "undecided")
-    }
-    return by_method | {
+    return {
+        **{
+            name: torch.cat([part[name] for part in parts], 2).transpose(0, 1)[..., sentences]
+            for name in ("values", "matches", "undecided")
+        },
         "chance": torch.cat([part["chance"] for part in parts], 1)[:, sentences],
         "spans": torch.cat([part["spans"] for part in parts], 1)[:, owners.argsort(stable=True)],
     }
@@ -115,9 +115,8 @@ def sci_charts(
     charts: dict[int, np.ndarray] = {}
     for rows, batch, lengths, _ in _batches(snapshot, (threshold,), similarity):
         for row, chart, length in zip(rows.tolist(), batch[0], lengths.tolist(), strict=True):
-            places = torch.arange(length + 1)
-            chart = chart[: length + 1, : length + 1]
-            charts[row] = chart.where(places[:, None] < places, torch.nan).numpy()
+            is_span = torch.ones(length + 1, length + 1).triu(1).bool()
+            charts[row] = chart[: length + 1, : length + 1].where(is_span, torch.nan).numpy()
     return [charts[row] for row in sorted(charts)]
 
 
