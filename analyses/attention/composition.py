@@ -11,7 +11,6 @@ Source: Elhage et al. 2021, "A Mathematical Framework for Transformer Circuits":
 V-composition in two-layer models, drawn there with the value of random matrices subtracted.
 """
 
-import heapq
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -105,11 +104,12 @@ class CompositionGraph(Result):
             raise ValueError(f"draws = {draws}: a baseline with its spread takes two at least")
         W_Q, W_K, W_V, W_O = head_weights(snapshot)
         n_layers = snapshot.config.n_layers
-        circuits = (compact(W_Q, W_K.mT), compact(W_V, W_O))
         random = random_scores(W_V.shape[1], W_V.shape[2], draws, seed)
         return cls(
             heads=tuple(f"{i}.{h}" for i in range(n_layers) for h in range(len(W_O) // n_layers)),
-            norms=torch.stack([torch.linalg.matrix_norm(circuit) for circuit in circuits]).numpy(),
+            norms=torch.linalg.matrix_norm(
+                torch.stack([compact(W_Q, W_K.mT), compact(W_V, W_O)])
+            ).numpy(),
             scores=composition_scores(W_Q, W_K, W_V, W_O, n_layers=n_layers).numpy(),
             baseline=float(random.mean()),
             spread=float(random.std()),
@@ -157,8 +157,13 @@ class CompositionGraph(Result):
         the baseline by some spreads, so that a path does not grow by links of chance.
         """
         strong = self.strong(spreads)
-        times_chance = strong["score"] / self.baseline
-        links = zip(strong["kind"], strong["writer"], strong["reader"], times_chance, strict=True)
+        links = zip(
+            strong["kind"],
+            strong["writer"],
+            strong["reader"],
+            strong["score"] / self.baseline,
+            strict=True,
+        )
         return strongest_paths(self.heads, links, count)
 
     def summary(self) -> dict[str, float | str]:
@@ -334,4 +339,4 @@ def strongest_paths(
 
 
 def _strongest(paths: list[HeadPath], count: int) -> list[HeadPath]:
-    return heapq.nsmallest(count, paths, key=lambda path: (-path.strength, path.heads, path.kinds))
+    return sorted(paths, key=lambda path: (-path.strength, path.heads, path.kinds))[:count]

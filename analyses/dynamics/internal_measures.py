@@ -8,7 +8,6 @@ attention are of sentences of the task's own split, not of those that distinguis
 Source: Murty et al. 2023 (arXiv:2305.18741), figures 3 to 5, who show means over seeds.
 """
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
@@ -116,17 +115,22 @@ class InternalMeasures(SeriesResult):
         )
         panels, correlations = [], self.correlations
         for index, (name, values) in enumerate(self._named().items()):
-            rho = correlations.get(name, math.nan)
-            label = name if math.isnan(rho) else f"{name} (rank correlation {rho:+.2f})"
+            rho = correlations.get(name, np.nan)
+            label = name if np.isnan(rho) else f"{name} (rank correlation {rho:+.2f})"
             curve = line(self.steps, values, label, {"color": PALETTE[index], "width": 2})
-            dotted = curve | {"mode": "lines+markers", "marker": {"size": 5}}
-            beside = [baseline] if name == "tparseval" else []
-            panels.append(Panel("", UNITS[name], [dotted, *beside]))
-        title = (
-            f"Generalization ends at {self.generalization[-1]:.0%}; insides meanwhile, on "
-            f"{SENTENCES}"
-        )
-        return {"measures": grid(panels, title=title, across="step (updates)", columns=1, xaxis={})}
+            curve |= {"mode": "lines+markers", "marker": {"size": 5}}
+            curves = [curve, baseline] if name == "tparseval" else [curve]
+            panels.append(Panel("", UNITS[name], curves))
+        return {
+            "measures": grid(
+                panels,
+                title=f"Generalization ends at {self.generalization[-1]:.0%}; insides meanwhile, "
+                f"on {SENTENCES}",
+                across="step (updates)",
+                columns=1,
+                xaxis={},
+            )
+        }
 
     def _named(self) -> dict[str, np.ndarray]:
         """Generalization and the measures over steps, by name."""

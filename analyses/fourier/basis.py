@@ -69,8 +69,9 @@ def frequency_power(weights: Float[Tensor, "*series n d"]) -> Float[Tensor, "*se
     stacked = weights.flatten(0, -3) if weights.ndim > 2 else weights[None]
     # One product a matrix stays in the processor's cache; a batched one is slower.
     components = torch.stack([(basis @ matrix).square().sum(-1) for matrix in stacked])
-    power = components.new_zeros(len(stacked), n // 2 + 1)
-    power.index_add_(1, frequencies_of_rows(n).to(power.device), components)
+    power = components.new_zeros(len(stacked), n // 2 + 1).index_add(
+        1, frequencies_of_rows(n).to(components.device), components
+    )
     return power.reshape(*weights.shape[:-2], n // 2 + 1)
 
 

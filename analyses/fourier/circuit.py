@@ -137,9 +137,15 @@ class FourierCircuit(Result):
             reference: Whose key frequencies to use; without it the snapshot's own.
             share: Key frequencies carry this share of W_E's power together ...
             least_fve: ... and each explains at least this share of the logits.
+
+        Raises:
+            ValueError: Pairs are missing among the examples.
         """
         check_needs(cls, snapshot)
-        logits, neurons, train = pair_grids(snapshot)
+        examples = snapshot.examples
+        rows = pair_rows(examples, "FourierCircuit")
+        logits = snapshot.logits()[:, -1].double().cpu()[:, orders_of(examples.facts)[2]][rows]
+        neurons, train = answering_neurons(snapshot)[rows], examples.label("train")[rows]
         fve, amplitude = logit_waves(logits)
         keys = reference.keys if reference else keys_of_snapshot(snapshot, fve, share, least_fve)
         best, neuron_fve = neuron_waves(neurons)
@@ -148,7 +154,7 @@ class FourierCircuit(Result):
         kept, removed = restricted(logits, keys), excluded(logits, keys)
         return cls(
             modulus=len(logits),
-            wave=snapshot.examples.facts(ModularFacts).wave,
+            wave=examples.facts(ModularFacts).wave,
             keys=keys,
             logit_fve=fve.numpy(),
             logit_amplitude=amplitude.numpy(),
@@ -231,10 +237,12 @@ class FourierCircuit(Result):
         `vote` names every frequency that explains most of some neuron (Nanda et al.'s released
         code); `logits` those whose wave explains at least `least_fve` of the logits.
         """
-        order = np.argsort(-self.logit_fve, kind="stable")
+        strongest_first = np.argsort(-self.logit_fve, kind="stable") + 1
         return {
             "vote": keys_by_vote(torch.from_numpy(self.neuron_frequency)),
-            "logits": tuple(int(row) + 1 for row in order if self.logit_fve[row] >= least_fve),
+            "logits": tuple(
+                int(key) for key in strongest_first if self.logit_fve[key - 1] >= least_fve
+            ),
         }
 
     def summary(self) -> dict[str, float | str]:
@@ -319,18 +327,6 @@ class FourierCircuit(Result):
             title="Loss over train pairs without the waves of one key frequency",
             axes=("waves of key frequencies in the logits", "cross-entropy (nats)"),
         ).update_yaxes(logarithmic({"loss": losses}))
-
-
-def pair_grids(snapshot: Snapshot) -> tuple[Float[Tensor, "n n n"], Grid, Bool[Tensor, "n n"]]:
-    """Logits by a, b and class, neurons of the last block, and whether a pair is for training.
-
-    Raises:
-        ValueError: Pairs are missing among the examples.
-    """
-    examples = snapshot.examples
-    rows = pair_rows(examples, "FourierCircuit")
-    logits = snapshot.logits()[:, -1].double().cpu()[:, orders_of(examples.facts)[2]]
-    return logits[rows], answering_neurons(snapshot)[rows], examples.label("train")[rows]
 
 
 def keys_of_snapshot(

@@ -73,9 +73,8 @@ def logit_waves(
     inner = torch.fft.fftn(centred)[rows, rows, -rows].real
     squared_norm = torch.where(2 * rows == n, 1.0, 0.5) * n**3
     power = centred.square().sum()
-    if is_rounding(power, logits.square().sum()):
-        return torch.zeros_like(inner), inner / squared_norm
-    return inner.square() / squared_norm / power, inner / squared_norm
+    shares = inner.square() / squared_norm / power
+    return shares.masked_fill(is_rounding(power, logits.square().sum()), 0), inner / squared_norm
 
 
 def neuron_waves(neurons: Grid) -> tuple[Int[Tensor, " z"], Float[Tensor, " z"]]:

@@ -30,7 +30,7 @@ from analyses.neurons.phases import (
     phase_sums,
     variation,
 )
-from analyses.plots import MUTED, PALETTE, SYMBOLS, Trace, colour, dots, line, multiples
+from analyses.plots import MUTED, PALETTE, SYMBOLS, colour, dots, line, multiples
 from analyses.requirements import Needs, check_needs
 from analyses.result import Drawing, Result
 from analyses.statistics import SIZE_FLOOR
@@ -44,7 +44,6 @@ CIRCLE_MEASURES = (
 )
 MAX_GROUPS_DRAWN = 6  # the groups of most neurons
 MIN_NEURONS_OF_CIRCLE = 3
-STAR = {"color": PALETTE[0], "width": 2}  # the line that joins the neurons of a circle
 
 
 @dataclass(frozen=True, eq=False)
@@ -182,12 +181,12 @@ class NeuronCircle(Result):
 
     def figures(self) -> Mapping[str, Drawing]:
         """Output against input angles, circles of both sides, and a circle to try by hand."""
-        drawn: dict[str, Drawing] = {
+        return {
+            **({"network": adding_network(self.construction)} if self.construction else {}),
             "phases": self._phase_figure(float(self.summary()["order_parameter"])),
             "inputs": self._circle_figure("read", self.reads[0]),
             "outputs": self._circle_figure("write", self.writes),
         }
-        return ({"network": adding_network(self.construction)} if self.construction else {}) | drawn
 
     def _phase_figure(self, order: float) -> Drawing:
         sums = np.degrees(phase_sums(_as_complex(self.reads)).numpy()) % 360
@@ -220,15 +219,15 @@ class NeuronCircle(Result):
         self, side: str, points: Float[np.ndarray, "neuron coefficient=2"]
     ) -> Drawing:
         """A panel a group: neurons joined in the order of their input angles."""
-        panels: dict[str, list[Trace]] = {
-            f"frequency {frequency}: {len(members)} neurons": [
-                line(x, y, f"what neurons {side}", STAR) | {"mode": "lines+markers"}
-            ]
-            for frequency, members in list(self.groups.items())[:MAX_GROUPS_DRAWN]
-            for x, y in [points[[*members, members[0]]].T]
-        }
         return multiples(
-            panels,
+            {
+                f"frequency {frequency}: {len(members)} neurons": [
+                    line(x, y, f"what neurons {side}", {"color": PALETTE[0], "width": 2})
+                    | {"mode": "lines+markers"}
+                ]
+                for frequency, members in list(self.groups.items())[:MAX_GROUPS_DRAWN]
+                for x, y in [points[[*members, members[0]]].T]
+            },
             title=f"What neurons {side}, joined in the order of their input angles",
             axes=("cosine coefficient", "sine coefficient"),
             columns=3,

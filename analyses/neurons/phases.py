@@ -10,8 +10,6 @@ Source: phase doubling: "Do Machine Learning Models Memorize or Generalize?" (PA
 that add, and the inverse participation ratio: Gromov 2023 (arXiv:2301.02679).
 """
 
-import math
-
 import torch
 from einops import einsum
 from jaxtyping import Complex128, Float, Int
@@ -88,5 +86,5 @@ def gap_variation(angles: Float[Tensor, " n"]) -> float:
 
     Of n random angles it is about 1; of a single one 0.
     """
-    turned = angles.remainder(2 * math.pi).sort().values
-    return variation(turned.diff(append=turned[:1] + 2 * math.pi))
+    turned = angles.remainder(2 * torch.pi).sort().values
+    return variation(turned.diff(append=turned[:1] + 2 * torch.pi))

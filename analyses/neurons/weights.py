@@ -162,8 +162,9 @@ class NeuronWeights(Result):
             unit="weight",
             ticks=([str(neuron) for neuron in self.neurons], names),
         )
-        height = max(MIN_HEIGHT, min(ROW_HEIGHT * len(names) + MARGINS_HEIGHT, MAX_HEIGHT))
-        return figure.update_layout(height=height).update_traces(zmid=0, colorscale=SIGNED)
+        return figure.update_layout(
+            height=max(MIN_HEIGHT, min(ROW_HEIGHT * len(names) + MARGINS_HEIGHT, MAX_HEIGHT))
+        ).update_traces(zmid=0, colorscale=SIGNED)
 
 
 def in_order(snapshot: Snapshot, count: int) -> Int[Tensor, " shown"]:

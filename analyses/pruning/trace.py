@@ -31,8 +31,6 @@ from analyses.result import Drawing, SeriesResult
 from analyses.statistics import MEASURES, crossing, first_after, rise_on_the_way
 from hooks import Series
 
-CROSSING_EVALUATIONS = 3  # successive ones at the level make an accuracy crossing
-CROSSING_LEVEL = 0.99
 STEP = "step (updates)"
 QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 
@@ -161,7 +159,7 @@ class PruningTrace(SeriesResult):
     @property
     def t_accuracy(self) -> float:
         """Step at which test accuracy crosses 0.99 for three evaluations; NaN without metrics."""
-        return crossing(self.metric_steps, self.test_accuracy, CROSSING_LEVEL, CROSSING_EVALUATIONS)
+        return crossing(self.metric_steps, self.test_accuracy, level=0.99, evaluations=3)
 
     @property
     def train_loss_bump(self) -> float:

@@ -5,7 +5,6 @@ so that words need no room below one another and the same bracket lies at the sa
 """
 
 import html
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
@@ -62,17 +61,20 @@ def side_by_side(pairs: Sequence[TwoTrees], names: tuple[str, str], *, title: st
         for side, spans in ((-1, pair.first), (1, pair.second))
     ]
     hidden = {"showticklabels": False, "showgrid": False, "zeroline": False}
-    traces = [*_brackets(trees, True), *_brackets(trees, False), *_words(places)]
-    layout = layout_of(
-        title,
-        (f"left: {names[0]}; right: {names[1]}", "words, from top to bottom"),
-        height=round(110 + WORD_HEIGHT * bottom),
-        has_legend=True,
-        meta={"least_width": MIN_WIDTH},
-        xaxis=hidden | {"range": [-1.05, 1.05]},
-        yaxis=hidden | {"range": [bottom - 1.6, -0.8]},
+    return Figure(
+        {
+            "data": [*_brackets(trees, True), *_brackets(trees, False), *_words(places)],
+            "layout": layout_of(
+                title,
+                (f"left: {names[0]}; right: {names[1]}", "words, from top to bottom"),
+                height=round(110 + WORD_HEIGHT * bottom),
+                has_legend=True,
+                meta={"least_width": MIN_WIDTH},
+                xaxis=hidden | {"range": [-1.05, 1.05]},
+                yaxis=hidden | {"range": [bottom - 1.6, -0.8]},
+            ),
+        }
     )
-    return Figure({"data": traces, "layout": layout})
 
 
 def _tree(pair: TwoTrees, spans: Sequence[Span], side: int, top: float) -> DrawnTree:
@@ -103,7 +105,7 @@ def _tree(pair: TwoTrees, spans: Sequence[Span], side: int, top: float) -> Drawn
             (x[span], rows[span]),
             (x[span], rows[part]),
             (x[part], rows[part]),
-            (math.nan, math.nan),
+            (np.nan, np.nan),
         )
     ]
     return places, [
@@ -117,9 +119,9 @@ def _brackets(trees: Sequence[DrawnTree], is_shared: bool) -> list[dict[str, Any
     colour, name = (INK, "in both trees") if is_shared else (PALETTE[1], "in one tree alone")
     corners = [corner for lines, _ in trees for shared, *corner in lines if shared == is_shared]
     nodes = [node for _, dots in trees for shared, *node in dots if shared == is_shared]
-    x, y = np.array([*corners, (math.nan, math.nan)]).T
+    x, y = np.array([*corners, (np.nan, np.nan)]).T
     style = {"color": colour, "dash": "solid" if is_shared else "dot", "width": 2}
-    dots = {
+    markers = {
         "type": "scatter",
         "mode": "markers",
         "name": name,
@@ -135,7 +137,7 @@ def _brackets(trees: Sequence[DrawnTree], is_shared: bool) -> list[dict[str, Any
             "line": {"color": colour, "width": 1.5},
         },
     }
-    return [line(x, y, name, style) | {"hoverinfo": "skip"}, dots]
+    return [line(x, y, name, style) | {"hoverinfo": "skip"}, markers]
 
 
 def _words(places: Sequence[tuple[TwoTrees, float]]) -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@ Source: Tparseval of Murty et al. 2023 (arXiv:2305.18741).
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 
 from analyses.trees.brackets import Span
 
@@ -43,8 +43,8 @@ def baseline_f1(golds: Sequence[Sequence[Span]], counts: Sequence[int]) -> dict[
     both = list(zip(golds, counts, strict=True))
     matches = {
         **{
-            name: sum(len({*shape(count)} & {*gold}) for gold, count in both)
-            for name, shape in SHAPES.items()
+            shape.__name__: sum(len({*shape(count)} & {*gold}) for gold, count in both)
+            for shape in (right_branching, left_branching, balanced)
         },
         "random": sum(random_share(span, count) for gold, count in both for span in gold),
     }
@@ -85,10 +85,3 @@ def random_share(span: Span, count: int) -> float:
     if words == count:
         return 1.0
     return 1 / words if start == 0 or stop == count else 2 / (words * (words + 1))
-
-
-SHAPES: Mapping[str, Callable[[int], list[Span]]] = {
-    "right_branching": right_branching,
-    "left_branching": left_branching,
-    "balanced": balanced,
-}

@@ -10,7 +10,6 @@ Source: Murty et al. 2023 (arXiv:2211.01288; arXiv:2305.18741 for language model
 code of the second differ we follow the code, unless `against` says otherwise.
 """
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import product
@@ -182,7 +181,7 @@ class TreeProjection(Result):
             ValueError: There is no such method, or the threshold was not measured.
         """
         if self.undecided_share(method, threshold) == 1:
-            return math.nan
+            return np.nan
         matches = self.matches[self._place(method, threshold)].sum()
         return bracketing_f1(int(matches), int((self.lengths - 1).sum()), len(self.gold))
 
@@ -265,10 +264,16 @@ class TreeProjection(Result):
 
     def figures(self) -> Mapping[str, Drawing]:
         """Both trees of the first short sentences; F1 and baselines; scores by threshold."""
-        draw: dict[str, Callable[[], Drawing]] = {"trees": self._trees, "f1": self._bars}
-        if len(self.thresholds) > 1:
-            draw |= {"f1_by_threshold": self._f1_curves, "tscore_by_threshold": self._score_curve}
-        return Drawings(**draw)
+        by_threshold: dict[str, Callable[[], Drawing]] = {
+            "f1_by_threshold": self._f1_curves,
+            "tscore_by_threshold": lambda: self._curves(
+                "Score of projected trees",
+                {plots.words(self.method): self.scores.mean(1)},
+                "tscore",
+            ),
+        }
+        shown = by_threshold if len(self.thresholds) > 1 else {}
+        return Drawings(trees=self._trees, f1=self._bars, **shown)
 
     def _trees(self) -> Drawing:
         fitting = [number for number, n in enumerate(self.lengths) if 2 < n <= MAX_DRAWN_WORDS]
@@ -281,9 +286,11 @@ class TreeProjection(Result):
             )
             for number in fitting[:MAX_DRAWN] or [int(self.lengths.argmin())]
         ]
-        shares = f"{self.f1():.0%} of all brackets are gold, score {self.tscore:.2f}"
         return side_by_side(
-            pairs, ("gold tree", "projected tree"), title=f"Projected trees: {shares}"
+            pairs,
+            ("gold tree", "projected tree"),
+            title=f"Projected trees: {self.f1():.0%} of all brackets are gold, score "
+            f"{self.tscore:.2f}",
         )
 
     def _bars(self) -> Drawing:
@@ -305,15 +312,9 @@ class TreeProjection(Result):
         } | {"right branching": [self.baselines()["right_branching"]] * len(self.thresholds)}
         return self._curves("Gold brackets found", curves, "F1")
 
-    def _score_curve(self) -> Drawing:
-        return self._curves(
-            "Score of projected trees", {plots.words(self.method): self.scores.mean(1)}, "tscore"
-        )
-
     def _curves(self, what: str, curves: Mapping[str, Any], unit: str) -> Drawing:
-        layers = np.array([f"layer {threshold}" for threshold in self.thresholds])
         return plots.lines(
-            layers,
+            np.array([f"layer {threshold}" for threshold in self.thresholds]),
             curves,
             title=f"{what}, by the layer from which spans are cut off",
             axes=("first layer cut", unit),

@@ -63,9 +63,12 @@ class ProjectionOptions:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        options = {"method": Method, "similarity": Similarity, "against": Against}
-        for name, known in options.items():
-            if (value := getattr(self, name)) not in get_args(known):
+        for name, value, known in (
+            ("method", self.method, Method),
+            ("similarity", self.similarity, Similarity),
+            ("against", self.against, Against),
+        ):
+            if value not in get_args(known):
                 raise ValueError(f"{name} '{value}': take one of {', '.join(get_args(known))}")
 
 
@@ -166,8 +169,11 @@ def chance_values(
     """
     if against == "random_tree":
         return random_tree_values(charts)[torch.arange(len(charts)), 0, lengths]
-    is_drawn = against == "random_split"
-    splits = drawn_split_values(charts, generator) if is_drawn else mean_split_values(charts)
+    splits = (
+        drawn_split_values(charts, generator)
+        if against == "random_split"
+        else mean_split_values(charts)
+    )
     return torch.where(nodes, splits, 0).sum((1, 2))
 
 
