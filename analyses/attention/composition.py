@@ -196,8 +196,8 @@ class CompositionGraph(Result):
     def figures(self) -> Mapping[str, Drawing]:
         """The strongest compositions from layer to layer, and the scores of all."""
         strong = self.strong()
-        drawn = strong.head(MAX_EDGES_DRAWN)
-        more = f" ({MAX_EDGES_DRAWN} strongest drawn)" if len(drawn) < len(strong) else ""
+        shown = strong.head(MAX_EDGES_DRAWN)
+        more = f" ({MAX_EDGES_DRAWN} strongest drawn)" if len(shown) < len(strong) else ""
         last = max(self.places.values())[0]
         writers = [name for name, (layer, _) in self.places.items() if layer < last]
         readers = [name for name, (layer, _) in self.places.items() if layer > 0]
@@ -206,10 +206,10 @@ class CompositionGraph(Result):
                 self.places,
                 list(
                     zip(
-                        drawn["kind"],
-                        drawn["writer"],
-                        drawn["reader"],
-                        drawn["excess"] / drawn["excess"].max(),
+                        shown["kind"],
+                        shown["writer"],
+                        shown["reader"],
+                        shown["excess"] / shown["excess"].max(),
                         strict=True,
                     )
                 ),

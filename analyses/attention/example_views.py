@@ -237,8 +237,8 @@ def active_neurons(
     activations = torch.stack(list(snapshot.cache(names).values()), dim=2).float().cpu()
     peaks = torch.where(visible, activations, -torch.inf).amax((0, 1))
     neurons = peaks.sort(descending=True, stable=True).indices[:, :NEURONS_KEPT]
-    kept = activations.gather(3, neurons.expand(*activations.shape[:2], -1, -1))
-    return neurons, torch.where(visible, kept, 0.0)
+    chosen = activations.gather(3, neurons.expand(*activations.shape[:2], -1, -1))
+    return neurons, torch.where(visible, chosen, 0.0)
 
 
 def answers_given(

@@ -155,8 +155,8 @@ def measures_over_steps(series: Checkpoints) -> pd.DataFrame:
     metrics = series.metrics
     if GENERALIZATION not in metrics:
         raise ValueError(f"no {GENERALIZATION} among the metrics: {', '.join(metrics)}")
-    known = metrics["step"].to_numpy(), metrics[GENERALIZATION].to_numpy(dtype=np.float64)
-    table.insert(0, "generalization", np.interp(table.index.to_numpy(), *known))
+    evaluations = metrics["step"].to_numpy(), metrics[GENERALIZATION].to_numpy(dtype=np.float64)
+    table.insert(0, "generalization", np.interp(table.index.to_numpy(), *evaluations))
     return table
 
 

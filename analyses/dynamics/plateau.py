@@ -224,9 +224,9 @@ def _curves(
         return np.array(series.steps, dtype=np.int64), curves, name
     metrics = series.metrics
     name = _name_of(list(metrics), split, metric)
-    of, _, score = name.rpartition(".")
+    of_split, _, score = name.rpartition(".")
     steps = metrics["step"].to_numpy(dtype=np.int64)
-    loss = metrics.get(f"{of}.{METRICS[score]}", np.full(len(steps), np.nan))
+    loss = metrics.get(f"{of_split}.{METRICS[score]}", np.full(len(steps), np.nan))
     return steps, np.array([metrics[name], loss], dtype=np.float64), name
 
 

@@ -78,9 +78,9 @@ def frequency_power(weights: Float[Tensor, "*series n d"]) -> Float[Tensor, "*se
 def without_rounding(
     power: Float[Tensor, "*series frequency"],
 ) -> Float[Tensor, "*series frequency"]:
-    """Powers, with 0 at frequencies 1, 2, ... of a series that varies by rounding alone.
+    """Powers, with 0 at frequencies 1, 2, ... of weights that vary by rounding alone.
 
-    What counts as rounding depends on the largest power of all series, the constant's included:
+    What counts as rounding depends on the largest power of all weights, the constant's included:
     equal weights, and neurons that read nothing, have no frequency.
 
     Args:

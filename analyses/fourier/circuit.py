@@ -151,7 +151,7 @@ class FourierCircuit(Result):
         best, neuron_fve = neuron_waves(neurons)
         W_L = class_writes(snapshot).T
         readout = np.array([readout_waves(neurons, W_L, key) for key in keys]).reshape(-1, 2, 2)
-        kept, removed = restricted(logits, keys), excluded(logits, keys)
+        only_keys, without_keys = restricted(logits, keys), excluded(logits, keys)
         return cls(
             modulus=len(logits),
             wave=examples.facts(ModularFacts).wave,
@@ -165,12 +165,12 @@ class FourierCircuit(Result):
             readout_fve=readout[:, 0],
             readout_slope=readout[:, 1],
             loss=pair_losses(logits, train),
-            restricted_loss=pair_losses(kept, train),
-            excluded_loss=pair_losses(removed, train),
+            restricted_loss=pair_losses(only_keys, train),
+            excluded_loss=pair_losses(without_keys, train),
             excluded_by_frequency=tuple(
                 pair_losses(excluded(logits, [key]), train)[1] for key in keys
             ),
-            restricted_accuracy=pair_accuracy(kept),
+            restricted_accuracy=pair_accuracy(only_keys),
             accuracy=pair_accuracy(logits),
         )
 

@@ -7,8 +7,8 @@ irrelevance, and the circularity of the embedding, beside those of the first sna
 networks have the first two near 1.
 
 The published distance irrelevance is of raw logits, and so are the paper's figures. A number added
-to all logits of a pair changes it, which softmax ignores: beside it stands the same of logits less
-their mean over classes.
+to all logits of a pair, which softmax ignores, changes it: beside it stands the distance
+irrelevance of logits less their mean over classes.
 
 Source: Zhong et al. 2023 (arXiv:2306.17844), and released code (circularity).
 """
@@ -172,8 +172,10 @@ class ClockPizza(Result):
         symmetricity, irrelevance, _, circularity = (self.scores[name] for name in SCORES)
         logits, n = self.correct_logits, len(self.correct_logits)
         is_first_known = not np.isnan([*self.first_scores.values()]).all()
-        first = {"first step": self.first_scores} if is_first_known else {}
-        by_step = first | {"this step": self.scores}
+        by_step = {
+            **({"first step": self.first_scores} if is_first_known else {}),
+            "this step": self.scores,
+        }
         return {
             "scores": bars(
                 [words(name) for name in SCORES],

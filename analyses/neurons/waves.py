@@ -261,9 +261,9 @@ def explained(
         1, torch.stack(orders_of(examples.facts)[:2]), torch.arange(n).expand(2, n)
     )
     a, b = places[0, examples.label("a")], places[1, examples.label("b")]
-    known = (a >= 0) & (b >= 0)  # of products, 0 has no logarithm
-    parts = group_logits(answering_neurons(snapshot)[known], writes, frequency, groups)
-    angles = (a + b)[known, None] - torch.arange(n)
+    has_place = (a >= 0) & (b >= 0)  # of products, 0 has no logarithm
+    parts = group_logits(answering_neurons(snapshot)[has_place], writes, frequency, groups)
+    angles = (a + b)[has_place, None] - torch.arange(n)
     waves = (2 * torch.pi / n * torch.tensor(groups)[:, None, None] * angles.double()).cos()
     inner = einsum(parts, waves, "g batch c, g batch c -> g")
     norms = parts.square().sum((1, 2))

@@ -128,12 +128,13 @@ class NeuronWeights(Result):
 
     def figures(self) -> Mapping[str, Drawing]:
         """What neurons read, an input a row, and what they write, a class a row."""
-        shown = len(self.neurons)
-        some = f"{shown} neurons" if shown == self.total else f"{shown} of {self.total} neurons"
+        count = len(self.neurons)
+        neurons = f"{count} neurons" if count == self.total else f"{count} of {self.total} neurons"
         return {
             "reads": self._map(
                 self.reads,
-                f"What {some} read: {self.effective_inputs:.1f} of {len(self.inputs)} inputs count",
+                f"What {neurons} read: {self.effective_inputs:.1f} of {len(self.inputs)} inputs "
+                "count",
                 "input",
                 self.inputs,
             ),

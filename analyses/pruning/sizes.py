@@ -83,9 +83,9 @@ class WeightGroups:
         Raises:
             ValueError: A size is not finite.
         """
-        one = _only(self.series, step)
+        checkpoint = _single_step(self.series, step)
         sizes = effective_weights if self.matrix == EFFECTIVE else SIZES.get(self.by)
-        values = (sizes(one) if sizes else one.weights(self.matrix))[0]
+        values = (sizes(checkpoint) if sizes else checkpoint.weights(self.matrix))[0]
         if not values.isfinite().all():
             what = f"matrix '{self.matrix}'" if self.matrix else f"the size of a {self.by}"
             raise ValueError(
@@ -133,14 +133,14 @@ def members_of(series: Series, by: str | None, matrix: str | None = None) -> Wei
     return WeightGroups(series, by or _first_kind(series))
 
 
-def _only(series: Series, step: int) -> Series:
+def _single_step(series: Series, step: int) -> Series:
     """One step of a series: what is read of it is let go before the next."""
     return replace(series.series(), steps=(step,))
 
 
 def _first_kind(series: Series) -> str:
     """The first kind whose sizes the model has, but single weights."""
-    last = _only(series, series.steps[-1])
+    last = _single_step(series, series.steps[-1])
     for kind, sizes in SIZES.items():
         with suppress(ValueError):
             sizes(last)

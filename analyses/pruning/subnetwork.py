@@ -226,8 +226,7 @@ def trained_on(examples: Examples) -> Bool[Tensor, " answer"]:
         ValueError: No answer is.
     """
     rows = examples.scored.nonzero()[:, 0]
-    everything = torch.ones(len(examples), device=rows.device)
-    train = examples.labels.get("train", everything).bool()[rows]
+    train = examples.labels.get("train", torch.ones(len(examples), device=rows.device)).bool()[rows]
     if "train" in examples.labels and not train.any():
         raise ValueError(
             f"EffectiveSubnetwork needs training examples, and none of these {len(examples)} is "

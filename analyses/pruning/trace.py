@@ -58,7 +58,7 @@ class PruningTrace(SeriesResult):
         counts: Members above the threshold in the key group and among the others.
         concentration: Each of `analyses.statistics.MEASURES` of all sizes.
         threshold: Share of the largest size of all steps below which a member counts as pruned.
-        metric_steps: Steps of the recorded metrics; none where the series has none.
+        metric_steps: Steps of the recorded metrics; none where the run recorded none.
         train_loss: Recorded train loss there.
         test_accuracy: Recorded test accuracy.
     """

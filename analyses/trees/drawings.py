@@ -52,8 +52,9 @@ def side_by_side(pairs: Sequence[TwoTrees], names: tuple[str, str], *, title: st
         names: What the trees at the left and at the right are.
         title: What is seen.
     """
-    heights = (len(pair.words) + ROWS_BETWEEN for pair in pairs)
-    *tops, bottom = accumulate(heights, initial=ROWS_ABOVE)
+    *tops, bottom = accumulate(
+        (len(pair.words) + ROWS_BETWEEN for pair in pairs), initial=ROWS_ABOVE
+    )
     places = list(zip(pairs, tops, strict=True))
     trees = [
         _tree(pair, spans, side, top)
@@ -120,7 +121,7 @@ def _brackets(trees: Sequence[DrawnTree], is_shared: bool) -> list[dict[str, Any
     corners = [corner for lines, _ in trees for shared, *corner in lines if shared == is_shared]
     nodes = [node for _, dots in trees for shared, *node in dots if shared == is_shared]
     x, y = np.array([*corners, (np.nan, np.nan)]).T
-    style = {"color": colour, "dash": "solid" if is_shared else "dot", "width": 2}
+    stroke = {"color": colour, "dash": "solid" if is_shared else "dot", "width": 2}
     markers = {
         "type": "scatter",
         "mode": "markers",
@@ -137,7 +138,7 @@ def _brackets(trees: Sequence[DrawnTree], is_shared: bool) -> list[dict[str, Any
             "line": {"color": colour, "width": 1.5},
         },
     }
-    return [line(x, y, name, style) | {"hoverinfo": "skip"}, markers]
+    return [line(x, y, name, stroke) | {"hoverinfo": "skip"}, markers]
 
 
 def _words(places: Sequence[tuple[TwoTrees, float]]) -> list[dict[str, Any]]:

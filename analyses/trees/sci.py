@@ -140,15 +140,15 @@ def of_charts(
         generator: For random splits.
     """
     trees = {method: TREES[method](charts, lengths) for method in METHODS}
-    kept = trees[options.method]
+    chosen = trees[options.method]
     return {
         "values": torch.stack([tree_values(charts, nodes, lengths) for nodes in trees.values()]),
         "matches": torch.stack([(nodes & gold).sum((1, 2)) for nodes in trees.values()]),
         "undecided": torch.stack(
             [undecided(charts, nodes, lengths, method) for method, nodes in trees.items()]
         ),
-        "chance": chance_values(charts, lengths, kept, options.against, generator),
-        "spans": brackets(kept).short(),
+        "chance": chance_values(charts, lengths, chosen, options.against, generator),
+        "spans": brackets(chosen).short(),
     }
 
 
