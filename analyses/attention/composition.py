@@ -11,7 +11,6 @@ Source: Elhage et al. 2021, "A Mathematical Framework for Transformer Circuits":
 V-composition in two-layer models, drawn there with the value of random matrices subtracted.
 """
 
-import heapq
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -49,10 +48,6 @@ class HeadPath:
     heads: tuple[str, ...]
     kinds: tuple[str, ...] = ()
     strength: float = 1.0
-
-    def then(self, kind: str, head: str, times_chance: float) -> "HeadPath":
-        """The path with one link more."""
-        return HeadPath((*self.heads, head), (*self.kinds, kind), self.strength * times_chance)
 
     def __str__(self) -> str:
         return self.heads[0] + "".join(
@@ -109,11 +104,12 @@ class CompositionGraph(Result):
             raise ValueError(f"draws = {draws}: a baseline with its spread takes two at least")
         W_Q, W_K, W_V, W_O = head_weights(snapshot)
         n_layers = snapshot.config.n_layers
-        circuits = (compact(W_Q, W_K.mT), compact(W_V, W_O))
         random = random_scores(W_V.shape[1], W_V.shape[2], draws, seed)
         return cls(
             heads=tuple(f"{i}.{h}" for i in range(n_layers) for h in range(len(W_O) // n_layers)),
-            norms=torch.stack([torch.linalg.matrix_norm(circuit) for circuit in circuits]).numpy(),
+            norms=torch.linalg.matrix_norm(
+                torch.stack([compact(W_Q, W_K.mT), compact(W_V, W_O)])
+            ).numpy(),
             scores=composition_scores(W_Q, W_K, W_V, W_O, n_layers=n_layers).numpy(),
             baseline=float(random.mean()),
             spread=float(random.std()),
@@ -161,8 +157,13 @@ class CompositionGraph(Result):
         the baseline by some spreads, so that a path does not grow by links of chance.
         """
         strong = self.strong(spreads)
-        times_chance = strong["score"] / self.baseline
-        links = zip(strong["kind"], strong["writer"], strong["reader"], times_chance, strict=True)
+        links = zip(
+            strong["kind"],
+            strong["writer"],
+            strong["reader"],
+            strong["score"] / self.baseline,
+            strict=True,
+        )
         return strongest_paths(self.heads, links, count)
 
     def summary(self) -> dict[str, float | str]:
@@ -170,11 +171,16 @@ class CompositionGraph(Result):
 
         NaN where no score is defined, all heads of a layer being zero.
         """
-        largest_and_mean: dict[str, float | str] = {}
-        for kind, scores in zip(KINDS, self.scores, strict=True):
-            largest_and_mean[f"largest_{kind}"] = float(np.fmax.reduce(scores, None))
-            largest_and_mean[f"mean_{kind}"] = defined_mean(scores)
-        return largest_and_mean | {
+        statistics = {
+            "largest": lambda scores: float(np.fmax.reduce(scores, None)),
+            "mean": defined_mean,
+        }
+        return {
+            **{
+                f"{name}_{kind}": statistic(scores)
+                for kind, scores in zip(KINDS, self.scores, strict=True)
+                for name, statistic in statistics.items()
+            },
             "baseline": self.baseline,
             "baseline_spread": self.spread,
             "strong_share": len(self.strong()) / len(self.to_frame()),
@@ -190,8 +196,8 @@ class CompositionGraph(Result):
     def figures(self) -> Mapping[str, Drawing]:
         """The strongest compositions from layer to layer, and the scores of all."""
         strong = self.strong()
-        drawn = strong.head(MAX_EDGES_DRAWN)
-        more = f" ({MAX_EDGES_DRAWN} strongest drawn)" if len(drawn) < len(strong) else ""
+        shown = strong.head(MAX_EDGES_DRAWN)
+        more = f" ({MAX_EDGES_DRAWN} strongest drawn)" if len(shown) < len(strong) else ""
         last = max(self.places.values())[0]
         writers = [name for name, (layer, _) in self.places.items() if layer < last]
         readers = [name for name, (layer, _) in self.places.items() if layer > 0]
@@ -200,10 +206,10 @@ class CompositionGraph(Result):
                 self.places,
                 list(
                     zip(
-                        drawn["kind"],
-                        drawn["writer"],
-                        drawn["reader"],
-                        drawn["excess"] / drawn["excess"].max(),
+                        shown["kind"],
+                        shown["writer"],
+                        shown["reader"],
+                        shown["excess"] / shown["excess"].max(),
                         strict=True,
                     )
                 ),
@@ -297,11 +303,11 @@ def random_scores(d_model: int, d_head: int, draws: int, seed: int) -> Float[Ten
     The mean of their squares is 1 / d_model, whatever d_head is.
     """
     generator = torch.Generator().manual_seed(seed)
-    scores = []
-    for _ in range(draws):
-        A, B, C, D = torch.randn(4, d_model, d_head, generator=generator, dtype=torch.float64)
-        scores.append(composition(compact(A, B.mT), compact(D, C.mT).mT))
-    return torch.stack(scores)
+    pairs = (
+        torch.randn(4, d_model, d_head, generator=generator, dtype=torch.float64)
+        for _ in range(draws)
+    )
+    return torch.stack([composition(compact(A, B.mT), compact(D, C.mT).mT) for A, B, C, D in pairs])
 
 
 def strongest_paths(
@@ -323,7 +329,7 @@ def strongest_paths(
     for head in heads:
         ending[head] = _strongest(
             [
-                path.then(kind, head, times_chance)
+                HeadPath((*path.heads, head), (*path.kinds, kind), path.strength * times_chance)
                 for kind, writer, times_chance in into[head]
                 for path in (HeadPath((writer,)), *ending[writer])
             ],
@@ -333,4 +339,4 @@ def strongest_paths(
 
 
 def _strongest(paths: list[HeadPath], count: int) -> list[HeadPath]:
-    return heapq.nsmallest(count, paths, key=lambda path: (-path.strength, path.heads, path.kinds))
+    return sorted(paths, key=lambda path: (-path.strength, path.heads, path.kinds))[:count]

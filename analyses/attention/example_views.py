@@ -108,8 +108,10 @@ class ExampleViews(Result):
 
     def summary(self) -> dict[str, float | str]:
         """Mean loss over these examples, NaN where none is scored, and how many are right."""
-        is_right = np.equal(self.answers, self.targets)
-        return {"mean_loss": defined_mean(self.loss), "accuracy": float(is_right.mean())}
+        return {
+            "mean_loss": defined_mean(self.loss),
+            "accuracy": float(np.equal(self.answers, self.targets).mean()),
+        }
 
     def to_frame(self) -> pd.DataFrame:
         """One row a position, padding left out: `example`, `position`, `word`, `loss`."""
@@ -125,8 +127,9 @@ class ExampleViews(Result):
         """Answers coloured by loss, at the first step too, active neurons, and attention."""
         views = {"tokens": self._tokens("Answers given", self.loss, self.answers)}
         if self.first_answers:
-            title = "Answers given to the same at the first step"
-            views["first_tokens"] = self._tokens(title, self.first_loss, self.first_answers)
+            views["first_tokens"] = self._tokens(
+                "Answers given to the same at the first step", self.first_loss, self.first_answers
+            )
         if self.neurons.size:
             views["neurons"] = self._neurons()
         return views | {f"attention_{i}": self._attention(i) for i in range(len(self.pattern))}
@@ -226,14 +229,16 @@ def active_neurons(
     """Each layer's neurons with the largest activations, and their activations; 0 at padding."""
     names = [f"blocks.{layer}.mlp.hook_post" for layer in range(snapshot.config.n_layers)]
     if names[0] not in snapshot.live.model.hook_dict:
-        none = torch.zeros(*snapshot.examples.scored.shape, len(names), 0)
-        return torch.zeros(len(names), 0, dtype=torch.long), none
+        return (
+            torch.zeros(len(names), 0, dtype=torch.long),
+            torch.zeros(*snapshot.examples.scored.shape, len(names), 0),
+        )
     visible = snapshot.examples.visible.cpu()[:, :, None, None]
     activations = torch.stack(list(snapshot.cache(names).values()), dim=2).float().cpu()
     peaks = torch.where(visible, activations, -torch.inf).amax((0, 1))
     neurons = peaks.sort(descending=True, stable=True).indices[:, :NEURONS_KEPT]
-    kept = activations.gather(3, neurons.expand(*activations.shape[:2], -1, -1))
-    return neurons, torch.where(visible, kept, 0.0)
+    chosen = activations.gather(3, neurons.expand(*activations.shape[:2], -1, -1))
+    return neurons, torch.where(visible, chosen, 0.0)
 
 
 def answers_given(

@@ -75,8 +75,9 @@ class AttentionSparsity(Result):
         last = visible.sum(1) - 1
 
         def sums(pattern: Tensor, batch: slice) -> dict[str, Tensor]:
-            device = pattern.device
-            return pattern_sums(pattern.double(), rows[batch].to(device), last[batch].to(device))
+            return pattern_sums(
+                pattern.double(), rows[batch].to(pattern.device), last[batch].to(pattern.device)
+            )
 
         names = [f"blocks.{layer}.attn.hook_pattern" for layer in range(snapshot.config.n_layers)]
         layers = stream(snapshot, dict.fromkeys(names, sums)).values()
@@ -172,11 +173,10 @@ def pattern_sums(
         rows: Which query positions count.
         last: Each example's last real position.
     """
-    entropy = pattern_entropy(pattern)
-    counted = rows[:, None]
+    entropy, is_counted = pattern_entropy(pattern), rows[:, None]
     return {
-        "entropy": (entropy * counted).sum((0, 2)),
-        "effective_keys": (entropy.exp() * counted).sum((0, 2)),
-        "largest_weight": (pattern.amax(-1) * counted).sum((0, 2)),
+        "entropy": (entropy * is_counted).sum((0, 2)),
+        "effective_keys": (entropy.exp() * is_counted).sum((0, 2)),
+        "largest_weight": (pattern.amax(-1) * is_counted).sum((0, 2)),
         "key_weight": pattern[torch.arange(len(pattern)), :, last].sum(0),
     }

@@ -16,7 +16,6 @@ compare early stopping with the end. Their released curves give their counts nei
 by "final".
 """
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
@@ -31,7 +30,6 @@ from analyses.result import Drawing, SeriesResult
 from analyses.statistics import first_sustained
 from hooks import Checkpoints
 
-COLUMNS = ("validation.accuracy", "validation.loss", "generalization.accuracy")
 KIND = "generalization.accuracy_"  # how the names of columns of kinds of lines begin
 
 
@@ -52,7 +50,9 @@ class Generalization(SeriesResult):
         evaluations: Successive evaluations that make success sustained.
     """
 
-    needs: ClassVar = Needs(metrics=COLUMNS)
+    needs: ClassVar = Needs(
+        metrics=("validation.accuracy", "validation.loss", "generalization.accuracy")
+    )
 
     steps: Int[np.ndarray, " step"]
     validation: Float[np.ndarray, " step"]
@@ -122,12 +122,12 @@ class Generalization(SeriesResult):
     @property
     def first_maximum(self) -> int:
         """The first evaluation of the greatest validation accuracy, of those that are not NaN."""
-        return int(np.nan_to_num(self.validation, nan=-math.inf).argmax())
+        return int(np.nan_to_num(self.validation, nan=-np.inf).argmax())
 
     @property
     def least_loss(self) -> int:
         """The evaluation of the least validation loss, of those that are not NaN."""
-        return int(np.nan_to_num(self.validation_loss, nan=math.inf).argmin())
+        return int(np.nan_to_num(self.validation_loss, nan=np.inf).argmin())
 
     def marks(self) -> dict[str, float]:
         """Both early stops, and where generalization is first above the level, if it is."""
@@ -136,7 +136,7 @@ class Generalization(SeriesResult):
             f"generalization > {self.level:.0%}": self.t_ever,
             "validation loss at its least": self._step(self.least_loss, self.validation_loss),
         }
-        return {label: step for label, step in marks.items() if not math.isnan(step)}
+        return {label: step for label, step in marks.items() if not np.isnan(step)}
 
     def summary(self) -> dict[str, float | str]:
         """Success ever, sustained and final (1 or 0), its steps, accuracy at stops and by kind.
@@ -146,8 +146,8 @@ class Generalization(SeriesResult):
         """
         early, least = self.first_maximum, self.least_loss
         return {
-            "ever": int(not math.isnan(self.t_ever)),
-            "sustained": int(not math.isnan(self.t_sustained)),
+            "ever": int(not np.isnan(self.t_ever)),
+            "sustained": int(not np.isnan(self.t_sustained)),
             "final": int(self.is_final),
             "share_above": self.share_above,
             "t_ever": self.t_ever,
@@ -169,30 +169,35 @@ class Generalization(SeriesResult):
 
     def _step(self, evaluation: int, values: Float[np.ndarray, " step"]) -> float:
         """An evaluation's step; NaN where its value is."""
-        return math.nan if np.isnan(values[evaluation]) else int(self.steps[evaluation])
+        return np.nan if np.isnan(values[evaluation]) else int(self.steps[evaluation])
 
     def to_frame(self) -> pd.DataFrame:
         """One row an evaluation: `step`, accuracies, validation loss, accuracy by kind."""
-        columns = {
-            "step": self.steps,
-            "validation_accuracy": self.validation,
-            "validation_loss": self.validation_loss,
-            "generalization_accuracy": self.accuracy,
-        }
-        return pd.DataFrame(columns | self._kinds)
+        return pd.DataFrame(
+            {
+                "step": self.steps,
+                "validation_accuracy": self.validation,
+                "validation_loss": self.validation_loss,
+                "generalization_accuracy": self.accuracy,
+                **self._kinds,
+            }
+        )
 
     def figures(self) -> Mapping[str, Drawing]:
         """Validation and generalization accuracy with the stops, and accuracy by kind of line."""
-        when = "never" if math.isnan(self.t_ever) else f"first at step {self.t_ever:.0f}"
-        level = np.full(len(self.steps), self.level)
-        both = plots.lines(
+        when = "never" if np.isnan(self.t_ever) else f"first at step {self.t_ever:.0f}"
+        accuracy = plots.lines(
             self.steps,
-            {"validation": self.validation, "generalization": self.accuracy, "level": level},
+            {
+                "validation": self.validation,
+                "generalization": self.accuracy,
+                "level": np.full(len(self.steps), self.level),
+            },
             title=f"Generalization is above {self.level:.0%} {when}, and ends at "
             f"{self.accuracy[-1]:.0%}",
             axes=("step (optimiser updates)", "accuracy"),
         )
-        figures: dict[str, Drawing] = {"accuracy": plots.mark_steps(both, self.marks())}
+        figures: dict[str, Drawing] = {"accuracy": plots.mark_steps(accuracy, self.marks())}
         if self.kinds:
             figures["by_kind"] = plots.lines(
                 self.steps,

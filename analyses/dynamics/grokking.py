@@ -10,7 +10,6 @@ Source: crossings after Power et al. 2022 (arXiv:2201.02177); the rule on losses
 (arXiv:2301.05217), who read them by eye: the boundaries here are ours.
 """
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
@@ -22,10 +21,8 @@ from jaxtyping import Float, Int
 from analyses import plots
 from analyses.requirements import Needs, needed_metrics
 from analyses.result import Drawing, SeriesResult
-from analyses.statistics import crossing
+from analyses.statistics import crossing, ratio
 from hooks import Checkpoints
-
-COLUMNS = ("train.accuracy", "test.accuracy", "train.loss", "test.loss")
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +44,7 @@ class GrokkingPhases(SeriesResult):
         loss_scale: What losses were multiplied by (1/67 for the article's mean over classes too).
     """
 
-    needs: ClassVar = Needs(metrics=COLUMNS)
+    needs: ClassVar = Needs(metrics=("train.accuracy", "test.accuracy", "train.loss", "test.loss"))
     coordinates: ClassVar = {"split": ("train", "test")}
 
     steps: Int[np.ndarray, " step"]
@@ -120,7 +117,7 @@ class GrokkingPhases(SeriesResult):
     @property
     def test_at_train(self) -> float:
         """Test accuracy at t_train."""
-        return float(next(iter(self.accuracy[1][self.steps == self.t_train]), math.nan))
+        return float(next(iter(self.accuracy[1][self.steps == self.t_train]), np.nan))
 
     @property
     def category(self) -> str:
@@ -130,11 +127,11 @@ class GrokkingPhases(SeriesResult):
         than halfway from chance (0 where that is not known) to 1. One that crosses on both groks
         where test comes at least `ratio` times as late as train, and generalises otherwise.
         """
-        chance = 0.0 if math.isnan(self.chance) else self.chance
+        chance = 0.0 if np.isnan(self.chance) else self.chance
         halfway = chance + 0.5 * (1 - chance)
-        if math.isnan(self.t_train):
+        if np.isnan(self.t_train):
             return "fails"
-        if math.isnan(self.t_test):
+        if np.isnan(self.t_test):
             return "partial" if (self.accuracy[1] > halfway).any() else "memorises"
         is_late = self.t_test > self.t_train and self.t_test >= self.ratio * self.t_train
         return "groks" if is_late else "generalises"
@@ -173,11 +170,11 @@ class GrokkingPhases(SeriesResult):
         to a tenth of the steepest. It ends where test loss is within twice its last value. There
         is no cleanup where test loss never falls, or is NaN or infinite at some evaluation.
         """
-        none = (self.t_train, math.nan, math.nan)
-        if math.isnan(self.t_test) or len(self.steps) < 2 or not np.isfinite(self.loss[1]).all():
+        none = (self.t_train, np.nan, np.nan)
+        if np.isnan(self.t_test) or len(self.steps) < 2 or not np.isfinite(self.loss[1]).all():
             return none
         fall = -np.gradient(np.log(np.maximum(self.loss[1], 1e-300)), self.steps)
-        fall[self.steps < self.t_train] = -math.inf
+        fall[self.steps < self.t_train] = -np.inf
         steepest = int(fall.argmax())
         if fall[steepest] <= 0:
             return none
@@ -196,20 +193,18 @@ class GrokkingPhases(SeriesResult):
             "cleanup ends": settled,
             "forgets": self.forgets,
         }
-        return {label: step for label, step in marks.items() if not math.isnan(step)}
+        return {label: step for label, step in marks.items() if not np.isnan(step)}
 
     def summary(self) -> dict[str, float | str]:
         """Category by both rules, crossings, delay and ratio, phases."""
         _, cleanup, settled = self.phases
-        with np.errstate(divide="ignore", invalid="ignore"):
-            ratio = float(np.divide(self.t_test, self.t_train)) if self.t_train else math.nan
         return {
             "category": self.category,
             "loss_category": self.loss_category,
             "t_train": self.t_train,
             "t_test": self.t_test,
             "delay": self.t_test - self.t_train,
-            "delay_ratio": ratio,
+            "delay_ratio": ratio(self.t_test, self.t_train),
             "test_accuracy_at_t_train": self.test_at_train,
             "cleanup_starts": cleanup,
             "cleanup_ends": settled,
@@ -219,7 +214,7 @@ class GrokkingPhases(SeriesResult):
     def to_frame(self) -> pd.DataFrame:
         """One row an evaluation: `step`, accuracies and losses, `phase`."""
         names = np.array(["memorisation", "circuit formation", "cleanup", "after"])
-        bounds = [bound for bound in self.phases if not math.isnan(bound)]
+        bounds = [bound for bound in self.phases if not np.isnan(bound)]
         return pd.DataFrame(
             {
                 "step": self.steps,
@@ -234,19 +229,19 @@ class GrokkingPhases(SeriesResult):
     def figures(self) -> Mapping[str, Drawing]:
         """Accuracy, and the ratio of test to train loss, with crossings and phases marked."""
         delay = f": train {self.level:.0%} at step {self.t_train:.0f}, test at {self.t_test:.0f}"
-        delay = "" if math.isnan(self.t_test) else delay
-        accuracy = plots.lines(
-            self.steps,
-            {"train": self.accuracy[0], "test": self.accuracy[1]},
-            title=f"The run {self.category}{delay}",
-            axes=("step (updates)", "accuracy"),
-        )
-        loss_ratio = plots.lines(
-            self.steps,
-            {"test / train": self.loss_ratio, "rho": np.full(len(self.steps), self.rho)},
-            title=f"Test loss over train loss (rule on losses: {self.loss_category})",
-            log_y=True,
-            axes=("step (updates)", "test loss / train loss"),
-        )
-        figures = {"accuracy": accuracy, "loss_ratio": loss_ratio}
-        return {slug: plots.mark_steps(each, self.marks()) for slug, each in figures.items()}
+        figures = {
+            "accuracy": plots.lines(
+                self.steps,
+                {"train": self.accuracy[0], "test": self.accuracy[1]},
+                title=f"The run {self.category}{'' if np.isnan(self.t_test) else delay}",
+                axes=("step (updates)", "accuracy"),
+            ),
+            "loss_ratio": plots.lines(
+                self.steps,
+                {"test / train": self.loss_ratio, "rho": np.full(len(self.steps), self.rho)},
+                title=f"Test loss over train loss (rule on losses: {self.loss_category})",
+                log_y=True,
+                axes=("step (updates)", "test loss / train loss"),
+            ),
+        }
+        return {slug: plots.mark_steps(figure, self.marks()) for slug, figure in figures.items()}

@@ -8,9 +8,8 @@ attention are of sentences of the task's own split, not of those that distinguis
 Source: Murty et al. 2023 (arXiv:2305.18741), figures 3 to 5, who show means over seeds.
 """
 
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -108,24 +107,30 @@ class InternalMeasures(SeriesResult):
 
     def figures(self) -> Mapping[str, Drawing]:
         """All on one axis of steps."""
-        correlations, panels = self.correlations, []
-        for index, (name, values) in enumerate(self._named().items()):
-            rho = correlations.get(name, math.nan)
-            label = name if math.isnan(rho) else f"{name} (rank correlation {rho:+.2f})"
-            style = {"color": PALETTE[index], "width": 2}
-            curve = line(self.steps, values, label, style) | {"mode": "lines+markers"}
-            panels.append(Panel("", UNITS[name], [curve | {"marker": {"size": 5}}]))
-        level = np.full(len(self.steps), self.right_branching)
         baseline = line(
             self.steps,
-            level,
+            np.full(len(self.steps), self.right_branching),
             "right-branching trees",
             {"color": PALETTE[6], "width": 2, "dash": "dot"},
         )
-        panels[2] = replace(panels[2], traces=[*panels[2].traces, baseline])  # tparseval
-        end = self.generalization[-1]
-        title = f"Generalization ends at {end:.0%}; insides meanwhile, on {SENTENCES}"
-        return {"measures": grid(panels, title=title, across="step (updates)", columns=1, xaxis={})}
+        panels, correlations = [], self.correlations
+        for index, (name, values) in enumerate(self._named().items()):
+            rho = correlations.get(name, np.nan)
+            label = name if np.isnan(rho) else f"{name} (rank correlation {rho:+.2f})"
+            curve = line(self.steps, values, label, {"color": PALETTE[index], "width": 2})
+            curve |= {"mode": "lines+markers", "marker": {"size": 5}}
+            curves = [curve, baseline] if name == "tparseval" else [curve]
+            panels.append(Panel("", UNITS[name], curves))
+        return {
+            "measures": grid(
+                panels,
+                title=f"Generalization ends at {self.generalization[-1]:.0%}; insides meanwhile, "
+                f"on {SENTENCES}",
+                across="step (updates)",
+                columns=1,
+                xaxis={},
+            )
+        }
 
     def _named(self) -> dict[str, np.ndarray]:
         """Generalization and the measures over steps, by name."""
@@ -150,8 +155,8 @@ def measures_over_steps(series: Checkpoints) -> pd.DataFrame:
     metrics = series.metrics
     if GENERALIZATION not in metrics:
         raise ValueError(f"no {GENERALIZATION} among the metrics: {', '.join(metrics)}")
-    known = metrics["step"].to_numpy(), metrics[GENERALIZATION].to_numpy(dtype=np.float64)
-    table.insert(0, "generalization", np.interp(table.index.to_numpy(), *known))
+    evaluations = metrics["step"].to_numpy(), metrics[GENERALIZATION].to_numpy(dtype=np.float64)
+    table.insert(0, "generalization", np.interp(table.index.to_numpy(), *evaluations))
     return table
 
 

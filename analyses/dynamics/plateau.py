@@ -12,7 +12,6 @@ define in words; rule and numbers are ours. Where answers are real numbers a is 
 explained, and a0 is 0.
 """
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
@@ -94,10 +93,9 @@ class LearningPlateau(SeriesResult):
         steps, (score, loss), name = _curves(series, split, metric)
         if not len(steps) or not np.isfinite(score).all():
             raise ValueError(f"{name} is not finite at every evaluation: the run has diverged")
-        chance = 0.0
-        if name.endswith("accuracy"):
-            known = series.examples(name.rpartition(".")[0] or split, 1).facts.chance
-            chance = 0.0 if math.isnan(known) else known
+        measured = name.rpartition(".")[0] or split
+        chance = series.examples(measured, 1).facts.chance if name.endswith("accuracy") else 0.0
+        chance = 0.0 if np.isnan(chance) else chance
         if chance >= 1:
             raise ValueError(f"chance = {chance}: all is right without context, so nothing is left")
         return cls(
@@ -129,7 +127,7 @@ class LearningPlateau(SeriesResult):
     @property
     def is_censored(self) -> bool:
         """Whether the plateau lasts longer than the run."""
-        return math.isnan(self.length)
+        return bool(np.isnan(self.length))
 
     @property
     def told(self) -> str:
@@ -139,7 +137,7 @@ class LearningPlateau(SeriesResult):
     @property
     def flat_loss(self) -> float:
         """Median loss of the plateau, without its first evaluation if there are others."""
-        on_plateau = self.loss[self.steps < (math.inf if self.is_censored else self.length)]
+        on_plateau = self.loss[self.steps < (np.inf if self.is_censored else self.length)]
         flat = on_plateau[1:] if len(on_plateau) > 1 else self.loss[:1]
         return float(np.median(flat))
 
@@ -158,14 +156,13 @@ class LearningPlateau(SeriesResult):
         """
         gain = float(self.score[-self.window :].mean()) - self.chance
         if self.is_censored or gain <= 0:
-            return math.nan, math.nan
-        early, late = (self._reaches(self.chance + part * gain) for part in (0.1, 0.8))
-        return early, late
+            return np.nan, np.nan
+        return self._reaches(self.chance + 0.1 * gain), self._reaches(self.chance + 0.8 * gain)
 
     def marks(self) -> dict[str, float]:
         """The end of the plateau and that of the transition, if the run reached them."""
         ends = {"plateau ends": self.length, "transition ends": self.transition[1]}
-        return {label: step for label, step in ends.items() if not math.isnan(step)}
+        return {label: step for label, step in ends.items() if not np.isnan(step)}
 
     def summary(self) -> dict[str, float | str]:
         """Length by score and by loss, whether it is censored, the transition, the last score."""
@@ -202,7 +199,7 @@ class LearningPlateau(SeriesResult):
                 title=f"The loss is flat at {self.flat_loss:.3g}",
                 axes=("step (updates)", METRICS[self.metric.rpartition(".")[2]]),
             )
-        return {slug: plots.mark_steps(each, self.marks()) for slug, each in figures.items()}
+        return {slug: plots.mark_steps(figure, self.marks()) for slug, figure in figures.items()}
 
     def _reaches(self, level: float) -> float:
         """The first step at which the smoothed score is at a level or above; NaN if none."""
@@ -222,14 +219,14 @@ def _curves(
     if not series.has_metrics:
         examples = series.examples(split, PROMPTS)
         scores = [late_score(snapshot) for snapshot in series.snapshots(examples)]
-        curves = np.array([scores, [math.nan] * len(scores)], dtype=np.float64)
+        curves = np.array([scores, [np.nan] * len(scores)], dtype=np.float64)
         name = "explained" if examples.targets.is_floating_point() else "late_accuracy"
         return np.array(series.steps, dtype=np.int64), curves, name
     metrics = series.metrics
     name = _name_of(list(metrics), split, metric)
-    of, _, score = name.rpartition(".")
+    of_split, _, score = name.rpartition(".")
     steps = metrics["step"].to_numpy(dtype=np.int64)
-    loss = metrics.get(f"{of}.{METRICS[score]}", np.full(len(steps), math.nan))
+    loss = metrics.get(f"{of_split}.{METRICS[score]}", np.full(len(steps), np.nan))
     return steps, np.array([metrics[name], loss], dtype=np.float64), name
 
 

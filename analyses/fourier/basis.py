@@ -69,17 +69,18 @@ def frequency_power(weights: Float[Tensor, "*series n d"]) -> Float[Tensor, "*se
     stacked = weights.flatten(0, -3) if weights.ndim > 2 else weights[None]
     # One product a matrix stays in the processor's cache; a batched one is slower.
     components = torch.stack([(basis @ matrix).square().sum(-1) for matrix in stacked])
-    power = components.new_zeros(len(stacked), n // 2 + 1)
-    power.index_add_(1, frequencies_of_rows(n).to(power.device), components)
+    power = components.new_zeros(len(stacked), n // 2 + 1).index_add(
+        1, frequencies_of_rows(n).to(components.device), components
+    )
     return power.reshape(*weights.shape[:-2], n // 2 + 1)
 
 
 def without_rounding(
     power: Float[Tensor, "*series frequency"],
 ) -> Float[Tensor, "*series frequency"]:
-    """Powers, with 0 at frequencies 1, 2, ... of a series that varies by rounding alone.
+    """Powers, with 0 at frequencies 1, 2, ... of weights that vary by rounding alone.
 
-    What counts as rounding depends on the largest power of all series, the constant's included:
+    What counts as rounding depends on the largest power of all weights, the constant's included:
     equal weights, and neurons that read nothing, have no frequency.
 
     Args:
@@ -166,15 +167,14 @@ def residue_order(operation: str, p: int) -> tuple[Tensor, Tensor, Tensor]:
     Raises:
         ValueError: The operation is no group: sums of squares, or products for composite p.
     """
-    numbers = torch.arange(p)
-    if operation == "add":
-        return numbers, numbers, numbers
-    if operation == "subtract":
-        return numbers, -numbers % p, numbers
+    residues = torch.arange(p)
     if operation == "multiply":
-        powers = torch.tensor(_powers_of_primitive_root(p))
-        return powers, powers, powers
-    raise ValueError(f"no wave fits operation '{operation}': it is no group operation modulo {p}")
+        residues = torch.tensor(_powers_of_primitive_root(p))
+    elif operation not in ("add", "subtract"):
+        raise ValueError(
+            f"no wave fits operation '{operation}': it is no group operation modulo {p}"
+        )
+    return residues, -residues % p if operation == "subtract" else residues, residues
 
 
 def orders_of(facts: Facts) -> tuple[Tensor, Tensor, Tensor]:
@@ -198,6 +198,7 @@ def class_writes(snapshot: Snapshot) -> Float[Tensor, "residue neuron"]:
 
 @lru_cache
 def _powers_of_primitive_root(p: int) -> tuple[int, ...]:
+    """Powers 0, 1, ..., p - 2 of the least primitive root modulo p: every residue but 0."""
     for root in range(1, p):
         powers = [pow(root, exponent, p) for exponent in range(p - 1)]
         if sorted(powers) == list(range(1, p)):
@@ -215,11 +216,10 @@ def keep_frequencies(
         frequencies: What to keep, each 1..n//2.
         order: Residues in the order in which the operation is addition.
     """
-    n, kept = len(order), torch.tensor([0, *frequencies])
-    rows = fourier_basis(n)[torch.isin(frequencies_of_rows(n), kept)]
-    result = weights.clone()
-    result[order] = (rows.T @ (rows @ weights[order].double())).to(weights)
-    return result
+    n = len(order)
+    is_kept = torch.isin(frequencies_of_rows(n), torch.tensor([0, *frequencies]))
+    basis = fourier_basis(n)[is_kept]
+    return weights.index_copy(0, order, (basis.T @ (basis @ weights[order].double())).to(weights))
 
 
 def drop_frequencies(

@@ -137,18 +137,24 @@ class FourierCircuit(Result):
             reference: Whose key frequencies to use; without it the snapshot's own.
             share: Key frequencies carry this share of W_E's power together ...
             least_fve: ... and each explains at least this share of the logits.
+
+        Raises:
+            ValueError: Pairs are missing among the examples.
         """
         check_needs(cls, snapshot)
-        logits, neurons, train = pair_grids(snapshot)
+        examples = snapshot.examples
+        rows = pair_rows(examples, "FourierCircuit")
+        logits = snapshot.logits()[:, -1].double().cpu()[:, orders_of(examples.facts)[2]][rows]
+        neurons, train = answering_neurons(snapshot)[rows], examples.label("train")[rows]
         fve, amplitude = logit_waves(logits)
-        keys = reference.keys if reference else own_keys(snapshot, fve, share, least_fve)
+        keys = reference.keys if reference else keys_of_snapshot(snapshot, fve, share, least_fve)
         best, neuron_fve = neuron_waves(neurons)
         W_L = class_writes(snapshot).T
         readout = np.array([readout_waves(neurons, W_L, key) for key in keys]).reshape(-1, 2, 2)
-        kept, removed = restricted(logits, keys), excluded(logits, keys)
+        only_keys, without_keys = restricted(logits, keys), excluded(logits, keys)
         return cls(
             modulus=len(logits),
-            wave=snapshot.examples.facts(ModularFacts).wave,
+            wave=examples.facts(ModularFacts).wave,
             keys=keys,
             logit_fve=fve.numpy(),
             logit_amplitude=amplitude.numpy(),
@@ -159,12 +165,12 @@ class FourierCircuit(Result):
             readout_fve=readout[:, 0],
             readout_slope=readout[:, 1],
             loss=pair_losses(logits, train),
-            restricted_loss=pair_losses(kept, train),
-            excluded_loss=pair_losses(removed, train),
+            restricted_loss=pair_losses(only_keys, train),
+            excluded_loss=pair_losses(without_keys, train),
             excluded_by_frequency=tuple(
                 pair_losses(excluded(logits, [key]), train)[1] for key in keys
             ),
-            restricted_accuracy=pair_accuracy(kept),
+            restricted_accuracy=pair_accuracy(only_keys),
             accuracy=pair_accuracy(logits),
         )
 
@@ -231,10 +237,12 @@ class FourierCircuit(Result):
         `vote` names every frequency that explains most of some neuron (Nanda et al.'s released
         code); `logits` those whose wave explains at least `least_fve` of the logits.
         """
-        order = np.argsort(-self.logit_fve, kind="stable")
+        strongest_first = np.argsort(-self.logit_fve, kind="stable") + 1
         return {
             "vote": keys_by_vote(torch.from_numpy(self.neuron_frequency)),
-            "logits": tuple(int(row) + 1 for row in order if self.logit_fve[row] >= least_fve),
+            "logits": tuple(
+                int(key) for key in strongest_first if self.logit_fve[key - 1] >= least_fve
+            ),
         }
 
     def summary(self) -> dict[str, float | str]:
@@ -321,19 +329,7 @@ class FourierCircuit(Result):
         ).update_yaxes(logarithmic({"loss": losses}))
 
 
-def pair_grids(snapshot: Snapshot) -> tuple[Float[Tensor, "n n n"], Grid, Bool[Tensor, "n n"]]:
-    """Logits by a, b and class, neurons of the last block, and whether a pair is for training.
-
-    Raises:
-        ValueError: Pairs are missing among the examples.
-    """
-    examples = snapshot.examples
-    rows = pair_rows(examples, "FourierCircuit")
-    logits = snapshot.logits()[:, -1].double().cpu()[:, orders_of(examples.facts)[2]]
-    return logits[rows], answering_neurons(snapshot)[rows], examples.label("train")[rows]
-
-
-def own_keys(
+def keys_of_snapshot(
     snapshot: Snapshot, fve: Float[Tensor, " frequency"], share: float, least_fve: float
 ) -> tuple[int, ...]:
     """Key frequencies of a snapshot, strongest in W_E first.
@@ -364,8 +360,7 @@ def frequency_map(norms: Float[np.ndarray, "n n"], *, title: str, unit: str) -> 
         axes=("frequency in b (cos, sin)", "frequency in a (cos, sin)"),
         unit=unit,
         ticks=(names, names),
-    )
-    figure.update_layout(height=HEIGHT + 60, margin=MARGIN)  # names are hovered over only
+    ).update_layout(height=HEIGHT + 60, margin=MARGIN)  # names are hovered over only
     sides = frequency_ticks(len(norms)) | {"constrain": "domain"}
     return figure.update_xaxes(sides).update_yaxes(sides, scaleanchor="x")
 
@@ -376,8 +371,8 @@ def frequency_ticks(n: int) -> dict[str, Any]:
     Each stands between its cosine and its sine, that of frequency 0 at the constant.
     """
     last = n // 2
-    apart = next(gap for gap in (1, 2, 5, 10, 20, 50, last) if last / gap <= MAX_TICKS)
-    shown = range(0, last + 1, apart)
+    gap = next(gap for gap in (1, 2, 5, 10, 20, 50, last) if last / gap <= MAX_TICKS)
+    shown = range(0, last + 1, gap)
     return {
         "tickmode": "array",
         "tickvals": [min(max(2 * frequency - 0.5, 0), n - 1) for frequency in shown],

@@ -7,13 +7,12 @@ irrelevance, and the circularity of the embedding, beside those of the first sna
 networks have the first two near 1.
 
 The published distance irrelevance is of raw logits, and so are the paper's figures. A number added
-to all logits of a pair changes it, which softmax ignores: beside it stands the same of logits less
-their mean over classes.
+to all logits of a pair, which softmax ignores, changes it: beside it stands the distance
+irrelevance of logits less their mean over classes.
 
 Source: Zhong et al. 2023 (arXiv:2306.17844), and released code (circularity).
 """
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
@@ -123,7 +122,7 @@ class ClockPizza(Result):
             "distance_irrelevance_centred": distance_irrelevance(grid - mean),
             "circularity": float(shares.amax(1).mean()),
         }
-        first = scores if snapshot.step == 0 else dict.fromkeys(SCORES, math.nan)
+        first = scores if snapshot.step == 0 else dict.fromkeys(SCORES, np.nan)
         return cls(
             wave=snapshot.examples.facts(ModularFacts).wave,
             scores=scores,
@@ -143,8 +142,7 @@ class ClockPizza(Result):
     def symmetricity_error(self) -> float:
         """Standard error of gradient symmetricity over the random triples."""
         defined = self.cosines[~np.isnan(self.cosines)]
-        count = len(defined)
-        return float(defined.std(ddof=1)) / math.sqrt(count) if count > 1 else math.nan
+        return float(defined.std(ddof=1) / np.sqrt(len(defined))) if len(defined) > 1 else np.nan
 
     def summary(self) -> dict[str, float | str]:
         """The scores, the first snapshot's, the error of symmetricity, and the shift of logits.
@@ -173,13 +171,15 @@ class ClockPizza(Result):
         """The scores, the right logit by sum and difference, cosines, and components."""
         symmetricity, irrelevance, _, circularity = (self.scores[name] for name in SCORES)
         logits, n = self.correct_logits, len(self.correct_logits)
-        steps = {"first step": self.first_scores, "this step": self.scores}
-        if all(map(math.isnan, self.first_scores.values())):
-            steps.pop("first step")
+        is_first_known = not np.isnan([*self.first_scores.values()]).all()
+        by_step = {
+            **({"first step": self.first_scores} if is_first_known else {}),
+            "this step": self.scores,
+        }
         return {
             "scores": bars(
                 [words(name) for name in SCORES],
-                {step: [scores[name] for name in SCORES] for step, scores in steps.items()},
+                {step: [scores[name] for name in SCORES] for step, scores in by_step.items()},
                 title=f"Gradient symmetricity {symmetricity:.2f}, "
                 f"distance irrelevance {irrelevance:.2f}",
                 axes=("", "score (1 at most)"),
@@ -270,8 +270,10 @@ def by_sum_and_difference(grid: Float[Tensor, "n n"]) -> Float[Tensor, "n n"]:
     n = len(grid)
     i, j = torch.cartesian_prod(torch.arange(n), torch.arange(n)).T
     place = ((i + j) % n, (i - j) % n)
-    total = torch.zeros_like(grid).index_put_(place, grid.flatten(), accumulate=True)
-    count = torch.zeros_like(grid).index_put_(place, grid.new_ones(()), accumulate=True)
+    total, count = (
+        torch.zeros_like(grid).index_put_(place, values, accumulate=True)
+        for values in (grid.flatten(), grid.new_ones(()))
+    )
     return total / count
 
 
@@ -289,7 +291,7 @@ def distance_irrelevance(grid: Float[Tensor, "n n"]) -> float:
     j, d = torch.arange(n)[:, None], torch.arange(n)
     spread = grid.std(correction=0)
     if spread <= SIZE_FLOOR * grid.abs().max():
-        return math.nan
+        return np.nan
     return float(grid[(j + d) % n, j].std(0, correction=0).mean() / spread)
 
 

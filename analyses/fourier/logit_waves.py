@@ -73,9 +73,8 @@ def logit_waves(
     inner = torch.fft.fftn(centred)[rows, rows, -rows].real
     squared_norm = torch.where(2 * rows == n, 1.0, 0.5) * n**3
     power = centred.square().sum()
-    if is_rounding(power, logits.square().sum()):
-        return torch.zeros_like(inner), inner / squared_norm
-    return inner.square() / squared_norm / power, inner / squared_norm
+    shares = inner.square() / squared_norm / power
+    return shares.masked_fill(is_rounding(power, logits.square().sum()), 0), inner / squared_norm
 
 
 def neuron_waves(neurons: Grid) -> tuple[Int[Tensor, " z"], Float[Tensor, " z"]]:
@@ -92,9 +91,9 @@ def neuron_waves(neurons: Grid) -> tuple[Int[Tensor, " z"], Float[Tensor, " z"]]
     rows = frequencies_of_rows(len(neurons))
     belongs = torch.stack([(rows == f) | (rows == 0) for f in rows[1::2]]).double()
     explained = einsum(belongs, power, belongs, "f i, i j z, f j -> f z")
-    whole = power.sum((0, 1))
-    is_silent = is_rounding(whole, neurons.square().sum((0, 1)))
-    fve, best = (explained / whole.masked_fill(is_silent, torch.nan)).max(0)
+    total = power.sum((0, 1))
+    is_silent = is_rounding(total, neurons.square().sum((0, 1)))
+    fve, best = (explained / total.masked_fill(is_silent, torch.nan)).max(0)
     return torch.where(fve.isnan(), -1, best) + 1, fve
 
 

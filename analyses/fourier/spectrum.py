@@ -34,8 +34,6 @@ from analyses.result import Drawing, Result
 from analyses.statistics import defined_mean, gini, ratio
 from hooks import ModularFacts, Snapshot
 
-MATRICES = ("W_E", "neuron_in", "W_L")
-
 
 @dataclass(frozen=True, eq=False)
 class FourierSpectrum(Result):
@@ -58,7 +56,7 @@ class FourierSpectrum(Result):
     needs: ClassVar = Needs(
         facts={ModularFacts: ("wave",)}, weights=("W_E", "neuron_in", "neuron_out")
     )
-    coordinates: ClassVar = {"matrix": MATRICES}
+    coordinates: ClassVar = {"matrix": ("W_E", "neuron_in", "W_L")}
     columns: ClassVar = {"power": "power", "share": "_shares_from_0"}
     sliding: ClassVar = ("embedding", "matrices")
 

@@ -19,18 +19,18 @@ import torch
 from jaxtyping import Bool, Complex128, Float, Int
 from torch import Tensor
 
-from analyses.fourier import best_frequencies, class_writes
+from analyses.fourier import best_frequencies, class_writes, keys_by_vote
 from analyses.neurons.adding_network import adding_network, construction_of
 from analyses.neurons.phases import (
     coefficients,
+    coefficients_at,
     gap_variation,
     operand_reads,
     order_parameter,
-    own_coefficients,
     phase_sums,
     variation,
 )
-from analyses.plots import MUTED, PALETTE, SYMBOLS, Trace, colour, dots, line, multiples
+from analyses.plots import MUTED, PALETTE, SYMBOLS, colour, dots, line, multiples
 from analyses.requirements import Needs, check_needs
 from analyses.result import Drawing, Result
 from analyses.statistics import SIZE_FLOOR
@@ -44,7 +44,6 @@ CIRCLE_MEASURES = (
 )
 MAX_GROUPS_DRAWN = 6  # the groups of most neurons
 MIN_NEURONS_OF_CIRCLE = 3
-STAR = {"color": PALETTE[0], "width": 2}  # the line that joins the neurons of a circle
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,7 +96,7 @@ class NeuronCircle(Result):
         inward = coefficients(operand_reads(snapshot))
         outward = coefficients(class_writes(snapshot))
         frequency = best_frequencies(inward.abs().square().sum(0))[0]
-        reads, writes = (own_coefficients(side, frequency) for side in (inward, outward))
+        reads, writes = (coefficients_at(side, frequency) for side in (inward, outward))
         sizes = reads.abs().square().sum(0).sqrt() * writes.abs()
         if not sizes.any():
             raise ValueError("no neuron writes the frequency it reads: there is no circle")
@@ -117,9 +116,8 @@ class NeuronCircle(Result):
         """Active neurons by frequency, in the order of their input angle, largest group first."""
         by_angle = np.argsort(_angles(self.reads[0]), kind="stable")
         active = by_angle[self.is_active[by_angle]]
-        numbers, sizes = np.unique(self.frequency[active], return_counts=True)
-        largest_first = numbers[np.argsort(-sizes, kind="stable")]
-        return {int(f): active[self.frequency[active] == f] for f in largest_first}
+        largest_first = keys_by_vote(torch.from_numpy(self.frequency[active]))
+        return {f: active[self.frequency[active] == f] for f in largest_first}
 
     def circles(self) -> pd.DataFrame:
         """One row a group: `frequency`, `neurons`, and how much of a circle it is.
@@ -183,12 +181,12 @@ class NeuronCircle(Result):
 
     def figures(self) -> Mapping[str, Drawing]:
         """Output against input angles, circles of both sides, and a circle to try by hand."""
-        drawn: dict[str, Drawing] = {
+        return {
+            **({"network": adding_network(self.construction)} if self.construction else {}),
             "phases": self._phase_figure(float(self.summary()["order_parameter"])),
             "inputs": self._circle_figure("read", self.reads[0]),
             "outputs": self._circle_figure("write", self.writes),
         }
-        return ({"network": adding_network(self.construction)} if self.construction else {}) | drawn
 
     def _phase_figure(self, order: float) -> Drawing:
         sums = np.degrees(phase_sums(_as_complex(self.reads)).numpy()) % 360
@@ -221,15 +219,15 @@ class NeuronCircle(Result):
         self, side: str, points: Float[np.ndarray, "neuron coefficient=2"]
     ) -> Drawing:
         """A panel a group: neurons joined in the order of their input angles."""
-        panels: dict[str, list[Trace]] = {
-            f"frequency {frequency}: {len(members)} neurons": [
-                line(x, y, f"what neurons {side}", STAR) | {"mode": "lines+markers"}
-            ]
-            for frequency, members in list(self.groups.items())[:MAX_GROUPS_DRAWN]
-            for x, y in [points[[*members, members[0]]].T]
-        }
         return multiples(
-            panels,
+            {
+                f"frequency {frequency}: {len(members)} neurons": [
+                    line(x, y, f"what neurons {side}", {"color": PALETTE[0], "width": 2})
+                    | {"mode": "lines+markers"}
+                ]
+                for frequency, members in list(self.groups.items())[:MAX_GROUPS_DRAWN]
+                for x, y in [points[[*members, members[0]]].T]
+            },
             title=f"What neurons {side}, joined in the order of their input angles",
             axes=("cosine coefficient", "sine coefficient"),
             columns=3,

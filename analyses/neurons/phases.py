@@ -10,8 +10,6 @@ Source: phase doubling: "Do Machine Learning Models Memorize or Generalize?" (PA
 that add, and the inverse participation ratio: Gromov 2023 (arXiv:2301.02679).
 """
 
-import math
-
 import torch
 from einops import einsum
 from jaxtyping import Complex128, Float, Int
@@ -19,7 +17,7 @@ from torch import Tensor
 
 from analyses.fourier import fourier_basis, orders_of
 from analyses.requirements import ATTENTION
-from analyses.statistics import is_rounding
+from analyses.statistics import is_rounding, ratio
 from hooks import Snapshot
 
 
@@ -53,12 +51,13 @@ def coefficients(
     return torch.complex(even, odd).masked_fill(is_flat[..., None, :], 0)
 
 
-def own_coefficients(
-    of_all: Complex128[Tensor, "*series frequency neuron"], frequency: Int[Tensor, " neuron"]
+def coefficients_at(
+    all_coefficients: Complex128[Tensor, "*series frequency neuron"],
+    frequency: Int[Tensor, " neuron"],
 ) -> Complex128[Tensor, "*series neuron"]:
-    """Each neuron's coefficient at a frequency of its own; 0 at frequency 0, which is none."""
+    """Each neuron's coefficient at the frequency given for it; 0 at frequency 0, which is none."""
     row, neuron = (frequency - 1).clamp(min=0), torch.arange(len(frequency))
-    return of_all[..., row, neuron].masked_fill(frequency == 0, 0)
+    return all_coefficients[..., row, neuron].masked_fill(frequency == 0, 0)
 
 
 def phase_sums(reads: Complex128[Tensor, "operand neuron"]) -> Float[Tensor, " neuron"]:
@@ -79,8 +78,7 @@ def order_parameter(
 
 def variation(values: Float[Tensor, " n"]) -> float:
     """Standard deviation over mean; NaN where the mean is 0."""
-    mean = float(values.mean())
-    return float(values.std(correction=0)) / mean if mean else math.nan
+    return ratio(values.std(correction=0), values.mean())
 
 
 def gap_variation(angles: Float[Tensor, " n"]) -> float:
@@ -88,5 +86,5 @@ def gap_variation(angles: Float[Tensor, " n"]) -> float:
 
     Of n random angles it is about 1; of a single one 0.
     """
-    turned = angles.remainder(2 * math.pi).sort().values
-    return variation(turned.diff(append=turned[:1] + 2 * math.pi))
+    turned = angles.remainder(2 * torch.pi).sort().values
+    return variation(turned.diff(append=turned[:1] + 2 * torch.pi))

@@ -29,14 +29,13 @@ from analyses.fourier import (
     orders_of,
 )
 from analyses.neurons.phases import coefficients, operand_reads
-from analyses.plots import PALETTE, Trace, bar, bars, empty, multiples, strands
+from analyses.plots import PALETTE, bar, bars, empty, multiples, strands
 from analyses.requirements import Needs, check_needs
 from analyses.result import Drawing, Result
 from analyses.statistics import defined_mean
 from hooks import ModularFacts, Snapshot
 
 PAIR = (13, 19)  # the article's
-THIN = {"color": PALETTE[0], "width": 1.5}  # the line of one neuron
 MAX_GROUPS_DRAWN = 6  # the groups of most neurons
 
 
@@ -189,7 +188,11 @@ class NeuronWaves(Result):
         places, frequency = np.arange(waves.shape[1]), self.frequency[self.shown]
         panels = {
             f"frequency {group}": [
-                strands(((places, wave) for wave in waves[frequency == group]), "neuron", THIN)
+                strands(
+                    ((places, wave) for wave in waves[frequency == group]),
+                    "neuron",
+                    {"color": PALETTE[0], "width": 1.5},
+                )
             ]
             for group in self._drawn_groups
         }
@@ -209,12 +212,11 @@ class NeuronWaves(Result):
             f"frequency {group}": self.pair_logits[self.groups.index(group)]
             for group in self._drawn_groups
         }
-        panels: dict[str, list[Trace]] = {
-            name: [bar(np.arange(n), part, fill) | {"name": "logit"}]
-            for name, part in logits.items()
-        }
         return multiples(
-            panels,
+            {
+                name: [bar(np.arange(n), part, fill) | {"name": "logit"}]
+                for name, part in logits.items()
+            },
             title=f"Logits of ({a}, {b}) by group of neurons; the answer is {(a + b) % n}",
             axes=("class", "logit, centred"),
             columns=3,
@@ -259,9 +261,9 @@ def explained(
         1, torch.stack(orders_of(examples.facts)[:2]), torch.arange(n).expand(2, n)
     )
     a, b = places[0, examples.label("a")], places[1, examples.label("b")]
-    known = (a >= 0) & (b >= 0)  # of products, 0 has no logarithm
-    parts = group_logits(answering_neurons(snapshot)[known], writes, frequency, groups)
-    angles = (a + b)[known, None] - torch.arange(n)
+    has_place = (a >= 0) & (b >= 0)  # of products, 0 has no logarithm
+    parts = group_logits(answering_neurons(snapshot)[has_place], writes, frequency, groups)
+    angles = (a + b)[has_place, None] - torch.arange(n)
     waves = (2 * torch.pi / n * torch.tensor(groups)[:, None, None] * angles.double()).cos()
     inner = einsum(parts, waves, "g batch c, g batch c -> g")
     norms = parts.square().sum((1, 2))

@@ -19,7 +19,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from analyses.fourier import best_frequencies
-from analyses.neurons.phases import coefficients, operand_reads, own_coefficients
+from analyses.neurons.phases import coefficients, coefficients_at, operand_reads
 from analyses.plots import PALETTE, PAPER, Figure, bars, heatmap
 from analyses.requirements import Needs, check_needs
 from analyses.result import Drawing, Result
@@ -79,7 +79,7 @@ class NeuronWeights(Result):
         if neurons < 1:
             raise ValueError(f"neurons = {neurons}: keep one at least")
         shown = torch.from_numpy(reference.neurons) if reference else in_order(snapshot, neurons)
-        reads, writes = _both(snapshot)
+        reads, writes = _reads_and_writes(snapshot)
         return cls(
             inputs=snapshot.examples.facts(InputFacts).names,
             total=len(writes),
@@ -128,26 +128,29 @@ class NeuronWeights(Result):
 
     def figures(self) -> Mapping[str, Drawing]:
         """What neurons read, an input a row, and what they write, a class a row."""
-        shown = len(self.neurons)
-        some = f"{shown} neurons" if shown == self.total else f"{shown} of {self.total} neurons"
-        drawn = {
+        count = len(self.neurons)
+        neurons = f"{count} neurons" if count == self.total else f"{count} of {self.total} neurons"
+        return {
             "reads": self._map(
                 self.reads,
-                f"What {some} read: {self.effective_inputs:.1f} of {len(self.inputs)} inputs count",
+                f"What {neurons} read: {self.effective_inputs:.1f} of {len(self.inputs)} inputs "
+                "count",
                 "input",
                 self.inputs,
+            ),
+            "writes": self._map(
+                self.writes,
+                f"What they add to the logits, at most {np.abs(self.writes).max():.2f}",
+                "class",
+                self.classes,
             )
-        }
-        if len(self.writes) > 1:
-            title = f"What they add to the logits, at most {np.abs(self.writes).max():.2f}"
-            return drawn | {"writes": self._map(self.writes, title, "class", self.classes)}
-        return drawn | {
-            "writes": bars(
+            if len(self.writes) > 1
+            else bars(
                 [str(neuron) for neuron in self.neurons],
                 {"weight": self.writes[0]},
                 title="What they add to the logit of class 1 over that of class 0",
                 axes=(COLUMN, "weight"),
-            )
+            ),
         }
 
     def _map(
@@ -160,8 +163,9 @@ class NeuronWeights(Result):
             unit="weight",
             ticks=([str(neuron) for neuron in self.neurons], names),
         )
-        height = max(MIN_HEIGHT, min(ROW_HEIGHT * len(names) + MARGINS_HEIGHT, MAX_HEIGHT))
-        return figure.update_layout(height=height).update_traces(zmid=0, colorscale=SIGNED)
+        return figure.update_layout(
+            height=max(MIN_HEIGHT, min(ROW_HEIGHT * len(names) + MARGINS_HEIGHT, MAX_HEIGHT))
+        ).update_traces(zmid=0, colorscale=SIGNED)
 
 
 def in_order(snapshot: Snapshot, count: int) -> Int[Tensor, " shown"]:
@@ -169,7 +173,7 @@ def in_order(snapshot: Snapshot, count: int) -> Int[Tensor, " shown"]:
 
     Silent neurons, which read nothing that varies over residues, come last.
     """
-    reads, writes = _both(snapshot)
+    reads, writes = _reads_and_writes(snapshot)
     sizes = reads.square().sum((0, 1)).sqrt() * writes.norm(dim=1)
     largest = sizes.argsort(descending=True, stable=True)[:count]
     facts = snapshot.examples.facts.get(ModularFacts)
@@ -177,13 +181,12 @@ def in_order(snapshot: Snapshot, count: int) -> Int[Tensor, " shown"]:
         return largest
     waves = coefficients(operand_reads(snapshot))
     frequency = best_frequencies(waves.abs().square().sum(0))[0]
-    phase = own_coefficients(waves[0], frequency).angle()
-    by_phase = largest[phase[largest].argsort(stable=True)]
-    by_frequency = frequency.where(frequency > 0, len(waves[0]) + 1)
-    return by_phase[by_frequency[by_phase].argsort(stable=True)]
+    phase = coefficients_at(waves[0], frequency).angle()
+    rank = frequency.where(frequency > 0, len(waves[0]) + 1)
+    return largest[torch.from_numpy(np.lexsort((phase[largest], rank[largest])))]
 
 
-def _both(
+def _reads_and_writes(
     snapshot: Snapshot,
 ) -> tuple[Float[Tensor, "operand input d_mlp"], Float[Tensor, "d_mlp class"]]:
     """What neurons read and what they write, in float64."""

@@ -6,6 +6,7 @@ products of what a member reads with what it writes. Single weights are taken fr
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import torch
@@ -14,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from analyses.fourier import frequency_power, orders_of, without_rounding
-from hooks import InputFacts, ModularFacts, Series
+from hooks import InputFacts, Series
 
 EFFECTIVE = "effective"
 BY_INPUT = (EFFECTIVE, "neuron_in", "W_E")  # matrices with a row an input
@@ -42,8 +43,9 @@ def head_sizes(series: Series) -> Float[Tensor, "step head"]:
     """
     layers = []
     for layer in range(series.config.n_layers):
-        W_V = series.weights(f"blocks.{layer}.attn.W_V").double()
-        W_O = series.weights(f"blocks.{layer}.attn.W_O").double()
+        W_V, W_O = (
+            series.weights(f"blocks.{layer}.attn.{name}").double() for name in ("W_V", "W_O")
+        )
         read = einsum(W_V, W_V, "t n d i, t n d j -> t n i j")
         written = einsum(W_O, W_O, "t n i d, t n j d -> t n i j")
         layers.append((read * written).sum((-1, -2)).sqrt())
@@ -73,11 +75,6 @@ class WeightGroups:
     by: str
     matrix: str = ""
 
-    @property
-    def first(self) -> int:
-        """Number of the first member: frequencies are counted from 1, all else from 0."""
-        return int(self.by == "frequency")
-
     def at(self, step: int) -> Float[Tensor, "*axis"]:
         """The members' sizes at a kept step, read now, in float64.
 
@@ -86,9 +83,9 @@ class WeightGroups:
         Raises:
             ValueError: A size is not finite.
         """
-        one = _only(self.series, step)
+        checkpoint = _single_step(self.series, step)
         sizes = effective_weights if self.matrix == EFFECTIVE else SIZES.get(self.by)
-        values = (sizes(one) if sizes else one.weights(self.matrix))[0]
+        values = (sizes(checkpoint) if sizes else checkpoint.weights(self.matrix))[0]
         if not values.isfinite().all():
             what = f"matrix '{self.matrix}'" if self.matrix else f"the size of a {self.by}"
             raise ValueError(
@@ -136,22 +133,18 @@ def members_of(series: Series, by: str | None, matrix: str | None = None) -> Wei
     return WeightGroups(series, by or _first_kind(series))
 
 
-def _only(series: Series, step: int) -> Series:
+def _single_step(series: Series, step: int) -> Series:
     """One step of a series: what is read of it is let go before the next."""
     return replace(series.series(), steps=(step,))
 
 
 def _first_kind(series: Series) -> str:
     """The first kind whose sizes the model has, but single weights."""
-    last = _only(series, series.steps[-1])
+    last = _single_step(series, series.steps[-1])
     for kind, sizes in SIZES.items():
-        if kind == "frequency" and series.facts.get(ModularFacts) is None:
-            continue
-        try:
+        with suppress(ValueError):
             sizes(last)
-        except ValueError:
-            continue
-        return kind
+            return kind
     raise ValueError(
         f"PruningTrace: this model has no {' or '.join(SIZES)} to trace; name a matrix"
     )

@@ -30,8 +30,6 @@ from hooks.messages import at_step
 from hooks.neuron_readout import neuron_readout
 
 ORDERS = ("size now", "size at the end", "random")
-EXAMPLES = 1024
-ACCURACY_TOLERANCE = 0.01  # how far below the whole network's train accuracy is near it
 KINDS = ("neuron", "weight")
 SHARES = (0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 MAX_SHARES = 200  # so that a place among them fits into a byte
@@ -79,7 +77,7 @@ class EffectiveSubnetwork(Result):
     needs: ClassVar = Needs(classes=True)
     by_default: ClassVar = Needs(labels=("train",))
     reference: ClassVar = "last"
-    count: ClassVar = EXAMPLES
+    count: ClassVar = 1024
     sliding: ClassVar = ("accuracy",)
     coordinates: ClassVar = {"order": ORDERS}
     rows: ClassVar = ("order", "kept")
@@ -124,8 +122,9 @@ class EffectiveSubnetwork(Result):
             seed: Of the random order.
 
         Raises:
-            ValueError: An option does not fit the model, `reference` is of other options, no
-                example is for training though they say which are, or logits are not finite.
+            ValueError: An option does not fit the model, `reference` is of other options or has a
+                reference of its own, no example is for training though they say which are, or
+                logits are not finite.
         """
         check_needs(cls, snapshot)
         parts = parts_of(snapshot, by, matrices)
@@ -133,7 +132,13 @@ class EffectiveSubnetwork(Result):
         kept, rank = numbers_kept(parts, shares), ranks(parts.sizes)
         place = places(rank, kept)
         shuffled = torch.randperm(total, generator=torch.Generator().manual_seed(seed)).argsort()
-        at_end = place if reference is None else reference.place_for(kept, total)
+        if reference is not None and (
+            len(reference.place) != total or reference.kept.tolist() != kept.tolist()
+        ):
+            raise ValueError(
+                "reference: measure it with the same options, and without a reference of its own"
+            )
+        at_end = place if reference is None else torch.from_numpy(reference.place)
         is_train = trained_on(snapshot.examples)
         targets = snapshot.examples.targets[snapshot.examples.scored].cpu()
         answers = torch.stack(
@@ -158,19 +163,7 @@ class EffectiveSubnetwork(Result):
             chance=snapshot.examples.facts.chance,
         )
 
-    def place_for(self, kept: Int[Tensor, " kept"], total: int) -> UInt8[Tensor, " part"]:
-        """`place`, for a result with the same options.
-
-        Raises:
-            ValueError: The options differ, or this result has a reference of its own.
-        """
-        if len(self.place) != total or self.kept.tolist() != kept.tolist():
-            raise ValueError(
-                "reference: measure it with the same options, and without a reference of its own"
-            )
-        return torch.from_numpy(self.place)
-
-    def sufficient_share(self, tolerance: float = ACCURACY_TOLERANCE) -> float:
+    def sufficient_share(self, tolerance: float = 0.01) -> float:
         """The smallest share in `kept` from which on train accuracy stays near the whole one's.
 
         Args:
@@ -233,10 +226,8 @@ def trained_on(examples: Examples) -> Bool[Tensor, " answer"]:
         ValueError: No answer is.
     """
     rows = examples.scored.nonzero()[:, 0]
-    if "train" not in examples.labels:
-        return torch.ones_like(rows, dtype=torch.bool)
-    train = examples.labels["train"].bool()[rows]
-    if not train.any():
+    train = examples.labels.get("train", torch.ones(len(examples), device=rows.device)).bool()[rows]
+    if "train" in examples.labels and not train.any():
         raise ValueError(
             f"EffectiveSubnetwork needs training examples, and none of these {len(examples)} is "
             "labelled `train`: take more, or another split"

@@ -31,8 +31,6 @@ from analyses.result import Drawing, SeriesResult
 from analyses.statistics import MEASURES, crossing, first_after, rise_on_the_way
 from hooks import Series
 
-CROSSING_EVALUATIONS = 3  # successive ones at the level make an accuracy crossing
-CROSSING_LEVEL = 0.99
 STEP = "step (updates)"
 QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 
@@ -60,7 +58,7 @@ class PruningTrace(SeriesResult):
         counts: Members above the threshold in the key group and among the others.
         concentration: Each of `analyses.statistics.MEASURES` of all sizes.
         threshold: Share of the largest size of all steps below which a member counts as pruned.
-        metric_steps: Steps of the recorded metrics; none where the series has none.
+        metric_steps: Steps of the recorded metrics; none where the run recorded none.
         train_loss: Recorded train loss there.
         test_accuracy: Recorded test accuracy.
     """
@@ -120,9 +118,10 @@ class PruningTrace(SeriesResult):
             raise ValueError(f"threshold = {threshold}: a share is from 0 to less than 1")
         traced, steps = members_of(series, by, matrix), series.steps
         key = traced.relevant() if key is None else key
-        is_key = key_members(traced.at(steps[-1]), share, key, traced.first)
+        first = int(traced.by == "frequency")  # frequencies are counted from 1, all else from 0
+        is_key = key_members(traced.at(steps[-1]), share, key, first)
         fields = member_paths(traced.at, steps, is_key, threshold=threshold, count=paths)
-        fields["members"] += traced.first
+        fields["members"] += first
         recorded = series.metrics if series.has_metrics else pd.DataFrame({"step": []})
         metrics = recorded.reindex(columns=["step", "train.loss", "test.accuracy"])
         return cls(
@@ -160,7 +159,7 @@ class PruningTrace(SeriesResult):
     @property
     def t_accuracy(self) -> float:
         """Step at which test accuracy crosses 0.99 for three evaluations; NaN without metrics."""
-        return crossing(self.metric_steps, self.test_accuracy, CROSSING_LEVEL, CROSSING_EVALUATIONS)
+        return crossing(self.metric_steps, self.test_accuracy, level=0.99, evaluations=3)
 
     @property
     def train_loss_bump(self) -> float:

@@ -20,8 +20,6 @@ from analyses.result import Drawing, Result
 from analyses.statistics import ratio
 from hooks import Snapshot
 
-EMBEDDINGS = ("embed.", "pos_embed.", "unembed.")
-
 
 @dataclass(frozen=True, eq=False)
 class WeightNorms(Result):
@@ -84,7 +82,9 @@ class WeightNorms(Result):
     @property
     def is_embedding(self) -> Bool[np.ndarray, " name"]:
         """Which parameters embed, place or unembed."""
-        return np.array([name.startswith(EMBEDDINGS) for name in self.names])
+        return np.array(
+            [name.startswith(("embed.", "pos_embed.", "unembed.")) for name in self.names]
+        )
 
     def total(self, *, embeddings: bool = True, first: bool = False) -> float:
         """L2 norm of all parameters together.

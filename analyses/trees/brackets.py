@@ -8,6 +8,7 @@ since strings of brackets are nested a thousand deep.
 """
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from numbers import Integral
 
@@ -95,13 +96,11 @@ def to_brackets(spans: Sequence[Span], words: Sequence[str]) -> str:
     for word in words:
         if not word or re.search(r"\s|-[LR]RB-", word):
             raise ValueError(f"words: '{word}' cannot stand in a bracketed text; rename it")
-    opening, closing = [0] * len(words), [0] * len(words)
-    for start, stop in spans:
-        opening[start] += 1
-        closing[stop - 1] += 1
+    opening = Counter(start for start, _ in spans)
+    closing = Counter(stop for _, stop in spans)
     return " ".join(
-        "(" * opens + word.translate(str.maketrans(ESCAPED)) + ")" * closes
-        for opens, word, closes in zip(opening, words, closing, strict=True)
+        "(" * opening[at] + word.translate(str.maketrans(ESCAPED)) + ")" * closing[at + 1]
+        for at, word in enumerate(words)
     )
 
 

@@ -5,9 +5,9 @@ so that words need no room below one another and the same bracket lies at the sa
 """
 
 import html
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,9 @@ WORDS_SHARE = 0.28  # of the distance from the middle to a side that words take
 MIN_WIDTH = 480  # pixels, below which long words would meet the trees
 WORD_HEIGHT = 21  # pixels
 ROWS_BETWEEN, ROWS_ABOVE = 2.2, 1.2  # words' heights between sentences, and above the first
+# Corners of a tree's lines, broken by NaN, and its dots with the words below each: whether the
+# bracket is in both trees, x, y (and words).
+DrawnTree = tuple[list[tuple[bool, float, float]], list[tuple[bool, float, float, str]]]
 
 
 @dataclass(frozen=True)
@@ -49,42 +52,42 @@ def side_by_side(pairs: Sequence[TwoTrees], names: tuple[str, str], *, title: st
         names: What the trees at the left and at the right are.
         title: What is seen.
     """
-    places, row = [], ROWS_ABOVE
-    for pair in pairs:
-        places.append((pair, row))
-        row += len(pair.words) + ROWS_BETWEEN
-    drawn: dict[bool, Strokes] = {True: Strokes([], []), False: Strokes([], [])}
-    for pair, top in places:
-        for side, spans in ((-1, pair.first), (1, pair.second)):
-            _draw(pair, spans, side, top, drawn)
-    hidden = {"showticklabels": False, "showgrid": False, "zeroline": False}
-    traces = [*_brackets(drawn[True], True), *_brackets(drawn[False], False), *_words(places)]
-    layout = layout_of(
-        title,
-        (f"left: {names[0]}; right: {names[1]}", "words, from top to bottom"),
-        height=round(110 + WORD_HEIGHT * row),
-        has_legend=True,
-        meta={"least_width": MIN_WIDTH},
-        xaxis=hidden | {"range": [-1.05, 1.05]},
-        yaxis=hidden | {"range": [row - 1.6, -0.8]},
+    *tops, bottom = accumulate(
+        (len(pair.words) + ROWS_BETWEEN for pair in pairs), initial=ROWS_ABOVE
     )
-    return Figure({"data": traces, "layout": layout})
+    places = list(zip(pairs, tops, strict=True))
+    trees = [
+        _tree(pair, spans, side, top)
+        for pair, top in places
+        for side, spans in ((-1, pair.first), (1, pair.second))
+    ]
+    hidden = {"showticklabels": False, "showgrid": False, "zeroline": False}
+    return Figure(
+        {
+            "data": [*_brackets(trees, True), *_brackets(trees, False), *_words(places)],
+            "layout": layout_of(
+                title,
+                (f"left: {names[0]}; right: {names[1]}", "words, from top to bottom"),
+                height=round(110 + WORD_HEIGHT * bottom),
+                has_legend=True,
+                meta={"least_width": MIN_WIDTH},
+                xaxis=hidden | {"range": [-1.05, 1.05]},
+                yaxis=hidden | {"range": [bottom - 1.6, -0.8]},
+            ),
+        }
+    )
 
 
-@dataclass(frozen=True)
-class Strokes:
-    """Lines of brackets, broken by NaN, and their dots with the words below each."""
-
-    corners: list[tuple[float, float]]
-    dots: list[tuple[float, float, str]]
-
-
-def _draw(
-    pair: TwoTrees, spans: Sequence[Span], side: int, top: float, drawn: Mapping[bool, Strokes]
-) -> None:
-    """Adds a tree's strokes to those of both trees (True) and of one alone (False).
+def _tree(pair: TwoTrees, spans: Sequence[Span], side: int, top: float) -> DrawnTree:
+    """Lines and dots of one tree of a pair.
 
     A node is as far from the words as its longest way down is long, and between its parts.
+
+    Args:
+        pair: The sentence and both trees.
+        spans: Brackets of this tree.
+        side: -1 at the left of the words, 1 at their right.
+        top: Row of the first word.
     """
     graph = tree_graph(spans, pair.words)
     shared = set(pair.first) & set(pair.second)
@@ -96,29 +99,37 @@ def _draw(
         rows[span] = sum(rows[part] for part in parts) / len(parts) if parts else top + span[0]
     step = (1 - WORDS_SHARE) / max(1, *heights.values())
     x = {span: side * (WORDS_SHARE + step * height) for span, height in heights.items()}
-    for span, part in graph.edges:
-        corner = (x[span], rows[part])
-        ends = [(x[span], rows[span]), corner, (x[part], rows[part]), (math.nan, math.nan)]
-        drawn[span in shared].corners.extend(ends)
-    for span in spans:
-        drawn[span in shared].dots.append(
-            (x[span], rows[span], html.escape(graph.nodes[span]["text"], quote=False))
+    places = [
+        (span in shared, *place)
+        for span, part in graph.edges
+        for place in (
+            (x[span], rows[span]),
+            (x[span], rows[part]),
+            (x[part], rows[part]),
+            (np.nan, np.nan),
         )
+    ]
+    return places, [
+        (span in shared, x[span], rows[span], html.escape(graph.nodes[span]["text"], quote=False))
+        for span in spans
+    ]
 
 
-def _brackets(strokes: Strokes, is_shared: bool) -> list[dict[str, Any]]:
-    """Lines, and dots at which the pointer tells the words."""
+def _brackets(trees: Sequence[DrawnTree], is_shared: bool) -> list[dict[str, Any]]:
+    """Lines, and dots at which the pointer tells the words, of brackets of both trees or of one."""
     colour, name = (INK, "in both trees") if is_shared else (PALETTE[1], "in one tree alone")
-    x, y = np.array([*strokes.corners, (math.nan, math.nan)]).T
-    style = {"color": colour, "dash": "solid" if is_shared else "dot", "width": 2}
-    dots = {
+    corners = [corner for lines, _ in trees for shared, *corner in lines if shared == is_shared]
+    nodes = [node for _, dots in trees for shared, *node in dots if shared == is_shared]
+    x, y = np.array([*corners, (np.nan, np.nan)]).T
+    stroke = {"color": colour, "dash": "solid" if is_shared else "dot", "width": 2}
+    markers = {
         "type": "scatter",
         "mode": "markers",
         "name": name,
         "showlegend": False,
-        "x": [at for at, _, _ in strokes.dots],
-        "y": [row for _, row, _ in strokes.dots],
-        "text": [text for _, _, text in strokes.dots],
+        "x": [at for at, _, _ in nodes],
+        "y": [row for _, row, _ in nodes],
+        "text": [text for _, _, text in nodes],
         "hoverinfo": "text",
         "marker": {
             "size": 7 if is_shared else 9,
@@ -127,7 +138,7 @@ def _brackets(strokes: Strokes, is_shared: bool) -> list[dict[str, Any]]:
             "line": {"color": colour, "width": 1.5},
         },
     }
-    return [line(x, y, name, style) | {"hoverinfo": "skip"}, dots]
+    return [line(x, y, name, stroke) | {"hoverinfo": "skip"}, markers]
 
 
 def _words(places: Sequence[tuple[TwoTrees, float]]) -> list[dict[str, Any]]:

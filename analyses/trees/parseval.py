@@ -8,9 +8,7 @@ Source: Tparseval of Murty et al. 2023 (arXiv:2305.18741).
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-
-import torch
+from collections.abc import Sequence
 
 from analyses.trees.brackets import Span
 
@@ -43,11 +41,13 @@ def baseline_f1(golds: Sequence[Sequence[Span]], counts: Sequence[int]) -> dict[
         counts: Words of each sentence.
     """
     both = list(zip(golds, counts, strict=True))
-    matches: dict[str, float] = {
-        name: sum(len({*shape(count)} & {*gold}) for gold, count in both)
-        for name, shape in SHAPES.items()
+    matches = {
+        **{
+            shape.__name__: sum(len({*shape(count)} & {*gold}) for gold, count in both)
+            for shape in (right_branching, left_branching, balanced)
+        },
+        "random": sum(random_share(span, count) for gold, count in both for span in gold),
     }
-    matches["random"] = sum(random_share(span, count) for gold, count in both for span in gold)
     guessed, gold = sum(count - 1 for count in counts), sum(map(len, golds))
     return {name: bracketing_f1(count, guessed, gold) for name, count in matches.items()}
 
@@ -64,18 +64,18 @@ def left_branching(count: int) -> list[Span]:
 
 def balanced(count: int) -> list[Span]:
     """Every bracket is split in the middle, the second part the longer where one must be."""
-    return _split_everywhere(count, lambda start, stop: (start + stop) // 2)
-
-
-def random_tree(count: int, generator: torch.Generator) -> list[Span]:
-    """Every bracket is split at random, all its splits with the same probability."""
-    return _split_everywhere(
-        count, lambda start, stop: int(torch.randint(start + 1, stop, (1,), generator=generator))
-    )
+    spans, todo = [], [(0, count)]
+    while todo:
+        start, stop = todo.pop()
+        if stop - start > 1:
+            spans.append((start, stop))
+            middle = (start + stop) // 2
+            todo += [(middle, stop), (start, middle)]
+    return spans
 
 
 def random_share(span: Span, count: int) -> float:
-    """The probability that a bracket is in a tree of `random_tree`.
+    """The probability that a bracket is in a tree whose brackets are split at random.
 
     A split must fall on each end of the bracket inside the sentence before any falls within the
     bracket. For m words that is 2 / m (m + 1), or 1 / m where it begins or ends with the sentence.
@@ -85,22 +85,3 @@ def random_share(span: Span, count: int) -> float:
     if words == count:
         return 1.0
     return 1 / words if start == 0 or stop == count else 2 / (words * (words + 1))
-
-
-def _split_everywhere(count: int, split: Callable[[int, int], int]) -> list[Span]:
-    """The brackets of a tree, each split at the place that a function chooses."""
-    spans, todo = [], [(0, count)]
-    while todo:
-        start, stop = todo.pop()
-        if stop - start > 1:
-            spans.append((start, stop))
-            middle = split(start, stop)
-            todo += [(middle, stop), (start, middle)]
-    return spans
-
-
-SHAPES: Mapping[str, Callable[[int], list[Span]]] = {
-    "right_branching": right_branching,
-    "left_branching": left_branching,
-    "balanced": balanced,
-}

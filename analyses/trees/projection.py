@@ -10,9 +10,9 @@ Source: Murty et al. 2023 (arXiv:2211.01288; arXiv:2305.18741 for language model
 code of the second differ we follow the code, unless `against` says otherwise.
 """
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import product
 from typing import Annotated, Any, ClassVar, Literal
 
 import networkx as nx
@@ -37,7 +37,7 @@ from analyses.trees.sci import (
     Similarity,
     projections,
 )
-from analyses.trees.sentences import place_of, sentence_table, short_sentences
+from analyses.trees.sentences import entries_of, sentence_table, short_sentences
 from hooks import Snapshot
 
 MAX_DRAWN = 3  # sentences whose trees are drawn
@@ -140,13 +140,13 @@ class TreeProjection(Result):
         """
         check_needs(cls, snapshot)
         layer_or_all(threshold)
-        every_layer = tuple(range(snapshot.config.n_layers))
-        layers = every_layer if threshold == "all" else (threshold,)
+        layers = tuple(range(snapshot.config.n_layers)) if threshold == "all" else (threshold,)
         examples = short_sentences(snapshot.examples, longest)
-        projected = projections(
-            snapshot.on(examples), ProjectionOptions(layers, method, similarity, against, seed)
-        )
-        arrays: dict[str, Any] = {name: tensor.numpy() for name, tensor in projected.items()}
+        options = ProjectionOptions(layers, method, similarity, against, seed)
+        arrays: dict[str, Any] = {
+            name: tensor.numpy()
+            for name, tensor in projections(snapshot.on(examples), options).items()
+        }
         return cls(
             **sentence_table(examples),
             **arrays,
@@ -181,7 +181,7 @@ class TreeProjection(Result):
             ValueError: There is no such method, or the threshold was not measured.
         """
         if self.undecided_share(method, threshold) == 1:
-            return math.nan
+            return np.nan
         matches = self.matches[self._place(method, threshold)].sum()
         return bracketing_f1(int(matches), int((self.lengths - 1).sum()), len(self.gold))
 
@@ -206,19 +206,16 @@ class TreeProjection(Result):
 
     def sentence(self, number: int) -> tuple[str, ...]:
         """The words of a sentence."""
-        start, stop = place_of(self.lengths, number)
-        return tuple(self.vocabulary[word] for word in self.words[start:stop])
+        return tuple(self.vocabulary[word] for word in entries_of(self.words, self.lengths, number))
 
     def gold_brackets(self, number: int) -> list[Span]:
         """The brackets of a sentence's gold tree, each before those inside it."""
-        start, stop = place_of(self.gold_counts, number)
-        return [(int(i), int(j)) for i, j in self.gold[start:stop]]
+        return [(start, stop) for start, stop in entries_of(self.gold, self.gold_counts, number)]
 
     def brackets(self, number: int, threshold: int | None = None) -> list[Span]:
         """The brackets of a sentence's projected tree, each before those inside it."""
-        start, stop = place_of(self.lengths - 1, number)
-        _, layer = self._place(None, threshold)
-        return [(int(i), int(j)) for i, j in self.spans[layer, start:stop]]
+        spans = self.spans[self._place(None, threshold)[1]]
+        return [(start, stop) for start, stop in entries_of(spans, self.lengths - 1, number)]
 
     def tree(self, number: int, threshold: int | None = None) -> nx.DiGraph:
         """A sentence's projected tree (`analyses.trees.brackets.tree_graph`)."""
@@ -249,29 +246,34 @@ class TreeProjection(Result):
 
     def to_frame(self) -> pd.DataFrame:
         """One row a threshold and sentence, with both trees as text."""
-        rows = []
-        for index, threshold in enumerate(self.thresholds):
-            for number in range(len(self.lengths)):
-                words, gold = self.sentence(number), self.gold_brackets(number)
-                spans = self.brackets(number, threshold)
-                row = {
-                    "threshold": threshold,
-                    "sentence": " ".join(words),
-                    "words": len(words),
-                    "score": self.scores[index, number],
-                    "f1": bracketing_f1(len({*spans} & {*gold}), len(spans), len(gold)),
-                    "tree": to_brackets(spans, words),
-                    "gold": to_brackets(gold, words),
-                }
-                rows.append(row)
-        return pd.DataFrame(rows)
+        numbers = range(len(self.lengths))
+        return pd.DataFrame([self._row(*place) for place in product(self.thresholds, numbers)])
+
+    def _row(self, threshold: int, number: int) -> dict[str, Any]:
+        words, gold = self.sentence(number), self.gold_brackets(number)
+        spans = self.brackets(number, threshold)
+        return {
+            "threshold": threshold,
+            "sentence": " ".join(words),
+            "words": len(words),
+            "score": self.scores[self.thresholds.index(threshold), number],
+            "f1": bracketing_f1(len({*spans} & {*gold}), len(spans), len(gold)),
+            "tree": to_brackets(spans, words),
+            "gold": to_brackets(gold, words),
+        }
 
     def figures(self) -> Mapping[str, Drawing]:
         """Both trees of the first short sentences; F1 and baselines; scores by threshold."""
-        draw: dict[str, Callable[[], Drawing]] = {"trees": self._trees, "f1": self._bars}
-        if len(self.thresholds) > 1:
-            draw |= {"f1_by_threshold": self._f1_curves, "tscore_by_threshold": self._score_curve}
-        return Drawings(**draw)
+        by_threshold: dict[str, Callable[[], Drawing]] = {
+            "f1_by_threshold": self._f1_curves,
+            "tscore_by_threshold": lambda: self._curves(
+                "Score of projected trees",
+                {plots.words(self.method): self.scores.mean(1)},
+                "tscore",
+            ),
+        }
+        shown = by_threshold if len(self.thresholds) > 1 else {}
+        return Drawings(trees=self._trees, f1=self._bars, **shown)
 
     def _trees(self) -> Drawing:
         fitting = [number for number, n in enumerate(self.lengths) if 2 < n <= MAX_DRAWN_WORDS]
@@ -284,9 +286,11 @@ class TreeProjection(Result):
             )
             for number in fitting[:MAX_DRAWN] or [int(self.lengths.argmin())]
         ]
-        shares = f"{self.f1():.0%} of all brackets are gold, score {self.tscore:.2f}"
         return side_by_side(
-            pairs, ("gold tree", "projected tree"), title=f"Projected trees: {shares}"
+            pairs,
+            ("gold tree", "projected tree"),
+            title=f"Projected trees: {self.f1():.0%} of all brackets are gold, score "
+            f"{self.tscore:.2f}",
         )
 
     def _bars(self) -> Drawing:
@@ -305,19 +309,12 @@ class TreeProjection(Result):
         curves = {
             plots.words(method): [self.f1(method, threshold) for threshold in self.thresholds]
             for method in METHODS
-        }
-        level = [self.baselines()["right_branching"]] * len(self.thresholds)
-        return self._curves("Gold brackets found", curves | {"right branching": level}, "F1")
-
-    def _score_curve(self) -> Drawing:
-        return self._curves(
-            "Score of projected trees", {plots.words(self.method): self.scores.mean(1)}, "tscore"
-        )
+        } | {"right branching": [self.baselines()["right_branching"]] * len(self.thresholds)}
+        return self._curves("Gold brackets found", curves, "F1")
 
     def _curves(self, what: str, curves: Mapping[str, Any], unit: str) -> Drawing:
-        layers = np.array([f"layer {threshold}" for threshold in self.thresholds])
         return plots.lines(
-            layers,
+            np.array([f"layer {threshold}" for threshold in self.thresholds]),
             curves,
             title=f"{what}, by the layer from which spans are cut off",
             axes=("first layer cut", unit),

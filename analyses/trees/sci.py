@@ -63,9 +63,12 @@ class ProjectionOptions:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        options = {"method": Method, "similarity": Similarity, "against": Against}
-        for name, known in options.items():
-            if (value := getattr(self, name)) not in get_args(known):
+        for name, value, known in (
+            ("method", self.method, Method),
+            ("similarity", self.similarity, Similarity),
+            ("against", self.against, Against),
+        ):
+            if value not in get_args(known):
                 raise ValueError(f"{name} '{value}': take one of {', '.join(get_args(known))}")
 
 
@@ -94,11 +97,11 @@ def projections(snapshot: Snapshot, options: ProjectionOptions) -> dict[str, Ten
     order, lengths = map(torch.cat, zip(*orders, strict=True))
     # Batches hold sentences of like lengths: back to the order of the examples.
     sentences, owners = order.argsort(), order.repeat_interleave(lengths - 1)
-    by_method = {
-        name: torch.cat([part[name] for part in parts], 2).transpose(0, 1)[..., sentences]
-        for name in ("values", "matches", "undecided")
-    }
-    return by_method | {
+    return {
+        **{
+            name: torch.cat([part[name] for part in parts], 2).transpose(0, 1)[..., sentences]
+            for name in ("values", "matches", "undecided")
+        },
         "chance": torch.cat([part["chance"] for part in parts], 1)[:, sentences],
         "spans": torch.cat([part["spans"] for part in parts], 1)[:, owners.argsort(stable=True)],
     }
@@ -115,9 +118,8 @@ def sci_charts(
     charts: dict[int, np.ndarray] = {}
     for rows, batch, lengths, _ in _batches(snapshot, (threshold,), similarity):
         for row, chart, length in zip(rows.tolist(), batch[0], lengths.tolist(), strict=True):
-            places = torch.arange(length + 1)
-            chart = chart[: length + 1, : length + 1]
-            charts[row] = chart.where(places[:, None] < places, torch.nan).numpy()
+            is_span = torch.ones(length + 1, length + 1).triu(1).bool()
+            charts[row] = chart[: length + 1, : length + 1].where(is_span, torch.nan).numpy()
     return [charts[row] for row in sorted(charts)]
 
 
@@ -138,15 +140,15 @@ def of_charts(
         generator: For random splits.
     """
     trees = {method: TREES[method](charts, lengths) for method in METHODS}
-    kept = trees[options.method]
+    chosen = trees[options.method]
     return {
         "values": torch.stack([tree_values(charts, nodes, lengths) for nodes in trees.values()]),
         "matches": torch.stack([(nodes & gold).sum((1, 2)) for nodes in trees.values()]),
         "undecided": torch.stack(
             [undecided(charts, nodes, lengths, method) for method, nodes in trees.items()]
         ),
-        "chance": chance_values(charts, lengths, kept, options.against, generator),
-        "spans": brackets(kept).short(),
+        "chance": chance_values(charts, lengths, chosen, options.against, generator),
+        "spans": brackets(chosen).short(),
     }
 
 
@@ -167,8 +169,11 @@ def chance_values(
     """
     if against == "random_tree":
         return random_tree_values(charts)[torch.arange(len(charts)), 0, lengths]
-    is_drawn = against == "random_split"
-    splits = drawn_split_values(charts, generator) if is_drawn else mean_split_values(charts)
+    splits = (
+        drawn_split_values(charts, generator)
+        if against == "random_split"
+        else mean_split_values(charts)
+    )
     return torch.where(nodes, splits, 0).sum((1, 2))
 
 

@@ -106,10 +106,18 @@ def sentence_table(examples: Examples) -> dict[str, Any]:
     }
 
 
-def place_of(counts: Int[np.ndarray, " sentence"], number: int) -> tuple[int, int]:
-    """Start and stop of a sentence's entries, given how many entries each sentence has."""
+def entries_of(
+    entries: Int[np.ndarray, "entry ..."], counts: Int[np.ndarray, " sentence"], number: int
+) -> list[Any]:
+    """The entries of one sentence, of an array that holds one sentence after the other.
+
+    Args:
+        entries: Those of all sentences, such as words or brackets.
+        counts: How many entries each sentence has.
+        number: Which sentence.
+    """
     start = int(counts[:number].sum())
-    return start, start + int(counts[number])
+    return entries[start : start + int(counts[number])].tolist()
 
 
 def _trees(examples: Examples) -> tuple[object, ...]:

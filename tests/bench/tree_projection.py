@@ -3,10 +3,10 @@
 import torch
 
 from analyses.trees.brackets import tree_of
-from analyses.trees.parseval import random_tree
 from analyses.trees.sci import ProjectionOptions, projections
 from hooks import Examples, Sizes, Snapshot, build
 from hooks.models import TokenConfig
+from tests.analyses.trees.random_trees import random_tree
 from tests.bench import Comparison, interleaved
 from tests.oracles import greedy_tree, masked_chart
 

@@ -128,8 +128,8 @@ def test_the_strongest_paths_are_those_of_listing_all():
 
 
 def test_a_path_reads_from_its_first_head_to_its_last():
-    path = HeadPath(("0.1",)).then("V", "1.0", 2.0).then("Q", "3.2", 1.5)
-    assert (str(path), path.strength) == ("0.1 -V> 1.0 -Q> 3.2", 3)
+    path = HeadPath(("0.1", "1.0", "3.2"), ("V", "Q"))
+    assert str(path) == "0.1 -V> 1.0 -Q> 3.2"
 
 
 def test_a_head_that_reads_the_mean_alone_reads_nothing_through_layer_norm():

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from analyses.fourier.basis import best_frequencies, frequency_power
 from analyses.neurons.phases import (
     coefficients,
+    coefficients_at,
     gap_variation,
     order_parameter,
-    own_coefficients,
     variation,
 )
 
@@ -64,7 +64,7 @@ def test_a_neuron_without_power_has_no_share():
 
 def test_each_neuron_keeps_the_coefficient_of_its_own_frequency():
     found = coefficients(drawn(1, 9, 4))
-    own = own_coefficients(found, torch.tensor([1, 4, 2, 2]))
+    own = coefficients_at(found, torch.tensor([1, 4, 2, 2]))
     assert own.tolist() == [complex(found[row, i]) for i, row in enumerate((0, 3, 1, 1))]
 
 

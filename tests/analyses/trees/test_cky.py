@@ -13,7 +13,7 @@ from analyses.trees.cky import (
     tree_values,
     undecided,
 )
-from analyses.trees.parseval import random_tree
+from tests.analyses.trees.random_trees import random_tree
 from tests.oracles import cky_tree, every_tree, greedy_tree, tree_odds
 
 COUNTS = range(1, 8)

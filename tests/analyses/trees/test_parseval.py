@@ -12,11 +12,11 @@ from analyses.trees.parseval import (
     bracketing_f1,
     left_branching,
     random_share,
-    random_tree,
     right_branching,
 )
 from interp.tasks.language.question_formation import QuestionFormation
 from interp.tasks.language.tense_inflection import TenseInflection
+from tests.analyses.trees.random_trees import random_tree
 from tests.oracles import every_tree, tree_odds
 
 counts = st.integers(1, 30)

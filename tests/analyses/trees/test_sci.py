@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from analyses.trees.brackets import Span, tree_of
-from analyses.trees.parseval import random_tree
 from analyses.trees.sci import ProjectionOptions, cosine, nearness, projections, sci_charts
 from hooks import Examples, Sizes, Snapshot, build
 from hooks.models import HookedModel, PostNormConfig
+from tests.analyses.trees.random_trees import random_tree
 from tests.oracles import cky_tree, greedy_tree, masked_chart
 from tests.planted import random_model
 from tests.tree_oracle import MODELS, brackets, sentences, snapshot
