@@ -20,7 +20,7 @@ import pandas as pd
 from analyses.axes import Coordinates, dataset_of, frame_of
 from analyses.plots.figures import Figure
 from analyses.plots.views import View
-from analyses.requirements import Needs
+from analyses.requirements import Needs, check_needs
 from hooks import Checkpoints, Snapshot
 from hooks.messages import did_you_mean
 
@@ -126,6 +126,7 @@ class BaseResult(ABC):
 
         Raises:
             TypeError: The argument is for another kind of result; the message says what to give.
+            ValueError: It lacks something that the analysis needs.
         """
         return given
 
@@ -185,12 +186,15 @@ class Result(BaseResult):
         reference: The step whose result every other step is measured against, if there is one:
             `measure` then takes that result as `reference`, which is None at the step itself.
         sliding: Figures that get a slider over steps.
+        always_needed: Whether `needs` must be there whatever the options; otherwise `measure`
+            checks them.
     """
 
     splits: ClassVar[tuple[str | None, ...]] = (None,)
     count: ClassVar[int | None] = None
     reference: ClassVar[Literal["first", "last"] | None] = None
     sliding: ClassVar[tuple[str, ...]] = ()
+    always_needed: ClassVar[bool] = True
 
     @classmethod
     @abstractmethod
@@ -211,6 +215,8 @@ class Result(BaseResult):
                 f"{cls.__name__} measures one step: give run.snapshot(), or run.snapshot(step, "
                 f"split); got {given!r}"
             )
+        if cls.always_needed:
+            check_needs(cls, given)
         return given
 
     @classmethod
@@ -239,7 +245,10 @@ class SeriesResult(BaseResult):
         if not isinstance(given, Checkpoints):
             raise TypeError(f"{cls.__name__} measures a whole run: give the run; got {given!r}")
         # Training may still write to the run's folder: its steps must not change meanwhile.
-        return given.series()
+        series = given.series()
+        if series.steps and not cls.needs.are_of_metrics:
+            check_needs(cls, series.snapshot(count=1))
+        return series
 
     def marks(self) -> dict[str, float]:
         """Steps worth a line across every curve of the run, by label."""

@@ -24,7 +24,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from analyses.plots import graph, heatmap
-from analyses.requirements import Needs, check_needs
+from analyses.requirements import Needs
 from analyses.result import Drawing, Result
 from analyses.statistics import defined_mean, is_rounding
 from hooks import Snapshot
@@ -99,7 +99,6 @@ class CompositionGraph(Result):
         Raises:
             ValueError: There are fewer than two draws, which have no spread.
         """
-        check_needs(cls, snapshot)
         if draws < 2:
             raise ValueError(f"draws = {draws}: a baseline with its spread takes two at least")
         W_Q, W_K, W_V, W_O = head_weights(snapshot)

@@ -18,7 +18,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from analyses.plots import View, picture
-from analyses.requirements import Needs, check_needs
+from analyses.requirements import Needs
 from analyses.result import Drawing, Result
 from analyses.statistics import defined_mean
 from hooks import Snapshot
@@ -82,7 +82,6 @@ class ExampleViews(Result):
         Raises:
             ValueError: `reference` is of other examples.
         """
-        check_needs(cls, snapshot)
         examples = snapshot.examples.head(EXAMPLES_KEPT)
         snapshot = snapshot.on(examples)
         assert examples.tokens is not None  # ExampleViews needs tokens

@@ -18,7 +18,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from analyses.plots import bars, heatmap
-from analyses.requirements import Needs, check_needs
+from analyses.requirements import Needs
 from analyses.result import Drawing, Result
 from analyses.trees.sentences import sentences_only
 from hooks import Snapshot
@@ -68,7 +68,6 @@ class AttentionSparsity(Result):
         Raises:
             ValueError: The model has no attention, or `over` is neither.
         """
-        check_needs(cls, snapshot)
         snapshot, fed = fed_over(snapshot, over)
         visible = snapshot.examples.visible
         rows = counted_rows(visible, snapshot.config.attention_dir == "causal", single_key_rows)

@@ -43,7 +43,7 @@ from analyses.fourier.logit_waves import (
     restricted,
 )
 from analyses.plots import HEIGHT, MARGIN, Figure, bars, heatmap, logarithmic
-from analyses.requirements import Needs, check_needs
+from analyses.requirements import Needs
 from analyses.result import Drawing, Drawings, Result
 from analyses.statistics import defined_mean
 from hooks import ModularFacts, Snapshot
@@ -141,7 +141,6 @@ class FourierCircuit(Result):
         Raises:
             ValueError: Pairs are missing among the examples.
         """
-        check_needs(cls, snapshot)
         examples = snapshot.examples
         rows = pair_rows(examples, "FourierCircuit")
         logits = snapshot.logits()[:, -1].double().cpu()[:, orders_of(examples.facts)[2]][rows]

@@ -26,7 +26,7 @@ from torch import Tensor
 from analyses.fourier.basis import frequency_power, frequency_shares, residue_embedding
 from analyses.fourier.logit_waves import pair_rows
 from analyses.plots import bars, heatmap, histogram, words
-from analyses.requirements import Needs, check_needs
+from analyses.requirements import Needs
 from analyses.result import Drawing, Result
 from analyses.statistics import SIZE_FLOOR
 from hooks import ModularFacts, Snapshot
@@ -105,7 +105,6 @@ class ClockPizza(Result):
         Raises:
             ValueError: There are no triples, pairs are missing, or the embedding is not finite.
         """
-        check_needs(cls, snapshot)
         if triples < 1:
             raise ValueError(f"triples = {triples}: take one at least")
         embedding = residue_embedding(snapshot)

@@ -29,7 +29,7 @@ from analyses.fourier.basis import (
     without_rounding,
 )
 from analyses.plots import bars, histogram
-from analyses.requirements import Needs, check_needs
+from analyses.requirements import Needs
 from analyses.result import Drawing, Result
 from analyses.statistics import defined_mean, gini, ratio
 from hooks import ModularFacts, Snapshot
@@ -78,7 +78,6 @@ class FourierSpectrum(Result):
         Raises:
             ValueError: No wave fits the operation, or the model has no neurons.
         """
-        check_needs(cls, snapshot)
         facts = snapshot.examples.facts
         reads = snapshot.weights("neuron_in").double().cpu()[:, orders_of(facts)[0]]
         matrices = (

@@ -23,7 +23,7 @@ from torch import Tensor
 from analyses.in_context.baseline_names import JOINT, joint_of
 from analyses.in_context.prompts import Prompts, predictions, prompts_of
 from analyses.plots import DASHES, MUTED, PALETTE, Trace, band, line, multiples, words
-from analyses.requirements import Needs, check_needs
+from analyses.requirements import Needs
 from analyses.result import Drawing, Result
 from analyses.statistics import check_confidence
 from hooks import PromptFacts, Snapshot
@@ -121,7 +121,6 @@ class InContextCurve(Result):
             ValueError: The examples are no prompts, hold NaN or infinity, a baseline or label is
                 unknown, or a number of examples lies beyond the prompt.
         """
-        check_needs(cls, snapshot)
         check_confidence(confidence)
         prompts = prompts_of(snapshot.examples, by)
         quoted = _quoted(at, prompts)

@@ -31,7 +31,7 @@ from analyses.neurons.phases import (
     variation,
 )
 from analyses.plots import MUTED, PALETTE, SYMBOLS, colour, dots, line, multiples
-from analyses.requirements import Needs, check_needs
+from analyses.requirements import Needs
 from analyses.result import Drawing, Result
 from analyses.statistics import SIZE_FLOOR
 from hooks import ModularFacts, Snapshot
@@ -90,7 +90,6 @@ class NeuronCircle(Result):
         Raises:
             ValueError: `least` is out of range, or no neuron reads and writes anything.
         """
-        check_needs(cls, snapshot)
         if not 0 <= least <= 1:
             raise ValueError(f"least = {least}: a share is from 0 to 1")
         inward = coefficients(operand_reads(snapshot))

@@ -30,7 +30,7 @@ from analyses.fourier import (
 )
 from analyses.neurons.phases import coefficients, operand_reads
 from analyses.plots import PALETTE, bar, bars, empty, multiples, strands
-from analyses.requirements import Needs, check_needs
+from analyses.requirements import Needs
 from analyses.result import Drawing, Result
 from analyses.statistics import defined_mean
 from hooks import ModularFacts, Snapshot
@@ -106,7 +106,6 @@ class NeuronWaves(Result):
         Raises:
             ValueError: No waves are to be kept.
         """
-        check_needs(cls, snapshot)
         if waves < 1:
             raise ValueError(f"waves = {waves}: keep one at least")
         read, written = operand_reads(snapshot), class_writes(snapshot)

@@ -21,7 +21,7 @@ from torch import Tensor
 from analyses.fourier import best_frequencies
 from analyses.neurons.phases import coefficients, coefficients_at, operand_reads
 from analyses.plots import PALETTE, PAPER, Figure, bars, heatmap
-from analyses.requirements import Needs, check_needs
+from analyses.requirements import Needs
 from analyses.result import Drawing, Result
 from analyses.statistics import participation_ratio
 from hooks import InputFacts, ModularFacts, Snapshot
@@ -75,7 +75,6 @@ class NeuronWeights(Result):
         Raises:
             ValueError: No neurons are to be kept.
         """
-        check_needs(cls, snapshot)
         if neurons < 1:
             raise ValueError(f"neurons = {neurons}: keep one at least")
         shown = torch.from_numpy(reference.neurons) if reference else in_order(snapshot, neurons)

@@ -65,6 +65,7 @@ class ProbeAccuracy(Result):
     count: ClassVar = 4000
     reference: ClassVar = "first"
     sliding: ClassVar = ("controls", "places")
+    always_needed: ClassVar = False  # labels may be given as arrays
 
     labels: tuple[str, ...]
     n_classes: tuple[int, ...]

@@ -35,7 +35,7 @@ from analyses.probes.without_context import (
     states_in_context,
     states_without_context,
 )
-from analyses.requirements import Needs, check_needs
+from analyses.requirements import Needs
 from analyses.result import Drawing, Drawings, Result
 from analyses.statistics import SIZE_FLOOR
 from hooks import Examples, PromptFacts, Snapshot
@@ -120,7 +120,6 @@ class ComponentScores(Result):
                 cannot be probed, such as for too few prompts of a class; a form or method is
                 unknown, activations are not finite, or `reference` has other options.
         """
-        check_needs(cls, snapshot)
         check_method(method, penalties)
         sites = residual_sites(snapshot)
         examples, values, states = cls._probed(

@@ -125,7 +125,7 @@ def members_of(series: Series, by: str | None, matrix: str | None = None) -> Wei
     if matrix is not None and by not in (None, "weight"):
         raise ValueError(f"matrix names whose single weights are traced: drop it, or by = '{by}'")
     if not series.steps:
-        raise ValueError("this series has no steps: no checkpoint was kept")
+        raise ValueError("there are no steps: no checkpoint was kept")
     inputs = series.facts.get(InputFacts)
     has_relevant = by is None and inputs is not None and bool(inputs.relevant)
     if by == "weight" or has_relevant or matrix is not None:

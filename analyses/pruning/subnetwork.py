@@ -22,7 +22,7 @@ from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
 from analyses.plots import lines
-from analyses.requirements import Needs, check_needs
+from analyses.requirements import Needs
 from analyses.result import Drawing, Result
 from hooks import Examples, Snapshot
 from hooks.edit import check_names, masked_weights
@@ -126,7 +126,6 @@ class EffectiveSubnetwork(Result):
                 reference of its own, no example is for training though they say which are, or
                 logits are not finite.
         """
-        check_needs(cls, snapshot)
         parts = parts_of(snapshot, by, matrices)
         total = len(parts.sizes)
         kept, rank = numbers_kept(parts, shares), ranks(parts.sizes)

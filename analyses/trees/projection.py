@@ -23,7 +23,7 @@ from pydantic import BeforeValidator
 from pydantic_core import PydanticCustomError
 
 from analyses import plots
-from analyses.requirements import Needs, check_needs
+from analyses.requirements import Needs
 from analyses.result import Drawing, Drawings, Result
 from analyses.statistics import defined_mean
 from analyses.trees.brackets import Span, to_brackets, tree_graph
@@ -138,7 +138,6 @@ class TreeProjection(Result):
         Raises:
             ValueError: An option takes no such value, or the model has no such layer.
         """
-        check_needs(cls, snapshot)
         layer_or_all(threshold)
         layers = tuple(range(snapshot.config.n_layers)) if threshold == "all" else (threshold,)
         examples = short_sentences(snapshot.examples, longest)

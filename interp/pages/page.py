@@ -191,7 +191,7 @@ def sweep_page(
         rows: A line of the table for each of them, with the settings in which it differs.
 
     Raises:
-        ValueError: A member's files are damaged.
+        ValueError: A run's files are damaged.
     """
     folder, base = sweep_runs.folder, sweep_runs.folder.sweep.base
     results, stale = current_sweep_results(folder)

@@ -3,6 +3,7 @@ import dataclasses
 import numpy as np
 import pytest
 
+import interp
 from analyses import LinearInterpolation
 from analyses.dynamics.interpolation import COUNT
 
@@ -59,3 +60,9 @@ def test_a_part_without_examples_is_left_out(grokked):
     found = LinearInterpolation.measure(own, points=2)
     assert found.parts == ("train",)
     assert np.isfinite(found.loss).all()
+
+
+def test_a_run_that_answers_real_numbers_is_refused_in_words():
+    run = interp.load("fixtures/in-context-linear")
+    with pytest.raises(ValueError, match=r"\ALinearInterpolation needs .*classes"):
+        LinearInterpolation.measure(run)
