@@ -76,7 +76,8 @@ def test_other_operands_change_both(page):
 
 @pytest.mark.parametrize("d_mlp", [4, 5, 6, 7])
 def test_another_number_of_neurons_gets_as_many_pairs_right_as_the_network_has(page, d_mlp):
-    choose(page, "neurons", d_mlp)
+    for name, value in {"a": 60, "b": 41, "neurons": d_mlp}.items():
+        choose(page, name, value)
     neurons, _, share = computed(60, 41, d_mlp=d_mlp)
     np.testing.assert_allclose(bars(page, 0), neurons, atol=6e-4)
     assert f"Of all pairs {100 * share:.2f} % are right." in page.run(SAID)
