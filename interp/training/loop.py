@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import torch
-from torch import Tensor
 
 from hooks import Examples
 from hooks.fast import training_logits
@@ -29,7 +28,7 @@ from interp.tasks import model_inputs
 from interp.training.batches import batch_source, dropout_seed, has_dropout
 from interp.training.device import Device, as_configured, pick_device
 from interp.training.memory import check_memory
-from interp.training.optimizers import MOMENTS, clip_and_penalise, optimizer_of
+from interp.training.optimizers import LoneOptimizer, clip_and_penalise
 from interp.training.stack_step import StackStepper, assembled, task_scores
 from interp.training.state import (
     Row,
@@ -257,16 +256,13 @@ class LoneStepper:
         for name, parameter in self.model.named_parameters():
             parameter.requires_grad_(is_trained(name, training))
         self._trained = {n: p for n, p in self.model.named_parameters() if p.requires_grad}
-        self.optimizer = optimizer_of(list(self._trained.values()), training)
-        if state.moments:
-            moment_names = {path.partition("/")[0] for path in state.moments}
-            updates = torch.tensor(float(training.updates_remembered(state.step)))
-            moments = {
-                index: {moment: state.moments[f"{moment}/{name}"] for moment in moment_names}
-                | {"step": updates.clone()}
-                for index, name in enumerate(self._trained)
-            }
-            self.optimizer.load_state_dict(self.optimizer.state_dict() | {"state": moments})
+        self.optimizer = LoneOptimizer(self._trained, training)
+        for path, values in state.moments.items():
+            moment, _, name = path.partition("/")
+            parameter = self._trained[name]
+            updates = float(training.updates_remembered(state.step))
+            self.optimizer.moments[moment][name] = values.to(parameter, copy=True)
+            self.optimizer.updates[name] = torch.tensor(updates, device=parameter.device)
         self._batch_at = batch_source(experiment, device)
         self._logits = training_logits(self.model, experiment.model, task.positions)
         self._loss_dtype = getattr(torch, training.loss_dtype)
@@ -285,14 +281,15 @@ class LoneStepper:
         if self._has_dropout:
             torch.manual_seed(dropout_seed(self._experiment.seeds, step))
         if training.resets_optimizer_at(step):
-            self.optimizer.state.clear()
-        lr = self.optimizer.param_groups[0]["lr"] = training.learning_rate(step)
+            self.optimizer.reset()
+        lr = training.learning_rate(step)
         batch = self._batch_at(step)
         loss = task.loss(self._logits(model_inputs(batch)).to(self._loss_dtype), batch)
-        self.optimizer.zero_grad(set_to_none=True)
+        for parameter in self._trained.values():
+            parameter.grad = None
         (loss * training.loss_scale).backward()
         clip_and_penalise(list(self._trained.values()), training, lr)
-        self.optimizer.step()
+        self.optimizer.update(lr)
 
     def scores(self) -> dict[int, Row]:
         """The metrics of the model as it is now on every evaluated split."""
@@ -300,12 +297,11 @@ class LoneStepper:
 
     def states(self) -> Callable[[], dict[int, State]]:
         """A function that gives the state of the model; tensors share memory with it."""
-        by_index = self.optimizer.state_dict()["state"]
         moments = {
-            f"{moment}/{name}": by_index[index][moment]
-            for index, name in enumerate(self._trained)
-            for moment in MOMENTS[self._training.optimizer]
-            if isinstance(by_index.get(index, {}).get(moment), Tensor)
+            f"{moment}/{name}": values[name]
+            for name in self._trained
+            for moment, values in self.optimizer.moments.items()
+            if name in values
         }
         state = State(self.step, parameters_of(self.model), moments)
         return lambda: {0: state}

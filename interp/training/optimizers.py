@@ -1,17 +1,20 @@
 """One update of the weights: of a model alone by torch's optimisers, of a stack by our own.
 
-A torch optimiser has one learning rate, decay and pair of betas for all it updates. Replicas in a
+Torch's have one learning rate, decay and pair of betas for all that they update. Replicas in a
 stack differ in them, so there the same formulas run on a matrix with a row for each replica. Both
-clip the loss' gradient first, then penalise, then update.
+clip the loss' gradient first, then penalise, then update. The functions behind torch's optimisers
+are called, not their classes, whose first use imports torch.compile: a second of every run.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.optim import SGD, Adam, AdamW, Optimizer
+from torch.optim.adam import adam
+from torch.optim.sgd import sgd
 
 from interp.config import Training
 
@@ -44,14 +47,85 @@ NEUTRAL = {
 }
 
 
-def optimizer_of(parameters: Sequence[Tensor], training: Training) -> Optimizer:
-    """Torch's optimiser for a lone model; `clip_and_penalise` adds what it lacks."""
-    lr, decay = training.lr, training.weight_decay
+class LoneOptimizer:
+    """Torch's update of a lone model; `clip_and_penalise` adds what it lacks.
+
+    Args:
+        parameters: What is updated, by name.
+        training: How.
+
+    Attributes:
+        moments: By torch's name and the parameter's, of parameters that had a gradient.
+        updates: How many updates each parameter has had, by name.
+    """
+
+    def __init__(self, parameters: Mapping[str, Tensor], training: Training) -> None:
+        self._parameters, self._training = parameters, training
+        self.reset()
+
+    def reset(self) -> None:
+        """Forgets the moments."""
+        has_moments = self._training.optimizer != "sgd" or self._training.momentum
+        names = MOMENTS[self._training.optimizer] if has_moments else ()
+        self.moments: dict[str, dict[str, Tensor]] = {name: {} for name in names}
+        self.updates: dict[str, Tensor] = {}
+
+    def update(self, lr: float) -> None:
+        """Updates, in place, the parameters that have a gradient."""
+        changing = {n: p for n, p in self._parameters.items() if p.grad is not None}
+        for name, parameter in changing.items():
+            if name not in self.updates:
+                self.updates[name] = torch.zeros((), device=parameter.device)
+                for values in self.moments.values():
+                    values[name] = torch.zeros_like(parameter)
+        torch_update(
+            list(changing.values()),
+            [parameter.grad for parameter in changing.values() if parameter.grad is not None],
+            [[values[name] for name in changing] for values in self.moments.values()],
+            [self.updates[name] for name in changing],
+            self._training,
+            lr,
+        )
+
+
+@torch.no_grad()
+def torch_update(
+    parameters: list[Tensor],
+    gradients: list[Tensor],
+    moments: list[list[Tensor]],
+    updates: list[Tensor],
+    training: Training,
+    lr: float | Tensor,
+    *,
+    capturable: bool = False,
+) -> None:
+    """An update by torch's fused kernels, in place.
+
+    Args:
+        parameters: What is updated.
+        gradients: Their gradients.
+        moments: Of each of `MOMENTS`, one a parameter.
+        updates: How many updates each parameter has had; counted up.
+        training: Names the optimiser and its options.
+        lr: The learning rate.
+        capturable: Whether the update is part of a CUDA graph.
+    """
+    shared: dict[str, Any] = {"lr": lr, "weight_decay": training.weight_decay, "fused": True}
     if training.optimizer == "sgd":
-        return SGD(parameters, lr=lr, momentum=training.momentum, weight_decay=decay, fused=True)
-    return {"adamw": AdamW, "adam": Adam}[training.optimizer](
-        parameters, lr=lr, betas=training.betas, eps=training.eps, weight_decay=decay, fused=True
-    )
+        [buffers] = moments or [[None] * len(parameters)]
+        options = {"momentum": training.momentum, "dampening": 0.0, "nesterov": False}
+        sgd(parameters, gradients, list(buffers), maximize=False, **options, **shared)
+        return
+    first, second = moments
+    options = {
+        "beta1": training.betas[0],
+        "beta2": training.betas[1],
+        "eps": training.eps,
+        "decoupled_weight_decay": training.optimizer == "adamw",
+        "capturable": capturable,
+    }
+    shared |= {"amsgrad": False, "maximize": False}
+    adam(parameters, gradients, first, second, [], updates, **options, **shared)
 
 
 def clip_and_penalise(parameters: Sequence[Tensor], training: Training, lr: float) -> None:
@@ -82,8 +156,8 @@ class StackOptimizer:
         used: Options that change anything for any replica; the others cost nothing.
         moments: By torch's name, updated in place.
         updates: How many updates were made: a tensor, so that a captured step counts on.
-        fused: torch's own optimiser on the same moments and count, where replicas share all
-            options: it passes over the matrix once, as if it were one model's.
+        fused: The options that all replicas share, if they do: torch's own update then passes over
+            the matrix once, as if it were one model's.
     """
 
     name: str
@@ -91,7 +165,7 @@ class StackOptimizer:
     used: frozenset[str]
     moments: Mapping[str, Matrix]
     updates: Float[Tensor, ""]
-    fused: Optimizer | None
+    fused: Training | None
 
     @classmethod
     def of(
@@ -120,15 +194,9 @@ class StackOptimizer:
         )
         updates = torch.tensor(float(step), device=device)
         is_uniform = all(row == rows[0] for row in rows) and len({t.lr for t in trainings}) == 1
-        fused = None
         # On a GPU the fused kernel reads the learning rate in float32.
-        is_on_cpu = device.type == "cpu"
-        if is_uniform and name != "sgd" and (is_on_cpu or parameters.dtype == torch.float32):
-            fused = optimizer_of([parameters], trainings[0])
-            fused.state[parameters] = {"step": updates, **moments}
-            # A tensor, since a replayed step reads no number of Python's.
-            rate = torch.zeros((), device=device, dtype=torch.double if is_on_cpu else torch.float)
-            fused.param_groups[0] |= {"lr": rate, "capturable": not is_on_cpu}
+        can_fuse = device.type == "cpu" or parameters.dtype == torch.float32
+        fused = trainings[0] if is_uniform and can_fuse and name != "sgd" else None
         return cls(name, columns, used, moments, updates, fused)
 
     @torch.no_grad()
@@ -146,10 +214,13 @@ class StackOptimizer:
             else:
                 gradient.add_(pull(parameters) * self.options[penalty].to(gradient))
         if self.fused is not None:
-            self.fused.param_groups[0]["lr"].copy_(lr[0, 0])
-            parameters.grad = gradient
-            self.fused.step()
-            parameters.grad = None  # else a graph's memory would be held for it
+            # A tensor, since a replayed step reads no number of Python's.
+            rate = lr[0, 0] if parameters.device.type == "cpu" else lr[0, 0].float()
+            moments = [[values] for values in self.moments.values()]
+            options = {"capturable": parameters.device.type != "cpu"}
+            torch_update(
+                [parameters], [gradient], moments, [self.updates], self.fused, rate, **options
+            )
             return
         self.updates.add_(1.0)
         step = self._sgd if self.name == "sgd" else self._adam

@@ -86,16 +86,21 @@ def limit_files(size):
 
 def child(request, file):
     """Runs the command and writes down how it ended."""
-    from torch.optim.optimizer import register_optimizer_step_post_hook
-
     from interp.cli import commands as cli
+    from interp.training import optimizers
 
     os.chdir(request.get("inside", "."))
     if "read_only" in request and not make_read_only(request["read_only"]):
         file.write_text(json.dumps({"is_forbidden": True}))
         return
     code, updates, done, out, err = 0, [], [], StringIO(), StringIO()
-    register_optimizer_step_post_hook(lambda *_: updates.append(1))
+    update = optimizers.torch_update
+
+    def counted(*arguments, **options):
+        updates.append(1)
+        update(*arguments, **options)
+
+    optimizers.torch_update = counted
     watch(request, done)
     sys.argv = ["interp", *request["arguments"]]
     limit_files(request.get("file_size", resource.RLIM_INFINITY))
@@ -134,8 +139,6 @@ def reply(request, scratch):
 def warm():
     """Imports what commands import late, and draws what they draw."""
     import torch
-    import torch._dynamo
-    import transformer_lens  # noqa: F401
 
     import interp.cli.commands
     import interp.cli.progress

@@ -143,7 +143,7 @@ def test_an_optimizer_that_begins_anew_is_one_of_a_new_run(optimizer):
     experiment = tiny_experiment(schedule=[HALVES | {"reset_optimizer": False}, HALVES], **options)
     lone = LoneStepper(experiment, fresh(experiment), CPU)
     lone.advance(20)
-    lone.optimizer.load_state_dict(lone.optimizer.state_dict() | {"state": {}})  # a reset by hand
+    lone.optimizer.reset()  # by hand
     lone.advance(40)
     expected = {name: each.detach() for name, each in lone.model.named_parameters()}
     assert_close(updated(experiment, 40), expected, rtol=0, atol=0)

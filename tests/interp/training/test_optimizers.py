@@ -3,7 +3,7 @@ import torch
 from torch.testing import assert_close
 
 from interp.config.training import Training
-from interp.training.optimizers import MOMENTS, StackOptimizer, clip_and_penalise, optimizer_of
+from interp.training.optimizers import MOMENTS, LoneOptimizer, StackOptimizer, clip_and_penalise
 
 RATES = (0.1, 0.01, 0.3)
 OPTIONS = {
@@ -18,6 +18,17 @@ def trainings(name) -> list[Training]:
         Training(steps=9, optimizer=name, lr=lr, **options)
         for lr, options in zip(RATES, OPTIONS[name], strict=True)
     ]
+
+
+def torchs(parameters, training) -> torch.optim.Optimizer:
+    """The optimiser class of torch's that a training names."""
+    lr, decay = training.lr, training.weight_decay
+    if training.optimizer == "sgd":
+        return torch.optim.SGD(parameters, lr, training.momentum, weight_decay=decay)
+    classes = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}
+    return classes[training.optimizer](
+        parameters, lr=lr, betas=training.betas, eps=training.eps, weight_decay=decay
+    )
 
 
 def stack_of(replicas, weights) -> StackOptimizer:
@@ -35,7 +46,7 @@ def test_each_row_moves_as_by_torchs_own_optimizer(name):
     expected = []
     for row, training in enumerate(replicas):
         alone = weights[row].clone().requires_grad_()
-        optimizer = optimizer_of([alone], training)
+        optimizer = torchs([alone], training)
         for gradient in gradients:
             alone.grad = gradient[row].clone()
             optimizer.step()
@@ -44,6 +55,29 @@ def test_each_row_moves_as_by_torchs_own_optimizer(name):
     for gradient in gradients:
         stack.update(weights, gradient.clone(), lr)
     assert_close(weights.detach(), torch.stack(expected), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+@pytest.mark.parametrize("name", OPTIONS)
+def test_a_lone_model_moves_as_by_torchs_own_optimizer(name, momentum):
+    options = {"momentum": momentum} if name == "sgd" else {}
+    training = Training(steps=9, optimizer=name, lr=0.1, weight_decay=0.3, **options)
+    theirs, ours = (drawn(3, 5).requires_grad_() for _ in range(2))
+    reference, optimizer = torchs([theirs], training), LoneOptimizer({"ours": ours}, training)
+    for gradient in drawn(9, 3, 5):
+        theirs.grad, ours.grad = gradient.clone(), gradient.clone()
+        reference.step()
+        optimizer.update(0.1)
+    assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
+
+
+def test_what_has_no_gradient_stays_and_remembers_nothing():
+    used, unused = drawn(3).requires_grad_(), drawn(3).requires_grad_()
+    optimizer = LoneOptimizer({"used": used, "unused": unused}, Training(steps=1, lr=0.1))
+    used.grad = torch.ones(3, dtype=torch.double)
+    optimizer.update(0.1)
+    assert torch.equal(unused, drawn(3))
+    assert list(optimizer.moments["exp_avg"]) == ["used"]
 
 
 @pytest.mark.parametrize("name", ["adamw", "adam"])
@@ -70,7 +104,7 @@ def one_update(gradient, **options) -> torch.Tensor:
     stack = stack_of([training], weights)
     stack.update(weights, torch.tensor([gradient], dtype=torch.double), lr)
     clip_and_penalise([alone], training, lr=0.1)
-    optimizer_of([alone], training).step()
+    LoneOptimizer({"alone": alone}, training).update(0.1)
     assert_close(weights.detach()[0], alone.detach())
     return weights.detach()[0]
 

@@ -6,10 +6,10 @@ from contextlib import contextmanager
 
 import pytest
 import torch
-from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from interp.runs.checkpoint_files import Checkpoint, pack
 from interp.runs.run import Run
+from interp.training import optimizers
 from interp.training.loop import train
 from tests.planted import tiny_experiment
 
@@ -26,10 +26,15 @@ PLACES = {
 
 @contextmanager
 def counted_updates():
-    updates = []
-    handle = register_optimizer_step_post_hook(lambda *_: updates.append(1))
-    yield updates
-    handle.remove()
+    updates, update = [], optimizers.torch_update
+
+    def counted(*arguments, **options):
+        updates.append(1)
+        update(*arguments, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(optimizers, "torch_update", counted)
+        yield updates
 
 
 @pytest.fixture(scope="module")

@@ -113,10 +113,10 @@ def losses_alone(experiment, steps) -> torch.Tensor:
     for step in range(steps):
         batch = source(step)
         loss = experiment.task.loss(lone.model(model_inputs(batch))[:, -1:].double(), batch)
-        lone.optimizer.zero_grad()
+        for parameter in dict(lone.model.named_parameters()).values():
+            parameter.grad = None
         loss.backward()
-        lone.optimizer.param_groups[0]["lr"] = experiment.training.learning_rate(step)
-        lone.optimizer.step()
+        lone.optimizer.update(experiment.training.learning_rate(step))
         losses.append(loss.detach())
     return torch.stack(losses)
 
