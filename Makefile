@@ -10,7 +10,7 @@ PYTEST := $(BIN)/pytest -n auto --dist loadfile
 LOWEST := $(wildcard tests/interp/cli/test_commands.py tests/interp/measure/*.py tests/interp/runs/test_results*.py \
 	tests/interp/pages/test_[!b]*.py)
 
-.PHONY: install demo test lint check docs fixtures bench bench-gpu lowest constraints
+.PHONY: install demo test lint check docs fixtures bench bench-gpu lowest lens4 constraints
 .DEFAULT_GOAL := install
 
 .venv/bin/python:
@@ -32,6 +32,15 @@ LOWEST := $(wildcard tests/interp/cli/test_commands.py tests/interp/measure/*.py
 .venv-lowest/.installed: pyproject.toml constraints-lowest.txt
 	$(PYTHON) -m venv .venv-lowest
 	.venv-lowest/bin/pip install --quiet --constraint constraints-lowest.txt --editable '.[test]'
+	@touch $@
+
+# With TransformerLens 4; all else is .venv's, torch above all.
+.venv-lens4/.installed: pyproject.toml | .venv/.dev
+	$(BIN)/python -m venv .venv-lens4
+	packages() { "$$1" -c 'import sysconfig; print(sysconfig.get_path("purelib"))'; }; \
+		echo "import site; site.addsitedir('$$(packages $(BIN)/python)')" \
+		> "$$(packages .venv-lens4/bin/python)/shared.pth"
+	.venv-lens4/bin/pip install --quiet 'transformer-lens==4.3.*'
 	@touch $@
 
 install: .venv/.installed  ## make .venv and install the project
@@ -66,6 +75,9 @@ bench-gpu: .venv/.dev  ## on a GPU: that it computes what the CPU does, then ste
 lowest: .venv-lowest/.installed  ## the demo and some tests at the lowest versions; Python 3.11
 	cd "$$(mktemp -d)" && $(CURDIR)/.venv-lowest/bin/interp demo
 	.venv-lowest/bin/pytest -n auto --dist loadfile --override-ini filterwarnings=default $(LOWEST)
+
+lens4: .venv-lens4/.installed  ## what knows TransformerLens, with its version 4
+	.venv-lens4/bin/python -m pytest -n auto --dist loadfile tests/hooks tests/interp/importers
 
 constraints: .venv/.dev  ## the newest versions, and the lowest that pyproject.toml allows; then run make check lowest
 	$(BIN)/pip install --quiet uv

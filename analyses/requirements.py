@@ -22,6 +22,7 @@ WORDS = {
     "tokens": "tokens, and this task has real-valued inputs",
     "classes": "classes as targets, and this task has real numbers",
     "attention": "attention, and this model has none",
+    "shares": "attention patterns that are shares of 1: set model.pattern_coeff = 1",
     "trees": "gold trees, and this task gives none",
     "any_label": "labels of one value an example, and this task gives none",
 }
@@ -48,6 +49,8 @@ class Needs:
         tokens: Whether examples must be tokens, rather than real-valued inputs.
         classes: Whether targets must be classes, rather than real numbers.
         attention: Whether the model must have attention.
+        shares: Whether each row of an attention pattern must sum to 1, as it does unless it is
+            blended with a constant.
         trees: Whether the task must give gold trees.
         any_label: Whether there must be a label with one value an example, whatever its name.
         layers: The fewest layers that the model may have.
@@ -64,6 +67,7 @@ class Needs:
     tokens: bool = False
     classes: bool = False
     attention: bool = False
+    shares: bool = False
     trees: bool = False
     any_label: bool = False
     layers: int = 0
@@ -100,6 +104,7 @@ class Needs:
             "tokens": examples.tokens is not None,
             "classes": not examples.targets.is_floating_point(),
             "attention": ATTENTION in snapshot.live.model.hook_dict,
+            "shares": getattr(config, "pattern_coeff", 1) == 1,
             "trees": examples.trees is not None,
             "any_label": any(values.ndim == 1 for values in examples.labels.values()),
         }

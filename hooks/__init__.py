@@ -1,8 +1,4 @@
-"""Runs models and returns tensors.
-
-The only package that touches transformer_lens, and that only inside `hooks.models.build`: what
-needs no live model (weights by name, examples, losses) never pays for its import.
-"""
+"""Runs models and returns tensors. TransformerLens is imported only by what goes there and back."""
 
 from hooks.checkpoints import Checkpoints, GivenCheckpoints, Series
 from hooks.edit import Edit
@@ -22,6 +18,13 @@ from hooks.facts import (
 from hooks.models import ModelConfig, Sizes, build
 from hooks.patching import patched, replaced_by
 from hooks.snapshot import Snapshot
+from hooks.transformer import (
+    HookedTransformer,
+    HookedTransformerConfig,
+    activation_cache,
+    from_transformer_lens,
+    to_transformer_lens,
+)
 
 __all__ = [
     "LATE_ANSWERS",
@@ -31,6 +34,8 @@ __all__ = [
     "Facts",
     "FunctionFacts",
     "GivenCheckpoints",
+    "HookedTransformer",
+    "HookedTransformerConfig",
     "InputFacts",
     "LinearPrior",
     "MixtureFacts",
@@ -44,7 +49,10 @@ __all__ = [
     "Snapshot",
     "Tree",
     "WavePrior",
+    "activation_cache",
     "build",
+    "from_transformer_lens",
     "patched",
     "replaced_by",
+    "to_transformer_lens",
 ]

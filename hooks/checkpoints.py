@@ -20,6 +20,7 @@ from hooks.messages import nearest_step
 from hooks.models import HookedModel, ModelConfig, Sizes, config_of, move, parameters_of, restore
 from hooks.models.states import check_prefixes, check_tensor
 from hooks.snapshot import Snapshot
+from hooks.transformer.model import BUFFERS_OF_TRANSFORMER_LENS
 from hooks.weights import weight
 
 EXAMPLES_COMPARED = 4  # examples on which a model is compared with one rebuilt from its config
@@ -270,9 +271,14 @@ Series = Checkpoints  # its name in earlier versions
 def _without(
     parameters: Mapping[str, Tensor], buffers: Mapping[str, Tensor]
 ) -> Mapping[str, Tensor]:
-    if not parameters.keys() & buffers.keys():
+    left_out = {
+        name
+        for name in parameters
+        if name in buffers or name.split(".")[-1] in BUFFERS_OF_TRANSFORMER_LENS
+    }
+    if not left_out:
         return parameters  # a file's tensors stay unread
-    return {name: value for name, value in parameters.items() if name not in buffers}
+    return {name: value for name, value in parameters.items() if name not in left_out}
 
 
 def _check_rebuilt(live: LiveModel, sizes: Sizes, examples: Examples) -> None:

@@ -13,8 +13,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from hooks.models import HookedModel
-from hooks.models.past_keys import past_keys
 from hooks.snapshot import TOKENS_PER_BATCH, Snapshot
+from hooks.transformer.past_keys import past_keys
 
 
 def greedy(
@@ -91,4 +91,4 @@ def _last_logits(
     if past is None:
         return model(tokens)[:, -1]
     new = tokens[:, past[0].past_keys.shape[1] :]
-    return model(new, past_kv_cache=past, attention_mask=torch.ones_like(new))[:, -1]
+    return model(new, past_kv_cache=past)[:, -1]

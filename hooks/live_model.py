@@ -126,6 +126,11 @@ def check_live(model: Any) -> None:
         ValueError: It is wrapped, holds numbers other than float32 or float64, or carries hooks.
         TypeError: It is no model with hook points.
     """
+    if type(model).__name__ == "TransformerBridge":
+        raise ValueError(
+            "the model is a TransformerBridge, whose parameters have other names: give "
+            "hooks.from_transformer_lens(model), which has the same weights"
+        )
     for name, remedy in WRAPPERS.items():
         if name in getattr(model, "_modules", {}):
             raise ValueError(f"the model is {remedy}")

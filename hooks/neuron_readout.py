@@ -33,10 +33,14 @@ def neuron_readout(snapshot: Snapshot) -> Readout:
     n_layers, scored = snapshot.config.n_layers, snapshot.examples.scored
     last = f"blocks.{n_layers - 1}"
     _check(snapshot, last)
-    if f"{last}.hook_resid_mid" not in snapshot.live.model.hook_dict:
+    there, beside = snapshot.live.model.hook_dict, [f"{last}.hook_resid_mid"]
+    if beside[0] not in there:  # a parallel block adds its parts to the stream before it
+        beside = [f"{last}.hook_resid_pre", f"{last}.hook_attn_out"]
+    if beside[0] not in there:
         return _without_residual(snapshot)
-    names = [f"{last}.hook_resid_mid", f"{last}.mlp.hook_post"]
-    residual, neurons = (activation[scored] for activation in snapshot.cache(names).values())
+    cached = snapshot.cache([*beside, f"{last}.mlp.hook_post"])
+    *parts, neurons = (activation[scored] for activation in cached.values())
+    residual = sum(parts)
     W_out, b_out = (snapshot.weights(f"{last}.mlp.{name}") for name in ("W_out", "b_out"))
 
     def logits(is_kept: Bool[Tensor, " d_mlp"]) -> Float[Tensor, "answer d_vocab_out"]:
@@ -50,10 +54,9 @@ def neuron_readout(snapshot: Snapshot) -> Readout:
 
 def _check(snapshot: Snapshot, last: str) -> None:
     """Refuses models and edits for which the shortcut would silently be wrong."""
-    kind = snapshot.config.kind
-    if kind in ("post_norm", "neox"):
+    if snapshot.config.kind == "post_norm":
         raise ValueError(
-            f"a model of kind {kind} does not read logits off what its last neurons add to the "
+            "a model of kind post_norm does not read logits off what its last neurons add to the "
             "stream before them: take a model of kind token"
         )
     after = ("ln_final.", "unembed.", "hook_logits", f"{last}.hook_mlp_out", f"{last}.hook_resid_p")

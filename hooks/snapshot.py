@@ -219,7 +219,7 @@ class Snapshot:
             if not not_finite and not (activation < torch.inf).all():  # False for NaN too
                 not_finite.append(hook.name)
 
-        hooks = [(name, look) for name in self.live.model.hook_dict]
+        hooks = [(lambda name: True, look)]  # those that options keep from firing left out
         with self.running() as model, torch.no_grad(), model.hooks(fwd_hooks=hooks):
             for rows, batch in self._batches():
                 logits = self._logits(model, rows, batch)

@@ -213,8 +213,12 @@ def _is_causal(snapshot: Snapshot) -> bool:
 
 def _is_masked(snapshot: Snapshot) -> bool:
     """Whether a pass must hold the whole sentence."""
-    positions = getattr(snapshot.config, "positional_embedding_type", "standard")
-    return positions != "standard" or any(edit.hook_names for edit in snapshot.edits)
+    return _positions(snapshot) == "rotary" or any(edit.hook_names for edit in snapshot.edits)
+
+
+def _positions(snapshot: Snapshot) -> str:
+    """How the model tells positions apart; kinds that have no such option say so in the model."""
+    return getattr(snapshot.live.model.cfg, "positional_embedding_type", "standard")
 
 
 def _check(snapshot: Snapshot, thresholds: Sequence[int]) -> None:
@@ -225,6 +229,11 @@ def _check(snapshot: Snapshot, thresholds: Sequence[int]) -> None:
                 f"threshold {threshold}: this model has the layers 0 to {n_layers - 1}, and with "
                 "none of them cut every span is as in its sentence; give one of them"
             )
+    if _positions(snapshot) == "shortformer":
+        raise ValueError(
+            "queries and keys of a shortformer model read positions beside the stream, and a pass "
+            "that starts at a layer has none: take a model with other positions"
+        )
     if not _is_causal(snapshot) and len(snapshot.examples.visible.sum(1).unique()) > 1:
         raise ValueError(
             "a bidirectional model's sentences must have one length: take hooks.spans.span_batches"

@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from hooks.messages import did_you_mean
-from hooks.models import VIEWS, ModelConfig
+from hooks.models import ModelConfig
+from hooks.models.transformer import by_head
 
 
 def weight(config: ModelConfig, parameters: Mapping[str, Tensor], name: str) -> Tensor:
@@ -27,10 +28,11 @@ def weight(config: ModelConfig, parameters: Mapping[str, Tensor], name: str) -> 
     """
     if name in parameters:
         return parameters[name]
-    views = VIEWS[config.kind]
-    if name in views:
+    if name.replace(".attn.", ".attn._") in parameters:
+        return by_head(parameters, name, config.n_heads)  # pyright: ignore[reportAttributeAccessIssue]  # a transformer's
+    if name in config.VIEWS:
         try:
-            return views[name](config, parameters)
+            return config.VIEWS[name](config, parameters)
         except KeyError as missing:
             raise ValueError(
                 f"view '{name}' needs {missing}, which this model lacks; there are "
@@ -42,15 +44,15 @@ def weight(config: ModelConfig, parameters: Mapping[str, Tensor], name: str) -> 
 
 def has_weight(config: ModelConfig, parameters: Mapping[str, Tensor], name: str) -> bool:
     """Whether `weight` would answer to this name."""
-    if name in parameters:
+    if name in parameters or name.replace(".attn.", ".attn._") in parameters:
         return True
     try:
-        VIEWS[config.kind][name](config, parameters)
+        config.VIEWS[name](config, parameters)
     except KeyError:
         return False
     return True
 
 
 def _present(config: ModelConfig, parameters: Mapping[str, Tensor]) -> list[str]:
-    views = [name for name in VIEWS[config.kind] if has_weight(config, parameters, name)]
+    views = [name for name in config.VIEWS if has_weight(config, parameters, name)]
     return [*views, *parameters]

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from hooks.models import HookedModel
 from interp.tasks.modular_arithmetic import ModularArithmetic
+from tests import lens
 from tests.planted import random_model
 
 TASK = ModularArithmetic(p=7, train_fraction=0.5)
@@ -15,13 +16,22 @@ PLAIN = {"act_fn": "relu", "normalization_type": None}
 
 
 def state_of(model: HookedModel) -> dict[str, Tensor]:
-    """A copy of what model.state_dict() gives, buffers included."""
-    return {name: value.clone() for name, value in torch.nn.Module.state_dict(model).items()}  # pyright: ignore[reportArgumentType]  # the protocol's models are modules
+    """What state_dict() of TransformerLens' HookedTransformer gives, buffers included."""
+    states = {name: value.detach().clone() for name, value in model.named_parameters()}
+    for layer in range(model.cfg.n_layers):
+        states[f"blocks.{layer}.attn.mask"] = torch.empty((0, 0), dtype=torch.bool)
+        states[f"blocks.{layer}.attn.IGNORE"] = torch.tensor(-torch.inf)
+    return states
 
 
 def plain_config(model: HookedModel) -> dict[str, Any]:
-    """A config as the remedy for pickled ones makes it."""
-    return json.loads(json.dumps(vars(model.cfg), default=str))
+    """A config as the remedy for pickled ones makes it; TransformerLens 3.9's where it is there."""
+    options = {name: getattr(model.cfg, name) for name in lens.SHAPE}
+    for name in ("normalization_type", "positional_embedding_type", "attention_dir", "attn_only"):
+        options[name] = getattr(model.cfg, name)
+    if lens.HookedTransformerConfig is not None:
+        options = vars(lens.HookedTransformerConfig(**options, dtype=model.cfg.dtype))
+    return json.loads(json.dumps(options, default=str))
 
 
 def hooked_state(**changes: Any) -> dict[str, Any]:

@@ -41,6 +41,7 @@ def random_model(
     with torch.no_grad():
         for _, parameter in model.named_parameters():
             parameter += 0.3 * torch.randn(parameter.shape, generator=generator)
+    model.train(False)  # as snapshots run it
     return model
 
 

@@ -13,9 +13,8 @@ V-composition in two-layer models, drawn there with the value of random matrices
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
-import networkx as nx
 import numpy as np
 import pandas as pd
 import torch
@@ -132,14 +131,16 @@ class CompositionGraph(Result):
         ranked = self.to_frame().sort_values("score", ascending=False, kind="stable")
         return ranked.loc[ranked["excess"] > spreads * self.spread]
 
-    def graph(self) -> nx.MultiDiGraph:
+    def graph(self) -> Any:
         """The heads, and every composition that is defined.
 
         Returns:
-            A directed graph of heads (named `layer.head`, with `layer`, `head`, `norm_QK` and
-            `norm_OV`) with an edge a kind from writer to reader (with `kind`, `score`, `baseline`
-            and `excess`, the score over the baseline).
+            A directed networkx graph of heads (named `layer.head`, with `layer`, `head`, `norm_QK`
+            and `norm_OV`) with an edge a kind from writer to reader (with `kind`, `score`,
+            `baseline` and `excess`, the score over the baseline).
         """
+        import networkx as nx  # a tenth of a second, and seldom wanted
+
         heads = nx.MultiDiGraph()
         for (name, (layer, head)), (QK, OV) in zip(
             self.places.items(), self.norms.T.tolist(), strict=True
@@ -234,17 +235,19 @@ def head_weights(snapshot: Snapshot) -> tuple[Thin, Thin, Thin, Wide]:
     """W_Q, W_K, W_V and W_O of all heads, in order of layers, in float64.
 
     Where layer norm comes before a head, W_Q, W_K and W_V are what reads through it: its gain is
-    multiplied in and the mean over the residual stream taken out, and a head of which that leaves
-    rounding alone is 0. What layer norm divides by depends on the input and is left out.
+    multiplied in and, but for RMS norm, the mean over the residual stream taken out; heads of which
+    that leaves rounding alone are 0. What is divided by depends on the input and is left out.
     """
     parameters, config = snapshot.parameters(), snapshot.config
 
     def read(name: str, layer: int) -> Tensor:
-        W = parameters[f"blocks.{layer}.attn.{name}"].double().cpu()
+        W = snapshot.weights(f"blocks.{layer}.attn.{name}").double()
         if config.normalization_type is None or name == "W_O":
             return W
         gain = parameters.get(f"blocks.{layer}.ln1.w", torch.ones(W.shape[1])).double().cpu()
         scaled = gain[:, None] * W
+        if config.normalization_type in ("RMS", "RMSPre"):
+            return scaled  # these leave the mean in
         centred = scaled - scaled.mean(1, keepdim=True)
         is_zero = is_rounding(centred.square().sum((1, 2)), scaled.square().sum((1, 2)))
         return centred.masked_fill(is_zero[:, None, None], 0)

@@ -22,7 +22,7 @@ from analyses.requirements import Needs
 from analyses.result import Drawing, Result
 from analyses.statistics import defined_mean
 from hooks import Snapshot
-from hooks.loss import token_losses
+from hooks.examples import token_losses
 
 MAX_TOKENS = 64  # that CircuitsVis draws smoothly; beyond, a picture stands in
 EXAMPLES_KEPT = 8

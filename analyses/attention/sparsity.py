@@ -42,7 +42,7 @@ class AttentionSparsity(Result):
         over: What the model read: `sentences`, or whole `examples`.
     """
 
-    needs: ClassVar = Needs(attention=True)
+    needs: ClassVar = Needs(attention=True, shares=True)
     sliding: ClassVar = ("entropy", "last_query")
 
     entropy: Float[np.ndarray, "layer head"]

@@ -19,7 +19,7 @@ from analyses.requirements import Needs
 from analyses.result import Drawing, SeriesResult
 from hooks import Checkpoints, Examples, Snapshot
 from hooks.edit import with_weights
-from hooks.loss import token_losses
+from hooks.examples import token_losses
 
 COUNT = 1024  # examples, all of which are run at every point
 

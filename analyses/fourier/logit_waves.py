@@ -17,7 +17,7 @@ from torch import Tensor
 from analyses.fourier.basis import fourier_basis, frequencies_of_rows, orders_of, transform_2d
 from analyses.statistics import is_rounding
 from hooks import Examples, ModularFacts, Snapshot
-from hooks.loss import token_losses
+from hooks.examples import token_losses
 
 Grid = Float[Tensor, "n n z"]
 

@@ -11,8 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from numbers import Integral
-
-import networkx as nx
+from typing import Any
 
 from hooks.examples import Tree
 
@@ -146,8 +145,8 @@ def from_brackets(text: str) -> tuple[list[Span], tuple[str, ...]]:
     return spans, tuple(words)
 
 
-def tree_graph(spans: Sequence[Span], words: Sequence[str]) -> nx.DiGraph:
-    """A tree as a directed graph from each span to its parts, in the order of words.
+def tree_graph(spans: Sequence[Span], words: Sequence[str]) -> Any:
+    """A tree as a networkx graph, directed from each span to its parts, in the order of words.
 
     Args:
         spans: Its brackets, counted from the first word.
@@ -160,6 +159,8 @@ def tree_graph(spans: Sequence[Span], words: Sequence[str]) -> nx.DiGraph:
     Raises:
         ValueError: The brackets are not one tree's.
     """
+    import networkx as nx  # a tenth of a second, and seldom wanted
+
     tree_of(spans, 0, len(words))
     graph, leaves = nx.DiGraph(), [(at, at + 1) for at in range(len(words))]
     above: list[Span] = []  # the spans that hold the present one, the smallest last
@@ -173,12 +174,14 @@ def tree_graph(spans: Sequence[Span], words: Sequence[str]) -> nx.DiGraph:
     return graph
 
 
-def graph_spans(graph: nx.DiGraph) -> list[Span]:
+def graph_spans(graph: Any) -> list[Span]:
     """The brackets of a tree given as a graph, each before those inside it.
 
     Raises:
         ValueError: The graph is no tree, or its edges do not lead from spans to their parts.
     """
+    import networkx as nx
+
     spans = sorted((span for span, parts in graph.out_degree if parts), key=lambda s: (s[0], -s[1]))
     drawn = tree_graph(spans, [""] * (len(graph) - len(spans)))
     if not nx.is_arborescence(graph) or set(drawn.edges) != set(graph.edges):

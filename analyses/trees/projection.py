@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Annotated, Any, ClassVar, Literal
 
-import networkx as nx
 import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
@@ -216,11 +215,11 @@ class TreeProjection(Result):
         spans = self.spans[self._place(None, threshold)[1]]
         return [(start, stop) for start, stop in entries_of(spans, self.lengths - 1, number)]
 
-    def tree(self, number: int, threshold: int | None = None) -> nx.DiGraph:
+    def tree(self, number: int, threshold: int | None = None) -> Any:
         """A sentence's projected tree (`analyses.trees.brackets.tree_graph`)."""
         return tree_graph(self.brackets(number, threshold), self.sentence(number))
 
-    def gold_tree(self, number: int) -> nx.DiGraph:
+    def gold_tree(self, number: int) -> Any:
         """A sentence's gold tree."""
         return tree_graph(self.gold_brackets(number), self.sentence(number))
 

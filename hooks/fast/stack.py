@@ -21,6 +21,7 @@ from einops import einsum
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 from torch.func import functional_call, vmap
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import embedding, pad
 
 from hooks.fast.single import Positions, training_logits
@@ -177,6 +178,8 @@ def stacked_logits(model: HookedModel, config: ModelConfig, positions: Positions
 
     def of_all(parameters: Mapping[str, Tensor], inputs: Tensor, is_shared: bool) -> Tensor:
         axes = (0, None if is_shared else 0)
-        return vmap(of_one, in_dims=axes, randomness="different")(parameters, inputs)
+        # Of torch's kinds of fused attention, vmap knows the one made of plain products.
+        with sdpa_kernel(SDPBackend.MATH):
+            return vmap(of_one, in_dims=axes, randomness="different")(parameters, inputs)
 
     return of_all

@@ -1,61 +1,26 @@
-"""One file a kind of model, each with its frozen config, its builder and its weight views.
+"""One file a kind of model, each with its frozen config, which builds it and finds its weights.
 
 `ModelConfig` is any of the configs; a table says which by its `kind`, `token` where it names none.
 """
 
-from collections.abc import Callable, Mapping
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, get_args
 
 import torch
 from pydantic import BeforeValidator
 from torch import Tensor
 
 from hooks.models.base import HookedModel, Sizes, move, parameters_of
-from hooks.models.constructed import VIEWS as CONSTRUCTED_VIEWS
-from hooks.models.constructed import ConstructedConfig, build_constructed
-from hooks.models.mlp import VIEWS as MLP_VIEWS
-from hooks.models.mlp import MLPConfig, build_mlp
-from hooks.models.neox import VIEWS as NEOX_VIEWS
-from hooks.models.neox import NeoXConfig, build_neox
-from hooks.models.post_norm import VIEWS as POST_NORM_VIEWS
-from hooks.models.post_norm import PostNormConfig, build_post_norm
-from hooks.models.read_in import VIEWS as READ_IN_VIEWS
-from hooks.models.read_in import ReadInConfig, build_read_in
+from hooks.models.constructed import ConstructedConfig
+from hooks.models.mlp import MLPConfig
+from hooks.models.neox import NeoXConfig
+from hooks.models.post_norm import PostNormConfig
+from hooks.models.read_in import ReadInConfig
 from hooks.models.states import check_state
-from hooks.models.token import VIEWS as TOKEN_VIEWS
-from hooks.models.token import TokenConfig, build_token, token_config_of
+from hooks.models.token import TokenConfig, token_config_of
 
-CONFIGS: dict[
-    str,
-    type[TokenConfig]
-    | type[MLPConfig]
-    | type[ConstructedConfig]
-    | type[PostNormConfig]
-    | type[NeoXConfig],
-] = {
-    "token": TokenConfig,
-    "mlp": MLPConfig,
-    "constructed": ConstructedConfig,
-    "post_norm": PostNormConfig,
-    "read_in": ReadInConfig,
-    "neox": NeoXConfig,
-}
-BUILDERS: dict[str, Callable[[Any, Sizes, torch.dtype], HookedModel]] = {
-    "token": build_token,
-    "mlp": build_mlp,
-    "constructed": build_constructed,
-    "post_norm": build_post_norm,
-    "read_in": build_read_in,
-    "neox": build_neox,
-}
-VIEWS: dict[str, Mapping[str, Callable[[Any, Mapping[str, Tensor]], Tensor]]] = {
-    "token": TOKEN_VIEWS,
-    "mlp": MLP_VIEWS,
-    "constructed": CONSTRUCTED_VIEWS,
-    "post_norm": POST_NORM_VIEWS,
-    "read_in": READ_IN_VIEWS,
-    "neox": NEOX_VIEWS,
-}
+Kind = TokenConfig | MLPConfig | ConstructedConfig | PostNormConfig | ReadInConfig | NeoXConfig
+CONFIGS: dict[str, type[Kind]] = {cls.model_fields["kind"].default: cls for cls in get_args(Kind)}
 
 
 def _of_its_kind(value: Any) -> Any:
@@ -68,10 +33,7 @@ def _of_its_kind(value: Any) -> Any:
     return CONFIGS[kind].model_validate(value)
 
 
-ModelConfig = Annotated[
-    TokenConfig | MLPConfig | ConstructedConfig | PostNormConfig | ReadInConfig | NeoXConfig,
-    BeforeValidator(_of_its_kind),
-]
+ModelConfig = Annotated[Kind, BeforeValidator(_of_its_kind)]
 
 __all__ = [
     "CONFIGS",
@@ -112,11 +74,11 @@ def build(
     """
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
-        return BUILDERS[config.kind](config, sizes, getattr(torch, dtype))
+        return config.build(sizes, getattr(torch, dtype))
 
 
 def restore(config: ModelConfig, sizes: Sizes, parameters: Mapping[str, Tensor]) -> HookedModel:
-    """A model that holds a copy of the given parameters, in float64 where one of them is.
+    """A model in evaluation mode with a copy of parameters, in float64 where one of them is.
 
     Raises:
         TypeError: A parameter is no tensor.
@@ -138,6 +100,7 @@ def restore(config: ModelConfig, sizes: Sizes, parameters: Mapping[str, Tensor])
     with torch.no_grad():
         for name, parameter in own.items():
             parameter.copy_(parameters[name])
+    model.train(False)
     return model
 
 
@@ -172,8 +135,9 @@ def agreed_config(model: HookedModel, given: ModelConfig | None) -> ModelConfig:
 
 def _choices(config: ModelConfig) -> dict[str, Any]:
     """The options of a config that decide logits, with those left out at what they stand for."""
-    values = config.model_dump(exclude={"initializer_range"})
-    for name, size in {"d_head": "head_size", "d_mlp": "mlp_size"}.items():
+    values = config.model_dump(exclude={"initializer_range", "dropout"})
+    sizes = {"d_head": "head_size", "d_mlp": "mlp_size", "rotary_dim": "head_size"}
+    for name, size in sizes.items():
         if values.get(name, 0) is None:
             values[name] = getattr(config, size)
     if values.get("attn_only"):

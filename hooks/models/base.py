@@ -1,12 +1,14 @@
-"""What every kind of model shares: the sizes a task gives it and the calls it answers."""
+"""What every kind of model shares: its config, the sizes a task gives it, the calls it answers."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
+
+View = Callable[[Any, Mapping[str, Tensor]], Tensor]
 
 
 class Sizes(BaseModel):
@@ -26,7 +28,7 @@ class Sizes(BaseModel):
 
 @runtime_checkable
 class HookedModel(Protocol):
-    """The calls of transformer_lens' HookedRootModule that the toolkit uses."""
+    """The calls of `hooks.hook_points.HookedRootModule` that the toolkit uses."""
 
     cfg: Any
     training: bool
@@ -55,6 +57,27 @@ class HookedModel(Protocol):
     def train(self, mode: bool = True) -> Any:
         """Sets training or evaluation mode."""
         ...
+
+
+class KindConfig(BaseModel):
+    """The config of a kind of model: a frozen table, with the field `kind`, that builds it.
+
+    Attributes:
+        VIEWS: By name, weights made of parameters (`hooks.weights`); parameters may carry leading
+            axes.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    VIEWS: ClassVar[Mapping[str, View]] = {}
+
+    def build(self, sizes: Sizes, dtype: torch.dtype) -> HookedModel:
+        """A model with freshly drawn weights, from torch's global generator, on the CPU.
+
+        Raises:
+            ValueError: The config does not fit the task's sizes.
+        """
+        raise NotImplementedError
 
 
 def move(model: HookedModel, device: torch.device) -> None:

@@ -16,18 +16,21 @@ analytic: Gromov 2023 (arXiv:2301.02679), whose output is written here so that i
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from jaxtyping import Float, Int
 from pydantic import Field
 from torch import Tensor
 
-from hooks.models.base import HookedModel, Sizes, parameters_of
-from hooks.models.mlp import VIEWS as MLP_VIEWS
-from hooks.models.mlp import Activation, MLPConfig, OneHiddenLayer, build_mlp
+from hooks.models.base import HookedModel, Sizes, View, parameters_of
+from hooks.models.mlp import Activation, MLPConfig, OneHiddenLayer
+
+
+def _as_mlp(name: str, config: "ConstructedConfig", parameters: Mapping[str, Tensor]) -> Tensor:
+    return MLPConfig.VIEWS[name](config.mlp, parameters)
 
 
 class ConstructedConfig(OneHiddenLayer):
@@ -39,6 +42,8 @@ class ConstructedConfig(OneHiddenLayer):
         act_fn: Their nonlinearity; left out, relu for the circle and square for the analytic one.
         frequency: f of the circle; the analytic network has many.
     """
+
+    VIEWS: ClassVar[Mapping[str, View]] = {name: partial(_as_mlp, name) for name in MLPConfig.VIEWS}
 
     kind: Literal["constructed"] = "constructed"
     network: Literal["circle", "analytic"] = "circle"
@@ -53,33 +58,35 @@ class ConstructedConfig(OneHiddenLayer):
             act_fn = self.act_fn or "relu"
             return MLPConfig(d_model=2, d_mlp=self.d_mlp, act_fn=act_fn, tied=True)
         return MLPConfig(
-            d_mlp=self.d_mlp, act_fn=self.act_fn or "square",
-            shared_embedding=False, collapsed_in=True, collapsed_out=True,
-        )  # fmt: skip
-
-
-def build_constructed(config: ConstructedConfig, sizes: Sizes, dtype: torch.dtype) -> HookedModel:
-    """The network with its weights; random phases come from torch's global generator.
-
-    Raises:
-        ValueError: The task is not one of two operands with as many tokens as classes.
-    """
-    p = sizes.d_vocab or 0
-    if sizes.n_ctx != 2 or p != sizes.d_vocab_out or p < 2:
-        raise ValueError(
-            f"model: a constructed network adds two of p > 1 tokens, this task has {sizes.n_ctx} "
-            f"positions, {p} tokens and {sizes.d_vocab_out} classes: take modular_arithmetic with "
-            "equals = false"
+            d_mlp=self.d_mlp,
+            act_fn=self.act_fn or "square",
+            shared_embedding=False,
+            collapsed_in=True,
+            collapsed_out=True,
         )
-    model = build_mlp(config.mlp, sizes, dtype)
-    model.cfg.config = config
-    if config.network == "circle":
-        weights = circle_weights(p, config.d_mlp, config.frequency)
-    else:
-        weights = analytic_weights(p, *(2 * math.pi * torch.rand(2, config.d_mlp).double()))
-    for name, parameter in parameters_of(model).items():
-        parameter.copy_(weights[name])
-    return model
+
+    def build(self, sizes: Sizes, dtype: torch.dtype) -> HookedModel:
+        """The network with its weights; random phases come from torch's global generator.
+
+        Raises:
+            ValueError: The task is not one of two operands with as many tokens as classes.
+        """
+        p = sizes.d_vocab or 0
+        if sizes.n_ctx != 2 or p != sizes.d_vocab_out or p < 2:
+            raise ValueError(
+                "model: a constructed network adds two of p > 1 tokens, this task has "
+                f"{sizes.n_ctx} positions, {p} tokens and {sizes.d_vocab_out} classes: take "
+                "modular_arithmetic with equals = false"
+            )
+        model = self.mlp.build(sizes, dtype)
+        model.cfg.config = self
+        if self.network == "circle":
+            weights = circle_weights(p, self.d_mlp, self.frequency)
+        else:
+            weights = analytic_weights(p, *(2 * math.pi * torch.rand(2, self.d_mlp).double()))
+        for name, parameter in parameters_of(model).items():
+            parameter.copy_(weights[name])
+        return model
 
 
 def circle_weights(p: int, d_mlp: int, frequency: int = 1) -> dict[str, Float[Tensor, "..."]]:
@@ -127,12 +134,3 @@ def leads(
 
 def _on_circle(angles: Float[Tensor, " n"]) -> Float[Tensor, "n 2"]:
     return torch.stack([angles.cos(), angles.sin()], dim=1)
-
-
-def _as_mlp(name: str, config: ConstructedConfig, parameters: Mapping[str, Tensor]) -> Tensor:
-    return MLP_VIEWS[name](config.mlp, parameters)
-
-
-VIEWS: dict[str, Callable[[ConstructedConfig, Mapping[str, Tensor]], Tensor]] = {
-    name: partial(_as_mlp, name) for name in MLP_VIEWS
-}

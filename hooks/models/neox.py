@@ -1,23 +1,24 @@
-"""GPT-NeoX, Pythia among them, as a HookedTransformer: its config, its builder, its weights.
+"""GPT-NeoX, Pythia among them, as a HookedTransformer: its config and its weights.
 
 Rotary positions on a share of each head, attention and MLP side by side on the same stream, layer
 norms of their own, no sharing of embedding and unembedding. A model of Hugging Face's transformers
-becomes config, sizes and parameters; TransformerLens' own conversion does it, which its
-from_pretrained offers for official names alone.
+becomes config, sizes and parameters.
 """
 
-from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from einops import rearrange
+from pydantic import Field, model_validator
 from torch import Tensor
 
-from hooks.models.base import HookedModel, Sizes
-from hooks.models.computed import check_computed
+from hooks.models.base import Sizes
+from hooks.models.transformer import TransformerConfig
+from hooks.transformer.config import Activation
 
 
-class NeoXConfig(BaseModel):
+class NeoXConfig(TransformerConfig):
     """A HookedTransformer of GPT-NeoX's shape.
 
     Attributes:
@@ -29,26 +30,28 @@ class NeoXConfig(BaseModel):
         rotary_dim: Components of each head's queries and keys that positions turn, an even number.
         parallel_attn_mlp: Whether the MLP reads the stream before attention has written.
         eps: Added to variances in layer norms.
+        rotary_base: The largest wavelength of the rotation over 2 pi.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    # VIEWS lacks neuron_in and neuron_out: layer norms stand on both sides of a neuron.
+    FIXED: ClassVar[Mapping[str, Any]] = {
+        "positional_embedding_type": "rotary",
+        "normalization_type": "LN",
+    }
 
     kind: Literal["neox"] = "neox"
     n_layers: int = Field(default=6, ge=1)
     d_model: int = Field(default=512, ge=2)
     n_heads: int = Field(default=8, ge=1)
     d_mlp: int | None = Field(default=None, ge=1)
-    act_fn: Literal["relu", "gelu", "gelu_new", "silu", "gelu_fast"] = "gelu"
+    act_fn: Activation = "gelu"
     rotary_dim: int = Field(default=16, ge=2, multiple_of=2)
     parallel_attn_mlp: bool = True
     eps: float = Field(default=1e-5, gt=0, allow_inf_nan=False)
+    rotary_base: float = Field(default=10_000.0, gt=0, allow_inf_nan=False)
 
     @model_validator(mode="after")
-    def _heads_fit(self) -> "NeoXConfig":
-        if self.d_model % self.n_heads:
-            raise ValueError(
-                f"d_model {self.d_model} is not a multiple of n_heads {self.n_heads}: change one"
-            )
+    def _rotation_fits(self) -> "NeoXConfig":
         if self.rotary_dim > self.head_size:
             raise ValueError(
                 f"rotary_dim {self.rotary_dim} is more than a head's {self.head_size}: lower it"
@@ -65,115 +68,73 @@ class NeoXConfig(BaseModel):
         """Layer norm before attention, before the MLP and before the unembedding."""
         return "LN"
 
-    @property
-    def head_size(self) -> int:
-        """Width of a head."""
-        return self.d_model // self.n_heads
-
-    @property
-    def mlp_size(self) -> int:
-        """`d_mlp`, or 4 d_model where it was left out."""
-        return self.d_mlp or 4 * self.d_model
-
-
-def build_neox(config: NeoXConfig, sizes: Sizes, dtype: torch.dtype) -> HookedModel:
-    """A model with freshly drawn weights, from torch's global generator, on the CPU.
-
-    Raises:
-        ValueError: The task has real inputs instead of tokens.
-    """
-    if sizes.d_vocab is None:
-        raise ValueError("model: kind neox reads tokens, this task has real inputs: take read_in")
-    import warnings
-
-    from transformer_lens import HookedTransformer
-
-    with warnings.catch_warnings():
-        # HookedTransformer is what this toolkit trains; it is pinned below its removal in 4.0.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        model: Any = HookedTransformer(_transformer_lens_config(config, sizes, dtype))
-    model.cfg.config = config  # read by config_of
-    for block in model.blocks:
-        # A NumPy scalar here breaks torch.compile and vmap together.
-        block.attn.attn_scale = float(block.attn.attn_scale)
-    return model
-
 
 def neox_config(hugging_face: Any) -> tuple[NeoXConfig, Sizes]:
     """Config and sizes of a transformers GPTNeoXConfig.
 
     Raises:
-        ValueError: It is of another architecture, lacks biases, or turns queries and keys by
-            other angles than TransformerLens' defaults.
+        ValueError: It is of another architecture, lacks biases, or scales rotary angles.
     """
     if getattr(hugging_face, "model_type", "") != "gpt_neox":
         came = getattr(hugging_face, "model_type", type(hugging_face).__name__)
         raise ValueError(f"a model of type gpt_neox is wanted, as Pythia's are; this is {came}")
     if not getattr(hugging_face, "attention_bias", True):
-        raise ValueError("attention_bias = false: TransformerLens converts GPT-NeoX with biases")
+        raise ValueError("attention_bias = false: kind neox has biases")
+    # Where rotary settings are kept differs by transformers' version.
+    rotary = getattr(hugging_face, "rope_parameters", None) or {}
+    scaling = getattr(hugging_face, "rope_scaling", None) or {}
+    rope_type = rotary.get("rope_type") or scaling.get("rope_type") or scaling.get("type")
+    if rope_type not in (None, "default"):
+        raise ValueError(f"rope_type is {rope_type!r} in the config; kind neox knows default only")
+    share = rotary.get("partial_rotary_factor") or getattr(hugging_face, "rotary_pct", 1.0)
+    base = rotary.get("rope_theta") or getattr(hugging_face, "rotary_emb_base", None) or 10_000
     n_heads = hugging_face.num_attention_heads
-    d_head = hugging_face.hidden_size // n_heads
-    check_computed(_rotary(hugging_face), n_heads=n_heads, d_head=d_head)
     config = NeoXConfig(
         n_layers=hugging_face.num_hidden_layers,
         d_model=hugging_face.hidden_size,
         n_heads=n_heads,
         d_mlp=hugging_face.intermediate_size,
         act_fn=hugging_face.hidden_act,
-        rotary_dim=_rotary_dim(hugging_face),
+        rotary_dim=round(share * (hugging_face.hidden_size // n_heads)),
         parallel_attn_mlp=hugging_face.use_parallel_residual,
         eps=hugging_face.layer_norm_eps,
+        rotary_base=float(base),
     )
     vocabulary, n_ctx = hugging_face.vocab_size, hugging_face.max_position_embeddings
     return config, Sizes(d_vocab=vocabulary, d_vocab_out=vocabulary, n_ctx=n_ctx)
 
 
-def neox_parameters(model: Any, config: NeoXConfig, sizes: Sizes) -> dict[str, Tensor]:
-    """Parameters by TransformerLens' names of a transformers GPTNeoXForCausalLM, in float32."""
-    from transformer_lens.pretrained.weight_conversions.neox import convert_neox_weights
+def neox_parameters(model: Any, config: NeoXConfig) -> dict[str, Tensor]:
+    """Parameters by HookedTransformer's names of a transformers GPTNeoXForCausalLM, in float32.
 
-    found = convert_neox_weights(model, _transformer_lens_config(config, sizes, torch.float32))
-    return {name: value.detach().float().contiguous() for name, value in found.items()}
-
-
-def _rotary_dim(hugging_face: Any) -> int:
-    """Where it is kept differs by transformers' version."""
-    told = getattr(hugging_face, "rope_parameters", None) or {}
-    share = told.get("partial_rotary_factor") or getattr(hugging_face, "rotary_pct", 1.0)
-    return round(share * (hugging_face.hidden_size // hugging_face.num_attention_heads))
-
-
-def _rotary(hugging_face: Any) -> dict[str, Any]:
-    """What a config says of rotary angles, under HookedTransformerConfig's names where it has them.
-
-    A kind of scaling (`linear`, `yarn`) goes under the name transformers gives it, unknown here.
+    One matrix there holds each head's query, key and value rows, one head after the other.
     """
-    told = getattr(hugging_face, "rope_parameters", None) or {}
-    scaling = getattr(hugging_face, "rope_scaling", None) or {}
-    kind = told.get("rope_type") or scaling.get("rope_type") or scaling.get("type")
-    base = told.get("rope_theta") or getattr(hugging_face, "rotary_emb_base", None)
-    return {"rotary_base": base, "rope_type": None if kind == "default" else kind}
-
-
-def _transformer_lens_config(config: NeoXConfig, sizes: Sizes, dtype: torch.dtype) -> Any:
-    from transformer_lens import HookedTransformerConfig
-
-    return HookedTransformerConfig(
-        **config.model_dump(exclude={"kind", "d_mlp"}),
-        **sizes.model_dump(exclude={"d_in"}),
-        d_head=config.head_size,
-        d_mlp=config.mlp_size,
-        positional_embedding_type="rotary",
-        rotary_adjacent_pairs=False,
-        normalization_type="LN",
-        default_prepend_bos=False,
-        dtype=dtype,
-        device="cpu",
-        seed=None,  # a seed here would reseed torch, NumPy and Python for the whole process
-    )
-
-
-VIEWS: dict[str, Callable[[NeoXConfig, Mapping[str, Tensor]], Tensor]] = {
-    "W_E": lambda config, parameters: parameters["embed.W_E"],
-    "W_U": lambda config, parameters: parameters["unembed.W_U"],
-}
+    states = {name: value.detach().float() for name, value in model.state_dict().items()}
+    output = "lm_head" if "lm_head.weight" in states else "embed_out"  # by transformers' version
+    parameters = {
+        "embed.W_E": states["gpt_neox.embed_in.weight"],
+        "ln_final.w": states["gpt_neox.final_layer_norm.weight"],
+        "ln_final.b": states["gpt_neox.final_layer_norm.bias"],
+        "unembed.W_U": states[f"{output}.weight"].T,
+        "unembed.b_U": torch.zeros(len(states[f"{output}.weight"])),
+    }
+    heads, part = config.n_heads, {"i": config.n_heads, "qkv": 3}
+    for layer in range(config.n_layers):
+        theirs, ours = f"gpt_neox.layers.{layer}", f"blocks.{layer}"
+        joined = states[f"{theirs}.attention.query_key_value.weight"]
+        weights = rearrange(joined, "(i qkv h) d -> qkv i d h", **part)
+        bias = states[f"{theirs}.attention.query_key_value.bias"]
+        biases = rearrange(bias, "(i qkv h) -> qkv i h", **part)
+        for name, weight, offset in zip("QKV", weights, biases, strict=True):
+            parameters[f"{ours}.attn.W_{name}"] = weight
+            parameters[f"{ours}.attn.b_{name}"] = offset
+        written = states[f"{theirs}.attention.dense.weight"]
+        parameters[f"{ours}.attn.W_O"] = rearrange(written, "d (i h) -> i h d", i=heads)
+        parameters[f"{ours}.attn.b_O"] = states[f"{theirs}.attention.dense.bias"]
+        for side, name in {"h_to_4h": "in", "4h_to_h": "out"}.items():
+            parameters[f"{ours}.mlp.W_{name}"] = states[f"{theirs}.mlp.dense_{side}.weight"].T
+            parameters[f"{ours}.mlp.b_{name}"] = states[f"{theirs}.mlp.dense_{side}.bias"]
+        for name, norm in {"ln1": "input_layernorm", "ln2": "post_attention_layernorm"}.items():
+            parameters[f"{ours}.{name}.w"] = states[f"{theirs}.{norm}.weight"]
+            parameters[f"{ours}.{name}.b"] = states[f"{theirs}.{norm}.bias"]
+    return {name: value.contiguous() for name, value in parameters.items()}

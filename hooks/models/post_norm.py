@@ -1,4 +1,4 @@
-"""The transformer that the structural-grokking paper trained: its config and its builder.
+"""The transformer that the structural-grokking paper trained.
 
 Layer norm follows each residual addition instead of preceding each part, positions are a fixed
 sinusoid added to sqrt(d_model) times the embedding, attention has no biases, the unembedding is a
@@ -6,22 +6,27 @@ matrix of its own with a bias, and dropout stands at five places. In a block, wi
 
     mid = LN1(x + attn(x))    post = LN2(mid + mlp(mid))
 
+Of the residual stream, `hook_resid_pre` is what a block is given (normalised already, but before
+the first block), `hook_resid_mid` what the MLP reads, `hook_resid_post` what the next block or W_U
+reads. A stream that is normalised after each addition is no sum of what parts write.
+
 Source: Murty et al. 2023 (arXiv:2305.18741), as their released code builds it: 8 heads (the paper
 says 4) and an unembedding that is not tied (the paper says tied). The six decoder layers that the
 code builds and never uses are left out.
 """
 
-from collections.abc import Callable, Mapping
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, model_validator
-from torch import Tensor
+from pydantic import Field, model_validator
 
-from hooks.models.base import HookedModel, Sizes
+from hooks.models.base import Sizes
+from hooks.models.transformer import TransformerConfig
+from hooks.transformer import HookedTransformerConfig
 
 
-class PostNormConfig(BaseModel):
+class PostNormConfig(TransformerConfig):
     """A transformer with layer norm after each residual addition.
 
     Attributes:
@@ -33,7 +38,16 @@ class PostNormConfig(BaseModel):
             attention output, on neurons and after the MLP.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    # VIEWS lacks neuron_out: between a neuron and the logits stands a layer norm.
+    FIXED: ClassVar[Mapping[str, Any]] = {
+        "act_fn": "relu",
+        "normalization_type": "LN",
+        "norm_position": "post",
+        "positional_embedding_type": "sinusoidal",
+        "scale_embeddings": True,
+        "attention_biases": False,
+        "init_mode": "xavier_uniform",
+    }
 
     kind: Literal["post_norm"] = "post_norm"
     n_layers: int = Field(default=6, ge=1)
@@ -43,11 +57,7 @@ class PostNormConfig(BaseModel):
     dropout: float = Field(default=0.1, ge=0, lt=1)
 
     @model_validator(mode="after")
-    def _sizes_fit(self) -> "PostNormConfig":
-        if self.d_model % self.n_heads:
-            raise ValueError(
-                f"d_model {self.d_model} is not a multiple of n_heads {self.n_heads}: change one"
-            )
+    def _waves_fit(self) -> "PostNormConfig":
         if self.d_model % 2:
             raise ValueError(
                 f"d_model {self.d_model} is odd: positions are a sine and a cosine a frequency"
@@ -64,34 +74,8 @@ class PostNormConfig(BaseModel):
         """None: heads and neurons read the residual stream as it is."""
         return None
 
-    @property
-    def head_size(self) -> int:
-        """Width of a head."""
-        return self.d_model // self.n_heads
-
-    @property
-    def mlp_size(self) -> int:
-        """`d_mlp`, or 4 d_model where it was left out."""
-        return self.d_mlp or 4 * self.d_model
-
-
-def build_post_norm(config: PostNormConfig, sizes: Sizes, dtype: torch.dtype) -> HookedModel:
-    """A model with freshly drawn weights, from torch's global generator, on the CPU.
-
-    Raises:
-        ValueError: The task has real inputs instead of tokens.
-    """
-    if sizes.d_vocab is None:
-        raise ValueError(
-            "model: kind post_norm reads tokens, this task has real inputs: take kind mlp"
-        )
-    from hooks.models.hooked_post_norm import HookedPostNorm
-
-    return HookedPostNorm(config, sizes, dtype)
-
-
-# neuron_out is left out: between a neuron and the logits stands a layer norm.
-VIEWS: dict[str, Callable[[PostNormConfig, Mapping[str, Tensor]], Tensor]] = {
-    "W_E": lambda config, parameters: parameters["embed.W_E"],
-    "W_U": lambda config, parameters: parameters["unembed.W_U"],
-}
+    def shape(
+        self, sizes: Sizes, dtype: torch.dtype = torch.float32, **options: Any
+    ) -> HookedTransformerConfig:
+        """The shape of the model for a task; neurons are dropped as all else is."""
+        return super().shape(sizes, dtype, neuron_dropout=self.dropout, **options)

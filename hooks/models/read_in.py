@@ -1,10 +1,10 @@
-"""A HookedTransformer for real-valued inputs: its config, its builder and its weight views.
+"""A HookedTransformer for real-valued inputs.
 
 Position i's input, d_in numbers, is mapped into the residual stream by one linear layer:
 
     hook_embed = x_i W_E + b_E    resid_pre = hook_embed + W_pos[i]
 
-All else is HookedTransformer's own, so that every hook point fires. With one output (a task's
+All else is as in kind token, so that every hook point fires. With one output (a task's
 d_vocab_out = 1) the model answers a real number at each position.
 
 Source: Garg et al. 2022 (arXiv:2208.01066), section 2 and code: GPT-2 blocks with the tanh GELU,
@@ -12,17 +12,12 @@ one shared read-in. Their linear read-out is W_U and b_U here, drawn as Transfor
 (theirs as torch draws a linear layer, which is how the read-in is drawn here).
 """
 
-from collections.abc import Callable, Mapping
-from functools import partial
-from typing import Any, Literal
+from typing import ClassVar, Literal
 
-import torch
 from pydantic import Field
-from torch import Tensor
 
-from hooks.models.base import HookedModel, Sizes
-from hooks.models.token import VIEWS as TOKEN_VIEWS
-from hooks.models.token import TokenConfig, instantiated
+from hooks.models.token import TokenConfig
+from hooks.transformer.config import Activation, Normalization
 
 
 class ReadInConfig(TokenConfig):
@@ -32,27 +27,10 @@ class ReadInConfig(TokenConfig):
     tanh GELU), layer norm and first weights.
     """
 
+    READS: ClassVar[str] = "real inputs"
+
     kind: Literal["read_in"] = "read_in"  # pyright: ignore[reportIncompatibleVariableOverride]  # frozen: may narrow
-    act_fn: Literal["relu", "gelu", "gelu_new", "silu", "gelu_fast"] = "gelu_new"
-    normalization_type: Literal["LN", "LNPre"] | None = "LN"
+    act_fn: Activation = "gelu_new"
+    normalization_type: Normalization | None = "LN"
     initializer_range: float = Field(default=0.02, allow_inf_nan=False)
-
-
-def build_read_in(config: ReadInConfig, sizes: Sizes, dtype: torch.dtype) -> HookedModel:
-    """A model with freshly drawn weights, from torch's global generator, on the CPU.
-
-    Raises:
-        ValueError: The task has tokens instead of real inputs.
-    """
-    if sizes.d_in is None:
-        raise ValueError("model: kind read_in reads real inputs, this task has tokens: take token")
-    from hooks.models.hooked_read_in import HookedReadIn
-
-    # Ids are never read; 1 is the least that TransformerLens allows.
-    counts = {"d_vocab": 1, "d_vocab_out": sizes.d_vocab_out, "n_ctx": sizes.n_ctx}
-    return instantiated(
-        partial(HookedReadIn, config=config, d_in=sizes.d_in), config, counts, dtype
-    )
-
-
-VIEWS: dict[str, Callable[[Any, Mapping[str, Tensor]], Tensor]] = dict(TOKEN_VIEWS)
+    tie_word_embeddings: Literal[False] = False  # pyright: ignore[reportIncompatibleVariableOverride]  # frozen: may narrow

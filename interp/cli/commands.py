@@ -264,7 +264,7 @@ def presets(
     name: Annotated[str | None, typer.Argument(help="A preset to print in full.")] = None,
 ) -> None:
     """List the presets, or print one as TOML with every default, to start an experiment from."""
-    from interp.config.experiment import preset_names, preset_summary
+    from interp.presets import preset_names, preset_summary
 
     if name:
         return typer.echo(interp.load_experiment(name).to_toml(), nl=False)

@@ -22,10 +22,10 @@ from pydantic import (
 from hooks.messages import did_you_mean
 from hooks.models import ModelConfig, TokenConfig
 from interp.config.training import AnyTask, Frozen, Seeds, Training
+from interp.presets import PRESETS, preset_names
 from interp.tasks import Task
 from interp.tasks.data_files import taken_from
 
-PRESETS = Path(__file__).parents[1] / "presets"
 MAX_VALUE_CHARS = 200  # characters of a wrong value that a message shows
 MAX_MESSAGE_CHARS = 1000  # pydantic's own messages repeat some values whole
 NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,79}")
@@ -245,18 +245,6 @@ def read_toml(path: Path) -> dict[str, Any]:
 def safe_name(text: str) -> str:
     """A text as the name of an experiment: what may not stand in one becomes dashes."""
     return re.sub(r"[^A-Za-z0-9._-]+", "-", text).lstrip(".")[:80] or "experiment"
-
-
-def preset_names(folder: str = ".") -> list[str]:
-    """Names of the experiments that come with the package, or of the sweeps, in `sweeps`."""
-    return sorted(path.stem for path in (PRESETS / folder).glob("*.toml"))
-
-
-def preset_summary(name: str, folder: str = ".") -> str:
-    """The first line of a preset, which says what it trains."""
-    return (
-        (PRESETS / folder / f"{name}.toml").read_text(encoding="utf-8").splitlines()[0].strip("# ")
-    )
 
 
 def readable(error: ValidationError) -> str:

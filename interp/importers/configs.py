@@ -14,8 +14,8 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from hooks import ModelConfig, Sizes
-from hooks.models.computed import check_computed
-from hooks.models.token import TokenConfig
+from hooks.models.token import OTHER_KINDS, TokenConfig, token_config
+from hooks.transformer.options import check_computed, shape_of_options
 from interp.config.experiment import readable
 from interp.importers.layouts import n_blocks
 from interp.importers.reading import read_table
@@ -126,7 +126,7 @@ def asked_of_user(config: ModelConfig, user: Options) -> dict[str, Any]:
 
 
 def _known_names(options: Options) -> dict[str, Any]:
-    """Options under HookedTransformerConfig's names; "none" is None, which TOML cannot write."""
+    """Options under HookedTransformerConfig's names; "none" of a norm is None, as TOML has none."""
     known: dict[str, Any] = {}
     for name, value in options.items():
         plain = value.item() if isinstance(value, Tensor) and value.ndim == 0 else value
@@ -134,7 +134,7 @@ def _known_names(options: Options) -> dict[str, Any]:
             raise ValueError(f"{name} is a tensor in the config: save it as numbers")
         if name in ("act_fn", "act_type") and plain in ("ReLU", "GeLU"):
             plain = plain.lower()  # as the progress-measures code writes them
-        plain = None if plain == "none" else plain
+        plain = None if (name, plain) == ("normalization_type", "none") else plain
         usual = SYNONYMS.get(name, name)
         if known.setdefault(usual, plain) != plain:
             raise ValueError(f"{usual} is {known[usual]!r} and, as {name}, {plain!r} in one config")
@@ -179,21 +179,25 @@ def config_of_shapes(parameters: Mapping[str, Tensor], stated: Options, layout: 
             raise ValueError(
                 f"{name}: the config says {option!r}, the parameters' shapes say {value}"
             )
-    check_computed(
-        {name: value for name, value in stated.items() if name not in OTHER_OPTIONS},
-        n_heads=sizes["n_heads"],
-        d_head=sizes["d_head"],
-    )
-    options = sizes | {
+    stated = {name: value for name, value in stated.items() if name not in OTHER_OPTIONS}
+    check_computed(stated)
+    grouped = stated.get("n_key_value_heads")
+    if grouped not in DEFAULT_VALUES and sizes["n_key_value_heads"] is None:
+        raise ValueError(
+            f"n_key_value_heads is {grouped!r} in the config, but blocks.0.attn.W_K has a part for "
+            "each head: such models keep blocks.0.attn._W_K"
+        )
+    options = shapes | {
         "act_fn": _activation(stated, attn_only=sizes["attn_only"]),
         "normalization_type": _normalization(parameters, stated),
         "positional_embedding_type": _positions(parameters, stated),
-        "attention_dir": stated.get("attention_dir", "causal"),
     }
-    try:
-        return TokenConfig.model_validate(options)
-    except ValidationError as error:
-        raise ValueError(f"config: {readable(error)}") from None
+    if stated.get("kind", "token") != "token":
+        raise ValueError(f"kind is {stated['kind']!r} in the config; imports are of kind token")
+    # What is left out says where and how the model was trained.
+    names = {*TokenConfig.model_fields, *OTHER_KINDS, "use_attn_scale"}
+    options = {name: value for name, value in stated.items() if name in names} | options
+    return token_config(shape_of_options(options, source="config"), is_tied=False)
 
 
 def assumed_options(stated: Options, layout: str) -> dict[str, Any]:
@@ -234,6 +238,7 @@ def _check_code(parameters: Mapping[str, Tensor], stated: Options, layout: str) 
 def _from_shapes(parameters: Mapping[str, Tensor]) -> dict[str, Any]:
     heads, d_model, d_head = _shape(parameters, "blocks.0.attn.W_Q", 3)
     has_mlp = "blocks.0.mlp.W_in" in parameters
+    shared = parameters.get("blocks.0.attn._W_K")
     return {
         "n_layers": n_blocks(parameters),
         "d_model": d_model,
@@ -241,6 +246,8 @@ def _from_shapes(parameters: Mapping[str, Tensor]) -> dict[str, Any]:
         "d_head": d_head,
         "attn_only": not has_mlp,
         "d_mlp": _shape(parameters, "blocks.0.mlp.W_in", 2)[1] if has_mlp else None,
+        "gated_mlp": "blocks.0.mlp.W_gate" in parameters,
+        "n_key_value_heads": None if shared is None else len(shared),
     }
 
 
@@ -267,20 +274,22 @@ def _activation(stated: Options, *, attn_only: bool) -> str:
 def _normalization(parameters: Mapping[str, Tensor], stated: Options) -> str | None:
     stated_type = stated.get("normalization_type", "nothing")
     if "blocks.0.ln1.w" in parameters:
-        if "blocks.0.ln1.b" not in parameters:
-            raise ValueError("blocks.0.ln1 has a scale and no bias: RMS norm is not known here")
-        if stated_type not in ("nothing", "LN"):
+        shown = "LN" if "blocks.0.ln1.b" in parameters else "RMS"
+        if stated_type not in ("nothing", shown):
             raise ValueError(
-                f"normalization_type is {stated_type!r} in the config, but ln1.w is there"
+                f"normalization_type is {stated_type!r} in the config, but the weights of ln1 are "
+                f"those of {shown}"
             )
-        return "LN"
+        return shown
     if stated_type == "nothing":
         raise ValueError(
             "parameters without ln1.w fit no layer norm as well as LNPre: give "
             "--normalization-type none (or LNPre), or a --config with normalization_type"
         )
-    if stated_type == "LN":
-        raise ValueError("normalization_type is 'LN' in the config, but blocks.0.ln1.w is missing")
+    if stated_type in ("LN", "RMS"):
+        raise ValueError(
+            f"normalization_type is {stated_type!r} in the config, but blocks.0.ln1.w is missing"
+        )
     return stated_type
 
 
@@ -289,10 +298,10 @@ def _positions(parameters: Mapping[str, Tensor], stated: Options) -> str:
     stated_type = stated.get("positional_embedding_type")
     if stated_type is None and not is_learned:
         raise ValueError(
-            "lacks pos_embed.W_pos: where positions are rotary, give a --config with "
-            'positional_embedding_type = "rotary"'
+            "lacks pos_embed.W_pos: give a --config with positional_embedding_type = "
+            '"rotary" (or "sinusoidal", "none")'
         )
-    if stated_type == ("rotary" if is_learned else "standard"):
+    if stated_type is not None and is_learned != (stated_type in ("standard", "shortformer")):
         raise ValueError(
             f"positional_embedding_type is {stated_type!r} in the config, but pos_embed.W_pos is "
             f"{'there' if is_learned else 'missing'}"

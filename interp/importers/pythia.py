@@ -69,7 +69,7 @@ def language_series(
                 f"{_named(place)} is of another shape than {_named(first)}: their config.json "
                 "differ, so that they are no checkpoints of one model"
             )
-        return neox_parameters(model, config, sizes)
+        return neox_parameters(model, config)
 
     spelling = spelling_of(tokenizer)
     prompts = task or WordSelection()

@@ -73,8 +73,10 @@ def analyze(
         basis = run.basis()
         is_finite = _intact(run, tuple(basis.hashes))
         series = replace(run.series(), steps=tuple(is_finite), device=torch_device)
+        one_example = cache(partial(_one_example, series))
         lacking = {
-            name: _lacking(run, series, cls) or _not_by_default(run, series, name, asked)
+            name: _lacking(run, series, cls, one_example)
+            or _not_by_default(run, name, asked, one_example)
             for name, cls in chosen.items()
         }
         applying = {name: cls for name, cls in chosen.items() if not lacking[name]}
@@ -278,7 +280,12 @@ def _check_references(analyses: Sequence[StepResults], intact: Sequence[int]) ->
         )
 
 
-def _lacking(run: Run, series: Series, cls: Analysis) -> str:
+def _one_example(series: Series) -> Snapshot:
+    """The last step on a single example: enough to say what a run has."""
+    return series.snapshot(series.steps[-1], series.examples(count=1))
+
+
+def _lacking(run: Run, series: Series, cls: Analysis, one_example: Callable[[], Snapshot]) -> str:
     """Why an analysis does not apply to a run, or nothing."""
     columns = cls.needs.metrics
     try:
@@ -291,14 +298,16 @@ def _lacking(run: Run, series: Series, cls: Analysis) -> str:
     recorded = ", ".join(name for name in series.metrics if name != "step") if absent else ""
     lacking = [f"{', '.join(absent)} in metrics.jsonl, which has {recorded}"] if absent else []
     if not cls.needs.are_of_metrics:
-        lacking += cls.needs.missing(series.snapshot(series.steps[-1], series.examples(count=1)))
+        lacking += cls.needs.missing(one_example())
     return f"needs {'; '.join(lacking)}" if lacking else ""
 
 
-def _not_by_default(run: Run, series: Series, name: str, asked: Sequence[str]) -> str:
+def _not_by_default(
+    run: Run, name: str, asked: Sequence[str], one_example: Callable[[], Snapshot]
+) -> str:
     """Why an analysis that neither names nor options ask for is passed over, or nothing."""
     cls = ANALYSES[name]
     if name in (*asked, *run.experiment.analyses) or cls.by_default == Needs():
         return ""
-    lacking = cls.by_default.missing(series.snapshot(series.steps[-1], series.examples(count=1)))
+    lacking = cls.by_default.missing(one_example())
     return f"unasked, needs {'; '.join(lacking)}; --only {name} asks for it" if lacking else ""

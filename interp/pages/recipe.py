@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from interp.config.experiment import Experiment, load_experiment, preset_names
+from interp.config.experiment import Experiment, load_experiment
+from interp.presets import preset_names
 from interp.runs.run import Run
 from interp.runs.safe_files import as_table
 

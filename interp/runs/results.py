@@ -202,11 +202,17 @@ def result_folder(folder: Folder, name: str, split: str, key: Header) -> Path:
     return folder.path / "results" / name / f"{split}-{digest}"
 
 
+@cache
+def _version() -> str:
+    """The installed version; asking for it reads files."""
+    return version("interp")
+
+
 def make_header(cls: Analysis, name: str, **facts: Any) -> Header:
     """What the file of a result says of itself."""
     return {
         "analysis": name,
-        "version": version("interp"),
+        "version": _version(),
         "fields": [field.name for field in dataclasses.fields(cls)],
     } | facts
 

@@ -35,7 +35,7 @@ from interp.training.loop import train
 from interp.training.stack import train_stack
 
 MAX_FRUITLESS_POOLS = 3  # pools in a row that end with a killed worker and no group finished
-PRELOADED = ("interp.sweeps.workers", "hooks.models.hooked_mlp")  # modules; with transformer_lens
+PRELOADED = ("interp.sweeps.workers",)  # modules that every worker needs
 POLL_SECONDS = 0.5  # seconds between looks at the run folders
 KILLED = "workers were killed, perhaps for lack of memory; the same command goes on"
 TAIL_BYTES = 2**14  # bytes at the end of metrics that a look reads: much longer than a row

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from torch import Tensor
 
 from hooks import LATE_ANSWERS, Examples, Facts, Sizes, Snapshot
-from hooks.loss import token_losses
+from hooks.examples import token_losses
 from hooks.messages import did_you_mean
 from interp.randomness import generator
 from interp.tasks.fields import STRICT

@@ -89,7 +89,8 @@ def _parameters(model: ModelConfig, sizes: Sizes) -> int:
     if model.kind in ("mlp", "constructed"):
         return (width if model.kind == "mlp" else 1) * (inner or 1)
     heads = getattr(model, "n_heads", 1) * getattr(model, "head_size", 1)
-    mlp = 0 if getattr(model, "attn_only", False) else 2 * width * (inner or 4 * width)
+    matrices = 3 if getattr(model, "gated_mlp", False) else 2
+    mlp = 0 if getattr(model, "attn_only", False) else matrices * width * (inner or 4 * width)
     return width * ends + model.n_layers * (4 * width * heads + mlp)
 
 

@@ -97,8 +97,12 @@ def keep(run: Run, state: State) -> None:
 
 
 def is_trained(name: str, training: Training) -> bool:
-    """Whether a parameter is trained rather than frozen."""
-    return not any(fnmatch(name, pattern) for pattern in training.frozen)
+    """Whether a parameter is trained rather than frozen.
+
+    The keys' biases that heads share are called `attn._b_K`; a pattern for `attn.b_K` means them.
+    """
+    names = (name, name.replace(".attn._", ".attn."))
+    return not any(fnmatch(name, pattern) for name in names for pattern in training.frozen)
 
 
 def check_frozen(names: Iterable[str], training: Training) -> None:

@@ -5,7 +5,7 @@ from hooks import Edit, Sizes, Snapshot, build
 from hooks.edit import with_weights, without_heads
 from hooks.generate import greedy
 from hooks.models import PostNormConfig
-from hooks.models.past_keys import past_keys
+from hooks.transformer.past_keys import past_keys
 from tests.planted import random_model, tokens_as_examples
 
 SIZES = Sizes(d_vocab=12, d_vocab_out=12, n_ctx=10)

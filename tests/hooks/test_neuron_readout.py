@@ -44,8 +44,19 @@ OTHERS = [
 ]
 
 
-@pytest.mark.parametrize("config", OTHERS, ids=lambda config: config.kind)
-def test_a_model_whose_neurons_do_not_end_the_stream_is_refused(config):
+def test_a_model_whose_neurons_do_not_end_the_stream_is_refused():
+    config = PostNormConfig(d_model=8, n_heads=2, d_mlp=16)
     model = build(config, SIZES, seed=0, dtype="float64")
-    with pytest.raises(ValueError, match=f"a model of kind {config.kind} does not read"):
+    with pytest.raises(ValueError, match="a model of kind post_norm does not read"):
         neuron_readout(Snapshot.of(model, tokens_as_examples(TOKENS)))
+
+
+@pytest.mark.parametrize("is_parallel", [True, False])
+def test_neurons_beside_attention_are_silenced_as_by_an_edit(is_parallel):
+    options = {"rotary_dim": 2, "parallel_attn_mlp": is_parallel}
+    config = NeoXConfig(n_layers=2, d_model=8, n_heads=2, d_mlp=16, **options)
+    model = build(config, SIZES, seed=0, dtype="float64")
+    snapshot = Snapshot.of(model, tokens_as_examples(TOKENS))
+    is_kept = torch.arange(16) > 2
+    expected = snapshot.edited(without_neurons(1, [0, 1, 2])).logits()[:, -1]
+    assert_close(neuron_readout(snapshot)(is_kept), expected)

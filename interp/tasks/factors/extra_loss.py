@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from hooks.loss import token_losses
+from hooks.examples import token_losses
 
 ExtraLoss = Literal["weights", "context"]
 SIDE = "side"  # the key of a batch under which the targets of the spare outputs stand

@@ -8,10 +8,11 @@ from torch.testing import assert_close
 
 from analyses import CompositionGraph, plots
 from analyses.attention.composition import head_weights
-from hooks import Snapshot, build
+from hooks import Snapshot, build, to_transformer_lens
 from hooks.edit import with_weights
 from interp.measure.analyze import analyze
 from interp.runs.run import Run
+from tests.lens import needs_hooked_transformer
 from tests.planted import SIZES, random_model, tiny_config, tokens_as_examples
 
 TOKENS = torch.cartesian_prod(torch.arange(7), torch.arange(7), torch.tensor([7]))
@@ -78,10 +79,22 @@ def test_a_planted_composition_is_the_strongest_path(planted):
     assert found.summary()["strongest_path"] == f"0.0 -{kind}> 1.1"
 
 
-def test_layer_norm_is_folded_as_transformer_lens_folds_it():
-    model: Any = random_model(n_layers=2, normalization_type="LN")
+@needs_hooked_transformer
+@pytest.mark.parametrize("kind", ["LN", "RMS"])
+def test_layer_norm_is_folded_as_transformer_lens_folds_it(kind):
+    model: Any = random_model(n_layers=2, normalization_type=kind)
     found = head_weights(snapshot_of(model))
-    model.load_state_dict(model.fold_layer_norm(model.state_dict()), strict=False)
+    folded = to_transformer_lens(model)
+    is_centred = kind == "LN"  # as TransformerLens folds when it loads a model
+    states = folded.fold_layer_norm(folded.state_dict(), is_centred, is_centred)
+    folded.load_state_dict(states, strict=False)
+    for ours, name in zip(found, ("W_Q", "W_K", "W_V", "W_O"), strict=True):
+        assert_close(ours, getattr(folded, name).flatten(0, 1).detach())
+
+
+def test_shared_keys_and_values_count_for_every_head():
+    model = random_model(n_layers=2, n_key_value_heads=1)
+    found = head_weights(snapshot_of(model))
     for ours, name in zip(found, ("W_Q", "W_K", "W_V", "W_O"), strict=True):
         assert_close(ours, getattr(model, name).flatten(0, 1).detach())
 
@@ -126,8 +139,8 @@ def test_heads_are_nodes_with_their_place_and_norms():
 
 
 def test_compositions_are_edges_with_their_kind_score_and_baseline():
-    graph = HAND.graph()
-    assert isinstance(graph, nx.DiGraph)
+    graph: Any = HAND.graph()
+    assert isinstance(graph, nx.MultiDiGraph)
     assert graph.number_of_edges() == 9
     edge = {"kind": "K", "score": 0.5, "baseline": 0.1, "excess": 0.4}
     assert graph.edges["0.0", "2.0", "K"] == pytest.approx(edge)

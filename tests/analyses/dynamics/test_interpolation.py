@@ -10,7 +10,7 @@ from analyses.dynamics.interpolation import COUNT
 
 def score(grokked, step, train):
     """Loss of a kept step on the examples that interpolation takes."""
-    from hooks.loss import token_losses
+    from hooks.examples import token_losses
 
     snapshot = grokked.snapshot(step, count=COUNT)
     losses = token_losses(snapshot.logits()[:, -1].double(), snapshot.examples.targets[:, -1])

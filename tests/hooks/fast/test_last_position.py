@@ -4,8 +4,8 @@ from torch.testing import assert_close
 from torch.utils.flop_counter import FlopCounterMode
 
 from hooks import Sizes, build
+from hooks.examples import token_losses
 from hooks.fast.single import LastPosition, LastSlice, training_logits
-from hooks.loss import token_losses
 from hooks.models import TokenConfig
 from tests.planted import random_model, tiny_config
 

@@ -22,4 +22,5 @@ def random_model(seed: int = 0, **options: Any) -> Any:
     generator = torch.Generator().manual_seed(seed)
     for value in parameters_of(model).values():
         value += 0.3 * torch.randn(value.shape, generator=generator, dtype=value.dtype)
+    model.train(False)  # as snapshots run it
     return model

@@ -8,8 +8,8 @@ from torch.testing import assert_close
 from torch.utils.flop_counter import FlopCounterMode
 
 from hooks import Sizes, build
+from hooks.examples import token_losses
 from hooks.fast.single import NeuronTables, training_logits
-from hooks.loss import token_losses
 from hooks.models import MLPConfig, config_of, parameters_of, restore
 from hooks.weights import has_weight, weight
 from tests.hooks.models.networks import (

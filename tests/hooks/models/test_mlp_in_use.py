@@ -4,8 +4,8 @@ from torch.testing import assert_close
 
 from hooks import Examples, Series, Sizes, Snapshot
 from hooks.edit import without_neurons
+from hooks.examples import token_losses
 from hooks.fast.single import training_logits
-from hooks.loss import token_losses
 from hooks.models import parameters_of, restore
 from hooks.neuron_readout import neuron_readout
 from hooks.weights import weight

@@ -6,7 +6,7 @@ from torch.nn.functional import layer_norm
 from torch.testing import assert_close
 
 from analyses import WeightNorms
-from hooks import Sizes, Snapshot, build
+from hooks import Sizes, Snapshot, activation_cache, build
 from hooks.models import PostNormConfig, TokenConfig, config_of, parameters_of, restore
 from hooks.models.base import HookedModel
 from tests.hooks.models.post_norm import SIZES, TOKENS, random_model, tiny
@@ -162,14 +162,10 @@ def test_a_live_model_tells_its_config():
 
 
 def test_the_residual_stream_is_not_decomposed():
-    _, cache = cached(random_model())
+    model = random_model()
+    _, cache = cached(model)
     with pytest.raises(ValueError, match="no sum of what parts write"):
-        cache.decompose_resid()
-
-
-def test_layer_norm_is_not_folded():
-    with pytest.raises(ValueError, match="no layer norm can be folded"):
-        random_model().process_weights_()
+        activation_cache(cache, model)
 
 
 def test_views_are_the_embedding_and_the_unembedding():

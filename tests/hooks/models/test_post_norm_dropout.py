@@ -26,6 +26,7 @@ def test_dropout_stands_at_five_places_where_it_is_asked_for():
 def test_dropout_acts_while_training_only():
     dropping: Any = build(tiny(dropout=0.5), SIZES, seed=0)
     plain = build(tiny(), SIZES, seed=0)
+    plain.train(False)
     dropping.train(False)
     assert torch.equal(dropping(TOKENS), plain(TOKENS))
     dropping.train(True)

@@ -8,8 +8,7 @@ import torch
 
 from interp.cli import commands as cli
 from interp.runs.run import load
-
-HEAVY = "{'torch', 'transformer_lens', 'plotly', 'pandas'} & set(sys.modules)"
+from tests.planted import tiny_experiment
 
 
 def python(code: str) -> str:
@@ -41,17 +40,41 @@ def test_a_command_that_is_interrupted_says_how_to_go_on(interp, monkeypatch):
     assert (code, said) == (130, "interp: stopped; the same command carries on\n")
 
 
-def test_help_imports_nothing_heavy():
+# What no command needs, and what each of some commands does without.
+NEVER = {"transformer_lens", "transformers", "datasets", "sklearn", "torch._dynamo"}
+WITHOUT = {
+    "--help": {"torch", "pandas", "plotly", "pydantic", "scipy", "networkx"},
+    "presets": {"torch", "pandas", "plotly", "scipy", "networkx"},
+    "train {short} --out {new}": {"scipy", "networkx"},
+    "analyze {run}": {"scipy", "networkx"},
+    "show {run} --out {new}": {"scipy", "networkx"},
+    "report {run} --out {new}": {"networkx"},
+}
+
+
+@pytest.mark.parametrize("command", WITHOUT)
+def test_a_command_imports_what_it_needs_and_no_more(command, folder, tmp_path):
+    from interp.measure.analyze import analyze
+
+    run, short = tmp_path / "run", tmp_path / "short.toml"
+    shutil.copytree(folder, run)
+    analyze(load(run), ["FourierSpectrum"])
+    short.write_text(tiny_experiment(steps=1).to_toml())
+    places = {"run": run, "short": short, "new": tmp_path / "new"}
+    arguments = [part.format(**places) for part in command.split()]
+    arguments += ["--only", "FourierSpectrum"] if arguments[0] == "analyze" else []
     code = f"""
 import sys
 from interp.cli import commands as cli
-sys.argv = ["interp", "--help"]
+sys.argv = ["interp", *{arguments!r}]
 try:
     cli.main()
-except SystemExit:
-    print("imported:", {HEAVY})
+except SystemExit as stopped:
+    assert not stopped.code, stopped.code
+finally:
+    print("imported:", {NEVER | WITHOUT[command]!r} & set(sys.modules))
 """
-    assert "imported: set()" in python(code)
+    assert python(code).splitlines()[-1] == "imported: set()"
 
 
 def test_results_load_without_what_only_measuring_needs(folder):
@@ -222,7 +245,7 @@ def test_a_dry_run_says_what_a_sweep_would_train(interp, experiment, tmp_path):
 
 
 def test_presets_of_sweeps_are_listed_and_load(interp):
-    from interp.config import preset_names
+    from interp.presets import preset_names
     from interp.sweeps.sweep import load_sweep
 
     listed = interp("presets")[1]

@@ -3,8 +3,9 @@ from dataclasses import dataclass
 import pytest
 from pydantic import ValidationError
 
-from interp.config.experiment import Experiment, load_experiment, preset_names
+from interp.config.experiment import Experiment, load_experiment
 from interp.config.training import Steps
+from interp.presets import preset_names
 from tests.planted import tiny_experiment, tiny_prompts
 
 TASK = '[task]\nname = "modular_arithmetic"\n'

@@ -7,8 +7,9 @@ import pytest
 from pydantic import ValidationError
 
 from hooks import Snapshot, build
-from interp.config.experiment import load_experiment, preset_names
+from interp.config.experiment import load_experiment
 from interp.config.training import Stop
+from interp.presets import preset_names
 from interp.sweeps.sweep import load_sweep
 from interp.tasks import TASKS, Task
 from tests.planted import config_for, tiny_experiment

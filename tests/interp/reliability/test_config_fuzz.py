@@ -16,8 +16,9 @@ from typing import Any
 import pytest
 import tomli_w
 
-from interp.config.experiment import Experiment, load_experiment, preset_names
+from interp.config.experiment import Experiment, load_experiment
 from interp.config.training import Steps
+from interp.presets import preset_names
 from interp.runs.run import Run
 from interp.training.loop import train
 from interp.training.memory import needed

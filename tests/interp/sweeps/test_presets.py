@@ -2,7 +2,7 @@
 
 import pytest
 
-from interp.config.experiment import preset_names, preset_summary
+from interp.presets import preset_names, preset_summary
 from interp.sweeps.sweep import load_sweep
 
 MEMBERS = {

@@ -101,7 +101,7 @@ def test_fewest_weights_are_looked_for_when_options_ask(copied):
 
 
 def test_fewest_neurons_are_looked_for_unasked_where_there_is_a_training_set(run):
-    assert not _not_by_default(run, run.series(), "EffectiveSubnetwork", ())
+    assert not _not_by_default(run, "EffectiveSubnetwork", (), run.snapshot)
 
 
 @pytest.mark.parametrize("names", [["WeightNorms"], None])
