@@ -7,6 +7,7 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -38,3 +39,13 @@ def _seconds(call: Callable[[], object]) -> float:
     start = time.process_time()
     call()
     return time.process_time() - start
+
+
+def written_out(model: Any) -> Any:
+    """The model with a function on each hook point that fusing would pass over.
+
+    It then lays out every intermediate, as TransformerLens does.
+    """
+    inside = ("hook_q", "hook_k", "hook_v", "hook_attn_scores", "hook_pattern", "hook_scale")
+    model.add_hook(lambda name: name.endswith(inside), lambda activation, hook: None)
+    return model

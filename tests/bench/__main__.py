@@ -9,9 +9,12 @@ from interp.training.device import prepare_process
 from tests.bench import (
     checkpoint_series,
     cky,
+    command_line,
+    forward_cache,
     fourier_powers,
     logistic_probes,
     mlp_stack,
+    post_norm_step,
     prompt_step,
     report_again,
     ridge_probes,
@@ -37,6 +40,8 @@ if __name__ == "__main__":
     benchmarks = (
         training_step.compare,
         prompt_step.compare,
+        post_norm_step.compare,
+        forward_cache.compare,
         mlp_stack.compare,
         mlp_stack.compare_own_data,
         fourier_powers.compare,
@@ -48,6 +53,8 @@ if __name__ == "__main__":
         cky.compare,
         checkpoint_series.compare,
         report_again.compare,
+        command_line.compare,
+        command_line.compare_loading,
     )
     for compare in benchmarks:
         found = compare()

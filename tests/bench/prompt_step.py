@@ -1,4 +1,4 @@
-"""An update of the in-context preset against a plain HookedTransformer loop, at one batch size."""
+"""An update of the in-context preset against a plain loop on the written-out model."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,7 +11,7 @@ from interp.randomness import generator
 from interp.tasks import Batch
 from interp.training.loop import LoneStepper
 from interp.training.state import fresh
-from tests.bench import Comparison, interleaved
+from tests.bench import Comparison, interleaved, written_out
 
 CPU = torch.device("cpu")
 
@@ -19,7 +19,7 @@ CPU = torch.device("cpu")
 def plain_update(experiment: Experiment) -> tuple[Any, Callable[[], None]]:
     """A model and the update anyone would write: the model itself, and fresh prompts each time."""
     training, task = experiment.require_training(), experiment.task
-    model: Any = LoneStepper(experiment, fresh(experiment), CPU).model
+    model = written_out(LoneStepper(experiment, fresh(experiment), CPU).model)
     trained = [each for each in model.parameters() if each.requires_grad]
     optimizer = torch.optim.Adam(trained, training.lr, training.betas, training.eps)
     drawing = generator(0)

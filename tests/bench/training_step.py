@@ -1,4 +1,4 @@
-"""An update of the mod-113 preset against a plain HookedTransformer loop, both full batch."""
+"""An update of the mod-113 preset against a plain loop on TransformerLens 3.9, both full batch."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,7 +7,7 @@ import torch
 from torch.nn.functional import cross_entropy
 from torch.testing import assert_close
 
-from hooks import build
+from hooks import build, to_transformer_lens
 from interp.config.experiment import Experiment, load_experiment
 from interp.randomness import generator
 from interp.training.loop import LoneStepper
@@ -19,7 +19,8 @@ def plain_update(experiment: Experiment) -> tuple[Any, Callable[[], None]]:
     """A model and the update anyone would write: all positions, default AdamW."""
     training, task = experiment.training, experiment.task
     assert training is not None
-    model: Any = build(experiment.model, task.sizes, seed=experiment.seeds.model)
+    ours: Any = build(experiment.model, task.sizes, seed=experiment.seeds.model)
+    model = to_transformer_lens(ours)
     data = task.data(None, generator(experiment.seeds.data, 0))
     optimizer = torch.optim.AdamW(
         model.parameters(), training.lr, training.betas, training.eps, training.weight_decay
@@ -53,7 +54,7 @@ def compare() -> Comparison:
         update()
     assert_close(training_loss(our_model, experiment), training_loss(plain_model, experiment))
     times = interleaved(plain, ours, repeats=11)
-    return Comparison("training step, modular-addition-113", *times, goal=1.7)
+    return Comparison("training step, modular-addition-113", *times, goal=4)
 
 
 def training_loss(model: Any, experiment: Experiment) -> torch.Tensor:
