@@ -1,4 +1,4 @@
-"""Dropout whose random numbers cost a CPU a quarter of torch's."""
+"""Dropout whose random numbers cost a CPU less than torch's."""
 
 import torch
 from torch import Tensor, nn

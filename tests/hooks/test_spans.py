@@ -7,7 +7,7 @@ from torch.testing import assert_close
 
 from hooks import Edit, Examples, Sizes, Snapshot, build
 from hooks.edit import without_heads
-from hooks.models import PostNormConfig, parameters_of
+from hooks.models import NeoXConfig, PostNormConfig, parameters_of
 from hooks.spans import span_batches, span_charts
 from tests.oracles import masked_chart
 from tests.planted import random_model
@@ -19,6 +19,13 @@ CAUSAL = {
     "no layer norm": {},
     "attention only": {"attn_only": True, "normalization_type": "LNPre"},
     "rotary": {"positional_embedding_type": "rotary", "normalization_type": "LN"},
+    "RMS": {"normalization_type": "RMS"},
+    "waves": {"positional_embedding_type": "sinusoidal"},
+    "no positions": {"positional_embedding_type": "none"},
+    "shared keys": {"n_key_value_heads": 1},
+    "parallel": {"parallel_attn_mlp": True, "gated_mlp": True},
+    "blended": {"pattern_coeff": 0.5},
+    "blended, rotary": {"pattern_coeff": 0.5, "positional_embedding_type": "rotary"},
 }
 BOTH_WAYS = {
     "bidirectional": {"attention_dir": "bidirectional", "normalization_type": "LN"},
@@ -28,8 +35,14 @@ BOTH_WAYS = {
 }  # fmt: skip
 
 
-def post_norm() -> Any:
-    config = PostNormConfig(n_layers=3, d_model=12, n_heads=2, dropout=0.0)
+OTHER_KINDS = {
+    "post_norm": PostNormConfig(n_layers=3, d_model=12, n_heads=2, dropout=0.0),
+    "neox": NeoXConfig(n_layers=3, d_model=12, n_heads=2, rotary_dim=4),
+}
+
+
+def of_another_kind(kind: str) -> Any:
+    config = OTHER_KINDS[kind]
     model = build(config, SIZES, seed=0, dtype="float64")
     generator = torch.Generator().manual_seed(1)
     for value in parameters_of(model).values():
@@ -38,8 +51,8 @@ def post_norm() -> Any:
 
 
 def model_of(kind: str) -> Any:
-    if kind == "post_norm":
-        return post_norm()
+    if kind in OTHER_KINDS:
+        return of_another_kind(kind)
     config: dict[str, Any] = (CAUSAL | BOTH_WAYS)[kind]
     return random_model(SIZES, n_layers=3, **config)
 
@@ -82,7 +95,7 @@ def check_against_masked_passes(snapshot, thresholds=(0, 1, 2), first=1):
         assert_close(chart[spans[0], spans[1]], values, rtol=0, atol=1e-9)
 
 
-@pytest.mark.parametrize("kind", [*CAUSAL, *BOTH_WAYS, "post_norm"])
+@pytest.mark.parametrize("kind", [*CAUSAL, *BOTH_WAYS, *OTHER_KINDS])
 def test_charts_are_those_of_a_masked_pass_a_span(kind):
     check_against_masked_passes(snapshot_of(model_of(kind)))
 
@@ -200,3 +213,9 @@ def test_the_model_is_left_as_it_was():
     before = snapshot.on(snapshot.examples).logits()
     charts_of(snapshot)
     assert torch.equal(snapshot.on(snapshot.examples).logits(), before)
+
+
+def test_a_model_that_reads_positions_beside_the_stream_is_refused():
+    model = random_model(SIZES, n_layers=3, positional_embedding_type="shortformer")
+    with pytest.raises(ValueError, match="shortformer model read positions beside the stream"):
+        charts_of(snapshot_of(model))

@@ -114,8 +114,14 @@ def test_their_patching_runs_our_model():
     grid = patching.get_act_patch_resid_pre(
         model, other, activation_cache(cache, model), lambda logits: logits[:, -1].sum()
     )
+
+    def last_taken(stream, hook):
+        return torch.cat([stream[:, :-1], cache[hook.name][:, -1:]], dim=1)
+
+    by_hand = model.run_with_hooks(other, fwd_hooks=[("blocks.1.hook_resid_pre", last_taken)])
     assert grid.shape == (2, 7)
-    assert_close(grid[0, -1] != model(other)[:, -1].sum(), torch.tensor(True))
+    assert_close(grid[1, -1].double(), by_hand[:, -1].sum(), rtol=1e-5, atol=1e-5)
+    assert (by_hand[:, -1].sum() - model(other)[:, -1].sum()).abs() > 1e-3
 
 
 def test_a_factored_matrix_is_theirs():

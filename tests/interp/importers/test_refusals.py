@@ -306,6 +306,10 @@ def test_rotary_angles_of_another_base_are_refused(imported, tmp_path):
         ({"gate": 0.5}, "gate is 0.5 in the config; this option is unknown here"),
         ({"positional_embedding_type": "rotary"}, "but pos_embed.W_pos is there"),
         ({"positional_embedding_type": "sinusoidal"}, "but pos_embed.W_pos is there"),
+        ({"positional_embedding_type": "none"}, "but pos_embed.W_pos is there"),
+        ({"norm_position": "post"}, "norm_position is 'post'"),
+        ({"attention_biases": False}, "attention_biases is False"),
+        ({"kind": "post_norm"}, "kind is 'post_norm' in the config; imports are of kind token"),
         ({"positional_embedding_type": "alibi"}, "positional_embedding_type is 'alibi'"),
     ],
 )
