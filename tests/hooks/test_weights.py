@@ -2,9 +2,10 @@ import pytest
 import torch
 from torch.testing import assert_close
 
+from hooks import Snapshot
 from hooks.models import parameters_of
 from hooks.weights import has_weight, weight
-from tests.planted import SIZES, random_model, tiny_config
+from tests.planted import SIZES, random_model, tiny_config, tokens_as_examples
 
 CONFIG = tiny_config()
 VIEWS = ["W_E", "W_pos", "W_U", "neuron_in", "neuron_out"]
@@ -68,3 +69,12 @@ def test_a_rotary_model_has_no_W_pos(name, there):
     config = tiny_config(positional_embedding_type="rotary")
     own = parameters_of(random_model(positional_embedding_type="rotary"))
     assert has_weight(config, own, name) is there
+
+
+@pytest.mark.parametrize("option", ["gated_mlp", "parallel_attn_mlp"])
+def test_what_neurons_read_is_no_path_through_heads_where_blocks_are_otherwise(option):
+    tokens = torch.zeros(2, 3, dtype=torch.long)
+    snapshot = Snapshot.of(random_model(**{option: True}), tokens_as_examples(tokens))
+    assert not snapshot.has_weights("neuron_in")
+    with pytest.raises(ValueError, match="view 'neuron_in' needs 'neurons that read"):
+        snapshot.weights("neuron_in")
