@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from hooks import Snapshot
+from hooks import Snapshot, build
 from hooks.models import parameters_of
 from hooks.weights import has_weight, weight
 from tests.planted import SIZES, random_model, tiny_config, tokens_as_examples
@@ -73,8 +73,9 @@ def test_a_rotary_model_has_no_W_pos(name, there):
 
 @pytest.mark.parametrize("option", ["gated_mlp", "parallel_attn_mlp"])
 def test_what_neurons_read_is_no_path_through_heads_where_blocks_are_otherwise(option):
-    tokens = torch.zeros(2, 3, dtype=torch.long)
-    snapshot = Snapshot.of(random_model(**{option: True}), tokens_as_examples(tokens))
+    tokens, options = torch.zeros(2, 3, dtype=torch.long), {option: True}
+    model = build(tiny_config(**options), SIZES, seed=0)
+    snapshot = Snapshot.of(model, tokens_as_examples(tokens))
     assert not snapshot.has_weights("neuron_in")
     with pytest.raises(ValueError, match="view 'neuron_in' needs 'neurons that read"):
         snapshot.weights("neuron_in")
