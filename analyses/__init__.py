@@ -1,77 +1,56 @@
-"""Turns tensors into results: one question a file, one line here."""
+"""Turns tensors into results: one question a file, one line in `__init__.pyi`.
 
-from analyses.attention.composition import CompositionGraph
-from analyses.attention.example_views import ExampleViews
-from analyses.attention.sparsity import AttentionSparsity
-from analyses.dynamics.generalization import Generalization
-from analyses.dynamics.grokking import GrokkingPhases
-from analyses.dynamics.internal_measures import InternalMeasures
-from analyses.dynamics.interpolation import LinearInterpolation
-from analyses.dynamics.plateau import LearningPlateau
-from analyses.fourier.circuit import FourierCircuit
-from analyses.fourier.clock_pizza import ClockPizza
-from analyses.fourier.spectrum import FourierSpectrum
-from analyses.in_context.curve import InContextCurve
-from analyses.in_context.selection import ModelSelection
-from analyses.neurons.circle import NeuronCircle
-from analyses.neurons.waves import NeuronWaves
-from analyses.neurons.weights import NeuronWeights
-from analyses.probes.accuracy import ProbeAccuracy
-from analyses.probes.components import ContextComponent, WeightsComponent
-from analyses.pruning.subnetwork import EffectiveSubnetwork
-from analyses.pruning.trace import PruningTrace
-from analyses.pruning.weight_norms import WeightNorms
-from analyses.result import Analysis, BaseResult, Result, SeriesResult, SweepResult, trace
-from analyses.sweeps.correlations import MeasureCorrelations
-from analyses.sweeps.measures_by_depth import MeasuresByDepth
-from analyses.sweeps.outcome_shares import OutcomeShares
-from analyses.sweeps.phase_map import PhaseMap
-from analyses.sweeps.plateau_lengths import PlateauLengths
-from analyses.sweeps.seed_spread import SeedSpread
-from analyses.trees.projection import TreeProjection
+A class is imported when it is first asked for, so that a command loads the analyses it uses. Which
+there are, and in which order, is read from the file that type checkers read.
+"""
 
-ANALYSES: dict[str, Analysis] = {
-    cls.__name__: cls
-    for cls in (
-        GrokkingPhases,
-        Generalization,
-        FourierSpectrum,
-        FourierCircuit,
-        NeuronWaves,
-        NeuronCircle,
-        NeuronWeights,
-        ClockPizza,
-        AttentionSparsity,
-        ProbeAccuracy,
-        CompositionGraph,
-        WeightNorms,
-        PruningTrace,
-        EffectiveSubnetwork,
-        LinearInterpolation,
-        TreeProjection,
-        InContextCurve,
-        LearningPlateau,
-        WeightsComponent,
-        ContextComponent,
-        InternalMeasures,
-        ExampleViews,
-        OutcomeShares,
-        PhaseMap,
-        ModelSelection,
-        PlateauLengths,
-        SeedSpread,
-        MeasuresByDepth,
-        MeasureCorrelations,
-    )
-}
+import re
+from collections.abc import Iterator, Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-__all__ = [
-    "ANALYSES",
-    "Analysis",
-    "BaseResult",
-    "Result",
-    "SeriesResult",
-    "SweepResult",
-    "trace",
-    *ANALYSES,  # pyright: ignore[reportUnsupportedDunderAll]  # names of classes imported above
-]
+if TYPE_CHECKING:
+    from analyses.result import Analysis
+
+_STUB = Path(__file__).with_suffix(".pyi").read_text(encoding="utf-8")
+_LINE = re.compile(r"^from (?P<module>\S+) import (?P<name>\w+) as (?P=name)$", re.MULTILINE)
+_MODULES = {line["name"]: line["module"] for line in _LINE.finditer(_STUB)}
+_NAMES = tuple(name for name, module in _MODULES.items() if module != "analyses.result")
+
+
+class _Analyses(Mapping[str, "Analysis"]):
+    """Result classes by name, each imported when it is looked up."""
+
+    def __getitem__(self, name: str) -> "Analysis":
+        if name not in _NAMES:
+            raise KeyError(name)
+        return __getattr__(name)
+
+    def __contains__(self, name: object) -> bool:
+        return name in _NAMES  # the mixin's would import it to find out
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(_NAMES)
+
+    def __len__(self) -> int:
+        return len(_NAMES)
+
+    def __repr__(self) -> str:
+        return f"ANALYSES({', '.join(_NAMES)})"
+
+
+ANALYSES = _Analyses()
+
+__all__ = ["ANALYSES", *_MODULES]  # pyright: ignore[reportUnsupportedDunderAll]  # it reads the stub
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module 'analyses' has no attribute '{name}'")
+    value = globals()[name] = getattr(import_module(_MODULES[name]), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *_MODULES]

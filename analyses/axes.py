@@ -13,9 +13,9 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 if TYPE_CHECKING:
+    import pandas
     import xarray
 
 Coordinates = Mapping[str, str | Sequence[Any]]
@@ -70,12 +70,14 @@ def coordinates_of(result: Any, axis: str, size: int) -> np.ndarray:
     return np.arange(size)
 
 
-def frame_of(result: Any) -> pd.DataFrame:
+def frame_of(result: Any) -> "pandas.DataFrame":
     """A table with one row for each place of the axes that the class calls `rows`.
 
     Its columns are what stands along these axes, then `columns` of the class (a column's name and
     the field or property it shows), or, where it names none, every array field with no other axes.
     """
+    import pandas
+
     cls = type(result)
     arrays = _arrays(result)
     rows = cls.rows or next(iter(arrays.values()), ())
@@ -96,7 +98,7 @@ def frame_of(result: Any) -> pd.DataFrame:
     for column, names in axes.items():
         index = tuple(places[axis] for axis in names)
         table[column] = values[column][index] if index else values[column].item()
-    return pd.DataFrame(table)
+    return pandas.DataFrame(table)
 
 
 def dataset_of(result: Any) -> "xarray.Dataset":

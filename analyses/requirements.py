@@ -8,15 +8,15 @@ import inspect
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, Int
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from hooks import Checkpoints, Facts, InputFacts, ModularFacts, Snapshot
+from hooks import Checkpoints, Examples, Facts, InputFacts, ModelConfig, ModularFacts, Snapshot
 
-ATTENTION = "blocks.0.attn.hook_pattern"
+QUERIES = "blocks.0.attn.W_Q"  # a model with attention has them
 # Needs that one sentence explains for every task and model.
 WORDS = {
     "tokens": "tokens, and this task has real-valued inputs",
@@ -39,6 +39,25 @@ NEURON_WEIGHTS = ("neuron_in", "neuron_out")
 WITH_MLP = "neurons: set model.attn_only = false"
 # Parameters of `measure` that are no options.
 MEASURE_ARGUMENTS = ("snapshot", "series", "table", "axes", "reference")
+
+
+@runtime_checkable
+class Measurable(Protocol):
+    """What needs are looked up in: a snapshot, or the same without its model."""
+
+    @property
+    def examples(self) -> Examples:
+        """What a model is run on."""
+        ...
+
+    @property
+    def config(self) -> ModelConfig:
+        """The model's config."""
+        ...
+
+    def has_weights(self, name: str) -> bool:
+        """Whether the model has a parameter or view."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -94,7 +113,7 @@ class Needs:
         """Columns of a sweep's table that are needed, given all options of `measure`."""
         return (*self.columns, *(str(options[name]) for name in self.column_options))
 
-    def missing(self, snapshot: Snapshot) -> list[str]:
+    def missing(self, snapshot: Measurable) -> list[str]:
         """What a snapshot lacks, in words that may follow `needs` and say what to do about it.
 
         Needed metrics and columns are not looked at: the run and the sweep have them.
@@ -103,7 +122,7 @@ class Needs:
         has = {
             "tokens": examples.tokens is not None,
             "classes": not examples.targets.is_floating_point(),
-            "attention": ATTENTION in snapshot.live.model.hook_dict,
+            "attention": snapshot.has_weights(QUERIES),
             "shares": getattr(config, "pattern_coeff", 1) == 1,
             "trees": examples.trees is not None,
             "any_label": any(values.ndim == 1 for values in examples.labels.values()),
@@ -137,7 +156,7 @@ class Needs:
                 empty = f"a task that tells {kind.__name__}.{name}, and this one does not"
                 yield REMEDIES.get((kind, name), empty)
 
-    def _missing_weights(self, snapshot: Snapshot) -> Iterator[str]:
+    def _missing_weights(self, snapshot: Measurable) -> Iterator[str]:
         absent = [name for name in self.weights if not snapshot.has_weights(name)]
         if getattr(snapshot.config, "attn_only", False) and {*absent} & {*NEURON_WEIGHTS}:
             absent = [name for name in absent if name not in NEURON_WEIGHTS]

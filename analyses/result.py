@@ -15,8 +15,6 @@ from html import escape
 from inspect import signature
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-import pandas as pd
-
 from analyses.axes import Coordinates, dataset_of, frame_of
 from analyses.plots.figures import Figure
 from analyses.plots.views import View
@@ -25,6 +23,7 @@ from hooks import Checkpoints, Snapshot
 from hooks.messages import did_you_mean
 
 if TYPE_CHECKING:
+    import pandas
     import xarray
 
 SCALARS_SHOWN = 3  # scalars of the summary that a printed result shows
@@ -79,7 +78,7 @@ class BaseResult(ABC):
     def summary(self) -> dict[str, float | str]:
         """The scalars worth a line in a table; never infinite."""
 
-    def to_frame(self) -> pd.DataFrame:
+    def to_frame(self) -> "pandas.DataFrame":
         """The result as a tidy table: a row for each place of the axes `rows`."""
         return frame_of(self)
 
@@ -262,7 +261,7 @@ class SweepResult(BaseResult):
     @classmethod
     @abstractmethod
     def measure(
-        cls, table: pd.DataFrame, series: Mapping[str, Checkpoints], *, axes: Sequence[str]
+        cls, table: "pandas.DataFrame", series: Mapping[str, Checkpoints], *, axes: Sequence[str]
     ) -> "SweepResult":
         """Measures a sweep.
 
@@ -276,7 +275,9 @@ class SweepResult(BaseResult):
 
     @classmethod
     def _measurable(cls, given: Any) -> Any:
-        if not isinstance(given, pd.DataFrame):
+        import pandas
+
+        if not isinstance(given, pandas.DataFrame):
             raise TypeError(
                 f"{cls.__name__} measures a whole sweep: interp.analyze_sweep(folder) does that, "
                 f"or its measure takes interp.sweep_table's table and the runs; got {given!r}"
@@ -303,7 +304,7 @@ def of_steps(cls: object) -> type[Result]:
     return cls
 
 
-def trace(series: Checkpoints, cls: type[BaseResult], **options: Any) -> pd.DataFrame:
+def trace(series: Checkpoints, cls: type[BaseResult], **options: Any) -> "pandas.DataFrame":
     """An analysis' scalars at every step of some checkpoints, measured in memory.
 
     Returns:
@@ -313,6 +314,8 @@ def trace(series: Checkpoints, cls: type[BaseResult], **options: Any) -> pd.Data
         TypeError: `cls` is no analysis.
         ValueError: It describes a whole run or sweep, or there are no steps.
     """
+    import pandas
+
     cls = of_steps(cls)
     if not series.steps:
         raise ValueError("there are no steps: no checkpoint was kept")
@@ -320,7 +323,7 @@ def trace(series: Checkpoints, cls: type[BaseResult], **options: Any) -> pd.Data
     reference_step, reference = cls.reference_step(series.steps), {}
     if reference_step is not None:
         reference = {"reference": cls.measure(series.snapshot(reference_step, examples), **options)}
-    return pd.DataFrame(
+    return pandas.DataFrame(
         {"step": snapshot.step}
         | cls.measure(
             snapshot, **({} if snapshot.step == reference_step else reference), **options

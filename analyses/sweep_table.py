@@ -8,14 +8,16 @@ run: at the end of training, or over steps.
 
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 from jaxtyping import Bool, Float, Int
 
 from analyses.plots.style import words
 from hooks import Series
+
+if TYPE_CHECKING:
+    import pandas
 
 Setting = tuple[Any, ...]
 PlacesByPanel = dict[str, dict[str, int]]
@@ -26,7 +28,7 @@ MAX_STEPS = 120  # steps of a curve; a small panel has no room for more
 
 
 def settings_of(
-    table: pd.DataFrame, axes: Sequence[str]
+    table: "pandas.DataFrame", axes: Sequence[str]
 ) -> tuple[tuple[Setting, ...], Int[np.ndarray, " run"]]:
     """The settings of some runs, in order, and for each run the number of its setting.
 
@@ -49,7 +51,9 @@ def settings_of(
     return tuple(settings), np.array([settings.index(row) for row in rows], dtype=np.int64)
 
 
-def groups_of(table: pd.DataFrame, axis: str) -> tuple[tuple[Any, ...], Int[np.ndarray, " run"]]:
+def groups_of(
+    table: "pandas.DataFrame", axis: str
+) -> tuple[tuple[Any, ...], Int[np.ndarray, " run"]]:
     """The values of one field among some runs, in order, and for each run the number of its value.
 
     Raises:
@@ -135,13 +139,15 @@ def columns_of(axes: Sequence[str], settings: Sequence[Setting]) -> int:
     return count if count * len({setting[:-1] for setting in settings}) == len(settings) else 0
 
 
-def has_failed(table: pd.DataFrame) -> Bool[np.ndarray, " run"]:
+def has_failed(table: "pandas.DataFrame") -> Bool[np.ndarray, " run"]:
     """Which runs could not be finished."""
-    failures = table.get("failure", pd.Series("", index=table.index))
+    import pandas
+
+    failures = table.get("failure", pandas.Series("", index=table.index))
     return np.asarray(failures != "", dtype=bool)
 
 
-def at_end(table: pd.DataFrame, scalar: str) -> Float[np.ndarray, " run"]:
+def at_end(table: "pandas.DataFrame", scalar: str) -> Float[np.ndarray, " run"]:
     """A scalar of each run: a metric at its last evaluation, or what an analysis found last.
 
     NaN where it is undefined or not measured, and of a run that failed.
@@ -153,7 +159,7 @@ def at_end(table: pd.DataFrame, scalar: str) -> Float[np.ndarray, " run"]:
 
 
 def over_steps(
-    table: pd.DataFrame, series: Mapping[str, Series], scalar: str
+    table: "pandas.DataFrame", series: Mapping[str, Series], scalar: str
 ) -> tuple[Int[np.ndarray, " step"], Float[np.ndarray, "run step"]]:
     """A scalar of each run at the steps of all of them, at most `MAX_STEPS`, evenly chosen.
 
@@ -164,6 +170,8 @@ def over_steps(
     Raises:
         ValueError: No such column, it holds text, or no run has it at steps.
     """
+    import pandas
+
     is_metric = _column(table, scalar) != scalar
     analysis, _, key = scalar.partition(".")
     frames, refusals = [], []
@@ -171,7 +179,7 @@ def over_steps(
         try:
             frames.append(_metrics(series[run]) if is_metric else series[run].scalars(analysis))
         except ValueError as error:
-            frames.append(pd.DataFrame())
+            frames.append(pandas.DataFrame())
             refusals.append(str(error))
     records = [_record(frame, scalar if is_metric else key) for frame in frames]
     known = np.unique(np.concatenate([steps for steps, _ in records]))
@@ -194,7 +202,7 @@ def over_steps(
     return steps, np.array(values)
 
 
-def _values(table: pd.DataFrame, axis: str) -> list[Any]:
+def _values(table: "pandas.DataFrame", axis: str) -> list[Any]:
     """Each run's value of a field.
 
     Raises:
@@ -218,33 +226,37 @@ def _plain(value: Any) -> Any:
     return value if isinstance(value, int | float | str) else str(value)
 
 
-def _column(table: pd.DataFrame, scalar: str) -> str:
+def _column(table: "pandas.DataFrame", scalar: str) -> str:
     """The column of the table that holds a scalar.
 
     Raises:
         ValueError: There is none; the message lists those of its kind.
     """
+    import pandas
+
     for name in (METRIC + scalar, scalar):
         if name in table:
             return name
-    numbers = [name for name in table if pd.api.types.is_numeric_dtype(table[name])]
+    numbers = [name for name in table if pandas.api.types.is_numeric_dtype(table[name])]
     known = [name.removeprefix(METRIC) for name in numbers if not name.startswith("experiment.")]
     raise ValueError(f"scalar: the table has no '{scalar}'; it has {', '.join(known) or 'none'}")
 
 
-def _metrics(series: Series) -> pd.DataFrame:
+def _metrics(series: Series) -> "pandas.DataFrame":
     """The metrics of a run; empty if none were recorded."""
-    return series.metrics if series.has_metrics else pd.DataFrame()
+    import pandas
+
+    return series.metrics if series.has_metrics else pandas.DataFrame()
 
 
-def _record(frame: pd.DataFrame, column: str) -> tuple[np.ndarray, np.ndarray]:
+def _record(frame: "pandas.DataFrame", column: str) -> tuple[np.ndarray, np.ndarray]:
     """Steps and values of one run; both are empty if it has no such column."""
     if column not in frame:
         return np.zeros(0, dtype=np.int64), np.zeros(0)
     return frame["step"].to_numpy(dtype=np.int64), _numbers(frame, column)
 
 
-def _numbers(frame: pd.DataFrame, column: str) -> np.ndarray:
+def _numbers(frame: "pandas.DataFrame", column: str) -> np.ndarray:
     """A column as float64, with NaN for what is not finite.
 
     Raises:

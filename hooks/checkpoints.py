@@ -7,9 +7,8 @@ when asked; `Checkpoints.of` makes them of other people's weights.
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache, cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 import torch
 from torch import Tensor
 
@@ -22,6 +21,9 @@ from hooks.models.states import check_prefixes, check_tensor
 from hooks.snapshot import Snapshot
 from hooks.transformer.model import BUFFERS_OF_TRANSFORMER_LENS
 from hooks.weights import weight
+
+if TYPE_CHECKING:
+    import pandas
 
 EXAMPLES_COMPARED = 4  # examples on which a model is compared with one rebuilt from its config
 MAX_LOGIT_GAP = 1e-3  # between these two, as a share of the largest logit; rounding stays below
@@ -51,7 +53,7 @@ class Checkpoints:
     parameters: Callable[[int], Mapping[str, Tensor]]
     make_examples: Callable[[str | None, int | None, int | None], Examples]
     facts: Facts
-    saved_scalars: Callable[[str], pd.DataFrame]
+    saved_scalars: "Callable[[str], pandas.DataFrame]"
     device: torch.device | None = None
 
     @staticmethod
@@ -60,7 +62,7 @@ class Checkpoints:
         states: Mapping[int, Mapping[str, Tensor]],
         examples: Examples,
         *,
-        metrics: pd.DataFrame | None = None,
+        metrics: "pandas.DataFrame | None" = None,
     ) -> "GivenCheckpoints":
         """Checkpoints made of other people's weights.
 
@@ -125,7 +127,7 @@ class Checkpoints:
             device=self.device,
         )
 
-    def recorded_metrics(self) -> pd.DataFrame | None:
+    def recorded_metrics(self) -> "pandas.DataFrame | None":
         """Metrics by step (columns `step`, `<split>.<metric>`), or None if none were recorded.
 
         Raises:
@@ -134,7 +136,7 @@ class Checkpoints:
         raise NotImplementedError
 
     @property
-    def metrics(self) -> pd.DataFrame:
+    def metrics(self) -> "pandas.DataFrame":
         """Metrics by step (columns `step`, `<split>.<metric>`).
 
         Raises:
@@ -209,7 +211,7 @@ class Checkpoints:
         examples = self._examples_of(split)
         return (self.snapshot(step, examples) for step in self.steps)
 
-    def scalars(self, analysis: str) -> pd.DataFrame:
+    def scalars(self, analysis: str) -> "pandas.DataFrame":
         """Saved summaries of an analysis by step.
 
         Raises:
@@ -248,21 +250,27 @@ class GivenCheckpoints(Checkpoints):
     parameters: Callable[[int], Mapping[str, Tensor]]
     make_examples: Callable[[str | None, int | None, int | None], Examples]
     facts: Facts = field(default_factory=Facts)
-    recorded: pd.DataFrame | Callable[[], pd.DataFrame | None] | None = None
-    saved_scalars: Callable[[str], pd.DataFrame] = lambda analysis: pd.DataFrame()
+    recorded: "pandas.DataFrame | Callable[[], pandas.DataFrame | None] | None" = None
+    saved_scalars: "Callable[[str], pandas.DataFrame]" = lambda analysis: _nothing_saved()
     device: torch.device | None = None
 
     def series(self) -> "GivenCheckpoints":
         """These checkpoints, which do not change."""
         return self
 
-    def recorded_metrics(self) -> pd.DataFrame | None:
+    def recorded_metrics(self) -> "pandas.DataFrame | None":
         """Metrics by step, or None if none were recorded."""
         return self._metrics
 
     @cached_property
-    def _metrics(self) -> pd.DataFrame | None:
+    def _metrics(self) -> "pandas.DataFrame | None":
         return self.recorded() if callable(self.recorded) else self.recorded
+
+
+def _nothing_saved() -> "pandas.DataFrame":
+    import pandas
+
+    return pandas.DataFrame()
 
 
 Series = Checkpoints  # its name in earlier versions

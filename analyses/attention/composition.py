@@ -13,10 +13,9 @@ V-composition in two-layer models, drawn there with the value of random matrices
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-import pandas as pd
 import torch
 from einops import rearrange
 from jaxtyping import Float
@@ -27,6 +26,9 @@ from analyses.requirements import Needs
 from analyses.result import Drawing, Result
 from analyses.statistics import defined_mean, is_rounding
 from hooks import Snapshot
+
+if TYPE_CHECKING:
+    import pandas
 
 KINDS = ("Q", "K", "V")
 MAX_EDGES_DRAWN = 60  # more hide one another
@@ -126,7 +128,7 @@ class CompositionGraph(Result):
         """Scores over the baseline."""
         return self.scores - self.baseline
 
-    def strong(self, spreads: float = 2) -> pd.DataFrame:
+    def strong(self, spreads: float = 2) -> "pandas.DataFrame":
         """Rows of the frame whose score is over the baseline by some spreads, strongest first."""
         ranked = self.to_frame().sort_values("score", ascending=False, kind="stable")
         return ranked.loc[ranked["excess"] > spreads * self.spread]
@@ -187,7 +189,7 @@ class CompositionGraph(Result):
             "strongest_path": next(map(str, self.paths(1)), "none"),
         }
 
-    def to_frame(self) -> pd.DataFrame:
+    def to_frame(self) -> "pandas.DataFrame":
         """One row a kind, writer and later reader: `score`, `baseline`, `excess`."""
         layers = np.array([layer for layer, _ in self.places.values()])
         is_later = np.broadcast_to(layers[:, None] < layers, self.scores.shape)

@@ -9,10 +9,9 @@ task has no loss on any of them, so the answers of the run's first step stand be
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
-import pandas as pd
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -23,6 +22,9 @@ from analyses.result import Drawing, Result
 from analyses.statistics import defined_mean
 from hooks import Snapshot
 from hooks.examples import token_losses
+
+if TYPE_CHECKING:
+    import pandas
 
 MAX_TOKENS = 64  # that CircuitsVis draws smoothly; beyond, a picture stands in
 EXAMPLES_KEPT = 8
@@ -112,9 +114,11 @@ class ExampleViews(Result):
             "accuracy": float(np.equal(self.answers, self.targets).mean()),
         }
 
-    def to_frame(self) -> pd.DataFrame:
+    def to_frame(self) -> "pandas.DataFrame":
         """One row a position, padding left out: `example`, `position`, `word`, `loss`."""
-        return pd.DataFrame(
+        import pandas
+
+        return pandas.DataFrame(
             [
                 {"example": i, "position": j, "word": word, "loss": self.loss[i, j]}
                 for i, sentence in enumerate(self.words)

@@ -18,10 +18,9 @@ by "final".
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
-import pandas as pd
 from jaxtyping import Bool, Float, Int
 
 from analyses import plots
@@ -29,6 +28,9 @@ from analyses.requirements import Needs, needed_metrics
 from analyses.result import Drawing, SeriesResult
 from analyses.statistics import first_sustained
 from hooks import Checkpoints
+
+if TYPE_CHECKING:
+    import pandas
 
 KIND = "generalization.accuracy_"  # how the names of columns of kinds of lines begin
 
@@ -171,9 +173,11 @@ class Generalization(SeriesResult):
         """An evaluation's step; NaN where its value is."""
         return np.nan if np.isnan(values[evaluation]) else int(self.steps[evaluation])
 
-    def to_frame(self) -> pd.DataFrame:
+    def to_frame(self) -> "pandas.DataFrame":
         """One row an evaluation: `step`, accuracies, validation loss, accuracy by kind."""
-        return pd.DataFrame(
+        import pandas
+
+        return pandas.DataFrame(
             {
                 "step": self.steps,
                 "validation_accuracy": self.validation,

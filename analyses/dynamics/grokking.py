@@ -12,10 +12,9 @@ Source: crossings after Power et al. 2022 (arXiv:2201.02177); the rule on losses
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
-import pandas as pd
 from jaxtyping import Float, Int
 
 from analyses import plots
@@ -23,6 +22,9 @@ from analyses.requirements import Needs, needed_metrics
 from analyses.result import Drawing, SeriesResult
 from analyses.statistics import crossing, ratio
 from hooks import Checkpoints
+
+if TYPE_CHECKING:
+    import pandas
 
 
 @dataclass(frozen=True, eq=False)
@@ -211,11 +213,13 @@ class GrokkingPhases(SeriesResult):
             "forgets": self.forgets,
         }
 
-    def to_frame(self) -> pd.DataFrame:
+    def to_frame(self) -> "pandas.DataFrame":
         """One row an evaluation: `step`, accuracies and losses, `phase`."""
+        import pandas
+
         names = np.array(["memorisation", "circuit formation", "cleanup", "after"])
         bounds = [bound for bound in self.phases if not np.isnan(bound)]
-        return pd.DataFrame(
+        return pandas.DataFrame(
             {
                 "step": self.steps,
                 "train_accuracy": self.accuracy[0],

@@ -10,10 +10,9 @@ Source: Murty et al. 2023 (arXiv:2305.18741), figures 3 to 5, who show means ove
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
-import pandas as pd
 from jaxtyping import Float, Int
 
 from analyses.plots import PALETTE, Panel, grid, line
@@ -21,6 +20,9 @@ from analyses.requirements import Needs
 from analyses.result import Drawing, SeriesResult
 from analyses.statistics import spearman
 from hooks import Checkpoints
+
+if TYPE_CHECKING:
+    import pandas
 
 GENERALIZATION = "generalization.accuracy"
 # Saved scalars, and their names here.
@@ -101,9 +103,11 @@ class InternalMeasures(SeriesResult):
             "steps": len(self.steps),
         }
 
-    def to_frame(self) -> pd.DataFrame:
+    def to_frame(self) -> "pandas.DataFrame":
         """One row a step: `step`, `generalization` and the measures."""
-        return pd.DataFrame({"step": self.steps} | self._named())
+        import pandas
+
+        return pandas.DataFrame({"step": self.steps} | self._named())
 
     def figures(self) -> Mapping[str, Drawing]:
         """All on one axis of steps."""
@@ -138,7 +142,7 @@ class InternalMeasures(SeriesResult):
         return {"generalization": self.generalization} | dict(measures)
 
 
-def measures_over_steps(series: Checkpoints) -> pd.DataFrame:
+def measures_over_steps(series: Checkpoints) -> "pandas.DataFrame":
     """Generalization and internal measures at the steps (the index) at which all are saved.
 
     Generalization is interpolated linearly between two evaluations.
@@ -146,12 +150,14 @@ def measures_over_steps(series: Checkpoints) -> pd.DataFrame:
     Raises:
         ValueError: There is no such metric, or one of the analyses is not saved.
     """
+    import pandas
+
     columns = {}
     for scalar, name in MEASURES.items():
         analysis, _, key = scalar.partition(".")
         saved = series.scalars(analysis)
-        columns[name] = pd.Series(saved[key].to_numpy(), index=saved["step"], dtype=np.float64)
-    table = pd.concat(columns, axis=1, join="inner").sort_index()
+        columns[name] = pandas.Series(saved[key].to_numpy(), index=saved["step"], dtype=np.float64)
+    table = pandas.concat(columns, axis=1, join="inner").sort_index()
     metrics = series.metrics
     if GENERALIZATION not in metrics:
         raise ValueError(f"no {GENERALIZATION} among the metrics: {', '.join(metrics)}")
@@ -160,7 +166,7 @@ def measures_over_steps(series: Checkpoints) -> pd.DataFrame:
     return table
 
 
-def over_time(table: pd.DataFrame, since: int) -> dict[str, float]:
+def over_time(table: "pandas.DataFrame", since: int) -> dict[str, float]:
     """Spearman's correlation of each measure with generalization over steps.
 
     Args:

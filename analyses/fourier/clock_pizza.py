@@ -15,10 +15,9 @@ Source: Zhong et al. 2023 (arXiv:2306.17844), and released code (circularity).
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
-import pandas as pd
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -32,6 +31,9 @@ from analyses.statistics import SIZE_FLOOR
 from hooks import ModularFacts, Snapshot
 from hooks.gradients import logit_gradients
 from hooks.messages import at_step
+
+if TYPE_CHECKING:
+    import pandas
 
 SCORES: tuple[str, ...] = (
     "gradient_symmetricity",
@@ -156,9 +158,11 @@ class ClockPizza(Result):
             "mean_logit_spread": self.mean_logit_spread,
         }
 
-    def to_frame(self) -> pd.DataFrame:
+    def to_frame(self) -> "pandas.DataFrame":
         """One row a score: `score`, `value`, `first`."""
-        return pd.DataFrame(
+        import pandas
+
+        return pandas.DataFrame(
             {
                 "score": SCORES,
                 "value": [self.scores[name] for name in SCORES],

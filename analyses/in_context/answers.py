@@ -8,9 +8,9 @@ baselines; errors, and distances D of predictions A and B after each number of e
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -18,6 +18,9 @@ from torch import Tensor
 from analyses.in_context.prompts import Prompts, labels_of, predictions, prompts_of
 from analyses.sweep_table import has_failed
 from hooks import Checkpoints, Examples, FunctionFacts, MixtureFacts, PromptFacts
+
+if TYPE_CHECKING:
+    import pandas
 
 WEIGHTS = "task.weights"  # the field in which compared runs differ
 
@@ -55,7 +58,7 @@ class MixtureRuns:
 
 
 def mixture_runs(
-    table: pd.DataFrame, series: Mapping[str, Checkpoints], axes: Sequence[str]
+    table: "pandas.DataFrame", series: Mapping[str, Checkpoints], axes: Sequence[str]
 ) -> MixtureRuns:
     """The runs of a table that were finished and have a checkpoint.
 

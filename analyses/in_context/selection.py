@@ -13,10 +13,9 @@ They divide by the mean y² of the class, we by that of the prompts. Baselines (
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
-import pandas as pd
 from jaxtyping import Bool, Float, Int
 
 from analyses.in_context.answers import mixture_runs, predictions_on
@@ -26,6 +25,9 @@ from analyses.plots import DASHES, MUTED, PALETTE, Trace, line, logarithmic, mul
 from analyses.requirements import Needs
 from analyses.result import Drawing, SweepResult
 from hooks import Checkpoints, FunctionFacts, MixtureFacts, PromptFacts
+
+if TYPE_CHECKING:
+    import pandas
 
 DEFAULT_BASELINES = ("zero", "least_squares", "ridge", "lasso", JOINT, "bayes")
 MAX_ERROR = 1.5  # the largest error that figures show
@@ -96,7 +98,7 @@ class ModelSelection(SweepResult):
     @classmethod
     def measure(
         cls,
-        table: pd.DataFrame,
+        table: "pandas.DataFrame",
         series: Mapping[str, Checkpoints],
         *,
         axes: Sequence[str],
@@ -245,14 +247,16 @@ class ModelSelection(SweepResult):
             scalars["other"] = max(errors[place] for place in others if place is not None)
         return {f"{name.replace(' ', '_')}_{key}": float(value) for key, value in scalars.items()}
 
-    def to_frame(self) -> pd.DataFrame:
+    def to_frame(self) -> "pandas.DataFrame":
         """One row for each group, curve and number of examples: `error`, `in_class` and `ratio`.
 
         Columns `to <curve>` are distances to each setting and baseline.
         """
+        import pandas
+
         group, curve, examples = (axis.ravel() for axis in np.indices(self.curve_errors.shape))
         distances = self.curve_distances
-        frame = pd.DataFrame(
+        frame = pandas.DataFrame(
             {
                 "split": np.array(self.splits)[group],
                 "group": np.array(self.groups)[group],
@@ -268,7 +272,7 @@ class ModelSelection(SweepResult):
             f"to {name}": distances[group, curve, place, examples]
             for place, name in enumerate(self.curves)
         }
-        return pd.concat([frame, pd.DataFrame(columns)], axis=1)
+        return pandas.concat([frame, pandas.DataFrame(columns)], axis=1)
 
     def figures(self) -> Mapping[str, Drawing]:
         """Curves by class; errors and distances by number of coefficients; what lies outside."""

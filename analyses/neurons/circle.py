@@ -11,10 +11,9 @@ and circles by frequency. The numbers by which a circle is judged are ours.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-import pandas as pd
 import torch
 from jaxtyping import Bool, Complex128, Float, Int
 from torch import Tensor
@@ -35,6 +34,9 @@ from analyses.requirements import Needs
 from analyses.result import Drawing, Result
 from analyses.statistics import SIZE_FLOOR
 from hooks import ModularFacts, Snapshot
+
+if TYPE_CHECKING:
+    import pandas
 
 CIRCLE_MEASURES = (
     "order_parameter",
@@ -118,15 +120,17 @@ class NeuronCircle(Result):
         largest_first = keys_by_vote(torch.from_numpy(self.frequency[active]))
         return {f: active[self.frequency[active] == f] for f in largest_first}
 
-    def circles(self) -> pd.DataFrame:
+    def circles(self) -> "pandas.DataFrame":
         """One row a group: `frequency`, `neurons`, and how much of a circle it is.
 
         `order_parameter` is 1 where output angles are the sums of input angles;
         `input_norm_variation` and `output_norm_variation` are 0 where all neurons are of one size,
         `gap_variation` where their input angles are even.
         """
+        import pandas
+
         reads, writes = _as_complex(self.reads), _as_complex(self.writes)
-        return pd.DataFrame(
+        return pandas.DataFrame(
             [
                 (
                     frequency,
@@ -138,7 +142,7 @@ class NeuronCircle(Result):
                 )
                 for frequency, members in self.groups.items()
             ],
-            columns=pd.Index(["frequency", "neurons", *CIRCLE_MEASURES]),
+            columns=pandas.Index(["frequency", "neurons", *CIRCLE_MEASURES]),
         )
 
     def summary(self) -> dict[str, float | str]:
@@ -165,7 +169,7 @@ class NeuronCircle(Result):
             },
         }
 
-    def to_frame(self) -> pd.DataFrame:
+    def to_frame(self) -> "pandas.DataFrame":
         """One row a neuron: frequencies, `is_active`, sizes and angles (radians) in and out."""
         return (
             super()

@@ -16,7 +16,7 @@ from jaxtyping import Complex128, Float, Int
 from torch import Tensor
 
 from analyses.fourier import fourier_basis, orders_of
-from analyses.requirements import ATTENTION
+from analyses.requirements import QUERIES
 from analyses.statistics import is_rounding, ratio
 from hooks import Snapshot
 
@@ -29,7 +29,7 @@ def operand_reads(snapshot: Snapshot) -> Float[Tensor, "operand residue neuron"]
     """
     orders = orders_of(snapshot.examples.facts)
     reads = snapshot.weights("neuron_in").double().cpu()
-    if ATTENTION in snapshot.live.model.hook_dict:
+    if snapshot.has_weights(QUERIES):
         reads = reads.sum(0, keepdim=True)
     return torch.stack([read[order] for read, order in zip(reads, orders, strict=False)])
 

@@ -10,10 +10,9 @@ maps follow a scrubber over training. The order of neurons that read no waves is
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
-import pandas as pd
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -25,6 +24,9 @@ from analyses.requirements import Needs
 from analyses.result import Drawing, Result
 from analyses.statistics import participation_ratio
 from hooks import InputFacts, ModularFacts, Snapshot
+
+if TYPE_CHECKING:
+    import pandas
 
 SIGNED = ((0.0, PALETTE[1]), (0.5, PAPER), (1.0, PALETTE[0]))  # a weight of 0 is paper
 ROW_HEIGHT, MARGINS_HEIGHT = 14, 120  # pixels: of a row, and of what surrounds a map
@@ -107,12 +109,14 @@ class NeuronWeights(Result):
             "effective_inputs": self.effective_inputs,
         }
 
-    def to_frame(self) -> pd.DataFrame:
+    def to_frame(self) -> "pandas.DataFrame":
         """One row a weight: `side` (reads or writes), `row` (its input or class), `neuron`."""
+        import pandas
+
         sides = {"reads": (self.inputs, self.reads), "writes": (self.classes, self.writes)}
-        return pd.concat(
+        return pandas.concat(
             [
-                pd.DataFrame(
+                pandas.DataFrame(
                     {
                         "side": side,
                         "row": np.repeat(names, len(self.neurons)),

@@ -10,10 +10,9 @@ once.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from analyses.plots.figures import Figure, empty
 from analyses.plots.style import (
@@ -27,6 +26,9 @@ from analyses.plots.style import (
     plain,
     words,
 )
+
+if TYPE_CHECKING:
+    import pandas
 
 # What a panel shows: a heading, traces, and what is added to its x and its y axis.
 _Cell = tuple[str, Sequence[Trace], Trace, Trace]
@@ -250,7 +252,7 @@ def grid(
     )
 
 
-def small_multiples(frame: pd.DataFrame, *, x: str, title: str, x_title: str) -> Figure:
+def small_multiples(frame: "pandas.DataFrame", *, x: str, title: str, x_title: str) -> Figure:
     """A small panel for each column of numbers, which is drawn against one of the columns.
 
     Args:

@@ -16,10 +16,9 @@ single weights of a parity network, relevant inputs against distractors; Merrill
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-import pandas as pd
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -30,6 +29,9 @@ from analyses.pruning.sizes import EFFECTIVE, members_of
 from analyses.result import Drawing, SeriesResult
 from analyses.statistics import MEASURES, crossing, first_after, rise_on_the_way
 from hooks import Series
+
+if TYPE_CHECKING:
+    import pandas
 
 STEP = "step (updates)"
 QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
@@ -114,6 +116,8 @@ class PruningTrace(SeriesResult):
             ValueError: An option is out of range, or names what the model lacks, or weights are
                 not finite or all zero.
         """
+        import pandas
+
         if not 0 <= threshold < 1:
             raise ValueError(f"threshold = {threshold}: a share is from 0 to less than 1")
         traced, steps = members_of(series, by, matrix), series.steps
@@ -122,7 +126,7 @@ class PruningTrace(SeriesResult):
         is_key = key_members(traced.at(steps[-1]), share, key, first)
         fields = member_paths(traced.at, steps, is_key, threshold=threshold, count=paths)
         fields["members"] += first
-        recorded = series.metrics if series.has_metrics else pd.DataFrame({"step": []})
+        recorded = series.metrics if series.has_metrics else pandas.DataFrame({"step": []})
         metrics = recorded.reindex(columns=["step", "train.loss", "test.accuracy"])
         return cls(
             by=traced.by,
@@ -194,9 +198,11 @@ class PruningTrace(SeriesResult):
             **{f"{name}_at_end": float(self.sparsity(name)[-1]) for name in MEASURES},
         }
 
-    def to_frame(self) -> pd.DataFrame:
+    def to_frame(self) -> "pandas.DataFrame":
         """One row a step: `step`, norm and count of each group, every measure of sparsity."""
-        return pd.DataFrame(
+        import pandas
+
+        return pandas.DataFrame(
             {
                 "step": self.steps,
                 "key_norm": self.norms[0],

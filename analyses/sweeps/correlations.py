@@ -12,10 +12,9 @@ Source: Murty et al. 2023 (arXiv:2305.18741) for the measures; correlations are 
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-import pandas as pd
 from jaxtyping import Float, Int
 
 from analyses.dynamics.internal_measures import (
@@ -48,6 +47,9 @@ from analyses.statistics import (
 )
 from analyses.sweep_table import at_end, group_name, groups_of, value_name
 from hooks import Checkpoints
+
+if TYPE_CHECKING:
+    import pandas
 
 NAMES = tuple(MEASURES.values())
 
@@ -96,7 +98,7 @@ class MeasureCorrelations(SweepResult):
     @classmethod
     def measure(
         cls,
-        table: pd.DataFrame,
+        table: "pandas.DataFrame",
         series: Mapping[str, Checkpoints],
         *,
         axes: Sequence[str],
@@ -150,8 +152,10 @@ class MeasureCorrelations(SweepResult):
     @property
     def mean_within(self) -> Float[np.ndarray, "measure group"]:
         """Mean over the runs of a depth of the correlation over their steps."""
+        import pandas
+
         groups = [self.within.T[self.depth == place] for place in range(len(self.depths))]
-        return np.stack([pd.DataFrame(group).mean() for group in groups], axis=1)
+        return np.stack([pandas.DataFrame(group).mean() for group in groups], axis=1)
 
     def summary(self) -> dict[str, float | str]:
         """Both correlations of each measure at each value of the field, and the p across seeds."""
@@ -166,9 +170,11 @@ class MeasureCorrelations(SweepResult):
                 }
         return scalars
 
-    def to_frame(self) -> pd.DataFrame:
+    def to_frame(self) -> "pandas.DataFrame":
         """One row for each measure and value of the field: runs, both correlations, p and ends."""
-        return pd.DataFrame(
+        import pandas
+
+        return pandas.DataFrame(
             [
                 {
                     "measure": name,
@@ -264,7 +270,7 @@ class MeasureCorrelations(SweepResult):
 
 
 def correlations_over_time(
-    table: pd.DataFrame, series: Mapping[str, Checkpoints], since: int
+    table: "pandas.DataFrame", series: Mapping[str, Checkpoints], since: int
 ) -> Float[np.ndarray, "measure run"]:
     """For each run: the correlation of each measure with generalization over the run's steps.
 

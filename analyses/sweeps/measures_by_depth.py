@@ -12,10 +12,9 @@ Source: Murty et al. 2023 (arXiv:2305.18741), figures 3 and 4. Intervals are tho
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-import pandas as pd
 from jaxtyping import Float, Int
 
 from analyses.dynamics.internal_measures import GENERALIZATION, MEASURES, SENTENCES, UNITS
@@ -32,6 +31,9 @@ from analyses.sweep_table import (
     value_name,
 )
 from hooks import Checkpoints
+
+if TYPE_CHECKING:
+    import pandas
 
 NAMES = ("generalization", *MEASURES.values())
 
@@ -71,7 +73,7 @@ class MeasuresByDepth(SweepResult):
     @classmethod
     def measure(
         cls,
-        table: pd.DataFrame,
+        table: "pandas.DataFrame",
         series: Mapping[str, Checkpoints],
         *,
         axes: Sequence[str],
@@ -109,8 +111,10 @@ class MeasuresByDepth(SweepResult):
     @property
     def medians(self) -> Float[np.ndarray, "measure depth"]:
         """Medians over seeds at the end; NaN where no run has a value."""
+        import pandas
+
         groups = [self.last.T[self.depth == place] for place in range(len(self.depths))]
-        return np.stack([pd.DataFrame(group).median() for group in groups], axis=1)
+        return np.stack([pandas.DataFrame(group).median() for group in groups], axis=1)
 
     @property
     def best(self) -> int:
@@ -152,9 +156,11 @@ class MeasuresByDepth(SweepResult):
         are_equal = len(medians) > 1 and np.unique(medians).size == 1
         return "all alike" if are_equal else value_name(self.depths[int(np.nanargmax(medians))])
 
-    def to_frame(self) -> pd.DataFrame:
+    def to_frame(self) -> "pandas.DataFrame":
         """One row for each run: `run`, the field's value, and each measure at the end."""
-        return pd.DataFrame(
+        import pandas
+
+        return pandas.DataFrame(
             {"run": self.runs, self.axis: [self.depths[place] for place in self.depth]}
             | dict(zip(NAMES, self.last, strict=True))
         )
@@ -216,10 +222,12 @@ class MeasuresByDepth(SweepResult):
 
     def _seeds(self, name: str, place: int) -> list[Trace]:
         """Runs, the interval and the median of one depth over steps."""
+        import pandas
+
         steps, values = self.over_steps(name)
         runs = values[self.depth == place]
         low, high = median_interval(runs, self.confidence)
-        median = pd.DataFrame(runs).median().to_numpy()
+        median = pandas.DataFrame(runs).median().to_numpy()
         return seed_curves(
             steps, runs, median, (low, high), f"interval of the median ({self.confidence:.0%})"
         )

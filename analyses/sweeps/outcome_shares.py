@@ -10,10 +10,9 @@ DasGupta 2001 (Statistical Science 16, 101-133).
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-import pandas as pd
 from jaxtyping import Float, Int
 
 from analyses.plots import MUTED, PALETTE, Trace, colour, empty, multiples, ticks, whiskers
@@ -28,6 +27,9 @@ from analyses.sweep_table import (
     value_name,
 )
 from hooks import Checkpoints
+
+if TYPE_CHECKING:
+    import pandas
 
 DIVERGED = "diverged"
 # Known outcomes from the bottom of a bar to its top, each with a colour and a pattern that
@@ -77,7 +79,7 @@ class OutcomeShares(SweepResult):
     @classmethod
     def measure(
         cls,
-        table: pd.DataFrame,
+        table: "pandas.DataFrame",
         series: Mapping[str, Checkpoints],
         *,
         axes: Sequence[str],
@@ -143,10 +145,12 @@ class OutcomeShares(SweepResult):
             },
         }
 
-    def to_frame(self) -> pd.DataFrame:
+    def to_frame(self) -> "pandas.DataFrame":
         """One row for each setting and category: its count and share, with ends of the interval."""
+        import pandas
+
         low, high = self.intervals
-        return pd.DataFrame(
+        return pandas.DataFrame(
             [
                 dict(zip(self.axes, setting, strict=True))
                 | {
@@ -225,8 +229,8 @@ class OutcomeShares(SweepResult):
 
 
 def runs_by_category(
-    table: pd.DataFrame, outcome: str
-) -> tuple[pd.DataFrame, tuple[str, ...], Int[np.ndarray, " run"]]:
+    table: "pandas.DataFrame", outcome: str
+) -> tuple["pandas.DataFrame", tuple[str, ...], Int[np.ndarray, " run"]]:
     """The runs that have a category, all categories, and the number of each run's category.
 
     A run that failed has the category `diverged`. Known categories stand in the order of the bars,
@@ -235,14 +239,16 @@ def runs_by_category(
     Raises:
         ValueError: No such column, it holds other numbers than whole ones, or no run has one.
     """
+    import pandas
+
     if outcome not in table:
-        known = [name for name in table if pd.api.types.is_string_dtype(table[name])]
+        known = [name for name in table if pandas.api.types.is_string_dtype(table[name])]
         raise ValueError(f"outcome: the table has no '{outcome}'; of text it has {known}")
     values = table[outcome].tolist()
     if any(isinstance(value, float) and value % 1 for value in values if value == value):
         raise ValueError(f"outcome: {outcome} holds numbers; SeedSpread shows those")
     outcomes = [
-        DIVERGED if failed else None if pd.isna(value) else value_name(value)
+        DIVERGED if failed else None if pandas.isna(value) else value_name(value)
         for value, failed in zip(values, has_failed(table), strict=True)
     ]
     if not any(outcomes):

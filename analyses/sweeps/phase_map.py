@@ -13,10 +13,9 @@ weight decay, width across, data up, and 3 x 3 dots a cell. Shares and intervals
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-import pandas as pd
 from jaxtyping import Bool, Float, Int
 
 from analyses.plots import SYMBOLS, Trace, dots, empty, multiples, ticks, whiskers
@@ -33,6 +32,9 @@ from analyses.sweep_table import (
 )
 from analyses.sweeps.outcome_shares import counts_of, runs_by_category, style, tally
 from hooks import Checkpoints
+
+if TYPE_CHECKING:
+    import pandas
 
 DOTS_WIDTH = 0.8  # share of a cell's width that its dots take
 
@@ -68,7 +70,7 @@ class PhaseMap(SweepResult):
     @classmethod
     def measure(
         cls,
-        table: pd.DataFrame,
+        table: "pandas.DataFrame",
         series: Mapping[str, Checkpoints],
         *,
         axes: Sequence[str],
@@ -130,15 +132,17 @@ class PhaseMap(SweepResult):
             **{f"runs_{category}": count for category, count in totals},
         }
 
-    def to_frame(self) -> pd.DataFrame:
+    def to_frame(self) -> "pandas.DataFrame":
         """One row for each category at each value of each axis, and for each category of all runs.
 
         Columns `axis`, `value` (as text), `category`, `count`, `runs`, `settings`, `share` of the
         runs; `lowest` and `highest` share of a single setting among these; `low` and `high`, the
         ends of Wilson's interval of the share, NaN where there are several settings.
         """
+        import pandas
+
         all_runs = (WHOLE, "", np.ones(len(self.settings), dtype=bool))
-        return pd.DataFrame(
+        return pandas.DataFrame(
             [
                 {"axis": axis, "value": value, "category": category}
                 | self._share(self.counts[chosen], place)
@@ -188,7 +192,9 @@ class PhaseMap(SweepResult):
 
     def _map(self) -> Drawing:
         """A dot for each run; the runs of a cell stand in a square."""
-        rank = pd.Series(self.setting).groupby(self.setting).cumcount().to_numpy()
+        import pandas
+
+        rank = pandas.Series(self.setting).groupby(self.setting).cumcount().to_numpy()
         side = math.ceil(math.sqrt(rank.max() + 1))
         beside = (np.stack([rank % side, rank // side]) - (side - 1) / 2) * DOTS_WIDTH / side
         places = self._cells()[:, self.setting] + beside
@@ -240,6 +246,8 @@ class PhaseMap(SweepResult):
 
     def _shares(self) -> Drawing:
         """A panel for each category; along it the values of every axis."""
+        import pandas
+
         values = self._values()
         ends, bars = ("lowest", "highest"), "bars from the lowest to the highest share of a setting"
         if all(chosen.sum() == 1 for _, _, chosen in values):
@@ -251,7 +259,7 @@ class PhaseMap(SweepResult):
         for index, axis in enumerate(self.axes):
             x = [place for place, (name, _, _) in enumerate(values) if name == axis]
             for category, traces in enumerate(drawn.values()):
-                shares = pd.DataFrame(
+                shares = pandas.DataFrame(
                     self._share(self.counts[values[place][2]], category) for place in x
                 )
                 share, low, high = (shares[name].to_numpy() for name in ("share", *ends))

@@ -12,10 +12,9 @@ difficulty. Medians with censored runs and the correlation are ours.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-import pandas as pd
 from jaxtyping import Bool, Float, Int
 
 from analyses.plots import PALETTE, Trace, dots, multiples, ticks
@@ -31,6 +30,9 @@ from analyses.sweep_table import (
     value_name,
 )
 from hooks import Checkpoints
+
+if TYPE_CHECKING:
+    import pandas
 
 LENGTH = "LearningPlateau.length"
 MAX_NAMED = 4  # settings whose medians a title names one by one
@@ -67,7 +69,7 @@ class PlateauLengths(SweepResult):
     @classmethod
     def measure(
         cls,
-        table: pd.DataFrame,
+        table: "pandas.DataFrame",
         series: Mapping[str, Checkpoints],
         *,
         axes: Sequence[str],
@@ -157,9 +159,11 @@ class PlateauLengths(SweepResult):
             "rank_correlation_p": self.correlation_p,
         }
 
-    def to_frame(self) -> pd.DataFrame:
+    def to_frame(self) -> "pandas.DataFrame":
         """One row for each run: setting, length, whether that is censored, component, initial."""
-        return pd.DataFrame(
+        import pandas
+
+        return pandas.DataFrame(
             {
                 "run": self.runs,
                 "setting": [setting_name(self.axes, self.settings[i]) for i in self.setting],

@@ -11,10 +11,9 @@ Nonparametric Statistics, section 3.2.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-import pandas as pd
 from jaxtyping import Bool, Float, Int
 
 from analyses.plots import Trace, multiples, seed_curves, seed_dots, ticks, whiskers, words
@@ -31,6 +30,9 @@ from analyses.sweep_table import (
     settings_of,
 )
 from hooks import Checkpoints
+
+if TYPE_CHECKING:
+    import pandas
 
 STEP = "step"
 
@@ -69,7 +71,7 @@ class SeedSpread(SweepResult):
     @classmethod
     def measure(
         cls,
-        table: pd.DataFrame,
+        table: "pandas.DataFrame",
         series: Mapping[str, Checkpoints],
         *,
         axes: Sequence[str],
@@ -137,7 +139,9 @@ class SeedSpread(SweepResult):
     @property
     def medians(self) -> Float[np.ndarray, "setting place"]:
         """Median over the runs of each setting with a value; NaN where none has one."""
-        return np.array([pd.DataFrame(runs).median().to_numpy() for runs in self._by_setting()])
+        import pandas
+
+        return np.array([pandas.DataFrame(runs).median().to_numpy() for runs in self._by_setting()])
 
     @property
     def intervals(self) -> Float[np.ndarray, "end=2 setting place"]:
@@ -164,11 +168,13 @@ class SeedSpread(SweepResult):
             summary[f"{name}_at"] = setting_name(self.axes, self.settings[place])
         return summary
 
-    def to_frame(self) -> pd.DataFrame:
+    def to_frame(self) -> "pandas.DataFrame":
         """One row for each setting and step: axes, `step`, `runs` with a value, `median`, ends."""
+        import pandas
+
         (low, high), medians, counts = self.intervals, self.medians, self.counts
         places = [{"step": int(step)} for step in self.steps] or [{}]
-        return pd.DataFrame(
+        return pandas.DataFrame(
             [
                 dict(zip(self.axes, setting, strict=True))
                 | place

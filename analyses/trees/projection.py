@@ -13,10 +13,9 @@ code of the second differ we follow the code, unless `against` says otherwise.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import product
-from typing import Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
-import pandas as pd
 from jaxtyping import Float, Int
 from pydantic import BeforeValidator
 from pydantic_core import PydanticCustomError
@@ -38,6 +37,9 @@ from analyses.trees.sci import (
 )
 from analyses.trees.sentences import entries_of, sentence_table, short_sentences
 from hooks import Snapshot
+
+if TYPE_CHECKING:
+    import pandas
 
 MAX_DRAWN = 3  # sentences whose trees are drawn
 MAX_DRAWN_WORDS = 24  # of such a sentence: a drawing has room for no more
@@ -242,10 +244,12 @@ class TreeProjection(Result):
             "rule": f"{self.method}, {self.similarity}, against {self.against}",
         }
 
-    def to_frame(self) -> pd.DataFrame:
+    def to_frame(self) -> "pandas.DataFrame":
         """One row a threshold and sentence, with both trees as text."""
+        import pandas
+
         numbers = range(len(self.lengths))
-        return pd.DataFrame([self._row(*place) for place in product(self.thresholds, numbers)])
+        return pandas.DataFrame([self._row(*place) for place in product(self.thresholds, numbers)])
 
     def _row(self, threshold: int, number: int) -> dict[str, Any]:
         words, gold = self.sentence(number), self.gold_brackets(number)

@@ -26,6 +26,10 @@ TOO_LITTLE_MEMORY = (
     "there is too little memory: end other programs, or take a smaller model, batch or stack"
 )
 
+# Objects made before Python looks for circles among them. With its 700, a tenth of a short command
+# goes into looking through what was just imported.
+GARBAGE = 50_000
+
 app = typer.Typer(
     help="Train small transformers on tasks whose answer is known; measure when structure appears.",
     no_args_is_help=True,
@@ -276,6 +280,7 @@ def presets(
 def main() -> None:
     """Runs the command line; a user's error is printed as one line, with exit code 2."""
     warnings.showwarning = _say_warning
+    gc.set_threshold(GARBAGE)
     if len(sys.argv) == 1:
         sys.argv.append("--help")
     try:

@@ -9,28 +9,32 @@ first; one live model serves all analyses of a step.
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cache, partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
+from torch import Tensor
 
 from analyses import ANALYSES, Analysis, BaseResult, Result, SeriesResult, SweepResult
-from analyses.requirements import Needs, check_options
+from analyses.requirements import Measurable, Needs, check_options
 from analyses.result import of_steps
-from hooks import Examples, Series, Snapshot
+from hooks import Examples, ModelConfig, Series, Snapshot
+from hooks.weights import has_weight
 from interp.measure.outcomes import Measurement, Summary, measured, refuse_errors, summarised
 from interp.runs import (
-    RUN_ANALYSES,
     Run,
     StepResults,
     check_run,
     find_analysis,
     locked,
+    run_analyses,
     run_result,
     step_results,
 )
 from interp.training.device import Device, pick_device
+
+if TYPE_CHECKING:
+    import pandas
 
 EXAMPLES_TO_DIAGNOSE = 64  # examples that show whether a model has diverged
 
@@ -65,7 +69,7 @@ def analyze(
     check_run(run, "interp.measure.analyze")
     torch_device = pick_device(device)
     asked = () if names is None else _with_those_read(names)
-    chosen = {name: find_analysis(name) for name in (RUN_ANALYSES if names is None else asked)}
+    chosen = {name: find_analysis(name) for name in (run_analyses() if names is None else asked)}
     for name, cls in chosen.items():
         if issubclass(cls, SweepResult):
             raise ValueError(f"{name} describes a whole sweep: analyse the sweep's folder")
@@ -73,9 +77,10 @@ def analyze(
         basis = run.basis()
         is_finite = _intact(run, tuple(basis.hashes))
         series = replace(run.series(), steps=tuple(is_finite), device=torch_device)
-        one_example = cache(partial(_one_example, series))
+        one_example = cache(partial(_OneExample.of, series))
+        metrics = cache(run.metric_names)
         lacking = {
-            name: _lacking(run, series, cls, one_example)
+            name: _lacking(run, cls, metrics, one_example)
             or _not_by_default(run, name, asked, one_example)
             for name, cls in chosen.items()
         }
@@ -107,7 +112,7 @@ def analyze(
     return [summarised(name, lacking[name], measurements) for name in chosen]
 
 
-def trace(run: Run, analysis: Analysis | str, **options: Any) -> pd.DataFrame:
+def trace(run: Run, analysis: Analysis | str, **options: Any) -> "pandas.DataFrame":
     """An analysis' scalars at every step of a run.
 
     Saved results whose header agrees are read, the rest is measured in memory; nothing is written.
@@ -125,6 +130,8 @@ def trace(run: Run, analysis: Analysis | str, **options: Any) -> pd.DataFrame:
         ValueError: The analysis is of a whole run or sweep, an option is unknown, or no checkpoint
             was kept.
     """
+    import pandas
+
     check_run(run, "interp.trace", "of other checkpoints: analyses.trace(checkpoints, ...)")
     cls = of_steps(find_analysis(analysis) if isinstance(analysis, str) else analysis)
     name = next((name for name, known in ANALYSES.items() if known is cls), cls.__name__)
@@ -140,7 +147,7 @@ def trace(run: Run, analysis: Analysis | str, **options: Any) -> pd.DataFrame:
         results[step] = saved.file(step).current() or saved.measure(
             series.snapshot(step, examples), results.get(saved.reference_step)
         )
-    frame = pd.DataFrame([{"step": step} | results[step].summary() for step in series.steps])
+    frame = pandas.DataFrame([{"step": step} | results[step].summary() for step in series.steps])
     frame.attrs = {"split": saved.split_name, "options": options}
     return frame
 
@@ -280,22 +287,39 @@ def _check_references(analyses: Sequence[StepResults], intact: Sequence[int]) ->
         )
 
 
-def _one_example(series: Series) -> Snapshot:
-    """The last step on a single example: enough to say what a run has."""
-    return series.snapshot(series.steps[-1], series.examples(count=1))
+@dataclass(frozen=True)
+class _OneExample:
+    """The last step on a single example, without a model: enough to say what a run has."""
+
+    examples: Examples
+    config: ModelConfig
+    parameters: Mapping[str, Tensor]
+
+    @classmethod
+    def of(cls, series: Series) -> "_OneExample":
+        parameters = series.parameters(series.steps[-1])
+        return cls(series.examples(count=1), series.config, parameters)
+
+    def has_weights(self, name: str) -> bool:
+        return has_weight(self.config, self.parameters, name)
 
 
-def _lacking(run: Run, series: Series, cls: Analysis, one_example: Callable[[], Snapshot]) -> str:
+def _lacking(
+    run: Run,
+    cls: Analysis,
+    metrics: Callable[[], tuple[str, ...]],
+    one_example: Callable[[], Measurable],
+) -> str:
     """Why an analysis does not apply to a run, or nothing."""
     columns = cls.needs.metrics
     try:
-        lacks_rows = bool(columns) and not series.has_metrics
+        recorded = metrics() if columns else ()
     except ValueError:
         return ""  # measuring it says what is wrong with them, after all else is measured
-    if lacks_rows:
+    if columns and not recorded:
         return f"{run.path / 'metrics.jsonl'} has no rows; train the run to have metrics"
-    absent = [name for name in columns if name not in series.metrics]
-    recorded = ", ".join(name for name in series.metrics if name != "step") if absent else ""
+    absent = [name for name in columns if name not in recorded]
+    recorded = ", ".join(name for name in recorded if name != "step")
     lacking = [f"{', '.join(absent)} in metrics.jsonl, which has {recorded}"] if absent else []
     if not cls.needs.are_of_metrics:
         lacking += cls.needs.missing(one_example())
@@ -303,7 +327,7 @@ def _lacking(run: Run, series: Series, cls: Analysis, one_example: Callable[[], 
 
 
 def _not_by_default(
-    run: Run, name: str, asked: Sequence[str], one_example: Callable[[], Snapshot]
+    run: Run, name: str, asked: Sequence[str], one_example: Callable[[], Measurable]
 ) -> str:
     """Why an analysis that neither names nor options ask for is passed over, or nothing."""
     cls = ANALYSES[name]

@@ -9,7 +9,7 @@ from typing import Any
 from analyses import ANALYSES, SweepResult
 from interp.measure.analyze import analyze
 from interp.measure.outcomes import Summary, measured, refuse_errors, summarised, with_counts
-from interp.runs import RUN_ANALYSES, Run, find_analysis, locked
+from interp.runs import Run, find_analysis, locked, run_analyses
 from interp.sweeps.sweep import (
     SweepFolder,
     SweepRuns,
@@ -83,7 +83,7 @@ def analyze_sweep(
         if issubclass(cls, SweepResult)
         for options in folder.sweep.analyses.get(name, ({},))
     ]
-    of_runs = [name for name in RUN_ANALYSES if name in (*chosen, *_read_by(of_whole))]
+    of_runs = [name for name in run_analyses() if name in (*chosen, *_read_by(of_whole))]
     faults = list(sweep.faults)
     of_each_run: list[Summary] = []
     for run in sweep.runs if of_runs else ():

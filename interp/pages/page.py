@@ -7,10 +7,9 @@ analysis is known by name here.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from analyses import plots
 from analyses.plots.style import stroke
@@ -24,6 +23,9 @@ from interp.runs.results import Saved
 from interp.runs.run import Run, is_done_with
 from interp.sweeps.sweep import SweepRuns, current_sweep_results
 from interp.sweeps.table import sweep_table
+
+if TYPE_CHECKING:
+    import pandas
 
 UNITS = {"loss": "nats", "accuracy": "fraction right", "error": "over that of answering 0"}
 MAX_DRAWING_POINTS = 60_000  # points of all curves of a drawing together
@@ -92,7 +94,7 @@ def phase_marks(results: list[Saved]) -> dict[str, float]:
     return {label: step for label, step in marks.items() if step == step}  # NaN: it never happened
 
 
-def curves(metrics: pd.DataFrame | None, marks: dict[str, float]) -> tuple[Card, ...]:
+def curves(metrics: "pandas.DataFrame | None", marks: dict[str, float]) -> tuple[Card, ...]:
     """A drawing for each metric, with a curve for each split or kind; losses have a log axis."""
     if metrics is None:
         return ()
@@ -304,7 +306,7 @@ def sweep_curves(sweep_runs: SweepRuns) -> tuple[Card, ...]:
     return tuple(cards)
 
 
-def _bundle(recorded: Sequence[pd.DataFrame], name: str, points: int) -> plots.Trace:
+def _bundle(recorded: "Sequence[pandas.DataFrame]", name: str, points: int) -> plots.Trace:
     """A column of several runs' metrics, as thin curves of at most `points` points each."""
     curves = (
         metrics[["step", name]].to_numpy(dtype=np.float64)

@@ -11,7 +11,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-import pandas as pd
 from markupsafe import Markup
 
 from analyses import plots
@@ -312,7 +311,9 @@ def _drawings(saved: Saved, history: History, slug: str) -> Iterator[Card]:
 
 def _trace(title: str, rows: list[dict[str, Any]], slug: str) -> Iterator[Card]:
     """The summary's numbers over steps; numbers that never change stand in the table alone."""
-    numbers = pd.DataFrame(rows).select_dtypes("number").dropna(axis="columns", how="all")
+    import pandas
+
+    numbers = pandas.DataFrame(rows).select_dtypes("number").dropna(axis="columns", how="all")
     numbers = numbers.loc[:, numbers.nunique(dropna=False) > 1]
     if len(rows) > 1 and len(numbers.columns) > 1:
         named = numbers.rename(columns=panel_captions(map(str, numbers)))

@@ -3,14 +3,16 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 from markupsafe import Markup
 
 from analyses.sweep_table import axis_name
 from interp.config.experiment import Experiment
 from interp.runs.run import Run
+
+if TYPE_CHECKING:
+    import pandas
 
 UNDEFINED = "–"  # noqa: RUF001  # an en dash
 MAX_SETTING_LETTERS = 80
@@ -135,7 +137,7 @@ def _number(value: float) -> str:
     return digits.replace("-", "−")  # noqa: RUF001  # a minus sign
 
 
-def held_out_accuracy(metrics: pd.DataFrame | None) -> Curve:
+def held_out_accuracy(metrics: "pandas.DataFrame | None") -> Curve:
     """Accuracy on held-out data by step; empty where none was recorded.
 
     That is `test.accuracy`, or otherwise the last accuracy that is not of the training set.

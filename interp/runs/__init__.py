@@ -3,8 +3,6 @@
 from interp.runs.basis import Basis, StepResults, run_result, step_results
 from interp.runs.checkpoint_files import Checkpoint, pack
 from interp.runs.current import (
-    RUN_ANALYSES,
-    SWEEP_ANALYSES,
     checked_name,
     chosen_folder,
     current_among,
@@ -14,8 +12,10 @@ from interp.runs.current import (
     last_result,
     lines_by_reason,
     passed_over,
+    run_analyses,
     stale_reason,
     steps_in_words,
+    sweep_analyses,
 )
 from interp.runs.opening import construct, locked, writing
 from interp.runs.results import (
@@ -38,8 +38,6 @@ from interp.runs.safe_files import (
 )
 
 __all__ = [
-    "RUN_ANALYSES",
-    "SWEEP_ANALYSES",
     "Basis",
     "Checkpoint",
     "ResultFile",
@@ -70,11 +68,13 @@ __all__ = [
     "passed_over",
     "read_metrics",
     "result_folder",
+    "run_analyses",
     "run_result",
     "saved",
     "stale_reason",
     "step_results",
     "steps_in_words",
+    "sweep_analyses",
     "sync",
     "write_result",
     "write_whole",

@@ -11,9 +11,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from analyses import ANALYSES, Analysis, BaseResult, Result, SeriesResult, SweepResult
 from analyses.requirements import check_options, option_defaults
@@ -21,12 +19,25 @@ from hooks.messages import did_you_mean, nearest_step
 from interp.runs.basis import Basis, RunFolder, StepResults, run_result, step_results
 from interp.runs.results import RUN_AGAIN, Folder, ResultFile, Saved, find_saved
 
-SWEEP_ANALYSES = tuple(name for name, cls in ANALYSES.items() if issubclass(cls, SweepResult))
-RUN_ANALYSES = tuple(name for name in ANALYSES if name not in SWEEP_ANALYSES)
+if TYPE_CHECKING:
+    import pandas
+
 MAX_STEPS_LISTED = 6  # steps that a line names one by one
 
 
-def current_results(run: RunFolder, names: Sequence[str] = RUN_ANALYSES) -> tuple[list[Saved], str]:
+def run_analyses() -> tuple[str, ...]:
+    """Names of the analyses of single runs."""
+    return tuple(name for name, cls in ANALYSES.items() if not issubclass(cls, SweepResult))
+
+
+def sweep_analyses() -> tuple[str, ...]:
+    """Names of the analyses of whole sweeps."""
+    return tuple(name for name, cls in ANALYSES.items() if issubclass(cls, SweepResult))
+
+
+def current_results(
+    run: RunFolder, names: Sequence[str] = tuple(ANALYSES)
+) -> tuple[list[Saved], str]:
     """Current results of a run, in the order of the analyses, and one line on the others.
 
     Returns:
@@ -34,6 +45,7 @@ def current_results(run: RunFolder, names: Sequence[str] = RUN_ANALYSES) -> tupl
         results are not current, why, and what to do about it, empty where all are.
     """
     everything, faults = find_saved(run, names)
+    everything = [saved for saved in everything if not issubclass(saved.cls, SweepResult)]
     if not everything and not faults:
         return [], ""
     basis = run.basis()
@@ -64,7 +76,7 @@ def current_among(
     return current, faults
 
 
-def saved_scalars(run: RunFolder, name: str) -> pd.DataFrame:
+def saved_scalars(run: RunFolder, name: str) -> "pandas.DataFrame":
     """Saved summaries of an analysis by step (column `step`); empty where nothing is saved.
 
     They are those of the options that the experiment has today, on the first of the analysis'
@@ -74,11 +86,13 @@ def saved_scalars(run: RunFolder, name: str) -> pd.DataFrame:
     Raises:
         ValueError: There are results, but of other options, or none of them is current.
     """
+    import pandas
+
     cls = find_analysis(name)
     if not issubclass(cls, Result):
         raise ValueError(f"{name} is of a whole run or sweep, and has no scalars by step")
     if find_saved(run, [name]) == ([], []):
-        return pd.DataFrame()
+        return pandas.DataFrame()
     basis = run.basis()
     results = step_results(basis, cls, name)[0]
     rows: list[dict[str, float | str]] = []
@@ -98,7 +112,7 @@ def saved_scalars(run: RunFolder, name: str) -> pd.DataFrame:
         )
     if stale:
         warnings.warn(f"{run.path}: passed over {reasons}", stacklevel=3)
-    frame = pd.DataFrame(rows)
+    frame = pandas.DataFrame(rows)
     frame.attrs = {
         "split": results.split_name,
         "options": dict(results.options),
@@ -151,7 +165,7 @@ def find_result(
         ValueError: There is none, or several of other options, or it is not current.
     """
     name = checked_name(analysis, options)
-    if name in SWEEP_ANALYSES:
+    if issubclass(ANALYSES[name], SweepResult):
         raise ValueError(f"{name} describes a whole sweep, and is saved in the sweep's folder")
     saved = chosen_folder(run, name, options, lambda: [run.basis().options(name)], split)
     if not saved.steps and step is not None:

@@ -158,8 +158,8 @@ def find_saved(folder: Folder, names: Sequence[str]) -> tuple[list[Saved], list[
     """What is saved of some analyses, and a line for each folder that cannot be read, with why."""
     results, faults = [], []
     for name in names:
-        named_splits = getattr(ANALYSES[name], "splits", ())
-        places = (folder.path / "results" / name).glob("*-*/")
+        places = [*(folder.path / "results" / name).glob("*-*/")]
+        named_splits = getattr(ANALYSES[name], "splits", ()) if places else ()
         for place in sorted(places, key=lambda p: (p.name.rpartition("-")[0] in named_splits, p)):
             if any(place.glob("*.npz")):
                 try:

@@ -14,9 +14,7 @@ import warnings
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from hooks import Checkpoints, Examples, Facts, ModelConfig, Sizes
 from hooks.messages import nearest_step
@@ -27,6 +25,9 @@ from interp.runs.checkpoint_files import Checkpoint
 from interp.runs.current import find_result, saved_scalars
 from interp.runs.safe_files import as_table
 from interp.tasks.data_files import KEPT, sha256_of, stamp_of
+
+if TYPE_CHECKING:
+    import pandas
 
 MAX_DIFFERENCE = 1e-3  # of two measurements of one model, relative or absolute
 STEP = re.compile(r"0|[1-9][0-9]*")
@@ -143,7 +144,7 @@ class Run(Checkpoints):
         """A live model of a step, the last one by default, for use without examples."""
         return self.snapshot(step).live.model
 
-    def recorded_metrics(self) -> pd.DataFrame | None:
+    def recorded_metrics(self) -> "pandas.DataFrame | None":
         """Metrics by step (columns `step`, `<split>.<metric>`), or None where there are none.
 
         `read_metrics` says what is mended with a warning.
@@ -152,8 +153,19 @@ class Run(Checkpoints):
             ValueError: A line is not a row of metrics or stands in the wrong place; the message
                 names it.
         """
+        import pandas
+
         rows = read_metrics(self.path / "metrics.jsonl")
-        return pd.DataFrame(rows) if rows else None
+        return pandas.DataFrame(rows) if rows else None
+
+    def metric_names(self) -> tuple[str, ...]:
+        """The columns of the metrics, none where none were recorded; without reading pandas.
+
+        Raises:
+            ValueError: As `recorded_metrics`.
+        """
+        rows = read_metrics(self.path / "metrics.jsonl")
+        return tuple(dict.fromkeys(name for row in rows for name in row))
 
     def make_examples(self, split: str | None, count: int | None, seed: int | None) -> Examples:
         """Examples of a split; see `Checkpoints`.
@@ -166,7 +178,7 @@ class Run(Checkpoints):
         task, seeds = self.experiment.task, self.experiment.seeds
         return task.examples(split or task.splits[0], count, seeds.data if seed is None else seed)
 
-    def saved_scalars(self, analysis: str) -> pd.DataFrame:
+    def saved_scalars(self, analysis: str) -> "pandas.DataFrame":
         """Saved, current summaries of an analysis by step; empty where nothing is saved."""
         return saved_scalars(self, analysis)
 

@@ -36,7 +36,7 @@ from interp.config import (
     readable,
     safe_name,
 )
-from interp.runs import SWEEP_ANALYSES
+from interp.runs import sweep_analyses
 from interp.tasks.data_files import KEPT, REFUSED, taken_from
 from interp.tasks.fields import Seed, Several
 
@@ -108,10 +108,10 @@ class Sweep(Frozen):
     @model_validator(mode="after")
     def _analyses_take_their_options(self) -> "Sweep":
         for name, tables in self.analyses.items():
-            if name not in SWEEP_ANALYSES:
+            if name not in sweep_analyses():
                 raise ValueError(
                     f"analyses: no '{name}' of a whole sweep; there are "
-                    f"{', '.join(sorted(SWEEP_ANALYSES))}"
+                    f"{', '.join(sorted(sweep_analyses()))}"
                 )
             for options in tables:
                 check_options(ANALYSES[name], options)

@@ -15,11 +15,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from analyses import ANALYSES, Analysis
+from analyses import ANALYSES, Analysis, SweepResult
 from analyses.requirements import option_defaults
 from interp.config import Experiment
 from interp.runs import (
-    SWEEP_ANALYSES,
     Basis,
     ResultFile,
     Run,
@@ -83,7 +82,7 @@ class SweepFolder:
             TypeError: `analysis` is neither a class nor a name.
         """
         name = checked_name(analysis, options)
-        if name not in SWEEP_ANALYSES:
+        if not issubclass(ANALYSES[name], SweepResult):
             raise ValueError(f"{name} describes a single run: interp.load(FOLDER).result reads it")
         saved = chosen_folder(self, name, options, lambda: self.sweep.analyses.get(name, ({},)))
         current, faults = current_sweep_results(self, [name])
@@ -190,10 +189,11 @@ def fault_of(run: Run) -> str:
 
 
 def current_sweep_results(
-    folder: SweepFolder, names: Sequence[str] = SWEEP_ANALYSES
+    folder: SweepFolder, names: Sequence[str] = tuple(ANALYSES)
 ) -> tuple[list[Saved], str]:
     """Current results of a whole sweep, and one line on the others (`interp.runs.current`)."""
     everything, faults = find_saved(folder, names)
+    everything = [saved for saved in everything if issubclass(saved.cls, SweepResult)]
     if not everything and not faults:
         return [], ""
     try:

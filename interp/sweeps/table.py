@@ -4,14 +4,15 @@ import warnings
 from collections import UserDict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from analyses import ANALYSES
 from hooks import Series
 from interp.runs import Run, last_result
 from interp.sweeps.sweep import SweepFolder, SweepRuns, finished_runs
+
+if TYPE_CHECKING:
+    import pandas
 
 
 class LazySeries(UserDict[str, Any]):
@@ -26,7 +27,7 @@ class LazySeries(UserDict[str, Any]):
 
 def sweep_table(
     sweep: SweepRuns | SweepFolder | str | Path, analyses: Sequence[str] = tuple(ANALYSES)
-) -> pd.DataFrame:
+) -> "pandas.DataFrame":
     """One row for each run: what it was, how it ended, what was found.
 
     Args:
@@ -40,6 +41,8 @@ def sweep_table(
         and `<Analysis>.<scalar>`. An axis whose values are whole tables has a column of its own,
         which says in what they differ.
     """
+    import pandas
+
     sweep = sweep if isinstance(sweep, SweepRuns) else finished_runs(sweep)
     table_axes, rows, stale = _table_axes(sweep), [], []
     for run, experiment in sweep.runs.items():
@@ -66,7 +69,7 @@ def sweep_table(
             f"Run `interp analyze {place}`",
             stacklevel=2,
         )
-    return pd.DataFrame(rows)
+    return pandas.DataFrame(rows)
 
 
 def _table_axes(sweep: SweepRuns) -> dict[str, dict[Run, str]]:

@@ -45,9 +45,9 @@ NEVER = {"transformer_lens", "transformers", "datasets", "sklearn", "torch._dyna
 WITHOUT = {
     "--help": {"torch", "pandas", "plotly", "pydantic", "scipy", "networkx"},
     "presets": {"torch", "pandas", "plotly", "scipy", "networkx"},
-    "train {short} --out {new}": {"scipy", "networkx"},
-    "analyze {run}": {"scipy", "networkx"},
-    "show {run} --out {new}": {"scipy", "networkx"},
+    "train {short} --out {new}": {"pandas", "scipy", "networkx"},
+    "analyze {run}": {"pandas", "scipy", "networkx"},
+    "show {run} --out {new}": {"pandas", "scipy", "networkx"},
     "report {run} --out {new}": {"networkx"},
 }
 

@@ -8,7 +8,7 @@ from analyses import FourierCircuit, FourierSpectrum, GrokkingPhases, WeightNorm
 from interp.config import experiment as experiments
 from interp.measure.analyze import analyze, trace
 from interp.runs.checkpoint_files import pack
-from interp.runs.current import RUN_ANALYSES
+from interp.runs.current import run_analyses
 from interp.runs.results import saved
 from interp.runs.run import Run
 from interp.training.loop import train
@@ -21,7 +21,7 @@ def by_name(outcomes):
 
 def test_every_analysis_is_measured_at_every_step(folder):
     outcomes = by_name(analyze(Run(folder)))
-    assert set(outcomes) == set(RUN_ANALYSES)
+    assert set(outcomes) == set(run_analyses())
     assert outcomes["FourierCircuit"].measured == len(Run(folder).steps)
     assert outcomes["GrokkingPhases"].measured == 1
 

@@ -115,6 +115,6 @@ def test_members_of_a_sweep_are_asked_by_name_only_where_the_sweep_was(
         lambda run, names, device: given.append(names) or [Summary("WeightNorms")],
     )
     monkeypatch.setattr(analyze_sweep, "_measure_whole", lambda members, jobs: ([], []))
-    monkeypatch.setattr(analyze_sweep, "RUN_ANALYSES", ("WeightNorms",))
+    monkeypatch.setattr(analyze_sweep, "run_analyses", lambda: ("WeightNorms",))
     analyze_sweep.analyze_sweep(sentences_sweep, names)
     assert given == [names] * 4
