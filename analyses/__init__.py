@@ -20,15 +20,32 @@ _NAMES = tuple(name for name, module in _MODULES.items() if module != "analyses.
 
 
 class _Analyses(Mapping[str, "Analysis"]):
-    """Result classes by name, each imported when it is looked up."""
+    """Result classes by name, each imported when it is looked up.
+
+    A class of the user's own answers to its name too once it is added, and is not among those that
+    are listed.
+    """
+
+    def __init__(self) -> None:
+        self._own: dict[str, Analysis] = {}
+
+    def add(self, cls: "Analysis") -> None:
+        """Adds a class of the user's own; it replaces an earlier one of its name.
+
+        Raises:
+            ValueError: An analysis that is listed has its name.
+        """
+        if cls.__name__ in _NAMES:
+            raise ValueError(f"there is an analysis {cls.__name__} already: call yours otherwise")
+        self._own[cls.__name__] = cls
 
     def __getitem__(self, name: str) -> "Analysis":
-        if name not in _NAMES:
-            raise KeyError(name)
-        return __getattr__(name)
+        if name in _NAMES:
+            return __getattr__(name)
+        return self._own[name]
 
     def __contains__(self, name: object) -> bool:
-        return name in _NAMES  # the mixin's would import it to find out
+        return name in _NAMES or name in self._own  # the mixin's would import it to find out
 
     def __iter__(self) -> Iterator[str]:
         return iter(_NAMES)

@@ -40,4 +40,7 @@ from analyses.sweeps.seed_spread import SeedSpread as SeedSpread
 from analyses.sweeps.measures_by_depth import MeasuresByDepth as MeasuresByDepth
 from analyses.sweeps.correlations import MeasureCorrelations as MeasureCorrelations
 
-ANALYSES: Mapping[str, Analysis]
+class _Analyses(Mapping[str, Analysis]):
+    def add(self, cls: Analysis) -> None: ...
+
+ANALYSES: _Analyses

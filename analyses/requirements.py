@@ -77,6 +77,7 @@ class Needs:
             be empty or False.
         labels: Names of labels.
         weights: Names of parameters and views.
+        any_weights: Names of which the model must have one at least.
         metrics: Columns of the run's metrics.
         columns: Columns of the table of a sweep: `<Analysis>.<scalar>`, `metrics.<column>`,
             `experiment.<field>`.
@@ -93,6 +94,7 @@ class Needs:
     facts: Mapping[type, tuple[str, ...]] = field(default_factory=dict)
     labels: tuple[str, ...] = ()
     weights: tuple[str, ...] = ()
+    any_weights: tuple[str, ...] = ()
     metrics: tuple[str, ...] = ()
     columns: tuple[str, ...] = ()
     column_options: tuple[str, ...] = ()
@@ -163,6 +165,8 @@ class Needs:
             yield WITH_MLP
         if absent:
             yield f"a model with the weights {', '.join(absent)}"
+        if self.any_weights and not any(map(snapshot.has_weights, self.any_weights)):
+            yield f"a model with one of the weights {', '.join(self.any_weights)}"
 
 
 def check_needs(cls: type[Any], snapshot: Snapshot) -> None:

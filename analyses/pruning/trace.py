@@ -26,6 +26,7 @@ from torch import Tensor
 from analyses.fourier import keys_by_share
 from analyses.plots import Figure, bundles, lines, mark_steps, words
 from analyses.pruning.sizes import EFFECTIVE, members_of
+from analyses.requirements import Needs
 from analyses.result import Drawing, SeriesResult
 from analyses.statistics import MEASURES, crossing, first_after, rise_on_the_way
 from hooks import Series
@@ -65,6 +66,7 @@ class PruningTrace(SeriesResult):
         test_accuracy: Recorded test accuracy.
     """
 
+    by_default: ClassVar = Needs(any_weights=("neuron_in", "blocks.0.attn.W_V"))
     coordinates: ClassVar = {"group": ("key", "others"), "measure": tuple(MEASURES)}
 
     by: str

@@ -165,7 +165,7 @@ def stacked_logits(model: HookedModel, config: ModelConfig, positions: Positions
         inputs are shared instead, `[batch, ...]`, to logits `[model, batch, position,
         d_vocab_out]`. Dropout draws anew for every model.
     """
-    if config.kind == "mlp":
+    if isinstance(config, MLPConfig):
         return stacked_neurons(model, config)
     forward = training_logits(model, config, positions)
     prefix = "" if forward is model else "model."

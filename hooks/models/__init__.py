@@ -1,16 +1,18 @@
 """One file a kind of model, each with its frozen config, which builds it and finds its weights.
 
 `ModelConfig` is any of the configs; a table says which by its `kind`, `token` where it names none.
+A kind of the user's own is named by where its class is (`hooks.own_classes`).
 """
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import torch
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, SerializeAsAny
 from torch import Tensor
 
-from hooks.models.base import HookedModel, Sizes, move, parameters_of
+from hooks.models.base import HookedModel, MissingConfig, OwnConfig, Sizes, move, parameters_of
 from hooks.models.constructed import ConstructedConfig
 from hooks.models.mlp import MLPConfig
 from hooks.models.neox import NeoXConfig
@@ -18,22 +20,35 @@ from hooks.models.post_norm import PostNormConfig
 from hooks.models.read_in import ReadInConfig
 from hooks.models.states import check_state
 from hooks.models.token import TokenConfig, token_config_of
+from hooks.own_classes import find_class, folder_of, is_reference, reference_to
 
 Kind = TokenConfig | MLPConfig | ConstructedConfig | PostNormConfig | ReadInConfig | NeoXConfig
 CONFIGS: dict[str, type[Kind]] = {cls.model_fields["kind"].default: cls for cls in get_args(Kind)}
 
 
-def _of_its_kind(value: Any) -> Any:
+def _of_its_kind(value: Any, info: Any) -> Any:  # pydantic's own info, which no check can take
     """A table as the config of its `kind`, token where it names none."""
     if not isinstance(value, dict):
         return value
     kind = value.get("kind", "token")
+    if is_reference(kind):
+        return _of_own_kind(value, folder_of(info.context))
     if not (isinstance(kind, str) and kind in CONFIGS):
         raise ValueError(f"no kind '{kind}'; there are {', '.join(CONFIGS)}")
     return CONFIGS[kind].model_validate(value)
 
 
-ModelConfig = Annotated[Kind, BeforeValidator(_of_its_kind)]
+def _of_own_kind(table: dict[str, Any], folder: Path | None) -> OwnConfig:
+    try:
+        cls = find_class(table["kind"], OwnConfig, folder)
+    except ValueError as error:
+        if folder is not None:
+            raise
+        return MissingConfig.of(table, str(error))
+    return cls.model_validate({**table, "kind": reference_to(cls)})
+
+
+ModelConfig = Annotated[SerializeAsAny[Kind | OwnConfig], BeforeValidator(_of_its_kind)]
 
 __all__ = [
     "CONFIGS",
@@ -42,6 +57,7 @@ __all__ = [
     "MLPConfig",
     "ModelConfig",
     "NeoXConfig",
+    "OwnConfig",
     "PostNormConfig",
     "ReadInConfig",
     "Sizes",

@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
 from torch import Tensor
+
+from hooks.own_classes import reference_to
 
 View = Callable[[Any, Mapping[str, Tensor]], Tensor]
 
@@ -92,3 +94,58 @@ def move(model: HookedModel, device: torch.device) -> None:
 def parameters_of(model: HookedModel) -> dict[str, Tensor]:
     """The parameters by name, detached; they share memory with the model."""
     return {name: parameter.detach() for name, parameter in model.named_parameters()}
+
+
+class OwnConfig(KindConfig):
+    """The config of a kind of model in a file of the user's own (`hooks.own_classes`).
+
+    A subclass adds its fields and `build`. What it builds is a `hooks.hook_points.HookedRootModule`
+    whose `cfg` has this config as `config`, the sizes, `n_layers` and `device`.
+
+    Attributes:
+        kind: Where the class is, `my_model.py:Wide`.
+        n_layers: Blocks, as analyses count them.
+        attention_dir: Which positions attention sees, where the model has attention.
+        normalization_type: What stands before heads, which read through its gain (`ln1.w`); None
+            for nothing, or for what does not stand there.
+    """
+
+    kind: str
+    n_layers: int = Field(ge=0)
+    attention_dir: Literal["causal", "bidirectional"] = "causal"
+    normalization_type: Literal["LN", "LNPre", "RMS", "RMSPre"] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named_by_its_place(cls, table: Any) -> Any:
+        named = not isinstance(table, dict) or "kind" in table
+        return table if named else {"kind": reference_to(cls)} | table
+
+
+class MissingConfig(OwnConfig):
+    """The config of a model whose class is missing here: its fields, and why there is no model."""
+
+    model_config = ConfigDict(extra="allow")
+
+    n_layers: int = 0
+    _reason: str = PrivateAttr("")
+
+    @property
+    def reason(self) -> str:
+        """Why there is no class."""
+        return self._reason
+
+    def build(self, sizes: Sizes, dtype: torch.dtype) -> HookedModel:
+        """Refuses.
+
+        Raises:
+            ValueError: Always; it says what is missing.
+        """
+        raise ValueError(self._reason)
+
+    @classmethod
+    def of(cls, table: Mapping[str, Any], reason: str) -> "MissingConfig":
+        """The config of a table of which no class can be had."""
+        config = cls.model_validate(table)
+        config._reason = f"model.kind: {reason}"
+        return config

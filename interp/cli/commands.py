@@ -47,6 +47,21 @@ Device = Annotated[
 Threads = Annotated[
     int, typer.Option(min=1, help="CPU threads; another number changes the last digits.")
 ]
+
+
+def _trust(context: typer.Context, is_given: bool) -> bool:
+    """Files that hold classes of a run may be imported as long as the command runs."""
+    if is_given:
+        from hooks.own_classes import trusting
+
+        context.with_resource(trusting())
+    return is_given
+
+
+Trust = Annotated[
+    bool,
+    typer.Option("--trust", callback=_trust, help="Import own classes that a run folder names."),
+]
 Workers = Annotated[
     int | None, typer.Option(min=1, help="Processes; one a core by default, one on a GPU.")
 ]
@@ -156,13 +171,15 @@ def construct(
 def analyze(
     paths: Paths,
     only: Annotated[
-        list[str] | None, typer.Option(help="An analysis by name; may be given several times.")
+        list[str] | None,
+        typer.Option(help="An analysis by name, or FILE.py:CLASS; may be given several times."),
     ] = None,
     why: Annotated[
         bool, typer.Option("--why", help="Say which analyses do not apply, and why.")
     ] = False,
     device: Device = "cpu",
     threads: Threads = 1,
+    trust: Trust = False,
 ) -> None:
     """Measure runs and sweeps with every analysis that applies; save what is not saved yet."""
     set_threads(threads)
@@ -194,6 +211,7 @@ def report(
     single_file: Annotated[
         bool, typer.Option("--single-file", help="One page about one run or sweep, to be sent.")
     ] = False,
+    trust: Trust = False,
 ) -> None:
     """Write pages about runs, or a sweep, from saved results; they open without a network."""
     from interp.sweeps.sweep import find_folders
@@ -242,6 +260,7 @@ def show(
     step: Annotated[int | None, typer.Option(help="A kept step; the last by default.")] = None,
     split: Annotated[str | None, typer.Option(help="A split of the task.")] = None,
     out: Annotated[Path, typer.Option(help="HTML file.")] = Path("attention.html"),
+    trust: Trust = False,
 ) -> None:
     """Write attention and tokens of a snapshot's first examples to one offline page."""
     typer.echo(f"wrote {interp.show(interp.load(run).snapshot(step, split, 8)).save(out)}")

@@ -21,10 +21,12 @@ from pydantic import (
 
 from hooks.messages import did_you_mean
 from hooks.models import ModelConfig, TokenConfig
+from hooks.own_classes import is_reference
 from interp.config.training import AnyTask, Frozen, Seeds, Training
 from interp.presets import PRESETS, preset_names
 from interp.tasks import Task
-from interp.tasks.data_files import taken_from
+from interp.tasks.base import MissingTask
+from interp.tasks.data_files import KEPT, taken_from
 
 MAX_VALUE_CHARS = 200  # characters of a wrong value that a message shows
 MAX_MESSAGE_CHARS = 1000  # pydantic's own messages repeat some values whole
@@ -95,6 +97,8 @@ class Experiment(Frozen):
         if training is None:
             return self
         tasks = [task for phase in training.schedule for task in phase.tasks] or [self.task]
+        if any(isinstance(task, MissingTask) for task in (self.task, *tasks)):
+            return self  # whoever asks it for more is told why there is none
         if any(task.sizes != self.task.sizes for task in tasks):
             raise ValueError("every task of the schedule must share the evaluated task's sizes")
         if any(task.train_count is None for task in tasks):
@@ -149,6 +153,23 @@ class Experiment(Frozen):
         }
 
     @property
+    def own_classes(self) -> dict[str, str]:
+        """References of the user's own classes, by the field that names them (`task.name`)."""
+        tasks = [phase.tasks for phase in self.training.schedule] if self.training else []
+        named = {"task.name": self.task.name, "model.kind": self.model.kind} | {
+            f"training.schedule.{n}.tasks.{i}.name": task.name
+            for n, of_phase in enumerate(tasks)
+            for i, task in enumerate(of_phase)
+        }
+        return {place: name for place, name in named.items() if is_reference(name)}
+
+    @property
+    def missing(self) -> str:
+        """Why a class of the user's own cannot be had, of a run's experiment; empty if all can."""
+        reasons = [getattr(part, "reason", "") for part in (self.task, self.model)]
+        return "; ".join(reason for reason in reasons if reason)
+
+    @property
     def digest(self) -> str:
         """A short hash of everything in the experiment."""
         return hashlib.sha256(self.to_toml().encode()).hexdigest()[:12]
@@ -197,9 +218,11 @@ def load_experiment(source: str | Path, relative: Path | str | None = None) -> E
     """
     path = find_toml(source)
     table = read_toml(path)
+    is_of_run = path.name == "experiment.toml" and (path.parent / "checkpoints").is_dir()
+    rule = relative or (KEPT if is_of_run else path.parent)
     try:
         return Experiment.model_validate(
-            {"name": safe_name(path.stem)} | table, context=taken_from(relative or path.parent)
+            {"name": safe_name(path.stem)} | table, context=taken_from(rule)
         )
     except ValidationError as error:
         raise ValueError(f"{path}: {readable(error)}") from None

@@ -13,7 +13,9 @@ from pydantic import (
     model_validator,
 )
 
+from hooks.own_classes import find_class, folder_of, is_reference, reference_to
 from interp.tasks import TASKS, Task
+from interp.tasks.base import MissingTask
 from interp.tasks.fields import (
     STRICT,
     Count,
@@ -33,9 +35,24 @@ def _task(value: Any, info: Any) -> Any:  # pydantic's own info, whose class fai
     name = value.get("name")
     if name is None:
         raise ValueError(f"name is missing; there are {', '.join(TASKS)}")
+    if is_reference(name):
+        return _own_task(value, info.context)
     if not isinstance(name, str) or name not in TASKS:
         raise ValueError(f"no task '{name}'; there are {', '.join(TASKS)}")
     return TASKS[name].model_validate(value, context=info.context)
+
+
+def _own_task(table: dict[str, Any], context: Any) -> Task:
+    folder = folder_of(context)
+    try:
+        cls = find_class(table["name"], Task, folder)
+    except ValueError as error:
+        if folder is not None:
+            raise
+        return MissingTask.of(table, str(error))
+    if not cls.model_fields["name"].is_required():
+        raise ValueError(f"{cls.__name__} gives itself a name: a task of your own leaves that out")
+    return cls.model_validate({**table, "name": reference_to(cls)}, context=context)
 
 
 Beta = Annotated[float, Field(ge=0, lt=1)]

@@ -68,7 +68,7 @@ def analyze(
     """
     check_run(run, "interp.measure.analyze")
     torch_device = pick_device(device)
-    asked = () if names is None else _with_those_read(names)
+    asked = () if names is None else _with_those_read([find_analysis(n).__name__ for n in names])
     chosen = {name: find_analysis(name) for name in (run_analyses() if names is None else asked)}
     for name, cls in chosen.items():
         if issubclass(cls, SweepResult):
@@ -134,9 +134,8 @@ def trace(run: Run, analysis: Analysis | str, **options: Any) -> "pandas.DataFra
 
     check_run(run, "interp.trace", "of other checkpoints: analyses.trace(checkpoints, ...)")
     cls = of_steps(find_analysis(analysis) if isinstance(analysis, str) else analysis)
-    name = next((name for name, known in ANALYSES.items() if known is cls), cls.__name__)
-    basis, series = run.basis(), run.series()
-    options = (basis.options(name) if name in ANALYSES else {}) | options
+    name, basis, series = cls.__name__, run.basis(), run.series()
+    options = (basis.options(name) if ANALYSES.get(name) is cls else {}) | options
     check_options(cls, options)
     if not series.steps:
         raise ValueError(f"{run.path}: no checkpoints; train it with `interp train`")

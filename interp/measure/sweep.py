@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from analyses import ANALYSES, SweepResult
+from analyses import ANALYSES, Result, SeriesResult, SweepResult
 from interp.measure.analyze import analyze
 from interp.measure.outcomes import Summary, measured, refuse_errors, summarised, with_counts
 from interp.runs import Run, find_analysis, locked, run_analyses
@@ -76,14 +76,17 @@ def analyze_sweep(
             "finished, and are left out",
             stacklevel=2,
         )
-    chosen = {name: find_analysis(name) for name in (ANALYSES if names is None else names)}
+    classes = [find_analysis(name) for name in (ANALYSES if names is None else names)]
+    chosen = {cls.__name__: cls for cls in classes}
     of_whole: list[Asked] = [
         (cls, name, options)
         for name, cls in chosen.items()
         if issubclass(cls, SweepResult)
         for options in folder.sweep.analyses.get(name, ({},))
     ]
-    of_runs = [name for name in run_analyses() if name in (*chosen, *_read_by(of_whole))]
+    own = [name for name, cls in chosen.items() if issubclass(cls, Result | SeriesResult)]
+    wanted = {*chosen, *_read_by(of_whole)}
+    of_runs = [name for name in dict.fromkeys([*run_analyses(), *own]) if name in wanted]
     faults = list(sweep.faults)
     of_each_run: list[Summary] = []
     for run in sweep.runs if of_runs else ():

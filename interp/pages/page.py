@@ -15,6 +15,7 @@ from analyses import plots
 from analyses.plots.style import stroke
 from analyses.result import SeriesResult
 from analyses.sweep_table import axis_name, columns_of, setting_name, settings_of
+from hooks.own_classes import short_name
 from interp.pages.recipe import Recipe, json_table, recipe, sweep_recipe
 from interp.pages.sections import Card, Section, arranged, card, sections
 from interp.pages.tables import Overview, brief, settings, shown
@@ -204,7 +205,7 @@ def sweep_page(
     name, task = folder.path.resolve().name, _shared(sweep_runs, "task")
     return SweepPage(
         name=name,
-        task=shown(base.task.name),
+        task=short_name(base.task.name),
         lede=" · ".join(f"{field} {shown(value)}" for field, value in task.items()),
         facts=facts(sweep_runs),
         varied=varied(sweep_runs),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from markupsafe import Markup
 
 from analyses.sweep_table import axis_name
+from hooks.own_classes import short_name
 from interp.config.experiment import Experiment
 from interp.runs.run import Run
 
@@ -67,9 +68,9 @@ def overview(run: Run, page: str) -> Overview:
         name=run.name,
         page=page,
         failure=run.failure,
-        task=shown(task),
+        task=short_name(shown(task)),
         settings=" · ".join(f"{name} {shown(value)}" for name, value in fields.items()),
-        kind=shown(settings(run.experiment.model).get("kind", "")),
+        kind=short_name(settings(run.experiment.model).get("kind", "")),
         parameters=sum(value.numel() for value in run.parameters(checkpoints[-1]).values())
         if checkpoints
         else None,

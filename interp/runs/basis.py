@@ -14,9 +14,12 @@ from typing import Any, Protocol, runtime_checkable
 
 from analyses import BaseResult, Result, SeriesResult
 from hooks import Snapshot
+from hooks.own_classes import code_hash, file_of, short_name
 from interp.config import Experiment
 from interp.runs.results import Folder, Header, ResultFile, make_header, result_folder
 from interp.tasks.data_files import sha256_of, stamp_of
+
+IN_DIGEST = ("task.name", "model.kind")  # classes that decide what a checkpoint computes, on what
 
 
 @dataclass(frozen=True)
@@ -147,9 +150,14 @@ def experiment_digest(experiment: Experiment) -> str:
         "model": model.model_dump(mode="json", exclude_defaults=True) | {"kind": model.kind},
         "files": {role: sha256_of(stamp_of(path)) for role, path in task.data_files.items()},
     }
+    own = {place: name for place, name in experiment.own_classes.items() if place in IN_DIGEST}
+    if own:
+        facts["code"] = {place: code_hash(file_of(name)) for place, name in own.items()}
     text = json.dumps(facts, sort_keys=True)
     for path in task.data_files.values():  # files count by content, wherever they lie
         text = text.replace(json.dumps(path), "null")
+    for name in own.values():
+        text = text.replace(json.dumps(name), json.dumps(short_name(name)))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 from analyses import ANALYSES, Analysis, BaseResult, Result, SeriesResult, SweepResult
 from analyses.requirements import check_options, option_defaults
 from hooks.messages import did_you_mean, nearest_step
+from hooks.own_classes import is_reference
 from interp.runs.basis import Basis, RunFolder, StepResults, run_result, step_results
-from interp.runs.results import RUN_AGAIN, Folder, ResultFile, Saved, find_saved
+from interp.runs.results import RUN_AGAIN, Folder, ResultFile, Saved, find_saved, own_analysis
 
 if TYPE_CHECKING:
     import pandas
@@ -35,10 +36,12 @@ def sweep_analyses() -> tuple[str, ...]:
     return tuple(name for name, cls in ANALYSES.items() if issubclass(cls, SweepResult))
 
 
-def current_results(
-    run: RunFolder, names: Sequence[str] = tuple(ANALYSES)
-) -> tuple[list[Saved], str]:
+def current_results(run: RunFolder, names: Sequence[str] | None = None) -> tuple[list[Saved], str]:
     """Current results of a run, in the order of the analyses, and one line on the others.
+
+    Args:
+        run: The run.
+        names: Analyses; by default all of which results are there.
 
     Returns:
         The current results, each with the steps at which it is current; and a line that says which
@@ -49,6 +52,9 @@ def current_results(
     if not everything and not faults:
         return [], ""
     basis = run.basis()
+    if basis.experiment.missing:
+        missing = f"nothing can say whether saved results hold: {basis.experiment.missing}"
+        return [], f"{run.path}: {missing}"
     current, stale = current_among(everything, lambda saved, step: _file_today(saved, step, basis))
     return current, passed_over(run.path, [*faults, *stale])
 
@@ -140,11 +146,13 @@ def last_result(basis: Basis, name: str) -> BaseResult | None:
 
 
 def find_analysis(name: str) -> Analysis:
-    """A result class by name.
+    """A result class by name, or one of the user's own by where it is (`margin.py:AnswerMargin`).
 
     Raises:
-        ValueError: There is none; the message lists those there are.
+        ValueError: There is none; the message lists those there are, or says what is wrong.
     """
+    if is_reference(name):
+        return own_analysis(name, Path.cwd())
     if name not in ANALYSES:
         raise ValueError(
             f"no analysis '{name}'; there are {', '.join(ANALYSES)}{did_you_mean(name, ANALYSES)}"
@@ -196,9 +204,9 @@ def checked_name(analysis: Any, options: Mapping[str, Any]) -> str:
     """
     if not isinstance(analysis, str | type):
         raise TypeError(f"result takes a class of results or its name; got {analysis!r}")
-    name = analysis if isinstance(analysis, str) else analysis.__name__
-    check_options(find_analysis(name), options)
-    return name
+    cls = analysis if isinstance(analysis, type) else find_analysis(analysis)
+    check_options(find_analysis(cls.__name__), options)
+    return cls.__name__
 
 
 def chosen_folder(

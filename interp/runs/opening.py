@@ -22,6 +22,7 @@ import torch
 
 from hooks import build
 from hooks.models import parameters_of
+from hooks.own_classes import code_hash, file_of, trust
 from interp.config import Experiment
 from interp.runs.checkpoint_files import pack
 from interp.runs.run import Run
@@ -65,6 +66,9 @@ def writing(experiment: Experiment, path: Path, device: torch.device) -> Iterato
     """
     _check_folder(experiment, path)
     hashes = {role: sha256_of(stamp_of(file)) for role, file in experiment.data_files.items()}
+    for place, name in experiment.own_classes.items():
+        hashes[place] = code_hash(file_of(name))
+        trust(name)
     try:
         make_folder(path)
     except OSError as error:

@@ -29,6 +29,7 @@ from jaxtyping import jaxtyped
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from analyses import ANALYSES, Analysis, BaseResult
+from hooks.own_classes import code_file, code_hash, find_class, reference_to, short_name
 from interp.runs.safe_files import as_table, write_whole
 
 Header = dict[str, Any]
@@ -41,6 +42,7 @@ HEADER_WORDS = {
     "experiment": "task or model",
     "against": "reference checkpoint",
     "fields": "version of its class",
+    "code": "text of its class",
     "run": "state of the run",
     "results": "state of what it reads",
     "runs": "state of the runs",
@@ -141,8 +143,8 @@ class ResultFile:
         return None
 
 
-def saved(folder: Folder, names: Sequence[str] = tuple(ANALYSES)) -> list[Saved]:
-    """Everything saved of some analyses for a run, or for a whole sweep, in their order.
+def saved(folder: Folder, names: Sequence[str] | None = None) -> list[Saved]:
+    """Everything saved of some analyses, or of all, for a run or a whole sweep, in their order.
 
     The task's own split comes before those that an analysis names. A warning names each folder of
     which no file can be read. What is listed need not be current: `interp.runs.current` looks at
@@ -154,19 +156,42 @@ def saved(folder: Folder, names: Sequence[str] = tuple(ANALYSES)) -> list[Saved]
     return results
 
 
-def find_saved(folder: Folder, names: Sequence[str]) -> tuple[list[Saved], list[str]]:
+def find_saved(folder: Folder, names: Sequence[str] | None = None) -> tuple[list[Saved], list[str]]:
     """What is saved of some analyses, and a line for each folder that cannot be read, with why."""
     results, faults = [], []
-    for name in names:
-        places = [*(folder.path / "results" / name).glob("*-*/")]
-        named_splits = getattr(ANALYSES[name], "splits", ()) if places else ()
-        for place in sorted(places, key=lambda p: (p.name.rpartition("-")[0] in named_splits, p)):
+    for name in _names_in(folder) if names is None else names:
+        of_name = []
+        for place in sorted((folder.path / "results" / name).glob("*-*/")):
             if any(place.glob("*.npz")):
                 try:
-                    results.append(_saved_in(place, name))
+                    of_name.append(_saved_in(place, name))
                 except ValueError as error:
                     faults.append(str(error))
+        results += sorted(
+            of_name, key=lambda saved: saved.split in getattr(saved.cls, "splits", ())
+        )
     return results, faults
+
+
+def _names_in(folder: Folder) -> list[str]:
+    """Analyses of which there may be results: all that are listed, then the user's own."""
+    places = sorted((folder.path / "results").glob("*/"))
+    return [*ANALYSES, *(place.name for place in places if place.name not in [*ANALYSES])]
+
+
+def own_analysis(reference: str, folder: Path | None) -> Analysis:
+    """A class of results of the user's own, which answers to its name from now on.
+
+    Args:
+        reference: Where it is.
+        folder: As for `hooks.own_classes.find_class`.
+
+    Raises:
+        ValueError: There is none, it is not trusted, or its name is taken.
+    """
+    cls = find_class(reference, BaseResult, folder)
+    ANALYSES.add(cls)  # pyright: ignore[reportArgumentType]  # of one of the three kinds
+    return ANALYSES[cls.__name__]
 
 
 def _saved_in(place: Path, name: str) -> Saved:
@@ -182,11 +207,26 @@ def _saved_in(place: Path, name: str) -> Saved:
             header = read_header(file)
             split, options = header.get("split"), header.get("options")
             if isinstance(split, str) and isinstance(options, dict):
-                return Saved(ANALYSES[name], name, split, options, place, steps)
+                return Saved(_class_of(name, header), name, split, options, place, steps)
             raise _damaged(file, "its header does not say split and options")
         except ValueError as error:
             faults.append(error)
     raise faults[0]
+
+
+def _class_of(name: str, header: Header) -> Analysis:
+    """The class that a result was made of.
+
+    Raises:
+        ValueError: It is of the user's own, and missing or not trusted.
+    """
+    if name in ANALYSES:
+        return ANALYSES[name]
+    code = header.get("code")
+    reference = code.get("class") if isinstance(code, dict) else None
+    if not isinstance(reference, str) or short_name(reference) != name:
+        raise ValueError(f"{name}: no analysis of this name, and no file says where its class is")
+    return own_analysis(reference, None)
 
 
 def result_folder(folder: Folder, name: str, split: str, key: Header) -> Path:
@@ -210,11 +250,14 @@ def _version() -> str:
 
 def make_header(cls: Analysis, name: str, **facts: Any) -> Header:
     """What the file of a result says of itself."""
-    return {
+    about = {
         "analysis": name,
         "version": _version(),
         "fields": [field.name for field in dataclasses.fields(cls)],
-    } | facts
+    }
+    if cls.__module__.partition(".")[0] != "analyses":
+        about["code"] = {"class": reference_to(cls), "sha256": code_hash(code_file(cls))}
+    return about | facts
 
 
 def write_result(path: Path, result: BaseResult, header: Header) -> None:

@@ -19,10 +19,12 @@ from typing import TYPE_CHECKING, Any
 from hooks import Checkpoints, Examples, Facts, ModelConfig, Sizes
 from hooks.messages import nearest_step
 from hooks.models import HookedModel
+from hooks.own_classes import code_hash, file_of, trusting
 from interp.config import Experiment, load_experiment
 from interp.runs.basis import Basis, experiment_digest
 from interp.runs.checkpoint_files import Checkpoint
 from interp.runs.current import find_result, saved_scalars
+from interp.runs.results import find_saved
 from interp.runs.safe_files import as_table
 from interp.tasks.data_files import KEPT, sha256_of, stamp_of
 
@@ -222,8 +224,13 @@ class Run(Checkpoints):
             raise ValueError(
                 f"{file} is not a JSON table; delete it if the data files are still the same"
             )
-        for role, path in self.experiment.data_files.items():
-            if hashes.get(role) != sha256_of(stamp_of(path)):
+        now = {role: sha256_of(stamp_of(path)) for role, path in self.experiment.data_files.items()}
+        now |= {
+            place: code_hash(file_of(name)) for place, name in self.experiment.own_classes.items()
+        }
+        for role, content in now.items():
+            if content and hashes.get(role) != content:  # a class that is gone says so itself
+                path = (self.experiment.data_files | self.experiment.own_classes)[role]
                 raise ValueError(
                     f"{role}: {path} has changed since the run {self.path} was begun; put the "
                     "earlier file back, or train in a new folder"
@@ -236,8 +243,13 @@ class Run(Checkpoints):
         return steps
 
 
-def load(path: str | Path) -> Run:
+def load(path: str | Path, *, trust: bool = False) -> Run:
     """A run folder.
+
+    Args:
+        path: The folder.
+        trust: Whether files that hold classes of the run may be imported, which runs them. Those
+            that you trained or measured with may be anyway, as long as they are the same.
 
     Raises:
         FileNotFoundError: No such folder, or it holds no experiment.toml.
@@ -247,7 +259,11 @@ def load(path: str | Path) -> Run:
         is_sweep = (path / "sweep.toml").is_file()
         instead = "; it is a sweep's: interp.sweep_table(path) reads it" if is_sweep else ""
         raise FileNotFoundError(f"{path} is not a run folder: it has no experiment.toml{instead}")
-    return Run(path)
+    run = Run(path)
+    if trust:
+        with trusting():  # what is imported now is written down, and may be imported from now on
+            _ = run.experiment, find_saved(run)
+    return run
 
 
 def check_run(run: object, call: str, instead: str = "") -> None:

@@ -171,7 +171,7 @@ def load_sweep(source: str | Path, relative: Path | str | None = None) -> Sweep:
     base = table.get("base")
     if isinstance(base, str):
         beside = path.parent / base
-        table["base"] = load_experiment(beside if beside.is_file() else base)
+        table["base"] = load_experiment(beside if beside.is_file() else base, relative)
     try:
         sweep = Sweep.model_validate(
             {"name": safe_name(path.stem)} | table, context=taken_from(relative or path.parent)

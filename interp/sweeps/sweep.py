@@ -189,7 +189,7 @@ def fault_of(run: Run) -> str:
 
 
 def current_sweep_results(
-    folder: SweepFolder, names: Sequence[str] = tuple(ANALYSES)
+    folder: SweepFolder, names: Sequence[str] | None = None
 ) -> tuple[list[Saved], str]:
     """Current results of a whole sweep, and one line on the others (`interp.runs.current`)."""
     everything, faults = find_saved(folder, names)

@@ -1,16 +1,17 @@
 """What a task is: examples whose answer is known, for training and for looking."""
 
 from collections.abc import Callable, Mapping
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from jaxtyping import Bool, Float, Int
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict, PrivateAttr, model_validator
 from torch import Tensor
 
 from hooks import LATE_ANSWERS, Examples, Facts, Sizes, Snapshot
 from hooks.examples import token_losses
 from hooks.messages import did_you_mean
+from hooks.own_classes import reference_to
 from interp.randomness import generator
 from interp.tasks.fields import STRICT
 
@@ -44,6 +45,14 @@ class Task(BaseModel):
     widths: ClassVar[tuple[int, ...]] = ()
 
     name: str
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named_by_its_place(cls, table: Any) -> Any:
+        """A task in a file of the user's own is called by where its class is."""
+        named = not isinstance(table, dict) or "name" in table
+        is_own = cls.model_fields["name"].is_required()
+        return {"name": reference_to(cls)} | table if is_own and not named else table
 
     @property
     def sizes(self) -> Sizes:
@@ -189,6 +198,40 @@ class Task(BaseModel):
         }
         grades = self.grade(snapshot.logits().double().cpu(), batch)
         return {name: float(value) for name, value in grades.items()}
+
+
+class MissingTask(Task):
+    """A run's task whose class is missing here: its fields, and why it can say no more."""
+
+    model_config = ConfigDict(extra="allow")
+
+    _reason: str = PrivateAttr("")
+
+    @classmethod
+    def of(cls, table: Mapping[str, Any], reason: str) -> "MissingTask":
+        """The task of a table of which no class can be had."""
+        task = cls.model_validate(table)
+        task._reason = f"task.name: {reason}"
+        return task
+
+    @property
+    def reason(self) -> str:
+        """Why there is no class."""
+        return self._reason
+
+    @property
+    def sizes(self) -> Sizes:
+        """Refused, as is all else that the class would say."""
+        raise ValueError(self._reason)
+
+    @property
+    def facts(self) -> Facts:
+        """Refused."""
+        raise ValueError(self._reason)
+
+    def examples(self, split: str, count: int | None, seed: int) -> Examples:
+        """Refused."""
+        raise ValueError(self._reason)
 
 
 def as_it_is(batch: Batch) -> Batch:

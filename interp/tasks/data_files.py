@@ -13,7 +13,8 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator
 
-RELATIVE = "relative_paths"  # the key of the rule in a validation's context
+from hooks.own_classes import RELATIVE
+
 KEPT = "kept"  # rule: relative paths stay relative, since older versions wrote them into runs
 REFUSED = "refused"  # rule: relative paths are an error
 
