@@ -5,10 +5,11 @@ each part, scaled embeddings, sinusoids, dropout, attention without biases, a pa
 constant, real inputs. Names and defaults of the others are those of transformer-lens 3.9.
 """
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 Activation = Literal["relu", "gelu", "gelu_new", "silu", "gelu_fast"]
 Normalization = Literal["LN", "LNPre", "RMS", "RMSPre"]
@@ -218,3 +219,25 @@ class HookedTransformerConfig(BaseModel):
         """Standard deviation of the first weights."""
         negative = self.initializer_range < 0
         return 0.8 / self.d_model**0.5 if negative else self.initializer_range
+
+
+def config_of_options(options: Mapping[str, Any], source: str) -> HookedTransformerConfig:
+    """A config of options by their names.
+
+    Args:
+        options: The options.
+        source: Where they come from, for messages.
+
+    Raises:
+        ValueError: One is unknown or wrong, or they contradict each other; in one line.
+    """
+    try:
+        return HookedTransformerConfig(**options)
+    except ValidationError as error:
+        faults = (
+            f"{'.'.join(map(str, fault['loc']))} is {fault['input']!r}: {fault['msg']}"
+            if fault["loc"]
+            else fault["msg"].removeprefix("Value error, ")
+            for fault in error.errors()
+        )
+        raise ValueError(f"{source}: {'; '.join(faults)}") from None

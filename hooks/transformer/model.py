@@ -20,7 +20,7 @@ from torch.nn.functional import cross_entropy, embedding, linear
 
 from hooks.hook_points import HookedRootModule, HookPoint
 from hooks.transformer.block import block_class
-from hooks.transformer.config import HookedTransformerConfig
+from hooks.transformer.config import HookedTransformerConfig, config_of_options
 from hooks.transformer.dropout import dropping
 from hooks.transformer.norms import NORMS
 from hooks.transformer.positions import LearnedPositions, Places, SinusoidalPositions, places_of
@@ -93,7 +93,7 @@ class HookedTransformer(HookedRootModule):
 
     def __init__(self, cfg: HookedTransformerConfig | dict[str, Any]) -> None:
         super().__init__()
-        cfg = HookedTransformerConfig(**cfg) if isinstance(cfg, dict) else cfg
+        cfg = config_of_options(cfg, "HookedTransformer") if isinstance(cfg, dict) else cfg
         self.cfg = cfg
         self.embed = Embed(cfg) if cfg.d_in is None else ReadIn(cfg)
         self.hook_embed = HookPoint()
@@ -144,17 +144,13 @@ class HookedTransformer(HookedRootModule):
         """
         if return_type not in ("logits", "loss", None):
             raise ValueError(f"return_type '{return_type}': take logits, loss or None")
-        if return_type == "loss" and attention_mask is not None:
-            raise ValueError("return_type 'loss' counts padding: take logits, and leave it out")
         offset = past_kv_cache[0].past_keys.shape[1] if past_kv_cache is not None else 0
-        if offset and attention_mask is not None and not attention_mask.all():
-            raise ValueError(
-                "attention_mask: padding cannot be told with keys of the past; drop it"
-            )
         beside = shortformer_pos_embed
         if start_at_layer is None:
             input = self._checked(input, offset)
             tokens = input
+        if attention_mask is not None:
+            _check_mask(attention_mask, input.shape[:2], offset, return_type)
         places = places_of(input.shape[1], offset, None if offset else attention_mask)
         if start_at_layer is None:
             residual, beside = self._embedded(input, places, attention_mask)
@@ -245,6 +241,8 @@ class HookedTransformer(HookedRootModule):
                 f"input: 1 to {n_ctx} positions of {d_in} numbers are wanted, got "
                 f"{input.shape[1]} of {input.shape[2]}"
             )
+        if not input.shape[1]:
+            raise ValueError(f"input: no positions; give 1 to {n_ctx}")
         if n_pos > n_ctx:
             raise ValueError(
                 f"input: {n_pos} positions, and the model's n_ctx is {n_ctx}: shorten it"
@@ -391,6 +389,18 @@ def _factored(A: Tensor, B: Tensor) -> Any:
     from transformer_lens import FactoredMatrix  # seconds to import, and seldom wanted
 
     return FactoredMatrix(A, B)
+
+
+def _check_mask(mask: Tensor, shape: torch.Size, offset: int, return_type: str | None) -> None:
+    """Refuses a mask that does not belong to the input, or that the call cannot heed."""
+    if return_type == "loss":
+        raise ValueError("return_type 'loss' counts padding: take logits, and leave it out")
+    if offset and not mask.all():
+        raise ValueError("attention_mask: padding cannot be told with keys of the past; drop it")
+    if not offset and mask.shape != shape:
+        raise ValueError(
+            f"attention_mask: {list(shape)} is wanted, as the input has it; got {list(mask.shape)}"
+        )
 
 
 def _draw_xavier(model: HookedTransformer) -> None:

@@ -10,9 +10,7 @@ from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any
 
-from pydantic import ValidationError
-
-from hooks.transformer.config import HookedTransformerConfig
+from hooks.transformer.config import HookedTransformerConfig, config_of_options
 
 # Options that change logits and that ours has not, at the values it computes.
 COMPUTED: dict[str, Any] = {
@@ -146,13 +144,4 @@ def shape_of_options(
         options.pop("rotary_dim", None)
     for name in ("init_mode", "init_weights"):
         options.pop(name, None)
-    try:
-        return HookedTransformerConfig(**options)
-    except ValidationError as error:
-        faults = (
-            f"{'.'.join(map(str, fault['loc']))} is {fault['input']!r}: {fault['msg']}"
-            if fault["loc"]
-            else fault["msg"].removeprefix("Value error, ")
-            for fault in error.errors()
-        )
-        raise ValueError(f"{source}: {'; '.join(faults)}") from None
+    return config_of_options(options, source)
