@@ -161,12 +161,14 @@ class Run(Checkpoints):
         return pandas.DataFrame(rows) if rows else None
 
     def metric_names(self) -> tuple[str, ...]:
-        """The columns of the metrics, none where none were recorded; without reading pandas.
+        """The columns of the metrics, none where none were recorded; without importing pandas.
 
         Raises:
             ValueError: As `recorded_metrics`.
         """
-        rows = read_metrics(self.path / "metrics.jsonl")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # who reads the metrics is warned
+            rows = read_metrics(self.path / "metrics.jsonl")
         return tuple(dict.fromkeys(name for row in rows for name in row))
 
     def make_examples(self, split: str | None, count: int | None, seed: int | None) -> Examples:

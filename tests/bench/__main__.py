@@ -54,6 +54,8 @@ if __name__ == "__main__":
         checkpoint_series.compare,
         report_again.compare,
         command_line.compare,
+        command_line.compare_analyze,
+        command_line.compare_show,
         command_line.compare_loading,
     )
     for compare in benchmarks:
