@@ -24,6 +24,7 @@ from hooks.models import ModelConfig, TokenConfig
 from interp.config.training import AnyTask, Frozen, Seeds, Training
 from interp.presets import PRESETS, preset_names
 from interp.tasks import Task
+from interp.tasks.base import SEES_PADDING
 from interp.tasks.data_files import taken_from
 
 MAX_VALUE_CHARS = 200  # characters of a wrong value that a message shows
@@ -97,6 +98,8 @@ class Experiment(Frozen):
         tasks = [task for phase in training.schedule for task in phase.tasks] or [self.task]
         if any(task.sizes != self.task.sizes for task in tasks):
             raise ValueError("every task of the schedule must share the evaluated task's sizes")
+        for task in tasks:
+            task.check_trainable()
         if any(task.train_count is None for task in tasks):
             training.require_batch_size("this task's data are endless")
         if any(len(phase.tasks) > 1 for phase in training.schedule):
@@ -107,6 +110,12 @@ class Experiment(Frozen):
                 f"training.stop.metric: no metric '{training.stop.metric}'; "
                 f"there are {', '.join(metrics)}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _padding_is_not_seen(self) -> "Experiment":
+        if getattr(self.model, "attention_dir", "causal") != "causal" and self.task.is_padded:
+            raise ValueError(f"task: {SEES_PADDING}")
         return self
 
     @model_validator(mode="after")
@@ -199,7 +208,8 @@ def load_experiment(source: str | Path, relative: Path | str | None = None) -> E
     table = read_toml(path)
     try:
         return Experiment.model_validate(
-            {"name": safe_name(path.stem)} | table, context=taken_from(relative or path.parent)
+            {"name": safe_name(path.stem)} | table,
+            context=taken_from(relative or path.parent, path.parent),
         )
     except ValidationError as error:
         raise ValueError(f"{path}: {readable(error)}") from None
