@@ -57,7 +57,7 @@ def overview(run: Run, page: str) -> Overview:
     Raises:
         ValueError: The experiment, the metrics or the last checkpoint is damaged.
     """
-    fields, checkpoints = settings(run.experiment.task), run.steps
+    fields, checkpoints = settings(run.stated.task), run.steps
     task, recorded = fields.pop("name"), run.recorded_metrics()
     metrics = {} if recorded is None else recorded.iloc[-1].to_dict()
     last_steps = [*([int(metrics.pop("step"))] if metrics else []), *checkpoints[-1:]]

@@ -146,6 +146,7 @@ class FileExamples(Task):
 
     def loss(self, logits: Float[Tensor, "batch position d_vocab_out"], batch: Batch) -> Tensor:
         """Cross-entropy in nats, or the squared error of real answers. Pure."""
+        logits = logits[..., : self.known_facts.outputs]
         if batch["targets"].is_floating_point():
             return squared_loss(logits, batch)
         return super().loss(logits, batch)
@@ -154,6 +155,7 @@ class FileExamples(Task):
         self, logits: Float[Tensor, "batch position d_vocab_out"], batch: Batch
     ) -> dict[str, Tensor]:
         """Loss and accuracy, or loss, error and explained share of real answers. Pure."""
+        logits = logits[..., : self.known_facts.outputs]
         if batch["targets"].is_floating_point():
             return {"loss": self.loss(logits, batch)} | squared_grade(logits, batch)
         return super().grade(logits, batch)
@@ -209,8 +211,11 @@ class FileExamples(Task):
                 there = f"have {least}" if least is not None else "have none of that kind"
                 raise ValueError(f"{name} is {size}, and the examples of {self.file} {there}")
             sizes[name] = least if size is None else size
-        if is_real and sizes["d_vocab_out"] != 1:
-            raise ValueError(f"d_vocab_out is {sizes['d_vocab_out']}: real targets take 1 output")
+        if is_real and (self.known_facts.outputs or sizes["d_vocab_out"]) != 1:
+            raise ValueError(
+                f"d_vocab_out is {sizes['d_vocab_out']}: real targets take 1 output; where others "
+                "are spare, state known_facts.outputs = 1"
+            )
         return Sizes.model_validate(sizes)
 
 

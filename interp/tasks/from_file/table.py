@@ -10,10 +10,7 @@ lengths there: they are padded at the end with zeros, which are not scored. What
 fault is named by the file, the place in it and the remedy. Nothing is unpickled.
 """
 
-import io
-import json
 import re
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -354,43 +351,3 @@ def _tensor(array: np.ndarray, *, keep: bool = False) -> Tensor:
     if is_unknown or (is_narrow and not keep):
         array = array.astype(np.int64)
     return torch.from_numpy(np.ascontiguousarray(array))
-
-
-def npz_bytes(examples: Examples, splits: Sequence[str] | None) -> bytes:
-    """Examples, without their facts, as an npz file; the same examples give the same bytes.
-
-    Args:
-        examples: The examples.
-        splits: The split of each of them, or None.
-
-    Raises:
-        ValueError: A tensor is of a type that NumPy does not have.
-    """
-    tensors = {
-        name: value
-        for name in ("tokens", "inputs", "targets", "scored", "lengths")
-        if (value := getattr(examples, name)) is not None
-    } | {f"{LABEL}{name}": value for name, value in examples.labels.items()}
-    arrays = {name: _array(name, value) for name, value in tensors.items()}
-    texts = {"tree": examples.trees, "words": examples.words}
-    arrays |= {
-        name: np.array([json.dumps(row) for row in rows])
-        for name, rows in texts.items()
-        if rows is not None
-    }
-    if splits is not None:
-        arrays["split"] = np.array(splits)
-    buffer = io.BytesIO()
-    # By hand, since np.savez takes no array called `file`; a ZipInfo has no time of today.
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as file:
-        for name, array in arrays.items():
-            with file.open(f"{name}.npy", "w", force_zip64=True) as entry:
-                np.lib.format.write_array(entry, np.ascontiguousarray(array), allow_pickle=False)
-    return buffer.getvalue()
-
-
-def _array(name: str, value: Tensor) -> np.ndarray:
-    try:
-        return value.detach().cpu().numpy()
-    except TypeError:
-        raise ValueError(f"examples: {name} holds {value.dtype}: give another type") from None
