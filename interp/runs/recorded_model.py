@@ -5,7 +5,7 @@ TransformerLens 4's bridges are turned into a HookedTransformer with the same we
 """
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from hooks import Checkpoints, Examples, ModelConfig, Sizes, from_transformer_lens
-from hooks.live_model import WRAPPERS
+from hooks.checkpoints import without_buffers
+from hooks.live_model import WRAPPERS, check_live
 from hooks.models import HookedModel, parameters_of
 from hooks.models.states import PREFIXES, check_state
 
@@ -54,7 +55,8 @@ class RecordedModel:
         """
         given = inside_of_wrappers(model)
         live = from_transformer_lens(given) if _is_bridge(given) else given
-        series = Checkpoints.of(live, {}, examples)  # which checks it
+        check_live(live)
+        series = Checkpoints.of(live, {}, examples)  # which checks its config
         n_pos = examples.model_inputs.shape[1]
         if n_pos > series.sizes.n_ctx:
             raise ValueError(
@@ -80,25 +82,17 @@ class RecordedModel:
         live = from_transformer_lens(self.given) if _is_bridge(self.given) else self.model
         return self._checked(parameters_of(live))
 
-    def states(self, states: Mapping[int, State], examples: Examples) -> Iterator[tuple[int, Any]]:
-        """Steps, ascending, and the parameters of each on the CPU.
-
-        Args:
-            states: A `state_dict()` of the model, or of what wraps it, by step.
-            examples: The model's examples.
+    def parameters(self, state: Any) -> dict[str, Tensor]:
+        """The parameters in a `state_dict()` of the model, or of what wraps it, on the CPU.
 
         Raises:
-            ValueError: A state is not one of this model; the message names its step.
-            TypeError: A state is no mapping to tensors.
+            ValueError: It is a state of something else.
+            TypeError: It is no mapping to tensors.
         """
-        series = Checkpoints.of(self.model, _Ours(self, states), examples)
-        for step in series.steps:
-            try:
-                yield step, self._checked(series.parameters(step))
-            except (TypeError, ValueError) as error:
-                raise type(error)(f"states: step {step}: {error}") from None
+        buffers = dict(torch.nn.Module.named_buffers(self.model))  # pyright: ignore[reportArgumentType]  # the protocol's models are modules
+        return self._checked(without_buffers(self._ours(state), buffers))
 
-    def ours(self, state: State) -> State:
+    def _ours(self, state: Any) -> State:
         """A state under this model's names."""
         if not isinstance(state, Mapping):
             raise TypeError(f"a {type(state).__name__}: give the model's state_dict()")
@@ -124,22 +118,6 @@ class RecordedModel:
                     "another model?"
                 )
         return {name: value.detach().cpu().contiguous() for name, value in parameters.items()}
-
-
-class _Ours(Mapping[int, State]):
-    """States under the names of a model, each made when it is asked for."""
-
-    def __init__(self, model: RecordedModel, states: Mapping[int, State]) -> None:
-        self._model, self._states = model, states
-
-    def __getitem__(self, step: int) -> State:
-        return self._model.ours(self._states[step])
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(self._states)
-
-    def __len__(self) -> int:
-        return len(self._states)
 
 
 def inside_of_wrappers(model: Any) -> Any:

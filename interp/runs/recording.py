@@ -21,7 +21,7 @@ from hooks import Examples
 from interp.config import Experiment, Seeds, readable, safe_name
 from interp.runs.checkpoint_files import pack
 from interp.runs.opening import environment, locked
-from interp.runs.recorded_model import RecordedModel, State
+from interp.runs.recorded_model import RecordedModel
 from interp.runs.run import Run, read_metrics
 from interp.runs.safe_files import append_whole, move_folder, sync, write_whole
 from interp.runs.staging import has_files_of, holds, is_free, scratch
@@ -35,15 +35,15 @@ if TYPE_CHECKING:
     import pandas
 
 DATA = "examples.npz"  # the data file of a run that has its examples inside
-CHECKED = 4  # examples of a task that a model is run on before anything is written
+TRIED = 4  # examples of a task that a model is run on before anything is written
 
-Given = Examples | Mapping[str, Examples] | Task
+Given = Examples | Mapping[str, Any] | Task
 
 
 def save_run(
     path: str | Path,
     model: Any,
-    states: Mapping[int, State],
+    states: Mapping[Any, Any],
     examples: Given,
     *,
     metrics: "pandas.DataFrame | Sequence[Mapping[str, Any]] | None" = None,
@@ -77,7 +77,11 @@ def save_run(
     with scratch(path.resolve()) as above:
         folder = above / "run"
         described = _begin(folder, path, model, examples, seed)
-        for step, parameters in described.states(steps, _few(examples, seed)):
+        for step in sorted(steps):
+            try:
+                parameters = described.parameters(steps[step])
+            except (TypeError, ValueError) as error:
+                raise type(error)(f"states: step {step}: {error}") from None
             write_whole(folder / "checkpoints" / f"{step}.safetensors", pack(parameters, step=step))
         if rows:
             write_whole(folder / "metrics.jsonl", "".join(f"{row}\n" for row in rows).encode())
@@ -251,7 +255,7 @@ def _begin(folder: Path, path: Path, model: Any, examples: Given, seed: int) -> 
         examples: Its examples, or its task.
         seed: The data seed.
     """
-    described = RecordedModel.of(model, _few(examples, seed, whole=True))
+    described = RecordedModel.of(model, _tried(examples, seed))
     is_task = isinstance(examples, Task)
     task = examples if isinstance(examples, Task) else _written(examples, folder, described)
     _check_sizes(described, task)
@@ -275,22 +279,22 @@ def _begin(folder: Path, path: Path, model: Any, examples: Given, seed: int) -> 
     return described
 
 
-def _few(examples: Given, seed: int, *, whole: bool = False) -> Examples:
-    """Examples to try a model on; all of those that are given, if `whole`."""
+def _tried(examples: Any, seed: int) -> Examples:
+    """The examples that a model is tried on: all that are given, or a few of a task."""
     if isinstance(examples, Task):
-        return examples.examples(examples.splits[0], CHECKED, seed)
+        return examples.examples(examples.splits[0], TRIED, seed)
     if isinstance(examples, Mapping):
-        examples = joined(examples)[0]
+        return joined(examples)[0]
     if not isinstance(examples, Examples):
         raise TypeError(
             f"examples is a {type(examples).__name__}: give hooks.Examples, a mapping from splits "
             "to them, or a task"
         )
-    return examples if whole else examples.head(CHECKED)
+    return examples
 
 
 def _written(
-    examples: Examples | Mapping[str, Examples], folder: Path, model: RecordedModel
+    examples: Examples | Mapping[str, Any], folder: Path, model: RecordedModel
 ) -> FileExamples:
     """The task of given examples, whose data file is written into the folder."""
     splits = None
@@ -347,7 +351,7 @@ def _rows(metrics: Any) -> list[str]:
     return [lines[step] for step in sorted(lines)]
 
 
-def _row_text(step: int, metrics: Mapping[str, Any]) -> str:
+def _row_text(step: int, metrics: Mapping[Any, Any]) -> str:
     values = {name: _number(name, value) for name, value in metrics.items()}
     return json.dumps({"step": step} | values)
 

@@ -189,7 +189,7 @@ class FileExamples(Task):
         answers = examples.targets[examples.scored]
         if not len(answers):
             return math.nan
-        return float(answers.long().bincount().max() / len(answers))
+        return int(answers.long().bincount().max()) / len(answers)
 
     def _sizes_with(self, table: ExampleTable) -> Sizes:
         """The sizes, of which none may be smaller than the data show."""

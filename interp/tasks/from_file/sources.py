@@ -60,9 +60,10 @@ def read_source(path: str, columns: Mapping[str, str]) -> Source:
 
 def _npz(path: str) -> Source:
     try:
-        with np.load(path, allow_pickle=False) as file:
-            if not isinstance(file, np.lib.npyio.NpzFile):
-                raise ValueError("it holds a single array; np.savez writes several, by name")
+        loaded = np.load(path, allow_pickle=False)
+        if not isinstance(loaded, np.lib.npyio.NpzFile):
+            raise ValueError("it holds a single array; np.savez writes several, by name")
+        with loaded as file:
             arrays = {name: file[name] for name in file.files}
     except UNREADABLE as error:
         problem = str(error) or type(error).__name__
@@ -139,8 +140,8 @@ def _renamed(source: Source, columns: Mapping[str, str]) -> Source:
     for name in there:
         if name not in NAMES and not (name.startswith(LABEL) and name != LABEL):
             raise ValueError(
-                f"{source.path}: '{name}' is none of {', '.join(NAMES)} and {LABEL}NAME"
-                f"{did_you_mean(name, NAMES)}; take it out, or say by columns which ones to read"
+                f"{source.path}: '{name}' is none of {', '.join(NAMES)} and {LABEL}NAME: "
+                f"take it out, or say by columns which to read{did_you_mean(name, NAMES)}"
             )
     counts = {name: len(values) for name, values in there.items()}
     if not counts or not max(counts.values()):

@@ -5,6 +5,7 @@ import json
 import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,7 +17,7 @@ from interp.tasks.from_file.sources import LABEL
 from interp.tasks.from_file.table import ALL
 
 
-def joined(splits: Mapping[str, Examples]) -> tuple[Examples, list[str]]:
+def joined(splits: Mapping[str, Any]) -> tuple[Examples, list[str]]:
     """The examples of several splits one after the other, and the split of each.
 
     Where splits have different numbers of positions, the shorter ones are padded at the end, and
