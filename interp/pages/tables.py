@@ -14,6 +14,7 @@ from interp.runs.run import Run
 
 UNDEFINED = "–"  # noqa: RUF001  # an en dash
 MAX_SETTING_LETTERS = 80
+MAX_SETTING_WORDS = 40  # words of a list, such as a vocabulary
 SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 SEEDS = ("seeds.model", "seeds.data", "seeds.order")
 MAX_SPARKLINE_POINTS = 60  # more than the pixels of a small drawing can tell apart
@@ -118,7 +119,12 @@ def shown(value: Any) -> str:
 
 
 def brief(value: Any) -> Any:
-    """A setting, cut where it is a long text, such as thousands of training pairs."""
+    """A setting, cut where it is a long text, such as thousands of pairs, or many words."""
+    if isinstance(value, Mapping):
+        return {name: brief(part) for name, part in value.items()}
+    is_words = isinstance(value, list) and all(isinstance(part, str) for part in value)
+    if is_words and len(value) > MAX_SETTING_WORDS:
+        return f"{', '.join(value[:3])}, … ({len(value):,})"
     is_long = isinstance(value, str) and len(value) > MAX_SETTING_LETTERS
     return f"{value[: MAX_SETTING_LETTERS - 1]}…" if is_long else value
 

@@ -37,6 +37,7 @@ from hooks.models import MLPConfig, ReadInConfig
 from hooks.models.post_norm import PostNormConfig
 from interp.measure.analyze import analyze
 from interp.pages import write_report
+from interp.pages.tables import overview
 from interp.runs.recording import _tried
 from interp.runs.results import saved
 from interp.tasks.modular_arithmetic import ModularArithmetic
@@ -253,6 +254,17 @@ def test_a_saved_run_has_a_page_with_its_curves(fixture_and_copy, tmp_path):
     assert "Not trained by interp: its checkpoints were recorded from a live model" in text
     assert "interp train" not in text
     assert str(copy.path.parent) not in text
+
+
+def test_a_large_vocabulary_is_cut_where_settings_are_shown(model, examples, tmp_path):
+    facts = Facts(vocabulary=tuple(f"word{n}" for n in range(50)))
+    given = dataclasses.replace(examples, facts=facts)
+    larger = random_model(SIZES.model_copy(update={"d_vocab": 50}))
+    run = interp.save_run(tmp_path / "run", larger, states_of(larger), given)
+    assert run.facts.vocabulary == facts.vocabulary
+    shown_settings = overview(run, "run.html").settings
+    assert "word0, word1, word2, … (50)" in shown_settings
+    assert "word3" not in shown_settings
 
 
 def test_the_same_call_finds_its_run_and_changes_nothing(model, examples, tmp_path):
