@@ -152,9 +152,10 @@ class Recorder:
             closing.enter_context(locked(run.path))
             rows = read_metrics(run.path / "metrics.jsonl")
             if resume_at is not None:
-                rows = [row for row in rows if row["step"] <= _step(resume_at)]
+                last = _step(resume_at)
+                rows = [row for row in rows if row["step"] <= last]
                 for step in run.steps:
-                    if step > resume_at:
+                    if step > last:
                         run.checkpoint(step).unlink()
             self._rows = {int(row["step"]): json.dumps(row) for row in rows}
             content = "".join(f"{row}\n" for row in self._rows.values())  # without a cut last line
