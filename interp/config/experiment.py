@@ -25,7 +25,7 @@ from hooks.own_classes import is_reference
 from interp.config.training import AnyTask, Frozen, Seeds, Training
 from interp.presets import PRESETS, preset_names
 from interp.tasks import Task
-from interp.tasks.base import MissingTask
+from interp.tasks.base import SEES_PADDING, MissingTask
 from interp.tasks.data_files import KEPT, taken_from
 
 MAX_VALUE_CHARS = 200  # characters of a wrong value that a message shows
@@ -101,6 +101,8 @@ class Experiment(Frozen):
             return self  # whoever asks it for more is told why there is none
         if any(task.sizes != self.task.sizes for task in tasks):
             raise ValueError("every task of the schedule must share the evaluated task's sizes")
+        for task in tasks:
+            task.check_trainable()
         if any(task.train_count is None for task in tasks):
             training.require_batch_size("this task's data are endless")
         if any(len(phase.tasks) > 1 for phase in training.schedule):
@@ -111,6 +113,12 @@ class Experiment(Frozen):
                 f"training.stop.metric: no metric '{training.stop.metric}'; "
                 f"there are {', '.join(metrics)}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _padding_is_not_seen(self) -> "Experiment":
+        if getattr(self.model, "attention_dir", "causal") != "causal" and self.task.is_padded:
+            raise ValueError(f"task: {SEES_PADDING}")
         return self
 
     @model_validator(mode="after")
@@ -222,7 +230,8 @@ def load_experiment(source: str | Path, relative: Path | str | None = None) -> E
     rule = relative or (KEPT if is_of_run else path.parent)
     try:
         return Experiment.model_validate(
-            {"name": safe_name(path.stem)} | table, context=taken_from(rule)
+            {"name": safe_name(path.stem)} | table,
+            context=taken_from(rule, path.parent),
         )
     except ValidationError as error:
         raise ValueError(f"{path}: {readable(error)}") from None

@@ -2,18 +2,13 @@
 
 How they become parameters, the first checkpoint decides for all: that is the `Plan`.
 
-The folder is written under a hidden name near its place, checkpoint by checkpoint, and moved to its
-place when it is complete, so that no error leaves half a run. The hidden name is determined by the
-place, so that the same command, given again after a kill, removes what the killed one left. If the
-kill came after the move, the command finds the run that it would have written, and accepts it.
+The folder is written whole or not at all (`interp.runs.staging`). If a kill came after it was moved
+to its place, the same command finds the run that it would have written, and accepts it.
 """
 
-import hashlib
 import json
-import shutil
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -37,9 +32,9 @@ from interp.importers.configs import (
 from interp.importers.layouts import LAYOUTS, State, check_masks, check_names, layout_of
 from interp.importers.splits import named_split
 from interp.runs.checkpoint_files import pack
-from interp.runs.opening import locked
 from interp.runs.run import Run
 from interp.runs.safe_files import move_folder, write_whole
+from interp.runs.staging import holds, is_free, scratch
 from interp.tasks import Task
 from interp.tasks.data_files import taken_from
 
@@ -220,13 +215,13 @@ def import_run(
         ValueError: A file is refused, something is unknown or contradictory, or `out` is taken.
     """
     source, out = Path(source), Path(out)
-    if out.exists() and not _is_free(out) and not (out / "imported.json").is_file():
+    if out.exists() and not is_free(out) and not (out / "imported.json").is_file():
         raise ValueError(f"{out} is not an empty folder; choose a new one with --out")
     if not source.exists():
         raise FileNotFoundError(f"{source}: no such file or folder")
     given_task, path = read_task(task), out.resolve()
-    with _scratch(path) as scratch:
-        folder = scratch / "run"
+    with scratch(path) as above:
+        folder = above / "run"
         plan, imported, widenings = _write_checkpoints(source, folder, given_task, options or {})
         assert given_task is not None  # make_plan refuses a missing one
         named_task, split_notes = named_split(given_task, seed, imported)
@@ -243,9 +238,9 @@ def import_run(
         _write_metrics(folder, imported)
         write_whole(folder / "imported.json", (json.dumps(about, indent=1) + "\n").encode())
         write_whole(folder / "experiment.toml", experiment.to_toml().encode())
-        if not path.exists() or _is_free(path):
+        if not path.exists() or is_free(path):
             move_folder(folder, path)
-        elif not _holds(path, folder):
+        elif not holds(path, folder):
             raise ValueError(
                 f"{out} is not an empty folder, and not what this import makes; choose a new one "
                 "with --out"
@@ -253,44 +248,6 @@ def import_run(
     for note in notes:
         warnings.warn(f"{out}: {note}", stacklevel=2)
     return Run(out)
-
-
-def _is_free(folder: Path) -> bool:
-    return folder.is_dir() and not any(folder.iterdir())
-
-
-def _holds(folder: Path, other: Path) -> bool:
-    """Whether a folder has every file of another one, byte for byte, and no other checkpoints."""
-    is_same = all(
-        (folder / file).is_file() and (folder / file).read_bytes() == (other / file).read_bytes()
-        for file in [file.relative_to(other) for file in other.rglob("*") if file.is_file()]
-    )
-    return is_same and Run(folder).steps == Run(other).steps
-
-
-@contextmanager
-def _scratch(path: Path) -> Iterator[Path]:
-    """An empty hidden folder above a place, locked for one import and removed at the end.
-
-    Raises:
-        ValueError: Another process imports to the same place.
-        OSError: It cannot be made.
-    """
-    name = f".interp-import-{hashlib.sha256(str(path).encode()).hexdigest()[:12]}"
-    above = [parent for parent in path.parents if parent.is_dir()]
-    folder = next((parent / name for parent in above if (parent / name).is_dir()), above[0] / name)
-    try:
-        folder.mkdir(exist_ok=True)
-    except OSError as error:
-        raise OSError(
-            f"{folder} cannot be made ({error.strerror or error}); choose another place"
-        ) from None
-    with locked(folder):
-        shutil.rmtree(folder / "run", ignore_errors=True)
-        try:
-            yield folder
-        finally:
-            shutil.rmtree(folder)
 
 
 def describe(run: Run) -> str:

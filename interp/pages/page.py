@@ -66,10 +66,12 @@ def run_page(run: Run, overview: Overview) -> RunPage:
     Raises:
         ValueError: The run's files are damaged.
     """
-    (results, stale), experiment = current_results(run), run.experiment
+    (results, stale), experiment = current_results(run), run.stated
     phases = phase_marks(results)
     drawn, faults = sections(results)
-    training = settings(experiment.training) or {"training": "none: imported or constructed"}
+    training = settings(experiment.training) or {
+        "training": "none: imported, recorded or constructed"
+    }
     return RunPage(
         overview=overview,
         phases=phases,

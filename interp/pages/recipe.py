@@ -48,7 +48,9 @@ def recipe(run: Run) -> Recipe:
         command, made, options = "construct", "The network is written by hand, and", []
     elif run.experiment.training is None:
         return Recipe(
-            "Nothing was trained: the checkpoints come from elsewhere. With the run's folder:",
+            "Not trained by interp: its checkpoints were recorded from a live model elsewhere "
+            "or written by hand, and this page cannot say how to make them again. With the "
+            "run's folder:",
             "\n".join(after),
         )
     source = preset_call(run.experiment)

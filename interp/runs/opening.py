@@ -82,7 +82,7 @@ def writing(experiment: Experiment, path: Path, device: torch.device) -> Iterato
         else:
             _begin(experiment, path, hashes)
         if not (path / "environment.json").is_file():
-            write_whole(path / "environment.json", _environment(device).encode())
+            write_whole(path / "environment.json", environment(device).encode())
         yield Run(path)
 
 
@@ -136,8 +136,8 @@ def _lock(file: int, folder: Path) -> None:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         raise ValueError(
-            f"{folder} is in use: another process is training or analysing it; wait until it is "
-            "done, or choose another folder"
+            f"{folder} is in use: another process is training or analysing it, or a recorder is "
+            "open; wait until it is done, close the recorder, or choose another folder"
         ) from None
     except OSError as error:
         warnings.warn(
@@ -175,8 +175,8 @@ def _check_folder(experiment: Experiment, path: Path) -> None:
         raise ValueError(f"{path} is not empty and holds no experiment.toml; choose another")
 
 
-def _environment(device: torch.device) -> str:
-    """Versions, device and threads, as JSON."""
+def environment(device: torch.device) -> str:
+    """What environment.json holds: versions, device and threads, as JSON."""
     facts = {name: version(name) for name in ("interp", "torch", "transformer-lens")} | {
         "python": platform.python_version(),
         "device": device.type,

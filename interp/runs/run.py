@@ -66,6 +66,19 @@ class Run(Checkpoints):
         return load_experiment(self.path / "experiment.toml", KEPT)
 
     @property
+    def stated(self) -> Experiment:
+        """The experiment as its file states it: a data file in the run's folder by its name."""
+        experiment = self.experiment
+        here = {
+            name: str(Path(file).relative_to(self.path.resolve()))
+            for name, file in experiment.task.data_files.items()
+            if name in type(experiment.task).model_fields
+            and Path(file).is_relative_to(self.path.resolve())
+        }
+        task = experiment.task.model_copy(update=here)
+        return experiment.model_copy(update={"task": task})
+
+    @property
     def failure(self) -> str:
         """Why training could not be finished, or nothing.
 

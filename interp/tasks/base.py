@@ -15,6 +15,12 @@ from hooks.own_classes import reference_to
 from interp.randomness import generator
 from interp.tasks.fields import STRICT
 
+# What is said of padded examples and a model that looks to the right.
+SEES_PADDING = (
+    "examples of several lengths are padded at the end, and this model is not causal, so that it "
+    "would read the padding: give examples of one length; if it was trained to read padding, write "
+    "that into the tokens, and leave lengths out"
+)
 COUNT_SUFFIXES = ("_prompts", "_sequences", "_lines")  # ends of the fields that count examples
 
 Batch = Mapping[str, Tensor]
@@ -68,6 +74,18 @@ class Task(BaseModel):
     def train_count(self) -> int | None:
         """Size of the fixed training set, or None where training data are drawn without end."""
         return None
+
+    @property
+    def is_padded(self) -> bool:
+        """Whether a model that is not causal is refused, since it would read the padding."""
+        return False
+
+    def check_trainable(self) -> None:
+        """Refuses to be trained on where the task has nothing to train on.
+
+        Raises:
+            ValueError: It has nothing; the message says what to give.
+        """
 
     @property
     def data_files(self) -> dict[str, str]:

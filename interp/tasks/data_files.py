@@ -2,7 +2,8 @@
 
 A task names its files by absolute paths, so that a run loads from any folder and never takes
 another file of the same name. A relative path begins at the folder of the TOML file that names it,
-or, in Python, at the current folder.
+or, in Python, at the current folder. A file that lies in the run's own folder (`OwnFile`) is named
+there by a relative path, so that the folder can be moved and sent with its data.
 """
 
 import hashlib
@@ -15,19 +16,22 @@ from pydantic import AfterValidator
 
 from hooks.own_classes import RELATIVE
 
+FOLDER = "folder"  # the key of the TOML file's folder
 KEPT = "kept"  # rule: relative paths stay relative, since older versions wrote them into runs
 REFUSED = "refused"  # rule: relative paths are an error
 
 Stamp = tuple[str, int, int]
 
 
-def taken_from(rule: Path | str) -> dict[str, Any]:
+def taken_from(rule: Path | str, folder: Path | None = None) -> dict[str, Any]:
     """The context of a validation, which says what becomes of relative paths.
 
     Args:
         rule: The folder at which they begin, `KEPT` or `REFUSED`.
+        folder: The folder of the TOML file, at which those of a run's own files begin in any case;
+            None where there is none.
     """
-    return {RELATIVE: rule}
+    return {RELATIVE: rule, FOLDER: folder}
 
 
 def _absolute(path: str, info: Any) -> str:  # pydantic's ValidationInfo, which no check can take
@@ -46,7 +50,16 @@ def _absolute(path: str, info: Any) -> str:  # pydantic's ValidationInfo, which 
     return str((rule / path).resolve())
 
 
+def _beside(path: str, info: Any) -> str:
+    folder = (info.context or {}).get(FOLDER)
+    is_kept = (info.context or {}).get(RELATIVE) == KEPT
+    if is_kept and folder is not None and not Path(path).is_absolute():
+        return str((folder / path).resolve())
+    return _absolute(path, info)
+
+
 DataFile = Annotated[str, AfterValidator(_absolute)]
+OwnFile = Annotated[str, AfterValidator(_beside)]  # may lie in the run's folder
 
 
 def stamp_of(path: str) -> Stamp:

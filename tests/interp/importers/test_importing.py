@@ -8,10 +8,10 @@ import torch
 from hooks import Series, Snapshot
 from interp.importers import import_run
 from interp.importers.archives import _places
-from interp.importers.importing import _scratch
 from interp.importers.layouts import progress_measures
 from interp.measure.analyze import analyze
 from interp.pages import write_report
+from interp.runs.staging import scratch
 from tests.foreign import (
     PLAIN,
     TASK,
@@ -276,7 +276,7 @@ def test_fewer_checkpoints_than_are_there_are_another_import(save, tmp_path):
 def test_two_imports_to_one_place_at_a_time_are_refused(imported, save, tmp_path):
     file = save(demo_archive())
     with (
-        _scratch((tmp_path / "run").resolve()),
+        scratch((tmp_path / "run").resolve()),
         pytest.raises(ValueError, match="is in use: another process"),
     ):
         import_run(file, tmp_path / "run", TASK)
