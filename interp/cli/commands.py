@@ -46,6 +46,10 @@ Threads = Annotated[
 Workers = Annotated[
     int | None, typer.Option(min=1, help="Processes; one a core by default, one on a GPU.")
 ]
+Track = Annotated[
+    list[str] | None,
+    typer.Option(help="wandb, trackio, tensorboard or mlflow; may be given several times."),
+]
 Stack = Annotated[
     int | None, typer.Option(min=1, help="Models a stack, at most; chosen by device and model.")
 ]
@@ -85,6 +89,7 @@ def train(
     threads: Threads = 1,
     workers: Workers = None,
     stack: Stack = None,
+    track: Track = None,
 ) -> None:
     """Train an experiment into a run folder, or carry on where it was stopped."""
     set_threads(threads)
@@ -95,11 +100,11 @@ def train(
         if seed is not None:
             raise ValueError("--seed is one seed and --seeds several: give one of the two")
         out = out or Path("runs") / f"{loaded.name}-seeds"
-        return _train_sweep(sweep_of_seeds(loaded, seeds), out, device, workers, stack)
+        return _train_sweep(sweep_of_seeds(loaded, seeds), out, device, workers, stack, track)
     chosen = loaded if seed is None else loaded.with_seed(seed)
     out = out or Path("runs") / f"{chosen.name}-s{chosen.seeds.model}"
     with training_bar() as on_evaluate:
-        run = interp.train(chosen, out, device=device, on_evaluate=on_evaluate)
+        run = interp.train(chosen, out, device=device, on_evaluate=on_evaluate, track=track or ())
     typer.echo(f"trained {run.path}: {len(run.steps)} checkpoints, the last at {run.steps[-1]}")
 
 
@@ -115,6 +120,7 @@ def sweep(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be trained, and for how long.")
     ] = False,
+    track: Track = None,
 ) -> None:
     """Train every run of a sweep; those that are finished are passed over."""
     set_threads(1)
@@ -125,7 +131,7 @@ def sweep(
     loaded = interp.load_sweep(file)
     out = out or Path("runs") / loaded.name
     if not dry_run:
-        return _train_sweep(loaded, out, device, workers, stack)
+        return _train_sweep(loaded, out, device, workers, stack, track)
     folder = SweepFolder(out, loaded)
     folder.check_belongs()
     left = folder.left()
@@ -299,7 +305,12 @@ def main() -> None:
 
 
 def _train_sweep(
-    sweep: Any, out: Path, device: Any, workers: int | None, stack: int | None
+    sweep: Any,
+    out: Path,
+    device: Any,
+    workers: int | None,
+    stack: int | None,
+    track: Sequence[str] | None,
 ) -> None:
     from interp.sweeps.groups import stack_size
     from interp.sweeps.workers import worker_count
@@ -317,6 +328,7 @@ def _train_sweep(
             device=device,
             stack=stack,
             on_progress=lambda now: show(now.done, now.runs, now.steps),
+            track=track or (),
         )
     failed = folder.failed()
     failures = f", {len(failed)} of them failed: {failed[0].failure}" if failed else ""
