@@ -26,6 +26,8 @@ if TYPE_CHECKING:  # Python goes by the table below
     from interp.pages.show import show
     from interp.runs import Run, Saved, construct, load
     from interp.runs import saved as results
+    from interp.sharing.pull import pull
+    from interp.sharing.push import push
     from interp.sweeps.definition import load_sweep
     from interp.sweeps.sweep import finished_runs
     from interp.sweeps.table import sweep_table
@@ -43,6 +45,8 @@ _GIVEN_BY = {
     "interp.pages": ("report", "write_sweep_report"),
     "interp.pages.show": ("show",),
     "interp.runs": ("Run", "Saved", "construct", "load", "results"),
+    "interp.sharing.pull": ("pull",),
+    "interp.sharing.push": ("push",),
     "interp.sweeps.definition": ("load_sweep",),
     "interp.sweeps.sweep": ("finished_runs",),
     "interp.sweeps.table": ("sweep_table",),

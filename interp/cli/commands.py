@@ -35,7 +35,8 @@ app = typer.Typer(
 )
 
 Paths = Annotated[
-    list[Path], typer.Argument(help="Run folders, folders that hold run folders, or sweeps.")
+    list[Path],
+    typer.Argument(help="Run folders, folders that hold them, sweeps, or hf://user/name."),
 ]
 Device = Annotated[
     Literal["auto", "cpu", "cuda"], typer.Option(help="auto takes CUDA where there is one.")
@@ -172,7 +173,7 @@ def analyze(
     from interp.sweeps.sweep import find_folders
 
     failures = []
-    for folder in find_folders(paths):
+    for folder in find_folders(_working_copies(paths)):
         try:
             with spinner(f"{folder.path.name}: {{place}}") as show:
                 outcomes = analyze_folder(
@@ -238,9 +239,30 @@ def import_(
     typer.echo(describe(interp.import_run(source, out, task, options, seed)))
 
 
+@app.command(epilog="Example: interp push runs/demo hf://user/name --private")
+def push(
+    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    address: Annotated[str, typer.Argument(help="hf://user/name, or hf://user/name@branch.")],
+    private: Annotated[
+        bool, typer.Option("--private", help="Nobody else may see the repository.")
+    ] = False,
+) -> None:
+    """Upload a run to the Hugging Face Hub, with a model card."""
+    typer.echo(f"pushed {interp.push(interp.load(run), address, private=private)}")
+
+
+@app.command(epilog="Example: interp pull hf://user/name --out runs/theirs")
+def pull(
+    address: Annotated[str, typer.Argument(help="hf://user/name, or hf://user/name@revision.")],
+    out: Annotated[Path | None, typer.Option(help="Run folder; runs/NAME by default.")] = None,
+) -> None:
+    """Copy a run from the Hugging Face Hub into a run folder."""
+    typer.echo(f"{address} is in {interp.pull(address, out).path}")
+
+
 @app.command(epilog="Example: interp show runs/demo --step 0 --out attention.html")
 def show(
-    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    run: Annotated[Path, typer.Argument(help="A run folder, or hf://user/name.")],
     step: Annotated[int | None, typer.Option(help="A kept step; the last by default.")] = None,
     split: Annotated[str | None, typer.Option(help="A split of the task.")] = None,
     out: Annotated[Path, typer.Option(help="HTML file.")] = Path("attention.html"),
@@ -333,6 +355,18 @@ def _train_sweep(
     failed = folder.failed()
     failures = f", {len(failed)} of them failed: {failed[0].failure}" if failed else ""
     typer.echo(f"trained {out}: {len(sweep.experiments())} runs{failures}")
+
+
+def _working_copies(paths: Sequence[Path]) -> list[Path]:
+    """Paths to save results in: for a run on the Hub, a copy in `runs/`, and a line about it."""
+    from interp.runs import is_address
+
+    copies = []
+    for path in paths:
+        copies.append(interp.pull(path).path if is_address(path) else path)
+        if copies[-1] != path:
+            typer.echo(f"results are saved in a copy, {copies[-1]}")
+    return copies
 
 
 def _outcome_lines(summaries: Sequence[Any], asked: Sequence[str], *, why: bool) -> Iterator[str]:

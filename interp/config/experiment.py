@@ -199,7 +199,8 @@ def load_experiment(source: str | Path, relative: Path | str | None = None) -> E
     table = read_toml(path)
     try:
         return Experiment.model_validate(
-            {"name": safe_name(path.stem)} | table, context=taken_from(relative or path.parent)
+            {"name": safe_name(path.stem)} | table,
+            context=taken_from(relative or path.parent, run=path.parent),
         )
     except ValidationError as error:
         raise ValueError(f"{path}: {readable(error)}") from None

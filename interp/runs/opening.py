@@ -24,6 +24,7 @@ from hooks import build
 from hooks.models import parameters_of
 from interp.config import Experiment
 from interp.runs.checkpoint_files import pack
+from interp.runs.hub import source_of
 from interp.runs.run import Run
 from interp.runs.safe_files import make_folder, open_plain, write_whole
 from interp.tasks.data_files import sha256_of, stamp_of
@@ -38,8 +39,15 @@ def locked(folder: Path) -> Iterator[None]:
     A folder that cannot be written to is not locked: nobody writes there, and reading is free.
 
     Raises:
-        ValueError: Another process has locked it, or `.lock` is a symbolic link.
+        ValueError: Another process has locked it, `.lock` is a symbolic link, or the folder is a
+            download, which stays as it is.
     """
+    source = source_of(folder)
+    if source is not None:
+        raise ValueError(
+            f"{source} is downloaded into a cache, where it stays as it is: `interp pull {source}` "
+            "makes a copy to work on"
+        )
     with ExitStack() as closing:
         file = _open_lock(folder / ".lock")
         if file is not None:

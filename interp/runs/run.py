@@ -25,6 +25,7 @@ from interp.config import Experiment, load_experiment
 from interp.runs.basis import Basis, experiment_digest
 from interp.runs.checkpoint_files import Checkpoint
 from interp.runs.current import find_result, saved_scalars
+from interp.runs.hub import downloaded, is_address, parse_address, source_of
 from interp.runs.safe_files import as_table
 from interp.tasks.data_files import KEPT, sha256_of, stamp_of
 
@@ -50,8 +51,9 @@ class Run(Checkpoints):
 
     @property
     def name(self) -> str:
-        """The folder's name."""
-        return self.path.resolve().name
+        """The folder's name; of a download, the repository's."""
+        source = source_of(self.path)
+        return self.path.resolve().name if source is None else source.name
 
     @cached_property
     def experiment(self) -> Experiment:
@@ -225,17 +227,30 @@ class Run(Checkpoints):
 
 
 def load(path: str | Path) -> Run:
-    """A run folder.
+    """A run folder, or a run on the Hugging Face Hub: `hf://user/name` or `hf://user/name@revision`.
+
+    One on the Hub is downloaded into the cache of the Hub's client, where it is only read.
 
     Raises:
-        FileNotFoundError: No such folder, or it holds no experiment.toml.
+        FileNotFoundError: No such folder or repository, or it holds no experiment.toml.
+        ValueError: The Hub refuses; the message says why.
     """
-    path = Path(path)
+    path = local_folder(path)
     if not (path / "experiment.toml").is_file():
         is_sweep = (path / "sweep.toml").is_file()
         instead = "; it is a sweep's: interp.sweep_table(path) reads it" if is_sweep else ""
         raise FileNotFoundError(f"{path} is not a run folder: it has no experiment.toml{instead}")
     return Run(path)
+
+
+def local_folder(path: str | Path) -> Path:
+    """A folder on this machine; what is on the Hub is downloaded.
+
+    Raises:
+        FileNotFoundError: No such repository or revision on the Hub, or no run is in it.
+        ValueError: An address is none, or the Hub refuses.
+    """
+    return downloaded(parse_address(path)) if is_address(path) else Path(path)
 
 
 def check_run(run: object, call: str, instead: str = "") -> None:

@@ -26,6 +26,7 @@ from typing import Any, Protocol, runtime_checkable
 from hooks.messages import did_you_mean
 from interp.config import Experiment
 from interp.runs import Run, as_table, write_whole
+from interp.tasks.data_files import names_folders
 from interp.training.state import Row
 
 PROJECT = "interp"  # under which trackers file runs, where their own settings name nothing else
@@ -373,23 +374,20 @@ def settings_of(experiment: Experiment) -> dict[str, Any]:
 
 
 def _shown(value: Any) -> Any:
-    """A setting as trackers take it: numbers, or texts that are not long; files by name alone."""
-    if isinstance(value, str):
-        text = Path(value).name if Path(value).is_absolute() else value
-    elif isinstance(value, list | tuple | dict):
-        text = json.dumps(_without_folders(value))
-    else:
-        return value
-    return text if len(text) <= MAX_TEXT_LETTERS else f"{text[: MAX_TEXT_LETTERS - 2]}.."
+    """A setting as trackers take it: numbers, or texts that are not long."""
+    plain = _without_folders(value)
+    text = json.dumps(plain) if isinstance(plain, list | dict) else plain
+    is_long = isinstance(text, str) and len(text) > MAX_TEXT_LETTERS
+    return f"{text[: MAX_TEXT_LETTERS - 2]}.." if is_long else text
 
 
 def _without_folders(value: Any) -> Any:
-    """A value in which every absolute path is the file's name."""
+    """A value in which every path from the root is the file's name."""
     if isinstance(value, dict):
         return {name: _without_folders(part) for name, part in value.items()}
     if isinstance(value, list | tuple):
         return [_without_folders(part) for part in value]
-    return Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value
+    return Path(value).name if isinstance(value, str) and names_folders(value) else value
 
 
 def _entries(run: Run) -> dict[str, Any]:
