@@ -58,7 +58,7 @@ class Progress:
 
 
 Watch = Callable[[Progress], None]
-How = tuple[Device, tuple[str, ...]]  # device, and names of trackers
+How = tuple[Device, list[str]]  # device, and names of trackers
 
 
 @dataclass(frozen=True)
@@ -208,7 +208,7 @@ def train_groups(
     """
     experiments = dict(item for group in groups for item in group.items())
     watcher = Watcher(experiments, on_progress)
-    how = device, tuple(track)
+    how = device, list(track)
     if executor is not None:
         faults = _collected(executor, groups, how, watcher)
     elif workers == 1:
@@ -231,12 +231,12 @@ def worker_count(device: Device) -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def train_group(texts: Mapping[str, str], device: Device, track: tuple[str, ...] = ()) -> None:
+def train_group(texts: Mapping[str, str], device: Device, track: Sequence[str] = ()) -> None:
     """Trains experiments, given as TOML by run folder: what an executor is handed."""
     experiments = {
         Path(path): Experiment.model_validate(tomllib.loads(text)) for path, text in texts.items()
     }
-    _train(experiments, (device, track), lambda: None)
+    _train(experiments, (device, list(track)), lambda: None)
 
 
 def _train(experiments: Mapping[Path, Experiment], how: How, look: Callable[[], None]) -> None:
@@ -277,9 +277,12 @@ def _in_processes(
 @contextmanager
 def _pool(workers: int) -> Iterator[Executor]:
     """Worker processes, which end with this process, and at once where it is stopped."""
-    # Workers are forked from a process that holds all imports and has computed nothing.
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(list(PRELOADED))
+    # Workers are forked from a process that holds all imports and has computed nothing. Windows
+    # cannot fork: there every worker imports for itself.
+    can_fork = "forkserver" in multiprocessing.get_all_start_methods()
+    context = multiprocessing.get_context("forkserver" if can_fork else "spawn")
+    if can_fork:
+        context.set_forkserver_preload(list(PRELOADED))
     lifeline, own_end = context.Pipe(duplex=False)
     executor = ProcessPoolExecutor(workers, context, _prepare_worker, (lifeline,))
     with lifeline, own_end, executor as pool:
