@@ -210,7 +210,7 @@ class MlflowTracker:
     """
 
     def __init__(self) -> None:
-        self._mlflow = _imported("mlflow", "mlflow")
+        self._mlflow = _imported("mlflow", "mlflow-skinny")
 
     def start(self, experiment: Experiment, path: Path, record: str) -> str:
         """Begins or resumes a run of MLflow; `record` is its id."""
