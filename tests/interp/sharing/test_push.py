@@ -166,6 +166,13 @@ def test_what_the_owner_wrote_into_the_card_stays(hub, own):
     assert "4 steps, 0 to 40" in text
 
 
+def test_the_card_says_why_training_failed_and_the_mark_stays_here(hub, own):
+    (own.path / "failure.json").write_text('{"step": 40, "reason": "lr: no_numbers"}')
+    interp.push(own, ADDRESS)
+    assert "Training could not be finished: lr: no\\_numbers\n" in card(hub)[1]
+    assert "failure.json" not in held(hub)
+
+
 def test_a_card_from_before_the_first_push_is_kept(hub, measured):
     hub.make("ada/tiny", {"README.md": b"---\nlicense: mit\n---\nHello."})
     interp.push(measured, ADDRESS)
