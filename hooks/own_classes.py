@@ -21,7 +21,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
 
-RELATIVE = "relative_paths"  # key of a validation's context: the folder where paths begin, if any
+# Keys of a validation's context: the folder where paths begin, if any; and a run's folder.
+RELATIVE, RUN = "relative_paths", "run_folder"
 REFERENCE = re.compile(r"(?P<place>.+):(?P<name>[A-Za-z_]\w*)")
 HASH_CHARS = 12  # of a file's hash in the name of its module
 
@@ -50,13 +51,23 @@ def short_name(reference: str) -> str:
     return reference.rpartition(":")[2]
 
 
-def folder_of(context: Any) -> Path | None:
-    """Where relative paths begin, of a validation of the user's own file; None of a run's."""
-    rule = (context or {}).get(RELATIVE)
-    return rule if isinstance(rule, Path) else None
+def is_named_by_user(context: Any) -> bool:
+    """Whether a validation is of the user's own file, and not of a run's."""
+    return isinstance((context or {}).get(RELATIVE), Path)
 
 
-def find_class(reference: str, base: type[Class], folder: Path | None) -> type[Class]:
+def class_in(context: Any, reference: str, base: type[Class]) -> type[Class]:
+    """The class that an experiment names, by the context of its validation (`find_class`)."""
+    context = context or {}
+    folder = context.get(RELATIVE)
+    if isinstance(folder, Path):
+        return find_class(reference, base, folder)
+    return find_class(reference, base, None, run=context.get(RUN))
+
+
+def find_class(
+    reference: str, base: type[Class], folder: Path | None, *, run: Path | None = None
+) -> type[Class]:
     """The class that a reference names.
 
     Args:
@@ -64,6 +75,7 @@ def find_class(reference: str, base: type[Class], folder: Path | None) -> type[C
         base: What it must be a subclass of.
         folder: Where a relative path begins, if the user names the class; None if a run folder
             does, or anything else that others may have written.
+        run: That run folder, where relative paths begin then.
 
     Raises:
         ValueError: There is no such file, module or class; it cannot be imported, or is of another
@@ -75,7 +87,7 @@ def find_class(reference: str, base: type[Class], folder: Path | None) -> type[C
     place, name = match["place"], match["name"]
     may_import = folder is not None or _is_trusting.get()
     module = (
-        _of_file((folder or Path()) / place, may_import)
+        _of_file((folder or run or Path()) / place, may_import)
         if place.endswith(".py")
         else _of_module(place, may_import)
     )

@@ -27,6 +27,8 @@ if TYPE_CHECKING:  # Python goes by the table below
     from interp.runs import Run, Saved, construct, load
     from interp.runs import saved as results
     from interp.runs.recording import Recorder, record, save_run
+    from interp.sharing.pull import pull
+    from interp.sharing.push import push
     from interp.sweeps.definition import load_sweep
     from interp.sweeps.sweep import finished_runs
     from interp.sweeps.table import sweep_table
@@ -45,6 +47,8 @@ _GIVEN_BY = {
     "interp.pages.show": ("show",),
     "interp.runs": ("Run", "Saved", "construct", "load", "results"),
     "interp.runs.recording": ("Recorder", "record", "save_run"),
+    "interp.sharing.pull": ("pull",),
+    "interp.sharing.push": ("push",),
     "interp.sweeps.definition": ("load_sweep",),
     "interp.sweeps.sweep": ("finished_runs",),
     "interp.sweeps.table": ("sweep_table",),

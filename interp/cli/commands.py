@@ -39,7 +39,8 @@ app = typer.Typer(
 )
 
 Paths = Annotated[
-    list[Path], typer.Argument(help="Run folders, folders that hold run folders, or sweeps.")
+    list[Path],
+    typer.Argument(help="Run folders, folders that hold them, sweeps, or hf://user/name."),
 ]
 Device = Annotated[
     Literal["auto", "cpu", "cuda"], typer.Option(help="auto takes CUDA where there is one.")
@@ -64,6 +65,10 @@ Trust = Annotated[
 ]
 Workers = Annotated[
     int | None, typer.Option(min=1, help="Processes; one a core by default, one on a GPU.")
+]
+Track = Annotated[
+    list[str] | None,
+    typer.Option(help="wandb, trackio, tensorboard or mlflow; may be given several times."),
 ]
 Stack = Annotated[
     int | None, typer.Option(min=1, help="Models a stack, at most; chosen by device and model.")
@@ -104,6 +109,7 @@ def train(
     threads: Threads = 1,
     workers: Workers = None,
     stack: Stack = None,
+    track: Track = None,
 ) -> None:
     """Train an experiment into a run folder, or carry on where it was stopped."""
     set_threads(threads)
@@ -114,11 +120,11 @@ def train(
         if seed is not None:
             raise ValueError("--seed is one seed and --seeds several: give one of the two")
         out = out or Path("runs") / f"{loaded.name}-seeds"
-        return _train_sweep(sweep_of_seeds(loaded, seeds), out, device, workers, stack)
+        return _train_sweep(sweep_of_seeds(loaded, seeds), out, device, workers, stack, track)
     chosen = loaded if seed is None else loaded.with_seed(seed)
     out = out or Path("runs") / f"{chosen.name}-s{chosen.seeds.model}"
     with training_bar() as on_evaluate:
-        run = interp.train(chosen, out, device=device, on_evaluate=on_evaluate)
+        run = interp.train(chosen, out, device=device, on_evaluate=on_evaluate, track=track or ())
     typer.echo(f"trained {run.path}: {len(run.steps)} checkpoints, the last at {run.steps[-1]}")
 
 
@@ -134,6 +140,7 @@ def sweep(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be trained, and for how long.")
     ] = False,
+    track: Track = None,
 ) -> None:
     """Train every run of a sweep; those that are finished are passed over."""
     set_threads(1)
@@ -144,7 +151,7 @@ def sweep(
     loaded = interp.load_sweep(file)
     out = out or Path("runs") / loaded.name
     if not dry_run:
-        return _train_sweep(loaded, out, device, workers, stack)
+        return _train_sweep(loaded, out, device, workers, stack, track)
     folder = SweepFolder(out, loaded)
     folder.check_belongs()
     left = folder.left()
@@ -187,7 +194,7 @@ def analyze(
     from interp.sweeps.sweep import find_folders
 
     failures = []
-    for folder in find_folders(paths):
+    for folder in find_folders(_working_copies(paths)):
         try:
             with spinner(f"{folder.path.name}: {{place}}") as show:
                 outcomes = analyze_folder(
@@ -254,9 +261,30 @@ def import_(
     typer.echo(describe(interp.import_run(source, out, task, options, seed)))
 
 
+@app.command(epilog="Example: interp push runs/demo hf://user/name --private")
+def push(
+    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    address: Annotated[str, typer.Argument(help="hf://user/name, or hf://user/name@branch.")],
+    private: Annotated[
+        bool, typer.Option("--private", help="Nobody else may see the repository.")
+    ] = False,
+) -> None:
+    """Upload a run to the Hugging Face Hub, with a model card."""
+    typer.echo(f"pushed {interp.push(interp.load(run), address, private=private)}")
+
+
+@app.command(epilog="Example: interp pull hf://user/name --out runs/theirs")
+def pull(
+    address: Annotated[str, typer.Argument(help="hf://user/name, or hf://user/name@revision.")],
+    out: Annotated[Path | None, typer.Option(help="Run folder; runs/NAME by default.")] = None,
+) -> None:
+    """Copy a run from the Hugging Face Hub into a run folder."""
+    typer.echo(f"{address} is in {interp.pull(address, out).path}")
+
+
 @app.command(epilog="Example: interp show runs/demo --step 0 --out attention.html")
 def show(
-    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    run: Annotated[Path, typer.Argument(help="A run folder, or hf://user/name.")],
     step: Annotated[int | None, typer.Option(help="A kept step; the last by default.")] = None,
     split: Annotated[str | None, typer.Option(help="A split of the task.")] = None,
     out: Annotated[Path, typer.Option(help="HTML file.")] = Path("attention.html"),
@@ -323,7 +351,12 @@ def main() -> None:
 
 
 def _train_sweep(
-    sweep: Any, out: Path, device: Any, workers: int | None, stack: int | None
+    sweep: Any,
+    out: Path,
+    device: Any,
+    workers: int | None,
+    stack: int | None,
+    track: Sequence[str] | None,
 ) -> None:
     from interp.sweeps.groups import stack_size
     from interp.sweeps.workers import worker_count
@@ -341,10 +374,23 @@ def _train_sweep(
             device=device,
             stack=stack,
             on_progress=lambda now: show(now.done, now.runs, now.steps),
+            track=track or (),
         )
     failed = folder.failed()
     failures = f", {len(failed)} of them failed: {failed[0].failure}" if failed else ""
     typer.echo(f"trained {out}: {len(sweep.experiments())} runs{failures}")
+
+
+def _working_copies(paths: Sequence[Path]) -> list[Path]:
+    """Paths to save results in: for a run on the Hub, a copy in `runs/`, and a line about it."""
+    from interp.runs import is_address
+
+    copies = []
+    for path in paths:
+        copies.append(interp.pull(path).path if is_address(path) else path)
+        if copies[-1] != path:
+            typer.echo(f"results are saved in a copy, {copies[-1]}")
+    return copies
 
 
 def _outcome_lines(summaries: Sequence[Any], asked: Sequence[str], *, why: bool) -> Iterator[str]:

@@ -231,7 +231,7 @@ def load_experiment(source: str | Path, relative: Path | str | None = None) -> E
     try:
         return Experiment.model_validate(
             {"name": safe_name(path.stem)} | table,
-            context=taken_from(rule, path.parent),
+            context=taken_from(rule, run=path.parent),
         )
     except ValidationError as error:
         raise ValueError(f"{path}: {readable(error)}") from None
