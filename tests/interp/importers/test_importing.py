@@ -9,7 +9,7 @@ from hooks import Series, Snapshot
 from interp.importers import import_run
 from interp.importers.archives import _places
 from interp.importers.importing import _scratch
-from interp.importers.layouts import progress_measures
+from interp.importers.layouts import LAYOUTS
 from interp.measure.analyze import analyze
 from interp.pages import write_report
 from tests.foreign import (
@@ -26,7 +26,10 @@ from tests.planted import random_model
 
 # Most imports warn of the split (tests/interp/importers/test_splits.py).
 pytestmark = pytest.mark.filterwarnings(
-    "ignore:.*it was trained on", "ignore:.*last 1 left out", "ignore:.*; assumed: "
+    "ignore:.*it was trained on",
+    "ignore:.*last 1 left out",
+    "ignore:.*; assumed: ",
+    "ignore:.*hold equal tensors",
 )
 
 
@@ -66,7 +69,7 @@ def test_progress_measures_weights_compute_the_logits_of_their_code(
 
 
 def test_biases_that_the_progress_measures_layout_lacks_are_zeros():
-    turned = progress_measures(progress_state())
+    turned = LAYOUTS["progress_measures"].parameters(progress_state(), {})
     biases = [name for name in turned if ".b_" in name and "mlp" not in name]
     assert len(biases) == 5
     assert all(turned[name].count_nonzero() == 0 for name in biases)
@@ -75,7 +78,7 @@ def test_biases_that_the_progress_measures_layout_lacks_are_zeros():
 def test_both_layouts_of_the_same_weights_give_the_same_run(save, tmp_path):
     state = progress_state()
     one = import_run(save(state, "1.pt"), tmp_path / "one", TASK)
-    turned = progress_measures(state)
+    turned = LAYOUTS["progress_measures"].parameters(state, {})
     two = import_run(save(turned, "2.pt"), tmp_path / "two", TASK, PLAIN)
     assert torch.equal(one.snapshot().logits(), two.snapshot().logits())
 
