@@ -18,8 +18,9 @@ not ignored is refused, and so is a parameter that no row gives.
 
 import re
 from pathlib import Path
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from torch import Tensor
 
 from interp.config import read_toml
@@ -37,7 +38,7 @@ STRICT = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
 class Row(BaseModel):
-    """Where one parameter is found."""
+    """Where one parameter is found; a name alone stands for a tensor that is as ours."""
 
     model_config = STRICT
 
@@ -45,6 +46,11 @@ class Row(BaseModel):
     rearrange: str = Field(default="", pattern=r"^$|->")
     index: int | None = Field(default=None, ge=0)
     sizes: dict[str, int] = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named(cls, row: Any) -> Any:
+        return {"from": row} if isinstance(row, str) else row
 
 
 class MappingFile(BaseModel):
@@ -62,7 +68,7 @@ class MappingFile(BaseModel):
 
     model_config = STRICT
 
-    tensors: dict[str, str | Row] = Field(min_length=1)
+    tensors: dict[str, Row] = Field(min_length=1)
     ignored: list[str] = []
     zero_biases: bool = False
     has_norm_biases: bool = False
@@ -73,16 +79,12 @@ class MappingFile(BaseModel):
         Raises:
             ValueError: A row is for every block and its tensor is not, or the reverse.
         """
-        rows = {
-            ours: Row.model_validate({"from": row}) if isinstance(row, str) else row
-            for ours, row in self.tensors.items()
-        }
-        for ours, row in rows.items():
+        for ours, row in self.tensors.items():
             if (LAYER in ours) != (LAYER in row.name):
                 raise ValueError(f"tensors.{ours} and {row.name!r}: {LAYER} stands in only one")
         return {
             ours: Source(row.name, row.rearrange, row.index, row.sizes)
-            for ours, row in rows.items()
+            for ours, row in self.tensors.items()
         }
 
 

@@ -6,6 +6,7 @@ strings and containers from it. What it refuses is refused here too, with a reme
 read with older versions.
 """
 
+import io
 import json
 import re
 import warnings
@@ -74,8 +75,9 @@ def read_file(path: Path, pickles: tuple[str, ...] = ()) -> Any:
 def _arrays(path: Path) -> dict[str, Tensor]:
     """The arrays of an npz file; arrays of Python's objects are pickles, and refused."""
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            return {name: torch.from_numpy(np.array(arrays[name])) for name in arrays.files}
+        arrays = np.load(io.BytesIO(path.read_bytes()), allow_pickle=False)
+        names = arrays.files if isinstance(arrays, np.lib.npyio.NpzFile) else ()
+        return {name: torch.from_numpy(np.array(arrays[name])) for name in names}
     except TypeError as error:  # text, or numbers that torch lacks
         raise ValueError(f"{path} holds an array that is no numbers: {error}") from None
     except Exception as error:  # a damaged file may fail in any way
