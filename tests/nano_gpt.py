@@ -18,7 +18,11 @@ def nano_state(
     seed: int = 0, *, bias: bool = True, dtype: Any = torch.float64
 ) -> dict[str, Tensor]:
     """Random parameters; embedding and unembedding are one tensor."""
-    d, shapes = 8, {"transformer.wte.weight": (12, 8), "transformer.wpe.weight": (6, 8)}
+    d = 8
+    shapes: dict[str, tuple[int, ...]] = {
+        "transformer.wte.weight": (12, 8),
+        "transformer.wpe.weight": (6, 8),
+    }
     for layer in range(2):
         place = f"transformer.h.{layer}"
         for name, n_out, n_in in (

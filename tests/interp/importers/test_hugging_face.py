@@ -282,7 +282,7 @@ def test_revisions_with_equal_tensors_are_named(saved, tmp_path):
         saved("gpt2", f"step{step}", seed=min(step, 2))
     said = "steps 2 and 4 hold equal tensors: copies of one checkpoint"
     series = language_series(tmp_path / "models", ["step1", "step2", "step4"], examples=PROMPTS)
-    series.parameters(1), series.parameters(4)
+    assert all(series.parameters(step) for step in (1, 4))
     with pytest.warns(UserWarning, match=said):
         series.parameters(2)
     with pytest.warns(UserWarning, match=said):
@@ -299,7 +299,7 @@ def test_one_revision_read_twice_is_no_copy(saved, tmp_path):
 
 
 def test_repeated_sequences_are_scored_where_they_repeat():
-    tokens, targets, scored = PROMPTS.tokens, PROMPTS.targets, PROMPTS.scored
+    tokens, targets, scored = PROMPTS.model_inputs, PROMPTS.targets, PROMPTS.scored
     assert torch.equal(tokens[:, :5], tokens[:, 5:])
     assert scored[0].tolist() == [False] * 5 + [True] * 4 + [False]
     assert torch.equal(targets[:, 5:9], tokens[:, 1:5])
@@ -309,7 +309,9 @@ def test_repeated_sequences_are_scored_where_they_repeat():
 def test_a_tasks_prompts_are_taken_as_they_are(saved, tmp_path):
     saved("gpt2")
     series = language_series(tmp_path / "models", ["step7"], task=TASK)
-    assert torch.equal(series.examples("test").tokens, TASK.examples("test", None, 0).tokens)
+    assert torch.equal(
+        series.examples("test").model_inputs, TASK.examples("test", None, 0).model_inputs
+    )
     assert series.facts == TASK.facts
 
 
