@@ -58,9 +58,7 @@ class Revision:
         """
         from transformers import AutoConfig  # heavy
 
-        options = self.read(AutoConfig).to_dict()
-        given = {} if self.revision else read_table(Path(self.source) / "config.json")
-        return options | {name: given[name] for name in given if name not in options}
+        return self.read(AutoConfig).to_dict()
 
     def state(self) -> State:
         """All tensors by the names in the files.
@@ -153,22 +151,32 @@ def model_folders(source: Path) -> list[Path]:
 
     A folder inside belongs to the series if it holds a model, and its name a step.
     """
-    inside = [folder for folder in sorted(source.iterdir()) if folder.is_dir()]
-    series = [folder for folder in inside if _is_step(folder.name) and is_model(folder)]
+    series = [folder for folder in _step_folders(source) if is_model(folder)]
     return series or ([source] if is_model(source) else [])
+
+
+def _step_folders(source: Path) -> list[Path]:
+    """The folders inside a folder whose names say a step."""
+    return [folder for folder in source.iterdir() if folder.is_dir() and _is_step(folder.name)]
 
 
 def model_archives(source: Path) -> Iterator[Archive]:
     """The archive of each model of a folder, ascending by step.
 
     Raises:
-        ValueError: One cannot be read, or two are of one step.
+        ValueError: One cannot be read, or a folder whose name says a step holds no model.
     """
     folders = model_folders(source)
     if folders == [source]:
         revision = Revision(str(source))
         yield _archive(source, revision, step_in_name(source.resolve().name))
         return
+    for folder in _step_folders(source):
+        if folder not in folders:
+            raise ValueError(
+                f"{folder} holds no whole model (config.json with model_type, and "
+                f"{' or '.join(WEIGHTS)}), unlike {folders[0].name}: complete it, or move it away"
+            )
     steps = {folder: step_in_name(folder.name) or 0 for folder in folders}
     for folder in sorted(folders, key=lambda folder: (steps[folder], folder.name)):
         yield _archive(folder, Revision(str(folder)), steps[folder])

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -51,7 +52,7 @@ class Plan:
             ValueError: A tensor is missing, unknown, or of another shape, or holds no floats or
                 some that are not finite.
         """
-        whole, shapes = (shapes_of(self.config, sizes) for sizes in (self.sizes, self.kept))
+        whole, shapes = self._shapes
         parameters = _converted(self.layout, state, self.options)
         if "unembed.W_U" not in shapes:
             if not _is_one_matrix(parameters):
@@ -76,6 +77,11 @@ class Plan:
             if not value.isfinite().all():
                 raise ValueError(f"{name} holds NaN or infinite numbers: leave this checkpoint out")
         return cut
+
+    @cached_property
+    def _shapes(self) -> tuple[Shapes, Shapes]:
+        """Shapes of the checkpoints' parameters, and of those that are kept."""
+        return shapes_of(self.config, self.sizes), shapes_of(self.config, self.kept)
 
     def notes(self) -> Iterator[str]:
         """What was assumed about the model, and what the task leaves out of it."""

@@ -333,6 +333,14 @@ def test_prompts_that_the_model_cannot_read_are_refused(saved, tmp_path):
         repeated_sequences(1, 5, 1)
 
 
+def test_a_step_without_a_whole_model_is_refused(saved, tmp_path):
+    for step in (1, 2):
+        saved("gpt2", f"step{step}", seed=step)
+    (tmp_path / "models" / "step2" / "model.safetensors").unlink()
+    with pytest.raises(ValueError, match=r"step2 holds no whole model .*, unlike step1: complete"):
+        import_run(tmp_path / "models", tmp_path / "run", TASK)
+
+
 def test_a_model_in_the_folder_of_a_series_is_passed_over(saved, tmp_path):
     saved("gpt2", "checkpoint-5")
     for file in (tmp_path / "models" / "checkpoint-5").iterdir():
