@@ -110,9 +110,9 @@ def mapped(state: State, table: Tensors, *, ignored: str = r"(?!)") -> dict[str,
         for ours, source in table.items()
         for layer in (layers if LAYER in ours else (0,))
     }
-    used = {name for name, _ in sources.values()}
+    used = dict.fromkeys(name for name, _ in sources.values())
     extra = [name for name in state if name not in used and not re.fullmatch(ignored, name)]
-    check_names(sorted(used - state.keys(), key=list(used).index), extra)
+    check_names([name for name in used if name not in state], extra)
     return {ours: source.read(state[name], name) for ours, (name, source) in sources.items()}
 
 
