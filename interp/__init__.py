@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:  # Python goes by the table below
     from interp.config import Experiment, load_experiment, mixed, warm_up
     from interp.importers.importing import import_run
-    from interp.importers.pythia import language_series
+    from interp.importers.language_series import language_series
     from interp.measure.analyze import analyze, trace
     from interp.measure.sweep import analyze_sweep
     from interp.pages import write_report as report
@@ -40,7 +40,7 @@ if TYPE_CHECKING:  # Python goes by the table below
 _GIVEN_BY = {
     "interp.config": ("Experiment", "load_experiment", "mixed", "warm_up"),
     "interp.importers.importing": ("import_run",),
-    "interp.importers.pythia": ("language_series",),
+    "interp.importers.language_series": ("language_series",),
     "interp.measure.analyze": ("analyze", "trace"),
     "interp.measure.sweep": ("analyze_sweep",),
     "interp.pages": ("report", "write_sweep_report"),

@@ -240,7 +240,7 @@ def report(
 
 @app.command("import", epilog="Example: interp import grok.pth --out runs/g --task task.toml")
 def import_(
-    source: Annotated[Path, typer.Argument(help="A .pt, .pth or .safetensors file, or a folder.")],
+    source: Annotated[Path, typer.Argument(help="A file or a folder of checkpoints.")],
     out: Annotated[Path, typer.Option(help="Run folder; missing or empty.")],
     task: Annotated[
         str | None, typer.Option(help="What it was trained on: a TOML file or a preset's name.")
@@ -253,12 +253,19 @@ def import_(
     seed: Annotated[
         int, typer.Option(min=0, help="Data seed: draws a split that nothing states.")
     ] = 0,
+    step: Annotated[
+        int | None, typer.Option(min=0, help="Step of one model that does not say it.")
+    ] = None,
+    mapping: Annotated[
+        Path | None, typer.Option(help="TOML: which tensor is which parameter, of unknown code.")
+    ] = None,
 ) -> None:
     """Turn checkpoints of other code into a run folder, reading nothing that could run."""
     from interp.importers import describe, user_options
 
     options = user_options(config, act_fn=act_fn, normalization_type=normalization_type)
-    typer.echo(describe(interp.import_run(source, out, task, options, seed)))
+    run = interp.import_run(source, out, task, options, seed, step=step, mapping=mapping)
+    typer.echo(describe(run))
 
 
 @app.command(epilog="Example: interp push runs/demo hf://user/name --private")
