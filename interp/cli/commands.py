@@ -266,6 +266,28 @@ def show(
     typer.echo(f"wrote {interp.show(interp.load(run).snapshot(step, split, 8)).save(out)}")
 
 
+@app.command(epilog="Example: interp new task SortedDigits --kind several-answers")
+def new(
+    thing: Annotated[
+        Literal["task", "analysis", "model"], typer.Argument(help="What to write a start for.")
+    ],
+    name: Annotated[str, typer.Argument(help="Of the class, or of its file.")],
+    kind: Annotated[
+        Literal["one-answer", "several-answers", "endless", "inputs"] | None,
+        typer.Option(help="Of a task: one-answer by default."),
+    ] = None,
+) -> None:
+    """Write a task, an analysis or a model to start from, with its test, in this folder."""
+    from interp.templates import next_commands, write_template
+
+    if kind is not None and thing != "task":
+        raise ValueError(f"--kind is of tasks: leave it out for a new {thing}")
+    files = write_template(thing, name, kind or "one-answer")
+    typer.echo(f"wrote {', '.join(map(str, files))}; go on with")
+    for line in next_commands(thing, name):
+        typer.echo(f"  {line}")
+
+
 @app.command(epilog="Example: interp tasks")
 def tasks() -> None:
     """List the tasks."""
