@@ -49,7 +49,7 @@ Threads = Annotated[
 ]
 
 
-def _trust(context: typer.Context, is_given: bool) -> bool:
+def _trust(context: Any, is_given: bool) -> bool:  # the parser's own context, by its place
     """Files that hold classes of a run may be imported as long as the command runs."""
     if is_given:
         from hooks.own_classes import trusting
