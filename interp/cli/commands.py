@@ -60,7 +60,7 @@ def _trust(context: Any, is_given: bool) -> bool:  # the parser's own context, b
 
 Trust = Annotated[
     bool,
-    typer.Option("--trust", callback=_trust, help="Import own classes that a run folder names."),
+    typer.Option("--trust", callback=_trust, help="Import own classes that a folder names."),
 ]
 Workers = Annotated[
     int | None, typer.Option(min=1, help="Processes; one a core by default, one on a GPU.")
@@ -104,6 +104,7 @@ def train(
     threads: Threads = 1,
     workers: Workers = None,
     stack: Stack = None,
+    trust: Trust = False,
 ) -> None:
     """Train an experiment into a run folder, or carry on where it was stopped."""
     set_threads(threads)
@@ -134,6 +135,7 @@ def sweep(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be trained, and for how long.")
     ] = False,
+    trust: Trust = False,
 ) -> None:
     """Train every run of a sweep; those that are finished are passed over."""
     set_threads(1)

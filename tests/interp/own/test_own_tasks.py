@@ -6,6 +6,7 @@ import re
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import tomli_w
@@ -270,6 +271,14 @@ def test_loading_what_was_downloaded_imports_nothing(
     assert not (tmp_path / "imported").exists()
 
 
+def test_trust_trains_what_was_downloaded(downloaded, own_run, tmp_path, command):
+    downloaded(REFERENCES["by path"])
+    train = ("train", own_run.path / "experiment.toml", "--out", tmp_path / "out", "--trust")
+    assert command(*train)[0] == 0
+    sweep = ("sweep", tmp_path / "sweep" / "sweep.toml", "--out", tmp_path / "new", "--trust")
+    assert command(*sweep, "--workers", 1)[0] == 0
+
+
 def test_trust_imports_what_was_downloaded(downloaded, own_run, tmp_path, command):
     package = downloaded(REFERENCES["by path"])
     hashes = own_run.path / "data_files.json"
@@ -330,7 +339,7 @@ def test_a_sweep_trains_an_own_task_with_two_workers(
 def test_a_class_of_a_notebook_is_trained_measured_and_named(mine, tmp_path, monkeypatch):
     main = sys.modules["__main__"]
     code = (mine / "largest.py").read_text()
-    space = {"__name__": "__main__"}
+    space: dict[str, Any] = {"__name__": "__main__"}
     exec(compile(code, "<cell>", "exec"), space)
     monkeypatch.setattr(main, "Largest", space["Largest"], raising=False)
     monkeypatch.delattr(main, "__file__", raising=False)  # as in a notebook
