@@ -62,7 +62,7 @@ def write_template(
 def next_commands(thing: Thing, name: str) -> list[str]:
     """The commands to go on with, once the files of a template are written."""
     stem, class_name = _stem_and_class(name)
-    test, run = f"pytest test_{stem}.py", f"runs/{stem}-s0"
+    test, run = f"python -m pytest test_{stem}.py", f"runs/{stem}-s0"
     if thing == "analysis":
         return [test, f"interp analyze RUN --only {stem}.py:{class_name}", "interp report RUN"]
     return [test, f"interp train {stem}.toml", f"interp analyze {run}", f"interp report {run}"]

@@ -219,21 +219,21 @@ def test_what_cannot_be_written_whole_leaves_nothing(tmp_path, monkeypatch):
 NEXT = {
     ("task", "SortedDigits", "--kind", "several-answers"): """\
 wrote sorted_digits.py, sorted_digits.toml, test_sorted_digits.py; go on with
-  pytest test_sorted_digits.py
+  python -m pytest test_sorted_digits.py
   interp train sorted_digits.toml
   interp analyze runs/sorted_digits-s0
   interp report runs/sorted_digits-s0
 """,
     ("model", "wide"): """\
 wrote wide.py, wide.toml, test_wide.py; go on with
-  pytest test_wide.py
+  python -m pytest test_wide.py
   interp train wide.toml
   interp analyze runs/wide-s0
   interp report runs/wide-s0
 """,
     ("analysis", "AnswerLead"): """\
 wrote answer_lead.py, test_answer_lead.py; go on with
-  pytest test_answer_lead.py
+  python -m pytest test_answer_lead.py
   interp analyze RUN --only answer_lead.py:AnswerLead
   interp report RUN
 """,

@@ -1,4 +1,4 @@
-"""Tests of my_analysis.py: run `pytest test_my_analysis.py`."""
+"""Tests of my_analysis.py: run `python -m pytest test_my_analysis.py`."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Tests of my_task.py: run `pytest test_my_task.py`."""
+"""Tests of my_task.py: run `python -m pytest test_my_task.py`."""
 
 import pytest
 import torch

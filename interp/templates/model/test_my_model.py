@@ -1,4 +1,4 @@
-"""Tests of my_model.py: run `pytest test_my_model.py`."""
+"""Tests of my_model.py: run `python -m pytest test_my_model.py`."""
 
 import pytest
 import torch
