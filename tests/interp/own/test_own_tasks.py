@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import sys
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import tomli_w
 
 import interp
 from interp.config.experiment import Experiment, read_toml
-from interp.sweeps.definition import load_sweep, sweep_of_seeds
+from interp.sweeps.definition import Sweep, load_sweep, sweep_of_seeds
 from interp.tasks.base import MissingTask
 from interp.tasks.data_files import KEPT
 from tests.interp.own.files import in_another_process, mark_imports, write_files, write_toml
@@ -353,6 +354,24 @@ def test_a_class_of_a_notebook_is_trained_measured_and_named(mine, tmp_path, mon
     with pytest.raises(ValueError, match="__main__ has no class Largest"):
         interp.load(run.path).snapshot()
     assert interp.load(run.path).steps == (0, 4)
+
+
+def test_a_class_that_was_imported_as_a_module_is_named_by_its_file(mine, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(mine)
+    cls = import_module("largest").Largest
+    table = interp.load_experiment(mine / "own.toml").model_dump(exclude={"task"})
+    monkeypatch.setattr("hooks.own_classes._trusted", set())  # no TOML file has named it
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    experiment = Experiment.model_validate(table | {"task": cls(n=2, base=4)})
+    sweep = Sweep.model_validate(
+        {"name": "s", "base": experiment, "vary": {"task.base": [3, 4]}, "seeds": 1}
+    )
+    interp.train_sweep(sweep, tmp_path / "s", workers=1, device="cpu")
+    run = interp.train(experiment, tmp_path / "run", device="cpu")
+    in_another_process(monkeypatch)
+    assert run.experiment.task.name == f"{mine / 'largest.py'}:Largest"
+    assert interp.load(run.path).snapshot().examples.label("largest").max() == 3
+    assert len(interp.finished_runs(tmp_path / "s").runs) == 2
 
 
 def test_an_own_task_stands_in_a_training_schedule(mine, tmp_path, monkeypatch, command):
