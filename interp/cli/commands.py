@@ -50,7 +50,7 @@ Threads = Annotated[
 ]
 
 
-def _trust(context: typer.Context, is_given: bool) -> bool:
+def _trust(context: Any, is_given: bool) -> bool:  # the parser's own context, by its place
     """Files that hold classes of a run may be imported as long as the command runs."""
     if is_given:
         from hooks.own_classes import trusting
@@ -61,7 +61,7 @@ def _trust(context: typer.Context, is_given: bool) -> bool:
 
 Trust = Annotated[
     bool,
-    typer.Option("--trust", callback=_trust, help="Import own classes that a run folder names."),
+    typer.Option("--trust", callback=_trust, help="Import own classes that a folder names."),
 ]
 Workers = Annotated[
     int | None, typer.Option(min=1, help="Processes; one a core by default, one on a GPU.")
@@ -110,6 +110,7 @@ def train(
     workers: Workers = None,
     stack: Stack = None,
     track: Track = None,
+    trust: Trust = False,
 ) -> None:
     """Train an experiment into a run folder, or carry on where it was stopped."""
     set_threads(threads)
@@ -141,6 +142,7 @@ def sweep(
         bool, typer.Option("--dry-run", help="Say what would be trained, and for how long.")
     ] = False,
     track: Track = None,
+    trust: Trust = False,
 ) -> None:
     """Train every run of a sweep; those that are finished are passed over."""
     set_threads(1)
@@ -299,6 +301,28 @@ def show(
 ) -> None:
     """Write attention and tokens of a snapshot's first examples to one offline page."""
     typer.echo(f"wrote {interp.show(interp.load(run).snapshot(step, split, 8)).save(out)}")
+
+
+@app.command(epilog="Example: interp new task SortedDigits --kind several-answers")
+def new(
+    thing: Annotated[
+        Literal["task", "analysis", "model"], typer.Argument(help="What to write a start for.")
+    ],
+    name: Annotated[str, typer.Argument(help="Of the class, or of its file.")],
+    kind: Annotated[
+        Literal["one-answer", "several-answers", "endless", "inputs"] | None,
+        typer.Option(help="Of a task: one-answer by default."),
+    ] = None,
+) -> None:
+    """Write a task, an analysis or a model to start from, with its test, in this folder."""
+    from interp.templates import next_commands, write_template
+
+    if kind is not None and thing != "task":
+        raise ValueError(f"--kind is of tasks: leave it out for a new {thing}")
+    files = write_template(thing, name, kind or "one-answer")
+    typer.echo(f"wrote {', '.join(map(str, files))}; go on with")
+    for line in next_commands(thing, name):
+        typer.echo(f"  {line}")
 
 
 @app.command(epilog="Example: interp tasks")

@@ -21,6 +21,7 @@ from pydantic import (
 
 from hooks.messages import did_you_mean
 from hooks.models import ModelConfig, TokenConfig
+from hooks.models.base import MissingConfig
 from hooks.own_classes import is_reference
 from interp.config.training import AnyTask, Frozen, Seeds, Training
 from interp.presets import PRESETS, preset_names
@@ -149,33 +150,35 @@ class Experiment(Frozen):
     @property
     def data_files(self) -> dict[str, str]:
         """Paths of the files that the tasks read, by the field that names them (`task.train`)."""
-        scheduled = {
-            f"training.schedule.{n}.tasks.{i}": task
-            for n, phase in enumerate(self.training.schedule if self.training else ())
-            for i, task in enumerate(phase.tasks)
-        }
         return {
             f"{place}.{role}": path
-            for place, task in ({"task": self.task} | scheduled).items()
+            for place, task in self._tasks.items()
             for role, path in task.data_files.items()
         }
 
     @property
     def own_classes(self) -> dict[str, str]:
         """References of the user's own classes, by the field that names them (`task.name`)."""
-        tasks = [phase.tasks for phase in self.training.schedule] if self.training else []
-        named = {"task.name": self.task.name, "model.kind": self.model.kind} | {
-            f"training.schedule.{n}.tasks.{i}.name": task.name
-            for n, of_phase in enumerate(tasks)
-            for i, task in enumerate(of_phase)
-        }
+        named = {f"{place}.name": task.name for place, task in self._tasks.items()}
+        named["model.kind"] = self.model.kind
         return {place: name for place, name in named.items() if is_reference(name)}
 
     @property
     def missing(self) -> str:
         """Why a class of the user's own cannot be had, of a run's experiment; empty if all can."""
-        reasons = [getattr(part, "reason", "") for part in (self.task, self.model)]
-        return "; ".join(reason for reason in reasons if reason)
+        parts = (*self._tasks.values(), self.model)
+        reasons = [part.reason for part in parts if isinstance(part, MissingTask | MissingConfig)]
+        return "; ".join(dict.fromkeys(reasons))
+
+    @property
+    def _tasks(self) -> dict[str, Task]:
+        """The evaluated task and those of the schedule, by the field they stand in."""
+        scheduled = {
+            f"training.schedule.{n}.tasks.{i}": task
+            for n, phase in enumerate(self.training.schedule if self.training else ())
+            for i, task in enumerate(phase.tasks)
+        }
+        return {"task": self.task} | scheduled
 
     @property
     def digest(self) -> str:

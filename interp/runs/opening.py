@@ -68,11 +68,13 @@ def writing(experiment: Experiment, path: Path, device: torch.device) -> Iterato
         device: Where its model will be trained; a new folder's environment.json says so.
 
     Raises:
-        ValueError: The folder belongs to another experiment, another process writes to it, or a
-            data file of the task has changed.
+        ValueError: The folder belongs to another experiment, another process writes to it, a
+            data file of the task has changed, or a class of the user's own is missing.
         FileNotFoundError: A data file of the task is gone.
         OSError: The folder cannot be made.
     """
+    if experiment.missing:
+        raise ValueError(experiment.missing)
     _check_folder(experiment, path)
     hashes = {role: sha256_of(stamp_of(file)) for role, file in experiment.data_files.items()}
     for place, name in experiment.own_classes.items():

@@ -26,6 +26,7 @@ from pathlib import Path
 
 import torch
 
+from hooks.own_classes import trusting
 from interp.config import Experiment
 from interp.runs import Run, as_table, is_done_with, write_whole
 from interp.sweeps.groups import Group, groups_left, stack_size
@@ -166,6 +167,9 @@ def train_sweep(
     """
     make_trackers(track)  # refused before anything is written
     folder = SweepFolder(Path(path), sweep)
+    for experiment in sweep.experiments().values():
+        if experiment.missing:
+            raise ValueError(experiment.missing)
     folder.check_belongs()
     file, content = folder.path / "sweep.toml", sweep.to_toml().encode()
     if not file.is_file() or file.read_bytes() != content:
@@ -233,9 +237,11 @@ def worker_count(device: Device) -> int:
 
 def train_group(texts: Mapping[str, str], device: Device, track: Sequence[str] = ()) -> None:
     """Trains experiments, given as TOML by run folder: what an executor is handed."""
-    experiments = {
-        Path(path): Experiment.model_validate(tomllib.loads(text)) for path, text in texts.items()
-    }
+    with trusting():  # whoever handed them over has imported these classes
+        experiments = {
+            Path(path): Experiment.model_validate(tomllib.loads(text))
+            for path, text in texts.items()
+        }
     _train(experiments, (device, list(track)), lambda: None)
 
 

@@ -5,7 +5,7 @@ from typing import Any, ClassVar, Literal
 
 import torch
 from jaxtyping import Bool, Float, Int
-from pydantic import BaseModel, ConfigDict, PrivateAttr, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
 from torch import Tensor
 
 from hooks import LATE_ANSWERS, Examples, Facts, Sizes, Snapshot
@@ -50,7 +50,7 @@ class Task(BaseModel):
     metrics: ClassVar[tuple[str, ...]] = ("loss", "accuracy")
     widths: ClassVar[tuple[int, ...]] = ()
 
-    name: str
+    name: str = Field(init=False)  # of an own task, where its class is: nobody has to give it
 
     @model_validator(mode="before")
     @classmethod

@@ -94,7 +94,7 @@ print({{"transformer_lens", "sklearn"}} & set(sys.modules))
     "command",
     [
         *("demo", "train", "sweep", "analyze", "report", "show", "push", "pull"),
-        *("tasks", "analyses", "presets"),
+        *("new", "tasks", "analyses", "presets"),
     ],
 )
 def test_the_help_of_every_command_has_an_example(interp, command):
