@@ -110,7 +110,7 @@ def reference_to(cls: type) -> str:
 def code_file(cls: type) -> Path | None:
     """The file that a class is written in; None for one of a notebook."""
     file = getattr(sys.modules.get(cls.__module__), "__file__", None)
-    return None if file is None else Path(file).resolve()
+    return None if file is None else _whole(Path(file))
 
 
 def code_hash(file: Path | None) -> str:
@@ -133,7 +133,7 @@ def trust(reference: str) -> None:
 
 
 def _of_file(path: Path, may_import: bool) -> ModuleType:
-    path = path.resolve()
+    path = _whole(path)
     if not path.is_file():
         raise ValueError(f"{path} does not exist: it holds a class that is needed here")
     content = path.read_bytes()
@@ -201,8 +201,13 @@ def _untrusted(place: object) -> str:
     )
 
 
+def _whole(path: Path) -> Path:
+    """The path from the root, links as they are: a download is full of links to nameless files."""
+    return Path(os.path.abspath(path))  # noqa: PTH100  # pathlib's keeps ..
+
+
 def _line(file: Path, content: bytes) -> str:
-    return f"{hashlib.sha256(content).hexdigest()}  {file.resolve()}"
+    return f"{hashlib.sha256(content).hexdigest()}  {_whole(file)}"
 
 
 def _record() -> Path:

@@ -8,7 +8,7 @@ import tomli_w
 
 from interp.templates import write_template
 
-MARK = "from pathlib import Path\nPath({!r}).open('a').write('imported ')\n"
+MARK = "from pathlib import Path\nwith Path({!r}).open('a') as file:\n    file.write('imported ')\n"
 
 
 def write_files(folder: Path, **task: Any) -> Path:
