@@ -54,7 +54,7 @@ def forget(monkeypatch) -> None:
     """What another process would know: what is written down, and nothing imported."""
     monkeypatch.setattr(own_classes, "_trusted", set())
     for name in [name for name in sys.modules if name.startswith(("mine", "ownpackage"))]:
-        monkeypatch.delitem(sys.modules, name)
+        del sys.modules[name]
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -10,14 +10,16 @@ import pytest
 import interp
 from interp.cli import commands
 from interp.runs.run import Run
-from tests.interp.own.files import in_another_process, write_files
+from tests.interp.own.files import forget_modules, in_another_process, write_files
 
 Command = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture(autouse=True)
-def _fresh(monkeypatch: pytest.MonkeyPatch) -> None:
+def _fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     in_another_process(monkeypatch)
+    yield
+    forget_modules()
 
 
 @pytest.fixture

@@ -53,8 +53,13 @@ def in_another_process(monkeypatch: Any, state: Path | None = None) -> None:
 
     monkeypatch.setattr("hooks.own_classes._trusted", set())
     monkeypatch.setattr(ANALYSES, "_own", {})
-    for name in [*sys.modules]:
-        if name.startswith(("largest", "bag_of_tokens", "answer_lead", "ownpackage")):
-            monkeypatch.delitem(sys.modules, name)
+    forget_modules()
     if state is not None:
         monkeypatch.setenv("XDG_STATE_HOME", str(state))
+
+
+def forget_modules() -> None:
+    """Forgets the modules that tests of this folder import."""
+    for name in [*sys.modules]:
+        if name.startswith(("largest", "bag_of_tokens", "answer_lead", "ownpackage")):
+            del sys.modules[name]

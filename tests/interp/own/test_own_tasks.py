@@ -395,6 +395,12 @@ def test_an_own_task_stands_in_a_training_schedule(mine, tmp_path, monkeypatch, 
     edit_back = (tmp_path / "b" / "largest.py").read_text() + "\n"
     (tmp_path / "b" / "largest.py").write_text(edit_back)
     in_another_process(monkeypatch)
+    record = Path(os.environ["XDG_STATE_HOME"]) / "interp" / "trusted.txt"
+    trusted = record.read_text()
+    code, _, said = command("train", run.path / "experiment.toml", "--out", tmp_path / "new")
+    assert (code, "b/largest.py holds a class of this run" in said) == (2, True)
+    assert not (tmp_path / "new").exists()
+    assert record.read_text() == trusted
     code, _, said = command("analyze", run.path, "--trust")
     assert (code, "training.schedule.0.tasks.0.name" in said) == (2, True)
 
