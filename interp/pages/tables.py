@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from markupsafe import Markup
 
 from analyses.sweep_table import axis_name
-from hooks.own_classes import short_name
+from hooks.own_classes import is_reference, short_name
 from interp.config.experiment import Experiment
 from interp.runs.run import Run
 
@@ -69,9 +69,9 @@ def overview(run: Run, page: str) -> Overview:
         name=run.name,
         page=page,
         failure=run.failure,
-        task=short_name(shown(task)),
+        task=shown(task),
         settings=" · ".join(f"{name} {shown(value)}" for name, value in fields.items()),
-        kind=short_name(settings(run.experiment.model).get("kind", "")),
+        kind=shown(settings(run.experiment.model).get("kind", "")),
         parameters=sum(value.numel() for value in run.parameters(checkpoints[-1]).values())
         if checkpoints
         else None,
@@ -95,11 +95,14 @@ def shared(entries: Sequence[Overview]) -> dict[str, str]:
 
 
 def settings(table: Any) -> dict[str, Any]:
-    """The fields of an experiment's table that are not empty, names and texts made readable."""
+    """The fields of an experiment's table that are not empty, names and texts made readable.
+
+    A class of the user's own is called by its name; the TOML on the page says where it is.
+    """
     if table is None:
         return {}
     return {
-        name.replace("_", " "): brief(value)
+        name.replace("_", " "): brief(short_name(value) if is_reference(value) else value)
         for name, value in table.model_dump(mode="json", exclude_none=True).items()
         if value not in ([], {}, "")
     }
