@@ -18,7 +18,6 @@ from interp.runs.current import (
     sweep_analyses,
 )
 from interp.runs.hub import (
-    PATTERNS,
     SHARED_FILES,
     HubAddress,
     downloaded,
@@ -55,7 +54,6 @@ from interp.runs.safe_files import (
 )
 
 __all__ = [
-    "PATTERNS",
     "SHARED_FILES",
     "Basis",
     "Checkpoint",

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hooks.own_classes import is_reference
 from interp.config.experiment import read_toml
 
 # Files of a run folder that are shared as they are, where it has them.
@@ -22,7 +23,6 @@ PATTERNS = (
     "experiment.toml",
     "README.md",
     *SHARED_FILES,
-    "*.py",  # classes of the run's own, which are imported only if they are trusted
     "checkpoints/*.safetensors",
     "results/*.npz",  # in its folders too
 )
@@ -104,8 +104,10 @@ def downloaded(address: HubAddress) -> Path:
                 filename="experiment.toml", revision=address.revision or None, **options
             )
         )
-    # Data files have names of their own, which the experiment says.
-    named = [glob.escape(text) for text in _texts(read_toml(file))]
+    # Data files, and files of the run's own classes, have names that the experiment says.
+    texts = _texts(read_toml(file))
+    places = {text.rpartition(":")[0] for text in texts if is_reference(text)}
+    named = [glob.escape(text) for text in texts | places]
     with hub_errors(address):
         return Path(
             snapshot_download(
