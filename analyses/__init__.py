@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator, Mapping
 from importlib import import_module
 from pathlib import Path
+from sys import modules
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -30,12 +31,14 @@ class _Analyses(Mapping[str, "Analysis"]):
         self._own: dict[str, Analysis] = {}
 
     def add(self, cls: "Analysis") -> None:
-        """Adds a class of the user's own; it replaces an earlier one of its name.
+        """Adds a class of the user's own; it replaces an earlier version of the same file.
 
         Raises:
-            ValueError: An analysis that is listed has its name.
+            ValueError: An analysis that is listed has its name, or one of another file.
         """
-        if cls.__name__ in _NAMES:
+        earlier = self._own.get(cls.__name__, cls)
+        file, other = (getattr(modules[each.__module__], "__file__", "") for each in (cls, earlier))
+        if cls.__name__ in _NAMES or file != other:
             raise ValueError(f"there is an analysis {cls.__name__} already: call yours otherwise")
         self._own[cls.__name__] = cls
 

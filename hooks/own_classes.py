@@ -17,18 +17,21 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from importlib import import_module
 from importlib.util import find_spec, module_from_spec, spec_from_file_location
+from inspect import getsource
 from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
 
-# Keys of a validation's context: the folder where paths begin, if any; and a run's folder.
-RELATIVE, RUN = "relative_paths", "run_folder"
+# Keys of a validation's context: the folder where relative paths begin, or another rule for them;
+# the folder of the file that is read; and whether that file is the user's own.
+RELATIVE, RUN, USERS = "relative_paths", "run_folder", "is_users"
 REFERENCE = re.compile(r"(?P<place>.+):(?P<name>[A-Za-z_]\w*)")
 HASH_CHARS = 12  # of a file's hash in the name of its module
 
 Class = TypeVar("Class")
 _is_trusting: ContextVar[bool] = ContextVar("_is_trusting", default=False)
 _trusted: set[str] = set()  # lines of this process, where the user's folder cannot be written to
+_siblings: dict[str, tuple[Path, ...]] = {}  # files that a module imported from beside its own
 
 
 @contextmanager
@@ -53,21 +56,24 @@ def short_name(reference: str) -> str:
 
 def is_named_by_user(context: Any) -> bool:
     """Whether a validation is of the user's own file, and not of a run's."""
-    return isinstance((context or {}).get(RELATIVE), Path)
+    return bool((context or {}).get(USERS))
+
+
+def placed(reference: str, context: Any) -> str:
+    """The reference with its whole path, by the context of a validation."""
+    place, _, name = reference.rpartition(":")
+    rule, run = ((context or {}).get(key) for key in (RELATIVE, RUN))
+    folder = rule if isinstance(rule, Path) else run or Path()
+    return f"{_whole(folder / place)}:{name}" if place.endswith(".py") else reference
 
 
 def class_in(context: Any, reference: str, base: type[Class]) -> type[Class]:
     """The class that an experiment names, by the context of its validation (`find_class`)."""
-    context = context or {}
-    folder = context.get(RELATIVE)
-    if isinstance(folder, Path):
-        return find_class(reference, base, folder)
-    return find_class(reference, base, None, run=context.get(RUN))
+    folder = Path() if is_named_by_user(context) else None
+    return find_class(placed(reference, context), base, folder)
 
 
-def find_class(
-    reference: str, base: type[Class], folder: Path | None, *, run: Path | None = None
-) -> type[Class]:
+def find_class(reference: str, base: type[Class], folder: Path | None) -> type[Class]:
     """The class that a reference names.
 
     Args:
@@ -75,7 +81,6 @@ def find_class(
         base: What it must be a subclass of.
         folder: Where a relative path begins, if the user names the class; None if a run folder
             does, or anything else that others may have written.
-        run: That run folder, where relative paths begin then.
 
     Raises:
         ValueError: There is no such file, module or class; it cannot be imported, or is of another
@@ -87,7 +92,7 @@ def find_class(
     place, name = match["place"], match["name"]
     may_import = folder is not None or _is_trusting.get()
     module = (
-        _of_file((folder or run or Path()) / place, may_import)
+        _of_file((folder or Path()) / place, may_import)
         if place.endswith(".py")
         else _of_module(place, may_import)
     )
@@ -100,22 +105,68 @@ def find_class(
 
 
 def reference_to(cls: type) -> str:
-    """The reference of a class: its file, or its module where that is part of a package."""
+    """The reference of a class: its file, or its module where that is part of a package.
+
+    A class of a notebook or of the script that runs is named as that: to import a script would run
+    it again.
+    """
     file = code_file(cls)
-    if file is None or "." in cls.__module__:
+    if file is None or "." in cls.__module__ or cls.__module__ == "__main__":
         return f"{cls.__module__}:{cls.__name__}"
     return f"{file}:{cls.__name__}"
 
 
 def code_file(cls: type) -> Path | None:
     """The file that a class is written in; None for one of a notebook."""
-    file = getattr(sys.modules.get(cls.__module__), "__file__", None)
-    return None if file is None else _whole(Path(file))
+    return _file(sys.modules.get(cls.__module__))
 
 
-def code_hash(file: Path | None) -> str:
-    """The SHA-256 of a file, as it is now; nothing where there is none."""
-    return hashlib.sha256(file.read_bytes()).hexdigest() if file and file.is_file() else ""
+def code_hash(reference: str) -> str:
+    """The SHA-256 of a class' file as it is now, and of what it imported from beside it.
+
+    Of a class of a notebook or script, that of its own text. Nothing where there is none.
+    """
+    place, _, name = reference.rpartition(":")
+    if place == "__main__":
+        try:
+            return hashlib.sha256(getsource(getattr(sys.modules[place], name)).encode()).hexdigest()
+        except (AttributeError, OSError, TypeError):
+            return ""
+    file = file_of(reference)
+    if file is None or not file.is_file():
+        return ""
+    content = file.read_bytes()
+    beside = _siblings.get(_module_name(file, content), ())
+    texts = [content, *(each.read_bytes() for each in beside if each.is_file())]
+    return hashlib.sha256(b"\0".join(texts)).hexdigest()
+
+
+def siblings_of(reference: str) -> tuple[Path, ...]:
+    """Files that a class' file imported from beside it."""
+    file = file_of(reference)
+    return _siblings.get(_module_name(file, file.read_bytes()), ()) if file else ()
+
+
+def check_imported(reference: str) -> None:
+    """Refuses a file that was edited after it was imported, as a class of before may be in use.
+
+    Raises:
+        ValueError: The file's content now is not what was imported.
+    """
+    file = file_of(reference)
+    if file is None or not file.is_file() or not reference.startswith(str(file)):
+        return
+    here = [name for name, module in [*sys.modules.items()] if _is_of(module, file)]
+    if here and _module_name(file, file.read_bytes()) not in here:
+        raise ValueError(
+            f"{file} was edited since it was imported: load the experiment again, or put the "
+            "earlier text back"
+        )
+
+
+def is_trusted(file: Path) -> bool:
+    """Whether a file, as it is now, was imported for the user before."""
+    return file.is_file() and _line(file, file.read_bytes()) in _lines()
 
 
 def file_of(reference: str) -> Path | None:
@@ -138,24 +189,62 @@ def _of_file(path: Path, may_import: bool) -> ModuleType:
         raise ValueError(f"{path} does not exist: it holds a class that is needed here")
     content = path.read_bytes()
     _check_trusted(_line(path, content), path, may_import)
-    digest = hashlib.sha256(str(path).encode() + b"\0" + content).hexdigest()[:HASH_CHARS]
-    name = f"{path.stem}_{digest}"
+    name = _module_name(path, content)
     if name in sys.modules:
         return sys.modules[name]
     spec = spec_from_file_location(name, path)
     assert spec is not None  # it ends in .py
     assert spec.loader is not None
     module = sys.modules[name] = module_from_spec(spec)
-    sys.path.append(str(path.parent))  # what stands beside it, behind everything installed
     try:
-        with _named(path):
+        with _named(path), _beside(path) as siblings:
             exec(compile(content, str(path), "exec"), module.__dict__)  # what was hashed
     except BaseException:
         del sys.modules[name]
         raise
+    _siblings[name] = tuple(sorted(siblings))
+    return module
+
+
+def _module_name(path: Path, content: bytes) -> str:
+    """The name under which Python knows a file's module: another content is another module."""
+    digest = hashlib.sha256(str(_whole(path)).encode() + b"\0" + content).hexdigest()
+    return f"{path.stem}_{digest[:HASH_CHARS]}"
+
+
+def _is_of(module: Any, file: Path) -> bool:
+    """Whether a module is one that `_of_file` made of a file."""
+    name, made_of = getattr(module, "__name__", ""), getattr(module, "__file__", None)
+    return made_of == str(file) and name.startswith(f"{file.stem}_")
+
+
+@contextmanager
+def _beside(path: Path) -> Iterator[set[Path]]:
+    """A context in which modules beside a file can be imported, behind everything installed.
+
+    They are its own: what another file imported under the same name, or this one before, is
+    forgotten first.
+
+    Yields:
+        The files that were imported, once the context is left.
+    """
+    known = {file for files in _siblings.values() for file in files}
+    for name, module in [*sys.modules.items()]:
+        if _file(module) in known:
+            del sys.modules[name]
+    before, siblings = set(sys.modules), set[Path]()
+    sys.path.append(str(path.parent))
+    try:
+        yield siblings
     finally:
         sys.path.remove(str(path.parent))
-    return module
+    new = [_file(sys.modules[name]) for name in set(sys.modules) - before]
+    siblings |= {file for file in new if file and file.is_relative_to(path.parent)} - {path}
+
+
+def _file(module: Any) -> Path | None:
+    file = getattr(module, "__file__", None)
+    return None if file is None else _whole(Path(file))
 
 
 def _of_module(name: str, may_import: bool) -> ModuleType:
@@ -196,8 +285,8 @@ def _check_trusted(line: str, place: object, may_import: bool) -> None:
 
 def _untrusted(place: object) -> str:
     return (
-        f"{place} holds a class of this run, and is not the file that you trained with: read it, "
-        "since importing it runs it, and then say --trust, or interp.load(RUN, trust=True)"
+        f"{place} holds a class that a folder names, and was not imported for you before as it is: "
+        "read it, since importing it runs it, and then say --trust, or interp.load(RUN, trust=True)"
     )
 
 

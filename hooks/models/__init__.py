@@ -19,7 +19,7 @@ from hooks.models.post_norm import PostNormConfig
 from hooks.models.read_in import ReadInConfig
 from hooks.models.states import check_state
 from hooks.models.token import TokenConfig, token_config_of
-from hooks.own_classes import class_in, is_named_by_user, is_reference, reference_to
+from hooks.own_classes import class_in, is_named_by_user, is_reference, placed, reference_to
 
 Kind = TokenConfig | MLPConfig | ConstructedConfig | PostNormConfig | ReadInConfig | NeoXConfig
 CONFIGS: dict[str, type[Kind]] = {cls.model_fields["kind"].default: cls for cls in get_args(Kind)}
@@ -43,7 +43,7 @@ def _of_own_kind(table: dict[str, Any], context: Any) -> OwnConfig:
     except ValueError as error:
         if is_named_by_user(context):
             raise
-        return MissingConfig.of(table, str(error))
+        return MissingConfig.of({**table, "kind": placed(table["kind"], context)}, str(error))
     return cls.model_validate({**table, "kind": reference_to(cls)})
 
 

@@ -255,6 +255,7 @@ def import_(
     seed: Annotated[
         int, typer.Option(min=0, help="Data seed: draws a split that nothing states.")
     ] = 0,
+    trust: Trust = False,
     step: Annotated[
         int | None, typer.Option(min=0, help="Step of one model that does not say it.")
     ] = None,

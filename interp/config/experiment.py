@@ -27,7 +27,7 @@ from interp.config.training import AnyTask, Frozen, Seeds, Training
 from interp.presets import PRESETS, preset_names
 from interp.tasks import Task
 from interp.tasks.base import SEES_PADDING, MissingTask
-from interp.tasks.data_files import KEPT, taken_from
+from interp.tasks.data_files import KEPT, is_of_folder, taken_from
 
 MAX_VALUE_CHARS = 200  # characters of a wrong value that a message shows
 MAX_MESSAGE_CHARS = 1000  # pydantic's own messages repeat some values whole
@@ -231,10 +231,11 @@ def load_experiment(source: str | Path, relative: Path | str | None = None) -> E
     table = read_toml(path)
     is_of_run = path.name == "experiment.toml" and (path.parent / "checkpoints").is_dir()
     rule = relative or (KEPT if is_of_run else path.parent)
+    is_users = relative is None and not is_of_folder(path)
     try:
         return Experiment.model_validate(
             {"name": safe_name(path.stem)} | table,
-            context=taken_from(rule, run=path.parent),
+            context=taken_from(rule, run=path.parent, is_users=is_users),
         )
     except ValidationError as error:
         raise ValueError(f"{path}: {readable(error)}") from None

@@ -13,7 +13,7 @@ from pydantic import (
     model_validator,
 )
 
-from hooks.own_classes import class_in, is_named_by_user, is_reference, reference_to
+from hooks.own_classes import class_in, is_named_by_user, is_reference, placed, reference_to
 from interp.tasks import TASKS, Task
 from interp.tasks.base import MissingTask
 from interp.tasks.fields import (
@@ -48,9 +48,13 @@ def _own_task(table: dict[str, Any], context: Any) -> Task:
     except ValueError as error:
         if is_named_by_user(context):
             raise
-        return MissingTask.of(table, str(error))
+        return MissingTask.of({**table, "name": placed(table["name"], context)}, str(error))
     if not cls.model_fields["name"].is_required():
-        raise ValueError(f"{cls.__name__} gives itself a name: a task of your own leaves that out")
+        raise ValueError(
+            f"{cls.__name__} has the name {cls.model_fields['name'].default!r}, its own or that of "
+            "a task it inherits from: a task of your own is called by where it is, so leave `name` "
+            "out, or write `name: str` where it is inherited"
+        )
     return cls.model_validate({**table, "name": reference_to(cls)}, context=context)
 
 

@@ -33,7 +33,7 @@ from interp.runs.run import Run
 from interp.runs.safe_files import move_folder, write_whole
 from interp.runs.staging import holds, is_free, scratch
 from interp.tasks import Task
-from interp.tasks.data_files import taken_from
+from interp.tasks.data_files import is_of_folder, taken_from
 
 MAX_SCORED_EXAMPLES = 2000  # examples scored where a task draws them without end
 
@@ -51,9 +51,10 @@ def read_task(task: Task | str | Path | None) -> Task | None:
     if not path.is_file():
         return load_experiment(task).task
     table = read_toml(path)
+    context = taken_from(path.parent, path.parent, is_users=not is_of_folder(path))
     try:
         experiment = {"name": "any", "task": table.get("task", table)}
-        return Experiment.model_validate(experiment, context=taken_from(path.parent)).task
+        return Experiment.model_validate(experiment, context=context).task
     except ValidationError as error:
         raise ValueError(f"{path}: {readable(error)}") from None
 

@@ -6,6 +6,8 @@ header name them, so that a result of anything else is not taken for it.
 
 import hashlib
 import json
+import os
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -14,7 +16,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from analyses import BaseResult, Result, SeriesResult
 from hooks import Snapshot
-from hooks.own_classes import code_hash, file_of, short_name
+from hooks.own_classes import code_hash, short_name
 from interp.config import Experiment
 from interp.runs.results import Folder, Header, ResultFile, make_header, result_folder
 from interp.tasks.data_files import sha256_of, stamp_of
@@ -152,13 +154,19 @@ def experiment_digest(experiment: Experiment) -> str:
     }
     own = {place: name for place, name in experiment.own_classes.items() if place in IN_DIGEST}
     if own:
-        facts["code"] = {place: code_hash(file_of(name)) for place, name in own.items()}
+        facts["code"] = {place: code_hash(name) or _of_session(name) for place, name in own.items()}
     text = json.dumps(facts, sort_keys=True)
     for path in task.data_files.values():  # files count by content, wherever they lie
         text = text.replace(json.dumps(path), "null")
     for name in own.values():
         text = text.replace(json.dumps(name), json.dumps(short_name(name)))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _of_session(reference: str) -> str:
+    """What stands for a class whose text cannot be had: it is another one in each session."""
+    place, _, name = reference.rpartition(":")
+    return f"{os.getpid()} {id(getattr(sys.modules.get(place), name, None))}"
 
 
 def step_results(basis: Basis, cls: type[Result], name: str) -> list[StepResults]:

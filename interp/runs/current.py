@@ -94,7 +94,10 @@ def saved_scalars(run: RunFolder, name: str) -> "pandas.DataFrame":
     """
     import pandas
 
+    if name not in ANALYSES:
+        find_saved(run, [name])  # knows an analysis of the user's own by its results
     cls = find_analysis(name)
+    name = cls.__name__
     if not issubclass(cls, Result):
         raise ValueError(f"{name} is of a whole run or sweep, and has no scalars by step")
     if find_saved(run, [name]) == ([], []):

@@ -23,7 +23,7 @@ import torch
 
 from hooks import build
 from hooks.models import parameters_of
-from hooks.own_classes import code_hash, file_of, trust
+from hooks.own_classes import check_imported, code_hash, trust
 from interp.config import Experiment
 from interp.runs.checkpoint_files import pack
 from interp.runs.hub import source_of
@@ -78,7 +78,8 @@ def writing(experiment: Experiment, path: Path, device: torch.device) -> Iterato
     _check_folder(experiment, path)
     hashes = {role: sha256_of(stamp_of(file)) for role, file in experiment.data_files.items()}
     for place, name in experiment.own_classes.items():
-        hashes[place] = code_hash(file_of(name))
+        check_imported(name)
+        hashes[place] = code_hash(name)
         trust(name)
     try:
         make_folder(path)

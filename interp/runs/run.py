@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from hooks import Checkpoints, Examples, Facts, ModelConfig, Sizes
 from hooks.messages import nearest_step
 from hooks.models import HookedModel
-from hooks.own_classes import code_hash, file_of, trusting
+from hooks.own_classes import code_hash, trusting
 from interp.config import Experiment, load_experiment
 from interp.runs.basis import Basis, experiment_digest
 from interp.runs.checkpoint_files import Checkpoint
@@ -242,9 +242,7 @@ class Run(Checkpoints):
                 f"{file} is not a JSON table; delete it if the data files are still the same"
             )
         now = {role: sha256_of(stamp_of(path)) for role, path in self.experiment.data_files.items()}
-        now |= {
-            place: code_hash(file_of(name)) for place, name in self.experiment.own_classes.items()
-        }
+        now |= {place: code_hash(name) for place, name in self.experiment.own_classes.items()}
         for role, content in now.items():
             if content and hashes.get(role) != content:  # a class that is gone says so itself
                 path = (self.experiment.data_files | self.experiment.own_classes)[role]

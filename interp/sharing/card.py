@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from hooks.own_classes import short_name
 from interp.runs import HubAddress, Run, Saved, as_table
 from interp.training.trackers import settings_of
 
@@ -78,7 +79,9 @@ def _about(run: Run) -> str:
     versions = [f"{name} {made[name]}" for name in ("interp", "torch") if made.get(name)]
     by = f", made with {' and '.join(versions)}" if versions else ""
     failure = f"\n\nTraining could not be finished: {_cell(run.failure)}" if run.failure else ""
-    task, kind = experiment.task.name.replace("_", " "), experiment.model.kind.replace("_", " ")
+    task, kind = (
+        short_name(name).replace("_", " ") for name in (experiment.task.name, experiment.model.kind)
+    )
     return (
         f"A run of interp: task {_cell(task)}, model of kind {_cell(kind)}, checkpoints of "
         f"{run.extent}{by}.{failure}"

@@ -17,7 +17,7 @@ from typing import Any
 import tomli_w
 
 from analyses import ANALYSES
-from hooks.own_classes import file_of, short_name
+from hooks.own_classes import file_of, is_trusted, short_name, siblings_of
 from interp.config import Experiment
 from interp.runs import (
     SHARED_FILES,
@@ -104,13 +104,14 @@ def upload_of(run: Run) -> Upload:
         raise ValueError(f"{run.path}: no checkpoints to share; train it with `interp train`")
     for step in run.steps:
         dict(run.parameters(step))  # raises where one is damaged
+    run.check_data_files()  # what was edited since would be another run's
     inside, missing = _data_files(run)
     files: dict[str, bytes | Path] = {}
     files |= {name: run.path / name for name in SHARED_FILES if (run.path / name).is_file()}
     files |= {f"checkpoints/{step}.safetensors": run.checkpoint(step) for step in run.steps}
     files |= {name: Path(path) for path, name in inside.items()}
-    own, code = _own_classes(run)
-    files = {EXPERIMENT: _shared_experiment(run, inside, missing, own), **files, **code}
+    own, code, notes = _own_classes(run)
+    files = {EXPERIMENT: _shared_experiment(run, inside, missing, own), **files}
     everything, stale = current_results(run)
     results = [saved for saved in everything if saved.name in [*ANALYSES]]
     places = [saved.file(step) for saved in results for step in saved.steps or (None,)]
@@ -125,7 +126,8 @@ def upload_of(run: Run) -> Upload:
         for saved in everything
         if saved not in results
     ]
-    return Upload(files, results, absent, (*left_out, *([stale] if stale else [])))
+    _check_places(run, [*files.values()])
+    return Upload(files | code, results, absent, (*left_out, *notes, *([stale] if stale else [])))
 
 
 def _data_files(run: Run) -> tuple[dict[str, str], dict[str, str]]:
@@ -149,20 +151,47 @@ def _data_files(run: Run) -> tuple[dict[str, str], dict[str, str]]:
     return inside, missing
 
 
-def _own_classes(run: Run) -> tuple[dict[str, str], dict[str, Path]]:
-    """What the user's own classes are called in the repository, and the files that hold them.
+def _own_classes(run: Run) -> tuple[dict[str, str], dict[str, Path], list[str]]:
+    """What the user's own classes are called in the repository.
 
-    Whoever loads the run reads such a file, and says whether it may be imported.
+    Only files that the user trusts go there: a folder that was sent may name any file of this
+    machine. Whoever loads the run reads them, and says whether they may be imported.
+
+    Returns:
+        References there by references here; the files by their names there; and a line for each
+        that stays here.
     """
     names: dict[str, str] = {}
     code: dict[str, Path] = {}
-    for reference in run.experiment.own_classes.values():
+    notes: list[str] = []
+    for place, reference in run.experiment.own_classes.items():
         file = file_of(reference)
-        if reference.rpartition(":")[0].endswith(".py") and file is not None:
-            names[reference] = f"{file.name}:{short_name(reference)}"
-            if file.is_file():
-                code[file.name] = file
-    return names, code
+        if not reference.rpartition(":")[0].endswith(".py") or file is None:
+            notes.append(f"{place}: {reference} is not uploaded, being no file of its own")
+            continue
+        name = next((name for name, other in code.items() if other == file), file.name)
+        while code.get(name, file) != file:
+            name = f"other_{name}"
+        names[reference] = f"{name}:{short_name(reference)}"
+        if is_trusted(file):
+            code[name] = file
+            beside = ", ".join(each.name for each in siblings_of(reference))
+            notes += [f"{place}: {beside}, which {name} imports, is not uploaded"] if beside else []
+        else:
+            notes.append(f"{place}: {file} is not uploaded: it was never imported for you")
+    return names, code, notes
+
+
+def _check_places(run: Run, files: Sequence[bytes | Path]) -> None:
+    """Refuses files that lie elsewhere: a folder that was sent may hold links to any file.
+
+    Raises:
+        ValueError: A file is a link, or below one.
+    """
+    folder = run.path.resolve()
+    for file in files:
+        if isinstance(file, Path) and not file.resolve().is_relative_to(folder):
+            raise ValueError(f"{file} is a link to another folder: put the file itself there")
 
 
 def _shared_experiment(run: Run, *names: Mapping[str, str]) -> bytes:

@@ -38,7 +38,7 @@ from interp.config import (
     safe_name,
 )
 from interp.runs import sweep_analyses
-from interp.tasks.data_files import KEPT, REFUSED, taken_from
+from interp.tasks.data_files import KEPT, REFUSED, is_of_folder, taken_from
 from interp.tasks.fields import Seed, Several
 
 
@@ -66,7 +66,6 @@ Tables = Annotated[Several[dict[str, Any]], BeforeValidator(_tables)]
 Values = Annotated[Several[Any], BeforeValidator(_values)]
 Table = dict[str, Any]
 MAX_RUNS = 100_000  # runs of a sweep; each is a folder
-RUN_FOLDER = re.compile(r"(^|_)s\d+-[0-9a-f]{8}$")  # the end of a run's folder: seed and digest
 
 
 class Sweep(Frozen):
@@ -174,14 +173,16 @@ def load_sweep(source: str | Path, relative: Path | str | None = None) -> Sweep:
     path = find_toml(source, "sweeps", "sweep")
     table = read_toml(path)
     base = table.get("base")
-    if relative is None and _is_of_folder(path):
-        relative = KEPT
+    is_users = relative is None and not is_of_folder(path)
+    rule = relative or path.parent
     if isinstance(base, str):
         beside = path.parent / base
-        table["base"] = load_experiment(beside if beside.is_file() else base, relative)
+        asked = beside if beside.is_file() else base
+        table["base"] = load_experiment(asked, None if is_users else relative or KEPT)
     try:
         sweep = Sweep.model_validate(
-            {"name": safe_name(path.stem)} | table, context=taken_from(relative or path.parent)
+            {"name": safe_name(path.stem)} | table,
+            context=taken_from(rule, path.parent, is_users=is_users),
         )
         sweep.experiments()
     except ValidationError as error:
@@ -189,12 +190,6 @@ def load_sweep(source: str | Path, relative: Path | str | None = None) -> Sweep:
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
     return sweep
-
-
-def _is_of_folder(path: Path) -> bool:
-    """Whether a file is a sweep's folder's, beside its runs, rather than written by the user."""
-    runs = path.parent.glob("*/experiment.toml")
-    return path.name == "sweep.toml" and any(RUN_FOLDER.search(run.parent.name) for run in runs)
 
 
 def sweep_of_seeds(base: Experiment, count: int) -> Sweep:

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator
 
-from hooks.own_classes import RELATIVE, RUN
+from hooks.own_classes import RELATIVE, RUN, USERS
 
 KEPT = "kept"  # rule: relative paths stay relative, since older versions wrote them into runs
 REFUSED = "refused"  # rule: relative paths are an error
@@ -23,14 +23,26 @@ UNREAD = "unread"  # rule: relative paths stay so, since nothing is read
 Stamp = tuple[str, int, int]
 
 
-def taken_from(rule: Path | str, run: Path | None = None) -> dict[str, Any]:
-    """The context of a validation, which says what becomes of relative paths.
+# Files of these names are a folder's, whoever gives them to a command.
+OF_FOLDERS = ("experiment.toml", "sweep.toml")
+
+
+def is_of_folder(path: Path) -> bool:
+    """Whether a TOML file is a run's or a sweep's by its name, or links to one."""
+    return path.name in OF_FOLDERS or path.resolve().name in OF_FOLDERS
+
+
+def taken_from(
+    rule: Path | str, run: Path | None = None, *, is_users: bool = False
+) -> dict[str, Any]:
+    """The context of a validation: what becomes of relative paths, and of the user's own classes.
 
     Args:
         rule: The folder at which they begin, `KEPT`, `REFUSED` or `UNREAD`.
         run: A run's folder: under the rule `KEPT`, paths of files in it are taken from there.
+        is_users: Whether the table is the user's own, so that classes that it names are imported.
     """
-    return {RELATIVE: rule, RUN: run}
+    return {RELATIVE: rule, RUN: run, USERS: is_users}
 
 
 def _absolute(path: str, info: Any) -> str:  # pydantic's ValidationInfo, which no check can take

@@ -184,14 +184,14 @@ def test_an_import_can_be_interrupted(tmp_path):
 
 def test_what_a_run_folder_names_is_not_imported(tmp_path):
     file = write(tmp_path)
-    with pytest.raises(ValueError, match="and is not the file that you trained with: read it"):
+    with pytest.raises(ValueError, match="and was not imported for you before as it is: read it"):
         find_class(f"{file}:Mine", Fraction, None)
     assert imports(tmp_path) == 0
 
 
 def test_a_module_that_a_run_folder_names_is_not_imported(package):
     (package / "__init__.py").write_text((package / "mine.py").read_text())
-    with pytest.raises(ValueError, match=r"ownpackage.mine holds a class of this run"):
+    with pytest.raises(ValueError, match=r"ownpackage.mine holds a class that a folder names"):
         find_class("ownpackage.mine:Mine", Fraction, None)
     assert imports(package) == 0
 
@@ -209,7 +209,7 @@ def test_a_module_that_the_user_named_may_be_named_by_a_run(package, tmp_path, m
     assert find_class("ownpackage.mine:Mine", Fraction, None).__name__ == "Mine"
     forget(monkeypatch)
     write(package, size=2)
-    with pytest.raises(ValueError, match=r"ownpackage.mine holds a class of this run"):
+    with pytest.raises(ValueError, match=r"ownpackage.mine holds a class that a folder names"):
         find_class("ownpackage.mine:Mine", Fraction, None)
 
 
@@ -219,10 +219,10 @@ def test_another_content_or_place_is_not_trusted(tmp_path, monkeypatch):
     copy = tmp_path / "copy.py"
     copy.write_bytes(file.read_bytes())
     forget(monkeypatch)
-    with pytest.raises(ValueError, match=r"copy.py holds a class of this run"):
+    with pytest.raises(ValueError, match=r"copy.py holds a class that a folder names"):
         find_class(f"{copy}:Mine", Fraction, None)
     write(tmp_path, size=2)
-    with pytest.raises(ValueError, match=r"mine.py holds a class of this run"):
+    with pytest.raises(ValueError, match=r"mine.py holds a class that a folder names"):
         find_class(f"{file}:Mine", Fraction, None)
     assert imports(tmp_path) == 1
 
@@ -239,7 +239,7 @@ def test_trust_ends_with_its_context(tmp_path):
     file = write(tmp_path)
     with trusting():
         pass
-    with pytest.raises(ValueError, match="is not the file that you trained with"):
+    with pytest.raises(ValueError, match="was not imported for you before"):
         find_class(f"{file}:Mine", Fraction, None)
 
 
@@ -262,5 +262,5 @@ def test_where_nothing_can_be_written_down_the_process_goes_on(tmp_path, monkeyp
         find_class("mine.py:Mine", Fraction, tmp_path)
     assert find_class(f"{file}:Mine", Fraction, None).__name__ == "Mine"
     forget(monkeypatch)
-    with pytest.raises(ValueError, match="is not the file that you trained with"):
+    with pytest.raises(ValueError, match="was not imported for you before"):
         find_class(f"{file}:Mine", Fraction, None)

@@ -50,7 +50,7 @@ def test_edited_results_are_not_shown(measured, mine, tmp_path, command):
         file.write("\n")
     marker = mark_imports(mine / "answer_lead.py")
     code, _, said = command("report", measured.path, "--out", tmp_path / "report")
-    assert (code, "answer_lead.py holds a class of this run" in said) == (0, True)
+    assert (code, "answer_lead.py holds a class that a folder names" in said) == (0, True)
     assert not marker.exists()
     page = (tmp_path / "report" / "runs" / "run.html").read_text()
     assert "The right answer leads by" not in page
@@ -78,7 +78,7 @@ def test_downloaded_results_import_nothing(measured, mine, tmp_path, monkeypatch
         command(*words.format(measured.path).split(" "))
     results, faults = find_saved(interp.load(measured.path))
     assert "AnswerLead" not in [saved.name for saved in results]
-    assert any("answer_lead.py holds a class of this run" in fault for fault in faults)
+    assert any("answer_lead.py holds a class that a folder names" in fault for fault in faults)
     assert not marker.exists()
 
 

@@ -1,5 +1,7 @@
 """A run of a user's own task, given to a Hub and read elsewhere."""
 
+import shutil
+
 import pytest
 
 import interp
@@ -37,7 +39,7 @@ def test_the_file_of_a_class_goes_with_the_run_and_no_path_of_this_machine(hub, 
 def test_a_download_imports_nothing_unless_it_is_trusted(hub, pushed):
     run = interp.load(ADDRESS)
     assert run.weights("W_E").shape[0] == len(run.steps)
-    with pytest.raises(ValueError, match=r"largest.py holds a class of this run.*--trust"):
+    with pytest.raises(ValueError, match=r"largest.py holds a class that a folder names.*--trust"):
         run.snapshot()
     assert not pushed.exists()
     trusted = interp.load(ADDRESS, trust=True)
@@ -47,7 +49,43 @@ def test_a_download_imports_nothing_unless_it_is_trusted(hub, pushed):
 
 def test_pushing_a_download_imports_nothing(hub, pushed, tmp_path):
     interp.pull(ADDRESS, tmp_path / "copy")
-    with pytest.warns(UserWarning, match="nothing can say whether saved results hold"):
-        interp.push(interp.load(tmp_path / "copy"), ADDRESS + "@again")
+    unsure = pytest.warns(UserWarning, match="nothing can say whether saved results hold")
+    left = pytest.warns(UserWarning, match=r"largest.py is not uploaded: it was never imported")
+    with unsure, left:
+        interp.push(interp.load(tmp_path / "copy"), "hf://ada/again")
     assert not pushed.exists()
-    assert "largest.py" in hub.repositories["ada/tiny"].files("again")
+    assert "largest.py" not in hub.repositories["ada/again"].files("main")
+
+
+@pytest.mark.parametrize("name", ["environment.json", "imported.json", "checkpoints/0.safetensors"])
+def test_a_link_to_another_folder_is_refused(name, hub, run, tmp_path):
+    own = shutil.copytree(run.path, tmp_path / "run")
+    target = shutil.move(own / name, tmp_path) if (own / name).exists() else run.path / name
+    if not (tmp_path / (own / name).name).exists():
+        target = tmp_path / "secret.json"
+        target.write_text("{}")
+    (own / name).symlink_to(target)
+    with pytest.raises(ValueError, match=r"is a link to another folder: put the file itself there"):
+        interp.push(interp.load(own), ADDRESS)
+    assert "ada/tiny" not in hub.repositories
+
+
+def test_files_that_a_folder_names_are_not_uploaded_unless_they_are_trusted(hub, run, tmp_path):
+    own, private = shutil.copytree(run.path, tmp_path / "run"), tmp_path / "private.py"
+    private.write_text("SECRET = 1\n")
+    text = (own / "experiment.toml").read_text()
+    kind = text[text.index('kind = "') :].split("\n")[0]
+    (own / "experiment.toml").write_text(text.replace(kind, f'kind = "{private}:X"'))
+    with pytest.warns(UserWarning, match=r"private.py is not uploaded: it was never imported"):
+        interp.push(interp.load(own), ADDRESS)
+    assert "private.py" not in hub.repositories["ada/tiny"].files("main")
+
+
+def test_an_edited_file_of_a_class_is_not_shared(hub, tmp_path, monkeypatch):
+    in_another_process(monkeypatch)
+    experiment = write_files(tmp_path / "mine")
+    run = interp.train(interp.load_experiment(experiment), tmp_path / "run", device="cpu")
+    with (tmp_path / "mine" / "largest.py").open("a") as file:
+        file.write("# edited\n")
+    with pytest.raises(ValueError, match=r"largest.py:Largest has changed since the run"):
+        interp.push(run, ADDRESS)
