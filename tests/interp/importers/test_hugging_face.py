@@ -208,6 +208,14 @@ def test_masks_and_frequencies_that_older_versions_kept_are_passed_over(saved, t
         ("gpt2", {"activation_function": "quick_gelu"}, "activation_function is 'quick_gelu' in"),
         ("gpt2", {"n_head": 3}, "3 heads do not divide the width 16 in config.json"),
         ("gpt2", {"model_type": "mistral"}, "a model of type mistral; read are gpt2, llama, gpt_"),
+        ("gpt2", {"auto_map": {"AutoModel": "own.Own"}}, "auto_map is {'AutoModel': 'own.Own'}"),
+        ("gpt2", {"architectures": ["OwnGPT"]}, "computes GPT2LMHeadModel and GPT2Model only"),
+        ("llama", {"architectures": ["LlamaForSequenceClassification"]}, "LlamaForCausalLM only"),
+        (
+            "gpt_neox",
+            {"architectures": ["GPTNeoXForCausalLM", "Own"]},
+            "architectures is ['GPTNeoXForCausalLM', 'Own']",
+        ),
     ],
     ids=str,
 )
