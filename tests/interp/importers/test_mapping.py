@@ -129,6 +129,38 @@ def state_without(name):
     return {key: value for key, value in foreign_state().items() if key != name}
 
 
+def fourfold_state():
+    """The weights with a fourth part in each matrix of queries, keys and values."""
+    return {
+        name: torch.cat([value, value[:8]]) if name.endswith("qkv") else value
+        for name, value in foreign_state().items()
+    }
+
+
+def test_parts_of_a_tensor_may_be_layers(save, tmp_path):
+    made = random_model(n_layers=2)
+    state = state_of(made)
+    names = [name for name, _ in made.named_parameters()]
+    stacked = {
+        name.replace("blocks.0.", ""): torch.stack([state[name], state[name.replace("0", "1", 1)]])
+        for name in names
+        if name.startswith("blocks.0.")
+    }
+    whole = {name: state[name] for name in names if not name.startswith("blocks.")}
+    rows = [f'"{name}" = "{name}"' for name in whole]
+    rows += [
+        f'"blocks.{layer}.{name}" = {{ from = "{name}", index = {layer} }}'
+        for name in stacked
+        for layer in range(2)
+    ]
+    (tmp_path / "table.toml").write_text("\n".join(["[tensors]", *rows]))
+    run = import_run(
+        save(whole | stacked, "1.pt"), tmp_path / "run", TASK, OPTIONS,
+        mapping=tmp_path / "table.toml",
+    )  # fmt: skip
+    assert torch.equal(run.parameters(1)["blocks.1.mlp.W_in"], state["blocks.1.mlp.W_in"])
+
+
 @pytest.mark.parametrize(
     ("state", "table", "named"),
     [
@@ -139,6 +171,25 @@ def state_without(name):
         (foreign_state(), TABLE.replace("zero_biases = true", ""), "lacks blocks.0.attn.b_Q"),
         (foreign_state(), TABLE.replace('"layers.{layer}.rope", ', ""), "has unknown tensors"),
         (foreign_state(), TABLE.replace("index = 2", "index = 3"), "layers.0.qkv is [3, 2,"),
+        (
+            foreign_state(),
+            TABLE.replace("index = 2", "index = 1"),
+            "layers.0.qkv has 3 parts by its first axis, and index 1 is in 2 rows: give every part",
+        ),
+        (
+            fourfold_state(),
+            TABLE.replace("sizes = { part = 3, head = 2 }", "sizes = { part = 4, head = 2 }"),
+            "layers.0.qkv has 4 parts by its first axis, and index 3 is in no row: give every part",
+        ),
+        (foreign_state(), TABLE.replace("index = 2\n", ""), "qkv: one row takes the whole"),
+        (
+            foreign_state(),
+            TABLE.replace(
+                "(part head d_head) d_model -> part head d_model d_head", "(head part d_head) "
+                "d_model -> part head d_model d_head", 1,
+            ),
+            "layers.0.qkv: its rows split it in several ways; give all the same split",
+        ),
         (foreign_state(), TABLE.replace("head = 2", "head = 5"), "does not fit with head = 5"),
         (foreign_state(), TABLE.replace("vocab d ->", "vocab ->"), "[7, 8], not [vocab]"),
         (foreign_state(), TABLE.replace("vocab d -> d vocab", "vocab d -> vocab d"), "unembed.W_U"),
