@@ -42,8 +42,10 @@ class Layout:
         options: A config of that code under HookedTransformerConfig's names; a ValueError names
             options that are not computed here.
         fixed: Options that all its models have, as its code computes nothing else.
-        assumed: Options that are taken to hold where nothing says otherwise, with a warning.
-        asked: Options that must be stated, since nothing tells them.
+        assumed: Options that are taken to hold where nothing says otherwise, with a warning; those
+            of norms and of rotary positions are said only of models that have such.
+        asked: Options that must be stated, since nothing tells them; those of norms and of rotary
+            positions only of models that have such.
         step: The step of a file that says none itself, from its config; None where it is asked for.
         reads_fewer: Whether a task may use fewer tokens and positions than the model has.
     """

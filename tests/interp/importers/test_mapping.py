@@ -44,7 +44,9 @@ sizes = { part = 3, head = 2 }
 index = 2
 """
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*it was trained on")
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:.*it was trained on", "ignore:.*assumed. attn_scale sqrt.d_head.$"
+)
 
 
 def model():
@@ -107,7 +109,7 @@ def test_norms_of_another_code_are_mapped_too(save, tmp_path):
     (tmp_path / "table.toml").write_text(
         f"zero_biases = true\nhas_norm_biases = true\n[tensors]\n{rows}"
     )
-    options = OPTIONS | {"normalization_type": "LN"}
+    options = OPTIONS | {"normalization_type": "LN", "eps": 1e-6}
     run = import_run(
         save(theirs, "1.pt"), tmp_path / "run", TASK, options, mapping=tmp_path / "table.toml"
     )
@@ -215,6 +217,55 @@ def test_what_no_table_tells_is_asked_for(mapped, name):
     flag = name.replace("_", "[-_]")
     with pytest.raises(ValueError, match=flag):
         mapped(options=options)
+
+
+ROTATED = {"positional_embedding_type": "rotary", "normalization_type": "RMS"}
+NUMBERS = {"eps": 1e-6, "rotary_base": 500.0, "rotary_adjacent_pairs": True, "rotary_dim": 2}
+
+
+@pytest.fixture
+def rotated(save, tmp_path):
+    """Imports a model with RMS norms and rotary positions by a table that renames nothing."""
+
+    def rotated(stated, **shape):
+        state = state_of(random_model(**ROTATED | shape))
+        names = [name for name in state if "attn.mask" not in name and "IGNORE" not in name]
+        rows = "".join(f'"{name}" = "{name}"\n' for name in names)
+        (tmp_path / "table.toml").write_text(f"[tensors]\n{rows}")
+        source = save({name: state[name] for name in names}, "1.pt")
+        options = OPTIONS | ROTATED | stated
+        return import_run(source, tmp_path / "run", TASK, options, mapping=tmp_path / "table.toml")
+
+    return rotated
+
+
+@pytest.mark.parametrize("lacking", [*map(lambda name: (name,), NUMBERS), tuple(NUMBERS)], ids=str)
+def test_numbers_of_norms_and_rotations_are_asked_for_by_name(rotated, tmp_path, lacking):
+    stated = {name: value for name, value in NUMBERS.items() if name not in lacking}
+    with pytest.raises(ValueError, match=f"nothing says {' and '.join(lacking)}, which the shapes"):
+        rotated(stated)
+    assert not (tmp_path / "run").exists()
+
+
+def test_stated_numbers_are_those_of_the_model(rotated):
+    model = rotated(NUMBERS).experiment.model
+    assert {name: getattr(model, name) for name in NUMBERS} == NUMBERS
+
+
+def test_a_head_of_two_components_turns_whole(rotated):
+    stated = {name: value for name, value in NUMBERS.items() if name != "rotary_dim"}
+    assert rotated(stated, d_head=2).experiment.model.eps == 1e-6
+
+
+def test_the_scale_of_attention_is_named_where_it_is_assumed(mapped):
+    with pytest.warns(UserWarning, match=r"assumed: attn_scale sqrt\(d_head\)$"):
+        mapped()
+
+
+@pytest.mark.filterwarnings("error:.*assumed")
+@pytest.mark.parametrize("stated", [{"attn_scale": 2.0}, {"use_attn_scale": False}], ids=str)
+def test_a_stated_scale_of_attention_is_not_assumed(mapped, stated):
+    assert mapped(options=OPTIONS | stated).experiment.model
 
 
 def test_a_table_that_is_not_there_is_named(save, tmp_path):

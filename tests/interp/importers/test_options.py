@@ -71,9 +71,30 @@ def test_what_nothing_states_is_said_to_be_assumed(imported, options, assumed):
     assert f"assumed: {assumed}" in (run.path / "imported.json").read_text()
 
 
+ROTATED = {"positional_embedding_type": "rotary", "normalization_type": "RMS"}
+OF_NORMS = "attention_dir causal, eps 1e-05, "
+OF_ROTATIONS = "rotary_base 10000, rotary_adjacent_pairs false, rotary_dim d_head, "
+
+
+@pytest.mark.parametrize(
+    ("model", "assumed"),
+    [
+        ({"normalization_type": "LN"}, OF_NORMS),
+        (ROTATED, OF_NORMS + OF_ROTATIONS),
+        (ROTATED | {"d_head": 2}, OF_NORMS + OF_ROTATIONS.replace("rotary_dim d_head, ", "")),
+        ({"normalization_type": None}, "attention_dir causal, "),
+    ],
+    ids=str,
+)
+def test_of_norms_and_rotations_the_defaults_of_that_code_are_named(imported, model, assumed):
+    options = {"act_fn": "relu"} | {key: model[key] for key in model if key != "d_head"}
+    with pytest.warns(UserWarning, match=f"tell; assumed: {assumed}attn_scale sqrt.d_head.$"):
+        imported(state_of(random_model(**model)), options=options)
+
+
 @pytest.mark.filterwarnings("error:.*assumed")
 def test_nothing_is_assumed_where_all_is_stated(imported):
-    imported(hooked_state(), options=PLAIN | {"attention_dir": "causal"})
+    imported(hooked_state(), options=PLAIN | {"attention_dir": "causal", "use_attn_scale": True})
 
 
 @pytest.mark.parametrize("prefix", ["_orig_mod.", "module.", "module._orig_mod."])
@@ -137,7 +158,9 @@ def test_the_help_has_an_example(interp):
 def test_the_command_writes_a_run_and_says_what_it_warns_of(save, tmp_path):
     task, config = tmp_path / "task.toml", tmp_path / "config.toml"
     task.write_text('name = "modular_arithmetic"\np = 7\n')
-    config.write_text('normalization_type = "none"\nattention_dir = "bidirectional"\n')
+    config.write_text(
+        'normalization_type = "none"\nattention_dir = "bidirectional"\nattn_scale = 3.0\n'
+    )
     options = ["--task", task, "--act-fn", "relu", "--config", config]
     command = ["import", save(hooked_state()), "--out", tmp_path / "run", *options]
     done = subprocess.run(

@@ -194,7 +194,9 @@ def test_parquet_without_pyarrow_is_refused_with_what_to_install(tmp_path, monke
 
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     (tmp_path / "rows.parquet").write_bytes(b"PAR1")
-    with pytest.raises(ValueError, match=r"rows\.parquet: .*: install interp\[parquet\] .*or write"):
+    with pytest.raises(
+        ValueError, match=r"rows\.parquet: .*: install interp\[parquet\] .*or write"
+    ):
         examples_of(str(tmp_path / "rows.parquet"))
 
 
