@@ -10,7 +10,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from hooks import Examples
-from interp.importers import import_run, language_series, repeated_sequences
+from interp.importers import describe, import_run, language_series, repeated_sequences
+from interp.runs.run import Run
 from interp.tasks.modular_arithmetic import ModularArithmetic
 from tests.tiny_language_models import N_POSITIONS, N_VOCABULARY, tiny_language_model
 
@@ -127,6 +128,9 @@ def test_the_command_line_imports_a_folder(saved, tmp_path, command):
     reply = command("import", tmp_path / "models", "--task", task, "--out", out)
     assert (reply["code"], (out / "checkpoints" / "7.safetensors").is_file()) == (0, True)
     assert json.loads((out / "imported.json").read_text())["layout"] == "llama"
+    assert describe(Run(out)).endswith(
+        "(not what is known of this model? then the task is another)"
+    )
 
 
 def test_a_folder_that_says_no_step_asks_for_it(saved, tmp_path):

@@ -1,9 +1,11 @@
 """State_dicts of a code that is not known here, by a table of the user's."""
 
+from typing import Any
+
 import pytest
 import torch
 
-from interp.importers import import_run
+from interp.importers import describe, import_run
 from tests.foreign import TASK, state_of
 from tests.planted import random_model
 
@@ -219,7 +221,7 @@ def test_what_no_table_tells_is_asked_for(mapped, name):
         mapped(options=options)
 
 
-ROTATED = {"positional_embedding_type": "rotary", "normalization_type": "RMS"}
+ROTATED: dict[str, Any] = {"positional_embedding_type": "rotary", "normalization_type": "RMS"}
 NUMBERS = {"eps": 1e-6, "rotary_base": 500.0, "rotary_adjacent_pairs": True, "rotary_dim": 2}
 
 
@@ -255,6 +257,13 @@ def test_stated_numbers_are_those_of_the_model(rotated):
 def test_a_head_of_two_components_turns_whole(rotated):
     stated = {name: value for name, value in NUMBERS.items() if name != "rotary_dim"}
     assert rotated(stated, d_head=2).experiment.model.eps == 1e-6
+
+
+def test_a_table_is_doubted_with_what_was_stated_beside_it(rotated):
+    options = "attention_dir, the config's eps, the config's rotary_base, the config's rotary_dim"
+    said = describe(rotated(NUMBERS))
+    assert "then the task, --mapping, --act-fn, --normalization-type, the config's " in said
+    assert options in said
 
 
 def test_the_scale_of_attention_is_named_where_it_is_assumed(mapped):

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from interp.cli import commands as cli
-from interp.importers import import_run
+from interp.importers import describe, import_run
 from interp.runs.run import load
 from tests.foreign import PLAIN, TASK, hooked_state, progress_state, state_of
 from tests.planted import random_model
@@ -71,7 +71,7 @@ def test_what_nothing_states_is_said_to_be_assumed(imported, options, assumed):
     assert f"assumed: {assumed}" in (run.path / "imported.json").read_text()
 
 
-ROTATED = {"positional_embedding_type": "rotary", "normalization_type": "RMS"}
+ROTATED: dict[str, Any] = {"positional_embedding_type": "rotary", "normalization_type": "RMS"}
 OF_NORMS = "attention_dir causal, eps 1e-05, "
 OF_ROTATIONS = "rotary_base 10000, rotary_adjacent_pairs false, rotary_dim d_head, "
 
@@ -187,3 +187,29 @@ def test_the_command_refuses_in_one_line(interp, save, tmp_path, task, message):
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert message in err
     assert not (tmp_path / "run").exists()
+
+
+DOUBTED = {
+    "nothing stated": (
+        progress_state, {}, "the task, the config's attention_dir, --act-fn or --normalization-type"
+    ),
+    "one option stated": (
+        progress_state, {"act_fn": "relu"},
+        "the task, --act-fn, the config's attention_dir or --normalization-type",
+    ),
+    "of a HookedTransformer": (
+        hooked_state, PLAIN | {"attention_dir": "causal", "positional_embedding_type": "standard"},
+        "the task, --act-fn, --normalization-type, the config's positional_embedding_type, the "
+        "config's attention_dir or the config's attn_scale",
+    ),
+    "all in its config": (
+        lambda: {"model": progress_state(), "config": ALL_STATED}, {}, "the task"
+    ),
+}  # fmt: skip
+ALL_STATED = {"act_fn": "relu", "normalization_type": None, "attention_dir": "causal"}
+
+
+@pytest.mark.parametrize(("content", "options", "named"), DOUBTED.values(), ids=DOUBTED)
+def test_only_what_was_stated_or_assumed_is_doubted(imported, content, options, named):
+    run = imported(content(), options=options)
+    assert describe(run).endswith(f"of this model? then {named} is another)")
