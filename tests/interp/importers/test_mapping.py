@@ -1,5 +1,6 @@
 """State_dicts of a code that is not known here, by a table of the user's."""
 
+import json
 from typing import Any
 
 import pytest
@@ -271,10 +272,10 @@ def test_the_scale_of_attention_is_named_where_it_is_assumed(mapped):
         mapped()
 
 
-@pytest.mark.filterwarnings("error:.*assumed")
 @pytest.mark.parametrize("stated", [{"attn_scale": 2.0}, {"use_attn_scale": False}], ids=str)
 def test_a_stated_scale_of_attention_is_not_assumed(mapped, stated):
-    assert mapped(options=OPTIONS | stated).experiment.model
+    run = mapped(options=OPTIONS | stated)
+    assert json.loads((run.path / "imported.json").read_text())["assumed"] == []
 
 
 def test_a_table_that_is_not_there_is_named(save, tmp_path):

@@ -1,5 +1,6 @@
 """What an import asks for, warns of and says."""
 
+import json
 import subprocess
 import sys
 from typing import Any
@@ -92,9 +93,13 @@ def test_of_norms_and_rotations_the_defaults_of_that_code_are_named(imported, mo
         imported(state_of(random_model(**model)), options=options)
 
 
-@pytest.mark.filterwarnings("error:.*assumed")
 def test_nothing_is_assumed_where_all_is_stated(imported):
-    imported(hooked_state(), options=PLAIN | {"attention_dir": "causal", "use_attn_scale": True})
+    stated = PLAIN | {"attention_dir": "causal", "use_attn_scale": True}
+    run = imported(hooked_state(), options=stated)
+    about = json.loads((run.path / "imported.json").read_text())
+    assert about["assumed"] == []
+    assert about["options"]["use_attn_scale"] is True
+    assert not any("assumed" in note for note in about["notes"])
 
 
 @pytest.mark.parametrize("prefix", ["_orig_mod.", "module.", "module._orig_mod."])
