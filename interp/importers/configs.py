@@ -6,7 +6,7 @@ Stated options must agree with the shapes, and must not ask for what the token m
 compute.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +26,15 @@ SYNONYMS = {"num_layers": "n_layers", "num_heads": "n_heads", "act_type": "act_f
 ASKED_OPTIONS = ("act_fn", "normalization_type", "positional_embedding_type", "attention_dir")
 # Further ones that a user may state, for some layouts.
 FURTHER_OPTIONS = (
-    "n_heads", "attn_coeff", "attn_scale", "pattern_coeff", "eps", "rotary_base", "rotary_dim",
-    "rotary_adjacent_pairs", "tie_word_embeddings",
+    "n_heads", "attn_coeff", "attn_scale", "use_attn_scale", "pattern_coeff", "eps", "rotary_base",
+    "rotary_dim", "rotary_adjacent_pairs", "tie_word_embeddings",
 )  # fmt: skip
+# Options of an import that have a flag; the others stand in a config file.
+FLAGS = {"act_fn": "--act-fn", "normalization_type": "--normalization-type"}
+# Those that say nothing about models without norms, or without rotary positions.
+NORM_OPTIONS = ("eps",)
+MIN_ROTARY_DIM = 2  # components of a head
+ROTARY_OPTIONS = ("rotary_base", "rotary_adjacent_pairs", "rotary_dim")
 DEFAULT_VALUES = (None, -1)  # with which HookedTransformerConfig leaves an option to its default
 
 LAYOUT_OPTIONS = frozenset({"biases"})  # what a config says of the tensors alone
@@ -182,22 +188,61 @@ def options_of_layout(stated: Options, layout: Layout) -> dict[str, Any]:
                 f"{name} is {stated[name]!r} in the config; models of layout {layout.name} have "
                 f"{value or 'none'!r}"
             )
-    for name in layout.asked:
-        if stated.get(name) is None:
-            raise ValueError(
-                f"nothing says {name}, which the shapes of layout {layout.name} do not tell: give "
-                f"a --config with {name}"
-            )
+    _ask([name for name in layout.asked if _says_something(name, None)], stated, layout)
     return assumed_options(stated, layout) | dict(stated) | dict(layout.fixed)
 
 
-def assumed_options(stated: Options, layout: Layout) -> dict[str, Any]:
+def assumed_options(
+    stated: Options, layout: Layout, config: TokenConfig | None = None
+) -> dict[str, Any]:
     """What is taken to hold of a model because nothing says otherwise.
 
     A mask among the tensors does not tell: HookedTransformer keeps one even where it is not used,
     and so does the code of Zhong et al. 2023.
+
+    Args:
+        stated: The stated options.
+        layout: The layout.
+        config: The model's config; None leaves out what only some models have, norms and rotary
+            positions.
     """
-    return {name: value for name, value in layout.assumed.items() if name not in stated}
+    is_scale_stated = "use_attn_scale" in stated
+    return {
+        name: value
+        for name, value in layout.assumed.items()
+        if name not in stated
+        and _says_something(name, config)
+        and not (name == "attn_scale" and is_scale_stated)
+    }
+
+
+def check_asked(config: TokenConfig, stated: Options, layout: Layout) -> None:
+    """Refuses a model with norms or rotary positions about which something must be stated.
+
+    Raises:
+        ValueError: Nothing states it; the message names all that is missing.
+    """
+    _ask([name for name in layout.asked if _says_something(name, config)], stated, layout)
+
+
+def _says_something(name: str, config: TokenConfig | None) -> bool:
+    """Whether an option says something about a model; of None, about every model."""
+    if name in NORM_OPTIONS:
+        return config is not None and config.normalization_type is not None
+    if name == "rotary_dim" and config is not None and config.d_head == MIN_ROTARY_DIM:
+        return False  # all of the head turns
+    if name in ROTARY_OPTIONS:
+        return config is not None and config.positional_embedding_type == "rotary"
+    return True
+
+
+def _ask(names: Sequence[str], stated: Options, layout: Layout) -> None:
+    missing = " and ".join(name for name in names if stated.get(name) in DEFAULT_VALUES)
+    if missing:
+        raise ValueError(
+            f"nothing says {missing}, which the shapes of layout {layout.name} do not tell: give "
+            f"a --config with {missing}"
+        )
 
 
 def config_of_shapes(

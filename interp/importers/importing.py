@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from interp.config import Experiment, Seeds, load_experiment, read_toml, readable, safe_name
 from interp.importers.archives import Archive, archives, as_step, folder_config
 from interp.importers.configs import (
+    FLAGS,
     asked_of_user,
     check_same_options,
     stated_options,
@@ -30,7 +31,7 @@ from interp.importers.plan import Plan, make_plan, widened
 from interp.importers.splits import named_split
 from interp.runs.checkpoint_files import pack
 from interp.runs.run import Run
-from interp.runs.safe_files import move_folder, write_whole
+from interp.runs.safe_files import as_table, move_folder, write_whole
 from interp.runs.staging import holds, is_free, scratch
 from interp.tasks import Task
 from interp.tasks.data_files import is_of_folder, taken_from
@@ -105,6 +106,7 @@ def import_run(
             "source": source.name or source.resolve().name,
             "layout": plan.layout.name,
             "options": asked_of_user(plan.config, options or {}),
+            "assumed": list(plan.assumed),
             **_given(imported[0].placed, mapping),
             "notes": notes,
         }
@@ -142,9 +144,17 @@ def describe(run: Run) -> str:
         scores.append(f"{split} {', '.join(named)} over {len(snapshot.examples)} examples")
     return (
         f"imported {run.path}: {len(run.steps)} checkpoints, the last at {run.steps[-1]}; there, "
-        f"{'; '.join(scores)} (not what is known of this model? then the task, --act-fn, "
-        "--normalization-type or the config's attention_dir or attn_coeff is another)"
+        f"{'; '.join(scores)} (not what is known of this model? then {_doubted(run)} is another)"
     )
+
+
+def _doubted(run: Run) -> str:
+    """What may be wrong about an import: what was stated by the user, or assumed."""
+    about = as_table((run.path / "imported.json").read_bytes()) or {}
+    named = ["the task", *(["--mapping"] if "mapping" in about else [])]
+    names = dict.fromkeys([*about.get("options", {}), *about.get("assumed", [])])
+    named += [FLAGS.get(name, f"the config's {name}") for name in names]
+    return " or ".join(filter(None, [", ".join(named[:-1]), named[-1]]))
 
 
 @dataclass(frozen=True, eq=False)

@@ -120,5 +120,6 @@ def mapping_layout(path: Path) -> Layout:
         name="mapping",
         fits=lambda state, config: True,
         parameters=parameters,
-        asked=("attention_dir",),
+        assumed={"attn_scale": None},
+        asked=("attention_dir", "eps", "rotary_base", "rotary_adjacent_pairs", "rotary_dim"),
     )

@@ -14,6 +14,7 @@ from hooks.transformer import HookedTransformer
 from interp.config.experiment import readable
 from interp.importers.configs import (
     assumed_options,
+    check_asked,
     config_of_options,
     config_of_shapes,
     options_of_layout,
@@ -21,6 +22,9 @@ from interp.importers.configs import (
 )
 from interp.importers.layouts import Layout, Options, State
 from interp.importers.layouts.base import check_masks, check_names
+
+# What options stand for that are left to their default.
+DEFAULTS_IN_WORDS = {"attn_scale": "sqrt(d_head)", "rotary_dim": "d_head"}
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -86,7 +90,7 @@ class Plan:
     def notes(self) -> Iterator[str]:
         """What was assumed about the model, and what the task leaves out of it."""
         if self.assumed:
-            assumed = (f"{name} {value or 'none'}" for name, value in self.assumed.items())
+            assumed = (f"{name} {_shown(name, value)}" for name, value in self.assumed.items())
             yield f"nothing states what shapes cannot tell; assumed: {', '.join(assumed)}"
         n_dropped = self.sizes.d_vocab_out - self.kept.d_vocab_out
         if n_dropped:
@@ -127,8 +131,9 @@ def make_plan(state: State, stated: Options, kept: Sizes | None, layout: Layout)
     is_tied = bool(options.get("tie_word_embeddings")) and kept.d_vocab == kept.d_vocab_out
     is_tied = is_tied and (layout.reads_fewer or _is_one_matrix(parameters))
     config = config_of_shapes(parameters, options, is_tied=is_tied)
+    check_asked(config, stated, layout)
     _check_rotary(state, config, kept)
-    return Plan(layout, options, config, sizes, kept, assumed_options(stated, layout))
+    return Plan(layout, options, config, sizes, kept, assumed_options(stated, layout, config))
 
 
 def plan_of_config(stated: Options, layout: Layout) -> Plan:
@@ -163,6 +168,13 @@ def shapes_of(config: Any, sizes: Sizes) -> Shapes:
     with torch.device("meta"):  # nothing is drawn
         model = HookedTransformer(config.shape(sizes, init_weights=False, device="meta"))
     return {name: tuple(value.shape) for name, value in model.named_parameters()}
+
+
+def _shown(name: str, value: Any) -> str:
+    """An option's value in words."""
+    if value is None:
+        return DEFAULTS_IN_WORDS.get(name, "none")
+    return str(value).lower()
 
 
 def _converted(layout: Layout, state: State, options: Options) -> dict[str, Tensor]:

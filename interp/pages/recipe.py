@@ -7,14 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from interp.config.experiment import Experiment, load_experiment
+from interp.importers.configs import FLAGS
 from interp.presets import preset_names
 from interp.runs.run import Run
 from interp.runs.safe_files import as_table
 
 SAVE_EXPERIMENT = "Save the experiment below as experiment.toml, then:"
-
-# Options of an import that have a flag; the others stand in a config file.
-FLAGS = {"act_fn": "--act-fn", "normalization_type": "--normalization-type"}
 
 
 @dataclass(frozen=True)

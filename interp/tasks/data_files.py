@@ -71,6 +71,11 @@ def _beside(path: str, info: Any) -> str:
     run = (info.context or {}).get(RUN)
     is_kept = (info.context or {}).get(RELATIVE) == KEPT
     if is_kept and run is not None and not Path(path).is_absolute():
+        if ".." in Path(path).parts:
+            raise ValueError(
+                f"{path} leads out of the run's folder: put the file into it, or write the whole "
+                "path into experiment.toml"
+            )
         return str((run / path).absolute())
     return _absolute(path, info)
 

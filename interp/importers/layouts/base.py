@@ -5,7 +5,7 @@ it and how its axes are rearranged (`Tensors`). `{layer}` in a name stands for a
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -42,8 +42,10 @@ class Layout:
         options: A config of that code under HookedTransformerConfig's names; a ValueError names
             options that are not computed here.
         fixed: Options that all its models have, as its code computes nothing else.
-        assumed: Options that are taken to hold where nothing says otherwise, with a warning.
-        asked: Options that must be stated, since nothing tells them.
+        assumed: Options that are taken to hold where nothing says otherwise, with a warning; those
+            of norms and of rotary positions are said only of models that have such.
+        asked: Options that must be stated, since nothing tells them; those of norms and of rotary
+            positions only of models that have such.
         step: The step of a file that says none itself, from its config; None where it is asked for.
         reads_fewer: Whether a task may use fewer tokens and positions than the model has.
     """
@@ -82,12 +84,20 @@ class Source:
         Raises:
             ValueError: The tensor has other axes than the pattern, or lacks the entry.
         """
-        turned = turn(tensor, self.pattern, name, **self.sizes) if self.pattern else tensor
+        turned = self.split(tensor, name)
         if self.index is None:
             return turned
         if not turned.ndim or not 0 <= self.index < len(turned):
             raise ValueError(f"{name} is {list(turned.shape)} and has no entry {self.index}")
         return turned[self.index]
+
+    def split(self, tensor: Tensor, name: str) -> Tensor:
+        """The whole tensor of a given name, rearranged.
+
+        Raises:
+            ValueError: The tensor has other axes than the pattern.
+        """
+        return turn(tensor, self.pattern, name, **self.sizes) if self.pattern else tensor
 
 
 Tensors = Mapping[str, Source]
@@ -102,7 +112,8 @@ def mapped(state: State, table: Tensors, *, ignored: str = r"(?!)") -> dict[str,
         ignored: A regular expression of names that are no parameters.
 
     Raises:
-        ValueError: A tensor is missing or is in no row of the table, or has other axes.
+        ValueError: A tensor is missing or is in no row of the table, or has other axes, or a part
+            of one that is split by index is in no row or in several.
     """
     layers = range(_n_layers(state, table))
     sources = {
@@ -113,7 +124,39 @@ def mapped(state: State, table: Tensors, *, ignored: str = r"(?!)") -> dict[str,
     used = dict.fromkeys(name for name, _ in sources.values())
     extra = [name for name in state if name not in used and not re.fullmatch(ignored, name)]
     check_names([name for name in used if name not in state], extra)
-    return {ours: source.read(state[name], name) for ours, (name, source) in sources.items()}
+    found = {ours: source.read(state[name], name) for ours, (name, source) in sources.items()}
+    for name in used:
+        _check_parts(state[name], name, [of for other, of in sources.values() if other == name])
+    return found
+
+
+def _check_parts(tensor: Tensor, name: str, rows: Sequence[Source]) -> None:
+    """Refuses rows that split a tensor by index and do not use every part once.
+
+    Raises:
+        ValueError: A part is in no row or in several, or the rows do not split the tensor alike.
+    """
+    indices = [row.index for row in rows]
+    if set(indices) == {None}:
+        return
+    if None in indices:
+        raise ValueError(f"{name}: one row takes the whole of it and another an index of it")
+    if len({_split(row) for row in rows}) > 1:
+        raise ValueError(f"{name}: its rows split it in several ways; give all the same split")
+    n_parts = len(rows[0].split(tensor, name))
+    for part in range(n_parts):
+        if indices.count(part) != 1:
+            count = f"{indices.count(part)} rows" if part in indices else "no row"
+            raise ValueError(
+                f"{name} has {n_parts} parts by its first axis, and index {part} is in {count}: "
+                "give every part one row"
+            )
+
+
+def _split(row: Source) -> tuple[str, str, frozenset[tuple[str, int]]]:
+    """Which axis of a tensor a row takes an entry of: that axis, all axes and given sizes."""
+    axes, _, turned = row.pattern.partition("->")
+    return " ".join(axes.split()), turned.split()[0] if turned else "", frozenset(row.sizes.items())
 
 
 def _n_layers(state: State, table: Tensors) -> int:

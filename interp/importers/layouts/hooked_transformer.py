@@ -23,5 +23,13 @@ HOOKED_TRANSFORMER = Layout(
         (output := state.get("blocks.0.attn.W_O")) is not None and output.ndim == 3
     ),
     parameters=_parameters,
-    assumed={"attention_dir": "causal"},
+    # Its own defaults.
+    assumed={
+        "attention_dir": "causal",
+        "eps": 1e-5,
+        "rotary_base": 10_000,
+        "rotary_adjacent_pairs": False,
+        "rotary_dim": None,
+        "attn_scale": None,
+    },
 )

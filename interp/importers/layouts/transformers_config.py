@@ -4,7 +4,7 @@ An option that changes logits and that is not computed here is refused by name, 
 the architecture's own config does not have.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from interp.importers.layouts.base import Options
@@ -22,8 +22,8 @@ ACTIVATIONS = {
 # Options of every config that say nothing about logits.
 HARMLESS = frozenset(
     """
-    model_type architectures transformers_version torch_dtype dtype _name_or_path name_or_path
-    auto_map use_cache output_hidden_states output_attentions output_past return_dict
+    model_type transformers_version torch_dtype dtype _name_or_path name_or_path
+    use_cache output_hidden_states output_attentions output_past return_dict
     chunk_size_feed_forward id2label label2id num_labels _num_labels problem_type
     initializer_range bos_token_id eos_token_id pad_token_id sep_token_id task_specific_params
     gradient_checkpointing is_decoder attention_dropout hidden_dropout classifier_dropout
@@ -32,8 +32,15 @@ HARMLESS = frozenset(
     max_length min_length do_sample temperature top_k top_p
     """.split()  # noqa: SIM905  # as a list, a line each
 )
+# The classes of each model_type that compute nothing but what is computed here.
+PLAIN_CLASSES: Mapping[Any, tuple[str, ...]] = {
+    "gpt2": ("GPT2LMHeadModel", "GPT2Model"),
+    "llama": ("LlamaForCausalLM",),
+    "gpt_neox": ("GPTNeoXForCausalLM",),
+}
 # Options of every config, at the values that are computed here.
 COMPUTED: Mapping[str, Any] = {"is_encoder_decoder": False, "quantization_config": None}
+CLASSES = ("auto_map", "architectures")  # options that name the code of a model
 ROTARY = frozenset({"rope_theta", "rope_type", "type", "partial_rotary_factor"})
 
 
@@ -44,7 +51,7 @@ def stated_options(config: Options, names: Mapping[str, str]) -> dict[str, Any]:
 
 
 def check_others(config: Options, computed: Mapping[str, Any], known: Collection[str]) -> None:
-    """Refuses options that ask for what is not computed here, and unknown ones.
+    """Refuses code of a model's own, what is not computed here, and unknown options.
 
     Args:
         config: The config.
@@ -55,7 +62,8 @@ def check_others(config: Options, computed: Mapping[str, Any], known: Collection
         ValueError: The message names each of them.
     """
     computed = {**COMPUTED, **computed}
-    faults = [
+    faults = list(_own_code(config))
+    faults += [
         f"{name} is {config[name]!r} in config.json; this toolkit computes {value!r} only"
         for name, value in computed.items()
         if config.get(name) is not None and config[name] != value
@@ -64,10 +72,28 @@ def check_others(config: Options, computed: Mapping[str, Any], known: Collection
         f"{name} is {value!r} in config.json; this option of {config['model_type']} is unknown "
         "here, and so is what it does to logits: take it out of the file if it does nothing to them"
         for name, value in config.items()
-        if not {name} & {*computed, *known, *HARMLESS} and value not in (None, False)
+        if not {name} & {*computed, *known, *HARMLESS, *CLASSES} and value not in (None, False)
     ]
     if faults:
         raise ValueError("; ".join(faults))
+
+
+def _own_code(config: Options) -> Iterator[str]:
+    """What a config says of classes that are not transformers' own for its model_type."""
+    kind = config["model_type"]
+    if config.get("auto_map") is not None:
+        yield (
+            f"auto_map is {config['auto_map']!r} in config.json: the model computes by code of its "
+            f"own, which is not run here; where it computes what {PLAIN_CLASSES[kind][0]} does, "
+            "take auto_map out of the file"
+        )
+    stated = config.get("architectures")
+    names = stated if isinstance(stated, list | tuple) else [stated]
+    if stated is not None and not all(name in PLAIN_CLASSES[kind] for name in names):
+        yield (
+            f"architectures is {stated!r} in config.json; of {kind} models, this toolkit computes "
+            f"{' and '.join(PLAIN_CLASSES[kind])} only"
+        )
 
 
 def activation(config: Options, name: str) -> str:

@@ -105,8 +105,8 @@ def _parquet(path: str) -> Source:
         import pyarrow  # noqa: F401  # what pandas reads parquet by
     except ImportError:
         raise ValueError(
-            f"{path}: parquet is read by pyarrow, which is not installed: `pip install pyarrow`, "
-            "or write the rows as jsonl"
+            f"{path}: parquet is read by pyarrow, which is not installed: install interp[parquet] "
+            "(pyarrow>=14.0.1, as older ones can unpickle), or write the rows as jsonl"
         ) from None
     try:
         frame = pd.read_parquet(path, engine="pyarrow")

@@ -102,7 +102,7 @@ def _fed(source: Source) -> tuple[Tensor, Int[Tensor, " example"] | None]:
     if isinstance(values, np.ndarray):
         if values.dtype.kind not in kinds or values.ndim != ndim or 0 in values.shape:
             raise source.fault(name, None, f"{described(values)}, and {wanted} are wanted")
-        return _tensor(values), _stated_lengths(source)
+        return _ids(source, name, _tensor(values)), _stated_lengths(source)
     if "lengths" in source.columns:
         raise source.fault("lengths", 0, "rows have their own lengths here: leave it out")
     rows = [_row(source, name, row, kinds, ndim - 1, wanted) for row in range(len(values))]
@@ -114,7 +114,21 @@ def _fed(source: Source) -> tuple[Tensor, Int[Tensor, " example"] | None]:
     lengths = torch.tensor([len(row) for row in rows])
     longest = int(lengths.max())
     padded = [np.pad(row, ((0, longest - len(row)), *[(0, 0)] * (ndim - 2))) for row in rows]
-    return _tensor(np.stack(padded)), lengths if int(lengths.min()) < longest else None
+    fed = _ids(source, name, _tensor(np.stack(padded)))
+    return fed, lengths if int(lengths.min()) < longest else None
+
+
+def _ids(source: Source, name: str, values: Tensor) -> Tensor:
+    """The values, of which whole numbers are ids.
+
+    Raises:
+        ValueError: An id is negative; the message names the row.
+    """
+    is_wrong = (values < 0).flatten(1).any(1)
+    if not values.is_floating_point() and bool(is_wrong.any()):
+        row = int(is_wrong.int().argmax())
+        raise source.fault(name, row, f"{int(values[row].min())}; ids are 0 and up")
+    return values
 
 
 def _row(source: Source, name: str, row: int, kinds: str, ndim: int, wanted: str) -> np.ndarray:
@@ -131,9 +145,18 @@ def _row(source: Source, name: str, row: int, kinds: str, ndim: int, wanted: str
 def _numbers(value: Any) -> np.ndarray:
     """Lists of numbers as an array; an array of an object where they are no such lists."""
     try:
-        return np.asarray(value)
+        numbers = np.asarray(value)
     except (ValueError, OverflowError):  # parts of several lengths, or too large a number
         return np.asarray(None)
+    is_mixed = numbers.dtype.kind in WHOLE + REAL and _holds_truth_value(value)
+    return np.asarray(None) if is_mixed else numbers
+
+
+def _holds_truth_value(value: Any) -> bool:
+    """Whether true or false is among lists of numbers, where NumPy reads 1 or 0."""
+    if isinstance(value, list):
+        return any(map(_holds_truth_value, value))
+    return isinstance(value, bool)
 
 
 def _first_other(rows: Sequence[np.ndarray]) -> int:
@@ -180,7 +203,8 @@ def _answers(
             )
         answers = _tensor(targets)[:, None]
         scored = _last(visible) & ~_is_left_out(answers)
-        return torch.where(scored, answers, torch.zeros_like(answers)), scored
+        answers = torch.where(scored, answers, torch.zeros_like(answers))
+        return _ids(source, "targets", answers), scored
     return _counted(source, _tensor(targets), visible)
 
 
@@ -202,7 +226,7 @@ def _target_rows(source: Source, visible: Bool[Tensor, "example position"]) -> n
     is_single = not isinstance(rows[0], list)
     lists = [value if isinstance(value, list) else [value] for value in rows]
     kinds = [_numbers(_given(values)).dtype.kind for values in lists]
-    is_real = {kind for kind, values in zip(kinds, lists, strict=True) if _given(values)} == {REAL}
+    is_real = _is_real(source, {n: kinds[n] for n, row in enumerate(lists) if _given(row)})
     filler = np.nan if is_real else NOT_SCORED
     width = 1 if is_single else visible.shape[1]
     targets = np.full((len(rows), width), filler, np.float64 if is_real else np.int64)
@@ -214,11 +238,27 @@ def _target_rows(source: Source, visible: Bool[Tensor, "example position"]) -> n
         if len(values) != wanted:
             problem = f"{len(values)} answers for {wanted} positions; give null where none counts"
             raise source.fault("targets", row, problem)
-        if _given(values) and (kind == REAL) != is_real:
-            problem = "whole numbers in some rows and real ones in others; write those as 1.0"
-            raise source.fault("targets", row, problem)
         targets[row, :wanted] = [filler if value is None else value for value in values]
     return targets[:, 0] if is_single else targets
+
+
+def _is_real(source: Source, kinds: Mapping[int, str]) -> bool:
+    """Whether targets are real numbers, by NumPy's letter for each row that has one.
+
+    Raises:
+        ValueError: They are in some rows and not in others; the message names the first of the
+            fewer.
+    """
+    real = [row for row, kind in kinds.items() if kind == REAL]
+    whole = [row for row, kind in kinds.items() if kind in WHOLE]
+    if not real or not whole:
+        return bool(real)
+    row, problem = (
+        (real[0], "real, and other rows hold whole numbers: write classes without a point")
+        if len(real) <= len(whole)
+        else (whole[0], "whole, and other rows hold real numbers: write real answers as 1.0")
+    )
+    raise source.fault("targets", row, f"{brief(source.columns['targets'][row])} is {problem}")
 
 
 def _given(values: Sequence[Any]) -> list[Any]:
@@ -242,6 +282,7 @@ def _counted(
     else:
         scored = ~is_left_out & visible[:, -n_answers:]
     targets = torch.where(is_left_out, torch.zeros_like(targets), targets)
+    _ids(source, "targets", targets * scored)
     missing = n_pos - n_answers  # answers may be those of the last positions alone
     return pad(targets, (missing, 0)), pad(scored, (missing, 0))
 

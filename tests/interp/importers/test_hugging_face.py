@@ -10,7 +10,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from hooks import Examples
-from interp.importers import import_run, language_series, repeated_sequences
+from interp.importers import describe, import_run, language_series, repeated_sequences
+from interp.runs.run import Run
 from interp.tasks.modular_arithmetic import ModularArithmetic
 from tests.tiny_language_models import N_POSITIONS, N_VOCABULARY, tiny_language_model
 
@@ -127,6 +128,9 @@ def test_the_command_line_imports_a_folder(saved, tmp_path, command):
     reply = command("import", tmp_path / "models", "--task", task, "--out", out)
     assert (reply["code"], (out / "checkpoints" / "7.safetensors").is_file()) == (0, True)
     assert json.loads((out / "imported.json").read_text())["layout"] == "llama"
+    assert describe(Run(out)).endswith(
+        "(not what is known of this model? then the task is another)"
+    )
 
 
 def test_a_folder_that_says_no_step_asks_for_it(saved, tmp_path):
@@ -208,6 +212,14 @@ def test_masks_and_frequencies_that_older_versions_kept_are_passed_over(saved, t
         ("gpt2", {"activation_function": "quick_gelu"}, "activation_function is 'quick_gelu' in"),
         ("gpt2", {"n_head": 3}, "3 heads do not divide the width 16 in config.json"),
         ("gpt2", {"model_type": "mistral"}, "a model of type mistral; read are gpt2, llama, gpt_"),
+        ("gpt2", {"auto_map": {"AutoModel": "own.Own"}}, "auto_map is {'AutoModel': 'own.Own'}"),
+        ("gpt2", {"architectures": ["OwnGPT"]}, "computes GPT2LMHeadModel and GPT2Model only"),
+        ("llama", {"architectures": ["LlamaForSequenceClassification"]}, "LlamaForCausalLM only"),
+        (
+            "gpt_neox",
+            {"architectures": ["GPTNeoXForCausalLM", "Own"]},
+            "architectures is ['GPTNeoXForCausalLM', 'Own']",
+        ),
     ],
     ids=str,
 )

@@ -216,10 +216,11 @@ def test_a_config_that_cannot_be_read_is_one_line(spoilt, monkeypatch, settings,
     assert len(str(raised.value)) < 600
 
 
-def test_code_beside_a_model_is_not_run(spoilt):
+def test_code_beside_a_model_is_not_run_and_refused_by_name(spoilt):
     place = spoilt(auto_map={"AutoConfig": "own.Own", "AutoModelForCausalLM": "own.Model"})
     (place / "step0" / "own.py").write_text("raise SystemExit('run')")
-    assert language_series(place, ["step0"], task=TASK).parameters(0)
+    with pytest.raises(ValueError, match=r"step0: auto_map is {.*code of its own, which is not"):
+        language_series(place, ["step0"], task=TASK)
 
 
 def test_a_folder_without_weights_is_refused(spoilt):

@@ -1,9 +1,12 @@
 """State_dicts of a code that is not known here, by a table of the user's."""
 
+import json
+from typing import Any
+
 import pytest
 import torch
 
-from interp.importers import import_run
+from interp.importers import describe, import_run
 from tests.foreign import TASK, state_of
 from tests.planted import random_model
 
@@ -44,7 +47,9 @@ sizes = { part = 3, head = 2 }
 index = 2
 """
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*it was trained on")
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:.*it was trained on", "ignore:.*assumed. attn_scale sqrt.d_head.$"
+)
 
 
 def model():
@@ -107,7 +112,7 @@ def test_norms_of_another_code_are_mapped_too(save, tmp_path):
     (tmp_path / "table.toml").write_text(
         f"zero_biases = true\nhas_norm_biases = true\n[tensors]\n{rows}"
     )
-    options = OPTIONS | {"normalization_type": "LN"}
+    options = OPTIONS | {"normalization_type": "LN", "eps": 1e-6}
     run = import_run(
         save(theirs, "1.pt"), tmp_path / "run", TASK, options, mapping=tmp_path / "table.toml"
     )
@@ -129,6 +134,38 @@ def state_without(name):
     return {key: value for key, value in foreign_state().items() if key != name}
 
 
+def fourfold_state():
+    """The weights with a fourth part in each matrix of queries, keys and values."""
+    return {
+        name: torch.cat([value, value[:8]]) if name.endswith("qkv") else value
+        for name, value in foreign_state().items()
+    }
+
+
+def test_parts_of_a_tensor_may_be_layers(save, tmp_path):
+    made = random_model(n_layers=2)
+    state = state_of(made)
+    names = [name for name, _ in made.named_parameters()]
+    stacked = {
+        name.replace("blocks.0.", ""): torch.stack([state[name], state[name.replace("0", "1", 1)]])
+        for name in names
+        if name.startswith("blocks.0.")
+    }
+    whole = {name: state[name] for name in names if not name.startswith("blocks.")}
+    rows = [f'"{name}" = "{name}"' for name in whole]
+    rows += [
+        f'"blocks.{layer}.{name}" = {{ from = "{name}", index = {layer} }}'
+        for name in stacked
+        for layer in range(2)
+    ]
+    (tmp_path / "table.toml").write_text("\n".join(["[tensors]", *rows]))
+    run = import_run(
+        save(whole | stacked, "1.pt"), tmp_path / "run", TASK, OPTIONS,
+        mapping=tmp_path / "table.toml",
+    )  # fmt: skip
+    assert torch.equal(run.parameters(1)["blocks.1.mlp.W_in"], state["blocks.1.mlp.W_in"])
+
+
 @pytest.mark.parametrize(
     ("state", "table", "named"),
     [
@@ -139,6 +176,25 @@ def state_without(name):
         (foreign_state(), TABLE.replace("zero_biases = true", ""), "lacks blocks.0.attn.b_Q"),
         (foreign_state(), TABLE.replace('"layers.{layer}.rope", ', ""), "has unknown tensors"),
         (foreign_state(), TABLE.replace("index = 2", "index = 3"), "layers.0.qkv is [3, 2,"),
+        (
+            foreign_state(),
+            TABLE.replace("index = 2", "index = 1"),
+            "layers.0.qkv has 3 parts by its first axis, and index 1 is in 2 rows: give every part",
+        ),
+        (
+            fourfold_state(),
+            TABLE.replace("sizes = { part = 3, head = 2 }", "sizes = { part = 4, head = 2 }"),
+            "layers.0.qkv has 4 parts by its first axis, and index 3 is in no row: give every part",
+        ),
+        (foreign_state(), TABLE.replace("index = 2\n", ""), "qkv: one row takes the whole"),
+        (
+            foreign_state(),
+            TABLE.replace(
+                "(part head d_head) d_model -> part head d_model d_head", "(head part d_head) "
+                "d_model -> part head d_model d_head", 1,
+            ),
+            "layers.0.qkv: its rows split it in several ways; give all the same split",
+        ),
         (foreign_state(), TABLE.replace("head = 2", "head = 5"), "does not fit with head = 5"),
         (foreign_state(), TABLE.replace("vocab d ->", "vocab ->"), "[7, 8], not [vocab]"),
         (foreign_state(), TABLE.replace("vocab d -> d vocab", "vocab d -> vocab d"), "unembed.W_U"),
@@ -164,6 +220,62 @@ def test_what_no_table_tells_is_asked_for(mapped, name):
     flag = name.replace("_", "[-_]")
     with pytest.raises(ValueError, match=flag):
         mapped(options=options)
+
+
+ROTATED: dict[str, Any] = {"positional_embedding_type": "rotary", "normalization_type": "RMS"}
+NUMBERS = {"eps": 1e-6, "rotary_base": 500.0, "rotary_adjacent_pairs": True, "rotary_dim": 2}
+
+
+@pytest.fixture
+def rotated(save, tmp_path):
+    """Imports a model with RMS norms and rotary positions by a table that renames nothing."""
+
+    def rotated(stated, **shape):
+        state = state_of(random_model(**ROTATED | shape))
+        names = [name for name in state if "attn.mask" not in name and "IGNORE" not in name]
+        rows = "".join(f'"{name}" = "{name}"\n' for name in names)
+        (tmp_path / "table.toml").write_text(f"[tensors]\n{rows}")
+        source = save({name: state[name] for name in names}, "1.pt")
+        options = OPTIONS | ROTATED | stated
+        return import_run(source, tmp_path / "run", TASK, options, mapping=tmp_path / "table.toml")
+
+    return rotated
+
+
+@pytest.mark.parametrize("lacking", [*map(lambda name: (name,), NUMBERS), tuple(NUMBERS)], ids=str)
+def test_numbers_of_norms_and_rotations_are_asked_for_by_name(rotated, tmp_path, lacking):
+    stated = {name: value for name, value in NUMBERS.items() if name not in lacking}
+    with pytest.raises(ValueError, match=f"nothing says {' and '.join(lacking)}, which the shapes"):
+        rotated(stated)
+    assert not (tmp_path / "run").exists()
+
+
+def test_stated_numbers_are_those_of_the_model(rotated):
+    model = rotated(NUMBERS).experiment.model
+    assert {name: getattr(model, name) for name in NUMBERS} == NUMBERS
+
+
+def test_a_head_of_two_components_turns_whole(rotated):
+    stated = {name: value for name, value in NUMBERS.items() if name != "rotary_dim"}
+    assert rotated(stated, d_head=2).experiment.model.eps == 1e-6
+
+
+def test_a_table_is_doubted_with_what_was_stated_beside_it(rotated):
+    options = "attention_dir, the config's eps, the config's rotary_base, the config's rotary_dim"
+    said = describe(rotated(NUMBERS))
+    assert "then the task, --mapping, --act-fn, --normalization-type, the config's " in said
+    assert options in said
+
+
+def test_the_scale_of_attention_is_named_where_it_is_assumed(mapped):
+    with pytest.warns(UserWarning, match=r"assumed: attn_scale sqrt\(d_head\)$"):
+        mapped()
+
+
+@pytest.mark.parametrize("stated", [{"attn_scale": 2.0}, {"use_attn_scale": False}], ids=str)
+def test_a_stated_scale_of_attention_is_not_assumed(mapped, stated):
+    run = mapped(options=OPTIONS | stated)
+    assert json.loads((run.path / "imported.json").read_text())["assumed"] == []
 
 
 def test_a_table_that_is_not_there_is_named(save, tmp_path):

@@ -1,5 +1,6 @@
 """What an import asks for, warns of and says."""
 
+import json
 import subprocess
 import sys
 from typing import Any
@@ -8,7 +9,7 @@ import pytest
 import torch
 
 from interp.cli import commands as cli
-from interp.importers import import_run
+from interp.importers import describe, import_run
 from interp.runs.run import load
 from tests.foreign import PLAIN, TASK, hooked_state, progress_state, state_of
 from tests.planted import random_model
@@ -71,9 +72,34 @@ def test_what_nothing_states_is_said_to_be_assumed(imported, options, assumed):
     assert f"assumed: {assumed}" in (run.path / "imported.json").read_text()
 
 
-@pytest.mark.filterwarnings("error:.*assumed")
+ROTATED: dict[str, Any] = {"positional_embedding_type": "rotary", "normalization_type": "RMS"}
+OF_NORMS = "attention_dir causal, eps 1e-05, "
+OF_ROTATIONS = "rotary_base 10000, rotary_adjacent_pairs false, rotary_dim d_head, "
+
+
+@pytest.mark.parametrize(
+    ("model", "assumed"),
+    [
+        ({"normalization_type": "LN"}, OF_NORMS),
+        (ROTATED, OF_NORMS + OF_ROTATIONS),
+        (ROTATED | {"d_head": 2}, OF_NORMS + OF_ROTATIONS.replace("rotary_dim d_head, ", "")),
+        ({"normalization_type": None}, "attention_dir causal, "),
+    ],
+    ids=str,
+)
+def test_of_norms_and_rotations_the_defaults_of_that_code_are_named(imported, model, assumed):
+    options = {"act_fn": "relu"} | {key: model[key] for key in model if key != "d_head"}
+    with pytest.warns(UserWarning, match=f"tell; assumed: {assumed}attn_scale sqrt.d_head.$"):
+        imported(state_of(random_model(**model)), options=options)
+
+
 def test_nothing_is_assumed_where_all_is_stated(imported):
-    imported(hooked_state(), options=PLAIN | {"attention_dir": "causal"})
+    stated = PLAIN | {"attention_dir": "causal", "use_attn_scale": True}
+    run = imported(hooked_state(), options=stated)
+    about = json.loads((run.path / "imported.json").read_text())
+    assert about["assumed"] == []
+    assert about["options"]["use_attn_scale"] is True
+    assert not any("assumed" in note for note in about["notes"])
 
 
 @pytest.mark.parametrize("prefix", ["_orig_mod.", "module.", "module._orig_mod."])
@@ -137,7 +163,9 @@ def test_the_help_has_an_example(interp):
 def test_the_command_writes_a_run_and_says_what_it_warns_of(save, tmp_path):
     task, config = tmp_path / "task.toml", tmp_path / "config.toml"
     task.write_text('name = "modular_arithmetic"\np = 7\n')
-    config.write_text('normalization_type = "none"\nattention_dir = "bidirectional"\n')
+    config.write_text(
+        'normalization_type = "none"\nattention_dir = "bidirectional"\nattn_scale = 3.0\n'
+    )
     options = ["--task", task, "--act-fn", "relu", "--config", config]
     command = ["import", save(hooked_state()), "--out", tmp_path / "run", *options]
     done = subprocess.run(
@@ -164,3 +192,29 @@ def test_the_command_refuses_in_one_line(interp, save, tmp_path, task, message):
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert message in err
     assert not (tmp_path / "run").exists()
+
+
+DOUBTED = {
+    "nothing stated": (
+        progress_state, {}, "the task, the config's attention_dir, --act-fn or --normalization-type"
+    ),
+    "one option stated": (
+        progress_state, {"act_fn": "relu"},
+        "the task, --act-fn, the config's attention_dir or --normalization-type",
+    ),
+    "of a HookedTransformer": (
+        hooked_state, PLAIN | {"attention_dir": "causal", "positional_embedding_type": "standard"},
+        "the task, --act-fn, --normalization-type, the config's positional_embedding_type, the "
+        "config's attention_dir or the config's attn_scale",
+    ),
+    "all in its config": (
+        lambda: {"model": progress_state(), "config": ALL_STATED}, {}, "the task"
+    ),
+}  # fmt: skip
+ALL_STATED = {"act_fn": "relu", "normalization_type": None, "attention_dir": "causal"}
+
+
+@pytest.mark.parametrize(("content", "options", "named"), DOUBTED.values(), ids=DOUBTED)
+def test_only_what_was_stated_or_assumed_is_doubted(imported, content, options, named):
+    run = imported(content(), options=options)
+    assert describe(run).endswith(f"of this model? then {named} is another)")

@@ -8,7 +8,7 @@ from interp.importers.importing import read_task
 from interp.runs.run import load
 from interp.sweeps.sweep import find_sweep, load_sweep
 from interp.sweeps.workers import train_sweep
-from interp.tasks.data_files import KEPT, DataFile, taken_from
+from interp.tasks.data_files import KEPT, DataFile, OwnFile, taken_from
 from interp.training.loop import train
 from tests.interp.tasks.images import saved
 
@@ -235,3 +235,14 @@ def test_a_shared_run_names_files_of_its_own_folder_alone(tmp_path):
     assert take("v.txt", context=context) == str(tmp_path / "run" / "v.txt")
     with pytest.warns(UserWarning, match="its folder has no such file"):
         assert take("../v.txt", context=context) == "../v.txt"
+
+
+@pytest.mark.parametrize("path", ["../v.txt", "data/../../v.txt"])
+def test_a_file_of_a_run_does_not_lead_out_of_its_folder(tmp_path, path):
+    take = TypeAdapter(OwnFile).validate_python
+    context = taken_from(KEPT, run=tmp_path / "run")
+    write_lines(tmp_path / "run")
+    write_lines(tmp_path)
+    assert take("v.txt", context=context) == str(tmp_path / "run" / "v.txt")
+    with pytest.raises(ValueError, match=rf"{path} leads out of the run's folder: put the file in"):
+        take(path, context=context)

@@ -240,8 +240,7 @@ def test_checkpoints_are_imported_with_a_file_as_their_task(project, save):
     task = project / "task.toml"
     facts = "[known_facts.modular]\np = 7\noperation = 'add'\nwave = 'cos'\nordered_pairs = true\n"
     task.write_text(f'name = "examples"\nfile = "data.jsonl"\n{facts}')
-    run = import_run(
-        save(hooked_state()), project / "run", task, PLAIN | {"attention_dir": "causal"}
-    )
+    options = PLAIN | {"attention_dir": "causal", "use_attn_scale": True}
+    run = import_run(save(hooked_state()), project / "run", task, options)
     assert len(run.examples("test")) == 21
     assert interp.analyze(run, ["FourierSpectrum"])[0].measured == 1

@@ -194,7 +194,9 @@ def test_parquet_without_pyarrow_is_refused_with_what_to_install(tmp_path, monke
 
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     (tmp_path / "rows.parquet").write_bytes(b"PAR1")
-    with pytest.raises(ValueError, match=r"rows\.parquet: .*`pip install pyarrow`, or write"):
+    with pytest.raises(
+        ValueError, match=r"rows\.parquet: .*: install interp\[parquet\] .*or write"
+    ):
         examples_of(str(tmp_path / "rows.parquet"))
 
 
@@ -214,7 +216,28 @@ WRONG_ROWS = {
     "no tokens in a row": ({"tokens": [[1], [], [2]]}, r"rows\.jsonl:2: tokens: \[\], and a row"),
     "tokens in several depths": ({"tokens": [[1], [[1], 2], [2]]}, r"rows\.jsonl:2: tokens: "),
     "a huge token": ({"tokens": [[1], [10**30], [2]]}, r"rows\.jsonl:2: tokens: "),
-    "a negative token": ({"tokens": [[1], [-1], [2]]}, r"rows\.jsonl: tokens hold -1: ids are 0"),
+    "a negative token": ({"tokens": [[1], [-5], [2]]}, r"rows\.jsonl:2: tokens: -5; ids are 0 and"),
+    "a negative target": ({"targets": [1, -1, 2]}, r"rows\.jsonl:2: targets: -1; ids are 0 and up"),
+    "a negative target in a list": (
+        {"targets": [[1, 1, 1], [1, 1], [1, -1, 1]]},
+        r"rows\.jsonl:3: targets: -1; ids are 0 and up",
+    ),
+    "a truth value for a token": (
+        {"tokens": [[1, 2, 3], [4, True], [5, 6, 7]]},
+        r"rows\.jsonl:2: tokens: \[4, true\], and a row of whole numbers",
+    ),
+    "a truth value among inputs": (
+        {"drop": ("tokens",), "inputs": [[[1.0]], [[2.0]], [[2.5], [False]]]},
+        r"rows\.jsonl:3: inputs: \[\[2\.5\], \[false\]\], and a row of real numbers",
+    ),
+    "a truth value for a target": (
+        {"targets": [[1, 1, 1], [0, True], [1, 1, 1]]},
+        r"rows\.jsonl:2: targets: \[0, true\]; give a list of numbers and null",
+    ),
+    "a truth value in a label": (
+        {"label.a": [[1, 2, 3], [1, True], [1, 2, 3]]},
+        r"rows\.jsonl:2: label\.a: \[1, true\]; give 2 numbers",
+    ),
     "a text for a target": (
         {"targets": [1, "x", 2]},
         r"rows\.jsonl:2: targets: \"x\"; give a number, as row 0 has",
@@ -230,7 +253,11 @@ WRONG_ROWS = {
     ),
     "whole and real targets": (
         {"targets": [1.0, 2, 3.0]},
-        r"rows\.jsonl:1: targets: whole numbers in some rows and real ones in others",
+        r"rows\.jsonl:2: targets: 2 is whole, and other .* numbers: write real answers as 1\.0",
+    ),
+    "a real target among whole ones": (
+        {"targets": [1, 2, 3.0]},
+        r"rows\.jsonl:3: targets: 3\.0 is real, and other .*: write classes without a point",
     ),
     "scored beside single answers": ({"scored": [[True]] * 3}, r"scored: targets are one an exam"),
     "a number for a mark": (
@@ -320,6 +347,8 @@ WRONG_ARRAYS = {
     "tokens in a row": ({"tokens": TOKENS[0]}, r"tokens: an array \[3\] of int64, and whole num"),
     "texts for targets": ({"targets": np.array(["a"] * 3)}, r"targets: an array \[3\] of <U1, and"),
     "too many targets": ({"targets": np.zeros((3, 4), int)}, r"targets: 4 answers for 3 positions"),
+    "a negative token": ({"tokens": TOKENS - 2, "targets": LAST}, r"tokens\[0\]: -1; ids are 0"),
+    "a negative target": ({"targets": TOKENS * -1}, r"targets\[0\]: -3; ids are 0 and up"),
     "fewer targets": ({"targets": LAST[:2]}, r"rows differ in number \(tokens 3, targets 2\)"),
     "marks that are numbers": (
         {"targets": TOKENS, "scored": TOKENS},
