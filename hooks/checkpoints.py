@@ -93,7 +93,7 @@ class Checkpoints:
             steps=tuple(sorted(states)),
             config=config,
             sizes=sizes,
-            parameters=lambda step: _without(states[step], buffers),
+            parameters=lambda step: without_buffers(states[step], buffers),
             make_examples=lambda split, count, seed: examples.drawn(count, seed or 0),
             facts=examples.facts,
             recorded=metrics,
@@ -276,9 +276,10 @@ def _nothing_saved() -> "pandas.DataFrame":
 Series = Checkpoints  # its name in earlier versions
 
 
-def _without(
+def without_buffers(
     parameters: Mapping[str, Tensor], buffers: Mapping[str, Tensor]
 ) -> Mapping[str, Tensor]:
+    """A whole `state_dict()` without the buffers of its model, of here or of TransformerLens."""
     left_out = {
         name
         for name in parameters

@@ -21,7 +21,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
 
-RELATIVE = "relative_paths"  # key of a validation's context: the folder where paths begin, if any
+# Keys of a validation's context: the folder where paths begin, if any; and a run's folder.
+RELATIVE, RUN = "relative_paths", "run_folder"
 REFERENCE = re.compile(r"(?P<place>.+):(?P<name>[A-Za-z_]\w*)")
 HASH_CHARS = 12  # of a file's hash in the name of its module
 
@@ -50,13 +51,23 @@ def short_name(reference: str) -> str:
     return reference.rpartition(":")[2]
 
 
-def folder_of(context: Any) -> Path | None:
-    """Where relative paths begin, of a validation of the user's own file; None of a run's."""
-    rule = (context or {}).get(RELATIVE)
-    return rule if isinstance(rule, Path) else None
+def is_named_by_user(context: Any) -> bool:
+    """Whether a validation is of the user's own file, and not of a run's."""
+    return isinstance((context or {}).get(RELATIVE), Path)
 
 
-def find_class(reference: str, base: type[Class], folder: Path | None) -> type[Class]:
+def class_in(context: Any, reference: str, base: type[Class]) -> type[Class]:
+    """The class that an experiment names, by the context of its validation (`find_class`)."""
+    context = context or {}
+    folder = context.get(RELATIVE)
+    if isinstance(folder, Path):
+        return find_class(reference, base, folder)
+    return find_class(reference, base, None, run=context.get(RUN))
+
+
+def find_class(
+    reference: str, base: type[Class], folder: Path | None, *, run: Path | None = None
+) -> type[Class]:
     """The class that a reference names.
 
     Args:
@@ -64,6 +75,7 @@ def find_class(reference: str, base: type[Class], folder: Path | None) -> type[C
         base: What it must be a subclass of.
         folder: Where a relative path begins, if the user names the class; None if a run folder
             does, or anything else that others may have written.
+        run: That run folder, where relative paths begin then.
 
     Raises:
         ValueError: There is no such file, module or class; it cannot be imported, or is of another
@@ -75,7 +87,7 @@ def find_class(reference: str, base: type[Class], folder: Path | None) -> type[C
     place, name = match["place"], match["name"]
     may_import = folder is not None or _is_trusting.get()
     module = (
-        _of_file((folder or Path()) / place, may_import)
+        _of_file((folder or run or Path()) / place, may_import)
         if place.endswith(".py")
         else _of_module(place, may_import)
     )
@@ -136,10 +148,11 @@ def _of_file(path: Path, may_import: bool) -> ModuleType:
     module = sys.modules[name] = module_from_spec(spec)
     sys.path.append(str(path.parent))  # what stands beside it, behind everything installed
     try:
-        exec(compile(content, str(path), "exec"), module.__dict__)  # what was hashed, and no other
-    except BaseException as error:
+        with _named(path):
+            exec(compile(content, str(path), "exec"), module.__dict__)  # what was hashed
+    except BaseException:
         del sys.modules[name]
-        raise _not_imported(path, error) from error
+        raise
     finally:
         sys.path.remove(str(path.parent))
     return module
@@ -148,19 +161,30 @@ def _of_file(path: Path, may_import: bool) -> ModuleType:
 def _of_module(name: str, may_import: bool) -> ModuleType:
     if name in sys.modules:
         return sys.modules[name]
-    package = name.partition(".")[0]
-    if not may_import and not any(line.endswith(f"  {package}") for line in _lines()):
+    package = f"package  {name.partition('.')[0]}"  # to find a module imports what it is in
+    if not may_import and package not in _lines():
         raise ValueError(_untrusted(name))
-    try:
+    with _named(name):
         spec = find_spec(name)
-        file = Path(spec.origin) if spec and spec.has_location and spec.origin else None
-        if file is None:
-            raise ValueError(f"there is no module {name}: install it, or name a file")
-        _check_trusted(_line(file, file.read_bytes()), name, may_import)
-        _write_down(f"package  {package}")
+    file = Path(spec.origin) if spec and spec.has_location and spec.origin else None
+    if file is None:
+        raise ValueError(f"there is no module {name}: install it, or name a file")
+    _check_trusted(_line(file, file.read_bytes()), name, may_import)
+    _write_down(package)
+    with _named(name):
         return import_module(name)
-    except (ImportError, SyntaxError) as error:
-        raise _not_imported(name, error) from error
+
+
+@contextmanager
+def _named(place: object) -> Iterator[None]:
+    """Whatever imported code raises becomes one line that names it."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        what = f"{type(error).__name__}: {error}"
+        raise ValueError(f"{place} cannot be imported: {what}") from error
 
 
 def _check_trusted(line: str, place: object, may_import: bool) -> None:
@@ -175,10 +199,6 @@ def _untrusted(place: object) -> str:
         f"{place} holds a class of this run, and is not the file that you trained with: read it, "
         "since importing it runs it, and then say --trust, or interp.load(RUN, trust=True)"
     )
-
-
-def _not_imported(place: object, error: BaseException) -> ValueError:
-    return ValueError(f"{place} cannot be imported: {type(error).__name__}: {error}")
 
 
 def _line(file: Path, content: bytes) -> str:
@@ -203,10 +223,8 @@ def _write_down(line: str) -> None:
     record = _record()
     try:
         record.parent.mkdir(parents=True, exist_ok=True)
-        with record.open(
-            "a", encoding="utf-8"
-        ) as file:  # one write: lines of two processes stay whole
-            file.write(f"{line}\n")
+        with record.open("a", encoding="utf-8") as file:
+            file.write(f"{line}\n")  # one write: lines of two processes stay whole
     except OSError as error:
         warnings.warn(
             f"{record} cannot be written ({error.strerror or error}): later commands will ask "

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:  # Python goes by the table below
     from interp.config import Experiment, load_experiment, mixed, warm_up
     from interp.importers.importing import import_run
-    from interp.importers.pythia import language_series
+    from interp.importers.language_series import language_series
     from interp.measure.analyze import analyze, trace
     from interp.measure.sweep import analyze_sweep
     from interp.pages import write_report as report
@@ -26,6 +26,9 @@ if TYPE_CHECKING:  # Python goes by the table below
     from interp.pages.show import show
     from interp.runs import Run, Saved, construct, load
     from interp.runs import saved as results
+    from interp.runs.recording import Recorder, record, save_run
+    from interp.sharing.pull import pull
+    from interp.sharing.push import push
     from interp.sweeps.definition import load_sweep
     from interp.sweeps.sweep import finished_runs
     from interp.sweeps.table import sweep_table
@@ -37,12 +40,15 @@ if TYPE_CHECKING:  # Python goes by the table below
 _GIVEN_BY = {
     "interp.config": ("Experiment", "load_experiment", "mixed", "warm_up"),
     "interp.importers.importing": ("import_run",),
-    "interp.importers.pythia": ("language_series",),
+    "interp.importers.language_series": ("language_series",),
     "interp.measure.analyze": ("analyze", "trace"),
     "interp.measure.sweep": ("analyze_sweep",),
     "interp.pages": ("report", "write_sweep_report"),
     "interp.pages.show": ("show",),
     "interp.runs": ("Run", "Saved", "construct", "load", "results"),
+    "interp.runs.recording": ("Recorder", "record", "save_run"),
+    "interp.sharing.pull": ("pull",),
+    "interp.sharing.push": ("push",),
     "interp.sweeps.definition": ("load_sweep",),
     "interp.sweeps.sweep": ("finished_runs",),
     "interp.sweeps.table": ("sweep_table",),

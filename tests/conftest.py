@@ -1,6 +1,7 @@
 """Shape checks on every annotation, one thread if not told, and fixtures that files share."""
 
 import os
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,15 @@ from tests.sweeps import tiny_sweep, train_members  # noqa: E402
 torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))  # one, unless asked
 settings.register_profile("untimed", deadline=None)  # a busy machine is not a wrong answer
 settings.load_profile("untimed")
+STATES = count()
+
+
+@pytest.fixture(autouse=True)
+def _state_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the user has trusted is written down in a folder of each test's own."""
+    folder = tmp_path_factory.getbasetemp() / "state" / str(next(STATES))
+    monkeypatch.setenv("XDG_STATE_HOME", str(folder))
+    monkeypatch.setattr("hooks.own_classes._trusted", set())
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -11,7 +12,9 @@ from torch import Tensor
 from hooks import Examples, Facts, ModularFacts, Sizes, build
 from hooks.models import HookedModel, MLPConfig, ReadInConfig, TokenConfig
 from interp.config.experiment import Experiment
+from interp.tasks import TASKS, Task
 
+SUMS = Path(__file__).parent / "data" / "sums.jsonl"  # a + b mod 7, all pairs
 SIZES = Sizes(d_vocab=8, d_vocab_out=7, n_ctx=3)
 
 
@@ -66,6 +69,12 @@ def tokens_as_examples(tokens: Int[Tensor, "batch pos"], p: int = 7) -> Examples
         labels={"a": tokens[:, 0], "b": tokens[:, 1]},
         facts=Facts(chance=1 / p, groups=(ModularFacts(p=p, operation="add"),)),
     )
+
+
+def task_of(name: str, **fields: Any) -> Task:
+    """A task with its defaults; the one that has none for its file reads `SUMS`."""
+    given = {"file": str(SUMS)} if name == "examples" else {}
+    return TASKS[name].model_validate({"name": name} | given | fields)
 
 
 def tiny_experiment(**training: Any) -> Experiment:

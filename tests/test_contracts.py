@@ -20,7 +20,7 @@ from interp.sweeps.table import LazySeries, finished_runs, sweep_table
 from interp.tasks import TASKS
 from interp.tasks.functions.regression import RegressionTask
 from tests.by_needs import run_for
-from tests.planted import config_for
+from tests.planted import config_for, task_of
 
 RESULTS = {name: cls for name, cls in ANALYSES.items() if issubclass(cls, Result)}
 SERIES = {name: cls for name, cls in ANALYSES.items() if issubclass(cls, SeriesResult)}
@@ -161,7 +161,7 @@ def test_measuring_leaves_the_model_as_it_was(name, run):
 
 @pytest.fixture(params=TASKS)
 def task(request):
-    return TASKS[request.param](name=request.param)
+    return task_of(request.param)
 
 
 def test_a_task_is_listed_under_its_name(task):

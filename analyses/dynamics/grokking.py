@@ -3,7 +3,7 @@
 From recorded metrics alone. Crossings are sustained: the first of several successive evaluations
 at or above the level, since accuracy spikes and dips at the learning rates that grok fast. Two
 rules name the outcome: by accuracy (delay between the crossings), and by losses (extremes over the
-whole run).
+whole run). Where a run recorded losses alone, crossings are of losses that prove the accuracy.
 
 Source: crossings after Power et al. 2022 (arXiv:2201.02177); the rule on losses from the article
 "Do Machine Learning Models Memorize or Generalize?" (PAIR 2023); phases after Nanda et al. 2023
@@ -26,6 +26,9 @@ from hooks import Checkpoints
 if TYPE_CHECKING:
     import pandas
 
+SURE_LOSS = np.log(2)  # nats; an answer with less has a probability above 1/2, so it is right
+PARTIAL_SHARE = 0.5  # of the loss at chance: a test loss below it is part of the way
+
 
 @dataclass(frozen=True, eq=False)
 class GrokkingPhases(SeriesResult):
@@ -35,7 +38,7 @@ class GrokkingPhases(SeriesResult):
 
     Attributes:
         steps: Steps of the evaluations.
-        accuracy: Train and test accuracy.
+        accuracy: Train and test accuracy; NaN throughout where the run recorded losses alone.
         loss: Train and test loss in nats, times `loss_scale`.
         chance: Accuracy of guessing.
         level: Accuracy that counts as crossed.
@@ -46,7 +49,7 @@ class GrokkingPhases(SeriesResult):
         loss_scale: What losses were multiplied by (1/67 for the article's mean over classes too).
     """
 
-    needs: ClassVar = Needs(metrics=("train.accuracy", "test.accuracy", "train.loss", "test.loss"))
+    needs: ClassVar = Needs(metrics=("train.loss", "test.loss"))
     coordinates: ClassVar = {"split": ("train", "test")}
 
     steps: Int[np.ndarray, " step"]
@@ -75,8 +78,8 @@ class GrokkingPhases(SeriesResult):
         """Reads a run's metrics.
 
         Args:
-            series: A run with train and test loss and accuracy.
-            level: Accuracy that counts as crossed.
+            series: A run with train and test loss, and accuracy where it was recorded.
+            level: Accuracy that counts as crossed; by losses, the accuracy that they must prove.
             evaluations: Successive evaluations that make a crossing.
             ratio: t_test / t_train from which a generalising run has grokked.
             tau: Low loss, on the scaled losses.
@@ -84,7 +87,8 @@ class GrokkingPhases(SeriesResult):
             loss_scale: Multiplies losses before the rule on losses.
 
         Raises:
-            ValueError: An option is out of range, or there are no metrics of these columns.
+            ValueError: An option is out of range, there are no metrics of these columns, or losses
+                alone cannot tell: the level is 1, or the task does not say what chance is.
         """
         if evaluations < 1:
             raise ValueError(f"evaluations = {evaluations}: a crossing takes at least one")
@@ -92,11 +96,14 @@ class GrokkingPhases(SeriesResult):
             raise ValueError(f"level = {level}: an accuracy lies above 0 and is at most 1")
         if loss_scale <= 0:
             raise ValueError(f"loss_scale = {loss_scale}: losses are multiplied by more than 0")
-        steps, values = needed_metrics(cls, series)
+        steps, losses = needed_metrics(cls, series)
+        accuracy = recorded_accuracy(series)
+        if np.isnan(accuracy).all():
+            check_losses_tell(series.facts.chance, level)
         return cls(
             steps=steps,
-            accuracy=values[:2],
-            loss=values[2:] * loss_scale,
+            accuracy=accuracy,
+            loss=losses * loss_scale,
             chance=series.facts.chance,
             level=level,
             evaluations=evaluations,
@@ -107,36 +114,73 @@ class GrokkingPhases(SeriesResult):
         )
 
     @property
+    def rule(self) -> str:
+        """What crossings are of: accuracy, or loss where the run recorded losses alone."""
+        return "loss" if np.isnan(self.accuracy).all() else "accuracy"
+
+    @property
+    def crossed_loss(self) -> float:
+        """The mean loss, in nats, at or below which accuracy is at least the level.
+
+        A wrong answer has a loss of log 2 or more, so a mean loss L leaves room for a share of at
+        most L / log 2 of them (Markov's inequality): accuracy is at least 1 - L / log 2. Accuracy
+        may have crossed earlier.
+        """
+        return float((1 - self.level) * SURE_LOSS)
+
+    @property
+    def chance_loss(self) -> float:
+        """- log chance, in nats: log of the number of classes where they are equally likely."""
+        return float(-np.log(self.chance))
+
+    @property
     def t_train(self) -> float:
-        """Step at which train accuracy crosses the level and stays for several evaluations."""
-        return crossing(self.steps, self.accuracy[0], self.level, self.evaluations)
+        """Step at which train accuracy crosses the level and stays for several evaluations.
+
+        By losses, that at which train loss proves it.
+        """
+        return self._crossing(0)
 
     @property
     def t_test(self) -> float:
         """Step at which test accuracy does."""
-        return crossing(self.steps, self.accuracy[1], self.level, self.evaluations)
+        return self._crossing(1)
+
+    def _crossing(self, split: int) -> float:
+        if self.rule == "loss":
+            losses = self.loss[split] / self.loss_scale
+            return crossing(self.steps, -losses, -self.crossed_loss, self.evaluations)
+        return crossing(self.steps, self.accuracy[split], self.level, self.evaluations)
 
     @property
     def test_at_train(self) -> float:
-        """Test accuracy at t_train."""
+        """Test accuracy at t_train; NaN by losses."""
         return float(next(iter(self.accuracy[1][self.steps == self.t_train]), np.nan))
 
     @property
     def category(self) -> str:
-        """fails, memorises, partial, generalises or groks, by accuracy.
+        """fails, memorises, partial, generalises or groks, by accuracy or else by losses.
 
         A run that crosses on training data alone is `partial` where its best test accuracy is more
-        than halfway from chance (0 where that is not known) to 1. One that crosses on both groks
-        where test comes at least `ratio` times as late as train, and generalises otherwise.
+        than halfway from chance (0 where that is not known) to 1; by losses, where its best test
+        loss is below half of that at chance. One that crosses on both groks where test comes at
+        least `ratio` times as late as train, and generalises otherwise.
         """
-        chance = 0.0 if np.isnan(self.chance) else self.chance
-        halfway = chance + 0.5 * (1 - chance)
         if np.isnan(self.t_train):
             return "fails"
         if np.isnan(self.t_test):
-            return "partial" if (self.accuracy[1] > halfway).any() else "memorises"
+            return "partial" if self._is_partial else "memorises"
         is_late = self.t_test > self.t_train and self.t_test >= self.ratio * self.t_train
         return "groks" if is_late else "generalises"
+
+    @property
+    def _is_partial(self) -> bool:
+        """Whether the best test score is more than half of the way from chance."""
+        if self.rule == "loss":
+            losses = self.loss[1] / self.loss_scale
+            return bool((losses < PARTIAL_SHARE * self.chance_loss).any())
+        chance = 0.0 if np.isnan(self.chance) else self.chance
+        return bool((self.accuracy[1] > chance + 0.5 * (1 - chance)).any())
 
     @property
     def loss_ratio(self) -> Float[np.ndarray, " step"]:
@@ -160,7 +204,10 @@ class GrokkingPhases(SeriesResult):
 
     @property
     def forgets(self) -> float:
-        """First of several steps after t_test with a test accuracy of at most 0.9; NaN if none."""
+        """First of several steps after t_test with a test accuracy of at most 0.9; NaN if none.
+
+        NaN by losses too: a few answers of great loss are no sign of a low accuracy.
+        """
         later = self.steps > self.t_test
         return crossing(self.steps[later], -self.accuracy[1][later], -0.9, self.evaluations)
 
@@ -188,20 +235,28 @@ class GrokkingPhases(SeriesResult):
     def marks(self) -> dict[str, float]:
         """Crossings and the phases' boundaries that happened."""
         _, cleanup, settled = self.phases
+        level = f"≥ {self.level:.0%}"
+        if self.rule == "loss":
+            level = f"loss ≤ {self.crossed_loss:.2g}"
         marks = {
-            f"train ≥ {self.level:.0%}": self.t_train,
+            f"train {level}": self.t_train,
             "cleanup starts": cleanup,
-            f"test ≥ {self.level:.0%}": self.t_test,
+            f"test {level}": self.t_test,
             "cleanup ends": settled,
             "forgets": self.forgets,
         }
         return {label: step for label, step in marks.items() if not np.isnan(step)}
 
     def summary(self) -> dict[str, float | str]:
-        """Category by both rules, crossings, delay and ratio, phases."""
+        """Category by both rules, crossings, delay and ratio, phases.
+
+        `rule` is loss where crossings and category are by losses, since no accuracies were
+        recorded.
+        """
         _, cleanup, settled = self.phases
         return {
             "category": self.category,
+            "rule": self.rule,
             "loss_category": self.loss_category,
             "t_train": self.t_train,
             "t_test": self.t_test,
@@ -231,15 +286,12 @@ class GrokkingPhases(SeriesResult):
         )
 
     def figures(self) -> Mapping[str, Drawing]:
-        """Accuracy, and the ratio of test to train loss, with crossings and phases marked."""
-        delay = f": train {self.level:.0%} at step {self.t_train:.0f}, test at {self.t_test:.0f}"
+        """Accuracy, and the ratio of test to train loss, with crossings and phases marked.
+
+        By losses, the losses stand in place of accuracy.
+        """
         figures = {
-            "accuracy": plots.lines(
-                self.steps,
-                {"train": self.accuracy[0], "test": self.accuracy[1]},
-                title=f"The run {self.category}{'' if np.isnan(self.t_test) else delay}",
-                axes=("step (updates)", "accuracy"),
-            ),
+            **(self._losses() if self.rule == "loss" else self._accuracies()),
             "loss_ratio": plots.lines(
                 self.steps,
                 {"test / train": self.loss_ratio, "rho": np.full(len(self.steps), self.rho)},
@@ -249,3 +301,56 @@ class GrokkingPhases(SeriesResult):
             ),
         }
         return {slug: plots.mark_steps(figure, self.marks()) for slug, figure in figures.items()}
+
+    def _accuracies(self) -> dict[str, Drawing]:
+        delay = f": train {self.level:.0%} at step {self.t_train:.0f}, test at {self.t_test:.0f}"
+        return {
+            "accuracy": plots.lines(
+                self.steps,
+                {"train": self.accuracy[0], "test": self.accuracy[1]},
+                title=f"The run {self.category}{'' if np.isnan(self.t_test) else delay}",
+                axes=("step (updates)", "accuracy"),
+            )
+        }
+
+    def _losses(self) -> dict[str, Drawing]:
+        delay = f": train at step {self.t_train:.0f}, test at {self.t_test:.0f}"
+        train, test = self.loss / self.loss_scale
+        level = np.full(len(self.steps), self.crossed_loss)
+        chance = np.full(len(self.steps), self.chance_loss)
+        return {
+            "loss": plots.lines(
+                self.steps,
+                {"train": train, "test": test, "chance": chance, "crossed": level},
+                title=f"The run {self.category} by losses, without accuracies"
+                f"{'' if np.isnan(self.t_test) else delay}",
+                log_y=True,
+                axes=("step (updates)", "loss (nats)"),
+            )
+        }
+
+
+def recorded_accuracy(series: Checkpoints) -> Float[np.ndarray, "split=2 step"]:
+    """Train and test accuracy; NaN throughout unless both were recorded."""
+    columns, metrics = ["train.accuracy", "test.accuracy"], series.metrics
+    if not {*columns} <= {*metrics}:
+        return np.full((2, len(metrics)), np.nan)
+    return metrics[columns].to_numpy(dtype=np.float64).T
+
+
+def check_losses_tell(chance: float, level: float) -> None:
+    """Refuses what losses without accuracies cannot tell.
+
+    Raises:
+        ValueError: The level is 1, or chance is not known.
+    """
+    if level == 1:
+        raise ValueError(
+            "level = 1: train.accuracy and test.accuracy were not recorded, and no mean loss "
+            "proves that all answers are right: give a level below 1"
+        )
+    if not 0 < chance < 1:
+        raise ValueError(
+            "GrokkingPhases needs train.accuracy and test.accuracy, or a task that tells chance, "
+            "by which losses alone can be read"
+        )

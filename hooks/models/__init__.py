@@ -5,7 +5,6 @@ A kind of the user's own is named by where its class is (`hooks.own_classes`).
 """
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import torch
@@ -20,7 +19,7 @@ from hooks.models.post_norm import PostNormConfig
 from hooks.models.read_in import ReadInConfig
 from hooks.models.states import check_state
 from hooks.models.token import TokenConfig, token_config_of
-from hooks.own_classes import find_class, folder_of, is_reference, reference_to
+from hooks.own_classes import class_in, is_named_by_user, is_reference, reference_to
 
 Kind = TokenConfig | MLPConfig | ConstructedConfig | PostNormConfig | ReadInConfig | NeoXConfig
 CONFIGS: dict[str, type[Kind]] = {cls.model_fields["kind"].default: cls for cls in get_args(Kind)}
@@ -32,17 +31,17 @@ def _of_its_kind(value: Any, info: Any) -> Any:  # pydantic's own info, which no
         return value
     kind = value.get("kind", "token")
     if is_reference(kind):
-        return _of_own_kind(value, folder_of(info.context))
+        return _of_own_kind(value, info.context)
     if not (isinstance(kind, str) and kind in CONFIGS):
         raise ValueError(f"no kind '{kind}'; there are {', '.join(CONFIGS)}")
     return CONFIGS[kind].model_validate(value)
 
 
-def _of_own_kind(table: dict[str, Any], folder: Path | None) -> OwnConfig:
+def _of_own_kind(table: dict[str, Any], context: Any) -> OwnConfig:
     try:
-        cls = find_class(table["kind"], OwnConfig, folder)
+        cls = class_in(context, table["kind"], OwnConfig)
     except ValueError as error:
-        if folder is not None:
+        if is_named_by_user(context):
             raise
         return MissingConfig.of(table, str(error))
     return cls.model_validate({**table, "kind": reference_to(cls)})

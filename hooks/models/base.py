@@ -110,7 +110,7 @@ class OwnConfig(KindConfig):
             for nothing, or for what does not stand there.
     """
 
-    kind: str
+    kind: str = Field(init=False)  # nobody has to give it
     n_layers: int = Field(ge=0)
     attention_dir: Literal["causal", "bidirectional"] = "causal"
     normalization_type: Literal["LN", "LNPre", "RMS", "RMSPre"] | None = None

@@ -39,7 +39,8 @@ app = typer.Typer(
 )
 
 Paths = Annotated[
-    list[Path], typer.Argument(help="Run folders, folders that hold run folders, or sweeps.")
+    list[Path],
+    typer.Argument(help="Run folders, folders that hold them, sweeps, or hf://user/name."),
 ]
 Device = Annotated[
     Literal["auto", "cpu", "cuda"], typer.Option(help="auto takes CUDA where there is one.")
@@ -49,7 +50,7 @@ Threads = Annotated[
 ]
 
 
-def _trust(context: typer.Context, is_given: bool) -> bool:
+def _trust(context: Any, is_given: bool) -> bool:  # the parser's own context, by its place
     """Files that hold classes of a run may be imported as long as the command runs."""
     if is_given:
         from hooks.own_classes import trusting
@@ -60,10 +61,14 @@ def _trust(context: typer.Context, is_given: bool) -> bool:
 
 Trust = Annotated[
     bool,
-    typer.Option("--trust", callback=_trust, help="Import own classes that a run folder names."),
+    typer.Option("--trust", callback=_trust, help="Import own classes that a folder names."),
 ]
 Workers = Annotated[
     int | None, typer.Option(min=1, help="Processes; one a core by default, one on a GPU.")
+]
+Track = Annotated[
+    list[str] | None,
+    typer.Option(help="wandb, trackio, tensorboard or mlflow; may be given several times."),
 ]
 Stack = Annotated[
     int | None, typer.Option(min=1, help="Models a stack, at most; chosen by device and model.")
@@ -104,6 +109,8 @@ def train(
     threads: Threads = 1,
     workers: Workers = None,
     stack: Stack = None,
+    track: Track = None,
+    trust: Trust = False,
 ) -> None:
     """Train an experiment into a run folder, or carry on where it was stopped."""
     set_threads(threads)
@@ -114,11 +121,11 @@ def train(
         if seed is not None:
             raise ValueError("--seed is one seed and --seeds several: give one of the two")
         out = out or Path("runs") / f"{loaded.name}-seeds"
-        return _train_sweep(sweep_of_seeds(loaded, seeds), out, device, workers, stack)
+        return _train_sweep(sweep_of_seeds(loaded, seeds), out, device, workers, stack, track)
     chosen = loaded if seed is None else loaded.with_seed(seed)
     out = out or Path("runs") / f"{chosen.name}-s{chosen.seeds.model}"
     with training_bar() as on_evaluate:
-        run = interp.train(chosen, out, device=device, on_evaluate=on_evaluate)
+        run = interp.train(chosen, out, device=device, on_evaluate=on_evaluate, track=track or ())
     typer.echo(f"trained {run.path}: {len(run.steps)} checkpoints, the last at {run.steps[-1]}")
 
 
@@ -134,6 +141,8 @@ def sweep(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be trained, and for how long.")
     ] = False,
+    track: Track = None,
+    trust: Trust = False,
 ) -> None:
     """Train every run of a sweep; those that are finished are passed over."""
     set_threads(1)
@@ -144,7 +153,7 @@ def sweep(
     loaded = interp.load_sweep(file)
     out = out or Path("runs") / loaded.name
     if not dry_run:
-        return _train_sweep(loaded, out, device, workers, stack)
+        return _train_sweep(loaded, out, device, workers, stack, track)
     folder = SweepFolder(out, loaded)
     folder.check_belongs()
     left = folder.left()
@@ -187,7 +196,7 @@ def analyze(
     from interp.sweeps.sweep import find_folders
 
     failures = []
-    for folder in find_folders(paths):
+    for folder in find_folders(_working_copies(paths)):
         try:
             with spinner(f"{folder.path.name}: {{place}}") as show:
                 outcomes = analyze_folder(
@@ -233,7 +242,7 @@ def report(
 
 @app.command("import", epilog="Example: interp import grok.pth --out runs/g --task task.toml")
 def import_(
-    source: Annotated[Path, typer.Argument(help="A .pt, .pth or .safetensors file, or a folder.")],
+    source: Annotated[Path, typer.Argument(help="A file or a folder of checkpoints.")],
     out: Annotated[Path, typer.Option(help="Run folder; missing or empty.")],
     task: Annotated[
         str | None, typer.Option(help="What it was trained on: a TOML file or a preset's name.")
@@ -246,17 +255,45 @@ def import_(
     seed: Annotated[
         int, typer.Option(min=0, help="Data seed: draws a split that nothing states.")
     ] = 0,
+    step: Annotated[
+        int | None, typer.Option(min=0, help="Step of one model that does not say it.")
+    ] = None,
+    mapping: Annotated[
+        Path | None, typer.Option(help="TOML: which tensor is which parameter, of unknown code.")
+    ] = None,
 ) -> None:
     """Turn checkpoints of other code into a run folder, reading nothing that could run."""
     from interp.importers import describe, user_options
 
     options = user_options(config, act_fn=act_fn, normalization_type=normalization_type)
-    typer.echo(describe(interp.import_run(source, out, task, options, seed)))
+    run = interp.import_run(source, out, task, options, seed, step=step, mapping=mapping)
+    typer.echo(describe(run))
+
+
+@app.command(epilog="Example: interp push runs/demo hf://user/name --private")
+def push(
+    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    address: Annotated[str, typer.Argument(help="hf://user/name, or hf://user/name@branch.")],
+    private: Annotated[
+        bool, typer.Option("--private", help="Nobody else may see the repository.")
+    ] = False,
+) -> None:
+    """Upload a run to the Hugging Face Hub, with a model card."""
+    typer.echo(f"pushed {interp.push(interp.load(run), address, private=private)}")
+
+
+@app.command(epilog="Example: interp pull hf://user/name --out runs/theirs")
+def pull(
+    address: Annotated[str, typer.Argument(help="hf://user/name, or hf://user/name@revision.")],
+    out: Annotated[Path | None, typer.Option(help="Run folder; runs/NAME by default.")] = None,
+) -> None:
+    """Copy a run from the Hugging Face Hub into a run folder."""
+    typer.echo(f"{address} is in {interp.pull(address, out).path}")
 
 
 @app.command(epilog="Example: interp show runs/demo --step 0 --out attention.html")
 def show(
-    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    run: Annotated[Path, typer.Argument(help="A run folder, or hf://user/name.")],
     step: Annotated[int | None, typer.Option(help="A kept step; the last by default.")] = None,
     split: Annotated[str | None, typer.Option(help="A split of the task.")] = None,
     out: Annotated[Path, typer.Option(help="HTML file.")] = Path("attention.html"),
@@ -264,6 +301,28 @@ def show(
 ) -> None:
     """Write attention and tokens of a snapshot's first examples to one offline page."""
     typer.echo(f"wrote {interp.show(interp.load(run).snapshot(step, split, 8)).save(out)}")
+
+
+@app.command(epilog="Example: interp new task SortedDigits --kind several-answers")
+def new(
+    thing: Annotated[
+        Literal["task", "analysis", "model"], typer.Argument(help="What to write a start for.")
+    ],
+    name: Annotated[str, typer.Argument(help="Of the class, or of its file.")],
+    kind: Annotated[
+        Literal["one-answer", "several-answers", "endless", "inputs"] | None,
+        typer.Option(help="Of a task: one-answer by default."),
+    ] = None,
+) -> None:
+    """Write a task, an analysis or a model to start from, with its test, in this folder."""
+    from interp.templates import next_commands, write_template
+
+    if kind is not None and thing != "task":
+        raise ValueError(f"--kind is of tasks: leave it out for a new {thing}")
+    files = write_template(thing, name, kind or "one-answer")
+    typer.echo(f"wrote {', '.join(map(str, files))}; go on with")
+    for line in next_commands(thing, name):
+        typer.echo(f"  {line}")
 
 
 @app.command(epilog="Example: interp tasks")
@@ -323,7 +382,12 @@ def main() -> None:
 
 
 def _train_sweep(
-    sweep: Any, out: Path, device: Any, workers: int | None, stack: int | None
+    sweep: Any,
+    out: Path,
+    device: Any,
+    workers: int | None,
+    stack: int | None,
+    track: Sequence[str] | None,
 ) -> None:
     from interp.sweeps.groups import stack_size
     from interp.sweeps.workers import worker_count
@@ -341,10 +405,23 @@ def _train_sweep(
             device=device,
             stack=stack,
             on_progress=lambda now: show(now.done, now.runs, now.steps),
+            track=track or (),
         )
     failed = folder.failed()
     failures = f", {len(failed)} of them failed: {failed[0].failure}" if failed else ""
     typer.echo(f"trained {out}: {len(sweep.experiments())} runs{failures}")
+
+
+def _working_copies(paths: Sequence[Path]) -> list[Path]:
+    """Paths to save results in: for a run on the Hub, a copy in `runs/`, and a line about it."""
+    from interp.runs import is_address
+
+    copies = []
+    for path in paths:
+        copies.append(interp.pull(path).path if is_address(path) else path)
+        if copies[-1] != path:
+            typer.echo(f"results are saved in a copy, {copies[-1]}")
+    return copies
 
 
 def _outcome_lines(summaries: Sequence[Any], asked: Sequence[str], *, why: bool) -> Iterator[str]:

@@ -21,11 +21,12 @@ from pydantic import (
 
 from hooks.messages import did_you_mean
 from hooks.models import ModelConfig, TokenConfig
+from hooks.models.base import MissingConfig
 from hooks.own_classes import is_reference
 from interp.config.training import AnyTask, Frozen, Seeds, Training
 from interp.presets import PRESETS, preset_names
 from interp.tasks import Task
-from interp.tasks.base import MissingTask
+from interp.tasks.base import SEES_PADDING, MissingTask
 from interp.tasks.data_files import KEPT, taken_from
 
 MAX_VALUE_CHARS = 200  # characters of a wrong value that a message shows
@@ -101,6 +102,8 @@ class Experiment(Frozen):
             return self  # whoever asks it for more is told why there is none
         if any(task.sizes != self.task.sizes for task in tasks):
             raise ValueError("every task of the schedule must share the evaluated task's sizes")
+        for task in tasks:
+            task.check_trainable()
         if any(task.train_count is None for task in tasks):
             training.require_batch_size("this task's data are endless")
         if any(len(phase.tasks) > 1 for phase in training.schedule):
@@ -111,6 +114,12 @@ class Experiment(Frozen):
                 f"training.stop.metric: no metric '{training.stop.metric}'; "
                 f"there are {', '.join(metrics)}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _padding_is_not_seen(self) -> "Experiment":
+        if getattr(self.model, "attention_dir", "causal") != "causal" and self.task.is_padded:
+            raise ValueError(f"task: {SEES_PADDING}")
         return self
 
     @model_validator(mode="after")
@@ -141,33 +150,35 @@ class Experiment(Frozen):
     @property
     def data_files(self) -> dict[str, str]:
         """Paths of the files that the tasks read, by the field that names them (`task.train`)."""
-        scheduled = {
-            f"training.schedule.{n}.tasks.{i}": task
-            for n, phase in enumerate(self.training.schedule if self.training else ())
-            for i, task in enumerate(phase.tasks)
-        }
         return {
             f"{place}.{role}": path
-            for place, task in ({"task": self.task} | scheduled).items()
+            for place, task in self._tasks.items()
             for role, path in task.data_files.items()
         }
 
     @property
     def own_classes(self) -> dict[str, str]:
         """References of the user's own classes, by the field that names them (`task.name`)."""
-        tasks = [phase.tasks for phase in self.training.schedule] if self.training else []
-        named = {"task.name": self.task.name, "model.kind": self.model.kind} | {
-            f"training.schedule.{n}.tasks.{i}.name": task.name
-            for n, of_phase in enumerate(tasks)
-            for i, task in enumerate(of_phase)
-        }
+        named = {f"{place}.name": task.name for place, task in self._tasks.items()}
+        named["model.kind"] = self.model.kind
         return {place: name for place, name in named.items() if is_reference(name)}
 
     @property
     def missing(self) -> str:
         """Why a class of the user's own cannot be had, of a run's experiment; empty if all can."""
-        reasons = [getattr(part, "reason", "") for part in (self.task, self.model)]
-        return "; ".join(reason for reason in reasons if reason)
+        parts = (*self._tasks.values(), self.model)
+        reasons = [part.reason for part in parts if isinstance(part, MissingTask | MissingConfig)]
+        return "; ".join(dict.fromkeys(reasons))
+
+    @property
+    def _tasks(self) -> dict[str, Task]:
+        """The evaluated task and those of the schedule, by the field they stand in."""
+        scheduled = {
+            f"training.schedule.{n}.tasks.{i}": task
+            for n, phase in enumerate(self.training.schedule if self.training else ())
+            for i, task in enumerate(phase.tasks)
+        }
+        return {"task": self.task} | scheduled
 
     @property
     def digest(self) -> str:
@@ -222,7 +233,8 @@ def load_experiment(source: str | Path, relative: Path | str | None = None) -> E
     rule = relative or (KEPT if is_of_run else path.parent)
     try:
         return Experiment.model_validate(
-            {"name": safe_name(path.stem)} | table, context=taken_from(rule)
+            {"name": safe_name(path.stem)} | table,
+            context=taken_from(rule, run=path.parent),
         )
     except ValidationError as error:
         raise ValueError(f"{path}: {readable(error)}") from None

@@ -13,7 +13,7 @@ from pydantic import (
     model_validator,
 )
 
-from hooks.own_classes import find_class, folder_of, is_reference, reference_to
+from hooks.own_classes import class_in, is_named_by_user, is_reference, reference_to
 from interp.tasks import TASKS, Task
 from interp.tasks.base import MissingTask
 from interp.tasks.fields import (
@@ -43,11 +43,10 @@ def _task(value: Any, info: Any) -> Any:  # pydantic's own info, whose class fai
 
 
 def _own_task(table: dict[str, Any], context: Any) -> Task:
-    folder = folder_of(context)
     try:
-        cls = find_class(table["name"], Task, folder)
+        cls = class_in(context, table["name"], Task)
     except ValueError as error:
-        if folder is not None:
+        if is_named_by_user(context):
             raise
         return MissingTask.of(table, str(error))
     if not cls.model_fields["name"].is_required():

@@ -13,14 +13,16 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from interp.importers.layouts import State, listed, unwrapped
+from interp.importers.layouts import State
+from interp.importers.layouts.base import listed, unwrapped
+from interp.importers.layouts.nanogpt import MODEL_ARGS
 from interp.importers.reading import (
     TABLE_SUFFIXES,
     TENSOR_SUFFIXES,
@@ -32,7 +34,7 @@ from interp.importers.reading import (
 # The names that different codes give to the same thing in their files.
 STATE_LISTS = ("checkpoints", "state_dicts")
 STEPS = ("checkpoint_epochs", "epochs", "steps")
-STEP = ("epoch", "step")
+STEP = ("epoch", "step", "iter_num")
 MODEL = ("model", "state_dict", "model_state_dict")
 CONFIG = ("config", "cfg")
 TRAINED_ON = ("train_indices", "train_data")
@@ -70,7 +72,8 @@ class Archive:
         trained_on: Indices or tokens of the training examples as they are stored, or None.
         tested_on: The same for the test examples.
         notes: What was assumed about the file, or left out.
-        is_stepless: Whether its parameters are left out because their step is unknown.
+        unplaced: The parameters of a file that does not say its step; None if it does.
+        placed: The step that was given to such parameters.
     """
 
     path: Path
@@ -80,21 +83,37 @@ class Archive:
     trained_on: Any = None
     tested_on: Any = None
     notes: tuple[str, ...] = ()
-    is_stepless: bool = False
+    unplaced: State | None = None
+    placed: int | None = None
+
+    def at_step(self, step: int) -> "Archive":
+        """The archive with the parameters that say no step placed at one."""
+        assert self.unplaced is not None
+        notes = (*self.notes, f"nothing in the file says its step, which is kept as {step}")
+        checkpoints = {step: self.unplaced}
+        return replace(self, checkpoints=checkpoints, notes=notes, unplaced=None, placed=step)
+
+    def step_unknown(self) -> ValueError:
+        """What is said where parameters of an unknown step are to be kept."""
+        return ValueError(
+            f"{self.path}: which step is it of? give --step, or rename it, such as "
+            f"step_1000{self.path.suffix}"
+        )
 
 
 def archives(source: Path) -> Iterator[Archive]:
     """The archive of a file, or of each file of a folder in order of the numbers in their names.
 
     In a folder, a file without a step is read only for the split that it states. Such a file is
-    `init.pth`, which the progress-measures code writes before the first update.
+    `init.pth`, which the progress-measures code writes before the first update. A file alone may
+    be without one: it can be asked for.
 
     Raises:
         FileNotFoundError: There is nothing to read.
         ValueError: A file cannot be read, or its content is unknown.
     """
     if not source.is_dir():
-        yield _with_step(read_archive(source))
+        yield read_archive(source)
         return
     files = [
         file
@@ -106,7 +125,9 @@ def archives(source: Path) -> Iterator[Archive]:
     numbers = steps_in_names(files)
     for file in sorted(files, key=lambda file: (numbers.get(file, -1), file.name)):
         archive = read_archive(file, number=numbers.get(file))
-        yield archive if archive.trained_on is not None else _with_step(archive)
+        if archive.unplaced is not None and archive.trained_on is None:
+            raise archive.step_unknown()
+        yield archive
 
 
 def folder_config(source: Path) -> dict[str, Any] | None:
@@ -147,21 +168,13 @@ def is_state(content: Any) -> bool:
     )
 
 
-def _with_step(archive: Archive) -> Archive:
-    if archive.is_stepless:
-        raise ValueError(
-            f"{archive.path}: which step is it of? rename it, such as "
-            f"step_1000{archive.path.suffix}"
-        )
-    return archive
-
-
 def _archive(path: Path, content: Any, number: int | None) -> Archive:
     if not isinstance(content, Mapping):
         raise ValueError(f"holds a {type(content).__name__}, not a state_dict or a table of them")
-    checkpoints, step_notes = _checkpoints(path, content, number)
+    checkpoints, unplaced, step_notes = _checkpoints(path, content, number)
     metrics, metric_notes = _placed(content, tuple(checkpoints))
-    config = _only(content, CONFIG)
+    # nanoGPT keeps the model's options apart from its `config`, which is of the training.
+    config = content[MODEL_ARGS] if MODEL_ARGS in content else _only(content, CONFIG)
     if config is not None and not is_table(config):
         raise ValueError(f"its config is a {type(config).__name__}, not a table of options by name")
     return Archive(
@@ -172,7 +185,7 @@ def _archive(path: Path, content: Any, number: int | None) -> Archive:
         trained_on=next((content[name] for name in TRAINED_ON if name in content), None),
         tested_on=next((content[name] for name in TESTED_ON if name in content), None),
         notes=tuple(f"{note} ({path.name})" for note in (*step_notes, *metric_notes)),
-        is_stepless=not checkpoints,
+        unplaced=unplaced,
     )
 
 
@@ -190,11 +203,11 @@ def _only(content: Mapping[Any, Any], names: Sequence[str]) -> Any:
 
 def _checkpoints(
     path: Path, content: Mapping[Any, Any], number: int | None
-) -> tuple[dict[int, State], list[str]]:
-    """Parameters by step, and notes about the steps."""
+) -> tuple[dict[int, State], State | None, list[str]]:
+    """Parameters by step, those of an unknown step, and notes about the steps."""
     states = _only(content, STATE_LISTS)
     if states is not None:
-        return _list_of_checkpoints(states, content), []
+        return _list_of_checkpoints(states, content), None, []
     states = {name: content[name] for name in MODEL if is_state(content.get(name))}
     if not states:
         raise ValueError(
@@ -204,7 +217,8 @@ def _checkpoints(
     # The steps that the content states, under the names that the file gives them.
     inside = {name: step for name in STEP if (step := as_step(content.get(name))) is not None}
     step, notes = _step(path, inside, number)
-    return {} if step is None else {step: unwrapped(_only(states, MODEL))}, notes
+    state = unwrapped(_only(states, MODEL))
+    return ({}, state, notes) if step is None else ({step: state}, None, notes)
 
 
 def _step(

@@ -17,20 +17,21 @@ from hooks import ModelConfig, Sizes
 from hooks.models.token import OTHER_KINDS, TokenConfig, token_config
 from hooks.transformer.options import check_computed, shape_of_options
 from interp.config.experiment import readable
-from interp.importers.layouts import n_blocks
+from interp.importers.layouts import Layout, Options
+from interp.importers.layouts.base import n_blocks
 from interp.importers.reading import read_table
-
-Options = Mapping[str, Any]
 
 SYNONYMS = {"num_layers": "n_layers", "num_heads": "n_heads", "act_type": "act_fn"}
 # What shapes cannot tell: the options that a user may be asked for.
 ASKED_OPTIONS = ("act_fn", "normalization_type", "positional_embedding_type", "attention_dir")
+# Further ones that a user may state, for some layouts.
+FURTHER_OPTIONS = (
+    "n_heads", "attn_coeff", "attn_scale", "pattern_coeff", "eps", "rotary_base", "rotary_dim",
+    "rotary_adjacent_pairs", "tie_word_embeddings",
+)  # fmt: skip
 DEFAULT_VALUES = (None, -1)  # with which HookedTransformerConfig leaves an option to its default
 
-UNREAD_MODELS = (  # why models of that code are refused
-    "in the code of Zhong et al. 2023 (The Clock and the Pizza) attention is blended with a "
-    "constant pattern and, in spite of its mask, not causal; such models are not read"
-)
+LAYOUT_OPTIONS = frozenset({"biases"})  # what a config says of the tensors alone
 
 # Options that authors keep beside those of the model, and that say nothing about the model.
 OTHER_OPTIONS = frozenset(
@@ -83,7 +84,10 @@ def user_options(config: Path | None, **flags: str | None) -> dict[str, Any]:
 
 
 def stated_options(
-    archive: Options | None, user: Options, beside: Options | None = None
+    archive: Options | None,
+    user: Options,
+    beside: Options | None = None,
+    layout: Layout | None = None,
 ) -> dict[str, Any]:
     """All options that are stated about a model, under HookedTransformerConfig's names.
 
@@ -91,16 +95,20 @@ def stated_options(
         archive: The config inside its file, if there is one.
         user: The options that the user states.
         beside: The config that stands beside the files of a folder, if there is one.
+        layout: The layout of the file, whose code may have other names for options.
 
     Raises:
         ValueError: Two of them disagree, or a value is a tensor.
     """
-    stated = _known_names(archive or {})
+    known_names = (
+        _known_names if layout is None else lambda config: _known_names(layout.options(config))
+    )
+    stated = known_names(archive or {})
     for options, contradiction in (
         (beside or {}, "the file's config says {!r}, the one beside it {!r}; change one of them"),
         (user, "the config says {!r}, you say {!r}; leave it out, or change the config"),
     ):
-        for name, value in _known_names(options).items():
+        for name, value in known_names(options).items():
             if stated.setdefault(name, value) != value:
                 raise ValueError(f"{name}: {contradiction.format(stated[name], value)}")
     return stated
@@ -121,8 +129,13 @@ def check_same_options(stated: Options, first: Options) -> None:
 
 
 def asked_of_user(config: ModelConfig, user: Options) -> dict[str, Any]:
-    """The options that shapes cannot tell and that the user stated, with the config's values."""
-    return {name: getattr(config, name) for name in ASKED_OPTIONS if name in _known_names(user)}
+    """The options that shapes cannot tell and that the user stated.
+
+    Those that a config has under one name only are given with the config's values.
+    """
+    stated = _known_names(user)
+    options = {name: getattr(config, name) for name in ASKED_OPTIONS if name in stated}
+    return options | {name: stated[name] for name in FURTHER_OPTIONS if name in stated}
 
 
 def _known_names(options: Options) -> dict[str, Any]:
@@ -155,22 +168,53 @@ def sizes_of(parameters: Mapping[str, Tensor], n_ctx: int) -> Sizes:
         raise ValueError(f"the parameters' shapes: {readable(error)}") from None
 
 
-def config_of_shapes(parameters: Mapping[str, Tensor], stated: Options, layout: str) -> TokenConfig:
+def options_of_layout(stated: Options, layout: Layout) -> dict[str, Any]:
+    """The stated options with those that all models of a layout have, and with what is assumed.
+
+    Raises:
+        ValueError: A stated option is another than the layout's, or one is missing that must be
+            stated.
+    """
+    for name, value in layout.fixed.items():
+        is_left_out = stated.get(name) in DEFAULT_VALUES and name != "normalization_type"
+        if name in stated and stated[name] != value and not is_left_out:
+            raise ValueError(
+                f"{name} is {stated[name]!r} in the config; models of layout {layout.name} have "
+                f"{value or 'none'!r}"
+            )
+    for name in layout.asked:
+        if stated.get(name) is None:
+            raise ValueError(
+                f"nothing says {name}, which the shapes of layout {layout.name} do not tell: give "
+                f"a --config with {name}"
+            )
+    return assumed_options(stated, layout) | dict(stated) | dict(layout.fixed)
+
+
+def assumed_options(stated: Options, layout: Layout) -> dict[str, Any]:
+    """What is taken to hold of a model because nothing says otherwise.
+
+    A mask among the tensors does not tell: HookedTransformer keeps one even where it is not used,
+    and so does the code of Zhong et al. 2023.
+    """
+    return {name: value for name, value in layout.assumed.items() if name not in stated}
+
+
+def config_of_shapes(
+    parameters: Mapping[str, Tensor], stated: Options, *, is_tied: bool
+) -> TokenConfig:
     """The config of parameters in HookedTransformer's names and shapes.
 
     Args:
         parameters: The parameters of one checkpoint.
-        stated: The options that are stated about the model.
-        layout: The layout that they had; in progress_measures, models use ReLU and no layer norm.
+        stated: The options of the model, those of its layout among them.
+        is_tied: Whether embedding and unembedding are one matrix.
 
     Raises:
         ValueError: A shape contradicts a stated option, the token model lacks an option, or neither
             shapes nor options tell something; the message names it.
     """
     sizes = _from_shapes(parameters)
-    _check_code(parameters, stated, layout)
-    if layout == "progress_measures":
-        stated = assumed_options(stated, layout) | dict(stated)
     shapes = sizes | dict(sizes_of(parameters, n_ctx=1))
     for name, value in shapes.items():
         option = stated.get(name)
@@ -179,8 +223,6 @@ def config_of_shapes(parameters: Mapping[str, Tensor], stated: Options, layout: 
             raise ValueError(
                 f"{name}: the config says {option!r}, the parameters' shapes say {value}"
             )
-    stated = {name: value for name, value in stated.items() if name not in OTHER_OPTIONS}
-    check_computed(stated)
     grouped = stated.get("n_key_value_heads")
     if grouped not in DEFAULT_VALUES and sizes["n_key_value_heads"] is None:
         raise ValueError(
@@ -192,47 +234,29 @@ def config_of_shapes(parameters: Mapping[str, Tensor], stated: Options, layout: 
         "normalization_type": _normalization(parameters, stated),
         "positional_embedding_type": _positions(parameters, stated),
     }
+    return config_of_options({**stated, **options}, is_tied=is_tied)
+
+
+def config_of_options(options: Options, *, is_tied: bool) -> TokenConfig:
+    """The config of options that tell everything about a model.
+
+    Args:
+        options: Under HookedTransformerConfig's names, sizes among them.
+        is_tied: Whether embedding and unembedding are one matrix.
+
+    Raises:
+        ValueError: An option has a value that is not computed here, or is unknown; the message
+            names it.
+    """
+    others = OTHER_OPTIONS | LAYOUT_OPTIONS
+    stated = {name: value for name, value in options.items() if name not in others}
+    check_computed(stated)
     if stated.get("kind", "token") != "token":
         raise ValueError(f"kind is {stated['kind']!r} in the config; imports are of kind token")
     # What is left out says where and how the model was trained.
-    names = {*TokenConfig.model_fields, *OTHER_KINDS, "use_attn_scale"}
-    options = {name: value for name, value in stated.items() if name in names} | options
-    return token_config(shape_of_options(options, source="config"), is_tied=False)
-
-
-def assumed_options(stated: Options, layout: str) -> dict[str, Any]:
-    """What is taken to hold of a model because nothing says otherwise.
-
-    A mask among the tensors does not tell: HookedTransformer keeps one even where it is not used,
-    and so does the code of Zhong et al. 2023.
-    """
-    assumed: dict[str, Any] = {"attention_dir": "causal"}
-    if layout == "progress_measures":
-        assumed |= {"act_fn": "relu", "normalization_type": None}
-    return {name: value for name, value in assumed.items() if name not in stated}
-
-
-def _check_code(parameters: Mapping[str, Tensor], stated: Options, layout: str) -> None:
-    """Refuses models of the code of Zhong et al. 2023, which have the progress-measures layout.
-
-    They are known by their two positions, since models of the progress-measures code have a third,
-    at which they read "=".
-    """
-    positions = parameters.get("pos_embed.W_pos")
-    is_unsaid = layout == "progress_measures" and "attention_dir" not in stated
-    if "attn_coeff" in stated:
-        raise ValueError(f"attn_coeff is {stated['attn_coeff']!r} in the config: {UNREAD_MODELS}")
-    if is_unsaid and positions is not None and len(positions) == 2:
-        raise ValueError(
-            f"two positions in the progress-measures layout: {UNREAD_MODELS}. Of another code, "
-            'give a --config with attention_dir = "causal"'
-        )
-    for name in ("normalization_type", "use_ln"):
-        if layout == "progress_measures" and stated.get(name):
-            raise ValueError(
-                f"{name} is {stated[name]!r} in the config; the progress-measures layout has no "
-                "layer norm"
-            )
+    names = {*TokenConfig.model_fields, *OTHER_KINDS, *Sizes.model_fields, "use_attn_scale"}
+    known = {name: value for name, value in stated.items() if name in names}
+    return token_config(shape_of_options(known, source="config"), is_tied=is_tied)
 
 
 def _from_shapes(parameters: Mapping[str, Tensor]) -> dict[str, Any]:

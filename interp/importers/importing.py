@@ -1,136 +1,41 @@
 """Writes a run folder from other people's checkpoints.
 
-How they become parameters, the first checkpoint decides for all: that is the `Plan`.
+How they become parameters, the first checkpoint decides for all (`interp.importers.plan`).
 
-The folder is written under a hidden name near its place, checkpoint by checkpoint, and moved to its
-place when it is complete, so that no error leaves half a run. The hidden name is determined by the
-place, so that the same command, given again after a kill, removes what the killed one left. If the
-kill came after the move, the command finds the run that it would have written, and accepts it.
+The folder is written whole or not at all (`interp.runs.staging`). If a kill came after it was moved
+to its place, the same command finds the run that it would have written, and accepts it.
 """
 
-import hashlib
 import json
-import shutil
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from pydantic import ValidationError
-from torch import Tensor
 
-from hooks import ModelConfig, Sizes, build
-from hooks.models import parameters_of
 from interp.config import Experiment, Seeds, load_experiment, read_toml, readable, safe_name
-from interp.importers.archives import Archive, archives, folder_config
+from interp.importers.archives import Archive, archives, as_step, folder_config
 from interp.importers.configs import (
     asked_of_user,
-    assumed_options,
     check_same_options,
-    config_of_shapes,
-    sizes_of,
     stated_options,
 )
-from interp.importers.layouts import LAYOUTS, State, check_masks, check_names, layout_of
+from interp.importers.copies import equal_steps, fingerprint, note_of_copies
+from interp.importers.hugging_face import model_archives, model_folders
+from interp.importers.layouts import Layout, Options, State, layout_of
+from interp.importers.mapping import mapping_layout
+from interp.importers.plan import Plan, make_plan, widened
 from interp.importers.splits import named_split
 from interp.runs.checkpoint_files import pack
-from interp.runs.opening import locked
 from interp.runs.run import Run
 from interp.runs.safe_files import move_folder, write_whole
+from interp.runs.staging import holds, is_free, scratch
 from interp.tasks import Task
 from interp.tasks.data_files import taken_from
 
 MAX_SCORED_EXAMPLES = 2000  # examples scored where a task draws them without end
-
-
-@dataclass(frozen=True, eq=False)
-class Plan:
-    """How every checkpoint of an import is turned into parameters.
-
-    Attributes:
-        layout: Name of the layout.
-        config: The model's config.
-        shapes: The shape that each parameter of the run must have.
-        n_classes: Number of classes of the checkpoints, at least that of the task.
-        assumed: Options that nothing states, with the values that were assumed.
-    """
-
-    layout: str
-    config: ModelConfig
-    shapes: Mapping[str, tuple[int, ...]]
-    n_classes: int
-    assumed: Mapping[str, Any]
-
-    @property
-    def n_dropped(self) -> int:
-        """How many more classes the checkpoints have than the task."""
-        return self.n_classes - self.shapes["unembed.b_U"][0]
-
-    def parameters(self, state: State) -> dict[str, Tensor]:
-        """A checkpoint's parameters, in one dtype, with the task's classes only.
-
-        Raises:
-            ValueError: A tensor is missing, unknown, or of another shape, or holds no floats or
-                some that are not finite.
-        """
-        check_masks(state)
-        if layout_of(state) != self.layout:
-            raise ValueError(f"its layout is {layout_of(state)}, that of the others {self.layout}")
-        parameters = LAYOUTS[self.layout](state)
-        missing = [name for name in self.shapes if name not in parameters]
-        check_names(missing, [name for name in parameters if name not in self.shapes])
-        dtype = _common_dtype(parameters)
-        for name, shape in self.shapes.items():
-            wanted = [*shape[:-1], self.n_classes] if name.startswith("unembed.") else [*shape]
-            if list(parameters[name].shape) != wanted:
-                raise ValueError(f"{name} is {list(parameters[name].shape)}, wanted is {wanted}")
-        # Cloned, since safetensors refuses tensors that share memory.
-        cut = {
-            name: parameters[name][..., : shape[-1]].detach().to(dtype).clone().contiguous()
-            for name, shape in self.shapes.items()
-        }
-        for name, value in cut.items():
-            if not value.isfinite().all():
-                raise ValueError(f"{name} holds NaN or infinite numbers: leave this checkpoint out")
-        return cut
-
-
-def widened(state: State, parameters: Mapping[str, Tensor]) -> set[str]:
-    """Notes about a checkpoint's numbers that were stored in less than float32."""
-    (dtype,) = {value.dtype for value in parameters.values()}
-    stored = {value.dtype for value in state.values() if value.is_floating_point()}
-    return {
-        f"stored as {small}: kept as {dtype}, the same numbers".replace("torch.", "")
-        for small in stored
-        if small.itemsize < torch.float32.itemsize
-    }
-
-
-def make_plan(state: State, stated: Mapping[str, Any], task: Task | None) -> Plan:
-    """The plan of an import, from its first checkpoint.
-
-    Raises:
-        ValueError: The layout is unknown, something about the model is unknown or contradictory,
-            or the task is missing or of other sizes.
-    """
-    layout = layout_of(state)
-    parameters = LAYOUTS[layout](state)
-    sizes = sizes_of(parameters, n_ctx=1 if task is None else task.sizes.n_ctx)
-    if task is None:
-        raise ValueError(
-            f"nothing says what it was trained on (d_vocab {sizes.d_vocab}, d_vocab_out "
-            f"{sizes.d_vocab_out}, n_ctx {sizes.n_ctx}): give --task, a TOML file with the task's "
-            "name and fields, or a preset such as modular-addition-113"
-        )
-    _check_sizes(sizes, task.sizes)
-    config = config_of_shapes(parameters, stated, layout)
-    model = build(config, task.sizes, seed=0)
-    _check_rotary(state, dict(torch.nn.Module.named_buffers(model)))  # pyright: ignore[reportArgumentType]  # the protocol's models are modules
-    shapes = {name: tuple(value.shape) for name, value in parameters_of(model).items()}
-    return Plan(layout, config, shapes, sizes.d_vocab_out, assumed_options(stated, layout))
 
 
 def read_task(task: Task | str | Path | None) -> Task | None:
@@ -153,56 +58,15 @@ def read_task(task: Task | str | Path | None) -> Task | None:
         raise ValueError(f"{path}: {readable(error)}") from None
 
 
-def _check_rotary(state: State, buffers: Mapping[str, Tensor]) -> None:
-    """Refuses a checkpoint that rotates positions by other angles than the token model does."""
-    names = [name for name in state if name.endswith(("attn.rotary_sin", "attn.rotary_cos"))]
-    for name in names:
-        ours, theirs = buffers.get(name), state[name]
-        n_ctx = 0 if ours is None else min(len(ours), len(theirs) if theirs.ndim else 0)
-        if (
-            ours is None
-            or theirs.shape[1:] != ours.shape[1:]
-            or not torch.allclose(theirs[:n_ctx].to(ours.dtype), ours[:n_ctx], atol=0.01)
-        ):
-            raise ValueError(
-                f"{name} holds other angles than the token model computes: rotary positions over "
-                "the whole head, from base 10000, where positions are rotary at all"
-            )
-
-
-def _check_sizes(sizes: Sizes, wanted: Sizes) -> None:
-    """Refuses a checkpoint that has other sizes than the task.
-
-    A model may answer with any token, which is the default of HookedTransformerConfig. Where the
-    task has fewer classes than tokens, its classes are then taken to be the first tokens.
-    """
-    answers_with_tokens = (
-        sizes.d_vocab_out == sizes.d_vocab and sizes.d_vocab_out > wanted.d_vocab_out
-    )
-    for name in ("d_vocab", "d_vocab_out", "n_ctx"):
-        size, size_in_task = getattr(sizes, name), getattr(wanted, name)
-        if size != size_in_task and not (name == "d_vocab_out" and answers_with_tokens):
-            raise ValueError(
-                f"{name} is {size} in the checkpoint and {size_in_task} in the task: change the "
-                "task with --task"
-            )
-
-
-def _common_dtype(parameters: Mapping[str, Tensor]) -> torch.dtype:
-    """float64 if a parameter has it, otherwise float32, which holds half precision exactly."""
-    for name, value in parameters.items():
-        if not value.is_floating_point():
-            raise ValueError(f"{name} holds {value.dtype}, not floating-point numbers")
-    dtypes = {value.dtype for value in parameters.values()}
-    return torch.float64 if torch.float64 in dtypes else torch.float32
-
-
 def import_run(
     source: str | Path,
     out: str | Path,
     task: Task | str | Path | None,
     options: Mapping[str, Any] | None = None,
     seed: int = 0,
+    *,
+    step: int | None = None,
+    mapping: str | Path | None = None,
 ) -> Run:
     """Turns checkpoints of other code into a run folder; warnings say what is unknown or left out.
 
@@ -214,27 +78,33 @@ def import_run(
         options: Options that neither shapes nor the archive's config tell, under
             HookedTransformerConfig's names (`act_fn`, `normalization_type`, ...).
         seed: The data seed, which decides the labels `train` where nothing states them.
+        step: The step of one model that does not say it.
+        mapping: A TOML file that says which tensor is which parameter, for a code that is not known
+            here.
 
     Raises:
         FileNotFoundError: There is nothing to import, or the task is neither a file nor a preset.
         ValueError: A file is refused, something is unknown or contradictory, or `out` is taken.
     """
     source, out = Path(source), Path(out)
-    if out.exists() and not _is_free(out) and not (out / "imported.json").is_file():
+    if out.exists() and not is_free(out) and not (out / "imported.json").is_file():
         raise ValueError(f"{out} is not an empty folder; choose a new one with --out")
     if not source.exists():
         raise FileNotFoundError(f"{source}: no such file or folder")
     given_task, path = read_task(task), out.resolve()
-    with _scratch(path) as scratch:
-        folder = scratch / "run"
-        plan, imported, widenings = _write_checkpoints(source, folder, given_task, options or {})
-        assert given_task is not None  # make_plan refuses a missing one
+    layout = None if mapping is None else mapping_layout(Path(mapping))
+    with scratch(path) as above:
+        folder = above / "run"
+        writing = Writing(folder, given_task, options or {}, layout, step)
+        plan, imported, found = writing.checkpoints(source)
+        assert given_task is not None  # a missing one is refused
         named_task, split_notes = named_split(given_task, seed, imported)
-        notes = [*_notes(plan, imported), *widenings, *split_notes]
+        notes = [*plan.notes(), *_notes(imported), *found, *split_notes]
         about = {
             "source": source.name or source.resolve().name,
-            "layout": plan.layout,
+            "layout": plan.layout.name,
             "options": asked_of_user(plan.config, options or {}),
+            **_given(imported[0].placed, mapping),
             "notes": notes,
         }
         experiment = Experiment(
@@ -243,9 +113,9 @@ def import_run(
         _write_metrics(folder, imported)
         write_whole(folder / "imported.json", (json.dumps(about, indent=1) + "\n").encode())
         write_whole(folder / "experiment.toml", experiment.to_toml().encode())
-        if not path.exists() or _is_free(path):
+        if not path.exists() or is_free(path):
             move_folder(folder, path)
-        elif not _holds(path, folder):
+        elif not holds(path, folder):
             raise ValueError(
                 f"{out} is not an empty folder, and not what this import makes; choose a new one "
                 "with --out"
@@ -255,42 +125,10 @@ def import_run(
     return Run(out)
 
 
-def _is_free(folder: Path) -> bool:
-    return folder.is_dir() and not any(folder.iterdir())
-
-
-def _holds(folder: Path, other: Path) -> bool:
-    """Whether a folder has every file of another one, byte for byte, and no other checkpoints."""
-    is_same = all(
-        (folder / file).is_file() and (folder / file).read_bytes() == (other / file).read_bytes()
-        for file in [file.relative_to(other) for file in other.rglob("*") if file.is_file()]
-    )
-    return is_same and Run(folder).steps == Run(other).steps
-
-
-@contextmanager
-def _scratch(path: Path) -> Iterator[Path]:
-    """An empty hidden folder above a place, locked for one import and removed at the end.
-
-    Raises:
-        ValueError: Another process imports to the same place.
-        OSError: It cannot be made.
-    """
-    name = f".interp-import-{hashlib.sha256(str(path).encode()).hexdigest()[:12]}"
-    above = [parent for parent in path.parents if parent.is_dir()]
-    folder = next((parent / name for parent in above if (parent / name).is_dir()), above[0] / name)
-    try:
-        folder.mkdir(exist_ok=True)
-    except OSError as error:
-        raise OSError(
-            f"{folder} cannot be made ({error.strerror or error}); choose another place"
-        ) from None
-    with locked(folder):
-        shutil.rmtree(folder / "run", ignore_errors=True)
-        try:
-            yield folder
-        finally:
-            shutil.rmtree(folder)
+def _given(step: int | None, mapping: str | Path | None) -> dict[str, Any]:
+    """What the user gave besides options, for imported.json."""
+    given = {"step": step, "mapping": None if mapping is None else Path(mapping).name}
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def describe(run: Run) -> str:
@@ -304,39 +142,114 @@ def describe(run: Run) -> str:
     return (
         f"imported {run.path}: {len(run.steps)} checkpoints, the last at {run.steps[-1]}; there, "
         f"{'; '.join(scores)} (not what is known of this model? then the task, --act-fn, "
-        "--normalization-type or the config's attention_dir is another)"
+        "--normalization-type or the config's attention_dir or attn_coeff is another)"
     )
 
 
-def _write_checkpoints(
-    source: Path, folder: Path, task: Task | None, options: Mapping[str, Any]
-) -> tuple[Plan, list[Archive], list[str]]:
-    """Writes every checkpoint.
+@dataclass(frozen=True, eq=False)
+class Writing:
+    """An import's checkpoints on their way into a run folder.
 
-    Returns:
-        The plan, the archives without their checkpoints, and notes about the numbers' precision.
+    Attributes:
+        folder: The run folder.
+        task: What the model was trained on.
+        options: The options that the user states.
+        layout: The layout that the user gives; None where it is told by the files.
+        step: The step that the user gives, of one model that does not say it.
     """
-    beside = folder_config(source) if source.is_dir() else None
-    plan, first_stated, imported, widenings = None, {}, [], set()
-    for archive in archives(source):
-        for step, state in archive.checkpoints.items():
-            file = folder / "checkpoints" / f"{step}.safetensors"
-            try:
-                stated = stated_options(archive.config, options, beside)
-                if plan is None:
-                    first_stated, plan = stated, make_plan(state, stated, task)
-                check_same_options(stated, first_stated)
-                parameters = plan.parameters(state)
-                if file.exists():
-                    raise ValueError("another file holds this step too")
-            except ValueError as error:
-                raise ValueError(f"{archive.path}, step {step}: {error}") from None
-            widenings |= widened(state, parameters)
-            write_whole(file, pack(parameters, step=step))
-        imported.append(replace(archive, checkpoints={}))
-    if plan is None:
-        raise ValueError(f"{source}: no file says its step; rename them, such as step_1000.pth")
-    return plan, imported, sorted(widenings)
+
+    folder: Path
+    task: Task | None
+    options: Options
+    layout: Layout | None
+    step: int | None
+
+    def checkpoints(self, source: Path) -> tuple[Plan, list[Archive], list[str]]:
+        """Writes every checkpoint.
+
+        Returns:
+            The plan, the archives without their checkpoints, and notes about the numbers: their
+            precision, and steps whose numbers are equal.
+        """
+        is_model = source.is_dir() and bool(model_folders(source))
+        beside = folder_config(source) if source.is_dir() and not is_model else None
+        plan, first_stated, imported, widenings = None, {}, [], set()
+        fingerprints: dict[int, str] = {}
+        for unplaced in model_archives(source) if is_model else archives(source):
+            archive = self._placed(unplaced, beside, is_alone=not source.is_dir() or is_model)
+            for step, state in archive.checkpoints.items():
+                try:
+                    layout, stated = self._read(archive, state, beside)
+                    if plan is None:
+                        first_stated, plan = stated, self._plan(state, stated, layout)
+                    check_same_options(stated, first_stated)
+                    if layout is not plan.layout:
+                        raise ValueError(
+                            f"its layout is {layout.name}, that of the others {plan.layout.name}"
+                        )
+                    parameters = plan.parameters(state)
+                    if step in fingerprints:
+                        raise ValueError("another file holds this step too")
+                except ValueError as error:
+                    raise ValueError(f"{archive.path}, step {step}: {error}") from None
+                widenings |= widened(state, parameters)
+                fingerprints[step] = fingerprint(parameters)
+                file = self.folder / "checkpoints" / f"{step}.safetensors"
+                write_whole(file, pack(parameters, step=step))
+            imported.append(replace(archive, checkpoints={}))
+        if plan is None:
+            raise ValueError(f"{source}: no file says its step; rename them, such as step_1000.pth")
+        copies = [note_of_copies(steps) for steps in equal_steps(fingerprints)]
+        return plan, imported, [*sorted(widenings), *copies]
+
+    def _read(
+        self, archive: Archive, state: State, beside: Options | None
+    ) -> tuple[Layout, dict[str, Any]]:
+        """Layout and options of a checkpoint."""
+        configs = {**(archive.config or {}), **(beside or {}), **self.options}
+        layout = self.layout or layout_of(state, configs)
+        return layout, stated_options(archive.config, self.options, beside, layout)
+
+    def _placed(self, archive: Archive, beside: Options | None, *, is_alone: bool) -> Archive:
+        """An archive whose parameters have a step, which may be given or follow from its layout.
+
+        Args:
+            archive: The archive.
+            beside: The config beside the files.
+            is_alone: Whether it is the one file, or may be the one model, of the import.
+
+        Raises:
+            ValueError: Nothing says the step, or another than the given one.
+        """
+        if archive.unplaced is None:
+            if self.step is not None and (set(archive.checkpoints) != {self.step} or not is_alone):
+                steps = ", ".join(map(str, archive.checkpoints))
+                raise ValueError(f"{archive.path} says its step, {steps}: leave out --step")
+            return archive
+        if not is_alone:
+            return archive  # it is read for its split alone
+        if self.step is not None:
+            return archive.at_step(self.step)
+        configs = {**(archive.config or {}), **(beside or {}), **self.options}
+        try:
+            layout = self.layout or layout_of(archive.unplaced, configs)
+        except ValueError as error:
+            raise ValueError(f"{archive.path}: {error}") from None
+        step = as_step(layout.step(configs))
+        if step is None:
+            raise archive.step_unknown()
+        return archive.at_step(step)
+
+    def _plan(self, state: State, stated: Options, layout: Layout) -> Plan:
+        if self.task is None:
+            # What the checkpoint has, for the user to choose the task by.
+            sizes = make_plan(state, stated, None, layout).sizes
+            raise ValueError(
+                f"nothing says what it was trained on (d_vocab {sizes.d_vocab}, d_vocab_out "
+                f"{sizes.d_vocab_out}, n_ctx {sizes.n_ctx}): give --task, a TOML file with the "
+                "task's name and fields, or a preset such as modular-addition-113"
+            )
+        return make_plan(state, stated, self.task.sizes, layout)
 
 
 def _write_metrics(folder: Path, imported: Sequence[Archive]) -> None:
@@ -351,17 +264,9 @@ def _write_metrics(folder: Path, imported: Sequence[Archive]) -> None:
         write_whole(folder / "metrics.jsonl", lines.encode())
 
 
-def _notes(plan: Plan, imported: Sequence[Archive]) -> Iterator[str]:
-    if plan.assumed:
-        assumed = (f"{name} {value or 'none'}" for name, value in plan.assumed.items())
-        yield f"nothing states what shapes cannot tell; assumed: {', '.join(assumed)}"
-    if plan.n_dropped:
-        yield (
-            f"the checkpoints answer with {plan.n_classes} classes, the task has "
-            f"{plan.n_classes - plan.n_dropped}: the last {plan.n_dropped} left out, so losses "
-            "measured here do not count what the softmax gave them"
-        )
+def _notes(imported: Sequence[Archive]) -> Iterator[str]:
+    """What was assumed about the files, and what was left out of them."""
     for archive in imported:
-        if archive.is_stepless:
+        if archive.unplaced is not None:
             yield f"the weights of {archive.path.name} left out: nothing says their step"
     yield from dict.fromkeys(note for archive in imported for note in archive.notes)

@@ -6,6 +6,7 @@ strings and containers from it. What it refuses is refused here too, with a reme
 read with older versions.
 """
 
+import io
 import json
 import re
 import warnings
@@ -13,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load
@@ -20,7 +22,7 @@ from torch import Tensor
 
 from interp.config import read_toml
 
-TENSOR_SUFFIXES = (".pt", ".pth", ".safetensors")
+TENSOR_SUFFIXES = (".pt", ".pth", ".safetensors", ".npz")
 TABLE_SUFFIXES = (".json", ".toml", ".pt", ".pth")
 
 TRUST = "if you trust the file, load it where its classes are and save it again"
@@ -33,16 +35,21 @@ SAFE_TORCH = (2, 10)
 ANY_REMEDY = "with tensors, numbers, strings and containers of those only, a model as state_dict()"
 
 
-def read_file(path: Path) -> Any:
-    """The content of a .pt, .pth or .safetensors file, on the CPU.
+def read_file(path: Path, pickles: tuple[str, ...] = ()) -> Any:
+    """The content of a .pt, .pth, .safetensors or .npz file, on the CPU.
+
+    Args:
+        path: The file.
+        pickles: Further endings of names, of files that are read as .pt files are.
 
     Raises:
         FileNotFoundError: There is no such file.
         ValueError: Its name ends otherwise, it is damaged, or it holds a pickled object, or a
             tensor that is not an ordinary array of numbers.
     """
-    if path.suffix not in TENSOR_SUFFIXES:
-        raise ValueError(f"{path}: not one of {', '.join(TENSOR_SUFFIXES)}")
+    suffixes = (*TENSOR_SUFFIXES, *pickles)
+    if path.suffix not in suffixes:
+        raise ValueError(f"{path}: not one of {', '.join(suffixes)}")
     if path.is_dir():
         raise ValueError(f"{path} is a folder, not a file: move or rename it")
     if not path.is_file():
@@ -54,6 +61,8 @@ def read_file(path: Path) -> Any:
             raise ValueError(f"{path} is not a safetensors file, or damaged: {error}") from None
         except (KeyError, TypeError) as error:  # torch lacks this type of numbers
             raise ValueError(f"{path} holds numbers that are unknown here: {error}") from None
+    elif path.suffix == ".npz":
+        content = _arrays(path)
     else:
         content = _load(path)
     for place, tensor in _tensors(content):
@@ -61,6 +70,23 @@ def read_file(path: Path) -> Any:
         if fault:
             raise ValueError(f"{path}: {place[:200] or 'it'} {fault}")
     return content
+
+
+def _arrays(path: Path) -> dict[str, Tensor]:
+    """The arrays of an npz file; arrays of Python's objects are pickles, and refused."""
+    try:
+        arrays = np.load(io.BytesIO(path.read_bytes()), allow_pickle=False)
+        names = arrays.files if isinstance(arrays, np.lib.npyio.NpzFile) else ()
+        return {name: torch.from_numpy(np.array(arrays[name])) for name in names}
+    except TypeError as error:  # text, or numbers that torch lacks
+        raise ValueError(f"{path} holds an array that is no numbers: {error}") from None
+    except Exception as error:  # a damaged file may fail in any way
+        if isinstance(error, OSError) and error.filename:
+            raise  # the file cannot be opened
+        reason = " ".join(str(error).split())[:200]
+        if "pickle" in reason or "Object arrays" in reason:
+            reason = "an array of Python objects is a pickle; save arrays of numbers"
+        raise ValueError(f"{path} cannot be read as arrays, or is damaged: {reason}") from None
 
 
 def _load(path: Path) -> Any:
@@ -136,7 +162,7 @@ def read_table(path: Path) -> dict[str, Any]:
     """
     if path.suffix not in TABLE_SUFFIXES:
         raise ValueError(f"{path}: not one of {', '.join(TABLE_SUFFIXES)}")
-    table = read_file(path) if path.suffix in TENSOR_SUFFIXES else _parsed(path)
+    table = read_file(path) if path.suffix in (".pt", ".pth") else _parsed(path)
     if not is_table(table):
         raise ValueError(f"{path} holds no table of options by name")
     return dict(table)

@@ -47,6 +47,7 @@ class RunPage:
         recipe: How to make the run again.
         toml: The experiment's file.
         passed_over: Which saved results are not on the page, and why; empty where all are.
+        missing: Which class of the user's own is missing, without which no result holds.
     """
 
     overview: Overview
@@ -58,6 +59,7 @@ class RunPage:
     recipe: Recipe
     toml: str
     passed_over: str
+    missing: str
 
 
 def run_page(run: Run, overview: Overview) -> RunPage:
@@ -66,10 +68,12 @@ def run_page(run: Run, overview: Overview) -> RunPage:
     Raises:
         ValueError: The run's files are damaged.
     """
-    (results, stale), experiment = current_results(run), run.experiment
+    (results, stale), experiment = current_results(run), run.stated
     phases = phase_marks(results)
     drawn, faults = sections(results)
-    training = settings(experiment.training) or {"training": "none: imported or constructed"}
+    training = settings(experiment.training) or {
+        "training": "none: imported, recorded or constructed"
+    }
     return RunPage(
         overview=overview,
         phases=phases,
@@ -84,6 +88,7 @@ def run_page(run: Run, overview: Overview) -> RunPage:
         recipe=recipe(run),
         toml=experiment.to_toml(),
         passed_over="; ".join([stale] * bool(stale) + [f"{run.path}: {why}" for why in faults]),
+        missing=experiment.missing,
     )
 
 

@@ -48,7 +48,9 @@ def recipe(run: Run) -> Recipe:
         command, made, options = "construct", "The network is written by hand, and", []
     elif run.experiment.training is None:
         return Recipe(
-            "Nothing was trained: the checkpoints come from elsewhere. With the run's folder:",
+            "Not trained by interp: its checkpoints were recorded from a live model elsewhere "
+            "or written by hand, and this page cannot say how to make them again. With the "
+            "run's folder:",
             "\n".join(after),
         )
     source = preset_call(run.experiment)
@@ -114,6 +116,9 @@ def _imported(run: Run, about: dict[str, Any], place: str, after: list[str]) -> 
     options, notes = about.get("options"), about.get("notes") or ()
     config, flags = _import_options(options if isinstance(options, dict) else {})
     file = shlex.quote(f"./{source}" if source.startswith("-") else source)  # which is no option
+    for name in ("step", "mapping"):
+        if name in about:
+            flags += [f"--{name} {shlex.quote(str(about[name]))}"]
     words = ["interp import", file, "--out", place, "--task experiment.toml", *flags]
     command = " ".join([*words, "--seed", str(run.experiment.seeds.data)])
     return Recipe(
@@ -126,11 +131,13 @@ def _imported(run: Run, about: dict[str, Any], place: str, after: list[str]) -> 
 
 def _import_options(options: dict[str, Any]) -> tuple[list[str], list[str]]:
     """A command that writes the config of an import, if it needs one, and the import's flags."""
-    texts = {name: "none" if value is None else str(value) for name, value in options.items()}
+    values = {name: "none" if value is None else value for name, value in options.items()}
     flags = [
-        f"{flag} {shlex.quote(texts.pop(name))}" for name, flag in FLAGS.items() if name in texts
+        f"{flag} {shlex.quote(str(values.pop(name)))}"
+        for name, flag in FLAGS.items()
+        if name in values
     ]
-    if not texts:
+    if not values:
         return [], flags
-    written = shlex.quote(json.dumps(texts, sort_keys=True))
+    written = shlex.quote(json.dumps(values, sort_keys=True))
     return [f"echo {written} > config.json"], [*flags, "--config config.json"]

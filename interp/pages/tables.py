@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 UNDEFINED = "–"  # noqa: RUF001  # an en dash
 MAX_SETTING_LETTERS = 80
+MAX_SETTING_WORDS = 40  # words of a list, such as a vocabulary
 SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 SEEDS = ("seeds.model", "seeds.data", "seeds.order")
 MAX_SPARKLINE_POINTS = 60  # more than the pixels of a small drawing can tell apart
@@ -60,7 +61,7 @@ def overview(run: Run, page: str) -> Overview:
     Raises:
         ValueError: The experiment, the metrics or the last checkpoint is damaged.
     """
-    fields, checkpoints = settings(run.experiment.task), run.steps
+    fields, checkpoints = settings(run.stated.task), run.steps
     task, recorded = fields.pop("name"), run.recorded_metrics()
     metrics = {} if recorded is None else recorded.iloc[-1].to_dict()
     last_steps = [*([int(metrics.pop("step"))] if metrics else []), *checkpoints[-1:]]
@@ -121,7 +122,12 @@ def shown(value: Any) -> str:
 
 
 def brief(value: Any) -> Any:
-    """A setting, cut where it is a long text, such as thousands of training pairs."""
+    """A setting, cut where it is a long text, such as thousands of pairs, or many words."""
+    if isinstance(value, Mapping):
+        return {name: brief(part) for name, part in value.items()}
+    is_words = isinstance(value, list) and all(isinstance(part, str) for part in value)
+    if is_words and len(value) > MAX_SETTING_WORDS:
+        return f"{', '.join(value[:3])}, … ({len(value):,})"
     is_long = isinstance(value, str) and len(value) > MAX_SETTING_LETTERS
     return f"{value[: MAX_SETTING_LETTERS - 1]}…" if is_long else value
 

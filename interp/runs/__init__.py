@@ -17,6 +17,15 @@ from interp.runs.current import (
     steps_in_words,
     sweep_analyses,
 )
+from interp.runs.hub import (
+    PATTERNS,
+    SHARED_FILES,
+    HubAddress,
+    downloaded,
+    hub_errors,
+    is_address,
+    parse_address,
+)
 from interp.runs.opening import construct, locked, writing
 from interp.runs.results import (
     ResultFile,
@@ -27,7 +36,15 @@ from interp.runs.results import (
     saved,
     write_result,
 )
-from interp.runs.run import Run, check_run, find_runs, is_done_with, load, read_metrics
+from interp.runs.run import (
+    Run,
+    check_run,
+    find_runs,
+    is_done_with,
+    load,
+    local_folder,
+    read_metrics,
+)
 from interp.runs.safe_files import (
     append_whole,
     as_table,
@@ -38,8 +55,11 @@ from interp.runs.safe_files import (
 )
 
 __all__ = [
+    "PATTERNS",
+    "SHARED_FILES",
     "Basis",
     "Checkpoint",
+    "HubAddress",
     "ResultFile",
     "Run",
     "Saved",
@@ -52,19 +72,24 @@ __all__ = [
     "construct",
     "current_among",
     "current_results",
+    "downloaded",
     "error_message",
     "find_analysis",
     "find_runs",
     "find_saved",
+    "hub_errors",
+    "is_address",
     "is_done_with",
     "is_temporary",
     "last_result",
     "lines_by_reason",
     "load",
+    "local_folder",
     "locked",
     "make_header",
     "move_folder",
     "pack",
+    "parse_address",
     "passed_over",
     "read_metrics",
     "result_folder",

@@ -4,19 +4,20 @@ The lock is the kernel's (`flock` on the hidden file `.lock`): it ends with the 
 way that ends, so that no kill leaves it behind. The empty file stays; removing it would let two
 processes lock two files of one name. On NFS the lock holds between machines where the server offers
 locks (Linux passes flock on to it since 2.6.12); mounted with `nolock`, only within one machine.
-Readers need no lock.
+Windows, which has no flock, locks the file's first byte instead. Readers need no lock.
 """
 
 import errno
-import fcntl
 import json
 import os
 import platform
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -25,6 +26,7 @@ from hooks.models import parameters_of
 from hooks.own_classes import code_hash, file_of, trust
 from interp.config import Experiment
 from interp.runs.checkpoint_files import pack
+from interp.runs.hub import source_of
 from interp.runs.run import Run
 from interp.runs.safe_files import make_folder, open_plain, write_whole
 from interp.tasks.data_files import sha256_of, stamp_of
@@ -39,8 +41,15 @@ def locked(folder: Path) -> Iterator[None]:
     A folder that cannot be written to is not locked: nobody writes there, and reading is free.
 
     Raises:
-        ValueError: Another process has locked it, or `.lock` is a symbolic link.
+        ValueError: Another process has locked it, `.lock` is a symbolic link, or the folder is a
+            download, which stays as it is.
     """
+    source = source_of(folder)
+    if source is not None:
+        raise ValueError(
+            f"{source} is downloaded into a cache, where it stays as it is: `interp pull {source}` "
+            "makes a copy to work on"
+        )
     with ExitStack() as closing:
         file = _open_lock(folder / ".lock")
         if file is not None:
@@ -59,11 +68,13 @@ def writing(experiment: Experiment, path: Path, device: torch.device) -> Iterato
         device: Where its model will be trained; a new folder's environment.json says so.
 
     Raises:
-        ValueError: The folder belongs to another experiment, another process writes to it, or a
-            data file of the task has changed.
+        ValueError: The folder belongs to another experiment, another process writes to it, a
+            data file of the task has changed, or a class of the user's own is missing.
         FileNotFoundError: A data file of the task is gone.
         OSError: The folder cannot be made.
     """
+    if experiment.missing:
+        raise ValueError(experiment.missing)
     _check_folder(experiment, path)
     hashes = {role: sha256_of(stamp_of(file)) for role, file in experiment.data_files.items()}
     for place, name in experiment.own_classes.items():
@@ -82,7 +93,7 @@ def writing(experiment: Experiment, path: Path, device: torch.device) -> Iterato
         else:
             _begin(experiment, path, hashes)
         if not (path / "environment.json").is_file():
-            write_whole(path / "environment.json", _environment(device).encode())
+            write_whole(path / "environment.json", environment(device).encode())
         yield Run(path)
 
 
@@ -133,11 +144,11 @@ def _open_lock(path: Path) -> int | None:
 def _lock(file: int, folder: Path) -> None:
     """Takes the kernel's lock; warns where the file system has none."""
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+        _flock(file)
+    except (BlockingIOError, PermissionError):  # the second on Windows
         raise ValueError(
-            f"{folder} is in use: another process is training or analysing it; wait until it is "
-            "done, or choose another folder"
+            f"{folder} is in use: another process is training or analysing it, or a recorder is "
+            "open; wait until it is done, close the recorder, or choose another folder"
         ) from None
     except OSError as error:
         warnings.warn(
@@ -145,6 +156,17 @@ def _lock(file: int, folder: Path) -> None:
             "works on it",
             stacklevel=2,
         )
+
+
+def _flock(file: int) -> None:
+    """Takes the kernel's lock of a file, or raises the system's error at once."""
+    try:
+        import fcntl
+    except ImportError:
+        windows: Any = import_module("msvcrt")
+        windows.locking(file, windows.LK_NBLCK, 1)
+    else:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def _begin(experiment: Experiment, path: Path, hashes: Mapping[str, str]) -> None:
@@ -175,8 +197,8 @@ def _check_folder(experiment: Experiment, path: Path) -> None:
         raise ValueError(f"{path} is not empty and holds no experiment.toml; choose another")
 
 
-def _environment(device: torch.device) -> str:
-    """Versions, device and threads, as JSON."""
+def environment(device: torch.device) -> str:
+    """What environment.json holds: versions, device and threads, as JSON."""
     facts = {name: version(name) for name in ("interp", "torch", "transformer-lens")} | {
         "python": platform.python_version(),
         "device": device.type,

@@ -24,6 +24,7 @@ from interp.config import Experiment, load_experiment
 from interp.runs.basis import Basis, experiment_digest
 from interp.runs.checkpoint_files import Checkpoint
 from interp.runs.current import find_result, saved_scalars
+from interp.runs.hub import downloaded, is_address, parse_address, source_of
 from interp.runs.results import find_saved
 from interp.runs.safe_files import as_table
 from interp.tasks.data_files import KEPT, sha256_of, stamp_of
@@ -53,8 +54,9 @@ class Run(Checkpoints):
 
     @property
     def name(self) -> str:
-        """The folder's name."""
-        return self.path.resolve().name
+        """The folder's name; of a download, the repository's."""
+        source = source_of(self.path)
+        return self.path.resolve().name if source is None else source.name
 
     @cached_property
     def experiment(self) -> Experiment:
@@ -64,6 +66,19 @@ class Run(Checkpoints):
             ValueError: experiment.toml is missing or wrong.
         """
         return load_experiment(self.path / "experiment.toml", KEPT)
+
+    @property
+    def stated(self) -> Experiment:
+        """The experiment as its file states it: a data file in the run's folder by its name."""
+        experiment = self.experiment
+        here = {
+            name: str(Path(file).relative_to(self.path.resolve()))
+            for name, file in experiment.task.data_files.items()
+            if name in type(experiment.task).model_fields
+            and Path(file).is_relative_to(self.path.resolve())
+        }
+        task = experiment.task.model_copy(update=here)
+        return experiment.model_copy(update={"task": task})
 
     @property
     def failure(self) -> str:
@@ -246,7 +261,9 @@ class Run(Checkpoints):
 
 
 def load(path: str | Path, *, trust: bool = False) -> Run:
-    """A run folder.
+    """A run folder, or a run on the Hugging Face Hub: `hf://user/name` or `hf://user/name@revision`.
+
+    One on the Hub is downloaded into the cache of the Hub's client, where it is only read.
 
     Args:
         path: The folder.
@@ -254,9 +271,10 @@ def load(path: str | Path, *, trust: bool = False) -> Run:
             that you trained or measured with may be anyway, as long as they are the same.
 
     Raises:
-        FileNotFoundError: No such folder, or it holds no experiment.toml.
+        FileNotFoundError: No such folder or repository, or it holds no experiment.toml.
+        ValueError: The Hub refuses; the message says why.
     """
-    path = Path(path)
+    path = local_folder(path)
     if not (path / "experiment.toml").is_file():
         is_sweep = (path / "sweep.toml").is_file()
         instead = "; it is a sweep's: interp.sweep_table(path) reads it" if is_sweep else ""
@@ -266,6 +284,16 @@ def load(path: str | Path, *, trust: bool = False) -> Run:
         with trusting():  # what is imported now is written down, and may be imported from now on
             _ = run.experiment, find_saved(run)
     return run
+
+
+def local_folder(path: str | Path) -> Path:
+    """A folder on this machine; what is on the Hub is downloaded.
+
+    Raises:
+        FileNotFoundError: No such repository or revision on the Hub, or no run is in it.
+        ValueError: An address is none, or the Hub refuses.
+    """
+    return downloaded(parse_address(path)) if is_address(path) else Path(path)
 
 
 def check_run(run: object, call: str, instead: str = "") -> None:

@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 TEMPORARY = re.compile(r"\.(?P<name>.+?)(\.[0-9a-f]{8})?\.tmp")  # older versions: no digits
+# Windows lacks the first two, and others the third, without which it changes the ends of lines.
+PLAIN_FLAGS = ("O_NOFOLLOW", "O_CLOEXEC", "O_BINARY")
 UNSYNCABLE = (errno.EINVAL, errno.ENOTSUP)  # errors of disks that cannot sync a folder
 
 
@@ -66,8 +68,11 @@ def append_whole(path: Path, content: bytes) -> None:
 
 def sync(path: Path) -> None:
     """Makes what was appended to a file outlast a power failure."""
-    with os.fdopen(open_plain(path, os.O_RDONLY), "rb") as file:
-        os.fsync(file.fileno())
+    file = open_plain(path, os.O_RDWR)  # Windows syncs no file that is open for reading alone
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)
 
 
 def move_folder(folder: Path, path: Path) -> None:
@@ -95,7 +100,9 @@ def open_plain(path: Path, flags: int) -> int:
         OSError: It cannot be opened.
     """
     try:
-        return os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+        if not hasattr(os, "O_NOFOLLOW") and path.is_symlink():
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+        return os.open(path, flags | sum(getattr(os, name, 0) for name in PLAIN_FLAGS), 0o666)
     except OSError as error:
         if error.errno != errno.ELOOP:
             raise
@@ -138,7 +145,9 @@ def _make(path: Path, content: bytes, durable: bool) -> None:
 
 
 def _sync_folder(path: Path) -> None:
-    """Makes the names in a folder outlast a power failure."""
+    """Makes the names in a folder outlast a power failure, where a folder can be opened."""
+    if not hasattr(os, "O_DIRECTORY"):  # Windows
+        return
     folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(folder)

@@ -26,6 +26,7 @@ from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from analyses import ANALYSES
 from analyses.requirements import check_options
+from hooks.own_classes import trust
 from interp.config import (
     Experiment,
     Frozen,
@@ -65,6 +66,7 @@ Tables = Annotated[Several[dict[str, Any]], BeforeValidator(_tables)]
 Values = Annotated[Several[Any], BeforeValidator(_values)]
 Table = dict[str, Any]
 MAX_RUNS = 100_000  # runs of a sweep; each is a folder
+RUN_FOLDER = re.compile(r"(^|_)s\d+-[0-9a-f]{8}$")  # the end of a run's folder: seed and digest
 
 
 class Sweep(Frozen):
@@ -129,6 +131,9 @@ class Sweep(Frozen):
             ValueError: A field is unknown or a value wrong, or two runs are the same.
         """
         by_folder: dict[str, Experiment] = {}
+        if not self.base.missing:
+            for name in self.base.own_classes.values():  # imported here, and named again below
+                trust(name)
         for values in self._combinations():
             varied = _with_values(self.base, values)
             for seed in self.seeds:
@@ -169,6 +174,8 @@ def load_sweep(source: str | Path, relative: Path | str | None = None) -> Sweep:
     path = find_toml(source, "sweeps", "sweep")
     table = read_toml(path)
     base = table.get("base")
+    if relative is None and _is_of_folder(path):
+        relative = KEPT
     if isinstance(base, str):
         beside = path.parent / base
         table["base"] = load_experiment(beside if beside.is_file() else base, relative)
@@ -182,6 +189,12 @@ def load_sweep(source: str | Path, relative: Path | str | None = None) -> Sweep:
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
     return sweep
+
+
+def _is_of_folder(path: Path) -> bool:
+    """Whether a file is a sweep's folder's, beside its runs, rather than written by the user."""
+    runs = path.parent.glob("*/experiment.toml")
+    return path.name == "sweep.toml" and any(RUN_FOLDER.search(run.parent.name) for run in runs)
 
 
 def sweep_of_seeds(base: Experiment, count: int) -> Sweep:

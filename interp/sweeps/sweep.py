@@ -30,6 +30,7 @@ from interp.runs import (
     find_runs,
     find_saved,
     is_done_with,
+    local_folder,
     make_header,
     passed_over,
     result_folder,
@@ -112,14 +113,14 @@ def find_sweep(path: str | Path) -> SweepFolder | None:
 
 
 def find_folders(paths: Sequence[Path]) -> list[Run | SweepFolder]:
-    """The sweeps among some paths, and the runs that the others are or hold.
+    """The sweeps among some paths, and the runs that the others are or hold; some on the Hub.
 
     Raises:
         FileNotFoundError: A path holds neither.
         ValueError: A sweep's file is wrong.
     """
     folders: list[Run | SweepFolder] = []
-    for path in paths:
+    for path in map(local_folder, paths):
         sweep = find_sweep(path)
         folders += [sweep] if sweep else find_runs([path])
     return folders

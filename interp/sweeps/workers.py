@@ -26,6 +26,7 @@ from pathlib import Path
 
 import torch
 
+from hooks.own_classes import trusting
 from interp.config import Experiment
 from interp.runs import Run, as_table, is_done_with, write_whole
 from interp.sweeps.groups import Group, groups_left, stack_size
@@ -33,6 +34,7 @@ from interp.sweeps.sweep import Sweep, SweepFolder
 from interp.training.device import Device, pick_device, prepare_process
 from interp.training.loop import train
 from interp.training.stack import train_stack
+from interp.training.trackers import make_trackers
 
 MAX_FRUITLESS_POOLS = 3  # pools in a row that end with a killed worker and no group finished
 PRELOADED = ("interp.sweeps.workers",)  # modules that every worker needs
@@ -57,6 +59,7 @@ class Progress:
 
 
 Watch = Callable[[Progress], None]
+How = tuple[Device, list[str]]  # device, and names of trackers
 
 
 @dataclass(frozen=True)
@@ -144,6 +147,7 @@ def train_sweep(
     stack: int | None = None,
     executor: Executor | None = None,
     on_progress: Watch = lambda progress: None,
+    track: Sequence[str] = (),
 ) -> SweepFolder:
     """Trains the runs of a sweep into its folder; those that are finished are passed over.
 
@@ -155,12 +159,17 @@ def train_sweep(
         stack: Models a stack, at most; chosen by device and kind of model where left out.
         executor: Takes the work instead of processes of this machine.
         on_progress: Called while the runs train.
+        track: Names of trackers that are told of each run's training.
 
     Raises:
-        ValueError: The folder belongs to something else, or some runs could not be trained (all
-            others are).
+        ValueError: The folder belongs to something else, a tracker is unknown or not installed, or
+            some runs could not be trained (all others are).
     """
+    make_trackers(track)  # refused before anything is written
     folder = SweepFolder(Path(path), sweep)
+    for experiment in sweep.experiments().values():
+        if experiment.missing:
+            raise ValueError(experiment.missing)
     folder.check_belongs()
     file, content = folder.path / "sweep.toml", sweep.to_toml().encode()
     if not file.is_file() or file.read_bytes() != content:
@@ -171,6 +180,7 @@ def train_sweep(
         device=device,
         executor=executor,
         on_progress=on_progress,
+        track=track,
     )
     return folder
 
@@ -182,6 +192,7 @@ def train_groups(
     device: Device = "auto",
     executor: Executor | None = None,
     on_progress: Watch = lambda progress: None,
+    track: Sequence[str] = (),
 ) -> list[Run]:
     """Trains every group; what one group runs into stops no other.
 
@@ -191,6 +202,7 @@ def train_groups(
         device: Where to train.
         executor: Takes the groups instead of processes of this machine.
         on_progress: Called while they train, with how far they are by their folders.
+        track: Names of trackers that are told of each run's training.
 
     Returns:
         The runs: each finished, or marked as failed (`Run.failure`).
@@ -200,12 +212,13 @@ def train_groups(
     """
     experiments = dict(item for group in groups for item in group.items())
     watcher = Watcher(experiments, on_progress)
+    how = device, list(track)
     if executor is not None:
-        faults = _collected(executor, groups, device, watcher)
+        faults = _collected(executor, groups, how, watcher)
     elif workers == 1:
-        faults = [_fault(partial(_train, group, device, watcher.look)) for group in groups]
+        faults = [_fault(partial(_train, group, how, watcher.look)) for group in groups]
     else:
-        faults = _in_processes(groups, workers, device, watcher)
+        faults = _in_processes(groups, workers, how, watcher)
     watcher.look(at_least=0)
     errors = [fault for fault in faults if fault is not None]
     if errors:
@@ -222,24 +235,25 @@ def worker_count(device: Device) -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def train_group(texts: Mapping[str, str], device: Device) -> None:
+def train_group(texts: Mapping[str, str], device: Device, track: Sequence[str] = ()) -> None:
     """Trains experiments, given as TOML by run folder: what an executor is handed."""
-    experiments = {
-        Path(path): Experiment.model_validate(tomllib.loads(text)) for path, text in texts.items()
-    }
-    _train(experiments, device, lambda: None)
+    with trusting():  # whoever handed them over has imported these classes
+        experiments = {
+            Path(path): Experiment.model_validate(tomllib.loads(text))
+            for path, text in texts.items()
+        }
+    _train(experiments, (device, list(track)), lambda: None)
 
 
-def _train(
-    experiments: Mapping[Path, Experiment], device: Device, look: Callable[[], None]
-) -> None:
+def _train(experiments: Mapping[Path, Experiment], how: How, look: Callable[[], None]) -> None:
     """Trains experiments as a stack, or a single one alone; one that diverges is marked."""
     path, experiment = next(iter(experiments.items()))
+    device, track = how
     try:
         if len(experiments) > 1:
-            train_stack(experiments, device=device, on_stop=lambda step, done: look())
+            train_stack(experiments, device=device, on_stop=lambda step, done: look(), track=track)
         else:
-            train(experiment, path, device=device, on_evaluate=lambda row, end: look())
+            train(experiment, path, device=device, on_evaluate=lambda *_: look(), track=track)
     except torch.OutOfMemoryError:
         fewer = min(len(experiments) // 2, stack_size(experiment, device))
         raise ValueError(
@@ -251,14 +265,14 @@ def _train(
 
 
 def _in_processes(
-    groups: Sequence[Group], workers: int, device: Device, watcher: Watcher
+    groups: Sequence[Group], workers: int, how: How, watcher: Watcher
 ) -> list[Exception | None]:
     """The fault of each group, or None; groups of a killed worker are tried again."""
     faults: dict[int, Exception | None] = {}
     left, fruitless = list(range(len(groups))), 0
     while left and fruitless < MAX_FRUITLESS_POOLS:
         with _pool(workers) as pool:
-            new_faults = _collected(pool, [groups[index] for index in left], device, watcher)
+            new_faults = _collected(pool, [groups[index] for index in left], how, watcher)
         faults |= dict(zip(left, new_faults, strict=True))
         killed = [index for index in left if isinstance(faults[index], BrokenProcessPool)]
         fruitless = fruitless + 1 if killed == left else 0
@@ -269,9 +283,12 @@ def _in_processes(
 @contextmanager
 def _pool(workers: int) -> Iterator[Executor]:
     """Worker processes, which end with this process, and at once where it is stopped."""
-    # Workers are forked from a process that holds all imports and has computed nothing.
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(list(PRELOADED))
+    # Workers are forked from a process that holds all imports and has computed nothing. Windows
+    # cannot fork: there every worker imports for itself.
+    can_fork = "forkserver" in multiprocessing.get_all_start_methods()
+    context = multiprocessing.get_context("forkserver" if can_fork else "spawn")
+    if can_fork:
+        context.set_forkserver_preload(list(PRELOADED))
     lifeline, own_end = context.Pipe(duplex=False)
     executor = ProcessPoolExecutor(workers, context, _prepare_worker, (lifeline,))
     with lifeline, own_end, executor as pool:
@@ -301,7 +318,7 @@ def _end_with(lifeline: Connection) -> None:
 
 
 def _collected(
-    executor: Executor, groups: Sequence[Group], device: Device, watcher: Watcher
+    executor: Executor, groups: Sequence[Group], how: How, watcher: Watcher
 ) -> list[Exception | None]:
     """Hands groups to an executor and waits for all; the fault of each, or None.
 
@@ -310,7 +327,7 @@ def _collected(
     futures: list[Future[None]] = []
     try:
         for group in groups:
-            futures.append(_submitted(executor, group, device))
+            futures.append(_submitted(executor, group, how))
         while wait(futures, timeout=POLL_SECONDS).not_done:
             watcher.look()
     except BaseException:
@@ -320,11 +337,11 @@ def _collected(
     return [_fault(future.result) for future in futures]
 
 
-def _submitted(executor: Executor, group: Group, device: Device) -> Future[None]:
+def _submitted(executor: Executor, group: Group, how: How) -> Future[None]:
     """The future of a group; one that has failed where the executor does not take it."""
     texts = {str(path): experiment.to_toml() for path, experiment in group.items()}
     try:
-        return executor.submit(train_group, texts, device)
+        return executor.submit(train_group, texts, *how)
     except Exception as error:  # an engine's own, or a worker was killed meanwhile
         refused: Future[None] = Future()
         refused.set_exception(error)

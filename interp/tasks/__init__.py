@@ -3,6 +3,7 @@
 from interp.tasks.base import Batch, Task, model_inputs
 from interp.tasks.bit_parity import BitParity
 from interp.tasks.factors.factor_labels import FactorLabels
+from interp.tasks.from_file.file_examples import FileExamples
 from interp.tasks.functions.function_classes import FunctionClasses
 from interp.tasks.functions.simple import SimpleFunction
 from interp.tasks.language.dyck import Dyck
@@ -23,6 +24,7 @@ TASKS: dict[str, type[Task]] = {
         SimpleFunction,
         FactorLabels,
         WordSelection,
+        FileExamples,
     )
 }
 

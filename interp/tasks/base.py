@@ -5,7 +5,7 @@ from typing import Any, ClassVar, Literal
 
 import torch
 from jaxtyping import Bool, Float, Int
-from pydantic import BaseModel, ConfigDict, PrivateAttr, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
 from torch import Tensor
 
 from hooks import LATE_ANSWERS, Examples, Facts, Sizes, Snapshot
@@ -16,6 +16,12 @@ from hooks.pairs import Pairs
 from interp.randomness import generator
 from interp.tasks.fields import STRICT
 
+# What is said of padded examples and a model that looks to the right.
+SEES_PADDING = (
+    "examples of several lengths are padded at the end, and this model is not causal, so that it "
+    "would read the padding: give examples of one length; if it was trained to read padding, write "
+    "that into the tokens, and leave lengths out"
+)
 COUNT_SUFFIXES = ("_prompts", "_sequences", "_lines")  # ends of the fields that count examples
 
 PARTNERS = 2  # which of a seed's generators draws what is paired
@@ -49,7 +55,7 @@ class Task(BaseModel):
     changes: ClassVar[Mapping[str, bool]] = {}
     widths: ClassVar[tuple[int, ...]] = ()
 
-    name: str
+    name: str = Field(init=False)  # of an own task, where its class is: nobody has to give it
 
     @model_validator(mode="before")
     @classmethod
@@ -73,6 +79,18 @@ class Task(BaseModel):
     def train_count(self) -> int | None:
         """Size of the fixed training set, or None where training data are drawn without end."""
         return None
+
+    @property
+    def is_padded(self) -> bool:
+        """Whether a model that is not causal is refused, since it would read the padding."""
+        return False
+
+    def check_trainable(self) -> None:
+        """Refuses to be trained on where the task has nothing to train on.
+
+        Raises:
+            ValueError: It has nothing; the message says what to give.
+        """
 
     @property
     def data_files(self) -> dict[str, str]:

@@ -2,7 +2,8 @@
 
 A task names its files by absolute paths, so that a run loads from any folder and never takes
 another file of the same name. A relative path begins at the folder of the TOML file that names it,
-or, in Python, at the current folder.
+or, in Python, at the current folder. A run's own folder may hold files of its task (`OwnFile`, and
+those of runs that were shared): it names them by relative paths, so that it can be moved and sent.
 """
 
 import hashlib
@@ -13,40 +14,63 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator
 
-from hooks.own_classes import RELATIVE
+from hooks.own_classes import RELATIVE, RUN
 
 KEPT = "kept"  # rule: relative paths stay relative, since older versions wrote them into runs
 REFUSED = "refused"  # rule: relative paths are an error
+UNREAD = "unread"  # rule: relative paths stay so, since nothing is read
 
 Stamp = tuple[str, int, int]
 
 
-def taken_from(rule: Path | str) -> dict[str, Any]:
+def taken_from(rule: Path | str, run: Path | None = None) -> dict[str, Any]:
     """The context of a validation, which says what becomes of relative paths.
 
     Args:
-        rule: The folder at which they begin, `KEPT` or `REFUSED`.
+        rule: The folder at which they begin, `KEPT`, `REFUSED` or `UNREAD`.
+        run: A run's folder: under the rule `KEPT`, paths of files in it are taken from there.
     """
-    return {RELATIVE: rule}
+    return {RELATIVE: rule, RUN: run}
 
 
 def _absolute(path: str, info: Any) -> str:  # pydantic's ValidationInfo, which no check can take
     if Path(path).is_absolute():
         return path
     rule = (info.context or {}).get(RELATIVE, Path.cwd())
+    if rule == UNREAD:
+        return path
     if rule == REFUSED:
         raise ValueError("a relative path; write the whole path here")
     if rule == KEPT:
+        run = (info.context or {}).get(RUN)
+        if run is not None and ".." not in Path(path).parts and (run / path).is_file():
+            return str((run / path).absolute())  # not resolved: a download is full of links
         warnings.warn(
-            f"the run names its data file by the relative path {path}, as older versions wrote it: "
-            "it is looked for in the current folder; write the whole path into experiment.toml",
+            f"the run names its data file by the relative path {path}, as older versions wrote it, "
+            "and its folder has no such file: it is looked for in the current folder; put it into "
+            "the run's folder, or write the whole path into experiment.toml",
             stacklevel=2,
         )
         return path
     return str((rule / path).resolve())
 
 
+def _beside(path: str, info: Any) -> str:
+    run = (info.context or {}).get(RUN)
+    is_kept = (info.context or {}).get(RELATIVE) == KEPT
+    if is_kept and run is not None and not Path(path).is_absolute():
+        return str((run / path).absolute())
+    return _absolute(path, info)
+
+
 DataFile = Annotated[str, AfterValidator(_absolute)]
+OwnFile = Annotated[str, AfterValidator(_beside)]  # may lie in the run's folder
+
+
+def names_folders(text: str) -> bool:
+    """Whether a text is a path that begins at the root, and so tells folders of this machine."""
+    path = Path(text)
+    return path.is_absolute() and len(path.parts) > 2  # `/` may be a word of a task
 
 
 def stamp_of(path: str) -> Stamp:

@@ -43,6 +43,7 @@ from interp.training.state import (
     prepare_folder,
     resumed,
 )
+from interp.training.trackers import Track, make_trackers, tracked
 
 
 @runtime_checkable  # which checks of types in tests need
@@ -76,6 +77,7 @@ class Replica:
         rows: Its metrics so far.
         end: The step at which it ended or failed, or will end by the metrics so far.
         is_done: Whether it has ended or failed; it may stay in the stack for a while.
+        track: Called with each new row.
     """
 
     run: Run
@@ -84,6 +86,7 @@ class Replica:
     rows: list[Row]
     end: int
     is_done: bool = False
+    track: Callable[[Row], None] = lambda row: None
 
 
 def train(
@@ -92,6 +95,7 @@ def train(
     *,
     device: Device | torch.device = "auto",
     on_evaluate: Callable[[Row, int], None] = lambda row, end: None,
+    track: Track = (),
 ) -> Run:
     """Trains an experiment into a run folder, or carries on where an earlier call was stopped.
 
@@ -100,17 +104,20 @@ def train(
         path: The run folder; made where missing.
         device: auto takes CUDA where there is one.
         on_evaluate: Called with each row of metrics and the step at which training will end.
+        track: Trackers that are told of training: wandb, trackio, tensorboard, mlflow, or objects
+            of one's own (`interp.training.trackers.Tracker`).
 
     Returns:
         The run, finished.
 
     Raises:
         ValueError: The experiment has no training, or needs more memory than there is; the folder
-            belongs to another experiment; or the metrics are no longer numbers (the folder is
-            marked so: `Run.failure`).
+            belongs to another experiment; a tracker is unknown, not installed or cannot begin; or
+            the metrics are no longer numbers (the folder is marked so: `Run.failure`).
     """
     training, device = experiment.require_training(), pick_device(device)
     check_memory(experiment)
+    trackers = make_trackers(track)
     with writing(experiment, Path(path), device) as run, as_configured(training, device):
         state, rows = resumed(run, experiment)
         check_frozen(state.parameters, training)
@@ -122,8 +129,9 @@ def train(
 
         try:
             stepper = stepper_on(device, [experiment], [state])
-            prepare_folder(run, rows)
-            train_replicas([replica], stepper, device, report_row)
+            with tracked(run, rows, trackers) as replica.track:
+                prepare_folder(run, rows)
+                train_replicas([replica], stepper, device, report_row)
         except torch.OutOfMemoryError:
             raise ValueError(
                 "the model does not fit into the GPU's memory: lower training.batch_size, or train "
@@ -200,6 +208,7 @@ def _record(replica: Replica, step: int, scores: Row) -> None:
         return
     replica.rows.append(drop_nan(row))
     append_metrics(replica.run, replica.rows[-1])
+    replica.track(replica.rows[-1])
     replica.end = replica.experiment.require_training().end_after(replica.rows)
 
 

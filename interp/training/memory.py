@@ -9,6 +9,7 @@ forward pass that computes nothing (torch's meta device).
 
 import math
 import os
+import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -75,7 +76,12 @@ def needed(experiment: Experiment, models: int = 1) -> Mapping[str, float]:
 
 
 def available_memory() -> int:
-    """Bytes of memory that this process may use, as the system states them."""
+    """Bytes of memory that this process may use, as the system states them.
+
+    Windows does not state them to Python: there nothing is refused.
+    """
+    if not hasattr(os, "sysconf"):
+        return sys.maxsize
     available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     with suppress(OSError, ValueError):  # no such file, or the word max
         available = min(available, int(Path("/sys/fs/cgroup/memory.max").read_text()))

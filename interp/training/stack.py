@@ -23,6 +23,7 @@ from interp.training.memory import check_memory
 from interp.training.optimizers import PER_REPLICA_OPTIONS
 from interp.training.stack_step import DataCache, StackStepper, assembled, states_of
 from interp.training.state import Row, State, check_frozen, prepare_folder, resumed
+from interp.training.trackers import make_trackers, tracked
 
 MIN_FINISHED_SHARE = 0.1  # a stack is rebuilt once this share of its replicas has finished
 
@@ -32,6 +33,7 @@ def train_stack(
     *,
     device: Device | torch.device = "auto",
     on_stop: Callable[[int, int], None] = lambda step, done: None,
+    track: Sequence[str] = (),
 ) -> list[Run]:
     """Trains experiments together, or carries on where an earlier call was stopped.
 
@@ -40,6 +42,7 @@ def train_stack(
         device: auto takes CUDA where there is one.
         on_stop: Called at every evaluation and checkpoint with the step of the stack, and how many
             replicas are done.
+        track: Names of trackers that are told of each replica's training.
 
     Experiments that are finished, or marked as failed, are passed over; but they are part of the
     stack as long as they were when nothing was stopped, so that on a CPU the others end with the
@@ -61,7 +64,7 @@ def train_stack(
     with ExitStack() as locks, as_configured(training, device):
         for path, experiment in experiments.items():
             try:
-                replicas.append(_replica(Path(path), experiment, device, locks))
+                replicas.append(_replica(Path(path), experiment, device, locks, track))
             except (ValueError, OSError) as error:
                 faults.append(error)
         if replicas:
@@ -78,7 +81,13 @@ def train_stack(
     return [Run(Path(path)) for path in experiments]
 
 
-def _replica(path: Path, experiment: Experiment, device: torch.device, locks: ExitStack) -> Replica:
+def _replica(
+    path: Path,
+    experiment: Experiment,
+    device: torch.device,
+    stack: ExitStack,
+    track: Sequence[str],
+) -> Replica:
     """A replica as an earlier call left it; its folder is locked unless it is done."""
     if is_done_with(path, experiment):
         run = Run(path)
@@ -87,10 +96,12 @@ def _replica(path: Path, experiment: Experiment, device: torch.device, locks: Ex
         failed_at = (failure or {}).get("step")
         end = failed_at if isinstance(failed_at, int) else state.step
         return Replica(run, experiment, state, rows, end, is_done=True)
-    run = locks.enter_context(writing(experiment, path, device))
+    run = stack.enter_context(writing(experiment, path, device))
     state, rows = resumed(run, experiment)
+    log = stack.enter_context(tracked(run, rows, make_trackers(track)))
     prepare_folder(run, rows)
-    return Replica(run, experiment, state, rows, experiment.require_training().end_after(rows))
+    end = experiment.require_training().end_after(rows)
+    return Replica(run, experiment, state, rows, end, track=log)
 
 
 class ShrinkingStack:

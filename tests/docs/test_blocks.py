@@ -127,3 +127,15 @@ def test_lines_of_a_file_go_where_the_page_shows_them():
         with_lines(file, added)
         == "import a\n\nimport b\nALL = {\n    1: a,\n    2: a,\n    3: b,\n}\n"
     )
+
+
+def test_an_own_task_takes_under_20_lines_to_its_page():
+    walk = next(block for block in BLOCKS if block.page == "docs/your-own-task.md")
+    lines = walk.text.splitlines()
+    assert len(lines) < 20
+    assert [
+        word
+        for line in lines
+        for word in ("new", "train", "analyze", "report")
+        if f"interp {word} " in line
+    ] == ["new", "train", "analyze", "report"]

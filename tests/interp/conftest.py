@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -61,6 +62,8 @@ def save(tmp_path: Path) -> Save:
             path.write_text(json.dumps(content))
         elif path.suffix == ".safetensors":
             save_file(content, path)
+        elif path.suffix == ".npz":
+            np.savez(path, **content)
         else:
             torch.save(content, path)
         return path
@@ -79,8 +82,9 @@ def imported(save: Save, tmp_path: Path) -> Imported:
         task: Any = TASK,
         options: Mapping[str, Any] | None = None,
         seed: int = 0,
+        **others: Any,
     ) -> Run:
-        return import_run(save(content, name), tmp_path / "run", task, options, seed)
+        return import_run(save(content, name), tmp_path / "run", task, options, seed, **others)
 
     return imported
 

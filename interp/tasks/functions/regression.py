@@ -23,23 +23,33 @@ class RegressionTask(Task):
 
     def loss(self, logits: Float[Tensor, "batch position 1"], batch: Batch) -> Tensor:
         """Mean squared error over the scored positions. Pure, without indexing by masks."""
-        return scored_mean(_squares(logits, batch), batch)
+        return squared_loss(logits, batch)
 
     def grade(self, logits: Float[Tensor, "batch position 1"], batch: Batch) -> dict[str, Tensor]:
-        """How far the answers are from the right ones: scalars. Pure, as `loss` is.
+        """How far the answers are from the right ones: `squared_grade`. Pure, as `loss` is."""
+        return {"loss": self.loss(logits, batch)} | squared_grade(logits, batch)
 
-        Returns:
-            `loss`, the mean squared error; `error`, the same divided by that of always answering 0;
-            `explained`, 1 minus `error` at the last scored position of each prompt.
-        """
-        scored = batch["scored"]
-        is_last = scored & (scored.long().cumsum(1) == scored.sum(1, keepdim=True))
-        squares, zero = _squares(logits, batch), batch["targets"].to(logits.dtype).square()
-        error, last = (
-            (squares * weight).sum() / (zero * weight).sum()
-            for weight in (scored.float(), is_last.float())
-        )
-        return {"loss": self.loss(logits, batch), "error": error, "explained": 1 - last}
+
+def squared_loss(logits: Float[Tensor, "batch position 1"], batch: Batch) -> Float[Tensor, ""]:
+    """Mean squared error over the scored positions. Pure, without indexing by masks."""
+    return scored_mean(_squares(logits, batch), batch)
+
+
+def squared_grade(logits: Float[Tensor, "batch position 1"], batch: Batch) -> dict[str, Tensor]:
+    """How far real answers are from the right ones: scalars. Pure, as `squared_loss` is.
+
+    Returns:
+        `error`, the mean squared error divided by that of always answering 0; `explained`, 1 minus
+        `error` at the last scored position of each prompt.
+    """
+    scored = batch["scored"]
+    is_last = scored & (scored.long().cumsum(1) == scored.sum(1, keepdim=True))
+    squares, zero = _squares(logits, batch), batch["targets"].to(logits.dtype).square()
+    error, last = (
+        (squares * weight).sum() / (zero * weight).sum()
+        for weight in (scored.float(), is_last.float())
+    )
+    return {"error": error, "explained": 1 - last}
 
 
 def prompts(

@@ -134,11 +134,87 @@ def test_options_out_of_range_are_refused(grokked, options, message):
         GrokkingPhases.measure(grokked.series(), **options)
 
 
-def test_metrics_without_test_accuracy_are_refused_by_name(grokked):
-    frame = pd.DataFrame({"step": [0], "train.accuracy": [1.0]})
+def test_metrics_without_test_loss_are_refused_by_name(grokked):
+    frame = pd.DataFrame({"step": [0], "train.loss": [1.0]})
     series = dataclasses.replace(grokked.series(), recorded=frame)
-    with pytest.raises(ValueError, match=r"needs test\.accuracy; metrics has"):
+    with pytest.raises(ValueError, match=r"needs test\.loss; metrics has"):
         GrokkingPhases.measure(series)
+
+
+def by_losses(grokked, train, test, *, chance=0.02, others=(), **options):
+    """Phases of a run that recorded losses alone, of 50 classes."""
+    frame = pd.DataFrame({"step": STEPS, "train.loss": train, "test.loss": test})
+    frame[[*others]] = 1.0
+    series = dataclasses.replace(grokked.series(), recorded=frame, facts=Facts(chance=chance))
+    return GrokkingPhases.measure(series, **options)
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "category"),
+    [
+        (curve(3.9, 20, 1), curve(3.9, 20, 1), "fails"),
+        (curve(3.9, 2, 0.008), curve(3.9, 5, 0.001), "fails"),  # 1 % of log 2 is .00693
+        (curve(3.9, 2, 0.006), curve(3.9, 5, 20.0), "memorises"),
+        (curve(3.9, 2, 0.006), curve(3.9, 5, 1.97), "memorises"),  # half of log 50 is 1.956
+        (curve(3.9, 2, 0.006), curve(3.9, 5, 1.95), "partial"),
+        (curve(3.9, 4, 0.006), curve(3.9, 5, 0.006), "generalises"),
+        (curve(3.9, 4, 0.006), curve(3.9, 8, 0.006), "groks"),
+        (curve(3.9, 4, 0.006), curve(3.9, 18, 0.006), "partial"),  # not for three evaluations
+        (curve(math.nan, 20, 0), curve(3.9, 8, 0.006), "fails"),
+    ],
+)
+def test_losses_alone_name_the_outcome(grokked, train, test, category):
+    assert by_losses(grokked, train, test).category == category
+
+
+def test_what_is_by_losses_says_so(grokked):
+    found = by_losses(grokked, curve(3.9, 4, 0.006), curve(3.9, 8, 0.006))
+    summary = found.summary()
+    assert (summary["rule"], summary["t_train"], summary["t_test"]) == ("loss", 40, 80)
+    assert math.isnan(float(summary["test_accuracy_at_t_train"]))
+    figures = found.figures()
+    assert [*figures] == ["loss", "loss_ratio"]
+    title = figures["loss"].layout.title.text  # pyright: ignore[reportAttributeAccessIssue]
+    assert "The run groks by losses, without accuracies" in title
+    assert "train loss ≤ 0.0069" in found.marks()
+    assert phases_of(grokked, curve(0, 4, 1), curve(0, 8, 1)).summary()["rule"] == "accuracy"
+
+
+def test_a_mean_loss_that_crosses_proves_the_accuracy(grokked):
+    rng = np.random.default_rng(0)
+    for scale in (0.01, 0.1, 1.0):
+        logits = rng.normal(size=(4000, 7)) + np.eye(7)[0] / scale
+        losses = np.log(np.exp(logits).sum(1)) - logits[:, 0]
+        accuracy = (logits.argmax(1) == 0).mean()
+        level = 1 - losses.mean() / math.log(2)
+        assert accuracy >= level
+        if 0 < level < 1:
+            found = by_losses(grokked, curve(3.9, 4, 1), curve(3.9, 8, 1), level=level)
+            assert found.crossed_loss == pytest.approx(losses.mean())
+
+
+def test_scaled_losses_cross_at_the_same_step(grokked):
+    train, test = curve(3.9, 4, 0.006), curve(3.9, 8, 0.006)
+    found = by_losses(grokked, train, test, loss_scale=1 / 67)
+    assert (found.t_train, found.t_test) == (40, 80)
+
+
+def test_one_accuracy_is_as_none(grokked):
+    train, test = curve(3.9, 4, 0.006), curve(3.9, 8, 0.006)
+    assert by_losses(grokked, train, test, others=("train.accuracy",)).rule == "loss"
+
+
+@pytest.mark.parametrize("chance", [math.nan, 0.0, 1.0])
+def test_losses_without_a_known_chance_are_refused(grokked, chance):
+    with pytest.raises(
+        ValueError, match=r"needs train\.accuracy and test.accuracy, or a task that te"
+    ):
+        by_losses(grokked, STEPS * 0.0, STEPS * 0.0, chance=chance)
+
+
+def test_a_level_that_no_mean_loss_proves_is_refused(grokked):
+    with pytest.raises(ValueError, match=r"level = 1: train\.accuracy and test.accuracy were not"):
+        by_losses(grokked, STEPS * 0.0, STEPS * 0.0, level=1.0)
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])

@@ -9,7 +9,6 @@ from torch.testing import assert_close
 
 from hooks import HookedTransformer, HookedTransformerConfig, Series, Snapshot
 from hooks.models import TokenConfig, config_of, parameters_of
-from hooks.models.neox import neox_config
 from hooks.transformer.options import COMPUTED, KNOWN, check_computed
 from tests.lens import HookedTransformerConfig as TheirConfig
 from tests.lens import needs_hooked_transformer, theirs
@@ -124,22 +123,6 @@ def test_a_given_config_must_be_that_of_the_live_model():
     config = TokenConfig(n_layers=2, d_model=8, n_heads=2, d_mlp=16, act_fn="gelu")
     with pytest.raises(ValueError, match="act_fn is 'gelu' in the config given"):
         Snapshot.of(live(), EXAMPLES, config=config)
-
-
-@pytest.mark.parametrize(
-    ("options", "name"),
-    [
-        (
-            {"rope_parameters": {"rope_theta": 10000.0, "rope_type": "linear", "factor": 2.0}},
-            "rope_type is 'linear'",
-        ),
-    ],
-)
-def test_other_rotary_angles_of_a_language_model_are_refused(options, name):
-    from transformers import GPTNeoXConfig
-
-    with pytest.raises(ValueError, match=name):
-        neox_config(GPTNeoXConfig(**options))
 
 
 def test_a_model_of_ours_without_a_kind_is_of_kind_token():

@@ -92,7 +92,10 @@ print({{"transformer_lens", "sklearn"}} & set(sys.modules))
 
 @pytest.mark.parametrize(
     "command",
-    ["demo", "train", "sweep", "analyze", "report", "show", "tasks", "analyses", "presets"],
+    [
+        *("demo", "train", "sweep", "analyze", "report", "show", "push", "pull"),
+        *("new", "tasks", "analyses", "presets"),
+    ],
 )
 def test_the_help_of_every_command_has_an_example(interp, command):
     code, out, _ = interp(command, "--help")

@@ -11,8 +11,8 @@ from interp.config.experiment import load_experiment
 from interp.config.training import Stop
 from interp.presets import preset_names
 from interp.sweeps.sweep import load_sweep
-from interp.tasks import TASKS, Task
-from tests.planted import config_for, tiny_experiment
+from interp.tasks import TASKS
+from tests.planted import config_for, task_of, tiny_experiment
 
 TASK = '[task]\nname = "modular_arithmetic"\np = 7\n'
 TRAINING = TASK + "[training]\nsteps = 5\n"
@@ -165,12 +165,13 @@ SMALL: dict[str, dict[str, object]] = {
         "k": 2, "depth": 3, "n_ctx": 128,
         "train_lines": 40, "validation_lines": 8, "generalization_lines": 8,
     },
+    "examples": {},
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", TASKS)
 def test_a_task_scores_the_metrics_that_it_names(name):
-    task: Task = TASKS[name].model_validate(SMALL.get(name, {"test_prompts": 4}))
+    task = task_of(name, **SMALL.get(name, {"test_prompts": 4}))
     config = config_for(task.sizes)
     model = build(config, task.sizes, seed=0)
     examples = task.examples(task.evaluated[0], None, 0)

@@ -109,6 +109,7 @@ def test_a_step_inside_counts_where_the_names_number_is_not_plain(imported):
         assert imported(content, "step_10k.pt").steps == (10_000,)
 
 
+@pytest.mark.filterwarnings("ignore:.*hold equal tensors")
 def test_a_step_that_is_a_names_one_number_is_told_of(save, tmp_path):
     for name in ("model20.pt", "model100.pt"):
         save(hooked_state(), name)

@@ -175,7 +175,7 @@ def test_weights_of_no_step_are_left_out_with_a_warning(progress_folder, tmp_pat
 
 def test_a_file_of_no_step_that_states_no_split_is_refused(progress_folder, save, tmp_path):
     save({"model": progress_state()}, "best.pth")
-    with pytest.raises(ValueError, match=r"best\.pth: which step is it of\? rename it, such as"):
+    with pytest.raises(ValueError, match=r"best\.pth: which step is it of\? give --step"):
         import_run(progress_folder, tmp_path / "run", TASK)
     assert [path.name for path in tmp_path.iterdir()] == ["given"]
 

@@ -286,12 +286,12 @@ def test_presets_are_read_with_every_default(monkeypatch):
 
 
 def test_a_run_without_the_metrics_an_analysis_reads_says_which(folder):
-    rows = (folder / "metrics.jsonl").read_text().replace("test.accuracy", "test.f1")
+    rows = (folder / "metrics.jsonl").read_text().replace("test.loss", "test.f1")
     (folder / "metrics.jsonl").write_text(rows)
     outcome = analyze(Run(folder), ["GrokkingPhases"])[0]
     assert outcome.reason == (
-        "needs test.accuracy in metrics.jsonl, which has train.loss, train.accuracy, test.loss, "
-        "test.f1"
+        "needs test.loss in metrics.jsonl, which has train.loss, train.accuracy, test.f1, "
+        "test.accuracy"
     )
 
 

@@ -1,12 +1,14 @@
 """Files that tasks read: found from any folder, and noticed where they have changed."""
 
 import pytest
+from pydantic import TypeAdapter
 
 from interp.config.experiment import load_experiment
 from interp.importers.importing import read_task
 from interp.runs.run import load
 from interp.sweeps.sweep import find_sweep, load_sweep
 from interp.sweeps.workers import train_sweep
+from interp.tasks.data_files import KEPT, DataFile, taken_from
 from interp.training.loop import train
 from tests.interp.tasks.images import saved
 
@@ -223,3 +225,13 @@ def test_a_sweep_of_the_project_is_trained_and_found_from_elsewhere(project, els
     found = find_sweep(project / "runs")
     assert found is not None
     assert list(found.experiments()) == [path]
+
+
+def test_a_shared_run_names_files_of_its_own_folder_alone(tmp_path):
+    take = TypeAdapter(DataFile).validate_python
+    context = taken_from(KEPT, run=tmp_path / "run")
+    write_lines(tmp_path / "run")
+    write_lines(tmp_path)
+    assert take("v.txt", context=context) == str(tmp_path / "run" / "v.txt")
+    with pytest.warns(UserWarning, match="its folder has no such file"):
+        assert take("../v.txt", context=context) == "../v.txt"

@@ -1,0 +1,1 @@
+"""Runs given away, and taken over: to the Hugging Face Hub and from it."""

@@ -1,0 +1,1 @@
+"""The task `examples`: data that somebody's file holds."""
