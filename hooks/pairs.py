@@ -125,6 +125,17 @@ class Pairs:
             wrong = torch.where(right == 0, 1, right - 1)
         return cls(clean, corrupted, position, right, wrong, change, control)
 
+    @property
+    def classes(self) -> tuple[Int[Tensor, " pair"], Int[Tensor, " pair"]]:
+        """The right and the wrong class of each pair.
+
+        Raises:
+            ValueError: Answers are real numbers.
+        """
+        if self.right is None or self.wrong is None:
+            raise ValueError("answers here are real numbers: there are no classes")
+        return self.right, self.wrong
+
     def at(self, rows: Int[Tensor, " row"]) -> "Pairs":
         """Some pairs, in this order."""
         return replace(
@@ -175,13 +186,12 @@ class Pairs:
         if (self.right is None) != (metric == "squared_error"):
             kind = "classes" if self.right is not None else "real numbers"
             raise ValueError(f"metric {metric}: answers here are {kind}; take another")
-        if self.right is None or self.wrong is None:
+        if metric == "squared_error":
             offset = self.clean.model_inputs.shape[1] - self.clean.targets.shape[1]
             targets = self.clean.targets[torch.arange(len(self)), self.position - offset]
             return -(logits[:, 0] - targets.to(logits)).square()
-        right = self.right.to(logits.device)[:, None]
+        right, wrong = (classes.to(logits.device)[:, None] for classes in self.classes)
         if metric == "logit_difference":
-            wrong = self.wrong.to(logits.device)[:, None]
             return (logits.gather(1, right) - logits.gather(1, wrong))[:, 0]
         if metric == "accuracy":
             return (logits.argmax(1) == right[:, 0]).to(logits.dtype)

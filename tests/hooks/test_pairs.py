@@ -18,17 +18,18 @@ def pairs(**options) -> Pairs:
 
 def test_the_answers_are_those_of_the_inputs():
     made = pairs(change="b")
-    assert made.right.tolist() == [3, 6, 4]
-    assert made.wrong.tolist() == [4, 1, 0]
+    assert [classes.tolist() for classes in made.classes] == [[3, 6, 4], [4, 1, 0]]
     assert made.position.tolist() == [2, 2, 2]
     assert repr(made) == "Pairs(3, change 'b')"
-    assert made.at(torch.tensor([2, 0])).right.tolist() == [4, 3]
-    assert made.at(torch.tensor([2, 0])).corrupted.tokens.tolist() == [[0, 0, 7], [1, 3, 7]]
+    some = made.at(torch.tensor([2, 0]))
+    assert some.classes[0].tolist() == [4, 3]
+    assert some.corrupted.model_inputs.tolist() == [[0, 0, 7], [1, 3, 7]]
 
 
 def test_control_pairs_have_another_wrong_class():
     swapped = Pairs.of(tokens_as_examples(CLEAN), tokens_as_examples(CLEAN.clone()), control=True)
-    assert (swapped.wrong != swapped.right).all()
+    right, wrong = swapped.classes
+    assert (right != wrong).all()
     assert repr(swapped) == "Pairs(3, change 'own', control)"
 
 
@@ -61,6 +62,8 @@ def test_real_answers_are_judged_by_squared_error():
     assert made.values("squared_error", logits).tolist() == [-9.0, 0.0]
     with pytest.raises(ValueError, match="answers here are real numbers; take another"):
         made.values("logit_difference", logits)
+    with pytest.raises(ValueError, match="there are no classes"):
+        _ = made.classes
 
 
 def test_answers_are_read_from_all_positions_or_the_last_ones():

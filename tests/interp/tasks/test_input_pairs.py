@@ -1,6 +1,8 @@
 import pytest
 import torch
+from torch import Tensor
 
+from hooks import Examples
 from interp.tasks.bit_parity import BitParity
 from interp.tasks.modular_arithmetic import ModularArithmetic
 from interp.tasks.word_selection import WordSelection
@@ -8,7 +10,7 @@ from interp.tasks.word_selection import WordSelection
 ADD = ModularArithmetic(p=7, train_fraction=0.6)
 
 
-def numbers(examples):
+def numbers(examples: Examples) -> list[Tensor]:
     return [examples.label(name) for name in "abc"]
 
 
@@ -20,8 +22,9 @@ def test_numbers_change_within_the_split_and_so_does_the_answer(split, change):
     assert torch.equal(a != a2, torch.full_like(a, change in ("a", "both"), dtype=torch.bool))
     assert torch.equal(b != b2, torch.full_like(b, change in ("b", "both"), dtype=torch.bool))
     assert (c != c2).all()
-    assert torch.equal(pairs.right, c)
-    assert torch.equal(pairs.wrong, c2)
+    right, wrong = pairs.classes
+    assert torch.equal(right, c)
+    assert torch.equal(wrong, c2)
     if split != "all":
         for examples in (pairs.clean, pairs.corrupted):
             assert (examples.label("train") == (split == "train")).all()
@@ -35,7 +38,8 @@ def test_swapped_numbers_are_controls():
     assert torch.equal(a, b2)
     assert torch.equal(b, a2)
     assert torch.equal(c, c2)
-    assert (pairs.wrong != pairs.right).all()
+    right, wrong = pairs.classes
+    assert (right != wrong).all()
 
 
 def test_swapping_what_is_subtracted_is_no_control():
@@ -55,8 +59,8 @@ def test_partners_are_uniform():
 
 def test_the_seed_decides():
     first, again, other = (ADD.input_pairs("all", 20, seed) for seed in (0, 0, 1))
-    assert torch.equal(first.corrupted.tokens, again.corrupted.tokens)
-    assert not torch.equal(first.corrupted.tokens, other.corrupted.tokens)
+    assert torch.equal(first.corrupted.model_inputs, again.corrupted.model_inputs)
+    assert not torch.equal(first.corrupted.model_inputs, other.corrupted.model_inputs)
     assert first.change == "both"
 
 
@@ -65,16 +69,17 @@ def test_the_seed_decides():
 def test_one_bit_is_flipped(change, coding):
     task = BitParity(n=10, k=3, train_sequences=400, test_sequences=300, coding=coding)
     pairs = task.input_pairs("train", None, 0, change)
-    differs = pairs.clean.inputs[:, 0] != pairs.corrupted.inputs[:, 0]
+    differs = pairs.clean.model_inputs[:, 0] != pairs.corrupted.model_inputs[:, 0]
     assert (differs.sum(1) == 1).all()
     place = differs.int().argmax(1)
     assert ((place < 3) == (change == "relevant")).all()
     assert place.max() < 10  # never the constant
     same = (pairs.clean.targets == pairs.corrupted.targets).all(1)
     assert (same == (change == "irrelevant")).all()
-    assert torch.equal(pairs.wrong, 1 - pairs.right)
-    test = {tuple(row) for row in task.examples("test", None, 0).inputs[:, 0].tolist()}
-    flipped = {tuple(row) for row in pairs.corrupted.inputs[:, 0].tolist()}
+    right, wrong = pairs.classes
+    assert torch.equal(wrong, 1 - right)
+    test = {tuple(row) for row in task.examples("test", None, 0).model_inputs[:, 0].tolist()}
+    flipped = {tuple(row) for row in pairs.corrupted.model_inputs[:, 0].tolist()}
     assert len(pairs) > 100
     assert not test & flipped
 
