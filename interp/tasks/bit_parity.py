@@ -143,11 +143,14 @@ class BitParity(Task):
     ) -> Pairs:
         clean, corrupted = (
             Examples(
-                **self._batch(each),
+                targets=batch["targets"],
+                scored=batch["scored"],
+                inputs=batch["inputs"],
                 facts=self.facts,
-                words=tuple(("".join(map(str, row)),) for row in each.tolist()),
+                words=tuple(("".join(map(str, row)),) for row in sequences.tolist()),
             )
-            for each in (bits, flipped)
+            for sequences in (bits, flipped)
+            for batch in [self._batch(sequences)]
         )
         right = clean.targets[:, 0]
         position = torch.zeros_like(right)
