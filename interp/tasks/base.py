@@ -12,6 +12,7 @@ from hooks import LATE_ANSWERS, Examples, Facts, Sizes, Snapshot
 from hooks.examples import token_losses
 from hooks.messages import did_you_mean
 from hooks.own_classes import reference_to
+from hooks.pairs import Pairs
 from interp.randomness import generator
 from interp.tasks.fields import STRICT
 
@@ -23,6 +24,7 @@ SEES_PADDING = (
 )
 COUNT_SUFFIXES = ("_prompts", "_sequences", "_lines")  # ends of the fields that count examples
 
+PARTNERS = 2  # which of a seed's generators draws what is paired
 Batch = Mapping[str, Tensor]
 Reader = Callable[[Batch], Batch]
 
@@ -38,6 +40,8 @@ class Task(BaseModel):
         evaluated: Splits that are scored during training.
         positions: Positions whose logits the loss reads: all, unless a task says otherwise.
         metrics: Names of the numbers that `score` returns.
+        changes: What `input_pairs` can change, the first by default, and whether the right
+            answer stays, which makes control pairs of them.
         widths: Widths that batches of sentences are padded to, ascending; empty where all examples
             have the same length.
     """
@@ -48,6 +52,7 @@ class Task(BaseModel):
     evaluated: ClassVar[tuple[str, ...]] = ("test",)
     positions: ClassVar[Literal["last", "all"]] = "all"
     metrics: ClassVar[tuple[str, ...]] = ("loss", "accuracy")
+    changes: ClassVar[Mapping[str, bool]] = {}
     widths: ClassVar[tuple[int, ...]] = ()
 
     name: str = Field(init=False)  # of an own task, where its class is: nobody has to give it
@@ -166,6 +171,42 @@ class Task(BaseModel):
         """
         raise NotImplementedError
 
+    def input_pairs(
+        self, split: str, count: int | None, seed: int, change: str | None = None
+    ) -> Pairs:
+        """Inputs of a split, each beside one that differs in one respect, for causal analyses.
+
+        Both are of the same split: to a model that knows its training examples by heart, one from
+        anywhere would be another kind of change.
+
+        Args:
+            split: One of `splits`.
+            count: The number of pairs at most, drawn at random; None for as many as there are.
+            seed: The run's data seed, which also decides the split.
+            change: One of `changes`; the first if left out.
+
+        Raises:
+            ValueError: The task gives no pairs, or has no such split or change, or no two inputs
+                of the split differ so.
+        """
+        self.check_split(split)
+        if not self.changes:
+            raise ValueError(f"the task {self.name} gives no pairs of inputs")
+        change = next(iter(self.changes)) if change is None else change
+        if change not in self.changes:
+            raise ValueError(
+                f"change '{change}' is none of {', '.join(self.changes)}"
+                f"{did_you_mean(change, self.changes)}"
+            )
+        pairs = self._paired(split, count, seed, change)
+        if not len(pairs):
+            raise ValueError(f"change '{change}': no two inputs of the split {split} differ so")
+        return pairs
+
+    def _paired(self, split: str, count: int | None, seed: int, change: str) -> Pairs:
+        """What `input_pairs` returns, of a split and a change that there are."""
+        raise NotImplementedError
+
     def check_split(self, split: str) -> None:
         """Refuses a split that the task does not have.
 
@@ -273,6 +314,27 @@ def sampled(rows: Int[Tensor, " row"], count: int | None, seed: int) -> Int[Tens
     if count is None or count >= len(rows):
         return rows
     return rows[torch.randperm(len(rows), generator=generator(seed, 1))[:count].sort().values]
+
+
+def partners(
+    allowed: Bool[Tensor, "row candidate"], seed: int
+) -> tuple[Int[Tensor, " paired"], Int[Tensor, " paired"]]:
+    """For each row one of its allowed candidates, all alike likely; rows without any are left out.
+
+    Returns:
+        The rows that have a candidate, and the candidates.
+    """
+    rows = allowed.any(1).nonzero()[:, 0]
+    if not len(rows):
+        return rows, rows
+    drawn = torch.multinomial(allowed[rows].float(), 1, generator=generator(seed, PARTNERS))
+    return rows, drawn[:, 0]
+
+
+def other_classes(right: Int[Tensor, " row"], count: int, seed: int) -> Int[Tensor, " row"]:
+    """For each class another of `count` classes, all alike likely: the wrong ones of controls."""
+    steps = torch.randint(1, count, right.shape, generator=generator(seed, PARTNERS))
+    return (right + steps) % count
 
 
 def scored_mean(losses: Float[Tensor, "batch position"], batch: Batch) -> Float[Tensor, ""]:

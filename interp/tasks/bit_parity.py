@@ -17,8 +17,9 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from hooks import Examples, Facts, InputFacts, Sizes
+from hooks.pairs import Pairs
 from interp.randomness import generator
-from interp.tasks.base import Batch, Task, sampled, scored_mean
+from interp.tasks.base import PARTNERS, Batch, Task, sampled, scored_mean
 from interp.tasks.fields import Count
 
 
@@ -39,6 +40,7 @@ class BitParity(Task):
     splits: ClassVar = ("all", "train", "test")
     evaluated: ClassVar = ("train", "test")
     positions: ClassVar = "last"
+    changes: ClassVar = {"relevant": False, "irrelevant": True}
 
     name: Literal["bit_parity"] = "bit_parity"  # pyright: ignore[reportIncompatibleVariableOverride]  # frozen: may narrow
     n: int = Field(default=30, ge=1, le=62)  # a sequence is an integer of 64 bits
@@ -113,6 +115,46 @@ class BitParity(Task):
             return super().loss(logits, batch)
         right = torch.softmax(logits, dim=-1).gather(-1, batch["targets"][..., None])[..., 0]
         return scored_mean(-right.clamp(self.clip, 1 - self.clip).log(), batch)
+
+    def _paired(self, split: str, count: int | None, seed: int, change: str) -> Pairs:
+        """One relevant bit, or one of the others, is flipped.
+
+        Sequences that differ in one bit are seldom both in a split. The flipped one is of neither,
+        unless it happens to be of this one: pairs whose flipped sequence is of the other split only
+        are left out.
+        """
+        everything = self._bits(generator(seed, 0))
+        train = torch.arange(self._count) < self.train_sequences
+        in_split = {"all": train | True, "train": train, "test": ~train}[split]
+        bits = everything[sampled(in_split.nonzero()[:, 0], count, seed)]
+        first, end = (0, self.k) if change == "relevant" else (self.k, self.n)
+        if first == end:
+            return self._pair(bits[:0], bits[:0], change)
+        place = torch.randint(first, end, (len(bits),), generator=generator(seed, PARTNERS))
+        flipped = bits.scatter(1, place[:, None], 1 - bits.gather(1, place[:, None]))
+        weights = 2 ** torch.arange(self.n)
+        is_of_other = torch.isin(
+            (flipped * weights).sum(1), (everything[~in_split] * weights).sum(1)
+        )
+        return self._pair(bits[~is_of_other], flipped[~is_of_other], change)
+
+    def _pair(
+        self, bits: Int[Tensor, "sequence n"], flipped: Int[Tensor, "sequence n"], change: str
+    ) -> Pairs:
+        clean, corrupted = (
+            Examples(
+                targets=batch["targets"],
+                scored=batch["scored"],
+                inputs=batch["inputs"],
+                facts=self.facts,
+                words=tuple(("".join(map(str, row)),) for row in sequences.tolist()),
+            )
+            for sequences in (bits, flipped)
+            for batch in [self._batch(sequences)]
+        )
+        right = clean.targets[:, 0]
+        position = torch.zeros_like(right)
+        return Pairs(clean, corrupted, position, right, 1 - right, change, self.changes[change])
 
     @property
     def _count(self) -> int:

@@ -17,8 +17,9 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from hooks import Examples, Facts, InputFacts, ModularFacts, Sizes
+from hooks.pairs import Pairs
 from interp.randomness import generator
-from interp.tasks.base import Batch, Task, sampled
+from interp.tasks.base import Batch, Task, other_classes, partners, sampled
 from interp.tasks.fields import TwoOrMore
 
 OPERATIONS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
@@ -52,6 +53,7 @@ class ModularArithmetic(Task):
     splits: ClassVar = ("all", "train", "test")
     evaluated: ClassVar = ("train", "test")
     positions: ClassVar = "last"
+    changes: ClassVar = {"both": False, "a": False, "b": False, "swap": True}
 
     name: Literal["modular_arithmetic"] = "modular_arithmetic"  # pyright: ignore[reportIncompatibleVariableOverride]  # frozen: may narrow
     p: TwoOrMore = 113
@@ -168,6 +170,35 @@ class ModularArithmetic(Task):
                 tuple("=" if token == self.p else str(token) for token in row)
                 for row in tokens.tolist()
             ),
+        )
+
+    def _paired(self, split: str, count: int | None, seed: int, change: str) -> Pairs:
+        """Both numbers, or one of them, are others and so is the answer; or they change places.
+
+        Where a - b is wanted, and not b - a, numbers that change places change the answer: those
+        pairs are left out, since swapped ones are controls.
+        """
+        everything = self.examples(split, None, seed)
+        clean = sampled(torch.arange(len(everything)), count, seed)
+        a, b, c = (everything.label(name) for name in "abc")
+        differs = {name: x[clean, None] != x for name, x in {"a": a, "b": b, "c": c}.items()}
+        allowed = {
+            "both": differs["a"] & differs["b"] & differs["c"],
+            "a": differs["a"] & ~differs["b"] & differs["c"],
+            "b": ~differs["a"] & differs["b"] & differs["c"],
+            "swap": (a[clean, None] == b) & (b[clean, None] == a) & differs["a"] & ~differs["c"],
+        }[change]
+        rows, corrupted = partners(allowed, seed)
+        right = c[clean[rows]]
+        wrong = other_classes(right, self.p, seed) if self.changes[change] else c[corrupted]
+        return Pairs(
+            clean=everything.at(clean[rows]),
+            corrupted=everything.at(corrupted),
+            position=torch.full_like(right, 1 + self.equals),
+            right=right,
+            wrong=wrong,
+            change=change,
+            control=self.changes[change],
         )
 
     @property
