@@ -413,3 +413,20 @@ def test_a_sweep_whose_class_is_missing_is_reported_with_its_runs(mine, tmp_path
     page = (tmp_path / "report" / "index.html").read_text()
     assert "Largest" in page
     assert all(folder.name in page for folder in (tmp_path / "s").glob("s?-*"))
+
+
+def test_padded_examples_are_refused_unless_the_own_model_says_it_is_causal(mine, command):
+    rows = [{"tokens": [1, 2, 3][:n], "targets": [0] * n} for n in (2, 3)]
+    lines = [json.dumps({**row, "split": "train"}) for row in rows * 2]
+    (mine / "rows.jsonl").write_text("\n".join(lines))
+    table = read_toml(mine / "own.toml")
+    table["task"] = {"name": "examples", "file": "rows.jsonl"}
+    table["model"] = {"kind": "bag_of_tokens.py:BagOfTokens", "d_model": 4}
+    (mine / "padded.toml").write_text(tomli_w.dumps(table))
+    interp.load_experiment(mine / "padded.toml")
+    model = (mine / "bag_of_tokens.py").read_text()
+    line = '    attention_dir: Literal["causal", "bidirectional"] = "causal"\n'
+    assert line in model
+    (mine / "bag_of_tokens.py").write_text(model.replace(line, ""))
+    code, _, said = command("train", mine / "padded.toml", "--out", mine / "run")
+    assert (code, "this model is not causal" in said) == (2, True)
