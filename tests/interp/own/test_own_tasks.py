@@ -430,3 +430,21 @@ def test_padded_examples_are_refused_unless_the_own_model_says_it_is_causal(mine
     (mine / "bag_of_tokens.py").write_text(model.replace(line, ""))
     code, _, said = command("train", mine / "padded.toml", "--out", mine / "run")
     assert (code, "this model is not causal" in said) == (2, True)
+
+
+def test_probes_of_a_model_without_usual_hook_points_are_not_measured_unasked(mine, command):
+    model = mine / "bag_of_tokens.py"
+    model.write_text(model.read_text().replace("hook_embed", "hook_pattern"))
+    table = read_toml(mine / "own.toml")
+    table["model"] = {"kind": "bag_of_tokens.py:BagOfTokens", "d_model": 4}
+    (mine / "patterns.toml").write_text(tomli_w.dumps(table))
+    run = mine / "run"
+    assert command("train", mine / "patterns.toml", "--out", run)[0] == 0
+    code, printed, said = command("analyze", run, "--why")
+    assert (code, said) == (0, "")
+    assert "WeightNorms: 2 measured" in printed
+    assert (
+        "ProbeAccuracy: unasked, needs a model with one of the hook points hook_embed," in printed
+    )
+    code, _, said = command("analyze", run, "--only", "ProbeAccuracy")
+    assert (code, "name some of this model's hook points: hook_pattern" in said) == (2, True)
