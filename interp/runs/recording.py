@@ -117,10 +117,11 @@ def record(
         examples: As `save_run`.
         seed: As `save_run`.
         resume_at: The step that training goes on from: what was recorded of later steps is deleted,
-            and can be recorded again.
+            and can be recorded again. At most the last step that is recorded.
 
     Raises:
-        ValueError: As `save_run`; or another process or recorder has the folder.
+        ValueError: As `save_run`; another process or recorder has the folder; or `resume_at` lies
+            beyond what is recorded.
         TypeError: The model has no hook points.
     """
     path = Path(path)
@@ -152,7 +153,7 @@ class Recorder:
             closing.enter_context(locked(run.path))
             rows = read_metrics(run.path / "metrics.jsonl")
             if resume_at is not None:
-                last = _step(resume_at)
+                last = _resumed(resume_at, run, rows)
                 rows = [row for row in rows if row["step"] <= last]
                 for step in run.steps:
                     if step > last:
@@ -240,9 +241,11 @@ class Recorder:
             self._rows[step] = row
 
     def _remedy(self, step: int) -> str:
+        if step == 0:  # which no resumption deletes
+            return f"choose a new folder, or delete {self.run.path} to begin anew"
         return (
-            f"to train again from an earlier step, interp.record(..., resume_at={max(step - 1, 0)})"
-            " deletes what is later; or choose a new folder"
+            f"to train again from an earlier step, interp.record(..., resume_at={step - 1}) deletes"
+            " what is later; or choose a new folder"
         )
 
 
@@ -324,6 +327,20 @@ def _check_sizes(model: RecordedModel, task: Task) -> None:
                 f"{name} is {own} in the model and {size} in the task {task.name}: give a task of "
                 "the model's sizes, or examples"
             )
+
+
+def _resumed(resume_at: Any, run: Run, rows: Sequence[Mapping[str, Any]]) -> int:
+    """The step that training goes on from, which lies in what is recorded."""
+    step = _step(resume_at)
+    last = max([*run.steps, *(int(row["step"]) for row in rows)], default=0)
+    if step > last:
+        raise ValueError(
+            f"resume_at={step}: the last step recorded in {run.path} is {last}; give that or an "
+            "earlier one, or leave resume_at out"
+            if last
+            else f"resume_at={step}: {run.path} has no step to go on from; leave resume_at out"
+        )
+    return step
 
 
 def _step(step: Any) -> int:

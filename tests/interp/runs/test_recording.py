@@ -627,6 +627,30 @@ def test_training_again_from_an_earlier_step_deletes_what_is_later(live, example
     assert torch.equal(recorder.run.parameters(10)["embed.W_E"], live.W_E)
 
 
+def test_other_parameters_at_step_0_take_a_new_folder(live, examples, tmp_path):
+    with interp.record(tmp_path / "run", live, examples) as recorder:
+        recorder.step(0, {"a": 1.0})
+        nudge(live, 1.0)
+        with pytest.raises(ValueError, match=r"step 0 is recorded with other.*new folder") as said:
+            recorder.step(0, {"a": 1.0})
+    assert "resume_at" not in str(said.value)
+    assert f"or delete {tmp_path / 'run'} to begin anew" in str(said.value)
+
+
+def test_training_does_not_go_on_from_beyond_its_end(live, examples, tmp_path):
+    with interp.record(tmp_path / "run", live, examples) as recorder:
+        recorder.step(0, {"a": 1.0})
+        recorder.step(50)
+    with pytest.raises(ValueError, match=r"resume_at=999: the last step recorded in .*run is 50;"):
+        interp.record(tmp_path / "run", live, examples, resume_at=999)
+    with interp.record(tmp_path / "run", live, examples, resume_at=50) as recorder:
+        assert recorder.run.steps == (0, 50)
+        recorder.log(60, {"a": 2.0})
+    interp.record(tmp_path / "run", live, examples, resume_at=60).close()
+    with pytest.raises(ValueError, match=r"resume_at=1: .*other has no step to go on from; leave"):
+        interp.record(tmp_path / "other", live, examples, resume_at=1)
+
+
 def test_a_checkpoint_whose_row_was_never_written_gets_it(live, examples, tmp_path):
     """As a kill between the two leaves them."""
     with interp.record(tmp_path / "run", live, examples) as recorder:
