@@ -41,6 +41,8 @@ def _of_its_kind(value: Any, info: Any) -> Any:  # pydantic's own info, which no
 def _of_own_kind(table: dict[str, Any], context: Any) -> OwnConfig:
     try:
         cls = class_in(context, table["kind"], OwnConfig)
+        if cls is OwnConfig or issubclass(cls, MissingConfig):
+            raise ValueError(f"{table['kind']} is itself no model: name a class of your own")
     except ValueError as error:
         if is_named_by_user(context):
             raise

@@ -45,6 +45,8 @@ def _task(value: Any, info: Any) -> Any:  # pydantic's own info, whose class fai
 def _own_task(table: dict[str, Any], context: Any) -> Task:
     try:
         cls = class_in(context, table["name"], Task)
+        if cls is Task or issubclass(cls, MissingTask):
+            raise ValueError(f"{table['name']} is itself no task: name a class of your own")
     except ValueError as error:
         if is_named_by_user(context):
             raise

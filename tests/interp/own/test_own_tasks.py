@@ -90,6 +90,8 @@ WRONG = {
     "bag_of_tokens.py:BagOfTokens": "task: bag_of_tokens.py:BagOfTokens is no Task",
     "broken.py:Broken": r"task: .*broken.py cannot be imported: SyntaxError",
     "no.such.module:Task": "task: no.such.module cannot be imported: ModuleNotFoundError",
+    "interp.tasks.base:MissingTask": "task: interp.tasks.base:MissingTask is itself no task: name",
+    "interp.tasks.base:Task": "task: interp.tasks.base:Task is itself no task: name a class of",
     "named.py:Named": "task: Named gives itself a name: a task of your own leaves that out",
 }
 
@@ -117,6 +119,18 @@ def test_a_model_of_a_wrong_kind_is_refused_by_field(mine, command):
     write_toml(mine / "wrong.toml", model={"kind": "largest.py:Largest"})
     code, _, said = command("train", mine / "wrong.toml")
     assert (code, "model: largest.py:Largest is no OwnConfig" in said) == (2, True)
+
+
+@pytest.mark.parametrize("name", ["MissingConfig", "OwnConfig"])
+def test_what_only_stands_for_a_model_is_refused(name, mine, own_run, command):
+    reference = f"hooks.models.base:{name}"
+    write_toml(mine / "wrong.toml", model={"kind": reference})
+    code, _, said = command("train", mine / "wrong.toml", "--out", mine / "run")
+    message = f"{reference} is itself no model: name a class of your own"
+    assert (code, f"model: {message}" in said) == (2, True)
+    file = own_run.path / "experiment.toml"
+    file.write_text(file.read_text().replace('kind = "token"', f'kind = "{reference}"'))
+    assert message in interp.load_experiment(file).missing
 
 
 def test_an_edited_task_is_not_imported_for_a_run(own_run, mine, monkeypatch, command):
