@@ -7,6 +7,7 @@ one of our tasks.
 
 import json
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from operator import index
@@ -87,6 +88,7 @@ def save_run(
             write_whole(folder / "metrics.jsonl", "".join(f"{row}\n" for row in rows).encode())
         if not path.exists() or is_free(path):
             move_folder(folder, path.resolve())
+            _warn_of_overlap(path)
         elif not holds(path, folder):
             raise ValueError(f"{path} is not empty, and holds another run; choose a new folder")
     return Run(path)
@@ -131,6 +133,7 @@ def record(
         write_whole(folder / "environment.json", environment(described.device).encode())
         if not path.exists() or is_free(path):
             move_folder(folder, path.resolve())
+            _warn_of_overlap(path)
         elif not has_files_of(path, folder, without=("environment.json",)):
             raise ValueError(
                 f"{path} is not empty, and was not begun with this model and these examples; "
@@ -281,6 +284,13 @@ def _begin(folder: Path, path: Path, model: Any, examples: Given, seed: int) -> 
         experiment = experiment.model_copy(update={"task": here})
     write_whole(folder / "experiment.toml", experiment.to_toml().encode())
     return described
+
+
+def _warn_of_overlap(path: Path) -> None:
+    """Says of a run that was just made how many test examples are also training examples."""
+    overlap = Run(path.resolve()).experiment.task.overlap
+    if overlap:
+        warnings.warn(f"{path}: {overlap}", stacklevel=3)
 
 
 def _tried(examples: Any, seed: int) -> Examples:

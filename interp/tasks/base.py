@@ -93,6 +93,11 @@ class Task(BaseModel):
         return {}
 
     @property
+    def overlap(self) -> str:
+        """How many test examples are also training examples, in a line; empty if none is known."""
+        return ""
+
+    @property
     def held(self) -> dict[str, int]:
         """Number of examples that are in memory during training, by the field that counts them."""
         return {

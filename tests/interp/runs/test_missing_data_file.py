@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import tomli_w
 import torch
-from torch import nn
 
 import interp
+from hooks.models import parameters_of
 from interp.cli import commands
 from interp.config import Experiment
 from interp.measure.analyze import analyze
@@ -25,7 +25,7 @@ GONE = r"task: the task's data file .*examples\.npz does not exist; .* beside th
 def saved(tmp_path):
     """A measured run without its examples."""
     model, rows = random_model(), [{"step": 0, "train.loss": 2.0}, {"step": 5, "train.loss": 1.0}]
-    states = {step: nn.Module.state_dict(model) for step in (0, 5)}
+    states = {step: parameters_of(model) for step in (0, 5)}
     examples = tokens_as_examples(PAIRS)
     run = interp.save_run(tmp_path / "run", model, states, examples, metrics=rows)
     analyze(run, ["WeightNorms"])

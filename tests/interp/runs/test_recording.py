@@ -174,6 +174,24 @@ def test_splits_keep_their_names_and_examples(model, examples, tmp_path):
     assert len(run.examples()) == 49
 
 
+SHARED = r"run: 10 of the 19 test examples are also training examples, and say nothing of"
+
+
+def test_test_examples_that_are_trained_on_are_counted_when_a_run_is_made(
+    model, examples, tmp_path
+):
+    splits = {"train": examples.at(torch.arange(40)), "test": examples.at(torch.arange(30, 49))}
+    states = states_of(model)
+    with pytest.warns(UserWarning, match=SHARED) as warned:
+        interp.save_run(tmp_path / "run", model, states, splits)
+    assert len(warned) == 1
+    interp.save_run(tmp_path / "run", model, states, splits)  # the second time says nothing
+    assert len(interp.load(tmp_path / "run").examples("test")) == 19
+    with pytest.warns(UserWarning, match=SHARED):
+        interp.record(tmp_path / "other_run", model, splits).close()
+    interp.record(tmp_path / "other_run", model, splits).close()
+
+
 def test_splits_of_several_lengths_are_padded_at_the_end(model, examples, tmp_path):
     short = Examples(
         targets=torch.tensor([[3]]), scored=torch.tensor([[True]]), tokens=torch.tensor([[1, 2]]),
