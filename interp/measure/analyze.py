@@ -47,6 +47,7 @@ def analyze(
     *,
     device: Device = "cpu",
     on_step: Callable[[int], None] = lambda step: None,
+    on_outcomes: Callable[[list[Summary]], None] = lambda outcomes: None,
 ) -> list[Summary]:
     """Measures and saves what is not saved yet.
 
@@ -57,6 +58,7 @@ def analyze(
         device: Where models run; auto takes CUDA where there is one. What is made of their
             activations is computed on the CPU.
         on_step: Called with each step when it is done.
+        on_outcomes: Called with what is returned, before an analysis that refuses is an error.
 
     Returns:
         What became of each analysis.
@@ -107,9 +109,11 @@ def analyze(
                     obstacle=lambda: "" if finite.steps else "no step is finite",
                 )
                 measurements.append(replace(measurement, without=without))
+        outcomes = [summarised(name, lacking[name], measurements) for name in chosen]
+        on_outcomes(outcomes)
         refuse_errors(measurements)
         _check_references(by_step, series.steps)
-    return [summarised(name, lacking[name], measurements) for name in chosen]
+    return outcomes
 
 
 def trace(run: Run, analysis: Analysis | str, **options: Any) -> "pandas.DataFrame":
