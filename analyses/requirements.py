@@ -59,6 +59,10 @@ class Measurable(Protocol):
         """Whether the model has a parameter or view."""
         ...
 
+    def has_hook_point(self, name: str) -> bool:
+        """Whether the model has a hook point."""
+        ...
+
 
 @dataclass(frozen=True)
 class Needs:
@@ -78,6 +82,7 @@ class Needs:
         labels: Names of labels.
         weights: Names of parameters and views.
         any_weights: Names of which the model must have one at least.
+        any_hook_points: Names of hook points of which the model must have one at least.
         metrics: Columns of the run's metrics.
         columns: Columns of the table of a sweep: `<Analysis>.<scalar>`, `metrics.<column>`,
             `experiment.<field>`.
@@ -95,6 +100,7 @@ class Needs:
     labels: tuple[str, ...] = ()
     weights: tuple[str, ...] = ()
     any_weights: tuple[str, ...] = ()
+    any_hook_points: tuple[str, ...] = ()
     metrics: tuple[str, ...] = ()
     columns: tuple[str, ...] = ()
     column_options: tuple[str, ...] = ()
@@ -167,6 +173,9 @@ class Needs:
             yield f"a model with the weights {', '.join(absent)}"
         if self.any_weights and not any(map(snapshot.has_weights, self.any_weights)):
             yield f"a model with one of the weights {', '.join(self.any_weights)}"
+        names = self.any_hook_points
+        if names and not any(map(snapshot.has_hook_point, names)):
+            yield f"a model with one of the hook points {', '.join(names)}"
 
 
 def check_needs(cls: type[Any], snapshot: Snapshot) -> None:

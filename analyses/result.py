@@ -58,7 +58,7 @@ class BaseResult(ABC):
     Attributes:
         needs: What must be there for it to be measured.
         by_default: What must be there too where `interp analyze` is not asked for the analysis by
-            name or options: without that it would be costly and tell little.
+            name or options: without that it would be costly and tell little, or needs options.
         title: What people call it, if that differs from the words of the class's name.
         coordinates: What stands along an axis of its arrays: values, or the name of an attribute.
             It is needed if no attribute has the axis' name or its plural (`analyses.axes`).

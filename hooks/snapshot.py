@@ -205,6 +205,10 @@ class Snapshot:
         """Whether this kind of model answers to a parameter's or view's name."""
         return has_weight(self.config, self.parameters(), name)
 
+    def has_hook_point(self, name: str) -> bool:
+        """Whether the model has a hook point of this name."""
+        return name in self.live.model.hook_dict
+
     def first_not_finite(self) -> str:
         """The first hook point, in the order of the pass, whose activation holds NaN or infinity.
 

@@ -19,6 +19,7 @@ from analyses import plots
 from analyses.probes.evaluate import check_method, score_unit, split_by_group
 from analyses.probes.fit import PENALTIES
 from analyses.probes.inputs import (
+    DEFAULT_SITES,
     activations,
     beside_first,
     chosen_sites,
@@ -62,6 +63,7 @@ class ProbeAccuracy(Result):
     """
 
     needs: ClassVar = Needs(any_label=True)
+    by_default: ClassVar = Needs(any_hook_points=DEFAULT_SITES)  # other sites are named in options
     count: ClassVar = 4000
     reference: ClassVar = "first"
     sliding: ClassVar = ("controls", "places")

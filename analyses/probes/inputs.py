@@ -23,6 +23,12 @@ from hooks.stream import stream
 
 # The sites that are probed by default: with a residual stream, and without one.
 STREAM_SITES = re.compile(r"hook_embed|blocks\.\d+\.hook_resid_(mid|post)")
+DEFAULT_SITES = (  # one of these a model has, if any site is chosen for it
+    "hook_embed",
+    "blocks.0.hook_resid_mid",
+    "blocks.0.hook_resid_post",
+    "blocks.0.mlp.hook_post",
+)
 NEURON_SITES = re.compile(r"hook_embed|blocks\.\d+\.mlp\.hook_post")
 
 
@@ -171,8 +177,9 @@ def chosen_sites(snapshot: Snapshot, sites: str | Sequence[str] | None) -> list[
             raise ValueError("sites: name one hook point at least, or leave it out")
         return named
     known = snapshot.live.model.hook_dict
-    default = STREAM_SITES if any("resid" in name for name in known) else NEURON_SITES
-    matching = [name for name in known if default.fullmatch(name)]
+    stream = [name for name in known if STREAM_SITES.fullmatch(name)]
+    neurons = [name for name in known if NEURON_SITES.fullmatch(name)]
+    matching = stream if any("resid" in name for name in stream) else neurons
     if not matching:
         raise ValueError(f"sites: name some of this model's hook points: {', '.join(known)}")
     return matching

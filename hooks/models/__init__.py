@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, get_args
 import torch
 from pydantic import BeforeValidator, SerializeAsAny
 from torch import Tensor
+from torch.nn.modules.batchnorm import _NormBase
 
 from hooks.models.base import HookedModel, MissingConfig, OwnConfig, Sizes, move, parameters_of
 from hooks.models.constructed import ConstructedConfig
@@ -40,6 +41,8 @@ def _of_its_kind(value: Any, info: Any) -> Any:  # pydantic's own info, which no
 def _of_own_kind(table: dict[str, Any], context: Any) -> OwnConfig:
     try:
         cls = class_in(context, table["kind"], OwnConfig)
+        if cls is OwnConfig or issubclass(cls, MissingConfig):
+            raise ValueError(f"{table['kind']} is itself no model: name a class of your own")
     except ValueError as error:
         if is_named_by_user(context):
             raise
@@ -86,10 +89,15 @@ def build(
         sizes: What the task decides: vocabulary, classes, positions.
         seed: Seed of the initial weights.
         dtype: Type of the parameters.
+
+    Raises:
+        ValueError: The config does not fit the sizes, or a module keeps running statistics.
     """
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
-        return config.build(sizes, getattr(torch, dtype))
+        model = config.build(sizes, getattr(torch, dtype))
+    _check_parameters_say_all(model)
+    return model
 
 
 def restore(config: ModelConfig, sizes: Sizes, parameters: Mapping[str, Tensor]) -> HookedModel:
@@ -98,7 +106,7 @@ def restore(config: ModelConfig, sizes: Sizes, parameters: Mapping[str, Tensor])
     Raises:
         TypeError: A parameter is no tensor.
         ValueError: A parameter is missing, unknown or of another shape than the config's, has a
-            wrapper's name, or holds no float32 or float64 numbers.
+            wrapper's name, or holds no float32 or float64 numbers; or as `build`.
     """
     check_state(parameters)
     is_double = any(value.dtype == torch.float64 for value in parameters.values())
@@ -158,6 +166,17 @@ def _choices(config: ModelConfig) -> dict[str, Any]:
     if values.get("attn_only"):
         values |= {"act_fn": None, "d_mlp": None}  # of no MLP
     return values
+
+
+def _check_parameters_say_all(model: HookedModel) -> None:
+    """Refuses modules whose running statistics decide logits, since checkpoints lack them."""
+    for name, module in torch.nn.Module.named_modules(model):  # pyright: ignore[reportArgumentType]  # the protocol's models are modules
+        if isinstance(module, _NormBase) and module.track_running_stats:
+            raise ValueError(
+                f"the model's {name} ({type(module).__name__}) keeps running statistics, and a "
+                "checkpoint holds parameters alone, so that it would give other logits: build it "
+                "with track_running_stats=False, or take a LayerNorm"
+            )
 
 
 def _shape(shape: tuple[int, ...] | None) -> str:

@@ -105,14 +105,16 @@ class OwnConfig(KindConfig):
     Attributes:
         kind: Where the class is, `my_model.py:Wide`.
         n_layers: Blocks, as analyses count them.
-        attention_dir: Which positions attention sees, where the model has attention.
+        attention_dir: Which positions a position sees, by attention or otherwise. A model that says
+            nothing may see all of them, padding among them, so that padded examples are refused:
+            set `causal` where no position sees a later one.
         normalization_type: What stands before heads, which read through its gain (`ln1.w`); None
             for nothing, or for what does not stand there.
     """
 
     kind: str = Field(init=False)  # nobody has to give it
     n_layers: int = Field(ge=0)
-    attention_dir: Literal["causal", "bidirectional"] = "causal"
+    attention_dir: Literal["causal", "bidirectional"] = "bidirectional"
     normalization_type: Literal["LN", "LNPre", "RMS", "RMSPre"] | None = None
 
     @model_validator(mode="before")

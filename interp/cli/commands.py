@@ -197,14 +197,18 @@ def analyze(
 
     failures = []
     for folder in find_folders(_working_copies(paths)):
+        outcomes: list[Any] = []
         try:
             with spinner(f"{folder.path.name}: {{place}}") as show:
-                outcomes = analyze_folder(
-                    folder, only or None, device=device, on_place=lambda now: show(place=now)
+                analyze_folder(
+                    folder,
+                    only or None,
+                    device=device,
+                    on_place=lambda now: show(place=now),
+                    on_outcomes=outcomes.extend,
                 )
-        except ValueError as error:  # the other runs are still measured
+        except (ValueError, FileNotFoundError) as error:  # the other runs are still measured
             failures.append(str(error))
-            continue
         for line in _outcome_lines(outcomes, only or (), why=why):
             typer.echo(f"{folder.path}  {line}")
     if failures:

@@ -165,7 +165,7 @@ class Experiment(Frozen):
 
     @property
     def missing(self) -> str:
-        """Why a class of the user's own cannot be had, of a run's experiment; empty if all can."""
+        """Which class of the user's own, or data file, a run lacks; empty if all are there."""
         parts = (*self._tasks.values(), self.model)
         reasons = [part.reason for part in parts if isinstance(part, MissingTask | MissingConfig)]
         return "; ".join(dict.fromkeys(reasons))

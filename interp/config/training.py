@@ -13,9 +13,17 @@ from pydantic import (
     model_validator,
 )
 
-from hooks.own_classes import class_in, is_named_by_user, is_reference, placed, reference_to
+from hooks.own_classes import (
+    RELATIVE,
+    class_in,
+    is_named_by_user,
+    is_reference,
+    placed,
+    reference_to,
+)
 from interp.tasks import TASKS, Task
 from interp.tasks.base import MissingTask
+from interp.tasks.data_files import KEPT, stamp_of
 from interp.tasks.fields import (
     STRICT,
     Count,
@@ -39,23 +47,40 @@ def _task(value: Any, info: Any) -> Any:  # pydantic's own info, whose class fai
         return _own_task(value, info.context)
     if not isinstance(name, str) or name not in TASKS:
         raise ValueError(f"no task '{name}'; there are {', '.join(TASKS)}")
-    return TASKS[name].model_validate(value, context=info.context)
+    return _with_its_files(TASKS[name], value, info.context)
 
 
 def _own_task(table: dict[str, Any], context: Any) -> Task:
     try:
         cls = class_in(context, table["name"], Task)
+        if cls is Task or issubclass(cls, MissingTask):
+            raise ValueError(f"{table['name']} is itself no task: name a class of your own")
     except ValueError as error:
         if is_named_by_user(context):
             raise
-        return MissingTask.of({**table, "name": placed(table["name"], context)}, str(error))
+        reference = placed(table["name"], context)
+        return MissingTask.of({**table, "name": reference}, f"task.name: {error}")
     if not cls.model_fields["name"].is_required():
         raise ValueError(
             f"{cls.__name__} has the name {cls.model_fields['name'].default!r}, its own or that of "
             "a task it inherits from: a task of your own is called by where it is, so leave `name` "
             "out, or write `name: str` where it is inherited"
         )
-    return cls.model_validate({**table, "name": reference_to(cls)}, context=context)
+    return _with_its_files(cls, {**table, "name": reference_to(cls)}, context)
+
+
+def _with_its_files(cls: type[Task], table: dict[str, Any], context: Any) -> Task:
+    """A task; of a run whose data file is gone, what stands for it."""
+    if (context or {}).get(RELATIVE) != KEPT:
+        return cls.model_validate(table, context=context)
+    try:
+        task = cls.model_validate(table, context=context)
+        for file in task.data_files.values():
+            stamp_of(file)  # raises where there is no such file
+    except FileNotFoundError as error:
+        remedy = "put it back, if its path is relative beside the run's experiment.toml"
+        return MissingTask.of(table, f"task: {error}: {remedy}", lacks_file=True)
+    return task
 
 
 Beta = Annotated[float, Field(ge=0, lt=1)]

@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import cache, partial
+from functools import cache, cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
@@ -18,7 +18,7 @@ from torch import Tensor
 from analyses import ANALYSES, Analysis, BaseResult, Result, SeriesResult, SweepResult
 from analyses.requirements import Measurable, Needs, check_options
 from analyses.result import of_steps
-from hooks import Examples, ModelConfig, Series, Snapshot
+from hooks import Examples, ModelConfig, Series, Sizes, Snapshot, build
 from hooks.weights import has_weight
 from interp.measure.outcomes import Measurement, Summary, measured, refuse_errors, summarised
 from interp.runs import (
@@ -47,6 +47,7 @@ def analyze(
     *,
     device: Device = "cpu",
     on_step: Callable[[int], None] = lambda step: None,
+    on_outcomes: Callable[[list[Summary]], None] = lambda outcomes: None,
 ) -> list[Summary]:
     """Measures and saves what is not saved yet.
 
@@ -57,6 +58,7 @@ def analyze(
         device: Where models run; auto takes CUDA where there is one. What is made of their
             activations is computed on the CPU.
         on_step: Called with each step when it is done.
+        on_outcomes: Called with what is returned, before an analysis that refuses is an error.
 
     Returns:
         What became of each analysis.
@@ -107,9 +109,11 @@ def analyze(
                     obstacle=lambda: "" if finite.steps else "no step is finite",
                 )
                 measurements.append(replace(measurement, without=without))
+        outcomes = [summarised(name, lacking[name], measurements) for name in chosen]
+        on_outcomes(outcomes)
         refuse_errors(measurements)
         _check_references(by_step, series.steps)
-    return [summarised(name, lacking[name], measurements) for name in chosen]
+    return outcomes
 
 
 def trace(run: Run, analysis: Analysis | str, **options: Any) -> "pandas.DataFrame":
@@ -292,15 +296,24 @@ class _OneExample:
 
     examples: Examples
     config: ModelConfig
+    sizes: Sizes
     parameters: Mapping[str, Tensor]
 
     @classmethod
     def of(cls, series: Series) -> "_OneExample":
         parameters = series.parameters(series.steps[-1])
-        return cls(series.examples(count=1), series.config, parameters)
+        return cls(series.examples(count=1), series.config, series.sizes, parameters)
 
     def has_weights(self, name: str) -> bool:
         return has_weight(self.config, self.parameters, name)
+
+    def has_hook_point(self, name: str) -> bool:
+        return name in self._hook_points
+
+    @cached_property
+    def _hook_points(self) -> frozenset[str]:
+        """Of a model that is built for its hook points alone."""
+        return frozenset(build(self.config, self.sizes, seed=0).hook_dict)
 
 
 def _lacking(

@@ -30,6 +30,7 @@ def analyze_folder(
     *,
     device: Device = "cpu",
     on_place: Callable[[str], None] = lambda place: None,
+    on_outcomes: Callable[[list[Summary]], None] = lambda outcomes: None,
 ) -> list[Summary]:
     """Measures a run, or a sweep; see `analyze` and `analyze_sweep`.
 
@@ -38,10 +39,17 @@ def analyze_folder(
         names: Analyses by name; by default all.
         device: Where models run.
         on_place: Called with the step, or the run, that is at hand.
+        on_outcomes: Called with what is returned, before what refuses is an error.
     """
     if isinstance(folder, SweepFolder):
-        return analyze_sweep(folder, names, device=device, on_run=on_place)
-    return analyze(folder, names, device=device, on_step=lambda step: on_place(f"step {step}"))
+        return analyze_sweep(folder, names, device=device, on_run=on_place, on_outcomes=on_outcomes)
+    return analyze(
+        folder,
+        names,
+        device=device,
+        on_step=lambda step: on_place(f"step {step}"),
+        on_outcomes=on_outcomes,
+    )
 
 
 def analyze_sweep(
@@ -50,6 +58,7 @@ def analyze_sweep(
     *,
     device: Device = "cpu",
     on_run: Callable[[str], None] = lambda name: None,
+    on_outcomes: Callable[[list[Summary]], None] = lambda outcomes: None,
 ) -> list[Summary]:
     """Measures and saves what is not saved yet: of each run, then of the whole sweep.
 
@@ -59,6 +68,7 @@ def analyze_sweep(
             runs first.
         device: Where models run.
         on_run: Called with each run's name before it is measured.
+        on_outcomes: Called with what is returned, before what refuses is an error.
 
     Returns:
         What became of each analysis, over all runs.
@@ -93,14 +103,21 @@ def analyze_sweep(
         if run.steps:
             on_run(run.name)
             try:
-                of_each_run += analyze(run, None if names is None else of_runs, device=device)
-            except ValueError as error:  # the other runs are still measured
+                analyze(
+                    run,
+                    None if names is None else of_runs,
+                    device=device,
+                    on_outcomes=of_each_run.extend,
+                )
+            except (ValueError, FileNotFoundError) as error:  # the other runs are still measured
                 faults.append(str(error))
     with locked(folder.path):
         of_sweep, more_faults = _measure_whole(sweep, of_whole)
+    outcomes = [_over_runs(name, of_each_run) for name in of_runs] + of_sweep
+    on_outcomes(outcomes)
     if faults or more_faults:
         raise ValueError("; ".join([*faults, *more_faults]))
-    return [_over_runs(name, of_each_run) for name in of_runs] + of_sweep
+    return outcomes
 
 
 def _read_by(asked: Sequence[Asked]) -> list[str]:

@@ -47,7 +47,8 @@ class RunPage:
         recipe: How to make the run again.
         toml: The experiment's file.
         passed_over: Which saved results are not on the page, and why; empty where all are.
-        missing: Which class of the user's own is missing, without which no result holds.
+        missing: Which class of the user's own or data file is missing, without which no result
+            holds.
     """
 
     overview: Overview

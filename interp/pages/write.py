@@ -364,7 +364,8 @@ def page_hash(run: Run, overview: Overview, program: str, place: str) -> str:
     digest = hashlib.sha256(json.dumps([program, place, asdict(overview)]).encode())
     results = sorted((run.path / "results").rglob("*.npz"))
     checkpoints = [run.checkpoint(step) for step in run.steps] if results else []
-    for file in map(Path, run.experiment.task.data_files.values()):
+    data_files = {} if run.experiment.missing else run.experiment.task.data_files
+    for file in map(Path, data_files.values()):
         digest.update(file.read_bytes())
     for file in [*(run.path / name for name in RUN_FILES), *checkpoints, *results]:
         if file.is_file():

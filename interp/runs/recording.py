@@ -7,6 +7,7 @@ one of our tasks.
 
 import json
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from operator import index
@@ -87,6 +88,7 @@ def save_run(
             write_whole(folder / "metrics.jsonl", "".join(f"{row}\n" for row in rows).encode())
         if not path.exists() or is_free(path):
             move_folder(folder, path.resolve())
+            _warn_of_overlap(path)
         elif not holds(path, folder):
             raise ValueError(f"{path} is not empty, and holds another run; choose a new folder")
     return Run(path)
@@ -117,10 +119,11 @@ def record(
         examples: As `save_run`.
         seed: As `save_run`.
         resume_at: The step that training goes on from: what was recorded of later steps is deleted,
-            and can be recorded again.
+            and can be recorded again. At most the last step that is recorded.
 
     Raises:
-        ValueError: As `save_run`; or another process or recorder has the folder.
+        ValueError: As `save_run`; another process or recorder has the folder; or `resume_at` lies
+            beyond what is recorded.
         TypeError: The model has no hook points.
     """
     path = Path(path)
@@ -130,6 +133,7 @@ def record(
         write_whole(folder / "environment.json", environment(described.device).encode())
         if not path.exists() or is_free(path):
             move_folder(folder, path.resolve())
+            _warn_of_overlap(path)
         elif not has_files_of(path, folder, without=("environment.json",)):
             raise ValueError(
                 f"{path} is not empty, and was not begun with this model and these examples; "
@@ -152,7 +156,7 @@ class Recorder:
             closing.enter_context(locked(run.path))
             rows = read_metrics(run.path / "metrics.jsonl")
             if resume_at is not None:
-                last = _step(resume_at)
+                last = _resumed(resume_at, run, rows)
                 rows = [row for row in rows if row["step"] <= last]
                 for step in run.steps:
                     if step > last:
@@ -240,9 +244,11 @@ class Recorder:
             self._rows[step] = row
 
     def _remedy(self, step: int) -> str:
+        if step == 0:  # which no resumption deletes
+            return f"choose a new folder, or delete {self.run.path} to begin anew"
         return (
-            f"to train again from an earlier step, interp.record(..., resume_at={max(step - 1, 0)})"
-            " deletes what is later; or choose a new folder"
+            f"to train again from an earlier step, interp.record(..., resume_at={step - 1}) deletes"
+            " what is later; or choose a new folder"
         )
 
 
@@ -278,6 +284,13 @@ def _begin(folder: Path, path: Path, model: Any, examples: Given, seed: int) -> 
         experiment = experiment.model_copy(update={"task": here})
     write_whole(folder / "experiment.toml", experiment.to_toml().encode())
     return described
+
+
+def _warn_of_overlap(path: Path) -> None:
+    """Says of a run that was just made how many test examples are also training examples."""
+    overlap = Run(path.resolve()).experiment.task.overlap
+    if overlap:
+        warnings.warn(f"{path}: {overlap}", stacklevel=3)
 
 
 def _tried(examples: Any, seed: int) -> Examples:
@@ -324,6 +337,20 @@ def _check_sizes(model: RecordedModel, task: Task) -> None:
                 f"{name} is {own} in the model and {size} in the task {task.name}: give a task of "
                 "the model's sizes, or examples"
             )
+
+
+def _resumed(resume_at: Any, run: Run, rows: Sequence[Mapping[str, Any]]) -> int:
+    """The step that training goes on from, which lies in what is recorded."""
+    step = _step(resume_at)
+    last = max([*run.steps, *(int(row["step"]) for row in rows)], default=0)
+    if step > last:
+        raise ValueError(
+            f"resume_at={step}: the last step recorded in {run.path} is {last}; give that or an "
+            "earlier one, or leave resume_at out"
+            if last
+            else f"resume_at={step}: {run.path} has no step to go on from; leave resume_at out"
+        )
+    return step
 
 
 def _step(step: Any) -> int:

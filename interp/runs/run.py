@@ -27,6 +27,7 @@ from interp.runs.current import find_result, saved_scalars
 from interp.runs.hub import downloaded, is_address, parse_address, source_of
 from interp.runs.results import find_saved
 from interp.runs.safe_files import as_table
+from interp.tasks.base import MissingTask
 from interp.tasks.data_files import KEPT, sha256_of, stamp_of
 
 if TYPE_CHECKING:
@@ -71,6 +72,8 @@ class Run(Checkpoints):
     def stated(self) -> Experiment:
         """The experiment as its file states it: a data file in the run's folder by its name."""
         experiment = self.experiment
+        if isinstance(experiment.task, MissingTask):
+            return experiment
         here = {
             name: str(Path(file).relative_to(self.path.resolve()))
             for name, file in experiment.task.data_files.items()

@@ -98,6 +98,11 @@ class Task(BaseModel):
         return {}
 
     @property
+    def overlap(self) -> str:
+        """How many test examples are also training examples, in a line; empty if none is known."""
+        return ""
+
+    @property
     def held(self) -> dict[str, int]:
         """Number of examples that are in memory during training, by the field that counts them."""
         return {
@@ -260,28 +265,48 @@ class Task(BaseModel):
 
 
 class MissingTask(Task):
-    """A run's task whose class is missing here: its fields, and why it can say no more."""
+    """A run's task whose class or data file is missing here: its fields, and what is missing."""
 
     model_config = ConfigDict(extra="allow")
 
     _reason: str = PrivateAttr("")
+    _lacks_file: bool = PrivateAttr(False)
 
     @classmethod
-    def of(cls, table: Mapping[str, Any], reason: str) -> "MissingTask":
-        """The task of a table of which no class can be had."""
+    def of(
+        cls, table: Mapping[str, Any], reason: str, *, lacks_file: bool = False
+    ) -> "MissingTask":
+        """What stands for the task of a table.
+
+        Args:
+            table: The table, with the task's name.
+            reason: What is missing, and the remedy, after the field that names it.
+            lacks_file: Whether it is a data file, rather than the class.
+        """
         task = cls.model_validate(table)
-        task._reason = f"task.name: {reason}"
+        task._reason, task._lacks_file = reason, lacks_file
         return task
 
     @property
     def reason(self) -> str:
-        """Why there is no class."""
+        """Why there is no task."""
         return self._reason
 
     @property
     def sizes(self) -> Sizes:
         """Refused, as is all else that the class would say."""
         raise ValueError(self._reason)
+
+    @property
+    def data_files(self) -> dict[str, str]:
+        """None of a class that is missing; refused where one of them is what is missing.
+
+        Raises:
+            FileNotFoundError: A data file is missing.
+        """
+        if self._lacks_file:
+            raise FileNotFoundError(self._reason)
+        return {}
 
     @property
     def facts(self) -> Facts:

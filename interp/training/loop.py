@@ -8,6 +8,7 @@ any number of models (replicas) through a `Stepper`: torch's optimiser for one m
 On a GPU a single model is a stack of one, whose steps are recorded and replayed.
 """
 
+import warnings
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -120,6 +121,8 @@ def train(
     trackers = make_trackers(track)
     with writing(experiment, Path(path), device) as run, as_configured(training, device):
         state, rows = resumed(run, experiment)
+        if not state.step and experiment.task.overlap:
+            warnings.warn(f"{run.path}: {experiment.task.overlap}", stacklevel=2)
         check_frozen(state.parameters, training)
         replica = Replica(run, experiment, state, rows, training.end_after(rows))
 

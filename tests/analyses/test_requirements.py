@@ -103,3 +103,10 @@ def test_needs_are_said_in_words(name, snapshot):
     told = [*needs.labels, *(kind.__name__ for kind in needs.facts)]
     assert [word for word in told if word not in " ".join(sentences)] == []
     assert all(" " in sentence for sentence in sentences)
+
+
+def test_hook_points_of_which_a_model_has_none_are_named(snapshot):
+    needs = Needs(any_hook_points=("hook_pattern", "blocks.9.hook_resid_post"))
+    names = "hook_pattern, blocks.9.hook_resid_post"
+    assert needs.missing(snapshot) == [f"a model with one of the hook points {names}"]
+    assert Needs(any_hook_points=("hook_pattern", "hook_embed")).missing(snapshot) == []

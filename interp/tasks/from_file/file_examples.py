@@ -88,6 +88,26 @@ class FileExamples(Task):
         return None if train is None else int(train.sum())
 
     @property
+    def overlap(self) -> str:
+        """How many examples of the split `test` are also in `train`; empty where none is.
+
+        Two examples are one if the model is fed the same, whatever their targets and labels.
+        """
+        splits = self._table.splits
+        if not {"train", "test"} <= splits.keys():
+            return ""
+        fed = _fed_bytes(self._table.examples)
+        trained = {fed[row] for row in splits["train"].nonzero()[:, 0].tolist()}
+        tested = splits["test"].nonzero()[:, 0].tolist()
+        shared = sum(fed[row] in trained for row in tested)
+        if not shared:
+            return ""
+        return (
+            f"{shared} of the {len(tested)} test examples are also training examples, and say "
+            "nothing of generalisation: take them out of one of the splits"
+        )
+
+    @property
     def held(self) -> dict[str, int]:
         """The number of examples in the file."""
         return {"file": len(self._table.examples)}
@@ -217,6 +237,15 @@ class FileExamples(Task):
                 "are spare, state known_facts.outputs = 1"
             )
         return Sizes.model_validate(sizes)
+
+
+def _fed_bytes(examples: Examples) -> list[bytes]:
+    """What the model is fed of each example: its length, and its positions without padding."""
+    fed, visible = examples.model_inputs, examples.visible
+    shown = fed.where(visible if fed.ndim == 2 else visible[..., None], 0) + 0  # -0 becomes 0
+    lengths = visible.sum(1).numpy()
+    rows = shown.flatten(1).numpy()
+    return [length.tobytes() + row.tobytes() for length, row in zip(lengths, rows, strict=True)]
 
 
 def _above(ids: Tensor) -> int:

@@ -1,6 +1,7 @@
 """A bag of tokens: add their vectors, one hidden layer, logits."""
 
 from types import SimpleNamespace
+from typing import Literal
 
 import torch
 from hooks import Sizes
@@ -19,11 +20,14 @@ class MyModel(OwnConfig):
     Attributes:
         d_model: Width of the tokens' vectors.
         d_mlp: Neurons.
+        attention_dir: `causal`, since no position sees a later one: padded examples are taken. Of a
+            model whose positions see later ones, leave this line out.
     """
 
     n_layers: int = Field(default=1, ge=1, le=1)  # the hidden layer, as analyses count them
     d_model: int = Field(default=64, ge=1)
     d_mlp: int = Field(default=128, ge=1)
+    attention_dir: Literal["causal", "bidirectional"] = "causal"
 
     def build(self, sizes: Sizes, dtype: torch.dtype) -> "MyModelNetwork":
         """A network with fresh weights; the experiment's model seed is set already.

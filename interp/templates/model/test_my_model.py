@@ -34,6 +34,14 @@ def test_activations_are_read_by_name():
     assert torch.allclose(last_vectors, cache["hook_embed"][:, 2], atol=1e-5)
 
 
+def test_no_position_sees_a_later_one():
+    model = build(MyModel(), TASK.sizes, seed=0, dtype="float64")
+    one, other = model(torch.tensor([[1, 2, 3], [1, 2, 4]]))
+    assert MyModel().attention_dir == "causal"
+    assert torch.allclose(one[:2], other[:2])
+    assert not torch.allclose(one[2], other[2])
+
+
 def test_real_inputs_are_refused():
     with pytest.raises(ValueError, match="reads tokens, and the task has real-valued inputs"):
         build(MyModel(), Sizes(d_in=2, d_vocab_out=2, n_ctx=1), seed=0)

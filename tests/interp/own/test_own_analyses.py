@@ -125,3 +125,27 @@ def test_two_files_may_hold_an_analysis_of_one_name(measured, mine, tmp_path, co
     shutil.copy(mine / "answer_lead.py", mine / "other" / "answer_lead.py")
     only = ("--only", "other/answer_lead.py:AnswerLead")
     assert "AnswerLead: 2 measured, 0 kept" in command("analyze", measured.path, *only)[1]
+
+
+def test_what_was_measured_is_printed_before_the_error_of_another(
+    own_run, mine, monkeypatch, command
+):
+    monkeypatch.chdir(mine)
+    text = (mine / "answer_lead.py").read_text()
+    assert "others.amax(1)" in text
+    (mine / "answer_lead.py").write_text(text.replace("others.amax(1)", "others.amax(7)"))
+    code, printed, said = command("analyze", own_run.path, *ONLY, "--only", "WeightNorms")
+    assert (code, said.count("\n")) == (2, 1)
+    assert "AnswerLead" in said
+    assert f"{own_run.path}  WeightNorms: 2 measured, 0 kept\n" in printed
+
+
+def test_what_runs_of_a_sweep_measured_is_printed_before_an_error(
+    mine, tmp_path, monkeypatch, command
+):
+    monkeypatch.chdir(mine)
+    assert command("train", mine / "own.toml", "--seeds", 2, "--out", tmp_path / "s")[0] == 0
+    text = (mine / "answer_lead.py").read_text()
+    (mine / "answer_lead.py").write_text(text.replace("others.amax(1)", "others.amax(7)"))
+    code, printed, _ = command("analyze", tmp_path / "s", *ONLY, "--only", "WeightNorms")
+    assert (code, "WeightNorms: 4 measured, 0 kept" in printed) == (2, True)

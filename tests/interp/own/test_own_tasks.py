@@ -90,6 +90,8 @@ WRONG = {
     "bag_of_tokens.py:BagOfTokens": "task: .*bag_of_tokens.py:BagOfTokens is no Task",
     "broken.py:Broken": r"task: .*broken.py cannot be imported: SyntaxError",
     "no.such.module:Task": "task: no.such.module cannot be imported: ModuleNotFoundError",
+    "interp.tasks.base:MissingTask": "task: interp.tasks.base:MissingTask is itself no task: name",
+    "interp.tasks.base:Task": "task: interp.tasks.base:Task is itself no task: name a class of",
     "named.py:Named": "task: Named has the name 'named', its own or that of a task it",
 }
 
@@ -117,6 +119,18 @@ def test_a_model_of_a_wrong_kind_is_refused_by_field(mine, command):
     write_toml(mine / "wrong.toml", model={"kind": "largest.py:Largest"})
     code, _, said = command("train", mine / "wrong.toml")
     assert (code, "largest.py:Largest is no OwnConfig" in said) == (2, True)
+
+
+@pytest.mark.parametrize("name", ["MissingConfig", "OwnConfig"])
+def test_what_only_stands_for_a_model_is_refused(name, mine, own_run, command):
+    reference = f"hooks.models.base:{name}"
+    write_toml(mine / "wrong.toml", model={"kind": reference})
+    code, _, said = command("train", mine / "wrong.toml", "--out", mine / "run")
+    message = f"{reference} is itself no model: name a class of your own"
+    assert (code, f"model: {message}" in said) == (2, True)
+    file = own_run.path / "experiment.toml"
+    file.write_text(file.read_text().replace('kind = "token"', f'kind = "{reference}"'))
+    assert message in interp.load_experiment(file).missing
 
 
 def test_an_edited_task_is_not_imported_for_a_run(own_run, mine, monkeypatch, command):
@@ -413,3 +427,38 @@ def test_a_sweep_whose_class_is_missing_is_reported_with_its_runs(mine, tmp_path
     page = (tmp_path / "report" / "index.html").read_text()
     assert "Largest" in page
     assert all(folder.name in page for folder in (tmp_path / "s").glob("s?-*"))
+
+
+def test_padded_examples_are_refused_unless_the_own_model_says_it_is_causal(mine, command):
+    rows = [{"tokens": [1, 2, 3][:n], "targets": [0] * n} for n in (2, 3)]
+    lines = [json.dumps({**row, "split": "train"}) for row in rows * 2]
+    (mine / "rows.jsonl").write_text("\n".join(lines))
+    table = read_toml(mine / "own.toml")
+    table["task"] = {"name": "examples", "file": "rows.jsonl"}
+    table["model"] = {"kind": "bag_of_tokens.py:BagOfTokens", "d_model": 4}
+    (mine / "padded.toml").write_text(tomli_w.dumps(table))
+    interp.load_experiment(mine / "padded.toml")
+    model = (mine / "bag_of_tokens.py").read_text()
+    line = '    attention_dir: Literal["causal", "bidirectional"] = "causal"\n'
+    assert line in model
+    (mine / "bag_of_tokens.py").write_text(model.replace(line, ""))
+    code, _, said = command("train", mine / "padded.toml", "--out", mine / "run")
+    assert (code, "this model is not causal" in said) == (2, True)
+
+
+def test_probes_of_a_model_without_usual_hook_points_are_not_measured_unasked(mine, command):
+    model = mine / "bag_of_tokens.py"
+    model.write_text(model.read_text().replace("hook_embed", "hook_pattern"))
+    table = read_toml(mine / "own.toml")
+    table["model"] = {"kind": "bag_of_tokens.py:BagOfTokens", "d_model": 4}
+    (mine / "patterns.toml").write_text(tomli_w.dumps(table))
+    run = mine / "run"
+    assert command("train", mine / "patterns.toml", "--out", run)[0] == 0
+    code, printed, said = command("analyze", run, "--why")
+    assert (code, said) == (0, "")
+    assert "WeightNorms: 2 measured" in printed
+    assert (
+        "ProbeAccuracy: unasked, needs a model with one of the hook points hook_embed," in printed
+    )
+    code, _, said = command("analyze", run, "--only", "ProbeAccuracy")
+    assert (code, "name some of this model's hook points: hook_pattern" in said) == (2, True)

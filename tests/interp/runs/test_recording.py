@@ -174,6 +174,24 @@ def test_splits_keep_their_names_and_examples(model, examples, tmp_path):
     assert len(run.examples()) == 49
 
 
+SHARED = r"run: 10 of the 19 test examples are also training examples, and say nothing of"
+
+
+def test_test_examples_that_are_trained_on_are_counted_when_a_run_is_made(
+    model, examples, tmp_path
+):
+    splits = {"train": examples.at(torch.arange(40)), "test": examples.at(torch.arange(30, 49))}
+    states = states_of(model)
+    with pytest.warns(UserWarning, match=SHARED) as warned:
+        interp.save_run(tmp_path / "run", model, states, splits)
+    assert len(warned) == 1
+    interp.save_run(tmp_path / "run", model, states, splits)  # the second time says nothing
+    assert len(interp.load(tmp_path / "run").examples("test")) == 19
+    with pytest.warns(UserWarning, match=SHARED):
+        interp.record(tmp_path / "other_run", model, splits).close()
+    interp.record(tmp_path / "other_run", model, splits).close()
+
+
 def test_splits_of_several_lengths_are_padded_at_the_end(model, examples, tmp_path):
     short = Examples(
         targets=torch.tensor([[3]]), scored=torch.tensor([[True]]), tokens=torch.tensor([[1, 2]]),
@@ -625,6 +643,30 @@ def test_training_again_from_an_earlier_step_deletes_what_is_later(live, example
         recorder.step(10, {"a": 0.5})
     assert recorder.run.metrics["a"].tolist() == [0.0, 5.0, 0.5]
     assert torch.equal(recorder.run.parameters(10)["embed.W_E"], live.W_E)
+
+
+def test_other_parameters_at_step_0_take_a_new_folder(live, examples, tmp_path):
+    with interp.record(tmp_path / "run", live, examples) as recorder:
+        recorder.step(0, {"a": 1.0})
+        nudge(live, 1.0)
+        with pytest.raises(ValueError, match=r"step 0 is recorded with other.*new folder") as said:
+            recorder.step(0, {"a": 1.0})
+    assert "resume_at" not in str(said.value)
+    assert f"or delete {tmp_path / 'run'} to begin anew" in str(said.value)
+
+
+def test_training_does_not_go_on_from_beyond_its_end(live, examples, tmp_path):
+    with interp.record(tmp_path / "run", live, examples) as recorder:
+        recorder.step(0, {"a": 1.0})
+        recorder.step(50)
+    with pytest.raises(ValueError, match=r"resume_at=999: the last step recorded in .*run is 50;"):
+        interp.record(tmp_path / "run", live, examples, resume_at=999)
+    with interp.record(tmp_path / "run", live, examples, resume_at=50) as recorder:
+        assert recorder.run.steps == (0, 50)
+        recorder.log(60, {"a": 2.0})
+    interp.record(tmp_path / "run", live, examples, resume_at=60).close()
+    with pytest.raises(ValueError, match=r"resume_at=1: .*other has no step to go on from; leave"):
+        interp.record(tmp_path / "other", live, examples, resume_at=1)
 
 
 def test_a_checkpoint_whose_row_was_never_written_gets_it(live, examples, tmp_path):

@@ -261,9 +261,10 @@ def test_data_files_elsewhere_stay_here_and_a_line_says_so(hub, reader, tmp_path
 
 def test_two_data_files_of_one_name_keep_apart(hub, reader, tmp_path):
     (tmp_path / "other").mkdir()
+    validation = reader.experiment.data_files["task.validation"]
     other = shutil.move(tmp_path / "elsewhere/data/v.txt", tmp_path / "other" / "train.txt")
     toml = (reader.path / "experiment.toml").read_text()
-    moved = toml.replace(reader.experiment.data_files["task.validation"], str(other))
+    moved = toml.replace(validation, str(other))
     (reader.path / "experiment.toml").write_text(moved)
     with pytest.warns(UserWarning, match="outside"):
         interp.push(Run(reader.path), ADDRESS)
