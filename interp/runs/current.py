@@ -51,13 +51,13 @@ def current_results(run: RunFolder, names: Sequence[str] | None = None) -> tuple
     everything = [saved for saved in everything if not issubclass(saved.cls, SweepResult)]
     if not everything and not faults:
         return [], ""
+    unknown = f"{run.path}: nothing can say whether saved results hold: "
     try:
         basis = run.basis()
-        missing = basis.experiment.missing
-    except FileNotFoundError as error:
-        missing = str(error)
-    if missing:
-        return [], f"{run.path}: nothing can say whether saved results hold: {missing}"
+    except FileNotFoundError as error:  # a data file is gone
+        return [], f"{unknown}{error}"
+    if basis.experiment.missing:
+        return [], f"{unknown}{basis.experiment.missing}"
     current, stale = current_among(everything, lambda saved, step: _file_today(saved, step, basis))
     return current, passed_over(run.path, [*faults, *stale])
 
