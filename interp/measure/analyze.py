@@ -19,6 +19,7 @@ from analyses import ANALYSES, Analysis, BaseResult, Result, SeriesResult, Sweep
 from analyses.requirements import Measurable, Needs, check_options
 from analyses.result import of_steps
 from hooks import Examples, ModelConfig, Series, Sizes, Snapshot, build
+from hooks.models import OwnConfig
 from hooks.weights import has_weight
 from interp.measure.outcomes import Measurement, Summary, measured, refuse_errors, summarised
 from interp.runs import (
@@ -308,7 +309,8 @@ class _OneExample:
         return has_weight(self.config, self.parameters, name)
 
     def has_hook_point(self, name: str) -> bool:
-        return name in self._hook_points
+        # The kinds here have what analyses ask for: only a model of the user's own is built.
+        return not isinstance(self.config, OwnConfig) or name in self._hook_points
 
     @cached_property
     def _hook_points(self) -> frozenset[str]:

@@ -315,3 +315,14 @@ def test_a_device_that_is_not_there_is_refused(folder, monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     with pytest.raises(ValueError, match="device cuda: torch sees no GPU here"):
         analyze(Run(folder), ["WeightNorms"], device="cuda")
+
+
+def test_nothing_to_measure_builds_no_model(folder, monkeypatch):
+    analyze(Run(folder))
+
+    def refused(*_: object, **__: object) -> None:
+        raise AssertionError("a model was built")
+
+    monkeypatch.setattr("hooks.models.build", refused)
+    monkeypatch.setattr("interp.measure.analyze.build", refused)
+    assert not sum(summary.measured for summary in analyze(Run(folder)))
