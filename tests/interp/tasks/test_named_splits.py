@@ -112,7 +112,7 @@ def test_members_of_a_sweep_are_asked_by_name_only_where_the_sweep_was(
     monkeypatch.setattr(
         analyze_sweep,
         "analyze",
-        lambda run, names, device: given.append(names) or [Summary("WeightNorms")],
+        lambda run, names, **_: given.append(names) or [Summary("WeightNorms")],
     )
     monkeypatch.setattr(analyze_sweep, "_measure_whole", lambda members, jobs: ([], []))
     monkeypatch.setattr(analyze_sweep, "run_analyses", lambda: ("WeightNorms",))
