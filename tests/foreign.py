@@ -29,6 +29,7 @@ def plain_config(model: HookedModel) -> dict[str, Any]:
     options = {name: getattr(model.cfg, name) for name in lens.SHAPE}
     for name in ("normalization_type", "positional_embedding_type", "attention_dir", "attn_only"):
         options[name] = getattr(model.cfg, name)
+    options |= {"use_attn_scale": True, "attn_scale": model.cfg.d_head**0.5, "eps": model.cfg.eps}
     if lens.HookedTransformerConfig is not None:
         options = vars(lens.HookedTransformerConfig(**options, dtype=model.cfg.dtype))
     return json.loads(json.dumps(options, default=str))
