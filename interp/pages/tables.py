@@ -103,9 +103,17 @@ def settings(table: Any) -> dict[str, Any]:
         return {}
     return {
         name.replace("_", " "): brief(short_name(value) if is_reference(value) else value)
-        for name, value in table.model_dump(mode="json", exclude_none=True).items()
-        if value not in ([], {}, "")
+        for name, value in _filled(table.model_dump(mode="json", exclude_none=True)).items()
     }
+
+
+def _filled(table: Mapping[str, Any]) -> dict[str, Any]:
+    """A table without what is empty in it, tables in it too."""
+    filled = {
+        name: _filled(value) if isinstance(value, Mapping) else value
+        for name, value in table.items()
+    }
+    return {name: value for name, value in filled.items() if value not in ([], {}, "")}
 
 
 def shown(value: Any) -> str:
