@@ -252,10 +252,10 @@ def test_results_of_a_saved_run_are_those_of_the_run_itself(fixture_and_copy, cl
     (stored,) = [one for one in saved(run) if one.cls is cls]
     for name, value in vars(stored.load(step)).items():
         ours = getattr(copy.result(cls, step), name)
-        if isinstance(value, np.ndarray) and value.dtype.kind == "f":
+        if np.asarray(value).dtype.kind == "f":
             np.testing.assert_allclose(ours, value, rtol=1e-4, atol=1e-5)  # other processors
-        elif not isinstance(value, float):
-            np.testing.assert_equal(ours, value)
+        else:
+            assert np.array_equal(np.asarray(ours, object), np.asarray(value, object)), name
 
 
 def test_phases_of_a_saved_run_are_those_of_the_run_itself(fixture_and_copy):
