@@ -32,6 +32,7 @@ Class = TypeVar("Class")
 _is_trusting: ContextVar[bool] = ContextVar("_is_trusting", default=False)
 _trusted: set[str] = set()  # lines of this process, where the user's folder cannot be written to
 _siblings: dict[str, tuple[Path, ...]] = {}  # files that a module imported from beside its own
+_hashes: dict[str, str] = {}  # of a module's text when it was imported, its siblings' included
 
 
 @contextmanager
@@ -136,9 +137,12 @@ def code_hash(reference: str) -> str:
     if file is None or not file.is_file():
         return ""
     content = file.read_bytes()
-    beside = _siblings.get(_module_name(file, content), ())
-    texts = [content, *(each.read_bytes() for each in beside if each.is_file())]
-    return hashlib.sha256(b"\0".join(texts)).hexdigest()
+    return _text_hash(_module_name(file, content), content)
+
+
+def imported_hash(cls: type) -> str:
+    """As `code_hash`, of the text that was imported, whatever the file holds by now."""
+    return _hashes.get(cls.__module__) or code_hash(reference_to(cls))
 
 
 def siblings_of(reference: str) -> tuple[Path, ...]:
@@ -151,13 +155,13 @@ def check_imported(reference: str) -> None:
     """Refuses a file that was edited after it was imported, as a class of before may be in use.
 
     Raises:
-        ValueError: The file's content now is not what was imported.
+        ValueError: The file, or one that it imports from beside it, is not what was imported.
     """
     file = file_of(reference)
     if file is None or not file.is_file() or not reference.startswith(str(file)):
         return
-    here = [name for name, module in [*sys.modules.items()] if _is_of(module, file)]
-    if here and _module_name(file, file.read_bytes()) not in here:
+    here = [_hashes.get(name) for name, module in [*sys.modules.items()] if _is_of(module, file)]
+    if here and code_hash(reference) not in here:
         raise ValueError(
             f"{file} was edited since it was imported: load the experiment again, or put the "
             "earlier text back"
@@ -190,7 +194,7 @@ def _of_file(path: Path, may_import: bool) -> ModuleType:
     content = path.read_bytes()
     _check_trusted(_line(path, content), path, may_import)
     name = _module_name(path, content)
-    if name in sys.modules:
+    if name in sys.modules and _hashes[name] == _text_hash(name, content):
         return sys.modules[name]
     spec = spec_from_file_location(name, path)
     assert spec is not None  # it ends in .py
@@ -203,7 +207,14 @@ def _of_file(path: Path, may_import: bool) -> ModuleType:
         del sys.modules[name]
         raise
     _siblings[name] = tuple(sorted(siblings))
+    _hashes[name] = _text_hash(name, content)
     return module
+
+
+def _text_hash(name: str, content: bytes) -> str:
+    """The hash of a module's text and of what it imported from beside it, as these are now."""
+    beside = [file.read_bytes() for file in _siblings.get(name, ()) if file.is_file()]
+    return hashlib.sha256(b"\0".join([content, *beside])).hexdigest()
 
 
 def _module_name(path: Path, content: bytes) -> str:

@@ -29,7 +29,7 @@ from jaxtyping import jaxtyped
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from analyses import ANALYSES, Analysis, BaseResult
-from hooks.own_classes import code_hash, find_class, reference_to, short_name
+from hooks.own_classes import find_class, imported_hash, reference_to, short_name
 from interp.runs.safe_files import as_table, write_whole
 
 Header = dict[str, Any]
@@ -256,7 +256,7 @@ def make_header(cls: Analysis, name: str, **facts: Any) -> Header:
         "fields": [field.name for field in dataclasses.fields(cls)],
     }
     if cls.__module__.partition(".")[0] != "analyses":
-        about["code"] = {"class": reference_to(cls), "sha256": code_hash(reference_to(cls))}
+        about["code"] = {"class": reference_to(cls), "sha256": imported_hash(cls)}
     return about | facts
 
 

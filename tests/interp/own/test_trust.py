@@ -154,3 +154,26 @@ def test_results_of_a_class_without_text_do_not_outlive_it(mine, tmp_path, monke
         (again,) = interp.analyze(run, ["ExampleViews"])
         kept += [summary.kept, again.kept]
     assert kept == [0, 2, 0, 2, 0, 2]
+
+
+def test_an_edited_helper_is_imported_again(tmp_path):
+    file = without_base(with_helper(tmp_path / "mine", 3))
+    experiment = interp.load_experiment(file)
+    (tmp_path / "mine" / "helper.py").write_text("BASE = 4\n")
+    with pytest.raises(ValueError, match=r"largest.py was edited since it was imported"):
+        interp.train(experiment, tmp_path / "run", device="cpu")
+    assert interp.load_experiment(file).task.sizes.d_vocab_out == 4
+
+
+def test_a_result_is_of_the_text_that_measured_it(own_run, mine, monkeypatch):
+    file = mine / "answer_lead.py"
+    reference = f"{file}:AnswerLead"
+
+    def edit(step: int) -> None:  # while the analysis is at work
+        if step == own_run.steps[0]:
+            file.write_text(file.read_text() + "# edited\n")
+
+    assert interp.analyze(own_run, [reference], on_step=edit)[0].measured == 2
+    in_another_process(monkeypatch)
+    assert interp.analyze(own_run, [reference])[0].measured == 2  # of the edited text
+    assert interp.analyze(own_run, [reference])[0].kept == 2
