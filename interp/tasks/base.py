@@ -9,10 +9,10 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
 from torch import Tensor
 
 from hooks import LATE_ANSWERS, Examples, Facts, Sizes, Snapshot
+from hooks.circuits.pairs import Pairs
 from hooks.examples import token_losses
 from hooks.messages import did_you_mean
 from hooks.own_classes import reference_to
-from hooks.pairs import Pairs
 from interp.randomness import generator
 from interp.tasks.fields import STRICT
 

@@ -17,7 +17,7 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from hooks import Examples, Facts, InputFacts, Sizes
-from hooks.pairs import Pairs
+from hooks.circuits.pairs import Pairs
 from interp.randomness import generator
 from interp.tasks.base import PARTNERS, Batch, Task, sampled, scored_mean
 from interp.tasks.fields import Count

@@ -26,8 +26,8 @@ from einops import einsum
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from hooks.circuits.pairs import Pairs
 from hooks.edit import Edit
-from hooks.pairs import Pairs
 from hooks.snapshot import TOKENS_PER_BATCH, Snapshot
 
 EMBED, LOGITS = "embed", "logits"
@@ -137,7 +137,7 @@ class EdgeRuns:
     Attributes:
         snapshot: The model; its examples do not matter.
         pairs: The inputs.
-        metric: What is measured (`hooks.pairs`).
+        metric: What is measured (`hooks.circuits.pairs`).
         graph: The model's edges.
     """
 

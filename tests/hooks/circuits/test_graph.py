@@ -5,9 +5,9 @@ import torch
 
 import interp
 from hooks import Snapshot
-from hooks.graph import EdgeRuns, graph_of
+from hooks.circuits.graph import EdgeRuns, graph_of
+from hooks.circuits.pairs import Pairs
 from hooks.models import restore
-from hooks.pairs import Pairs
 from tests.planted import random_model, tokens_as_examples, uniform_attention_model
 
 FIXTURE = "fixtures/modular-addition"

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from hooks import Examples
-from hooks.pairs import Pairs, has_span, recovered, standard_error
+from hooks.circuits.pairs import Pairs, has_span, recovered, standard_error
 from tests.planted import tokens_as_examples
 
 CLEAN = torch.tensor([[1, 2, 7], [3, 3, 7], [0, 4, 7]])

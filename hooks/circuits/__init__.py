@@ -1,0 +1,1 @@
+"""Which part of a model matters: pairs of inputs, and edges corrupted one by one."""
