@@ -26,9 +26,17 @@ SYNONYMS = {"num_layers": "n_layers", "num_heads": "n_heads", "act_type": "act_f
 ASKED_OPTIONS = ("act_fn", "normalization_type", "positional_embedding_type", "attention_dir")
 # Further ones that a user may state, for some layouts.
 FURTHER_OPTIONS = (
-    "n_heads", "attn_coeff", "attn_scale", "use_attn_scale", "pattern_coeff", "eps", "rotary_base",
-    "rotary_dim", "rotary_adjacent_pairs", "tie_word_embeddings",
-)  # fmt: skip
+    "n_heads",
+    "attn_coeff",
+    "attn_scale",
+    "use_attn_scale",
+    "pattern_coeff",
+    "eps",
+    "rotary_base",
+    "rotary_dim",
+    "rotary_adjacent_pairs",
+    "tie_word_embeddings",
+)
 # Options of an import that have a flag; the others stand in a config file.
 FLAGS = {"act_fn": "--act-fn", "normalization_type": "--normalization-type"}
 # Those that say nothing about models without norms, or without rotary positions.

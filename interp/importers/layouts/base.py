@@ -172,6 +172,12 @@ def _n_layers(state: State, table: Tensors) -> int:
     return _counted(numbers)
 
 
+def with_unembedding(parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The parameters, with the embedding transposed as the unembedding where there is no other."""
+    tied = parameters["embed.W_E"].T
+    return {**parameters, "unembed.W_U": parameters.get("unembed.W_U", tied)}
+
+
 def with_zero_biases(parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The parameters, with zeros for each bias that a weight here has and that is not there.
 

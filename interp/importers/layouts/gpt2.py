@@ -14,6 +14,7 @@ from interp.importers.layouts.base import (
     Source,
     State,
     mapped,
+    with_unembedding,
     with_zero_biases,
     with_zero_norm_biases,
 )
@@ -29,9 +30,17 @@ IGNORED = rf"({PREFIX})?h\.\d+\.(attn|crossattention)\.(bias|masked_bias)"  # ca
 COMPUTED = {"scale_attn_by_inverse_layer_idx": False, "add_cross_attention": False}
 # Dropout, heads of other tasks, and how numbers are rounded in half precision.
 HARMLESS = (
-    "resid_pdrop", "embd_pdrop", "attn_pdrop", "reorder_and_upcast_attn", "n_ctx", "summary_type",
-    "summary_use_proj", "summary_activation", "summary_proj_to_labels", "summary_first_dropout",
-)  # fmt: skip
+    "resid_pdrop",
+    "embd_pdrop",
+    "attn_pdrop",
+    "reorder_and_upcast_attn",
+    "n_ctx",
+    "summary_type",
+    "summary_use_proj",
+    "summary_activation",
+    "summary_proj_to_labels",
+    "summary_first_dropout",
+)
 OPTIONS = {
     "n_layer": "n_layers",
     "n_embd": "d_model",
@@ -117,9 +126,7 @@ def gpt2_parameters(
             **table,
             "unembed.W_U": Source("lm_head.weight", "d_vocab d_model -> d_model d_vocab"),
         }
-    parameters = mapped(state, table, ignored=IGNORED)
-    if "unembed.W_U" not in parameters:
-        parameters["unembed.W_U"] = parameters["embed.W_E"].T
+    parameters = with_unembedding(mapped(state, table, ignored=IGNORED))
     return with_zero_norm_biases(with_zero_biases(parameters))
 
 

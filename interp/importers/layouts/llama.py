@@ -8,7 +8,15 @@ from typing import Any
 
 from torch import Tensor
 
-from interp.importers.layouts.base import Layout, Options, Source, State, mapped, with_zero_biases
+from interp.importers.layouts.base import (
+    Layout,
+    Options,
+    Source,
+    State,
+    mapped,
+    with_unembedding,
+    with_zero_biases,
+)
 from interp.importers.layouts.transformers_config import (
     activation,
     check_others,
@@ -31,9 +39,15 @@ OPTIONS = {
     "tie_word_embeddings": "tie_word_embeddings",
 }
 READ = {
-    "num_key_value_heads", "hidden_act", "head_dim", "attention_bias", "rope_parameters",
-    "rope_scaling", "rope_theta", "pretraining_tp",
-}  # fmt: skip
+    "num_key_value_heads",
+    "hidden_act",
+    "head_dim",
+    "attention_bias",
+    "rope_parameters",
+    "rope_scaling",
+    "rope_theta",
+    "pretraining_tp",
+}
 BLOCK, THEIRS = "blocks.{layer}.", "model.layers.{layer}."
 
 
@@ -78,8 +92,10 @@ def _parameters(state: State, stated: Options) -> dict[str, Tensor]:
     }
     shared = "_" if n_shared else ""
     for letter, mark, heads in (
-        ("Q", "", n_heads), ("K", shared, n_shared or n_heads), ("V", shared, n_shared or n_heads),
-    ):  # fmt: skip
+        ("Q", "", n_heads),
+        ("K", shared, n_shared or n_heads),
+        ("V", shared, n_shared or n_heads),
+    ):
         theirs, sizes = f"{THEIRS}self_attn.{letter.lower()}_proj", {"head": heads}
         table[f"{BLOCK}attn.{mark}W_{letter}"] = Source(
             f"{theirs}.weight", "(head d_head) d_model -> head d_model d_head", sizes=sizes
@@ -92,9 +108,7 @@ def _parameters(state: State, stated: Options) -> dict[str, Tensor]:
         table[f"{BLOCK}attn.b_O"] = Source(f"{THEIRS}self_attn.o_proj.bias")
     if not stated.get("tie_word_embeddings") or "lm_head.weight" in state:
         table["unembed.W_U"] = Source("lm_head.weight", swap)
-    parameters = mapped(state, table, ignored=IGNORED)
-    if "unembed.W_U" not in parameters:
-        parameters["unembed.W_U"] = parameters["embed.W_E"].T
+    parameters = with_unembedding(mapped(state, table, ignored=IGNORED))
     return with_zero_biases(parameters)
 
 

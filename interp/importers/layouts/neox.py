@@ -9,7 +9,15 @@ from typing import Any
 
 from torch import Tensor
 
-from interp.importers.layouts.base import Layout, Options, Source, State, mapped, with_zero_biases
+from interp.importers.layouts.base import (
+    Layout,
+    Options,
+    Source,
+    State,
+    mapped,
+    with_unembedding,
+    with_zero_biases,
+)
 from interp.importers.layouts.transformers_config import (
     activation,
     check_others,
@@ -32,8 +40,13 @@ OPTIONS = {
     "tie_word_embeddings": "tie_word_embeddings",
 }
 READ = {
-    "hidden_act", "rope_parameters", "rope_scaling", "rope_theta", "rotary_pct", "rotary_emb_base",
-}  # fmt: skip
+    "hidden_act",
+    "rope_parameters",
+    "rope_scaling",
+    "rope_theta",
+    "rotary_pct",
+    "rotary_emb_base",
+}
 BLOCK, THEIRS = "blocks.{layer}.", "gpt_neox.layers.{layer}."
 SIDES = {"in": "h_to_4h", "out": "4h_to_h"}
 NORMS = {"ln1": "input_layernorm", "ln2": "post_attention_layernorm"}
@@ -89,9 +102,7 @@ def _parameters(state: State, stated: Options) -> dict[str, Tensor]:
     output = "lm_head" if "lm_head.weight" in state else "embed_out"  # by transformers' version
     if not stated.get("tie_word_embeddings") or f"{output}.weight" in state:
         table["unembed.W_U"] = Source(f"{output}.weight", swap)
-    parameters = mapped(state, table, ignored=IGNORED)
-    if "unembed.W_U" not in parameters:
-        parameters["unembed.W_U"] = parameters["embed.W_E"].T
+    parameters = with_unembedding(mapped(state, table, ignored=IGNORED))
     return with_zero_biases(parameters)
 
 

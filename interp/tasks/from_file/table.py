@@ -191,9 +191,10 @@ def _answers(
         targets = given
         if targets.dtype.kind not in WHOLE + REAL or targets.ndim not in (1, 2) or not targets.size:
             raise source.fault(
-                "targets", None,
+                "targets",
+                None,
                 f"{described(targets)}, and numbers [example] or [example, position] are wanted",
-            )  # fmt: skip
+            )
     else:
         targets = _target_rows(source, visible)
     if targets.ndim == 1:  # one answer an example, at its last real position
@@ -317,9 +318,10 @@ def _values(source: Source, name: str, fed: Tensor, lengths: Tensor | None) -> T
     if isinstance(given, np.ndarray):
         if given.dtype.kind not in WHOLE + REAL + "b" or given.shape[1:] not in ((), (n_pos,)):
             raise source.fault(
-                name, None,
+                name,
+                None,
                 f"{described(given)}; give numbers or booleans [example] or [example, {n_pos}]",
-            )  # fmt: skip
+            )
         return _tensor(given, keep=True)
     real = _visible(fed, lengths).sum(1).tolist()
     is_single = not isinstance(given[0], list)
@@ -365,10 +367,11 @@ def _splits(source: Source, labels: Mapping[str, Tensor]) -> dict[str, Bool[Tens
     for row, name in enumerate(names):
         if not SPLIT.fullmatch(name) or name in TAKEN_SPLITS:
             raise source.fault(
-                "split", row,
+                "split",
+                row,
                 f"{brief(given[row])}; give a name of letters, digits, _ and -, and none of "
                 f"{', '.join(TAKEN_SPLITS)}",
-            )  # fmt: skip
+            )
     return {name: torch.tensor([other == name for other in names]) for name in dict.fromkeys(names)}
 
 
