@@ -13,7 +13,8 @@ Source: Zhang and Nanda 2023 (arXiv:2309.16042); Heimersheim and Nanda 2024 (arX
 """
 
 import math
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 import torch
 from jaxtyping import Float, Int
@@ -38,6 +39,8 @@ class Pairs:
         wrong: Another class: that of the corrupted input, or in control pairs one drawn at random.
         change: What was changed, in a word.
         control: Whether the right answer is the same for both, so that patching should do little.
+        roles: Positions by what stands there (`quest`, `=`), one for each pair, in reading order:
+            the columns of a grid of layers and positions.
     """
 
     clean: Examples
@@ -47,6 +50,7 @@ class Pairs:
     wrong: Int[Tensor, " _"] | None = None
     change: str = ""
     control: bool = False
+    roles: Mapping[str, Int[Tensor, " _"]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         clean, corrupted = self.clean, self.corrupted
@@ -69,6 +73,10 @@ class Pairs:
                 "inputs of a pair must be equally long"
             )
         self._check_answers()
+        n_pos = clean.model_inputs.shape[1]
+        for name, places in self.roles.items():
+            if places.shape != (len(self),) or bool(((places < 0) | (places >= n_pos)).any()):
+                raise ValueError(f"role '{name}': give each pair one position below {n_pos}")
 
     def _check_answers(self) -> None:
         if self.position.shape != (len(self),):
@@ -145,6 +153,7 @@ class Pairs:
             position=self.position[rows],
             right=None if self.right is None else self.right[rows],
             wrong=None if self.wrong is None else self.wrong[rows],
+            roles={name: places[rows] for name, places in self.roles.items()},
         )
 
     def answers(

@@ -199,6 +199,10 @@ class ModularArithmetic(Task):
             wrong=wrong,
             change=change,
             control=self.changes[change],
+            roles={
+                name: torch.full_like(right, place)
+                for place, name in enumerate(["a", "b", *["="] * self.equals])
+            },
         )
 
     @property

@@ -26,6 +26,15 @@ def test_the_answers_are_those_of_the_inputs():
     assert some.corrupted.model_inputs.tolist() == [[0, 0, 7], [1, 3, 7]]
 
 
+def test_roles_go_along_with_their_pairs():
+    roles = {"second": torch.tensor([1, 1, 1]), "any": torch.tensor([0, 1, 2])}
+    made = dataclasses.replace(pairs(), roles=roles)
+    assert made.at(torch.tensor([2, 0])).roles["any"].tolist() == [2, 0]
+    for wrong in (torch.tensor([0, 1]), torch.tensor([0, 1, 3]), torch.tensor([0, -1, 2])):
+        with pytest.raises(ValueError, match="role 'any': give each pair one position below 3"):
+            dataclasses.replace(made, roles={"any": wrong})
+
+
 def test_control_pairs_have_another_wrong_class():
     swapped = Pairs.of(tokens_as_examples(CLEAN), tokens_as_examples(CLEAN.clone()), control=True)
     right, wrong = swapped.classes

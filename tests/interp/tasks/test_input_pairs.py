@@ -25,6 +25,11 @@ def test_numbers_change_within_the_split_and_so_does_the_answer(split, change):
     right, wrong = pairs.classes
     assert torch.equal(right, c)
     assert torch.equal(wrong, c2)
+    assert [*pairs.roles] == ["a", "b", "="]
+    tokens = pairs.clean.model_inputs.T
+    for name, place in pairs.roles.items():
+        wanted = {"a": a, "b": b, "=": torch.full_like(a, 7)}[name]
+        assert torch.equal(tokens[place, torch.arange(len(pairs))], wanted)
     if split != "all":
         for examples in (pairs.clean, pairs.corrupted):
             assert (examples.label("train") == (split == "train")).all()
