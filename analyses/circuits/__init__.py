@@ -1,0 +1,1 @@
+"""Which part of a model matters, and since when: patches, ablations, edges, induction heads."""
