@@ -6,7 +6,8 @@ is missing and what to do about it.
 
 import inspect
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Protocol, runtime_checkable
 
@@ -14,7 +15,17 @@ import numpy as np
 from jaxtyping import Float, Int
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from hooks import Checkpoints, Examples, Facts, InputFacts, ModelConfig, ModularFacts, Snapshot
+from hooks import (
+    Checkpoints,
+    Examples,
+    Facts,
+    InputFacts,
+    ModelConfig,
+    ModularFacts,
+    Pairs,
+    Snapshot,
+)
+from hooks.circuits.graph import why_no_graph
 
 QUERIES = "blocks.0.attn.W_Q"  # a model with attention has them
 # Needs that one sentence explains for every task and model.
@@ -38,7 +49,8 @@ OPERANDS = "tokens that are all operands: set task.equals = false"
 NEURON_WEIGHTS = ("neuron_in", "neuron_out")
 WITH_MLP = "neurons: set model.attn_only = false"
 # Parameters of `measure` that are no options.
-MEASURE_ARGUMENTS = ("snapshot", "series", "table", "axes", "reference")
+CHANGE = {"change": ""}  # the option of classes that take pairs, and its default
+MEASURE_ARGUMENTS = ("snapshot", "series", "table", "axes", "reference", "pairs", "control")
 
 
 @runtime_checkable
@@ -75,6 +87,10 @@ class Needs:
         shares: Whether each row of an attention pattern must sum to 1, as it does unless it is
             blended with a constant.
         trees: Whether the task must give gold trees.
+        pairs: Whether the task must give pairs of inputs. A result of one snapshot gets them as
+            `pairs` and, where the task gives control pairs too, as `control`; and it has the option
+            `change`, what the two inputs of a pair differ in, the task's first by default.
+        edges: Whether the model must have a graph of edges (`hooks.circuits.graph`).
         any_label: Whether there must be a label with one value an example, whatever its name.
         layers: The fewest layers that the model may have.
         facts: Kinds of facts that the task must provide, and for each kind the fields that must not
@@ -94,6 +110,8 @@ class Needs:
     attention: bool = False
     shares: bool = False
     trees: bool = False
+    pairs: bool = False
+    edges: bool = False
     any_label: bool = False
     layers: int = 0
     facts: Mapping[type, tuple[str, ...]] = field(default_factory=dict)
@@ -136,6 +154,8 @@ class Needs:
             "any_label": any(values.ndim == 1 for values in examples.labels.values()),
         }
         lacking = [WORDS[name] for name in has if getattr(self, name) and not has[name]]
+        if self.edges and (why := why_no_graph(config)):
+            lacking.append(f"a graph of edges: {why}")
         if config.n_layers < self.layers:
             remedy = ": set model.n_layers" if "n_layers" in type(config).model_fields else ""
             lacking.append(
@@ -208,13 +228,39 @@ def needed_metrics(
     return metrics["step"].to_numpy(dtype=np.int64), metrics[columns].to_numpy(dtype=np.float64).T
 
 
+def takes_pairs(cls: type[Any]) -> bool:
+    """Whether a class' `measure` gets pairs of inputs, drawn by the option `change`."""
+    return "pairs" in inspect.signature(cls.measure).parameters
+
+
+def pairs_for(
+    cls: type[Any], changes: Mapping[str, bool], draw: Callable[[str], Pairs], change: str
+) -> dict[str, Pairs | None]:
+    """The arguments `pairs` and `control` of a class' `measure`; none for one without them.
+
+    Args:
+        cls: A class of results.
+        changes: What the pairs of a task can differ in, and whether they are control pairs.
+        draw: Draws pairs that differ in a change.
+        change: That of the pairs; empty for the first.
+    """
+    if not takes_pairs(cls):
+        return {}
+    pairs, control = draw(change), None
+    of_controls = [name for name, is_control in changes.items() if is_control]
+    if of_controls:
+        with suppress(ValueError):  # no two inputs differ so: there is no control
+            control = draw(of_controls[0])
+    return {"pairs": pairs, "control": control}
+
+
 def option_defaults(cls: type[Any]) -> dict[str, Any]:
     """The options that a class' `measure` takes, with their defaults."""
     return {
         name: parameter.default
         for name, parameter in inspect.signature(cls.measure).parameters.items()
         if name not in MEASURE_ARGUMENTS
-    }
+    } | dict(CHANGE if takes_pairs(cls) else {})
 
 
 def check_options(cls: type[Any], options: Mapping[str, Any]) -> None:
@@ -230,9 +276,8 @@ def check_options(cls: type[Any], options: Mapping[str, Any]) -> None:
                 f"analyses.{cls.__name__}: no option '{name}'; it takes: "
                 f"{', '.join(known) or 'none'}"
             )
-        option_type = TypeAdapter(
-            parameters[name].annotation, config=ConfigDict(arbitrary_types_allowed=True)
-        )
+        annotation = parameters[name].annotation if name in parameters else str
+        option_type = TypeAdapter(annotation, config=ConfigDict(arbitrary_types_allowed=True))
         try:
             # As JSON, a list stands for a tuple, while a string stands for no number.
             option_type.validate_json(json.dumps(value, default=str), strict=True)

@@ -10,7 +10,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import wraps
+from functools import partial, wraps
 from html import escape
 from inspect import signature
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from analyses.axes import Coordinates, dataset_of, frame_of
 from analyses.plots.figures import Figure
 from analyses.plots.views import View
-from analyses.requirements import Needs, check_needs
-from hooks import Checkpoints, Snapshot
+from analyses.requirements import Needs, check_needs, pairs_for, takes_pairs
+from hooks import Checkpoints, Pairs, Snapshot
 from hooks.messages import did_you_mean
 
 if TYPE_CHECKING:
@@ -162,7 +162,7 @@ def _in_short(value: float | str) -> str:
 
 def _refusing(measure: Callable[..., Any]) -> Callable[..., Any]:
     """A `measure` that refuses a first argument of another kind, and says what to give instead."""
-    _, first, *_ = signature(measure).parameters
+    _, first, *others = signature(measure).parameters
 
     @wraps(measure)
     def measured(cls: type[BaseResult], *given: Any, **options: Any) -> Any:
@@ -170,6 +170,11 @@ def _refusing(measure: Callable[..., Any]) -> Callable[..., Any]:
             given = (cls._measurable(given[0]), *given[1:])
         elif first in options:
             options[first] = cls._measurable(options[first])
+        if "pairs" in others and not isinstance(options.get("pairs"), Pairs):
+            raise TypeError(
+                f"{cls.__name__} takes pairs of inputs: give pairs=run.input_pairs(split, count), "
+                "or pairs=Pairs.of(clean, corrupted)"
+            )
         return measure(cls, *given, **options)
 
     return measured
@@ -182,6 +187,7 @@ class Result(BaseResult):
     Attributes:
         splits: Splits of the task it is measured on; none stands for the task's own.
         count: How many examples it takes; None for all.
+        n_pairs: How many pairs of inputs it takes, if its `measure` takes `pairs`.
         reference: The step whose result every other step is measured against, if there is one:
             `measure` then takes that result as `reference`, which is None at the step itself.
         sliding: Figures that get a slider over steps.
@@ -191,6 +197,7 @@ class Result(BaseResult):
 
     splits: ClassVar[tuple[str | None, ...]] = (None,)
     count: ClassVar[int | None] = None
+    n_pairs: ClassVar[int] = 256
     reference: ClassVar[Literal["first", "last"] | None] = None
     sliding: ClassVar[tuple[str, ...]] = ()
     always_needed: ClassVar[bool] = True
@@ -319,7 +326,12 @@ def trace(series: Checkpoints, cls: type[BaseResult], **options: Any) -> "pandas
     cls = of_steps(cls)
     if not series.steps:
         raise ValueError("there are no steps: no checkpoint was kept")
-    examples = series.examples(cls.splits[0], cls.count)
+    split = cls.splits[0]
+    examples = series.examples(split, cls.count)
+    if takes_pairs(cls):
+        change = options.pop("change", "")
+        draw = partial(series.input_pairs, split, cls.n_pairs)
+        options |= pairs_for(cls, series.changes, draw, change)
     reference_step, reference = cls.reference_step(series.steps), {}
     if reference_step is not None:
         reference = {"reference": cls.measure(series.snapshot(reference_step, examples), **options)}

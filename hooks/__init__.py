@@ -1,6 +1,7 @@
 """Runs models and returns tensors. TransformerLens is imported only by what goes there and back."""
 
 from hooks.checkpoints import Checkpoints, GivenCheckpoints, Series
+from hooks.circuits.pairs import Pairs
 from hooks.edit import Edit
 from hooks.examples import LATE_ANSWERS, Examples, Tree
 from hooks.facts import (
@@ -41,6 +42,7 @@ __all__ = [
     "MixtureFacts",
     "ModelConfig",
     "ModularFacts",
+    "Pairs",
     "Prior",
     "PromptFacts",
     "SentenceFacts",

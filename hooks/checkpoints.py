@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from hooks.circuits.pairs import Pairs
 from hooks.examples import Examples
 from hooks.facts import Facts
 from hooks.live_model import LiveModel, check_live
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     import pandas
 
 EXAMPLES_COMPARED = 4  # examples on which a model is compared with one rebuilt from its config
+PairMaker = Callable[[str | None, int | None, int | None, str | None], Pairs]
 MAX_LOGIT_GAP = 1e-3  # between these two, as a share of the largest logit; rounding stays below
 
 
@@ -41,6 +43,10 @@ class Checkpoints:
         parameters: A function from a step to its parameters by name; it may read them lazily.
         make_examples: A function from (split, count, seed) to examples. None stands for the task's
             own split, for all examples, and for the run's data seed.
+        make_pairs: A function from (split, count, seed, change) to pairs of inputs; None as above,
+            and for the task's first change.
+        changes: What pairs of inputs can differ in, and whether the right answer stays; empty if
+            the task gives no pairs.
         facts: What the task says of all its examples.
         saved_scalars: A function from an analysis' name to its saved summaries by step, which is an
             empty table if there are none.
@@ -52,6 +58,8 @@ class Checkpoints:
     sizes: Sizes
     parameters: Callable[[int], Mapping[str, Tensor]]
     make_examples: Callable[[str | None, int | None, int | None], Examples]
+    make_pairs: PairMaker
+    changes: Mapping[str, bool]
     facts: Facts
     saved_scalars: "Callable[[str], pandas.DataFrame]"
     device: torch.device | None = None
@@ -63,6 +71,7 @@ class Checkpoints:
         examples: Examples,
         *,
         metrics: "pandas.DataFrame | None" = None,
+        pairs: Pairs | None = None,
     ) -> "GivenCheckpoints":
         """Checkpoints made of other people's weights.
 
@@ -73,6 +82,7 @@ class Checkpoints:
             examples: The examples of all snapshots. If an analysis takes fewer, they are drawn at
                 random, by seed 0 unless another is given.
             metrics: What was recorded in training (columns `step`, `<split>.<metric>`).
+            pairs: Pairs of inputs for causal analyses (`Pairs.of`).
 
         Raises:
             ValueError: As `Snapshot.of`, or a model made of the config that was read off this one
@@ -95,6 +105,8 @@ class Checkpoints:
             sizes=sizes,
             parameters=lambda step: without_buffers(states[step], buffers),
             make_examples=lambda split, count, seed: examples.drawn(count, seed or 0),
+            make_pairs=_no_pairs if pairs is None else _given(pairs),
+            changes={} if pairs is None else {pairs.change: pairs.control},
             facts=examples.facts,
             recorded=metrics,
         )
@@ -121,6 +133,8 @@ class Checkpoints:
             sizes=self.sizes,
             parameters=self.parameters,
             make_examples=self.make_examples,
+            make_pairs=self.make_pairs,
+            changes=self.changes,
             facts=self.facts,
             recorded=cache(self.recorded_metrics),  # read once, also for copies by `replace`
             saved_scalars=self.saved_scalars,
@@ -163,6 +177,26 @@ class Checkpoints:
     ) -> Examples:
         """Examples of a split; by default all of the task's own."""
         return self.make_examples(split, count, seed)
+
+    def input_pairs(
+        self,
+        split: str | None = None,
+        count: int | None = None,
+        change: str | None = None,
+        seed: int | None = None,
+    ) -> Pairs:
+        """Inputs of a split, each beside one that differs in one respect, for causal analyses.
+
+        Args:
+            split: By default the task's own.
+            count: How many pairs at most; by default all.
+            change: One of `changes`, what the two inputs of a pair differ in; by default the first.
+            seed: By default the run's data seed.
+
+        Raises:
+            ValueError: The task gives no pairs, or has no such split or change.
+        """
+        return self.make_pairs(split, count, seed, change or None)
 
     def weights(self, name: str) -> Tensor:
         """A parameter or view (`hooks.weights`) at every step, steps first.
@@ -249,6 +283,8 @@ class GivenCheckpoints(Checkpoints):
     sizes: Sizes
     parameters: Callable[[int], Mapping[str, Tensor]]
     make_examples: Callable[[str | None, int | None, int | None], Examples]
+    make_pairs: PairMaker = field(default=lambda split, count, seed, change: _no_pairs())
+    changes: Mapping[str, bool] = field(default_factory=dict)
     facts: Facts = field(default_factory=Facts)
     recorded: "pandas.DataFrame | Callable[[], pandas.DataFrame | None] | None" = None
     saved_scalars: "Callable[[str], pandas.DataFrame]" = lambda analysis: _nothing_saved()
@@ -265,6 +301,24 @@ class GivenCheckpoints(Checkpoints):
     @cached_property
     def _metrics(self) -> "pandas.DataFrame | None":
         return self.recorded() if callable(self.recorded) else self.recorded
+
+
+def _no_pairs(*_: Any) -> Pairs:
+    raise ValueError(
+        "these checkpoints come without pairs of inputs: make them of two examples by "
+        "Pairs.of(clean, corrupted), and give them to Checkpoints.of or to the analysis"
+    )
+
+
+def _given(pairs: Pairs) -> PairMaker:
+    """What gives some of a user's own pairs, in their order."""
+
+    def make(split: str | None, count: int | None, seed: int | None, change: str | None) -> Pairs:
+        if change not in (None, pairs.change):
+            raise ValueError(f"change '{change}': the pairs here have '{pairs.change}' changed")
+        return pairs.drawn(count, seed or 0)
+
+    return make
 
 
 def _nothing_saved() -> "pandas.DataFrame":

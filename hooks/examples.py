@@ -141,8 +141,7 @@ class Examples:
         """
         if count is None or count >= len(self):
             return self
-        shuffled = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))
-        return self.at(shuffled[:count].sort().values)
+        return self.at(drawn_rows(len(self), count, seed))
 
     def at(self, rows: Int[Tensor, " row"]) -> "Examples":
         """The examples of these numbers, in this order."""
@@ -254,6 +253,12 @@ def _check_tree(tree: Tree, row: int, length: int) -> None:
         raise ValueError(
             f"trees[{row}] spans the positions {first} to {leaves[-1]}, the example has {length}"
         )
+
+
+def drawn_rows(total: int, count: int, seed: int) -> Int[Tensor, " row"]:
+    """At most `count` of `total` rows, drawn at random with equal chances, in their order."""
+    shuffled = torch.randperm(total, generator=torch.Generator().manual_seed(seed))
+    return shuffled[:count].sort().values
 
 
 def token_losses(

@@ -28,6 +28,8 @@ from torch import Tensor
 
 from hooks.circuits.pairs import Pairs
 from hooks.edit import Edit
+from hooks.models import ModelConfig
+from hooks.models.transformer import TransformerConfig
 from hooks.snapshot import TOKENS_PER_BATCH, Snapshot
 
 EMBED, LOGITS = "embed", "logits"
@@ -105,26 +107,31 @@ def _time(name: str, *, is_reader: bool) -> float:
     return 2 * int(layer) + (part == "mlp") + (0 if is_reader else 0.5)
 
 
-def graph_of(snapshot: Snapshot) -> Graph:
-    """The graph of a transformer whose stream is the sum of what its parts write.
-
-    Raises:
-        ValueError: It is no such model: post-norm, parallel, with shared keys and values, with an
-            unembedding or positions of another kind, or no transformer.
-    """
-    cfg = snapshot.live.model.cfg
-    if not hasattr(cfg, "norm_position"):
-        raise ValueError(
-            "only a hooks.HookedTransformer has a graph of edges: this model has no residual "
-            "stream of named parts"
-        )
+def why_no_graph(config: ModelConfig) -> str:
+    """Why the stream of a model is no sum of what its parts write; empty if it is one."""
+    if not isinstance(config, TransformerConfig):
+        return "only a hooks.HookedTransformer has a residual stream of named parts"
+    options = config.model_dump() | dict(config.FIXED)
     for name, wanted, why in (
         ("norm_position", "pre", "its stream is normalised, and no sum of what parts write"),
         ("parallel_attn_mlp", False, "attention and MLP of a block read the same stream"),
         ("n_key_value_heads", None, "heads share keys and values"),
     ):
-        if getattr(cfg, name) != wanted:
-            raise ValueError(f"edges are not defined with {name} = {getattr(cfg, name)}: {why}")
+        if options.get(name, wanted) != wanted:
+            return f"edges are not defined with {name} = {options[name]}: {why}"
+    return ""
+
+
+def graph_of(snapshot: Snapshot) -> Graph:
+    """The graph of a transformer whose stream is the sum of what its parts write.
+
+    Raises:
+        ValueError: It is no such model: post-norm, parallel, with shared keys and values, or no
+            transformer.
+    """
+    if why := why_no_graph(snapshot.config):
+        raise ValueError(why)
+    cfg = snapshot.live.model.cfg
     return Graph(cfg.n_layers, cfg.n_heads, not cfg.attn_only)
 
 

@@ -20,7 +20,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from hooks.examples import Examples
+from hooks.examples import Examples, drawn_rows
 from hooks.messages import did_you_mean
 
 METRICS = ("logit_difference", "log_probability", "probability", "kl", "squared_error", "accuracy")
@@ -155,6 +155,12 @@ class Pairs:
             wrong=None if self.wrong is None else self.wrong[rows],
             roles={name: places[rows] for name, places in self.roles.items()},
         )
+
+    def drawn(self, count: int | None, seed: int) -> "Pairs":
+        """At most `count` pairs, drawn at random, in their present order; all where it is None."""
+        if count is None or count >= len(self):
+            return self
+        return self.at(drawn_rows(len(self), count, seed))
 
     def answers(
         self, logits: Float[Tensor, "pair answer d_vocab_out"]

@@ -335,6 +335,8 @@ def _lacking(
     absent = [name for name in columns if name not in recorded]
     recorded = ", ".join(name for name in recorded if name != "step")
     lacking = [f"{', '.join(absent)} in metrics.jsonl, which has {recorded}"] if absent else []
+    if cls.needs.pairs and not run.changes:
+        lacking.append("pairs of inputs, and this task gives none")
     if not cls.needs.are_of_metrics:
         lacking += cls.needs.missing(one_example())
     return f"needs {'; '.join(lacking)}" if lacking else ""

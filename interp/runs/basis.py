@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from analyses import BaseResult, Result, SeriesResult
-from hooks import Snapshot
+from analyses.requirements import pairs_for, takes_pairs
+from hooks import Pairs, Snapshot
 from hooks.own_classes import code_hash, short_name
 from interp.config import Experiment
 from interp.runs.results import Folder, Header, ResultFile, make_header, result_folder
@@ -110,7 +111,20 @@ class StepResults:
     def measure(self, snapshot: Snapshot, reference: BaseResult | None) -> Result:
         """The result of a snapshot, beside that of the reference step where there is one."""
         references = {} if reference is None else {"reference": reference}
-        return self.cls.measure(snapshot, **references, **self.options)
+        given = {**self.options, **self._pairs}
+        if self._pairs:
+            given.pop("change", None)  # the pairs are drawn by it
+        return self.cls.measure(snapshot, **references, **given)
+
+    @cached_property
+    def _pairs(self) -> dict[str, Pairs | None]:
+        """The pairs of inputs that the analysis takes, drawn once for all steps."""
+        task, seed = self.basis.experiment.task, self.basis.experiment.seeds.data
+
+        def draw(change: str) -> Pairs:
+            return task.input_pairs(self.split_name, self.cls.n_pairs, seed, change or None)
+
+        return pairs_for(self.cls, task.changes, draw, self.options.get("change", ""))
 
     @property
     def split_name(self) -> str:
@@ -125,6 +139,8 @@ class StepResults:
             "count": self.cls.count,
             "seed": self.basis.experiment.seeds.data,
         }
+        if takes_pairs(self.cls):
+            key["pairs"] = self.cls.n_pairs
         facts = {
             "split": self.split_name,
             "step": step,

@@ -11,12 +11,13 @@ import json
 import math
 import re
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hooks import Checkpoints, Examples, Facts, ModelConfig, Sizes
+from hooks import Checkpoints, Examples, Facts, ModelConfig, Pairs, Sizes
 from hooks.messages import nearest_step
 from hooks.models import HookedModel
 from hooks.own_classes import code_hash, trusting
@@ -106,6 +107,11 @@ class Run(Checkpoints):
     def sizes(self) -> Sizes:  # pyright: ignore[reportIncompatibleVariableOverride]  # read when asked for
         """The sizes its task gave the model."""
         return self.experiment.task.sizes
+
+    @property
+    def changes(self) -> Mapping[str, bool]:  # pyright: ignore[reportIncompatibleVariableOverride]  # read when asked for
+        """What pairs of the task's inputs can differ in, and whether the right answer stays."""
+        return self.experiment.task.changes
 
     @property
     def facts(self) -> Facts:  # pyright: ignore[reportIncompatibleVariableOverride]  # read when asked for
@@ -199,6 +205,21 @@ class Run(Checkpoints):
         self.check_data_files()
         task, seeds = self.experiment.task, self.experiment.seeds
         return task.examples(split or task.splits[0], count, seeds.data if seed is None else seed)
+
+    def make_pairs(
+        self, split: str | None, count: int | None, seed: int | None, change: str | None
+    ) -> Pairs:
+        """Pairs of inputs of a split; see `Checkpoints`.
+
+        Raises:
+            ValueError: The task gives no pairs, or has no such split or change, or a data file has
+                changed since the run was begun.
+            FileNotFoundError: A data file is gone.
+        """
+        self.check_data_files()
+        task, seeds = self.experiment.task, self.experiment.seeds
+        data_seed = seeds.data if seed is None else seed
+        return task.input_pairs(split or task.splits[0], count, data_seed, change)
 
     def saved_scalars(self, analysis: str) -> "pandas.DataFrame":
         """Saved, current summaries of an analysis by step; empty where nothing is saved."""
