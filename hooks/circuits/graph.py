@@ -173,23 +173,44 @@ class EdgeRuns:
         mlp = [f"blocks.{layer}.hook_mlp_out"] if self.graph.has_mlp else []
         return [f"blocks.{layer}.attn.hook_z", *mlp]
 
-    def _values(self, answers: Tensor) -> Float[Tensor, " pair"]:
-        return self.pairs.values(self.metric, answers, self._clean_answers)
+    def _values(self, answers: Tensor, metric: str | None = None) -> Float[Tensor, " pair"]:
+        return self.pairs.values(metric or self.metric, answers, self._clean_answers)
 
-    def with_corrupted(self, edges: Bool[Tensor, " edge"]) -> Float[Tensor, " pair"]:
-        """The metric of every pair, run on clean inputs with some edges corrupted."""
-        mask = self.graph.mask(edges)
+    def with_corrupted(
+        self, sets: Bool[Tensor, "set edge"], *metrics: str
+    ) -> Float[Tensor, "metric set pair"]:
+        """Metrics of every pair, run on clean inputs with the edges of each set corrupted.
+
+        Args:
+            sets: True at edges that are corrupted together.
+            metrics: What is measured; by default the metric of these runs alone.
+        """
+        names = metrics or (self.metric,)
+        mask = torch.zeros_like(self.graph.exists)  # of the set at hand; the hooks read it
         edit = Edit(row_hooks=self._row_hooks(mask), n_examples=len(self.pairs))
-        with _split_inputs(self.snapshot):
-            logits = self.on_clean.edited(edit).logits()
-        return self._values(self.pairs.answers(logits))
+        snapshot, device = self.on_clean.edited(edit), self.snapshot.live.device
+        values = []
+        with _split_inputs(self.snapshot), snapshot.running() as model, torch.no_grad():
+            for chosen in sets:
+                mask.copy_(self.graph.mask(chosen))
+                answers = []
+                for rows, pairs in self._batches:
+                    with snapshot.seeing(rows):
+                        logits = model(pairs.clean.model_inputs.to(device))
+                    answers.append(pairs.answers(logits).cpu())
+                values += [self._values(torch.cat(answers), name) for name in names]
+        return torch.stack(values).unflatten(0, (len(sets), len(names))).transpose(0, 1)
 
     def exact_scores(self) -> Float[Tensor, "edge pair"]:
         """Each edge corrupted alone, less the clean run: one pass an edge."""
-        n_edges = len(self.graph.edges)
-        return torch.stack(
-            [self.with_corrupted(row) - self.clean for row in torch.eye(n_edges, dtype=torch.bool)]
-        )
+        (alone,) = self.with_corrupted(torch.eye(len(self.graph.edges), dtype=torch.bool))
+        return alone - self.clean
+
+    @cached_property
+    def _batches(self) -> list[tuple[Int[Tensor, " row"], Pairs]]:
+        """Pairs that are run together, with their numbers."""
+        size = max(1, TOKENS_PER_BATCH // self.pairs.clean.model_inputs.shape[1])
+        return [(rows, self.pairs.at(rows)) for rows in torch.arange(len(self.pairs)).split(size)]
 
     def attribution(self, steps: int = 0) -> Float[Tensor, " edge"]:
         """Scores by gradients, all edges in one backward pass: the mean over pairs.
@@ -208,9 +229,8 @@ class EdgeRuns:
                 "kl has no gradient at the clean run, where it is smallest: take steps = 5 or more"
             )
         points = [(point + 0.5) / steps for point in range(steps)] or [1.0]
-        size = max(1, TOKENS_PER_BATCH // self.pairs.clean.model_inputs.shape[1])
         total = torch.zeros(len(self.graph.edges), dtype=torch.float64)
-        for rows in torch.arange(len(self.pairs)).split(size):
+        for rows, _ in self._batches:
             deltas = self._deltas(rows)
             for point in points:
                 total += self._products(deltas, self._gradients(rows, point)) / len(points)

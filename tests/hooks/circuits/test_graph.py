@@ -51,8 +51,9 @@ def test_all_edges_corrupted_are_the_corrupted_run_and_none_the_clean_one(norm, 
     model = random_model(n_layers=2, normalization_type=norm, attn_only=attn_only)
     edges = runs(model)
     assert (edges.clean - edges.corrupted).abs().min() > 1e-3
-    torch.testing.assert_close(edges.with_corrupted(~none_of(edges)), edges.corrupted)
-    torch.testing.assert_close(edges.with_corrupted(none_of(edges)), edges.clean, rtol=0, atol=0)
+    torch.testing.assert_close(edges.with_corrupted(~none_of(edges)[None])[0, 0], edges.corrupted)
+    unpatched = edges.with_corrupted(none_of(edges)[None])[0, 0]
+    torch.testing.assert_close(unpatched, edges.clean, rtol=0, atol=0)
 
 
 def test_edges_into_the_logits_sum_to_the_span_without_layer_norm():
@@ -93,13 +94,22 @@ def test_more_examples_than_a_batch_holds_keep_their_rows():
     pairs = random_pairs(3000)  # 9,000 tokens: two batches
     model = random_model(normalization_type=None)
     edges, some = runs(model, pairs), runs(model, pairs.at(torch.arange(2990, 3000)))
-    chosen = torch.tensor([edge == "0.h1->0.mlp" for edge in edges.graph.edges])
-    values = edges.with_corrupted(chosen)
+    chosen = torch.tensor([edge == "0.h1->0.mlp" for edge in edges.graph.edges])[None]
+    values = edges.with_corrupted(chosen)[0, 0]
     assert (values - edges.clean).abs().mean() > 1e-3
-    torch.testing.assert_close(values[2990:], some.with_corrupted(chosen))
+    torch.testing.assert_close(values[2990:], some.with_corrupted(chosen)[0, 0])
     torch.testing.assert_close(edges.attribution(2), edges.attribution(2))
     shuffled = dataclasses.replace(pairs, corrupted=pairs.corrupted.at(torch.randperm(3000)))
-    assert (runs(model, shuffled).with_corrupted(chosen) - values).abs().mean() > 1e-3
+    assert (runs(model, shuffled).with_corrupted(chosen)[0, 0] - values).abs().mean() > 1e-3
+
+
+def test_several_metrics_are_of_the_same_runs():
+    edges = runs()
+    sets = torch.eye(len(edges.graph.edges), dtype=torch.bool)[:4]
+    difference, accuracy = edges.with_corrupted(sets, "logit_difference", "accuracy")
+    assert torch.equal(difference, edges.with_corrupted(sets)[0])
+    assert torch.equal(accuracy, edges.with_corrupted(sets, "accuracy")[0])
+    assert not torch.equal(accuracy, difference)
 
 
 def test_a_permutation_of_heads_permutes_the_scores():
