@@ -230,7 +230,7 @@ def needed_metrics(
 
 def takes_pairs(cls: type[Any]) -> bool:
     """Whether a class' `measure` gets pairs of inputs, drawn by the option `change`."""
-    return "pairs" in inspect.signature(cls.measure).parameters
+    return hasattr(cls, "n_pairs")
 
 
 def pairs_for(

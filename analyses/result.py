@@ -162,7 +162,7 @@ def _in_short(value: float | str) -> str:
 
 def _refusing(measure: Callable[..., Any]) -> Callable[..., Any]:
     """A `measure` that refuses a first argument of another kind, and says what to give instead."""
-    _, first, *others = signature(measure).parameters
+    _, first, *_ = signature(measure).parameters
 
     @wraps(measure)
     def measured(cls: type[BaseResult], *given: Any, **options: Any) -> Any:
@@ -170,7 +170,7 @@ def _refusing(measure: Callable[..., Any]) -> Callable[..., Any]:
             given = (cls._measurable(given[0]), *given[1:])
         elif first in options:
             options[first] = cls._measurable(options[first])
-        if "pairs" in others and not isinstance(options.get("pairs"), Pairs):
+        if takes_pairs(cls) and not isinstance(options.get("pairs"), Pairs):
             raise TypeError(
                 f"{cls.__name__} takes pairs of inputs: give pairs=run.input_pairs(split, count), "
                 "or pairs=Pairs.of(clean, corrupted)"
@@ -187,7 +187,6 @@ class Result(BaseResult):
     Attributes:
         splits: Splits of the task it is measured on; none stands for the task's own.
         count: How many examples it takes; None for all.
-        n_pairs: How many pairs of inputs it takes, if its `measure` takes `pairs`.
         reference: The step whose result every other step is measured against, if there is one:
             `measure` then takes that result as `reference`, which is None at the step itself.
         sliding: Figures that get a slider over steps.
@@ -197,7 +196,6 @@ class Result(BaseResult):
 
     splits: ClassVar[tuple[str | None, ...]] = (None,)
     count: ClassVar[int | None] = None
-    n_pairs: ClassVar[int] = 256
     reference: ClassVar[Literal["first", "last"] | None] = None
     sliding: ClassVar[tuple[str, ...]] = ()
     always_needed: ClassVar[bool] = True
@@ -229,6 +227,33 @@ class Result(BaseResult):
     def reference_step(cls, steps: Sequence[int]) -> int | None:
         """Which of a run's steps every other is measured against, or None."""
         return {"first": steps[0], "last": steps[-1], None: None}[cls.reference]
+
+
+@dataclass(frozen=True, eq=False)
+class PairsResult(Result):
+    """A finding about one snapshot on pairs of inputs.
+
+    Attributes:
+        n_pairs: How many pairs it takes.
+    """
+
+    n_pairs: ClassVar[int] = 256
+
+    @classmethod
+    @abstractmethod
+    def measure(  # pyright: ignore[reportIncompatibleMethodOverride]  # there is nothing without pairs
+        cls, snapshot: Snapshot, *, pairs: Pairs, control: Pairs | None = None
+    ) -> "PairsResult":
+        """Measures one snapshot.
+
+        Args:
+            snapshot: A model at a step; its examples do not matter.
+            pairs: Inputs, each beside a corrupted one.
+            control: The same, where the right answer stays; None if there are no such pairs.
+
+        Raises:
+            ValueError: The snapshot lacks something the analysis needs.
+        """
 
 
 @dataclass(frozen=True, eq=False)
@@ -328,7 +353,7 @@ def trace(series: Checkpoints, cls: type[BaseResult], **options: Any) -> "pandas
         raise ValueError("there are no steps: no checkpoint was kept")
     split = cls.splits[0]
     examples = series.examples(split, cls.count)
-    if takes_pairs(cls):
+    if issubclass(cls, PairsResult):
         change = options.pop("change", "")
         draw = partial(series.input_pairs, split, cls.n_pairs)
         options |= pairs_for(cls, series.changes, draw, change)

@@ -69,7 +69,11 @@ def _points(nodes: Mapping[str, Point]) -> Trace:
         "text": list(nodes),
         "textfont": {"size": 11},
         "hoverinfo": "text",
-        "marker": {"size": 30, "color": PAPER, "line": {"color": INK, "width": 1}},
+        "marker": {
+            "size": max(30, 7 * max(map(len, nodes)) + 8),
+            "color": PAPER,
+            "line": {"color": INK, "width": 1},
+        },
         "showlegend": False,
     }
 

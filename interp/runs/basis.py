@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from analyses import BaseResult, Result, SeriesResult
-from analyses.requirements import pairs_for, takes_pairs
+from analyses.requirements import pairs_for
+from analyses.result import PairsResult
 from hooks import Pairs, Snapshot
 from hooks.own_classes import code_hash, short_name
 from interp.config import Experiment
@@ -122,9 +123,14 @@ class StepResults:
         task, seed = self.basis.experiment.task, self.basis.experiment.seeds.data
 
         def draw(change: str) -> Pairs:
-            return task.input_pairs(self.split_name, self.cls.n_pairs, seed, change or None)
+            return task.input_pairs(self.split_name, self._n_pairs, seed, change or None)
 
         return pairs_for(self.cls, task.changes, draw, self.options.get("change", ""))
+
+    @property
+    def _n_pairs(self) -> int:
+        """How many pairs the analysis takes; 0 if it takes none."""
+        return self.cls.n_pairs if issubclass(self.cls, PairsResult) else 0
 
     @property
     def split_name(self) -> str:
@@ -139,8 +145,8 @@ class StepResults:
             "count": self.cls.count,
             "seed": self.basis.experiment.seeds.data,
         }
-        if takes_pairs(self.cls):
-            key["pairs"] = self.cls.n_pairs
+        if self._n_pairs:
+            key["pairs"] = self._n_pairs
         facts = {
             "split": self.split_name,
             "step": step,
