@@ -93,6 +93,7 @@ class Needs:
         edges: Whether the model must have a graph of edges (`hooks.circuits.graph`).
         any_label: Whether there must be a label with one value an example, whatever its name.
         layers: The fewest layers that the model may have.
+        most_layers: The most; 0 for any number.
         facts: Kinds of facts that the task must provide, and for each kind the fields that must not
             be empty or False.
         labels: Names of labels.
@@ -114,6 +115,7 @@ class Needs:
     edges: bool = False
     any_label: bool = False
     layers: int = 0
+    most_layers: int = 0
     facts: Mapping[type, tuple[str, ...]] = field(default_factory=dict)
     labels: tuple[str, ...] = ()
     weights: tuple[str, ...] = ()
@@ -160,6 +162,10 @@ class Needs:
             remedy = ": set model.n_layers" if "n_layers" in type(config).model_fields else ""
             lacking.append(
                 f"at least {self.layers} layers, and this model has {config.n_layers}{remedy}"
+            )
+        if self.most_layers and config.n_layers > self.most_layers:
+            lacking.append(
+                f"at most {self.most_layers} layers, and this model has {config.n_layers}"
             )
         lacking += self._missing_facts(examples.facts)
         labels = [name for name in self.labels if name not in examples.labels]

@@ -314,6 +314,8 @@ def _given(pairs: Pairs) -> PairMaker:
     """What gives some of a user's own pairs, in their order."""
 
     def make(split: str | None, count: int | None, seed: int | None, change: str | None) -> Pairs:
+        if split is not None:
+            raise ValueError(f"split '{split}': the pairs that were given are of no split")
         if change not in (None, pairs.change):
             raise ValueError(f"change '{change}': the pairs here have '{pairs.change}' changed")
         return pairs.drawn(count, seed or 0)

@@ -162,6 +162,16 @@ class Pairs:
             return self
         return self.at(drawn_rows(len(self), count, seed))
 
+    @property
+    def default_metric(self) -> str:
+        """logit_difference, or squared_error where answers are real numbers."""
+        return "squared_error" if self.right is None else "logit_difference"
+
+    @property
+    def swapped(self) -> "Pairs":
+        """The same pairs with the inputs exchanged; right stays the clean input's answer."""
+        return replace(self, clean=self.corrupted, corrupted=self.clean)
+
     def answers(
         self, logits: Float[Tensor, "pair answer d_vocab_out"]
     ) -> Float[Tensor, "pair d_vocab_out"]:
