@@ -41,6 +41,7 @@ from analyses.in_context.selection import ModelSelection as ModelSelection
 from analyses.sweeps.plateau_lengths import PlateauLengths as PlateauLengths
 from analyses.sweeps.seed_spread import SeedSpread as SeedSpread
 from analyses.sweeps.measures_by_depth import MeasuresByDepth as MeasuresByDepth
+from analyses.circuits.overlap import CircuitOverlap as CircuitOverlap
 from analyses.sweeps.correlations import MeasureCorrelations as MeasureCorrelations
 
 class _Analyses(Mapping[str, Analysis]):

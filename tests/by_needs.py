@@ -6,6 +6,7 @@ import pytest
 
 from analyses import ANALYSES, SweepResult
 from analyses.requirements import option_defaults
+from interp.measure.analyze import lacking_of
 from interp.runs.run import Run
 from interp.sweeps.sweep import SweepFolder
 from interp.sweeps.table import finished_runs, sweep_table
@@ -39,12 +40,17 @@ def run_for(name: str, run: Run, request: pytest.FixtureRequest) -> Any:
 def run_has_all(name: str, run: Run) -> bool:
     """Whether a run has what an analysis needs."""
     needs, series = ANALYSES[name].needs, run.series()
-    return not needs.missing(run.snapshot(count=1)) and {*needs.metrics} <= {*series.metrics}
+    has_pairs = bool(run.changes) or not needs.pairs
+    lacking = needs.missing(run.snapshot(count=1))
+    return has_pairs and not lacking and {*needs.metrics} <= {*series.metrics}
 
 
 def sweep_has_all(name: str, folder: SweepFolder) -> bool:
     """Whether the table of a sweep has the columns that an analysis needs."""
     cls = ANALYSES[name]
     columns = cls.needs.columns_with(option_defaults(cls))
-    known = {*sweep_table(finished_runs(folder))}
+    members = finished_runs(folder)
+    if any(lacking_of(run, cls) for run in members.runs):
+        return False
+    known = {*sweep_table(members)}
     return all({column, f"metrics.{column}"} & known for column in columns)

@@ -20,7 +20,7 @@ Mueller et al. 2025 (arXiv:2504.13151), CPR and CMD, there from a share of .001 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -47,7 +47,7 @@ MAX_BARS = 30
 
 # What the reader of an edge makes of it, by the name of the edge's key.
 KINDS = {"q": "queries", "k": "keys", "v": "values", "in": "MLP or logits"}
-Order = Literal["top", "greedy", "acdc"]
+ORDERS = ("top", "greedy", "acdc")
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,7 +128,7 @@ class EdgeCircuit(PairsResult):
         pairs: Pairs,
         control: Pairs | None = None,
         metric: str = "logit_difference",
-        order: Order = "top",
+        order: str = "top",
         threshold: float = 0.01,
         draws: int = 8,
         seed: int = 0,
@@ -147,10 +147,12 @@ class EdgeCircuit(PairsResult):
 
         Raises:
             ValueError: The model has no graph of edges, there are too few pairs for a standard
-                error, a metric is unknown, or draws is 0.
+                error, a metric or an order is unknown, or draws is 0.
         """
         if len(pairs) < 2:
             raise ValueError("pairs: one pair has no standard error; give two at least")
+        if order not in ORDERS:
+            raise ValueError(f"order '{order}' is none of {', '.join(ORDERS)}")
         if draws < 1:
             raise ValueError(f"draws = {draws}: random edges are the control; draw one at least")
         runs = EdgeRuns(snapshot, pairs, metric)
@@ -425,15 +427,13 @@ def _attributed(runs: EdgeRuns, span: float) -> tuple[Float[Tensor, " edge"], in
 
 
 def _ranked(
-    runs: EdgeRuns, scores: Float[Tensor, " edge"], order: Order, threshold: float
+    runs: EdgeRuns, scores: Float[Tensor, " edge"], order: str, threshold: float
 ) -> tuple[Int[Tensor, " edge"], int]:
     """The order in which edges are kept, and how many ACDC keeps."""
     if order == "top":
         return top_order(scores), 0
     if order == "greedy":
         return greedy_order(runs.graph, scores), 0
-    if order != "acdc":
-        raise ValueError(f"order '{order}' is none of top, greedy, acdc")
     stays = acdc(runs, threshold)
     by_size = top_order(scores)
     return torch.cat([by_size[stays[by_size]], by_size[~stays[by_size]]]), int(stays.sum())

@@ -421,7 +421,7 @@ def _patches(snapshot: Snapshot, pairs: Pairs, *, neurons: bool) -> Iterator[Pat
         for head in range(n_heads):
             yield Patch("head", layer, str(head))
         yield Patch("attention", layer)
-        if not snapshot.has_hook_point(f"blocks.{layer}.hook_mlp_out"):
+        if getattr(config, "attn_only", False):
             continue
         yield Patch("mlp", layer)
         if neurons:

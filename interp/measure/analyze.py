@@ -318,6 +318,11 @@ class _OneExample:
         return frozenset(build(self.config, self.sizes, seed=0).hook_dict)
 
 
+def lacking_of(run: Run, cls: Analysis) -> str:
+    """Why an analysis does not apply to a run, or nothing; columns of a sweep are not looked at."""
+    return _lacking(run, cls, run.metric_names, cache(partial(_OneExample.of, run.series())))
+
+
 def _lacking(
     run: Run,
     cls: Analysis,

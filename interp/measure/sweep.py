@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from analyses import ANALYSES, Result, SeriesResult, SweepResult
-from interp.measure.analyze import analyze
+from interp.measure.analyze import analyze, lacking_of
 from interp.measure.outcomes import Summary, measured, refuse_errors, summarised, with_counts
 from interp.runs import Run, find_analysis, locked, run_analyses
 from interp.sweeps.sweep import (
@@ -146,7 +146,12 @@ def _measure_whole(sweep: SweepRuns, asked: Sequence[Asked]) -> tuple[list[Summa
     table = sweep_table(sweep, _read_by(asked))
     series, axes = LazySeries(list(sweep.runs)), sweep.folder.sweep.axes
     measurements, summaries = [], []
+    some_run = next((run for run in sweep.runs if run.steps and not run.failure), None)
     for cls, name, options in asked:
+        lacking = lacking_of(some_run, cls) if some_run else ""
+        if lacking:
+            summaries += [Summary(name, reason=lacking, applies=False)]
+            continue
         columns = needed_columns(cls, options)
         absent = [column for column in columns if not {column, f"metrics.{column}"} & set(table)]
         if absent:

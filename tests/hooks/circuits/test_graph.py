@@ -7,7 +7,7 @@ import interp
 from hooks import Snapshot
 from hooks.circuits.graph import EdgeRuns, graph_of
 from hooks.circuits.pairs import Pairs
-from hooks.models import restore
+from tests.modular_pairs import drawn_pairs, in_double
 from tests.planted import random_model, tokens_as_examples, uniform_attention_model
 
 FIXTURE = "fixtures/modular-addition"
@@ -129,19 +129,7 @@ def test_a_permutation_of_heads_permutes_the_scores():
 
 def test_the_fixture_has_the_scores_of_the_specification():
     run = interp.load(FIXTURE)
-    parameters = {name: value.double() for name, value in dict(run.parameters(975)).items()}
-    examples, p = run.experiment.task.examples("all", None, 0), 53
-    generator = torch.Generator().manual_seed(0)
-    rows = torch.randperm(len(examples), generator=generator)[:256]
-    a, b = (examples.label(name)[rows] for name in "ab")
-    other_a, other_b = ((x + torch.randint(1, p, (256,), generator=generator)) % p for x in (a, b))
-    is_same = (other_a + other_b) % p == (a + b) % p
-    other_b[is_same] = (other_b[is_same] + 1) % p
-    places = torch.full((p, p), -1)
-    places[examples.label("a"), examples.label("b")] = torch.arange(len(examples))
-    corrupted = examples.at(places[other_a, other_b])
-    pairs = Pairs.of(examples.at(rows), corrupted, change="both")
-    edges = runs(restore(run.config, run.sizes, parameters), pairs)
+    edges = EdgeRuns(in_double(run, 975), drawn_pairs(run, 256))
     scores = dict(zip(edges.graph.edges, edges.exact_scores().mean(1).tolist(), strict=True))
     assert edges.clean.mean() - edges.corrupted.mean() == pytest.approx(74.92, abs=0.01)
     assert scores["0.mlp->logits"] == pytest.approx(-71.86, abs=0.01)
