@@ -237,7 +237,7 @@ class PairsResult(Result):
         n_pairs: How many pairs it takes.
     """
 
-    n_pairs: ClassVar[int] = 256
+    n_pairs: ClassVar[int] = 128
 
     @classmethod
     @abstractmethod

@@ -34,14 +34,14 @@ from analyses.result import Drawing, PairsResult
 from analyses.statistics import spearman
 from hooks import Pairs, Snapshot
 from hooks.circuits.graph import EMBED, LOGITS, EdgeRuns, Graph
-from hooks.circuits.pairs import MIN_SPAN, standard_error
+from hooks.circuits.pairs import MIN_SPAN, has_span, standard_error
 from hooks.circuits.selection import acdc, greedy_order, top_order
 
 MAX_EXACT = 200  # edges that are corrupted one by one; of more, scores are of gradients
 STEPS, MANY_STEPS = 5, 30  # points of integrated gradients, and where those are too few
 MAX_GAP = 0.05  # share of the span by which scores out of the embedding may miss it
 SHARES = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)  # of edges kept, of many
-RANDOM_SIZES = 9  # sizes at which circuits of random edges are run
+RANDOM_SIZES = 6  # sizes of circuits of random edges, none and all among them
 ENOUGH = 0.9  # share of the span that the drawn circuit recovers
 MAX_BARS = 30
 
@@ -83,7 +83,7 @@ class EdgeCircuit(PairsResult):
 
     needs: ClassVar = Needs(pairs=True, edges=True, classes=True)
     by_default: ClassVar = Needs(most_layers=4)  # a run for each size and order of edges
-    splits: ClassVar = (None, "train", "test", "generalization")
+    splits: ClassVar = (None, "generalization")
     count: ClassVar = 1  # of examples, which do not matter
     sliding: ClassVar = ("circuit", "scores", "kept")
     rows: ClassVar = ("edge",)
@@ -156,9 +156,8 @@ class EdgeCircuit(PairsResult):
         if draws < 1:
             raise ValueError(f"draws = {draws}: random edges are the control; draw one at least")
         runs = EdgeRuns(snapshot, pairs, metric)
-        span = (runs.clean - runs.corrupted).mean()
         n_edges = len(runs.graph.edges)
-        gradient_scores, steps = _attributed(runs, float(span))
+        gradient_scores, steps = _attributed(runs)
         exact = n_edges <= MAX_EXACT
         scores, errors = gradient_scores, torch.full((n_edges,), math.nan)
         if exact:
@@ -172,7 +171,9 @@ class EdgeCircuit(PairsResult):
         random_sizes = torch.linspace(0, n_edges, RANDOM_SIZES).round().long().unique()
         generator = torch.Generator().manual_seed(seed)
         orders = [torch.randperm(n_edges, generator=generator) for _ in range(draws)]
-        random = runs.with_corrupted(torch.cat([_all_but(o, random_sizes) for o in orders]))
+        inner = torch.cat([_all_but(drawn, random_sizes[1:-1]) for drawn in orders])
+        random = runs.with_corrupted(inner)[0].mean(1).unflatten(0, (draws, -1))
+        ends = torch.stack([runs.corrupted.mean(), runs.clean.mean()]).expand(draws, 2)
         return cls(
             n_layers=runs.graph.n_layers,
             n_heads=runs.graph.n_heads,
@@ -197,7 +198,7 @@ class EdgeCircuit(PairsResult):
             kept=kept.numpy(),
             kept_accuracy=kept_accuracy.numpy(),
             random_sizes=random_sizes.numpy(),
-            random=random[0].mean(1).unflatten(0, (draws, -1)).numpy(),
+            random=torch.cat([ends[:, :1], random, ends[:, 1:]], dim=1).numpy(),
         )
 
     @property
@@ -414,14 +415,15 @@ class EdgeCircuit(PairsResult):
         )
 
 
-def _attributed(runs: EdgeRuns, span: float) -> tuple[Float[Tensor, " edge"], int]:
+def _attributed(runs: EdgeRuns) -> tuple[Float[Tensor, " edge"], int]:
     """Scores by integrated gradients, and their points.
 
     Those out of the embedding sum to minus the span; where five points miss it, thirty are taken.
     """
     out = torch.tensor([edge.startswith(f"{EMBED}->") for edge in runs.graph.edges])
-    scores = runs.attribution(STEPS)
-    if abs(float(scores[out].sum()) + span) <= MAX_GAP * abs(span):
+    scores, span = runs.attribution(STEPS), float((runs.clean - runs.corrupted).mean())
+    known = has_span(runs.clean, runs.corrupted)  # a span within its error is missed by chance
+    if not known or abs(float(scores[out].sum()) + span) <= MAX_GAP * abs(span):
         return scores, STEPS
     return runs.attribution(MANY_STEPS), MANY_STEPS
 

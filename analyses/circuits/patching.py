@@ -90,7 +90,6 @@ class ActivationPatching(PairsResult):
     by_default: ClassVar = Needs(most_layers=4)  # three runs a patch
     splits: ClassVar = (None, "generalization")
     count: ClassVar = 1  # of examples, which do not matter
-    n_pairs: ClassVar = 128
     sliding: ClassVar = ("residual", "parts")
     coordinates: ClassVar = {"run": RUNS, "patch": "names"}
     rows: ClassVar = ("patch", "run", "group")

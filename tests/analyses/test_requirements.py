@@ -5,8 +5,23 @@ from dataclasses import replace
 import pytest
 import torch
 
-from analyses import ANALYSES, ClockPizza, CompositionGraph, FourierCircuit, FourierSpectrum
-from analyses.requirements import WORDS, Needs, check_needs
+from analyses import (
+    ANALYSES,
+    ClockPizza,
+    CompositionGraph,
+    EdgeCircuit,
+    FourierCircuit,
+    FourierSpectrum,
+)
+from analyses.requirements import (
+    WORDS,
+    Needs,
+    check_needs,
+    check_options,
+    option_defaults,
+    pairs_for,
+    takes_pairs,
+)
 from analyses.result import SweepResult
 from hooks import Facts, InputFacts, ModularFacts, PromptFacts, Snapshot
 from interp.tasks.modular_arithmetic import ModularArithmetic
@@ -44,6 +59,14 @@ def snapshot_of(task=None, **model):
             FourierSpectrum,
             snapshot_of(attn_only=True),
             ["neurons: set model.attn_only = false"],
+        ),
+        (
+            EdgeCircuit,
+            snapshot_of(n_key_value_heads=1),
+            [
+                "a graph of edges: edges are not defined with n_key_value_heads = 1: heads share "
+                "keys and values"
+            ],
         ),
     ],
 )
@@ -110,3 +133,45 @@ def test_hook_points_of_which_a_model_has_none_are_named(snapshot):
     names = "hook_pattern, blocks.9.hook_resid_post"
     assert needs.missing(snapshot) == [f"a model with one of the hook points {names}"]
     assert Needs(any_hook_points=("hook_pattern", "hook_embed")).missing(snapshot) == []
+
+
+def test_a_model_with_more_layers_than_wanted_is_told():
+    deep = snapshot_of(n_layers=3)
+    assert Needs(most_layers=3).missing(deep) == []
+    assert Needs(most_layers=2).missing(deep) == ["at most 2 layers, and this model has 3"]
+
+
+def test_a_class_that_takes_pairs_has_the_option_change():
+    assert option_defaults(EdgeCircuit)["change"] == ""
+    check_options(EdgeCircuit, {"change": "a"})
+    with pytest.raises(ValueError, match=r"analyses.EdgeCircuit.change: .* \(got 3\)"):
+        check_options(EdgeCircuit, {"change": 3})
+    assert "pairs" not in option_defaults(EdgeCircuit)
+    assert "change" not in option_defaults(FourierSpectrum)
+
+
+def test_control_pairs_are_those_whose_answer_stays():
+    task = ModularArithmetic(p=7)
+
+    def draw(change):
+        return task.input_pairs("all", 4, 0, change or None)
+
+    given = pairs_for(EdgeCircuit, task.changes, draw, "b")
+    assert [given["pairs"].change, given["control"].change] == ["b", "swap"]
+    assert pairs_for(FourierSpectrum, task.changes, draw, "") == {}
+
+
+def test_there_may_be_no_control_pairs():
+    def draw(change):
+        if change == "swap":
+            raise ValueError("no two inputs differ so")
+        return ModularArithmetic(p=7).input_pairs("all", 4, 0, change)
+
+    assert pairs_for(EdgeCircuit, {"a": False, "swap": True}, draw, "a")["control"] is None
+    assert pairs_for(EdgeCircuit, {"a": False}, draw, "a")["control"] is None
+
+
+@pytest.mark.parametrize("name", ANALYSES)
+def test_what_takes_pairs_needs_them(name):
+    if takes_pairs(ANALYSES[name]):
+        assert ANALYSES[name].needs.pairs

@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy.stats import binom
 
-from hooks import Checkpoints, GivenCheckpoints, ModularFacts, Series
+from hooks import Checkpoints, GivenCheckpoints, ModularFacts, Pairs, Series
 from hooks.models import parameters_of
 from tests.planted import SIZES, random_model, tiny_config, tokens_as_examples
 
@@ -190,3 +190,27 @@ def test_checkpoints_show_how_many_steps_they_have():
 
 def test_series_is_another_name_of_checkpoints():
     assert Series is Checkpoints
+
+
+def own_pairs() -> Pairs:
+    return Pairs.of(EXAMPLES, EXAMPLES.at(torch.tensor([1, 2, 0])), change="turned")
+
+
+def test_given_pairs_are_those_of_the_checkpoints():
+    series = Checkpoints.of(random_model(), CHECKPOINTS, EXAMPLES, pairs=own_pairs())
+    assert series.changes == {"turned": False}
+    drawn = series.input_pairs(count=2, change="turned")
+    assert len(drawn) == 2
+    whole = series.series().input_pairs()
+    assert torch.equal(whole.corrupted.model_inputs, own_pairs().corrupted.model_inputs)
+    with pytest.raises(ValueError, match="change 'b': the pairs here have 'turned' changed"):
+        series.input_pairs(change="b")
+    with pytest.raises(ValueError, match="split 'test': the pairs that were given are of no split"):
+        series.input_pairs("test")
+
+
+def test_without_pairs_it_says_how_to_make_them():
+    assert SERIES.changes == {}
+    for series in (SERIES, series_with(CHECKPOINTS)):
+        with pytest.raises(ValueError, match=r"by Pairs.of\(clean, corrupted\)"):
+            series.input_pairs()

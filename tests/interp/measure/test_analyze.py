@@ -1,10 +1,12 @@
 from importlib import import_module
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
 
-from analyses import FourierCircuit, FourierSpectrum, GrokkingPhases, WeightNorms
+from analyses import EdgeCircuit, FourierCircuit, FourierSpectrum, GrokkingPhases, WeightNorms
+from analyses import trace as traced
 from interp.config import experiment as experiments
 from interp.measure.analyze import analyze, trace
 from interp.runs.checkpoint_files import pack
@@ -326,3 +328,36 @@ def test_nothing_to_measure_builds_no_model(folder, monkeypatch):
     monkeypatch.setattr("hooks.models.build", refused)
     monkeypatch.setattr("interp.measure.analyze.build", refused)
     assert not sum(summary.measured for summary in analyze(Run(folder)))
+
+
+def test_pairs_are_drawn_by_the_option_change(folder):
+    text = (folder / "experiment.toml").read_text()
+    (folder / "experiment.toml").write_text(text + '\n[analyses.EdgeCircuit]\nchange = "a"\n')
+    run = Run(folder)
+    analyze(run, ["EdgeCircuit"])
+    result = run.result("EdgeCircuit")
+    assert result.change == "a"
+    by_hand = EdgeCircuit.measure(
+        run.snapshot(count=1),
+        pairs=run.input_pairs(None, 128, "a"),
+        control=run.input_pairs(None, 128, "swap"),
+    )
+    np.testing.assert_array_equal(result.scores, by_hand.scores)
+    np.testing.assert_array_equal(result.control_scores, by_hand.control_scores)
+    assert trace(run, "EdgeCircuit")["span"].iloc[-1] == by_hand.span
+    assert trace(run, "EdgeCircuit", change="b")["span"].iloc[-1] != by_hand.span
+    assert traced(run, EdgeCircuit, change="a")["span"].iloc[-1] == by_hand.span
+
+
+def test_an_unknown_change_is_an_error_that_names_those_there_are(folder):
+    text = (folder / "experiment.toml").read_text()
+    (folder / "experiment.toml").write_text(text + '\n[analyses.EdgeCircuit]\nchange = "c"\n')
+    with pytest.raises(ValueError, match=r"EdgeCircuit.*change 'c' is none of both, a, b, swap"):
+        analyze(Run(folder), ["EdgeCircuit"])
+
+
+def test_a_task_without_pairs_is_passed_over(prompts_run, monkeypatch):
+    monkeypatch.setattr(type(prompts_run.experiment.task), "changes", {})
+    outcome = by_name(analyze(prompts_run, ["ActivationPatching"]))["ActivationPatching"]
+    assert not outcome.applies
+    assert "pairs of inputs, and this task gives none" in outcome.reason
