@@ -11,6 +11,7 @@ Source: the repeated random tokens of Olsson et al. 2022 (arXiv:2209.11895), who
 at a fixed distance. Blocks that move, and loss on determined tokens alone, are ours.
 """
 
+from collections.abc import Mapping
 from typing import ClassVar, Literal
 
 import torch
@@ -42,7 +43,7 @@ class RepeatedTokens(Task):
     """
 
     metrics: ClassVar = ("loss", "accuracy", "first_loss")
-    changes: ClassVar = {"block": False, "outside": True}
+    changes: ClassVar = {"block": False, "match": False, "query": False, "outside": True}
 
     name: Literal["repeated_tokens"] = "repeated_tokens"  # pyright: ignore[reportIncompatibleVariableOverride]  # frozen: may narrow
     d_vocab: TwoOrMore = 64
@@ -81,7 +82,7 @@ class RepeatedTokens(Task):
         return self._sequences(self.count_to_draw(count), generator)[0]
 
     def examples(self, split: str, count: int | None, seed: int) -> Examples:
-        """Sequences with the labels `block` (its tokens), `start`, `copy` and `lag`, its distance."""
+        """Sequences with the labels `block` (its length), `start`, `copy` and `lag`."""
         self.check_split(split)
         batch, labels = self._sequences(self.test_sequences, generator(seed, 1, 1, 0))
         rows = sampled(torch.arange(self.test_sequences), count, seed)
@@ -103,53 +104,97 @@ class RepeatedTokens(Task):
         return super().grade(logits, batch) | {"first_loss": first_loss}
 
     def _paired(self, split: str, count: int | None, seed: int, change: str) -> Pairs:
-        """One token of the block is another one, the one to be copied; or one outside both blocks.
+        """Sequences, each beside one in which another token answers one of its queries, or not.
 
-        The query is one of the sequence's, drawn at random; both inputs are scored there alone,
-        since the copy itself does not change. A token outside stands before the query; sequences
-        that have none there are left out.
+        The query is one of the sequence's, drawn at random; both inputs are scored there alone.
+
+        - block: The token that answers, in the block and not in its copy, is another one.
+        - match: The token before it changes places with another of the block, so that what follows
+          that place answers.
+        - query: The query's token is another of the block.
+        - outside: A token of neither block nor copy, before the query, is another one.
+
+        Sequences with no place for the change are left out: match takes four tokens, query three.
         """
         clean = self.examples(split, count, seed)
-        tokens, lag = clean.model_inputs, clean.label("lag")
-        drawing = generator(seed, PARTNERS)
-        query = torch.multinomial(clean.scored.float(), 1, generator=drawing)[:, 0]
-        place, rows = query + 1 - lag, torch.arange(len(clean))
-        if change == "outside":
-            allowed = self._outside(clean) & (torch.arange(self.length) < query[:, None])
-            rows = allowed.any(1).nonzero()[:, 0]
-            place[rows] = torch.multinomial(allowed[rows].float(), 1, generator=drawing)[:, 0]
-        old = tokens.gather(1, place[:, None])[:, 0]
-        new = (old + torch.randint(1, self.d_vocab, old.shape, generator=drawing)) % self.d_vocab
-        changed = tokens.scatter(1, place[:, None], new[:, None])
-        right = clean.targets.gather(1, query[:, None])[:, 0]
+        tokens, drawing = clean.model_inputs, generator(seed, PARTNERS)
+        query = torch.multinomial(clean.scored.float(), 1, generator=drawing)
+        source = query + 1 - clean.label("lag")[:, None]
+        right = tokens.gather(1, source)
+        allowed = self._places(clean, query, source, change)
+        has_place = allowed.any(1, keepdim=True)
+        rows = has_place[:, 0].nonzero()[:, 0]
+        place = torch.multinomial((allowed | ~has_place).float(), 1, generator=drawing)
+        there, after = tokens.gather(1, place), tokens.roll(-1, dims=1).gather(1, place)
+        if change == "query":
+            changed, answer = tokens.scatter(1, query, there), after
+        elif change == "match":
+            swapped = tokens.scatter(1, place, tokens.gather(1, source - 1))
+            changed, answer = swapped.scatter(1, source - 1, there), after
+        else:
+            other = other_classes(there, self.d_vocab, seed)
+            changed, answer = tokens.scatter(1, place, other), other
         is_control = self.changes[change]
-        answers = (right, right if is_control else new)
-        inputs = (
-            self._examples(_asked(shown, answer, query), clean.labels).at(rows)
-            for shown, answer in zip((tokens, changed), answers, strict=True)
-        )
         return Pairs(
-            *inputs,
-            position=query[rows],
-            right=right[rows],
-            wrong=(other_classes(right, self.d_vocab, seed) if is_control else new)[rows],
+            clean=self._asked(tokens, right, query, clean).at(rows),
+            corrupted=self._asked(changed, right if is_control else answer, query, clean).at(rows),
+            position=query[rows, 0],
+            right=right[rows, 0],
+            wrong=(other_classes(right, self.d_vocab, seed) if is_control else answer)[rows, 0],
             change=change,
             control=is_control,
             roles={
-                "before source": (query - lag)[rows],
-                "source": (query + 1 - lag)[rows],
-                "query": query[rows],
+                "before source": source[rows, 0] - 1,
+                "source": source[rows, 0],
+                "query": query[rows, 0],
             },
         )
 
-    def _outside(self, examples: Examples) -> Bool[Tensor, "sequence pos"]:
-        """True at tokens of neither the block nor its copy."""
-        positions = torch.arange(self.length)
-        start, copy, size = (examples.label(name)[:, None] for name in ("start", "copy", "block"))
-        is_first, is_second = ((positions >= at) & (positions < at + size) for at in (start, copy))
-        return ~(is_first | is_second)
+    def _places(
+        self,
+        clean: Examples,
+        query: Int[Tensor, "sequence 1"],
+        source: Int[Tensor, "sequence 1"],
+        change: str,
+    ) -> Bool[Tensor, "sequence pos"]:
+        """True at the places that a change may be made at, or made with.
 
-    def _examples(self, batch: Batch, labels: dict[str, Tensor]) -> Examples:
+        Args:
+            clean: Sequences.
+            query: Where each is asked.
+            source: Where the token that answers stood before.
+            change: What is changed.
+        """
+        positions = torch.arange(self.length)
+        if change == "block":
+            return positions == source
+        start, copy, size = (clean.label(name)[:, None] for name in ("start", "copy", "block"))
+        ahead, ahead_in_copy = positions - start, positions - copy
+        if change == "outside":
+            is_inside = (ahead >= 0) & (ahead < size) | (ahead_in_copy >= 0) & (
+                ahead_in_copy < size
+            )
+            return ~is_inside & (positions < query)
+        tokens = clean.model_inputs
+        asks_otherwise = (tokens != tokens.gather(1, query)) & (
+            tokens.roll(-1, dims=1) != tokens.gather(1, source)
+        )
+        is_apart = (positions - (source - 1)).abs() > (1 if change == "match" else 0)
+        return (ahead >= 0) & (ahead < size - 1) & asks_otherwise & is_apart
+
+    def _asked(
+        self,
+        tokens: Int[Tensor, "sequence pos"],
+        answer: Int[Tensor, "sequence 1"],
+        query: Int[Tensor, "sequence 1"],
+        clean: Examples,
+    ) -> Examples:
+        """Sequences that are scored at one position each, with the labels of the clean ones."""
+        scored = torch.arange(self.length) == query
+        batch = {"tokens": tokens, "targets": torch.where(scored, answer, 0), "scored": scored}
+        return self._examples(batch, clean.labels)
+
+    def _examples(self, batch: Batch, labels: Mapping[str, Tensor]) -> Examples:
         return Examples(
             targets=batch["targets"],
             scored=batch["scored"],
@@ -184,14 +229,3 @@ def _below(bounds: Int[Tensor, " sequence"], drawing: Generator) -> Int[Tensor, 
     """For each bound a whole number from 0 to below it, all alike likely."""
     share = torch.rand(bounds.shape, generator=drawing, dtype=torch.float64)
     return (share * bounds).long()
-
-
-def _asked(
-    tokens: Int[Tensor, "sequence pos"],
-    answers: Int[Tensor, " sequence"],
-    query: Int[Tensor, " sequence"],
-) -> dict[str, Tensor]:
-    """Sequences that are scored at one position each."""
-    scored = torch.arange(tokens.shape[1]) == query[:, None]
-    targets = torch.where(scored, answers[:, None], 0)
-    return {"tokens": tokens, "targets": targets, "scored": scored}
