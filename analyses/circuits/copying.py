@@ -31,7 +31,7 @@ def copying_eigenvalues(snapshot: Snapshot) -> Float[Tensor, "layer head"]:
         Elhage et al. 2021, "A Mathematical Framework for Transformer Circuits", summary statistic
         of copying.
     """
-    between = snapshot.weights("W_U").double() @ snapshot.weights("W_E").double()
+    between = unembedding(snapshot) @ snapshot.weights("W_E").double()
     scores = []
     for layer in range(snapshot.config.n_layers):
         W_V, W_O = (
@@ -82,7 +82,7 @@ def copying_logits(
         queries: True at scored queries.
         asked: By hook point, activations at scored queries, in order of examples and positions.
     """
-    W_U = _unembedding(snapshot)
+    W_U = _behind_last_norm(snapshot, unembedding(snapshot))
     rows = queries.nonzero()[:, 0]
     tokens = snapshot.examples.model_inputs[rows]
     # The scale comes last of all, and what is linear can be divided by it first.
@@ -101,9 +101,15 @@ def copying_logits(
     return torch.stack(means)
 
 
-def _unembedding(snapshot: Snapshot) -> Float[Tensor, "d_model d_vocab_out"]:
-    """W_U behind the last norm but for its scale, centred over classes."""
-    W_U = snapshot.weights("W_U").double()
+def unembedding(snapshot: Snapshot) -> Float[Tensor, "d_model d_vocab_out"]:
+    """W_U of the classes that answer, in float64."""
+    return snapshot.weights("W_U").double()[:, : snapshot.examples.facts.outputs]
+
+
+def _behind_last_norm(
+    snapshot: Snapshot, W_U: Float[Tensor, "d_model d_vocab_out"]
+) -> Float[Tensor, "d_model d_vocab_out"]:
+    """W_U with all that the last norm does but its scale, centred over classes."""
     gain = snapshot.parameters().get("ln_final.w")
     if gain is not None:
         W_U = gain.double().cpu()[:, None] * W_U

@@ -25,7 +25,12 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from analyses.circuits.copying import copying_eigenvalues, copying_logits, undefined_logits
+from analyses.circuits.copying import (
+    copying_eigenvalues,
+    copying_logits,
+    undefined_logits,
+    unembedding,
+)
 from analyses.plots import PALETTE, Panel, bar, dots, grid, heatmap, line, ticks
 from analyses.requirements import Needs
 from analyses.result import Drawing, Drawings, Result
@@ -190,7 +195,7 @@ class InductionScores(Result):
         return self.loss - self.first_loss
 
     @property
-    def heads(self) -> tuple[str, ...]:
+    def head_names(self) -> tuple[str, ...]:
         """Heads as `layer.head`, in order."""
         layers, heads = self.loss_increase.shape
         return tuple(f"{layer}.{head}" for layer in range(layers) for head in range(heads))
@@ -248,7 +253,7 @@ class InductionScores(Result):
 
     def _panel(self, index: int, name: str) -> Panel:
         """A bar a head, a dot for the first snapshot, a line for uniform attention."""
-        places = np.arange(len(self.heads))
+        places = np.arange(len(self.head_names))
         traces = [bar(places, self.scores[index].ravel(), PALETTE[2]) | {"name": "this step"}]
         untrained = self.untrained_scores[index].ravel()
         if not np.isnan(untrained).all():
@@ -279,11 +284,11 @@ class InductionScores(Result):
 
     def _ticks(self) -> dict[str, Any]:
         """Names of heads under the figure, or of the first head of every layer."""
-        if len(self.heads) <= HEADS_NAMED:
-            return ticks(self.heads)
-        first = range(0, len(self.heads), self.prefix.shape[1])
-        names = [self.heads[place] for place in first]
-        return ticks(self.heads) | {"tickvals": list(first), "ticktext": names}
+        if len(self.head_names) <= HEADS_NAMED:
+            return ticks(self.head_names)
+        first = range(0, len(self.head_names), self.prefix.shape[1])
+        names = [self.head_names[place] for place in first]
+        return ticks(self.head_names) | {"tickvals": list(first), "ticktext": names}
 
     def _prefix(self) -> Drawing:
         layer, head = self.induction_head
@@ -317,12 +322,12 @@ class InductionScores(Result):
     ) -> Drawing:
         """Attention by head and place, below that of a head that attends alike to all it sees."""
         return heatmap(
-            np.vstack([uniform, profile.reshape(len(self.heads), -1)]),
+            np.vstack([uniform, profile.reshape(len(self.head_names), -1)]),
             title=title,
             axes=(across, "head (layer.head)"),
             unit="share of attention",
             limits=(0, 1),
-            ticks=([str(place) for place in places], ["uniform", *self.heads]),
+            ticks=([str(place) for place in places], ["uniform", *self.head_names]),
         )
 
 
@@ -399,8 +404,7 @@ def _check_repeats(examples: Examples, queries: Bool[Tensor, "batch pos"]) -> No
 
 
 def _check_vocabulary(snapshot: Snapshot) -> None:
-    tokens = snapshot.weights("W_E").shape[0]
-    classes = snapshot.examples.facts.outputs or snapshot.weights("W_U").shape[1]
+    tokens, classes = len(snapshot.weights("W_E")), unembedding(snapshot).shape[1]
     if tokens != classes:
         raise ValueError(
             f"the model reads {tokens} tokens and answers with {classes} classes: take one that "

@@ -132,15 +132,16 @@ class RepeatedTokens(Task):
             swapped = tokens.scatter(1, place, tokens.gather(1, source - 1))
             changed, answer = swapped.scatter(1, source - 1, there), after
         else:
-            other = other_classes(there, self.d_vocab, seed)
+            other = other_classes(there[:, 0], self.d_vocab, seed)[:, None]
             changed, answer = tokens.scatter(1, place, other), other
         is_control = self.changes[change]
+        wrong = other_classes(right[:, 0], self.d_vocab, seed) if is_control else answer[:, 0]
         return Pairs(
             clean=self._asked(tokens, right, query, clean).at(rows),
             corrupted=self._asked(changed, right if is_control else answer, query, clean).at(rows),
             position=query[rows, 0],
             right=right[rows, 0],
-            wrong=(other_classes(right, self.d_vocab, seed) if is_control else answer)[rows, 0],
+            wrong=wrong[rows],
             change=change,
             control=is_control,
             roles={
