@@ -351,7 +351,8 @@ def test_a_lag_that_is_not_true_is_refused():
 @pytest.mark.parametrize("lag", [0, -3, 99])
 def test_a_lag_to_where_no_token_was_is_refused(lag):
     wrong = dataclasses.replace(REPEATS, labels={"lag": torch.full((40,), lag)})
-    with pytest.raises(ValueError, match="give the distance from a token to its copy"):
+    n = int(REPEATS.scored.sum())
+    with pytest.raises(ValueError, match=f"at {n} of {n} scored positions.*to its copy"):
         measured(examples=wrong)
 
 
