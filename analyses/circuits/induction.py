@@ -37,6 +37,7 @@ from analyses.result import Drawing, Drawings, Result
 from hooks import Examples, Snapshot
 from hooks.edit import without_heads
 from hooks.examples import token_losses
+from hooks.messages import at_step
 from hooks.stream import stream
 
 FARTHEST = 15  # positions, the last of both profiles
@@ -132,11 +133,13 @@ class InductionScores(Result):
 
         Raises:
             ValueError: The label `lag` is not true of the tokens, nothing is scored, the model
-                answers with other classes than its tokens, or `reference` is of another model.
+                answers with other classes than its tokens or has diverged, or `reference` is of
+                another model.
         """
         queries = _queries(snapshot.examples)
         _check_repeats(snapshot.examples, queries)
         _check_vocabulary(snapshot)
+        _check_finite(snapshot)
         reason = undefined_logits(snapshot)
         patterns = _attention(snapshot, queries, has_logits=not reason)
         loss, accuracy, first_loss = _losses(snapshot)
@@ -412,6 +415,16 @@ def _check_vocabulary(snapshot: Snapshot) -> None:
         )
 
 
+def _check_finite(snapshot: Snapshot) -> None:
+    values = {"logits": snapshot.logits()} | {n: snapshot.weights(n) for n in ("W_E", "W_U")}
+    broken = [name for name, each in values.items() if not each.isfinite().all()]
+    if broken:
+        raise ValueError(
+            f"{broken[0]} hold NaN or infinity{at_step(snapshot.step)}: the model has diverged; "
+            "measure an earlier step"
+        )
+
+
 def _attention(
     snapshot: Snapshot, queries: Bool[Tensor, "batch pos"], *, has_logits: bool
 ) -> dict[str, Any]:
@@ -473,7 +486,8 @@ def _losses(snapshot: Snapshot) -> tuple[float, float, float]:
     if logits.shape[1] < examples.model_inputs.shape[1]:
         return loss, accuracy, math.nan
     # A token is predicted before anything is repeated if it stands before the first scored query.
-    is_first = (examples.scored.long().cumsum(1)[:, 1:] == 0) & examples.visible[:, 1:]
+    is_repeated = examples.scored.any(1, keepdim=True)
+    is_first = (examples.scored.long().cumsum(1)[:, 1:] == 0) & is_repeated
     predictions, tokens = logits[:, :-1][is_first], examples.model_inputs[:, 1:][is_first]
     first = float(token_losses(predictions.double(), tokens).mean()) if len(tokens) else math.nan
     return loss, accuracy, first

@@ -14,7 +14,7 @@ from analyses.circuits.induction import DISTANCES, OFFSETS, SCORES
 from analyses.plots import Figure, as_data
 from hooks import Examples, Facts, Sizes, Snapshot, build
 from hooks.circuits.graph import EdgeRuns
-from hooks.edit import without_heads
+from hooks.edit import with_weights, without_heads
 from hooks.examples import token_losses
 from hooks.models import PostNormConfig
 from interp.config.experiment import load_experiment
@@ -297,6 +297,15 @@ def test_the_first_loss_is_what_the_task_records():
     assert result.in_context_score == pytest.approx(scores["loss"] - scores["first_loss"])
 
 
+def test_examples_without_a_query_do_not_count():
+    scored = REPEATS.scored.clone()
+    scored[5:] = False
+    few = dataclasses.replace(REPEATS, scored=scored, targets=REPEATS.targets * scored)
+    result, wanted = measured(examples=few), measured(examples=REPEATS.head(5))
+    for name in ("prefix", "loss", "first_loss", "loss_increase", "copying_logits"):
+        np.testing.assert_allclose(getattr(result, name), getattr(wanted, name), err_msg=name)
+
+
 @pytest.mark.parametrize(
     "options",
     [
@@ -376,6 +385,13 @@ def test_a_model_of_other_classes_than_tokens_is_refused():
         measured(model)
     fewer = dataclasses.replace(REPEATS, facts=Facts(outputs=20))
     assert measured(model, fewer).queries
+
+
+@pytest.mark.parametrize("name", ["embed.W_E", "blocks.1.attn.W_Q", "unembed.W_U"])
+def test_a_model_that_diverged_is_refused(name):
+    broken = with_weights({name: torch.full_like(snapshot_of().weights(name), torch.nan)})
+    with pytest.raises(ValueError, match="logits hold NaN or infinity: the model has diverged"):
+        InductionScores.measure(snapshot_of().edited(broken))
 
 
 def test_a_reference_of_another_model_is_refused():
