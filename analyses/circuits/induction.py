@@ -40,9 +40,8 @@ from hooks.examples import token_losses
 from hooks.messages import at_step
 from hooks.stream import stream
 
-FARTHEST = 15  # positions, the last of both profiles
-OFFSETS = tuple(range(-1, FARTHEST + 1))  # j of prefix_j
-DISTANCES = tuple(range(FARTHEST + 1))  # j of previous_j
+OFFSETS = tuple(range(-1, 16))  # j of prefix_j
+DISTANCES = tuple(range(17))  # j of previous_j
 # What is scored: its name, and the unit of the score.
 SCORES = {
     "prefix_matching": "share of attention",
@@ -301,7 +300,7 @@ class InductionScores(Result):
             OFFSETS,
             f"Head {layer}.{head} attends most to what followed the query's token earlier: "
             f"{self.prefix_matching[layer, head]:.2f}",
-            "position after what followed the query's token earlier (-1: that token)",
+            "j, from what followed earlier",
         )
 
     def _previous(self) -> Drawing:
@@ -312,7 +311,7 @@ class InductionScores(Result):
             DISTANCES,
             f"Head {layer}.{head} attends most to the previous position: "
             f"{self.previous_token[layer, head]:.2f}",
-            "positions before the query",
+            "j, positions before the query",
         )
 
     def _profile(
