@@ -63,7 +63,8 @@ class InductionScores(Result):
     Attributes:
         prefix: Attention from a scored query to what followed its token before, and to the
             positions around that; means over the queries that see the position, NaN where none.
-        previous: Attention from every position to itself and to the positions before it.
+        previous: Attention from every position to itself and to the positions before it; NaN at
+            distances that no sequence has.
         uniform_prefix: `prefix` of a head that attends alike to every position it sees.
         uniform_previous: `previous` of such a head.
         copying_eigenvalues: Eigenvalue score of W_V W_O W_U W_E, in [-1, 1]: 1 where the head

@@ -71,7 +71,7 @@ def test_a_written_induction_head_has_prefix_matching_one(planted):
 
 def test_a_written_previous_token_head_scores_one(planted):
     assert planted.previous_token[0, 0] == 1
-    assert np.delete(planted.previous[0, 0], DISTANCES.index(1))[1:].max() == 0
+    assert np.nanmax(np.delete(planted.previous[0, 0], DISTANCES.index(1))[1:]) == 0
     assert planted.previous[0, 0, 0] == pytest.approx(1 / 16)  # position 0 has no other choice
 
 
