@@ -59,6 +59,12 @@ def test_the_shortest_block_starts_anywhere_with_equal_chances():
     assert starts.double().mean() == pytest.approx(14, abs=1.9)  # 4 deviations
 
 
+def test_copies_stand_from_directly_behind_the_block_to_the_end():
+    block, lag, copy = (EXAMPLES.label(name) for name in ("block", "lag", "copy"))
+    assert (lag == block).any()
+    assert (copy + block).max() == 32
+
+
 def test_tokens_outside_the_copy_are_uniform():
     before = EXAMPLES.model_inputs[:, :2].flatten().bincount(minlength=64) / 6000
     assert len(before) == 64
