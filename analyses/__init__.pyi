@@ -34,6 +34,7 @@ from analyses.dynamics.internal_measures import InternalMeasures as InternalMeas
 from analyses.circuits.patching import ActivationPatching as ActivationPatching
 from analyses.circuits.edges import EdgeCircuit as EdgeCircuit
 from analyses.circuits.birth import CircuitBirth as CircuitBirth
+from analyses.circuits.induction import InductionScores as InductionScores
 from analyses.attention.example_views import ExampleViews as ExampleViews
 from analyses.sweeps.outcome_shares import OutcomeShares as OutcomeShares
 from analyses.sweeps.phase_map import PhaseMap as PhaseMap

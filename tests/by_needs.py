@@ -12,7 +12,9 @@ from interp.sweeps.sweep import SweepFolder
 from interp.sweeps.table import finished_runs, sweep_table
 
 # Fixtures of conftest.py, the cheapest first.
-RUNS = ("two_layer_run", "parity_run", "prompts_run", "factors_run", "sentences_run")
+RUNS = (
+    "two_layer_run", "parity_run", "prompts_run", "factors_run", "repeats_run", "sentences_run"
+)  # fmt: skip
 SWEEPS = ("analysed_sweep", "selection_sweep", "factors_sweep", "sentences_sweep")
 
 

@@ -29,6 +29,7 @@ from tests.planted import (  # noqa: E402
     tiny_factors,
     tiny_parity,
     tiny_prompts,
+    tiny_repeats,
     tiny_sentences,
     tokens_as_examples,
 )
@@ -76,6 +77,12 @@ def prompts_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 def factors_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A finished run of 4 updates on labels of one factor of images."""
     return train(tiny_factors(), tmp_path_factory.mktemp("runs") / "factors", device="cpu")
+
+
+@pytest.fixture(scope="session")
+def repeats_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A finished run of 4 updates on repeated tokens."""
+    return train(tiny_repeats(), tmp_path_factory.mktemp("runs") / "repeats", device="cpu")
 
 
 @pytest.fixture(scope="session")

@@ -157,6 +157,87 @@ def tiny_parity(**training: Any) -> Experiment:
     )  # fmt: skip
 
 
+def tiny_repeats(**model: Any) -> Experiment:
+    """Repeated tokens, two attention layers trained for 4 updates."""
+    task = {"d_vocab": 8, "length": 12, "max_block": 4, "test_sequences": 40}
+    options = {"n_layers": 2, "attn_only": True, "normalization_type": "LN"}
+    return Experiment.model_validate(
+        {
+            "name": "tiny-repeats",
+            "task": {"name": "repeated_tokens"} | task,
+            "model": {"d_model": 8, "n_heads": 2} | options | model,
+            "training": {
+                "steps": 4, "batch_size": 8, "chunk": 2,
+                "evaluate": {"every": 2}, "checkpoints": {"every": 2},
+            },
+        }
+    )  # fmt: skip
+
+
+def induction_model(d_vocab: int = 64, length: int = 16, strength: float = 1e5) -> HookedModel:
+    """Two attention layers that continue what is repeated, written by hand, in float64.
+
+    The stream has a place for each token, for each position, for each previous token and for each
+    answer. Head 0.0 attends to the previous position and writes its token as the previous token;
+    head 1.0 looks for the query's token among previous tokens and writes the token it finds as the
+    answer, which W_U reads. Heads 0.1 and 1.1 are 0. Attention weights are 0 and 1 exactly, since
+    scores differ by so much that exp gives 0.
+
+    Position 0, which has no previous token and stores its own, is hidden from head 1.0 by a bias.
+    """
+    model = build(
+        tiny_config(
+            n_layers=2,
+            d_model=3 * d_vocab + length,
+            d_head=d_vocab + 1,
+            attn_only=True,
+            attn_scale=1.0,
+        ),
+        Sizes(d_vocab=d_vocab, d_vocab_out=d_vocab, n_ctx=length),
+        seed=0,
+        dtype="float64",
+    )
+    parameters = dict(model.named_parameters())
+    tokens, places = torch.arange(d_vocab), torch.arange(length)
+    at, previous, answer = (
+        d_vocab + places,
+        d_vocab + length + tokens,
+        2 * d_vocab + length + tokens,
+    )
+    with torch.no_grad():
+        for parameter in parameters.values():
+            parameter.zero_()
+        parameters["embed.W_E"][tokens, tokens] = 1
+        parameters["pos_embed.W_pos"][places, at] = 1
+        first, second = (
+            {
+                name: parameters[f"blocks.{layer}.attn.{name}"][0]
+                for name in ("W_Q", "W_K", "W_V", "W_O")
+            }
+            for layer in (0, 1)
+        )
+        first["W_Q"][at[1:], places[:-1]] = strength
+        first["W_K"][at, places] = 1
+        first["W_V"][tokens, tokens] = 1
+        first["W_O"][tokens, previous] = 1
+        second["W_Q"][tokens, tokens] = strength
+        second["W_K"][previous, tokens] = 1
+        second["W_V"][tokens, tokens] = 1
+        second["W_O"][tokens, answer] = 1
+        parameters["blocks.1.attn.b_Q"][0, d_vocab] = strength
+        second["W_K"][at[0], d_vocab] = -2
+        parameters["unembed.W_U"][answer, tokens] = 10
+    model.train(False)
+    return model
+
+
+def unambiguous(examples: Examples) -> Int[Tensor, " row"]:
+    """Rows of repeated tokens in which every query's token stood before exactly once."""
+    tokens = examples.model_inputs
+    is_same = (tokens[:, :, None] == tokens[:, None]).tril(-1)  # [row, query, earlier]
+    return (~examples.scored | (is_same.sum(2) == 1)).all(1).nonzero()[:, 0]
+
+
 def waves(n: int, amplitudes: dict[int, float]) -> Float[Tensor, "n n n"]:
     """Logits that are sums of cos 2 pi f (a + b - c) / n with given amplitudes."""
     a, b, c = torch.meshgrid(*(torch.arange(n).double(),) * 3, indexing="ij")

@@ -140,12 +140,14 @@ class ExampleViews(Result):
     def _tokens(
         self, title: str, loss: Float[np.ndarray, "example pos"], answers: tuple[int, ...]
     ) -> View:
-        """Each example, then the answer given at its last position, which carries that loss."""
+        """Each example up to its last scored position, then the answer there with its loss."""
         tokens, values = [], []
         for sentence, losses, answer in zip(self.words, loss, answers, strict=True):
-            tokens += [*sentence, self.vocabulary[answer] if self.vocabulary else str(answer), "│"]
-            before, last = losses[: len(sentence) - 1], losses[len(sentence) - 1]
-            values += [*np.nan_to_num(before).tolist(), 0.0, float(last), 0.0]
+            scored = np.flatnonzero(np.isfinite(losses[: len(sentence)]))
+            last = int(scored[-1]) if len(scored) else len(sentence) - 1
+            shown = self.vocabulary[answer] if self.vocabulary else str(answer)
+            tokens += [*sentence[: last + 1], shown, "│"]
+            values += [*np.nan_to_num(losses[:last]).tolist(), 0.0, float(losses[last]), 0.0]
         return View(
             "ColoredTokens",
             {

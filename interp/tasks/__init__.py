@@ -10,6 +10,7 @@ from interp.tasks.language.dyck import Dyck
 from interp.tasks.language.question_formation import QuestionFormation
 from interp.tasks.language.tense_inflection import TenseInflection
 from interp.tasks.modular_arithmetic import ModularArithmetic
+from interp.tasks.repeated_tokens import RepeatedTokens
 from interp.tasks.word_selection import WordSelection
 
 TASKS: dict[str, type[Task]] = {
@@ -24,6 +25,7 @@ TASKS: dict[str, type[Task]] = {
         SimpleFunction,
         FactorLabels,
         WordSelection,
+        RepeatedTokens,
         FileExamples,
     )
 }

@@ -221,3 +221,17 @@ def test_real_valued_inputs_are_refused(snapshot):
     )
     with pytest.raises(ValueError, match="ExampleViews needs tokens, and this task has real"):
         ExampleViews.measure(snapshot.on(examples))
+
+
+def test_an_answer_stands_behind_the_position_it_was_given_at(snapshot):
+    some = snapshot.examples.head(1)
+    scored = torch.tensor([[False, True, False]])
+    examples = replace(some, scored=scored, targets=some.targets[:, [0, 2, 0]], words=None)
+    found = ExampleViews.measure(snapshot.on(examples))
+    tokens = found.figures()["tokens"]
+    assert isinstance(tokens, View)
+    assert [each.strip() for each in tokens.props["tokens"]] == [
+        *found.words[0][:2],
+        str(found.answers[0]),
+    ]
+    assert tokens.props["values"] == pytest.approx([0, 0, found.loss[0, 1]])
