@@ -8,10 +8,11 @@ are cut there.
 from dataclasses import replace
 
 import torch
-from jaxtyping import Bool, Int, Shaped
+from jaxtyping import Int, Shaped
 from torch import Tensor
 
 from hooks import Examples
+from hooks.circuits.pairs import Pairs
 from interp.randomness import generator
 from interp.tasks.base import PARTNERS
 
@@ -56,20 +57,23 @@ def prompted(examples: Examples, position: Int[Tensor, " _"]) -> Examples:
 
 def permuted(
     inputs: Shaped[Tensor, "prompt pos ..."], block: int, seed: int
-) -> tuple[Shaped[Tensor, "prompt pos ..."], Bool[Tensor, " prompt"]]:
+) -> Shaped[Tensor, "prompt pos ..."]:
     """Prompts whose examples stand in another order, all orders alike likely.
 
     Args:
         inputs: Examples of `block` positions each, and then a query of fewer.
         block: Positions of an example.
         seed: Decides the orders.
-
-    Returns:
-        The prompts, and whether each differs from what it was.
     """
     count = inputs.shape[1] // block
     order = torch.rand(len(inputs), count, generator=generator(seed, PARTNERS)).argsort(1)
     places = (order[..., None] * block + torch.arange(block)).flatten(1)
     changed = inputs.clone()
     changed[:, : count * block] = inputs[torch.arange(len(inputs))[:, None], places]
-    return changed, (changed != inputs).flatten(1).any(1)
+    return changed
+
+
+def differing(pairs: Pairs) -> Pairs:
+    """The pairs whose two inputs are not the same."""
+    same = (pairs.clean.model_inputs == pairs.corrupted.model_inputs).flatten(1).all(1)
+    return pairs.at((~same).nonzero()[:, 0])
