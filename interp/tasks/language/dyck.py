@@ -343,7 +343,11 @@ class Dyck(LanguageTask):
         opening = other_classes(lines[row, opener] - 1, self.k, seed, 1) + 1
         changed = lines.scatter(1, opener[:, None], opening[:, None])
         changed = changed.scatter(1, closer[:, None], opening[:, None] + self.k)
-        clean, corrupted = (self._prefixes(examples, each, query) for each in (lines, changed))
+        clean = self._prefixes(examples, query)
+        tokens = changed[:, : clean.model_inputs.shape[1]] * clean.visible
+        targets = changed[:, 1 : 1 + clean.scored.shape[1]] * clean.scored
+        words = self._words(tokens, clean.visible.sum(1))
+        corrupted = replace(clean, tokens=tokens, targets=targets, words=words)
         right, wrong = lines[row, query + 1], changed[row, query + 1]
         roles = {"opener": query + 1 - distance[row, query], "query": query}
         if change == "closed":
@@ -353,24 +357,13 @@ class Dyck(LanguageTask):
             clean, corrupted, query, right, wrong, change, self.changes[change], roles=roles
         )
 
-    def _prefixes(
-        self,
-        examples: Examples,
-        lines: Int[Tensor, "string bracket"],
-        position: Int[Tensor, " string"],
-    ) -> Examples:
+    def _prefixes(self, examples: Examples, position: Int[Tensor, " string"]) -> Examples:
         """Strings up to a position, with the labels and trees of what is left of them."""
-        whole = replace(examples, tokens=lines[:, :-1], targets=lines[:, 1:], trees=None)
-        prefixes = prompted(whole, position)
+        prefixes = prompted(replace(examples, trees=None), position)
         tokens, visible = prefixes.model_inputs, prefixes.visible
-        batch = {
-            "tokens": tokens,
-            "targets": whole.targets[:, : tokens.shape[1]] * visible,
-            "scored": visible,
-        }
-        labels, trees = self._structure(batch)
-        words = self._words(tokens, visible.sum(1))
-        return replace(prefixes, labels=labels, trees=trees, words=words)
+        targets = examples.targets[:, : tokens.shape[1]] * visible
+        labels, trees = self._structure({"tokens": tokens, "targets": targets, "scored": visible})
+        return replace(prefixes, labels=labels, trees=trees)
 
     def _truth(self, lines: Strings, batch: Batch) -> tuple[dict[str, Tensor], tuple[Tree, ...]]:
         return self._structure(batch)
