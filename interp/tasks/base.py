@@ -182,7 +182,7 @@ class Task(BaseModel):
         """Inputs of a split, each beside one that differs in one respect, for causal analyses.
 
         Both are of the same split: to a model that knows its training examples by heart, one from
-        anywhere would be another kind of change.
+        anywhere would be another kind of change. Where a change cannot keep that, its task says so.
 
         Args:
             split: One of `splits`.

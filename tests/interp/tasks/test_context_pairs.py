@@ -11,6 +11,7 @@ from interp.tasks.functions.simple import SimpleFunction
 from interp.tasks.pairing import permuted
 from interp.tasks.word_selection import PLAIN, WORDS, WordSelection, rule_names
 from tests.interp.tasks.images import shown, task_of
+from tests.interp.tasks.said import said
 
 LINEAR = FunctionClasses(d=3, pairs=8, test_prompts=120)
 MIXED = FunctionClasses(
@@ -93,7 +94,7 @@ def test_another_query_is_answered_by_the_same_function(task):
 def test_labels_of_another_query_are_its_own():
     pairs = SIMPLE.input_pairs("test", None, 0, "query")
     for i in range(3):
-        assert torch.equal(pairs.corrupted.label(f"x_{i}"), pairs.corrupted.inputs[:, -1, i])
+        assert torch.equal(pairs.corrupted.label(f"x_{i}"), pairs.corrupted.model_inputs[:, -1, i])
 
 
 @pytest.mark.parametrize(("task", "size"), [(LINEAR, 2), (SIMPLE, 2), (LABELS, 2), (SELECTION, 7)])
@@ -121,16 +122,18 @@ def test_all_orders_are_alike_likely():
 
 
 def labels_of(pairs: Pairs) -> tuple[torch.Tensor, torch.Tensor]:
-    return tuple(x.model_inputs[:, 1::2].argmax(2) for x in (pairs.clean, pairs.corrupted))
+    clean, corrupted = (x.model_inputs[:, 1::2].argmax(2) for x in (pairs.clean, pairs.corrupted))
+    return clean, corrupted
 
 
 def values_of(pairs: Pairs) -> tuple[torch.Tensor, torch.Tensor]:
     """The value of the asked factor in each image, the last included, read off the vectors."""
     asked, row = pairs.clean.label("factor"), torch.arange(len(pairs))
-    return tuple(
+    clean, corrupted = (
         shown(LABELS, {"inputs": x.model_inputs})[row, :, asked]
         for x in (pairs.clean, pairs.corrupted)
     )
+    return clean, corrupted
 
 
 @pytest.mark.parametrize("split", LABELS.splits)
@@ -224,7 +227,7 @@ def test_answers_are_those_of_another_rule():
     pairs = SELECTION.input_pairs("test", None, 0, "rule")
     names = rule_names(SELECTION.rules)
     assert len(pairs) == 500
-    for row, both in enumerate(zip(pairs.clean.words, pairs.corrupted.words, strict=True)):
+    for row, both in enumerate(zip(said(pairs.clean), said(pairs.corrupted), strict=True)):
         lists = []
         for examples, words, answer in zip(
             (pairs.clean, pairs.corrupted), both, pairs.classes, strict=True
@@ -242,7 +245,7 @@ def test_answers_are_those_of_another_rule():
 def test_a_rule_of_category_is_taken_only_where_each_list_has_it():
     pairs = WordSelection(pairs=3, rules=("category",)).input_pairs("test", None, 0, "rule")
     names = rule_names(("category",))
-    for row, words in enumerate(pairs.corrupted.words):
+    for row, words in enumerate(said(pairs.corrupted)):
         rule = names[int(pairs.corrupted.label("rule")[row])]
         assert all(chosen(rule, each) is not None for each, _ in answered(words))
 
@@ -255,7 +258,7 @@ def test_roles_of_words_are_the_answers_and_the_query(change):
     assert torch.equal(tokens[row, pairs.roles["right word"]], right)
     assert torch.equal(tokens[row, pairs.roles["wrong word"]], wrong)
     assert (tokens[row, pairs.roles["query"]] == PLAIN.arrow[0]).all()
-    answers = [answered(words)[-2][1] for words in pairs.clean.words]
+    answers = [answered(words)[-2][1] for words in said(pairs.clean)]
     assert [PLAIN.names[int(token)] for token in tokens[row, pairs.roles["last answer"]]] == answers
 
 

@@ -3,6 +3,7 @@ import torch
 
 from hooks.circuits.pairs import Pairs
 from interp.tasks.language.dyck import Dyck
+from tests.interp.tasks.said import said
 
 K = 4
 TASK = Dyck(k=K, depth=5, train_lines=4000, validation_lines=150, generalization_lines=60, n_ctx=64)
@@ -75,20 +76,21 @@ def test_both_brackets_of_a_closed_pair_are_changed_in_controls(split):
 
 def test_the_prompts_are_beginnings_of_the_splits_lines():
     pairs = pairs_of("generalization", "type")
-    lines = list(TASK.examples("generalization", 150, 0).words)
-    for words in pairs.clean.words:
+    lines = list(said(TASK.examples("generalization", 150, 0)))
+    for words in said(pairs.clean):
         assert any(line[: len(words)] == words for line in lines)
         assert words[0] == "SOS"
 
 
 def test_labels_and_trees_are_those_of_the_prefix():
     pairs = pairs_of("train", "type")
+    trees = pairs.clean.trees or ()
     for row, brackets in enumerate(brackets_of(pairs.clean)):
         depth = pairs.clean.label("depth")[row]
         assert depth[len(brackets)] == len(stack_of(brackets))
         assert not depth[len(brackets) + 1 :].any()
         assert pairs.clean.label("brackets")[row] == len(brackets)
-        assert leaves(pairs.clean.trees[row]) == list(range(1, len(brackets) + 1))
+        assert leaves(trees[row]) == list(range(1, len(brackets) + 1))
         distance = pairs.clean.label("distance")[row, pairs.position[row]]
         assert distance == pairs.position[row] + 1 - pairs.roles["opener"][row]
 

@@ -13,9 +13,12 @@ from interp.tasks.language.grammar import (
     TRANSITIVE_PAST,
 )
 from interp.tasks.language.tense_inflection import TENSES, TenseInflection
+from tests.interp.tasks.said import said
 
 SMALL = TenseInflection(train_lines=1500, validation_lines=300, generalization_lines=200)
-STEMS = dict(zip(INTRANSITIVE_PAST + TRANSITIVE_PAST, INTRANSITIVE + TRANSITIVE, strict=True))
+STEMS: dict[str, str] = dict(
+    zip(INTRANSITIVE_PAST + TRANSITIVE_PAST, INTRANSITIVE + TRANSITIVE, strict=True)
+)
 ALL = [(split, change) for split in SMALL.splits for change in SMALL.changes]
 
 
@@ -24,7 +27,7 @@ def pairs_of(split: str, change: str) -> Pairs:
 
 
 def sources(examples) -> list[list[str]]:
-    return [list(words[1 : words.index(".")]) for words in examples.words]
+    return [list(words[1 : words.index(".")]) for words in said(examples)]
 
 
 def other_number(noun: str) -> str:
@@ -39,12 +42,12 @@ def present(words: list[str]) -> tuple[list[str], int]:
     """
     verbs = [place for place, word in enumerate(words) if word in STEMS]
     main = verbs[words[2] in RELATIVIZERS]
-    said, plural = [], False
+    spoken, plural = [], False
     for place, word in enumerate(words):
         plural = word in PLURALS if word in NOUNS + PLURALS else plural
         agrees = words[1] in PLURALS if place == main else plural
-        said.append(STEMS[word] + "s" * (not agrees) if place in verbs else word)
-    return said, main
+        spoken.append(STEMS[word] + "s" * (not agrees) if place in verbs else word)
+    return spoken, main
 
 
 @pytest.mark.parametrize(("split", "change"), ALL)
@@ -53,10 +56,10 @@ def test_both_lines_are_of_the_language_up_to_their_main_verb(split, change, tmp
     assert len(pairs) > 30
     for examples in (pairs.clean, pairs.corrupted):
         lines = []
-        for words, all_words in zip(sources(examples), examples.words, strict=True):
-            said, main = present(words)
-            assert all_words == ("SOS", *words, ".", "PRESENT", *said[:main])
-            lines.append(f"{' '.join(words)} . PRESENT\t{' '.join(said)} .")
+        for words, all_words in zip(sources(examples), said(examples), strict=True):
+            spoken, main = present(words)
+            assert all_words == ("SOS", *words, ".", "PRESENT", *spoken[:main])
+            lines.append(f"{' '.join(words)} . PRESENT\t{' '.join(spoken)} .")
         file = tmp_path / "lines.txt"
         file.write_text("\n".join(lines) + "\n")
         assert read_lines(str(file), TENSES).is_changed.all()
@@ -71,8 +74,8 @@ def test_the_right_answer_is_the_main_verbs_form(split, change):
     for row, (clean, corrupted) in enumerate(
         zip(sources(pairs.clean), sources(pairs.corrupted), strict=True)
     ):
-        said, main = present(clean)
-        assert right[row] == said[main]
+        spoken, main = present(clean)
+        assert right[row] == spoken[main]
         assert {right[row], wrong[row]} == {STEMS[clean[main]], STEMS[clean[main]] + "s"}
         answer = present(corrupted)[0][main]
         assert answer == (right[row] if change == "distractor" else wrong[row])
@@ -93,13 +96,13 @@ def test_nouns_whose_number_changes_are_all_that_differs_in_the_past(split, chan
             assert corrupted[place] == other_number(clean[place])
         assert pairs.roles["noun"][row] == 2
         assert pairs.roles["verb"][row] == main + 1
-        assert pairs.clean.words[row][pairs.roles["PRESENT"][row]] == "PRESENT"
-        assert pairs.clean.words[row][pairs.roles["copied noun"][row]] == clean[1]
+        assert said(pairs.clean)[row][pairs.roles["PRESENT"][row]] == "PRESENT"
+        assert said(pairs.clean)[row][pairs.roles["copied noun"][row]] == clean[1]
         assert ("distractor" in pairs.roles) == (change != "number" or split == "generalization")
         if "distractor" in pairs.roles:
             assert pairs.roles["distractor"][row] == nouns[-1] + 1
             copied = pairs.roles["copied distractor"][row]
-            assert pairs.clean.words[row][copied] == clean[nouns[-1]]
+            assert said(pairs.clean)[row][copied] == clean[nouns[-1]]
     assert torch.equal(pairs.roles["query"], pairs.position)
 
 
@@ -119,12 +122,12 @@ def test_one_number_changed_makes_the_nouns_of_generalization_agree():
 
 def test_no_corrupted_line_is_trained_or_validated_on():
     lines = {
-        split: {words[: words.index(".") + 2] for words in SMALL.examples(split, None, 0).words}
+        split: {words[: words.index(".") + 2] for words in said(SMALL.examples(split, None, 0))}
         for split in ("train", "validation")
     }
     others = {"train": ["validation"], "validation": ["train"], "generalization": [*lines]}
     for split, change in ALL:
-        found = {words[: words.index(".") + 2] for words in pairs_of(split, change).corrupted.words}
+        found = {words[: words.index(".") + 2] for words in said(pairs_of(split, change).corrupted)}
         assert found
         for other in others[split]:
             assert not found & lines[other]
