@@ -130,7 +130,7 @@ def measured(run: Run, change: str, steps: Sequence[int]) -> dict[tuple[str, int
 
 
 def cell(name: str, values: Sequence[Tensor]) -> str:
-    """The mean over runs of the mean over pairs, with its interval; of one run's share, Wilson's."""
+    """The mean over runs of the mean over pairs, and its interval (Wilson's of one run's share)."""
     means = np.array([float(each.mean()) for each in values])
     low, high = mean_interval(means, CONFIDENCE)
     if len(means) == 1 and name in SHARES:
