@@ -60,7 +60,7 @@ def changed(
         changed in some way that does not matter.
     """
     by_role = {name: values[sentences.template] for name, values in slots(grammar).items()}
-    noun, main, distractor = (by_role[name] for name in ("noun", "main", "distractor"))
+    main, distractor = by_role["main"], by_role["distractor"]
     if change == "exchange":
         auxiliaries = np.array([classes.count("Aux") for classes in grammar.templates])
         fits = (by_role["clause"] != NO_SLOT) & (auxiliaries[sentences.template] == 2)
@@ -68,14 +68,13 @@ def changed(
         other = sentences.with_choices(by_role["clause"], second).with_choices(main, first)
         return fits, other
     if change == "object":
-        singular = sentences.choice(by_role["object"]) % len(NOUNS)
-        other = other_classes(torch.from_numpy(singular), len(NOUNS), seed).numpy()
-        plural = len(NOUNS) * sentences.is_plural(by_role["object"])
-        return by_role["object"] != NO_SLOT, sentences.with_choices(
-            by_role["object"], other + plural
-        )
+        slot = by_role["object"]
+        noun = torch.from_numpy(sentences.choice(slot) % len(NOUNS))
+        other = other_classes(noun, len(NOUNS), seed).numpy()
+        plural = len(NOUNS) * sentences.is_plural(slot)
+        return slot != NO_SLOT, sentences.with_choices(slot, other + plural)
     if change != "distractor":
-        sentences = with_other_number(sentences, noun)
+        sentences = with_other_number(sentences, by_role["noun"])
     if change == "number":
         return np.ones(len(sentences), dtype=bool), sentences
     return distractor != NO_SLOT, with_other_number(sentences, distractor)
