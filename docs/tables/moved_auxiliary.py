@@ -135,6 +135,8 @@ def cell(name: str, values: Sequence[Tensor]) -> str:
     low, high = mean_interval(means, CONFIDENCE)
     if len(means) == 1 and name in SHARES:
         low, high = wilson_interval(int(values[0].sum()), len(values[0]), CONFIDENCE)
+    elif name in SHARES:
+        low, high = max(low, 0.0), min(high, 1.0)
     elif len(means) == 1:
         half = NORMAL * float(standard_error(values[0]))
         low, high = means[0] - half, means[0] + half
