@@ -182,7 +182,7 @@ class Task(BaseModel):
         """Inputs of a split, each beside one that differs in one respect, for causal analyses.
 
         Both are of the same split: to a model that knows its training examples by heart, one from
-        anywhere would be another kind of change.
+        anywhere would be another kind of change. Where a change cannot keep that, its task says so.
 
         Args:
             split: One of `splits`.
@@ -196,7 +196,10 @@ class Task(BaseModel):
         """
         self.check_split(split)
         if not self.changes:
-            raise ValueError(f"the task {self.name} gives no pairs of inputs")
+            raise ValueError(
+                f"the task {self.name} gives no pairs of inputs; make them of two examples each: "
+                "Pairs.of(clean, corrupted)"
+            )
         change = next(iter(self.changes)) if change is None else change
         if change not in self.changes:
             raise ValueError(
@@ -205,7 +208,11 @@ class Task(BaseModel):
             )
         pairs = self._paired(split, count, seed, change)
         if not len(pairs):
-            raise ValueError(f"change '{change}': no two inputs of the split {split} differ so")
+            rest = [name for name in self.splits if name != split]
+            remedy = f"; other splits are {', '.join(rest)}" if rest else ""
+            raise ValueError(
+                f"change '{change}': no two inputs of the split {split} differ so{remedy}"
+            )
         return pairs
 
     def _paired(self, split: str, count: int | None, seed: int, change: str) -> Pairs:
@@ -342,9 +349,14 @@ def sampled(rows: Int[Tensor, " row"], count: int | None, seed: int) -> Int[Tens
 
 
 def partners(
-    allowed: Bool[Tensor, "row candidate"], seed: int
+    allowed: Bool[Tensor, "row candidate"], seed: int, draw: int = 0
 ) -> tuple[Int[Tensor, " paired"], Int[Tensor, " paired"]]:
     """For each row one of its allowed candidates, all alike likely; rows without any are left out.
+
+    Args:
+        allowed: True where a candidate fits a row.
+        seed: The run's data seed.
+        draw: A number for each of several independent draws.
 
     Returns:
         The rows that have a candidate, and the candidates.
@@ -352,13 +364,16 @@ def partners(
     rows = allowed.any(1).nonzero()[:, 0]
     if not len(rows):
         return rows, rows
-    drawn = torch.multinomial(allowed[rows].float(), 1, generator=generator(seed, PARTNERS))
+    drawing = generator(seed, PARTNERS + draw)
+    drawn = torch.multinomial(allowed[rows].float(), 1, generator=drawing)
     return rows, drawn[:, 0]
 
 
-def other_classes(right: Int[Tensor, " row"], count: int, seed: int) -> Int[Tensor, " row"]:
+def other_classes(
+    right: Int[Tensor, " row"], count: int, seed: int, draw: int = 0
+) -> Int[Tensor, " row"]:
     """For each class another of `count` classes, all alike likely: the wrong ones of controls."""
-    steps = torch.randint(1, count, right.shape, generator=generator(seed, PARTNERS))
+    steps = torch.randint(1, count, right.shape, generator=generator(seed, PARTNERS + draw))
     return (right + steps) % count
 
 

@@ -12,7 +12,7 @@ this name. Its data and settings are not known to us; this is another task.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 import torch
@@ -21,9 +21,11 @@ from pydantic import Field, field_validator
 from torch import Generator, Tensor
 
 from hooks import Examples, Facts, PromptFacts, Sizes
+from hooks.circuits.pairs import Pairs
 from interp.randomness import generator
-from interp.tasks.base import Batch, Task, late_share, share
+from interp.tasks.base import Batch, Task, late_share, partners, sampled, share
 from interp.tasks.fields import Count, Several, TwoOrMore
+from interp.tasks.pairing import differing, permuted, prompted
 
 # For each category: words of three, four, five and six letters, two of each length.
 WORDS = {
@@ -73,6 +75,8 @@ PLAIN = Spelling(
     end=(len(ALL_WORDS) + 1,),
     names=dict(enumerate((*ALL_WORDS, "->", ";"))),
 )
+ANSWER = LENGTHS + len(PLAIN.arrow)  # place of an answer after the beginning of its list
+BLOCK = PLAIN.width(2) - PLAIN.width(1)  # positions from one list to the next
 
 
 def rule_names(rules: Sequence[str]) -> tuple[str, ...]:
@@ -143,6 +147,7 @@ class WordSelection(Task):
     """
 
     metrics: ClassVar = ("loss", "accuracy", "late_accuracy")
+    changes: ClassVar = {"rule": False, "permute": True}
 
     name: Literal["word_selection"] = "word_selection"  # pyright: ignore[reportIncompatibleVariableOverride]  # frozen: may narrow
     pairs: TwoOrMore = 8
@@ -206,9 +211,7 @@ class WordSelection(Task):
             tokens=batch["tokens"],
             labels=labels,
             facts=self.facts_in(spelling),
-            words=tuple(
-                tuple(spelling.names[token] for token in row) for row in batch["tokens"].tolist()
-            ),
+            words=_words(batch["tokens"], spelling),
         ).head(count)
 
     def grade(
@@ -229,6 +232,50 @@ class WordSelection(Task):
             "late_accuracy": late_share(is_right, batch["scored"], logits.dtype),
         }
 
+    def _paired(self, split: str, count: int | None, seed: int, change: str) -> Pairs:
+        """Prompts in which all words stay, and the answers of the examples are another rule's.
+
+        The other rule has an answer in every list, and chooses another word in the last list and in
+        some example. In controls the examples stand in another order, and the wrong word is that of
+        such a rule.
+        """
+        shown = self.examples(split, None, seed)
+        places = _places(rule_names(self.rules), shown.model_inputs)
+        own = places[shown.label("rule"), torch.arange(len(shown))]
+        differs = places != own
+        allowed = (places >= 0).all(2) & differs[..., -1] & differs[..., :-1].any(2)
+        rows = sampled(allowed.any(0).nonzero()[:, 0], count, seed)
+        rule = partners(allowed.T[rows], seed)[1]
+        own, other = own[rows], places[rule, rows]
+        position = torch.full_like(rows, PLAIN.width(self.pairs) - 1)
+        clean = prompted(shown.at(rows), position)
+        starts, tokens = BLOCK * torch.arange(self.pairs), clean.model_inputs.clone()
+        chosen = tokens.gather(1, starts + other)
+        corrupted = clean
+        if change == "rule":
+            tokens[:, starts[:-1] + ANSWER] = chosen[:, :-1]
+            targets = clean.targets.scatter(1, position[:, None], chosen[:, -1:])
+            labels = {"rule": rule, "answer": other[:, -1]}
+            corrupted = replace(clean, targets=targets, labels=labels)
+        else:
+            tokens = permuted(tokens, BLOCK, seed)
+        pairs = Pairs(
+            clean=clean,
+            corrupted=replace(corrupted, tokens=tokens, words=_words(tokens, PLAIN)),
+            position=position,
+            right=clean.targets[:, -1],
+            wrong=chosen[:, -1],
+            change=change,
+            control=self.changes[change],
+            roles={
+                "last answer": torch.full_like(rows, int(starts[-2]) + ANSWER),
+                "right word": starts[-1] + own[:, -1],
+                "wrong word": starts[-1] + other[:, -1],
+                "query": position,
+            },
+        )
+        return differing(pairs)
+
     def _prompts(
         self, count: int, spelling: Spelling, drawing: Generator
     ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
@@ -247,6 +294,32 @@ class WordSelection(Task):
         place = chosen_places(names, rule, (categories, lengths))
         answers = tokens.gather(2, place[..., None])[..., 0]
         return _in_a_row(tokens, answers, spelling), {"rule": rule, "answer": place[:, -1]}
+
+
+def _places(
+    names: Sequence[str], tokens: Int[Tensor, "prompt pos"]
+) -> Int[Tensor, "rule prompt pair"]:
+    """The place of the word that each rule chooses in each list; -1 where it chooses none.
+
+    Args:
+        names: Names of all rules, as `rule_names` gives them.
+        tokens: Prompts in `PLAIN`, where a word's number is
+            (category * LENGTHS + length) * WORDS_OF_A_LENGTH + which.
+    """
+    kinds = tokens.unfold(1, LENGTHS, BLOCK) // WORDS_OF_A_LENGTH
+    categories, lengths = kinds // LENGTHS, kinds % LENGTHS
+    rules = torch.arange(len(names))[:, None].expand(-1, len(tokens))
+    places = torch.stack([chosen_places(names, rule, (categories, lengths)) for rule in rules])
+    for index, name in enumerate(names):
+        kind, _, category = name.partition(" ")
+        if kind == "category":
+            is_missing = (categories != CATEGORIES.index(category)).all(2)
+            places[index] = places[index].masked_fill(is_missing, -1)
+    return places
+
+
+def _words(tokens: Int[Tensor, "prompt pos"], spelling: Spelling) -> tuple[tuple[str, ...], ...]:
+    return tuple(tuple(spelling.names[token] for token in row) for row in tokens.tolist())
 
 
 def best_guess(rules: Sequence[str]) -> float:

@@ -20,10 +20,18 @@ from pydantic import Field, model_validator
 from torch import Generator, Tensor
 
 from hooks import Examples, Facts, PromptFacts, Sizes
+from hooks.circuits.pairs import Pairs
 from interp.randomness import generator
-from interp.tasks.base import Batch, Reader, Task, late_share, scored_mean
+from interp.tasks.base import Batch, Reader, Task, late_share, sampled, scored_mean
 from interp.tasks.data_files import DataFile, stamp_of
-from interp.tasks.factors.extra_loss import SIDE, ExtraLoss, class_losses
+from interp.tasks.factors.extra_loss import SIDE, ExtraLoss, at_queries, class_losses
+from interp.tasks.factors.factor_pairs import (
+    changed_answers,
+    last_shown,
+    other_labels,
+    other_queries,
+    pairable,
+)
 from interp.tasks.factors.images import (
     Images,
     Share,
@@ -44,6 +52,7 @@ from interp.tasks.factors.prompts import (
     looked_up,
 )
 from interp.tasks.fields import Amount, Count, Scale, Seed, TwoOrMore
+from interp.tasks.pairing import differing, permuted, prompted
 
 SHAPES3D = {
     "floor_hue": 10,
@@ -86,6 +95,7 @@ class FactorLabels(Task):
     splits: ClassVar = ("test", "fresh")
     evaluated: ClassVar = ("test", "fresh")
     metrics: ClassVar = ("loss", "accuracy", "late_accuracy")
+    changes: ClassVar = {"example": False, "exchange": False, "query": False, "permute": True}
 
     name: Literal["factor_labels"] = "factor_labels"  # pyright: ignore[reportIncompatibleVariableOverride]  # frozen: may narrow
     factors: dict[str, Count] = Field(default=SHAPES3D, min_length=1)
@@ -230,18 +240,67 @@ class FactorLabels(Task):
         drawn anew); and, under each factor's name, its value in the last image.
         """
         self.check_split(split)
+        return self._shown(split, seed)[1].head(count)
+
+    def _shown(self, split: str, seed: int) -> tuple[Prompts, Examples]:
+        """All prompts of a split, and the same as examples."""
         drawing = generator(seed, 1, 1, self.splits.index(split))
         kind = self._kind(False, self.maps if split == "test" else 0)
         drawn = drawn_prompts(self.images, kind, self.test_prompts, drawing)
         batch = drawn.answered(None)
         values = zip(self.names, drawn.factors[:, -1].T, strict=True)
-        return Examples(
+        examples = Examples(
             targets=batch["targets"],
             scored=batch["scored"],
             inputs=self._inputs(drawn, drawing),
             labels={"factor": drawn.asked, "map": drawn.maps, **dict(values)},
             facts=replace(self.facts, chance=self.chance(split)),
-        ).head(count)
+        )
+        return drawn, examples
+
+    def _paired(self, split: str, count: int | None, seed: int, change: str) -> Pairs:
+        """Prompts up to the last image, some example of which has its value of the asked factor.
+
+        That example, the only one of its kind, gets another label (example); or that label and the
+        right one change places in all examples, as another map would have it (exchange); or the
+        last image is that of another prompt, with another label (query). In controls the examples
+        stand in another order.
+        """
+        drawn, shown = self._shown(split, seed)
+        rows = sampled(pairable(drawn, change), count, seed)
+        queries = rows
+        if change == "query":
+            rows, queries = other_queries(drawn, rows, seed, repeats=self.repeats)
+        prompts, examples = drawn.at(rows), shown.at(rows)
+        other = other_labels(prompts, self.values, seed)
+        answers = changed_answers(prompts, change, other, drawn.factors[queries, -1])
+        position = torch.full_like(other, 2 * self.pairs - 2)
+        vectors = examples.model_inputs[:, ::2].clone()
+        vectors[:, -1] = shown.model_inputs[queries, -2]
+        corrupted = replace(
+            examples,
+            inputs=interleaved(vectors, answers, self.label_scale),
+            targets=at_queries(answers),
+            labels=dict(examples.labels)
+            | {name: shown.label(name)[queries] for name in self.names}
+            | ({"map": torch.full_like(other, -1)} if change in ("example", "exchange") else {}),
+        )
+        corrupted = prompted(corrupted, position)
+        if change == "permute":
+            inputs = permuted(corrupted.model_inputs, 2, seed)
+            corrupted = replace(corrupted, inputs=inputs)
+        example = 2 * last_shown(prompts)
+        pairs = Pairs(
+            clean=prompted(examples, position),
+            corrupted=corrupted,
+            position=position,
+            right=prompts.answers[:, -1],
+            wrong=other if change == "permute" else answers[:, -1],
+            change=change,
+            control=self.changes[change],
+            roles={"example image": example, "example label": example + 1, "query": position},
+        )
+        return differing(pairs)
 
     def loss(self, logits: Float[Tensor, "batch position d_vocab_out"], batch: Batch) -> Tensor:
         """Mean cross-entropy of the labels; in training, plus that of the spare outputs. Pure."""

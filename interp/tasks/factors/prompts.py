@@ -10,7 +10,7 @@ Source: Fu et al. 2024 (arXiv:2309.06054), code; the bound is ours.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -135,6 +135,7 @@ class Prompts:
         asked: The factor that each prompt asks for.
         maps: The number of each prompt's map in the pool; -1 where it is drawn anew.
         answers: The label of each image.
+        labels: The label of each value of the asked factor; 0 beyond its values.
     """
 
     images: Int[Tensor, "prompt pair"]
@@ -142,6 +143,11 @@ class Prompts:
     asked: Int[Tensor, " prompt"]
     maps: Int[Tensor, " prompt"]
     answers: Int[Tensor, "prompt pair"]
+    labels: Int[Tensor, "prompt value"]
+
+    def at(self, rows: Int[Tensor, " row"]) -> "Prompts":
+        """The prompts of these numbers, in this order."""
+        return Prompts(*(getattr(self, part.name)[rows] for part in fields(self)))
 
     def answered(self, extra_loss: ExtraLoss | None) -> dict[str, Tensor]:
         """Targets and scored positions of a batch, and the targets of a further loss."""
@@ -166,7 +172,8 @@ def drawn_prompts(all_images: Images, kind: Kind, count: int, drawing: Generator
         applied = map_pool(all_images.values, kind.maps, kind.share.seed)[maps, asked]
     else:
         applied = drawn_maps(all_images.values, count, drawing)[rows, asked]
-    return Prompts(images, factors, asked, maps, applied.gather(1, factors[rows, :, asked]))
+    answers = applied.gather(1, factors[rows, :, asked])
+    return Prompts(images, factors, asked, maps, answers, applied)
 
 
 def places_of_images(

@@ -35,7 +35,7 @@ from interp.tasks.functions.families import (
     Sparse,
     names_of,
 )
-from interp.tasks.functions.regression import RegressionTask, prompts
+from interp.tasks.functions.regression import RegressionTask, prompts, with_queries
 
 MIN_WEIGHT_SUM, MAX_WEIGHT_SUM = 1e-30, 1e30  # which float32 can hold
 # For each split, the label by which its prompts are grouped.
@@ -201,9 +201,13 @@ class FunctionClasses(RegressionTask):
         values, which begin again after the last. `PromptFacts.group` names the class, the value,
         or both.
         """
-        self.check_split(split)
+        return super().examples(split, count, seed)
+
+    def _shown(
+        self, split: str, seed: int, queries: Int[Tensor, " prompt"] | None = None
+    ) -> Examples:
         drawing = generator(seed, 1, 1, list(GROUPS).index(split))
-        x = self._draw_inputs(self.test_prompts, self.pairs, drawing)
+        x = with_queries(self._draw_inputs(self.test_prompts, self.pairs, drawing), queries)
         class_indices = self._draw_classes(len(x), drawing)
         values_of_split: Sequence[float] = {
             "test": (0,),
@@ -224,7 +228,7 @@ class FunctionClasses(RegressionTask):
             inputs=batch["inputs"],
             labels=labels,
             facts=self._facts(", ".join(labels)),
-        ).head(count)
+        )
 
     def _values(
         self, split: str, x: Tensor, by_prompt: tuple[Tensor, Tensor], drawing: Generator

@@ -7,19 +7,79 @@ Source: Garg et al. 2022 (arXiv:2208.01066), section 2 and code: the loss is the
 inputs. That includes the first, before which the function is unknown.
 """
 
+from dataclasses import replace
 from typing import ClassVar
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
-from interp.tasks.base import Batch, Task, scored_mean
+from hooks import Examples, PromptFacts
+from hooks.circuits.pairs import Pairs
+from interp.randomness import generator
+from interp.tasks.base import PARTNERS, Batch, Task, partners, sampled, scored_mean
+from interp.tasks.pairing import differing, permuted, prompted
 
 
 class RegressionTask(Task):
     """A task whose answers are real numbers: one output at each position, and a squared loss."""
 
     metrics: ClassVar = ("loss", "error", "explained")
+    changes: ClassVar = {"example": False, "query": False, "permute": True}
+
+    def examples(self, split: str, count: int | None, seed: int) -> Examples:
+        """Prompts of a split, in the order in which they are drawn."""
+        self.check_split(split)
+        return self._shown(split, seed).head(count)
+
+    def _shown(
+        self, split: str, seed: int, queries: Int[Tensor, " prompt"] | None = None
+    ) -> Examples:
+        """All prompts of a split.
+
+        Args:
+            split: One of `splits`.
+            seed: The run's data seed.
+            queries: For each prompt, the prompt from which it takes its last x; its function is the
+                same with any of them. Its own where left out.
+        """
+        raise NotImplementedError
+
+    def _paired(self, split: str, count: int | None, seed: int, change: str) -> Pairs:
+        """Prompts up to the last x, beside one that takes something from another prompt.
+
+        An example, or the last x, is that of another prompt of the same group (function class and
+        value of the split). In controls the examples stand in another order.
+        """
+        shown = self._shown(split, seed)
+        rows = sampled(torch.arange(len(shown)), count, seed)
+        is_partner = torch.arange(len(shown)) != rows[:, None]
+        for label in _groups(shown):
+            is_partner &= shown.label(label)[rows, None] == shown.label(label)
+        kept, others = partners(is_partner, seed)
+        rows, last = rows[kept], shown.model_inputs.shape[1] - 2
+        position = torch.full_like(rows, last)
+        example = 2 * torch.randint(last // 2, rows.shape, generator=generator(seed, PARTNERS + 1))
+        clean = prompted(shown.at(rows), position)
+        corrupted, inputs = clean, clean.model_inputs.clone()
+        if change == "example":
+            for place in (example, example + 1):
+                inputs[torch.arange(len(rows)), place] = shown.model_inputs[others, place]
+        elif change == "query":
+            queries = torch.arange(len(shown)).index_put((rows,), others)
+            corrupted = prompted(self._shown(split, seed, queries).at(rows), position)
+            inputs[:, last] = corrupted.model_inputs[:, last]
+        else:
+            inputs = permuted(inputs, 2, seed)
+        pairs = Pairs(
+            clean=clean,
+            corrupted=replace(corrupted, inputs=inputs),
+            position=position,
+            change=change,
+            control=self.changes[change],
+            roles={"example x": example, "example y": example + 1, "query": position},
+        )
+        return differing(pairs)
 
     def loss(self, logits: Float[Tensor, "batch position 1"], batch: Batch) -> Tensor:
         """Mean squared error over the scored positions. Pure, without indexing by masks."""
@@ -69,6 +129,19 @@ def prompts(
         "targets": torch.stack([y, torch.zeros_like(y)], dim=2).flatten(1, 2),
         "scored": scored.expand(len(x), -1).clone(),
     }
+
+
+def with_queries(
+    x: Float[Tensor, "prompt pair d"], queries: Int[Tensor, " prompt"] | None
+) -> Float[Tensor, "prompt pair d"]:
+    """Inputs of which each prompt's last is that of another prompt; its own where left out."""
+    return x if queries is None else torch.cat([x[:, :-1], x[queries, -1:]], dim=1)
+
+
+def _groups(examples: Examples) -> tuple[str, ...]:
+    """The labels by which prompts are grouped."""
+    group = examples.facts(PromptFacts).group
+    return tuple(group.split(", ")) if group else ()
 
 
 def _squares(

@@ -13,7 +13,7 @@ curriculum would hide the plateau.
 
 from typing import Literal
 
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from pydantic import field_validator
 from torch import Generator, Tensor
 
@@ -23,7 +23,7 @@ from interp.tasks.base import Batch, scored_mean
 from interp.tasks.factors.extra_loss import SIDE, ExtraLoss, at_queries
 from interp.tasks.fields import Count, Scale, TwoOrMore
 from interp.tasks.functions.families import Dense, InputLaw
-from interp.tasks.functions.regression import RegressionTask, prompts
+from interp.tasks.functions.regression import RegressionTask, prompts, with_queries
 
 
 class SimpleFunction(RegressionTask):
@@ -77,7 +77,13 @@ class SimpleFunction(RegressionTask):
         Raises:
             ValueError: No count is given, and there is no whole training set.
         """
-        x = InputLaw().draw((self.count_to_draw(count), self.pairs, self.d), generator)
+        return self._prompts(self.count_to_draw(count), generator)
+
+    def _prompts(
+        self, count: int, generator: Generator, queries: Int[Tensor, " prompt"] | None = None
+    ) -> Batch:
+        x = InputLaw().draw((count, self.pairs, self.d), generator)
+        x = with_queries(x, queries)
         y = Dense().draw(x, generator)
         batch = prompts(x, y / self.d**0.5 if self.unit_variance else y)
         return batch | ({SIDE: at_queries(x)} if self.extra_loss else {})
@@ -98,12 +104,16 @@ class SimpleFunction(RegressionTask):
 
     def examples(self, split: str, count: int | None, seed: int) -> Examples:
         """Prompts with the labels `x_0` .. of their last input."""
-        self.check_split(split)
-        batch = self.data(self.test_prompts, generator(seed, 1, 1, 0))
+        return super().examples(split, count, seed)
+
+    def _shown(
+        self, split: str, seed: int, queries: Int[Tensor, " prompt"] | None = None
+    ) -> Examples:
+        batch = self._prompts(self.test_prompts, generator(seed, 1, 1, 0), queries)
         return Examples(
             targets=batch["targets"],
             scored=batch["scored"],
             inputs=batch["inputs"],
             labels={f"x_{i}": batch["inputs"][:, -2, i] for i in range(self.d)},
             facts=self.facts,
-        ).head(count)
+        )

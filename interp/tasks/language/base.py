@@ -133,20 +133,29 @@ class LanguageTask(Task):
         if count is not None and count < 1:
             raise ValueError(f"count {count}: take one example or more, or None for all")
         lines = self._lines(split, generator(seed, 0))
-        lines = lines.at(sampled(torch.arange(len(lines)), count, seed).numpy())
+        return self._shown(lines.at(sampled(torch.arange(len(lines)), count, seed).numpy()))
+
+    def _shown(self, lines: Any) -> Examples:
+        """Lines (`AnyLines`) as examples."""
         flat = self._flat(lines)
         lengths = fed_lengths(flat)
         batch = dense(flat, self._width(lengths))
         labels, trees = self._truth(lines, batch)
-        names, rows = self.vocabulary, zip(batch["tokens"].tolist(), lengths.tolist(), strict=True)
         return Examples(
             **batch,
             lengths=lengths,
             labels=labels,
             trees=trees,
             facts=self.facts,
-            words=tuple(tuple(names[token] for token in row[:length]) for row, length in rows),
+            words=self._words(batch["tokens"], lengths),
         )
+
+    def _words(
+        self, tokens: Int[Tensor, "line pos"], lengths: Int[Tensor, " line"]
+    ) -> tuple[tuple[str, ...], ...]:
+        """The words of each line, without padding."""
+        names, rows = self.vocabulary, zip(tokens.tolist(), lengths.tolist(), strict=True)
+        return tuple(tuple(names[token] for token in row[:length]) for row, length in rows)
 
     def _width(self, lengths: Tensor) -> int:
         """The length to which lines are padded, given how many tokens of each line are fed."""

@@ -12,7 +12,7 @@ between returns to depth 0, where the paper says that of the whole string.
 
 import string
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache, reduce
 from itertools import pairwise
 from typing import Annotated, ClassVar, Literal
@@ -23,11 +23,13 @@ from jaxtyping import Bool, Float, Int, UInt8
 from pydantic import Field
 from torch import Tensor
 
-from hooks import Facts, Tree
-from interp.tasks.base import Batch, share
+from hooks import Examples, Facts, Tree
+from hooks.circuits.pairs import Pairs
+from interp.tasks.base import Batch, other_classes, partners, share
 from interp.tasks.data_files import text_lines
 from interp.tasks.fields import Count
 from interp.tasks.language.base import Flat, LanguageTask, flattened
+from interp.tasks.pairing import prompted
 
 MIN_BRACKETS = 4  # brackets of the shortest string
 CHUNK_STRINGS = 2**14  # strings drawn at a time; a larger draw begins with the same strings
@@ -224,6 +226,7 @@ class Dyck(LanguageTask):
     """
 
     metrics: ClassVar = ("loss", "accuracy", "far_accuracy")
+    changes: ClassVar = {"type": False, "closed": True}
 
     name: Literal["dyck"] = "dyck"  # pyright: ignore[reportIncompatibleVariableOverride]  # frozen: may narrow
     train_lines: Count | None = 200_000
@@ -316,7 +319,56 @@ class Dyck(LanguageTask):
         tokens[(np.repeat(starts, lines.lengths) + place)[is_kept]] = lines.brackets[is_kept]
         return flattened(tokens, lengths)
 
+    def _paired(self, split: str, count: int | None, seed: int, change: str) -> Pairs:
+        """Prefixes before a closing bracket; the bracket that it closes gets another type.
+
+        Or, in controls, both brackets of a pair that is closed already. The bracket to be closed is
+        never the last of the prefix, so that its type must be fetched from elsewhere, and a closed
+        pair is always there. Which brackets open stays, and with it the kind of the split.
+        """
+        if self.k == 1:
+            raise ValueError("k is 1: there is no other type of bracket to change to; raise k")
+        examples = self.examples(split, count, seed)
+        # Where bracket p + 1 closes, distance[p] is how far before it its partner is.
+        rows, query = partners(examples.label("distance") > 1, seed)
+        examples, row = examples.at(rows), torch.arange(len(rows))
+        distance = examples.label("distance")
+        # Whole lines: the last bracket of a line that was cut is a target only.
+        lines = torch.cat([examples.model_inputs[:, :1], examples.targets], dim=1)
+        closer = query + 1
+        if change == "closed":
+            is_before = torch.arange(lines.shape[1]) <= query[:, None]
+            closer = partners(is_closing(lines, self.k) & is_before, seed, 2)[1]
+        opener = closer - distance[row, closer - 1]
+        opening = other_classes(lines[row, opener] - 1, self.k, seed, 1) + 1
+        changed = lines.scatter(1, opener[:, None], opening[:, None])
+        changed = changed.scatter(1, closer[:, None], opening[:, None] + self.k)
+        clean = self._prefixes(examples, query)
+        tokens = changed[:, : clean.model_inputs.shape[1]] * clean.visible
+        targets = changed[:, 1 : 1 + clean.scored.shape[1]] * clean.scored
+        words = self._words(tokens, clean.visible.sum(1))
+        corrupted = replace(clean, tokens=tokens, targets=targets, words=words)
+        right, wrong = lines[row, query + 1], changed[row, query + 1]
+        roles = {"opener": query + 1 - distance[row, query], "query": query}
+        if change == "closed":
+            wrong = other_classes(right - self.k - 1, self.k, seed, 3) + self.k + 1
+            roles |= {"closed opener": opener, "closed closer": closer}
+        return Pairs(
+            clean, corrupted, query, right, wrong, change, self.changes[change], roles=roles
+        )
+
+    def _prefixes(self, examples: Examples, position: Int[Tensor, " string"]) -> Examples:
+        """Strings up to a position, with the labels and trees of what is left of them."""
+        prefixes = prompted(replace(examples, trees=None), position)
+        tokens, visible = prefixes.model_inputs, prefixes.visible
+        targets = examples.targets[:, : tokens.shape[1]] * visible
+        labels, trees = self._structure({"tokens": tokens, "targets": targets, "scored": visible})
+        return replace(prefixes, labels=labels, trees=trees)
+
     def _truth(self, lines: Strings, batch: Batch) -> tuple[dict[str, Tensor], tuple[Tree, ...]]:
+        return self._structure(batch)
+
+    def _structure(self, batch: Batch) -> tuple[dict[str, Tensor], tuple[Tree, ...]]:
         tokens = batch["tokens"]
         opens, closes = (tokens > 0) & (tokens <= self.k), is_closing(tokens, self.k)
         depth, n_brackets = (opens.long() - closes.long()).cumsum(-1), (opens | closes).sum(1)

@@ -12,7 +12,7 @@ words determine its template, since no two templates have the same sequence of c
 line is then written anew, and is accepted if that gives the same text.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar
@@ -23,9 +23,12 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from hooks import Facts, SentenceFacts, Tree
-from interp.tasks.base import Batch
+from hooks.circuits.pairs import Pairs
+from interp.randomness import generator
+from interp.tasks.base import Batch, sampled
 from interp.tasks.data_files import text_lines
-from interp.tasks.language.base import Flat, LanguageTask, flattened
+from interp.tasks.language.base import Flat, LanguageTask, dense, flattened
+from interp.tasks.language.english_pairs import NO_SLOT, changed, slots
 from interp.tasks.language.grammar import (
     CLASSES,
     HEAD_SLOT,
@@ -40,6 +43,7 @@ from interp.tasks.language.grammar import (
     grammar,
     spelled,
 )
+from interp.tasks.pairing import prompted
 
 CHUNK_LINES = 2**14  # lines drawn at a time; a larger draw begins with the same lines
 Weights = tuple[Sequence[float], Sequence[float]]  # of kinds of subject and of predicate
@@ -228,10 +232,15 @@ class EnglishTask(LanguageTask):
     Attributes:
         language: The words of the task, and how its lines are written.
         chance: The best accuracy without looking.
+        roles: What the words of a sentence are called in pairs, by their names in `slots`.
+        leaves_kind: Changes after which a line may be of the other kind: the rules differ about it
+            and did not, or the reverse.
     """
 
     language: ClassVar[Language]
     chance: ClassVar[float]
+    roles: ClassVar[Mapping[str, str]] = {}
+    leaves_kind: ClassVar[frozenset[str]] = frozenset()
 
     @property
     def vocabulary(self) -> tuple[str, ...]:
@@ -287,6 +296,86 @@ class EnglishTask(LanguageTask):
             return lines.at(self.generalizes(sentences))
         lines = Lines(sentences, rng.random(CHUNK_LINES) < 0.5)
         return lines.at(~self.settles(lines))
+
+    def rivals(self, sentences: Sentences) -> Sentences:
+        """Sentences whose answer is the wrong one of control pairs."""
+        raise NotImplementedError
+
+    def _paired(self, split: str, count: int | None, seed: int, change: str) -> Pairs:
+        """Lines that are to be changed, up to where their main auxiliary or verb is answered.
+
+        A corrupted line is written by the grammar. It is of the split's kind, but for the changes
+        that leave it (`leaves_kind`), and is not among the lines of another split.
+        """
+        lines = self._lines(split, generator(seed, 0))
+        lines = lines.at(lines.is_changed)
+        fits, sentences = changed(self.language.grammar, lines.sentences, change, seed)
+        corrupted = Lines(sentences, lines.is_changed)
+        fits &= self._is_of_kind(split, lines)
+        if change not in self.leaves_kind:
+            fits &= self._is_of_kind(split, corrupted)
+        rows = np.flatnonzero(fits)
+        rows = rows[~self._is_elsewhere(split, corrupted.at(rows), seed)]
+        rows = sampled(torch.from_numpy(rows), count, seed).numpy()
+        return self._pairs_of(lines.at(rows), corrupted.at(rows), change)
+
+    def _is_of_kind(self, split: str, lines: Lines) -> Bool[np.ndarray, " line"]:
+        if split == "generalization":
+            return self.generalizes(lines.sentences)
+        return ~self.settles(lines)
+
+    def _is_elsewhere(self, split: str, lines: Lines, seed: int) -> Bool[np.ndarray, " line"]:
+        """Whether lines are among those of a split that is trained or validated on, not this."""
+        own = "train" if split.startswith("train") else split
+        elsewhere: set[bytes] = set()
+        if not self.settles(lines).all():
+            for name in {"train", "validation"} - {own}:
+                elsewhere |= set(self._lines(name, generator(seed, 0)).row_keys())
+        return np.array([key in elsewhere for key in lines.row_keys()], dtype=bool)
+
+    def _pairs_of(self, lines: Lines, corrupted: Lines, change: str) -> Pairs:
+        control = self.changes[change]
+        position = self._answer_positions(lines)
+        clean, other = (prompted(self._shown(each), position) for each in (lines, corrupted))
+        rival = Lines(self.rivals(lines.sentences), lines.is_changed) if control else corrupted
+        right, wrong = (
+            dense(self._flat(each), self.widths[-1] - 1)["targets"].gather(1, position[:, None])
+            for each in (lines, rival)
+        )
+        return Pairs(
+            clean=clean,
+            corrupted=other,
+            position=position,
+            right=right[:, 0],
+            wrong=wrong[:, 0],
+            change=change,
+            control=control,
+            roles=self._positions(lines),
+        )
+
+    def _answer_positions(self, lines: Lines) -> Int[Tensor, " line"]:
+        """The positions at which models answer with the main auxiliary or verb of the change."""
+        template, grammar = lines.sentences.template, self.language.grammar
+        answer = 0 if self.language.fronts else grammar.main[template]
+        return torch.from_numpy(grammar.lengths[template] + 2 + answer)
+
+    def _positions(self, lines: Lines) -> dict[str, Int[Tensor, " line"]]:
+        """Positions by role, of the roles that all lines have."""
+        template, found = lines.sentences.template, slots(self.language.grammar)
+        words = self.language.grammar.lengths[template]
+        by_role = {role: found[name][template] for role, name in self.roles.items()}
+        by_role = {role: slot for role, slot in by_role.items() if (slot != NO_SLOT).all()}
+        places = {role: slot + 1 for role, slot in by_role.items()}
+        places |= {"period": words + 1, self.language.markers[1]: words + 2}
+        if not self.language.fronts:
+            main = found["main"][template]
+            places |= {
+                f"copied {role}": words + 3 + slot
+                for role, slot in by_role.items()
+                if (slot < main).all()
+            }
+            places["query"] = words + 2 + main
+        return {role: torch.from_numpy(place) for role, place in places.items()}
 
     def _drawn(self, split: str, key: int) -> Lines:
         first = self.train_lines or 0 if split == "validation" else 0

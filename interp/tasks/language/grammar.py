@@ -158,6 +158,21 @@ class Sentences:
         """Kind of verb phrase, as an index into `PREDICATES`."""
         return self.template % len(PREDICATES)
 
+    def with_choices(
+        self, slot: Int[np.ndarray, " sentence"], choices: Int[np.ndarray, " sentence"]
+    ) -> "Sentences":
+        """The same sentences with another word of its class in a slot of each.
+
+        Words that agree with it follow when the sentences are spelled.
+        """
+        changed = self.choices.copy()
+        changed[np.arange(len(self)), slot] = choices
+        return Sentences(self.template, changed)
+
+    def choice(self, slot: Int[np.ndarray, " sentence"]) -> Int[np.ndarray, " sentence"]:
+        """Which word of its class stands in each sentence's slot."""
+        return self.choices[np.arange(len(self)), slot].astype(np.int64)
+
     def is_plural(self, slot: Int[np.ndarray, " sentence"]) -> Bool[np.ndarray, " sentence"]:
         """Whether the noun in each sentence's slot is plural."""
         return self.choices[np.arange(len(self)), slot] >= len(NOUNS)

@@ -73,6 +73,13 @@ class QuestionFormation(EnglishTask):
     widths: ClassVar = (23, 29, 33, 37)  # 2 n + 5 for sentences of n = 9, 12, 14 and 16 words
     language: ClassVar = QUESTIONS  # 68 words; a change moves the main auxiliary to the front
     chance: ClassVar = 1 / 4  # of one auxiliary in four
+    changes: ClassVar = {"exchange": False, "number": False, "object": True}
+    roles: ClassVar = {
+        "noun": "noun",
+        "relative auxiliary": "clause",
+        "main auxiliary": "main",
+        "object": "object",
+    }
     metrics: ClassVar = (
         *("loss", "accuracy", "first_word_accuracy", "line_accuracy"),
         *(f"accuracy_{kind}" for kind in CLAUSE_BEGINNINGS),
@@ -150,6 +157,11 @@ class QuestionFormation(EnglishTask):
         is_same_number = sentences.is_plural(noun) == plural_heads(sentences)
         main = grammar.main[sentences.template]
         return is_same_number & (sentences.choices[rows, first] != sentences.choices[rows, main])
+
+    def rivals(self, sentences: Sentences) -> Sentences:
+        """Sentences whose main auxiliary has the opposite polarity."""
+        main = QUESTIONS.grammar.main[sentences.template]
+        return sentences.with_choices(main, 1 - sentences.choice(main))
 
     def _lines(self, split: str, generator: torch.Generator) -> Lines:
         if split != "train_questions":

@@ -22,7 +22,9 @@ from hooks.generate import greedy
 from interp.tasks.base import Batch
 from interp.tasks.fields import Count
 from interp.tasks.language.english import EnglishTask, Language, Lines, Weights, plural_heads
+from interp.tasks.language.english_pairs import with_other_number
 from interp.tasks.language.grammar import (
+    HEAD_SLOT,
     INTRANSITIVE,
     INTRANSITIVE_PAST,
     TRANSITIVE,
@@ -68,6 +70,9 @@ class TenseInflection(EnglishTask):
     widths: ClassVar = (21, 25, 29, 31)  # 2 n + 5 for sentences of n = 8, 10, 12 and 13 words
     language: ClassVar = TENSES  # 98 words; a change puts the verbs into the present
     chance: ClassVar = 0.5  # of the main verb's two forms
+    changes: ClassVar = {"number": False, "both": False, "distractor": True}
+    roles: ClassVar = {"noun": "noun", "distractor": "distractor", "verb": "main"}
+    leaves_kind: ClassVar = frozenset({"number", "distractor"})  # the nouns then agree, or differ
     metrics: ClassVar = ("loss", "accuracy", "verb_accuracy", "line_accuracy")
 
     name: Literal["tense_inflection"] = "tense_inflection"  # pyright: ignore[reportIncompatibleVariableOverride]  # frozen: may narrow
@@ -133,6 +138,10 @@ class TenseInflection(EnglishTask):
         pairs = zip(TENSES.grammar.templates, TENSES.grammar.main.tolist(), strict=True)
         nearest = np.array([nearest_noun(classes, main) for classes, main in pairs])
         return sentences.is_plural(nearest[sentences.template]) != plural_heads(sentences)
+
+    def rivals(self, sentences: Sentences) -> Sentences:
+        """Sentences whose subject has the other number."""
+        return with_other_number(sentences, np.full(len(sentences), HEAD_SLOT))
 
     def _truth(self, lines: Lines, batch: Batch) -> tuple[dict[str, Tensor], tuple[Tree, ...]]:
         labels, trees = super()._truth(lines, batch)

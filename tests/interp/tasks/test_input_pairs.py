@@ -3,10 +3,29 @@ import torch
 from torch import Tensor
 
 from hooks import Examples
+from interp.tasks import TASKS
 from interp.tasks.bit_parity import BitParity
+from interp.tasks.factors.factor_labels import FactorLabels
+from interp.tasks.from_file.file_examples import FileExamples
+from interp.tasks.functions.function_classes import FunctionClasses
+from interp.tasks.functions.simple import SimpleFunction
+from interp.tasks.language.dyck import Dyck
+from interp.tasks.language.question_formation import QuestionFormation
+from interp.tasks.language.tense_inflection import TenseInflection
 from interp.tasks.modular_arithmetic import ModularArithmetic
 from interp.tasks.word_selection import WordSelection
 
+LANGUAGE = ("question_formation", "tense_inflection", "dyck")
+SMALL = {
+    "modular_arithmetic": ModularArithmetic(p=7),
+    "question_formation": QuestionFormation(train_lines=500, generalization_lines=200),
+    "tense_inflection": TenseInflection(train_lines=500, generalization_lines=200),
+    "dyck": Dyck(k=3, train_lines=500, validation_lines=20, generalization_lines=20),
+    "function_classes": FunctionClasses(d=2, pairs=5, test_prompts=80),
+    "simple_function": SimpleFunction(d=2, pairs=5, test_prompts=80),
+    "factor_labels": FactorLabels(pairs=5, test_prompts=200, d=16),
+    "word_selection": WordSelection(pairs=4),
+}
 ADD = ModularArithmetic(p=7, train_fraction=0.6)
 
 
@@ -89,9 +108,39 @@ def test_one_bit_is_flipped(change, coding):
     assert not test & flipped
 
 
-def test_what_cannot_be_paired_is_refused():
-    with pytest.raises(ValueError, match="the task word_selection gives no pairs of inputs"):
-        WordSelection().input_pairs("test", 4, 0)
+@pytest.mark.parametrize("name", [name for name, task in TASKS.items() if task.changes])
+def test_answers_change_and_those_of_controls_stay(name):
+    task = SMALL.get(name) or TASKS[name]()
+    for change, is_control in task.changes.items():
+        pairs = task.input_pairs("generalization" if name in LANGUAGE else "test", 30, 0, change)
+        assert (pairs.change, pairs.control) == (change, is_control)
+        clean, corrupted = pairs.clean.model_inputs, pairs.corrupted.model_inputs
+        assert (clean != corrupted).flatten(1).any(1).all()
+        row, n_answers = torch.arange(len(pairs)), pairs.clean.scored.shape[1]
+        answer = pairs.position - (clean.shape[1] - n_answers)
+        answers, others = (x.targets[row, answer] for x in (pairs.clean, pairs.corrupted))
+        if pairs.right is not None:
+            right, wrong = pairs.classes
+            assert torch.equal(answers, right)
+            assert torch.equal(others, right if is_control else wrong)
+        else:
+            assert torch.equal(answers == others, torch.full_like(row, change != "query") > 0)
+
+
+@pytest.mark.parametrize("name", [name for name, task in TASKS.items() if task.changes])
+def test_controls_name_the_roles_of_the_first_change(name):
+    task, split = SMALL.get(name) or TASKS[name](), "generalization" if name in LANGUAGE else "test"
+    roles = [[*task.input_pairs(split, 30, 0, change).roles] for change in task.changes]
+    assert set(roles[0]) <= set(roles[-1])
+    assert task.changes[[*task.changes][-1]]
+
+
+def test_what_cannot_be_paired_is_refused(tmp_path):
+    file = tmp_path / "own.jsonl"
+    file.write_text('{"tokens": [0, 1], "targets": 1}\n' * 2)
+    refusal = "the task examples gives no pairs of inputs; make them .*: Pairs.of"
+    with pytest.raises(ValueError, match=refusal):
+        FileExamples(file=str(file)).input_pairs("all", 4, 0)
     with pytest.raises(ValueError, match="change 'bth' is none of both, a, b, swap; did you mean"):
         ADD.input_pairs("all", None, 0, "bth")
     with pytest.raises(ValueError, match="split 'tset' is none of all, train, test"):
