@@ -188,7 +188,7 @@ class Checkpoints:
         """Inputs of a split, each beside one that differs in one respect, for causal analyses.
 
         Args:
-            split: By default the task's own.
+            split: By default the one that the task draws pairs of.
             count: How many pairs at most; by default all.
             change: One of `changes`, what the two inputs of a pair differ in; by default the first.
             seed: By default the run's data seed.

@@ -83,7 +83,6 @@ class EdgeCircuit(PairsResult):
 
     needs: ClassVar = Needs(pairs=True, edges=True, classes=True)
     by_default: ClassVar = Needs(most_layers=4)  # a run for each size and order of edges
-    splits: ClassVar = (None, "generalization")
     count: ClassVar = 1  # of examples, which do not matter
     sliding: ClassVar = ("circuit", "scores", "kept")
     rows: ClassVar = ("edge",)

@@ -88,7 +88,6 @@ class ActivationPatching(PairsResult):
 
     needs: ClassVar = Needs(pairs=True, attention=True)
     by_default: ClassVar = Needs(most_layers=4)  # three runs a patch
-    splits: ClassVar = (None, "generalization")
     count: ClassVar = 1  # of examples, which do not matter
     sliding: ClassVar = ("residual", "parts")
     coordinates: ClassVar = {"run": RUNS, "patch": "names"}

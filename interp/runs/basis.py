@@ -135,7 +135,9 @@ class StepResults:
     @property
     def split_name(self) -> str:
         """The split, or the task's own."""
-        return self.split or self.basis.experiment.task.splits[0]
+        task = self.basis.experiment.task
+        of_pairs = task.split_of_pairs if self._n_pairs else ""
+        return self.split or of_pairs or task.splits[0]
 
     def file(self, step: int) -> ResultFile:
         """The file of a step's result."""

@@ -219,7 +219,8 @@ class Run(Checkpoints):
         self.check_data_files()
         task, seeds = self.experiment.task, self.experiment.seeds
         data_seed = seeds.data if seed is None else seed
-        return task.input_pairs(split or task.splits[0], count, data_seed, change)
+        split = split or task.split_of_pairs or task.splits[0]
+        return task.input_pairs(split, count, data_seed, change)
 
     def saved_scalars(self, analysis: str) -> "pandas.DataFrame":
         """Saved, current summaries of an analysis by step; empty where nothing is saved."""

@@ -42,6 +42,7 @@ class Task(BaseModel):
         metrics: Names of the numbers that `score` returns.
         changes: What `input_pairs` can change, the first by default, and whether the right
             answer stays, which makes control pairs of them.
+        split_of_pairs: The split that pairs are of unless another is named; the first if empty.
         widths: Widths that batches of sentences are padded to, ascending; empty where all examples
             have the same length.
     """
@@ -53,6 +54,7 @@ class Task(BaseModel):
     positions: ClassVar[Literal["last", "all"]] = "all"
     metrics: ClassVar[tuple[str, ...]] = ("loss", "accuracy")
     changes: ClassVar[Mapping[str, bool]] = {}
+    split_of_pairs: ClassVar[str] = ""
     widths: ClassVar[tuple[int, ...]] = ()
 
     name: str = Field(init=False)  # of an own task, where its class is: nobody has to give it

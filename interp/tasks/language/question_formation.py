@@ -73,6 +73,7 @@ class QuestionFormation(EnglishTask):
     widths: ClassVar = (23, 29, 33, 37)  # 2 n + 5 for sentences of n = 9, 12, 14 and 16 words
     language: ClassVar = QUESTIONS  # 68 words; a change moves the main auxiliary to the front
     chance: ClassVar = 1 / 4  # of one auxiliary in four
+    split_of_pairs: ClassVar = "generalization"  # all others lack sentences of two auxiliaries
     changes: ClassVar = {"exchange": False, "number": False, "object": True}
     roles: ClassVar = {
         "noun": "noun",
