@@ -178,7 +178,7 @@ def blank_model(sizes: Sizes, **options: Any) -> HookedModel:
     config = TokenConfig.model_validate({"normalization_type": None} | options)
     model = build(config, sizes, seed=0, dtype="float64")
     with torch.no_grad():
-        for parameter in model.parameters():
+        for _, parameter in model.named_parameters():
             parameter.zero_()
     model.train(False)
     return model

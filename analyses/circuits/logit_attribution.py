@@ -120,9 +120,8 @@ class LogitAttribution(Result):
 
         Raises:
             ValueError: An option does not fit, the model is post-norm and `readout` is not asked
-                for, its unembedding reads something else than the stream, parts do not sum to the
-                logits, no position is scored, logits are not finite, or `reference` is of another
-                model.
+                for, it is no HookedTransformer, parts do not sum to the logits, no position is
+                scored, logits are not finite, or `reference` is of another model.
         """
         if lens not in get_args(Lens):
             raise ValueError(f"lens '{lens}': take one of {', '.join(get_args(Lens))}")
@@ -284,12 +283,6 @@ def _check_model(snapshot: Snapshot, *, readout: bool) -> None:
     if not hasattr(cfg, "norm_position"):
         raise ValueError(
             "LogitAttribution: only a hooks.HookedTransformer has parts that write to one stream"
-        )
-    width = snapshot.weights("W_U").shape[0]
-    if width != cfg.d_model:
-        raise ValueError(
-            f"LogitAttribution: the unembedding reads {width} numbers, the stream has "
-            f"{cfg.d_model}: what parts write cannot be read through it"
         )
     if cfg.norm_position == "post" and not readout:
         raise ValueError(

@@ -42,7 +42,7 @@ class StandIns:
     donors: Int[Tensor, " example"]
 
     @classmethod
-    def of(cls, snapshot: Snapshot, scored_on: Part, means_of: Givers, seed: int) -> "StandIns":
+    def of(cls, snapshot: Snapshot, scored_on: str, means_of: str, seed: int) -> "StandIns":
         """Stand-ins for the examples of a snapshot, or for some of them.
 
         Args:
@@ -73,14 +73,15 @@ class StandIns:
         given = activation
         if self.givers.examples is not self.scored.examples:
             given = self.givers.on(self.givers.examples).cache(name)[name]
-        visible = self.givers.examples.visible.cpu()
+        # A network of one hidden layer has a single position for all its operands.
+        visible = self.givers.examples.visible.cpu()[:, -given.shape[1] :]
         yield "zero", torch.zeros_like(activation)
         yield "mean", mean_at_positions(given, visible).expand_as(activation)
         yield "mean_over_positions", given[visible].mean(0).expand_as(activation)
         yield "resample", activation[self.donors]
 
 
-def part_of(examples: Examples, scored_on: Part) -> Examples:
+def part_of(examples: Examples, scored_on: str) -> Examples:
     """All examples, those labelled `train`, or the others.
 
     Raises:
