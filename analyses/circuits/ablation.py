@@ -217,9 +217,14 @@ class HeadAblation(Result):
 
 def _changes(stand_ins: StandIns, layer: int) -> Iterator[tuple[str, str, list[float]]]:
     """Kind, part, and the changes of loss and accuracy, each with its standard error."""
-    examples, rerun = stand_ins.scored.examples, rerun_of(stand_ins.scored, layer)
-    for name in _hook_points(stand_ins.scored, layer):
-        live = stand_ins.activation(name)
+    examples = stand_ins.scored.examples
+    here = stand_ins.scored.on(examples)  # what it remembers goes with it
+    names = list(_hook_points(here, layer))
+    resid_pre = f"blocks.{layer}.hook_resid_pre"
+    here.cache([*names, *([resid_pre] if here.has_hook_point(resid_pre) else [])])  # in one pass
+    rerun = rerun_of(here, layer)
+    for name in names:
+        live = here.cache(name)[name]
         whole = scores_of(rerun(name, live), examples)
         for kind, given in stand_ins.by_kind(name, live):
             for part, ablated in _ablated(layer, live, given):

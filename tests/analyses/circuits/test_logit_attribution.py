@@ -41,8 +41,9 @@ def drawn(count: int = 40, seed: int = 0) -> Examples:
     return tokens_as_examples(torch.randint(0, 7, (count, 3), generator=generator))
 
 
-def random_snapshot(count: int = 40, **options) -> Snapshot:
-    return Snapshot.of(random_model(SIZES, **{"n_layers": 2} | options), drawn(count))
+def random_snapshot(count: int = 40, **options: Any) -> Snapshot:
+    options = {"n_layers": 2} | options
+    return Snapshot.of(random_model(SIZES, **options), drawn(count))
 
 
 def fixture(step: int) -> Snapshot:

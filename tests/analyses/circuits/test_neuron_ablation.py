@@ -35,7 +35,7 @@ def drawn(count: int = 40) -> Examples:
     return tokens_as_examples(torch.randint(0, 7, (count, 3), generator=generator))
 
 
-def random_snapshot(count: int = 40, **options) -> Snapshot:
+def random_snapshot(count: int = 40, **options: Any) -> Snapshot:
     return Snapshot.of(random_model(SIZES, **options), drawn(count))
 
 
