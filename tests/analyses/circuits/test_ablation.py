@@ -214,6 +214,14 @@ def test_the_last_block_alone_answers_as_the_whole_model(options):
     torch.testing.assert_close(block.logits({name: block.at_answers(z)}), whole, rtol=0, atol=1e-12)
 
 
+def test_more_answers_than_a_batch_holds_are_all_answered():
+    tokens = torch.randint(0, 7, (3000, 3), generator=torch.Generator().manual_seed(0))
+    examples = Examples(tokens, torch.ones(3000, 3, dtype=torch.bool), tokens=tokens)
+    snapshot = Snapshot.of(random_model(SIZES), examples)
+    whole = snapshot.logits().flatten(0, 1)
+    torch.testing.assert_close(LastBlock(snapshot).logits({}), whole, rtol=0, atol=1e-12)
+
+
 def test_the_last_block_of_an_edited_snapshot_is_refused():
     with pytest.raises(ValueError, match="run the whole model"):
         LastBlock(random_snapshot().edited(without_heads(0, [0])))

@@ -197,3 +197,9 @@ def test_a_reference_of_other_neurons_is_refused():
     reference = NeuronAblation.measure(random_snapshot(), neurons=[1])
     with pytest.raises(ValueError, match="reference: it is of other neurons"):
         NeuronAblation.measure(random_snapshot(), reference=reference)
+
+
+def test_it_is_measured_unasked_where_the_formula_holds():
+    assert not NeuronAblation.by_default.missing(random_snapshot())
+    (lacking,) = NeuronAblation.by_default.missing(random_snapshot(normalization_type="LN"))
+    assert lacking.startswith("neurons that write to the logits with no layer norm between")
