@@ -172,8 +172,11 @@ class HeadAblation(Result):
         return {
             "loss": self.loss,
             "accuracy": self.accuracy,
-            **{f"worst_head_loss_{kind}": increase for kind, (_, increase) in heads.items()},
-            **{f"worst_mlp_loss_{kind}": increase for kind, increase in mlps.items()},
+            **{
+                f"worst_head_loss_increase_{kind}": increase
+                for kind, (_, increase) in heads.items()
+            },
+            **{f"worst_mlp_loss_increase_{kind}": increase for kind, increase in mlps.items()},
             **{f"worst_head_{kind}": head for kind, (head, _) in heads.items()},
         }
 

@@ -163,7 +163,9 @@ class NeuronAblation(Result):
         return {
             "loss": self.loss,
             "accuracy": self.accuracy,
-            **{f"worst_neuron_loss_{kind}": increase for kind, increase in largest.items()},
+            **{
+                f"worst_neuron_loss_increase_{kind}": increase for kind, increase in largest.items()
+            },
             **{
                 f"spearman_{KINDS[one]}_{KINDS[other]}": spearman(
                     self.loss_increase[one], self.loss_increase[other]

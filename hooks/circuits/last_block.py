@@ -58,14 +58,15 @@ class LastBlock:
                 `[answer, 1, ...]`.
         """
         replaced = {self.z: self._z} | dict(replaced)
-        rows = torch.arange(len(self._z)).split(TOKENS_PER_BATCH)
-        parts = [self._of_rows({name: value[part] for name, value in replaced.items()}, part)
-                 for part in rows]  # fmt: skip
-        return torch.cat(parts)[..., : self.snapshot.examples.facts.outputs]
+        batches = torch.arange(len(self._z)).split(TOKENS_PER_BATCH)
+        logits = torch.cat([self._of_rows(replaced, rows) for rows in batches])
+        return logits[:, : self.snapshot.examples.facts.outputs]
 
     def _of_rows(self, replaced: Mapping[str, Tensor], rows: Tensor) -> Tensor:
+        """Logits of some of the scored positions, by number."""
+
         def put(activation: Tensor, hook: Any) -> Tensor:
-            return replaced[hook.name].to(activation)
+            return replaced[hook.name][rows].to(activation)
 
         hooks, device = [(name, put) for name in replaced], self.snapshot.live.device
         stream, cfg = self._resid_pre[rows].to(device), self.snapshot.live.model.cfg

@@ -339,7 +339,7 @@ def test_a_figure_holds_its_controls_and_says_what_is_found():
     assert "first step" in figure.layout.title.text
     only_heads = HeadAblation.measure(random_snapshot(attn_only=True))
     assert list(only_heads.figures()) == ["heads"]
-    assert np.isnan(only_heads.summary()["worst_mlp_loss_zero"])
+    assert np.isnan(only_heads.summary()["worst_mlp_loss_increase_zero"])
 
 
 @pytest.mark.parametrize(
