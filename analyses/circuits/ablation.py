@@ -257,8 +257,9 @@ def rerun_of(snapshot: Snapshot, layer: int) -> Rerun:
 def _hook_points(snapshot: Snapshot, layer: int) -> Iterator[str]:
     """Where a layer's heads and its MLP, if it has one, give what they give."""
     yield f"blocks.{layer}.attn.hook_z"
-    if not getattr(snapshot.config, "attn_only", False):
-        yield f"blocks.{layer}.hook_mlp_out"
+    mlp_out = f"blocks.{layer}.hook_mlp_out"
+    if snapshot.has_hook_point(mlp_out) and not getattr(snapshot.config, "attn_only", False):
+        yield mlp_out
 
 
 def _ablated(layer: int, live: Tensor, given: Tensor) -> Iterator[tuple[str, Tensor]]:

@@ -143,18 +143,18 @@ class LogitAttribution(Result):
         read = [scores_of(each, examples) for each in _lenses(snapshot, points, lens)]
         losses = torch.stack([scores.losses.mean() for scores in read]).numpy()
         accuracies = torch.stack([scores.is_right.mean() for scores in read]).numpy()
-        unknown = math.nan if snapshot.step else 1.0
+        as_first = 1.0 if snapshot.step == 0 else math.nan
         return cls(
             parts=tuple(parts),
             attribution=mean,
             error=error,
             permuted=_means(permuted, examples)[0],
-            first_attribution=reference.attribution if reference else mean * unknown,
+            first_attribution=reference.attribution if reference else mean * as_first,
             points=tuple(points),
             lens_loss=losses,
             lens_accuracy=accuracies,
-            first_lens_loss=reference.lens_loss if reference else losses * unknown,
-            first_lens_accuracy=reference.lens_accuracy if reference else accuracies * unknown,
+            first_lens_loss=reference.lens_loss if reference else losses * as_first,
+            first_lens_accuracy=reference.lens_accuracy if reference else accuracies * as_first,
             lens=lens,
             chance=math.nan if examples.facts.chance is None else float(examples.facts.chance),
             unit="squared error" if examples.targets.is_floating_point() else "nats",

@@ -235,6 +235,8 @@ def test_figures_hold_the_controls():
     result = LogitAttribution.measure(random_snapshot(seed=1), reference=first)
     np.testing.assert_array_equal(result.first_attribution, first.attribution)
     np.testing.assert_array_equal(first.first_lens_accuracy, first.lens_accuracy)
+    alone = LogitAttribution.measure(random_snapshot())
+    assert np.isnan([*alone.first_attribution, *alone.first_lens_loss]).all()
     attribution: Any = result.plot("attribution")
     names = {trace.name for trace in attribution.data}
     assert {"permuted right answers", "right answer, first step", "nothing"} <= names
