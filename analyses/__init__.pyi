@@ -32,6 +32,9 @@ from analyses.probes.components import WeightsComponent as WeightsComponent
 from analyses.probes.components import ContextComponent as ContextComponent
 from analyses.dynamics.internal_measures import InternalMeasures as InternalMeasures
 from analyses.circuits.patching import ActivationPatching as ActivationPatching
+from analyses.circuits.ablation import HeadAblation as HeadAblation
+from analyses.circuits.neuron_ablation import NeuronAblation as NeuronAblation
+from analyses.circuits.logit_attribution import LogitAttribution as LogitAttribution
 from analyses.circuits.edges import EdgeCircuit as EdgeCircuit
 from analyses.circuits.birth import CircuitBirth as CircuitBirth
 from analyses.circuits.induction import InductionScores as InductionScores

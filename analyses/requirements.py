@@ -35,6 +35,11 @@ WORDS = {
     "attention": "attention, and this model has none",
     "shares": "attention patterns that are shares of 1: set model.pattern_coeff = 1",
     "trees": "gold trees, and this task gives none",
+    "sum_of_parts": (
+        "a residual stream that is the sum of what parts write, and this one is normalised after "
+        "each addition"
+    ),
+    "linear_readout": "neurons that write to the logits with no layer norm between",
     "any_label": "labels of one value an example, and this task gives none",
 }
 # How to get facts that a task leaves empty.
@@ -86,6 +91,8 @@ class Needs:
         attention: Whether the model must have attention.
         shares: Whether each row of an attention pattern must sum to 1, as it does unless it is
             blended with a constant.
+        sum_of_parts: Whether the residual stream must be the sum of what parts write.
+        linear_readout: Whether the last neurons must write to the logits, with no norm between.
         trees: Whether the task must give gold trees.
         pairs: Whether the task must give pairs of inputs. A result of one snapshot gets them as
             `pairs` and, where the task gives control pairs too, as `control`; and it has the option
@@ -110,6 +117,8 @@ class Needs:
     classes: bool = False
     attention: bool = False
     shares: bool = False
+    sum_of_parts: bool = False
+    linear_readout: bool = False
     trees: bool = False
     pairs: bool = False
     edges: bool = False
@@ -152,6 +161,8 @@ class Needs:
             "classes": not examples.targets.is_floating_point(),
             "attention": snapshot.has_weights(QUERIES),
             "shares": getattr(config, "pattern_coeff", 1) == 1,
+            "sum_of_parts": config.kind != "post_norm",
+            "linear_readout": has_linear_readout(snapshot),
             "trees": examples.trees is not None,
             "any_label": any(values.ndim == 1 for values in examples.labels.values()),
         }
@@ -202,6 +213,11 @@ class Needs:
         names = self.any_hook_points
         if names and not any(map(snapshot.has_hook_point, names)):
             yield f"a model with one of the hook points {', '.join(names)}"
+
+
+def has_linear_readout(snapshot: Measurable) -> bool:
+    """Whether what neurons of the last layer write is read by the logits as it is."""
+    return snapshot.has_weights("neuron_out") and snapshot.config.normalization_type is None
 
 
 def check_needs(cls: type[Any], snapshot: Snapshot) -> None:

@@ -252,3 +252,88 @@ def circle_embedding(n: int, frequencies: Sequence[int]) -> Float[Tensor, "n d"]
     """Two columns a frequency: its cosine and its sine over the residues."""
     angles = 2 * math.pi * torch.arange(n).double()[:, None] * torch.tensor(frequencies) / n
     return torch.cat([angles.cos(), angles.sin()], dim=1)
+
+
+def blank_model(sizes: Sizes, **options: Any) -> HookedModel:
+    """A model in float64 whose parameters are all 0, to be written by hand."""
+    config = TokenConfig.model_validate({"normalization_type": None} | options)
+    model = build(config, sizes, seed=0, dtype="float64")
+    with torch.no_grad():
+        for _, parameter in model.named_parameters():
+            parameter.zero_()
+    model.train(False)
+    return model
+
+
+def linear_network(sizes: Sizes = SIZES, **options: Any) -> HookedModel:
+    """Random weights without a nonlinearity: attention is uniform, and no ReLU is ever off."""
+    model = uniform_attention_model(sizes, **{"n_layers": 2, "normalization_type": None} | options)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if name.endswith("b_in"):
+                parameter.fill_(50.0)
+    return model
+
+
+def saturating_model(n_heads: int) -> HookedModel:
+    """Tokens [bit, 2]; the answer is the bit, min(1, x), where x is 2 for a bit of 1.
+
+    The heads share the work of writing x, 2 / n_heads each: of two heads either suffices (an OR).
+    What reads x is flat at 2, so that the gradient there is 0.
+    """
+    sizes = Sizes(d_vocab=3, d_vocab_out=2, n_ctx=2)
+    model: Any = blank_model(sizes, d_model=3, n_heads=n_heads, d_head=1, d_mlp=2)
+    BIT, X, ANSWER = range(3)
+    attn, mlp = model.blocks[0].attn, model.blocks[0].mlp
+    with torch.no_grad():
+        model.embed.W_E[1, BIT] = 1
+        attn.W_V[:, BIT, 0] = 1
+        attn.W_O[:, 0, X] = 4 / n_heads  # attention is uniform over two positions
+        mlp.W_in[X], mlp.b_in[1] = 1, -1
+        mlp.W_out[0, ANSWER], mlp.W_out[1, ANSWER] = 1, -1  # relu(x) - relu(x - 1)
+        model.unembed.W_U[ANSWER, 1] = 1
+    return model
+
+
+def marked_token_model(sharpness: float = 50.0) -> HookedModel:
+    """Tokens [first, second, 4]; the answer is the value of the one of both that is marked.
+
+    Token v + 2 has value v and a mark, token v only its value. Attention is saturated: a marked key
+    scores `sharpness`, all others 0.
+    """
+    sizes = Sizes(d_vocab=5, d_vocab_out=2, n_ctx=3)
+    model: Any = blank_model(sizes, d_model=4, n_heads=1, d_head=4, attn_only=True, attn_scale=1.0)
+    MARK, ASKING = 2, 3
+    attn = model.blocks[0].attn
+    with torch.no_grad():
+        for token in range(4):
+            model.embed.W_E[token, token % 2] = 1
+            model.embed.W_E[token, MARK] = token // 2
+        model.embed.W_E[4, ASKING] = 1
+        attn.W_Q[0, ASKING, 0], attn.W_K[0, MARK, 0] = sharpness, 1
+        for value in range(2):
+            attn.W_V[0, value, value] = attn.W_O[0, value, value] = 1
+            model.unembed.W_U[value, value] = 1
+    return model
+
+
+def share_of_previous_model(n_tokens: int = 4, n_ctx: int = 5) -> HookedModel:
+    """Which share of the tokens so far is token 0: a number at each position.
+
+    Neurons of the first layer tell token 0, the head of the second averages over what came before;
+    the first layer's head and the second's neurons are 0.
+
+    Source:
+        The program frac_prevs of Lindner et al. 2023 (arXiv:2301.05062), compiled by hand.
+    """
+    sizes = Sizes(d_vocab=n_tokens, d_vocab_out=1, n_ctx=n_ctx)
+    shape = {"n_layers": 2, "d_model": n_tokens + 2, "n_heads": 1, "d_head": 1, "d_mlp": 1}
+    model: Any = blank_model(sizes, **shape)
+    IS_ZERO, SHARE = n_tokens, n_tokens + 1
+    with torch.no_grad():
+        for token in range(n_tokens):
+            model.embed.W_E[token, token] = 1
+        model.blocks[0].mlp.W_in[0, 0] = model.blocks[0].mlp.W_out[0, IS_ZERO] = 1
+        model.blocks[1].attn.W_V[0, IS_ZERO, 0] = model.blocks[1].attn.W_O[0, 0, SHARE] = 1
+        model.unembed.W_U[SHARE, 0] = 1
+    return model
