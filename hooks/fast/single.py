@@ -102,12 +102,13 @@ class LastPosition(FastPass):
         z = (torch.softmax(scores, dim=1)[..., None] * values).sum(1)
         attn = block.attn
         written = linear(z.flatten(1), attn.W_O.flatten(0, 1).T, attn.b_O)
-        residual = (residual + written)[:, None]
+        # Examples take the axis of positions: vmap then multiplies whole matrices.
+        residual = (residual + written)[None]
         if not cfg.attn_only:
             residual = residual + block.mlp(block.ln2(residual))
         if cfg.normalization_type is not None:
             residual = model.ln_final(residual)
-        return model.unembed(residual)
+        return model.unembed(residual).transpose(0, 1)
 
     def _compute(self, inputs: Int[Tensor, "batch pos"]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Residual stream and query of the last position, keys and values of all."""
@@ -132,10 +133,11 @@ def _projections(
     attn: Any, last: Float[Tensor, "row d"], normalized: Float[Tensor, "row pos d"]
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The query of the last position, and the keys and values of all positions."""
+    rows, shape = normalized.flatten(0, 1), normalized.shape[:2]
     return (
         of_heads(last, attn.W_Q, attn.b_Q),
-        of_heads(normalized, attn.W_K, attn.b_K),
-        of_heads(normalized, attn.W_V, attn.b_V),
+        of_heads(rows, attn.W_K, attn.b_K).unflatten(0, shape),
+        of_heads(rows, attn.W_V, attn.b_V).unflatten(0, shape),
     )
 
 
