@@ -31,6 +31,7 @@ from analyses.dynamics.plateau import LearningPlateau as LearningPlateau
 from analyses.probes.components import WeightsComponent as WeightsComponent
 from analyses.probes.components import ContextComponent as ContextComponent
 from analyses.dynamics.internal_measures import InternalMeasures as InternalMeasures
+from analyses.circuits.local_learning import LocalLearningCoefficient as LocalLearningCoefficient
 from analyses.attention.example_views import ExampleViews as ExampleViews
 from analyses.sweeps.outcome_shares import OutcomeShares as OutcomeShares
 from analyses.sweeps.phase_map import PhaseMap as PhaseMap

@@ -24,6 +24,7 @@ WORDS = {
     "attention": "attention, and this model has none",
     "shares": "attention patterns that are shares of 1: set model.pattern_coeff = 1",
     "trees": "gold trees, and this task gives none",
+    "asked": "minutes of one core",
     "any_label": "labels of one value an example, and this task gives none",
 }
 # How to get facts that a task leaves empty.
@@ -76,6 +77,8 @@ class Needs:
             blended with a constant.
         trees: Whether the task must give gold trees.
         any_label: Whether there must be a label with one value an example, whatever its name.
+        asked: Whether it must be asked for, since it takes minutes: for `by_default`, which this
+            always fails.
         layers: The fewest layers that the model may have.
         facts: Kinds of facts that the task must provide, and for each kind the fields that must not
             be empty or False.
@@ -95,6 +98,7 @@ class Needs:
     shares: bool = False
     trees: bool = False
     any_label: bool = False
+    asked: bool = False
     layers: int = 0
     facts: Mapping[type, tuple[str, ...]] = field(default_factory=dict)
     labels: tuple[str, ...] = ()
@@ -133,6 +137,7 @@ class Needs:
             "attention": snapshot.has_weights(QUERIES),
             "shares": getattr(config, "pattern_coeff", 1) == 1,
             "trees": examples.trees is not None,
+            "asked": False,
             "any_label": any(values.ndim == 1 for values in examples.labels.values()),
         }
         lacking = [WORDS[name] for name in has if getattr(self, name) and not has[name]]
