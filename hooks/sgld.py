@@ -152,9 +152,10 @@ def sgld(loss: Loss, start: Float[Tensor, "point parameter"], walk: Langevin) ->
         points = points - walk.eps / 2 * drift
         points += math.sqrt(walk.eps) * noise.repeat_interleave(len(start), 0)
     by_chain = (walk.chains, len(start))
+    recorded = torch.stack(losses).unflatten(1, by_chain)
     return Chains(
-        start_losses=loss.values(start),
-        losses=torch.stack(losses).unflatten(1, by_chain),
+        start_losses=recorded[0, 0],  # before the first update
+        losses=recorded,
         distances=(points - home).double().norm(dim=1).unflatten(0, by_chain),
     )
 

@@ -296,9 +296,10 @@ class LocalLearningCoefficient(SeriesResult):
             ", ".join(f"{value:g}" for value in values[at]) for values in (self.gammas, self.eps)
         )
         noise = f", minibatches of {self.minibatch}, whose noise adds to it" * (self.minibatch > 0)
+        chains = f"{self.estimates.shape[-1]} chains of {self.burn_in} + {self.draws} steps"
         return (
             f"n = {self.n:,} scored predictions, nbeta = {self.nbeta:.4g}, gamma = {gammas}, "
-            f"eps = {eps}, {self.burn_in} + {self.draws} steps, {self.estimates.shape[-1]} chains{noise}"
+            f"eps = {eps}, {chains}{noise}"
         )
 
     def _finding(self) -> str:
@@ -347,19 +348,6 @@ class LocalLearningCoefficient(SeriesResult):
             accuracy = line(self.steps, self.held_out, self.held_out_name, style)
             panels.append(Panel("", "held-out<br>accuracy", [accuracy], (-0.05, 1.05)))
         return panels
-
-
-def share_fallen(values: Float[np.ndarray, " step"]) -> Float[np.ndarray, " step"]:
-    """How much of the fall from the peak to the last step is done; NaN before the peak.
-
-    NaN throughout where the last value is NaN or is the peak.
-    """
-    peak = _peak(values)
-    shares = np.full(len(values), np.nan)
-    if peak is None or not values[-1] < values[peak]:
-        return shares
-    shares[peak:] = (values[peak] - values[peak:]) / (values[peak] - values[-1])
-    return shares
 
 
 def _peak(values: Float[np.ndarray, " step"]) -> int | None:

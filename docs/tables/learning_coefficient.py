@@ -2,8 +2,10 @@
 
     python docs/tables/learning_coefficient.py RUNS [SAVED]
 
-RUNS is the folder of a sweep of modular addition. Measures what is missing in SAVED
-(RUNS/learning-coefficients by default): about three minutes of one core a run.
+RUNS is the folder of a sweep of modular addition whose kept steps include 75, when all pairs of
+the training set are known. Measures what is missing in SAVED (RUNS/learning-coefficients by
+default): one chain at that step, at the last, and at the kept steps before and after each event;
+about half a minute of one core a run.
 """
 
 import sys
@@ -13,28 +15,11 @@ import numpy as np
 import torch
 
 from analyses import LocalLearningCoefficient
-from analyses.circuits.local_learning import share_fallen
 from analyses.statistics import mean_interval
 from interp.runs.results import read_result, write_result
 from interp.runs.run import Run, find_runs
 
-STEPS = (
-    50,
-    75,
-    100,
-    150,
-    200,
-    300,
-    400,
-    500,
-    600,
-    700,
-    900,
-    1200,
-    1400,
-    1600,
-    2000,
-)  # and the last
+FROM = 75  # step from which on the fall counts
 # By name: gammas, and the steps of a chain before its first draw and after it.
 SETTINGS = {"default": ((100.0,), 200, 200), "stiffer": ((1e3, 1e4), 60, 80)}
 CONFIDENCE = 0.95
@@ -45,14 +30,23 @@ def measured(run: Run, name: str, folder: Path) -> LocalLearningCoefficient:
     file = folder / f"{run.name}-{name}.npz"
     if not file.is_file():
         gammas, burn_in, draws = SETTINGS[name]
-        steps = tuple(sorted({step for step in STEPS if step in run.steps} | {run.steps[-1]}))
         result = LocalLearningCoefficient.measure(
-            run, gammas=gammas, burn_in=burn_in, draws=draws, steps=steps
+            run, gammas=gammas, chains=1, burn_in=burn_in, draws=draws, steps=chosen(run)
         )
         write_result(file, result, {"run": run.name})
     result = read_result(file, LocalLearningCoefficient)[0]
     assert isinstance(result, LocalLearningCoefficient)
     return result
+
+
+def chosen(run: Run) -> tuple[int, ...]:
+    """The first step that counts, the last, and the kept ones around each event."""
+    kept = np.array([step for step in run.steps if step >= FROM])
+    around = {FROM, run.steps[-1]}
+    for step in events(run).values():
+        after = int(np.searchsorted(kept, step))
+        around |= {*kept[max(after - 1, 0) : after + 1].tolist()}
+    return tuple(sorted(around))
 
 
 def curves(run: Run, folder: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
@@ -64,29 +58,33 @@ def curves(run: Run, folder: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
             named = {"LLC": result.estimate[index], "Gaussian noise": result.gauss[index]}
             for label, values in named.items():
                 found[f"{label}, gamma {gamma:g}"] = (result.steps, share_fallen(values))
-    metrics = run.metrics
-    steps = metrics["step"].to_numpy()
-    found["train loss"] = (steps, share_fallen(metrics["train.loss"].to_numpy()))
-    logarithm = np.log(metrics["train.loss"].to_numpy())
-    found["log train loss"] = (steps, share_fallen(logarithm))
+    metrics = run.metrics[run.metrics["step"] >= FROM]
+    steps, loss = metrics["step"].to_numpy(), metrics["train.loss"].to_numpy()
+    found["train loss"] = (steps, share_fallen(loss))
+    found["log train loss"] = (steps, share_fallen(np.log(loss)))
     return found
 
 
-def halves(run: Run) -> dict[str, float]:
+def share_fallen(values: np.ndarray) -> np.ndarray:
+    """How much of the fall from the first to the last value is done."""
+    return (values[0] - values) / (values[0] - values[-1])
+
+
+def events(run: Run) -> dict[str, float]:
     """Steps at which test accuracy passes 1/2, and test loss half its peak on its way down."""
     metrics = run.metrics
     steps, loss = metrics["step"].to_numpy(float), metrics["test.loss"].to_numpy()
+    peak = int(loss.argmax())
     return {
         "test accuracy": first_at(steps, metrics["test.accuracy"].to_numpy(), 0.5),
-        "test loss": first_at(steps, share_fallen(loss), 0.5),
+        "test loss": first_at(steps[peak:], -loss[peak:], -loss[peak] / 2),
     }
 
 
 def first_at(steps: np.ndarray, values: np.ndarray, level: float) -> float:
     """Where values first reach a level, on the straight line between two evaluations."""
-    after = int(np.argmax(np.nan_to_num(values, nan=-np.inf) >= level))
-    low, high = values[after - 1], values[after]
-    return float(np.interp(level, [low, high], [steps[after - 1], steps[after]]))
+    after = int((values >= level).argmax())
+    return float(np.interp(level, values[after - 1 : after + 1], steps[after - 1 : after + 1]))
 
 
 def told(values: list[float]) -> str:
@@ -108,23 +106,17 @@ def refusals(runs: list[Run], folder: Path) -> None:
             print(f"- gamma {gamma:g}: {kept} of {len(reasons)} coefficients; refused: {without}")
 
 
-def peaks(runs: list[Run], folder: Path) -> None:
-    """The largest and the last coefficient of each setting."""
-    print("\n| setting | peak step | LLC there | LLC, last step | Gaussian noise, last step |")
+def ends(runs: list[Run], folder: Path) -> None:
+    """The first and the last coefficient of each setting."""
+    print(f"\n| setting | LLC, step {FROM} | noise, step {FROM} | LLC, last step | noise, last |")
     print("|---|---|---|---|---|")
     for name in SETTINGS:
         results = [measured(run, name, folder) for run in runs]
         for index, gamma in enumerate(results[0].gammas):
-            values = [result.estimate[index] for result in results]
-            tops = [
-                int(result.steps[value.argmax()])
-                for result, value in zip(results, values, strict=True)
-            ]
             cells = [
-                f"{min(tops)} to {max(tops)}",
-                told([float(value.max()) for value in values]),
-                told([float(value[-1]) for value in values]),
-                told([float(result.gauss[index, -1]) for result in results]),
+                told([float(getattr(result, field)[index, place]) for result in results])
+                for place in (0, -1)
+                for field in ("estimate", "gauss")
             ]
             print(f"| gamma {gamma:g} | {' | '.join(cells)} |")
 
@@ -138,18 +130,18 @@ def main() -> None:
     runs = [run for run in find_runs([source]) if run.steps]
     rows: dict[str, dict[str, list[float]]] = {}
     for run in runs:
-        found, crossings = curves(run, folder), halves(run)
+        found, crossings = curves(run, folder), events(run)
         for label, (steps, shares) in found.items():
             for event, step in crossings.items():
-                share = float(np.interp(step, steps, np.nan_to_num(shares)))
+                share = float(np.interp(step, steps, shares))
                 rows.setdefault(label, {}).setdefault(event, []).append(share)
         print(f"{run.name}: {crossings}", file=sys.stderr, flush=True)
-    print(f"Share of the fall from peak to last step that is done, {len(runs)} seeds,")
+    print(f"Share of the fall from step {FROM} to the last that is done, {len(runs)} seeds,")
     print(f"mean and {CONFIDENCE:.0%} interval, when\n")
     print("| | test accuracy passes 1/2 | test loss passes half its peak |\n|---|---|---|")
     for label, by_event in rows.items():
         print(f"| {label} | {' | '.join(told(values) for values in by_event.values())} |")
-    peaks(runs, folder)
+    ends(runs, folder)
     print()
     refusals(runs, folder)
 
