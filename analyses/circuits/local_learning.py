@@ -144,7 +144,7 @@ class LocalLearningCoefficient(SeriesResult):
         batch_size: int | None = None,
         seed: int = 0,
     ) -> "LocalLearningCoefficient":
-        """Runs chains at steps of a run: about ten seconds a step for small models.
+        """Runs chains at steps of a run: about five seconds a step for small models.
 
         Args:
             series: A run whose answers are classes.
