@@ -311,8 +311,9 @@ class LocalLearningCoefficient(SeriesResult):
         last = np.flatnonzero(~np.isnan(llc))[-1]
         without = f"; {refused} of {len(llc)} steps give none" * (refused > 0)
         return (
-            f"Learning coefficient {llc[peak]:.3g} at step {self.steps[peak]}, {llc[last]:.3g} at "
-            f"step {self.steps[last]}{without}"
+            f"Learning coefficient {llc[peak]:,.4g} at step {self.steps[peak]}, {llc[last]:,.4g} "
+            f"at step {self.steps[last]} (noise alone: {self.gauss[0, peak]:,.4g}, "
+            f"{self.gauss[0, last]:,.4g}){without}"
         )
 
     def _panel(self, index: int) -> Panel:

@@ -58,7 +58,7 @@ def curves(run: Run, folder: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
             named = {"LLC": result.estimate[index], "Gaussian noise": result.gauss[index]}
             for label, values in named.items():
                 found[f"{label}, gamma {gamma:g}"] = (result.steps, share_fallen(values))
-    metrics = run.metrics[run.metrics["step"] >= FROM]
+    metrics = run.metrics.query(f"step >= {FROM}")
     steps, loss = metrics["step"].to_numpy(), metrics["train.loss"].to_numpy()
     found["train loss"] = (steps, share_fallen(loss))
     found["log train loss"] = (steps, share_fallen(np.log(loss)))

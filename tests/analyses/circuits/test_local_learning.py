@@ -272,7 +272,8 @@ def test_the_figure_says_the_setting_and_marks_steps_without_a_coefficient():
     figure = result_with(below=1.0).plot()
     title = figure["layout"]["title"]["text"]  # pyright: ignore[reportIndexIssue]
     assert "n = 7 scored predictions, nbeta = 3.6, gamma = 100, eps = 0.0001" in title
-    assert "Learning coefficient 10 at step 5, 10 at step 5; 1 of 2 steps give none" in title
+    found = "Learning coefficient 10 at step 5, 10 at step 5 (noise alone: 10, 10)"
+    assert f"{found}; 1 of 2 steps give none<br>" in title
     names = [trace.name for trace in figure.data]  # pyright: ignore
     assert names[2] == "none: loss falls: not at a minimum"
     assert {"LLC", "Gaussian noise alone", "train loss", "test.accuracy"} < {*names}
