@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from analyses import LocalLearningCoefficient
-from analyses.statistics import mean_interval
+from analyses.statistics import median_interval
 from interp.runs.results import read_result, write_result
 from interp.runs.run import Run, find_runs
 
@@ -88,10 +88,9 @@ def first_at(steps: np.ndarray, values: np.ndarray, level: float) -> float:
 
 
 def told(values: list[float]) -> str:
-    """A mean over seeds with its interval."""
-    array = np.array(values)
-    low, high = mean_interval(array, CONFIDENCE)
-    return f"{array.mean():.2f} [{low:.2f}, {high:.2f}]"
+    """A median over seeds with its interval; means would follow a seed whose loss spikes."""
+    low, high = median_interval(np.array(values)[:, None], CONFIDENCE)[:, 0]
+    return f"{np.median(values):.2f} [{low:.2f}, {high:.2f}]"
 
 
 def refusals(runs: list[Run], folder: Path) -> None:
@@ -137,7 +136,7 @@ def main() -> None:
                 rows.setdefault(label, {}).setdefault(event, []).append(share)
         print(f"{run.name}: {crossings}", file=sys.stderr, flush=True)
     print(f"Share of the fall from step {FROM} to the last that is done, {len(runs)} seeds,")
-    print(f"mean and {CONFIDENCE:.0%} interval, when\n")
+    print(f"median and {CONFIDENCE:.0%} interval, when\n")
     print("| | test accuracy passes 1/2 | test loss passes half its peak |\n|---|---|---|")
     for label, by_event in rows.items():
         print(f"| {label} | {' | '.join(told(values) for values in by_event.values())} |")
