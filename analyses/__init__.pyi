@@ -38,6 +38,7 @@ from analyses.circuits.logit_attribution import LogitAttribution as LogitAttribu
 from analyses.circuits.edges import EdgeCircuit as EdgeCircuit
 from analyses.circuits.birth import CircuitBirth as CircuitBirth
 from analyses.circuits.induction import InductionScores as InductionScores
+from analyses.circuits.local_learning import LocalLearningCoefficient as LocalLearningCoefficient
 from analyses.attention.example_views import ExampleViews as ExampleViews
 from analyses.sweeps.outcome_shares import OutcomeShares as OutcomeShares
 from analyses.sweeps.phase_map import PhaseMap as PhaseMap

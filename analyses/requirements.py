@@ -40,6 +40,7 @@ WORDS = {
         "each addition"
     ),
     "linear_readout": "neurons that write to the logits with no layer norm between",
+    "asked": "minutes of one core",
     "any_label": "labels of one value an example, and this task gives none",
 }
 # How to get facts that a task leaves empty.
@@ -99,6 +100,8 @@ class Needs:
             `change`, what the two inputs of a pair differ in, the task's first by default.
         edges: Whether the model must have a graph of edges (`hooks.circuits.graph`).
         any_label: Whether there must be a label with one value an example, whatever its name.
+        asked: Whether it must be asked for, since it takes minutes: for `by_default`, which this
+            always fails.
         layers: The fewest layers that the model may have.
         most_layers: The most; 0 for any number.
         facts: Kinds of facts that the task must provide, and for each kind the fields that must not
@@ -123,6 +126,7 @@ class Needs:
     pairs: bool = False
     edges: bool = False
     any_label: bool = False
+    asked: bool = False
     layers: int = 0
     most_layers: int = 0
     facts: Mapping[type, tuple[str, ...]] = field(default_factory=dict)
@@ -164,6 +168,7 @@ class Needs:
             "sum_of_parts": config.kind != "post_norm",
             "linear_readout": has_linear_readout(snapshot),
             "trees": examples.trees is not None,
+            "asked": False,
             "any_label": any(values.ndim == 1 for values in examples.labels.values()),
         }
         lacking = [WORDS[name] for name in has if getattr(self, name) and not has[name]]

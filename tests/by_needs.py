@@ -15,6 +15,8 @@ from interp.sweeps.table import finished_runs, sweep_table
 RUNS = (
     "two_layer_run", "parity_run", "prompts_run", "factors_run", "repeats_run", "sentences_run"
 )  # fmt: skip
+# Options of analyses that take long with their defaults.
+QUICK: dict[str, dict[str, Any]] = {"LocalLearningCoefficient": {"burn_in": 10, "draws": 20}}
 SWEEPS = ("analysed_sweep", "selection_sweep", "factors_sweep", "sentences_sweep")
 
 

@@ -20,7 +20,7 @@ from interp.runs.results import read_result, write_result
 from interp.sweeps.table import LazySeries, finished_runs, sweep_table
 from interp.tasks import TASKS
 from interp.tasks.functions.regression import RegressionTask
-from tests.by_needs import run_for
+from tests.by_needs import QUICK, run_for
 from tests.planted import config_for, task_of
 
 RESULTS = {name: cls for name, cls in ANALYSES.items() if issubclass(cls, Result)}
@@ -37,7 +37,7 @@ def measured(name, run):
         table, series = sweep_table(members), LazySeries(list(members.runs))
         return SWEEPS[name].measure(table, series, axes=run.sweep.axes)
     if name in SERIES:
-        return SERIES[name].measure(run.series())
+        return SERIES[name].measure(run.series(), **QUICK.get(name, {}))
     cls = RESULTS[name]
     return cls.measure(run.snapshot(split=cls.splits[0], count=cls.count), **pairs_of(cls, run))
 

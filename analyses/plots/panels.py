@@ -62,12 +62,14 @@ class Panel:
         unit: Title of its ordinate.
         traces: What is drawn.
         limits: Range of its ordinate; without them it holds all that is drawn.
+        is_log: Whether its ordinate is logarithmic.
     """
 
     heading: str
     unit: str
     traces: Sequence[Trace]
     limits: tuple[float, float] | None = None
+    is_log: bool = False
 
 
 @dataclass(frozen=True)
@@ -434,7 +436,8 @@ def _ordinate(row: Sequence[Panel], column: int) -> Trace:
     panel = row[column]
     sharing = [other for other in row if other.unit == panel.unit]
     traces = [trace for other in sharing for trace in other.traces]
-    axis = _ranged({"range": list(panel.limits)} if panel.limits else {}, traces, "y")
+    kind = {"type": "log"} if panel.is_log else {}
+    axis = _ranged(kind | ({"range": list(panel.limits)} if panel.limits else {}), traces, "y")
     return axis | _labelled(panel.unit, panel is sharing[0])
 
 

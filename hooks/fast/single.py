@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 import torch
-from einops import rearrange
+from einops import einsum, rearrange
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 from torch.nn.functional import embedding, linear
@@ -24,6 +24,7 @@ from hooks.models.token import TokenConfig
 from hooks.transformer.attention import of_heads
 
 Positions = Literal["last", "all"]
+TABLE_ROWS = 4  # products of pairs of tokens are looked up if there are at most so many an example
 
 
 class FastPass(nn.Module):
@@ -35,7 +36,7 @@ class FastPass(nn.Module):
 
 
 def training_logits(
-    model: HookedModel, config: ModelConfig, positions: Positions
+    model: HookedModel, config: ModelConfig, positions: Positions, *, is_stacked: bool = False
 ) -> Callable[[Tensor], Tensor]:
     """The cheapest exact forward pass for a loss that reads certain positions.
 
@@ -43,6 +44,7 @@ def training_logits(
         model: The live model.
         config: Its config; a model that no fast path covers runs as it is.
         positions: The positions the loss reads.
+        is_stacked: Whether it is to run under vmap.
 
     Returns:
         From inputs to logits `[batch, position, d_vocab_out]` at those positions.
@@ -51,7 +53,9 @@ def training_logits(
         return NeuronTables(model)  # such a model has a single position
     if positions == "all":
         return model
-    return LastPosition(model) if _is_plain(config) else LastSlice(model)
+    if not _is_plain(config):
+        return LastSlice(model)
+    return LastPositionOfMany(model) if is_stacked else LastPosition(model)
 
 
 def _is_plain(config: ModelConfig) -> bool:
@@ -97,26 +101,28 @@ class LastPosition(FastPass):
         model = self.model
         block, cfg = model.blocks[-1], model.cfg
         is_looked_up = cfg.n_layers == 1 and cfg.d_vocab * inputs.shape[1] < inputs.numel()
-        residual, query, keys, values = (self._look_up if is_looked_up else self._compute)(inputs)
-        scores = (query[:, None] * keys).sum(-1) / block.attn.attn_scale
-        z = (torch.softmax(scores, dim=1)[..., None] * values).sum(1)
+        residual, products, values = (self._look_up if is_looked_up else self._compute)(inputs)
+        pattern = torch.softmax(products / block.attn.attn_scale, dim=1)
+        z = (pattern[..., None] * values).sum(1)
         attn = block.attn
         written = linear(z.flatten(1), attn.W_O.flatten(0, 1).T, attn.b_O)
-        residual = (residual + written)[:, None]
+        # Examples take the axis of positions: vmap then multiplies whole matrices.
+        residual = (residual + written)[None]
         if not cfg.attn_only:
             residual = residual + block.mlp(block.ln2(residual))
         if cfg.normalization_type is not None:
             residual = model.ln_final(residual)
-        return model.unembed(residual)
+        return model.unembed(residual).transpose(0, 1)
 
-    def _compute(self, inputs: Int[Tensor, "batch pos"]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Residual stream and query of the last position, keys and values of all."""
+    def _compute(self, inputs: Int[Tensor, "batch pos"]) -> tuple[Tensor, Tensor, Tensor]:
+        """Residual stream of the last position, its query times all keys, and all values."""
         block = self.model.blocks[-1]
         residual = self.model(inputs, stop_at_layer=self.model.cfg.n_layers - 1)
         normalized = block.ln1(residual)
-        return residual[:, -1], *_projections(block.attn, normalized[:, -1], normalized)
+        query, keys, values = _projections(block.attn, normalized[:, -1], normalized)
+        return residual[:, -1], (query[:, None] * keys).sum(-1), values
 
-    def _look_up(self, inputs: Int[Tensor, "batch pos"]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def _look_up(self, inputs: Int[Tensor, "batch pos"]) -> tuple[Tensor, Tensor, Tensor]:
         """What `_compute` gives, for a model of one layer, from tables by token and position."""
         model, n_pos = self.model, inputs.shape[1]
         block = model.blocks[0]
@@ -124,18 +130,50 @@ class LastPosition(FastPass):
         normalized = block.ln1(residual)
         query, *tables = _projections(block.attn, normalized[:, -1], normalized)
         last, pairs = inputs[:, -1], inputs * n_pos + torch.arange(n_pos, device=inputs.device)
-        keys, values = (_rows(pairs, rearrange(table, "v n h d -> (v n) h d")) for table in tables)
-        return _rows(last, residual[:, -1]), _rows(last, query), keys, values
+        keys, values = (rearrange(table, "v n h d -> (v n) h d") for table in tables)
+        products = self._products(query, keys, last, pairs)
+        return _rows(last, residual[:, -1]), products, _rows(pairs, values)
+
+    def _products(
+        self,
+        query: Float[Tensor, "token head d"],
+        keys: Float[Tensor, "pair head d"],
+        last: Int[Tensor, " batch"],
+        pairs: Int[Tensor, "batch pos"],
+    ) -> Float[Tensor, "batch pos head"]:
+        """The last token's query times the key of each (token, position)."""
+        return (_rows(last, query)[:, None] * _rows(pairs, keys)).sum(-1)
+
+
+class LastPositionOfMany(LastPosition):
+    """The same for stacks of models, in other rounding: products are looked up as well.
+
+    There they cost more than the matrices: each passes over all examples of all models.
+    """
+
+    def _products(
+        self,
+        query: Float[Tensor, "token head d"],
+        keys: Float[Tensor, "pair head d"],
+        last: Int[Tensor, " batch"],
+        pairs: Int[Tensor, "batch pos"],
+    ) -> Float[Tensor, "batch pos head"]:
+        """The last token's query times the key of each (token, position)."""
+        if len(query) ** 2 > TABLE_ROWS * len(last):
+            return super()._products(query, keys, last, pairs)
+        table = einsum(query, keys, "token head d, pair head d -> token pair head")
+        return embedding(last[:, None] * len(keys) + pairs, table.flatten(0, 1))
 
 
 def _projections(
     attn: Any, last: Float[Tensor, "row d"], normalized: Float[Tensor, "row pos d"]
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The query of the last position, and the keys and values of all positions."""
+    rows, shape = normalized.flatten(0, 1), normalized.shape[:2]
     return (
         of_heads(last, attn.W_Q, attn.b_Q),
-        of_heads(normalized, attn.W_K, attn.b_K),
-        of_heads(normalized, attn.W_V, attn.b_V),
+        of_heads(rows, attn.W_K, attn.b_K).unflatten(0, shape),
+        of_heads(rows, attn.W_V, attn.b_V).unflatten(0, shape),
     )
 
 

@@ -167,7 +167,7 @@ def stacked_logits(model: HookedModel, config: ModelConfig, positions: Positions
     """
     if isinstance(config, MLPConfig):
         return stacked_neurons(model, config)
-    forward = training_logits(model, config, positions)
+    forward = training_logits(model, config, positions, is_stacked=True)
     prefix = "" if forward is model else "model."
 
     def of_one(

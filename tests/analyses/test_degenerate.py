@@ -14,7 +14,7 @@ from analyses import ANALYSES, Result, SeriesResult, SweepResult
 from hooks import Sizes, Snapshot, build
 from hooks.edit import Edit
 from interp.sweeps.table import LazySeries, finished_runs, sweep_table
-from tests.by_needs import run_for
+from tests.by_needs import QUICK, run_for
 
 RESULTS = {name: cls for name, cls in ANALYSES.items() if issubclass(cls, Result)}
 SERIES = {name: cls for name, cls in ANALYSES.items() if issubclass(cls, SeriesResult)}
@@ -129,7 +129,7 @@ WORTHLESS = {
 @pytest.mark.parametrize("name", SERIES)
 def test_a_run_without_structure_is_measured_or_refused_in_one_line(name, kind, run, request):
     series = WORTHLESS[kind](run_for(name, run, request).series())
-    check(lambda: SERIES[name].measure(series))
+    check(lambda: SERIES[name].measure(series, **QUICK.get(name, {})))
 
 
 POOR = {

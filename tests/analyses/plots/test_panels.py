@@ -125,6 +125,16 @@ def test_a_range_may_be_given():
     assert layout["yaxis"]["range"] == [-2, 3]
 
 
+def test_an_ordinate_may_be_logarithmic():
+    powers = line(X, 10.0**X, "a", {})
+    layout = laid(Panel("", "nats", [powers], is_log=True), Panel("", "norm", [LOW]))["layout"]
+    assert layout["yaxis"]["type"] == "log"
+    low, high = layout["yaxis"]["range"]  # of exponents, 0 to 2, and some air
+    assert -0.2 < low < 0
+    assert 2 < high < 2.2
+    assert "type" not in layout["yaxis2"]
+
+
 def test_only_the_lowest_panels_have_numbers_along_the_bottom():
     layout = laid(*[Panel("", "nats", [LOW])] * 3)["layout"]
     shown = {name for name in layout if name.startswith("xaxis") and layout[name]["showticklabels"]}

@@ -56,6 +56,19 @@ def test_loss_and_every_gradient_are_the_models_own(options, n_rows):
     )
 
 
+@pytest.mark.parametrize("n_rows", [5, 12, 40], ids=["computed", "looked up", "products too"])
+@pytest.mark.parametrize("options", [{}, {"attn_only": True}, {"n_layers": 2}], ids=str)
+def test_what_stacks_run_has_the_models_loss_and_every_gradient(options, n_rows):
+    model = random_model(**options)
+    fast = training_logits(model, tiny_config(**options), "last", is_stacked=True)
+    assert_close(
+        loss_and_gradients(model, fast, n_rows),
+        loss_and_gradients(model, model, n_rows),
+        rtol=1e-10,
+        atol=1e-12,
+    )
+
+
 @pytest.mark.parametrize("n_rows", [100, 500], ids=BATCHES)
 def test_an_update_takes_under_six_tenths_of_the_models_operations(n_rows):
     model = build(MOD_113, Sizes(d_vocab=114, d_vocab_out=113, n_ctx=3), seed=0)
