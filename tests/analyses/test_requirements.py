@@ -157,7 +157,8 @@ def test_control_pairs_are_those_whose_answer_stays():
         return task.input_pairs("all", 4, 0, change or None)
 
     given = pairs_for(EdgeCircuit, task.changes, draw, "b")
-    assert [given["pairs"].change, given["control"].change] == ["b", "swap"]
+    assert [pairs and pairs.change for pairs in given.values()] == ["b", "swap"]
+    assert [*given] == ["pairs", "control"]
     assert pairs_for(FourierSpectrum, task.changes, draw, "") == {}
 
 

@@ -20,7 +20,8 @@ def compare() -> Comparison:
     """23 edges of the trained fixture, 256 pairs in float64."""
     run = interp.load("fixtures/modular-addition")
     snapshot, pairs = in_double(run, 975), drawn_pairs(run, 256)
-    theirs = to_transformer_lens(snapshot.live.model)
+    model: Any = snapshot.live.model
+    theirs = to_transformer_lens(model)
     theirs.cfg.use_split_qkv_input = theirs.cfg.use_hook_mlp_in = True
     clean, corrupted = pairs.clean.tokens, pairs.corrupted.tokens
     edges = EdgeRuns(snapshot, pairs).graph.edges

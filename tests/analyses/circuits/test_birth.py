@@ -83,7 +83,7 @@ def test_birth_is_the_step_from_which_on_half_is_there_for_good(scores, step):
 def test_nothing_is_born_without_a_span():
     result = replace(steps_of([0, -2, -4]), span_errors=np.full((1, 3), 5.0))
     assert np.isnan(result.born).all()
-    assert math.isnan(result.summary()["median_born_test"])
+    assert math.isnan(float(result.summary()["median_born_test"]))
     assert "No edge is born" in str(result.plot())
     assert result.marks() == {}
 

@@ -97,7 +97,7 @@ def test_chance_is_that_of_random_sets(result):
 def test_one_run_has_nothing_to_be_compared_with(series):
     alone = CircuitOverlap.measure(table_of(["one", "untrained"]), series, axes=(), count=20)
     assert alone.runs == ("one",)
-    assert math.isnan(alone.summary()["jaccard_matched"])
+    assert math.isnan(float(alone.summary()["jaccard_matched"]))
     assert "1 of 2 runs have a span" in str(alone.plot())
 
 

@@ -142,7 +142,7 @@ def test_control_pairs_stand_in_the_group_of_all(run):
     assert np.abs(result.effects[heads, 2, 0]).max() < 0.1
     assert np.isnan(result.effects[:, 2, 1:]).all()
     assert "control: =" in str(result.plot("residual"))
-    assert result.summary()["largest_control"] < 0.1
+    assert float(result.summary()["largest_control"]) < 0.1
 
 
 @pytest.mark.parametrize(
