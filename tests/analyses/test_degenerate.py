@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from analyses import ANALYSES, Result, SeriesResult, SweepResult
+from analyses.requirements import pairs_for
 from hooks import Sizes, Snapshot, build
 from hooks.edit import Edit
 from interp.sweeps.table import LazySeries, finished_runs, sweep_table
@@ -56,6 +57,13 @@ DEGENERATE = {
 }
 
 
+# Of pairs, those that are taken.
+POOR_PAIRS = {
+    "one example": torch.tensor([0]),
+    "one example over and over": torch.zeros(8, dtype=torch.long),
+}
+
+
 def check(measure):
     """What is measured is told in full, or refused in one line."""
     try:
@@ -77,7 +85,11 @@ def check(measure):
 def test_a_model_without_structure_is_measured_or_refused_in_one_line(name, kind, run, request):
     cls, own = RESULTS[name], run_for(name, run, request)
     snapshot = DEGENERATE[kind](own.snapshot(split=cls.splits[0], count=cls.count))
-    check(lambda: cls.measure(snapshot))
+    rows = POOR_PAIRS.get(kind, torch.arange(8))
+    pairs = pairs_for(
+        cls, own.changes, lambda change: own.input_pairs(None, 8, change).at(rows), ""
+    )
+    check(lambda: cls.measure(snapshot, **pairs))
 
 
 def with_parameters(series, value):

@@ -50,7 +50,9 @@ def test_the_fixture_has_the_figures_of_the_specification(trained):
     assert trained.cmd == pytest.approx(0.32379, abs=1e-4)
     assert trained.agreement == pytest.approx(0.99397, abs=1e-3)
     assert (trained.steps, trained.exact) == (5, True)
-    assert trained.random_cpr.mean() == pytest.approx(0.24, abs=0.06)
+    # .24 there, over every size; an order's spread is .11, and few sizes add a hundredth.
+    assert trained.random_cpr.mean() == pytest.approx(0.24, abs=0.12)
+    assert trained.random_cpr.std() == pytest.approx(0.11, abs=0.06)
 
 
 def test_an_untrained_model_has_no_span_and_no_share(run):

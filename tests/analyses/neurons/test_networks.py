@@ -34,7 +34,9 @@ def applicable(classes):
         pytest.param(config, task, name, id=f"{name} {network}")
         for network, (config, task) in NETWORKS.items()
         for name, cls in classes.items()
-        if not cls.needs.metrics and not cls.needs.missing(snapshot_of(config, task))
+        if not cls.needs.metrics
+        and not cls.by_default.asked
+        and not cls.needs.missing(snapshot_of(config, task))
     ]
 
 

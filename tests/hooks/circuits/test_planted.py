@@ -33,7 +33,7 @@ def together(edges: EdgeRuns, *names: str) -> float:
     """The effect of corrupting some edges at once."""
     chosen = torch.tensor([edge in names for edge in edges.graph.edges])
     assert chosen.sum() == len(names)
-    return float((edges.with_corrupted(chosen) - edges.clean).mean())
+    return float((edges.with_corrupted(chosen[None])[0, 0] - edges.clean).mean())
 
 
 def bits(n_heads: int) -> EdgeRuns:

@@ -115,7 +115,7 @@ def test_analyze_takes_a_device(interp, folder):
 def test_analyses_that_do_not_apply_are_counted_in_one_line(interp, folder):
     printed = interp("analyze", folder)[1]
     lines = [line.partition("  ")[2] for line in printed.splitlines()]
-    assert lines[-1] == "9 do not apply (--why says which and why)"
+    assert lines[-1] == "11 do not apply (--why says which and why)"
     assert all(" measured, " in line for line in lines[:-1])
 
 
@@ -123,7 +123,7 @@ def test_why_says_of_each_analysis_that_does_not_apply_why(interp, folder):
     printed = interp("analyze", folder, "--why")[1]
     assert f"{folder}  TreeProjection: needs gold trees" in printed
     assert "do not apply" not in printed
-    assert sum(" measured, " not in line for line in printed.splitlines()) == 9
+    assert sum(" measured, " not in line for line in printed.splitlines()) == 11
 
 
 def test_an_analysis_asked_for_by_name_says_why_it_does_not_apply(interp, folder):

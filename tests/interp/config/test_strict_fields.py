@@ -165,6 +165,7 @@ SMALL: dict[str, dict[str, object]] = {
         "k": 2, "depth": 3, "n_ctx": 128,
         "train_lines": 40, "validation_lines": 8, "generalization_lines": 8,
     },
+    "repeated_tokens": {"test_sequences": 4},
     "examples": {},
 }  # fmt: skip
 
