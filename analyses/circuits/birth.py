@@ -22,7 +22,7 @@ import torch
 from jaxtyping import Bool, Float
 
 from analyses import plots
-from analyses.circuits.edges import MAX_EXACT, STEPS
+from analyses.circuits.edges import MAX_EXACT, mean_scores
 from analyses.plots.style import MUTED, stroke
 from analyses.requirements import Needs
 from analyses.result import Drawing, SeriesResult
@@ -258,10 +258,8 @@ def pairs_by_part(series: Checkpoints, count: int, change: str) -> dict[str, Pai
 
 def _measured(runs: EdgeRuns) -> Float[np.ndarray, " number"]:
     """The span, its error, accuracy on clean inputs, and the scores of the edges."""
-    few = len(runs.graph.edges) <= MAX_EXACT
-    scores = runs.exact_scores().mean(1) if few else runs.attribution(STEPS)
     nothing = torch.zeros(1, len(runs.graph.edges), dtype=torch.bool)
     span = runs.clean - runs.corrupted
     accuracy = runs.with_corrupted(nothing, "accuracy").mean()
     numbers = torch.stack([span.mean(), standard_error(span), accuracy])
-    return torch.cat([numbers, scores]).numpy()
+    return torch.cat([numbers, mean_scores(runs)]).numpy()

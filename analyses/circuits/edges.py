@@ -186,7 +186,7 @@ class EdgeCircuit(PairsResult):
             scores=scores.numpy(),
             errors=errors.numpy(),
             gradient_scores=gradient_scores.numpy(),
-            control_scores=_control_scores(snapshot, control, metric, n_edges, exact=exact).numpy(),
+            control_scores=_control_scores(snapshot, control, metric, n_edges).numpy(),
             clean=float(runs.clean.mean()),
             corrupted=float(runs.corrupted.mean()),
             span_error=float(standard_error(runs.clean - runs.corrupted)),
@@ -414,6 +414,13 @@ class EdgeCircuit(PairsResult):
         )
 
 
+def mean_scores(runs: EdgeRuns) -> Float[Tensor, " edge"]:
+    """Mean effect of each edge: corrupted by itself where there are few, else by gradients."""
+    if len(runs.graph.edges) <= MAX_EXACT:
+        return runs.exact_scores().mean(1)
+    return runs.attribution(STEPS)
+
+
 def _attributed(runs: EdgeRuns) -> tuple[Float[Tensor, " edge"], int]:
     """Scores by integrated gradients, and their points.
 
@@ -453,13 +460,12 @@ def _all_but(order: Int[Tensor, " edge"], sizes: Int[Tensor, " size"]) -> Tensor
 
 
 def _control_scores(
-    snapshot: Snapshot, control: Pairs | None, metric: str, n_edges: int, *, exact: bool
+    snapshot: Snapshot, control: Pairs | None, metric: str, n_edges: int
 ) -> Float[Tensor, " edge"]:
     """Scores on control pairs, in the way of the others; NaN without such pairs."""
     if control is None:
         return torch.full((n_edges,), math.nan)
-    runs = EdgeRuns(snapshot, control, metric)
-    return runs.exact_scores().mean(1) if exact else runs.attribution(STEPS)
+    return mean_scores(EdgeRuns(snapshot, control, metric))
 
 
 def _ends(edge: str) -> tuple[str, str, str]:

@@ -21,13 +21,13 @@ from jaxtyping import Float
 
 from analyses import plots
 from analyses.circuits.birth import pairs_by_part
-from analyses.circuits.edges import MAX_EXACT, STEPS
+from analyses.circuits.edges import mean_scores
 from analyses.requirements import Needs
 from analyses.result import Drawing, SweepResult
 from analyses.statistics import spearman
 from hooks import Checkpoints
 from hooks.circuits.graph import EdgeRuns, Graph
-from hooks.circuits.pairs import MIN_SPAN, standard_error
+from hooks.circuits.pairs import has_span
 
 if TYPE_CHECKING:
     import pandas
@@ -200,13 +200,10 @@ def _last_scores(series: Checkpoints, change: str, metric: str, count: int) -> _
     parts = pairs_by_part(series, count, change)
     part = next((name for name in parts if name != "train"), next(iter(parts)))
     runs = EdgeRuns(series.snapshot(count=1), parts[part], metric)
-    few = len(runs.graph.edges) <= MAX_EXACT
-    scores = runs.exact_scores().mean(1) if few else runs.attribution(STEPS)
-    span = runs.clean - runs.corrupted
     return _Found(
         graph=runs.graph,
-        scores=scores.numpy(),
-        has_span=bool(span.mean() != 0 and span.mean().abs() >= MIN_SPAN * standard_error(span)),
+        scores=mean_scores(runs).numpy(),
+        has_span=has_span(runs.clean, runs.corrupted),
         part=part,
         change=parts[part].change,
     )

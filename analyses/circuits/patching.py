@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 RUNS = ("denoising", "noising", "control")
 EVERYONE = "all"  # the group of all pairs
+OF_CLEAN_RUN = ("kl", "squared_error")  # metrics that exchanged inputs would change
 MIN_GROUP = 2  # pairs of which there is a standard error
 
 
@@ -138,9 +139,15 @@ class ActivationPatching(PairsResult):
 
         Raises:
             ValueError: A group has fewer than two pairs; metric, label or receiver are unknown; or
-                the model has no graph of edges, and a receiver is given.
+                a receiver is given, and the model has no graph of edges or the metric is kl or
+                squared_error.
         """
         metric = metric or pairs.default_metric
+        if receiver and metric in OF_CLEAN_RUN:
+            raise ValueError(
+                f"receiver: metric {metric} is told by the clean input alone, and paths are run on "
+                "exchanged inputs; take another metric"
+            )
         groups = _groups(pairs, by)
         runs = _runs(snapshot, pairs, control, metric)
         patches = list(_patches(snapshot, pairs, neurons=neurons))

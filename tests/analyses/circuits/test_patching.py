@@ -150,6 +150,7 @@ def test_control_pairs_stand_in_the_group_of_all(run):
     [
         ({"by": "halves"}, "labels has no 'halves'; this task provides: half; did you mean"),
         ({"receiver": "2.mlp"}, "receiver '2.mlp' reads nothing; there are 0.h0.q"),
+        ({"receiver": "0.mlp", "metric": "kl"}, "receiver: metric kl is told by the clean input"),
         ({"metric": "squared_error"}, "answers here are classes"),
     ],
 )
