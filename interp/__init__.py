@@ -30,9 +30,9 @@ if TYPE_CHECKING:  # Python goes by the table below
     from interp.sharing.pull import pull
     from interp.sharing.push import push
     from interp.sweeps.definition import load_sweep
+    from interp.sweeps.launch import train_sweep
     from interp.sweeps.sweep import finished_runs
     from interp.sweeps.table import sweep_table
-    from interp.sweeps.workers import train_sweep
     from interp.tasks import Task
     from interp.training.loop import train
 
@@ -52,7 +52,7 @@ _GIVEN_BY = {
     "interp.sweeps.definition": ("load_sweep",),
     "interp.sweeps.sweep": ("finished_runs",),
     "interp.sweeps.table": ("sweep_table",),
-    "interp.sweeps.workers": ("train_sweep",),
+    "interp.sweeps.launch": ("train_sweep",),
     "interp.tasks": ("Task",),
     "interp.training.loop": ("train",),
 }

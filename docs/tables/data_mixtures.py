@@ -17,9 +17,9 @@ import interp
 from analyses import InContextCurve, ModelSelection
 from interp import load_experiment, train
 from interp.runs.run import Run, is_done_with
+from interp.sweeps.launch import train_sweep
 from interp.sweeps.sweep import SweepFolder, load_sweep
 from interp.sweeps.table import LazySeries, finished_runs, sweep_table
-from interp.sweeps.workers import train_sweep
 from interp.training.device import prepare_process
 
 LINEAR, LONGER = "in-context-linear", "longer"

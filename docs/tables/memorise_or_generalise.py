@@ -17,9 +17,9 @@ import pandas as pd
 from analyses import GrokkingPhases, NeuronCircle, NeuronWaves, PhaseMap, PruningTrace
 from interp import load_experiment
 from interp.runs.run import Run
+from interp.sweeps.launch import train_sweep
 from interp.sweeps.sweep import Sweep, SweepFolder, load_sweep
 from interp.sweeps.table import LazySeries, finished_runs, sweep_table
-from interp.sweeps.workers import train_sweep
 
 SEEDS = 8
 OPEN = ("addition-dropout", "addition-width", "addition-decay", "addition-loss-dtype")

@@ -17,9 +17,9 @@ from analyses import FourierSpectrum, NeuronWaves
 from hooks import InputFacts
 from interp import load_experiment
 from interp.runs.run import Run
+from interp.sweeps.launch import train_sweep
 from interp.sweeps.sweep import Sweep
 from interp.sweeps.table import finished_runs
-from interp.sweeps.workers import train_sweep
 
 Setting = tuple[str, str, int, dict[str, Any]]  # name, preset, seeds, fields that differ
 

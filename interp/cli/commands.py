@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 import interp
+from interp.cli.placement import Placement
 from interp.cli.progress import spinner, sweep_bar, training_bar
 
 INTERRUPTED = 130  # the parser's exit code after Ctrl-C
@@ -73,6 +74,28 @@ Track = Annotated[
 Stack = Annotated[
     int | None, typer.Option(min=1, help="Models a stack, at most; chosen by device and model.")
 ]
+Engine = Annotated[
+    str | None,
+    typer.Option(
+        "--executor", help="local, slurm, ray, package.module:factory, or FILE.toml: where it runs."
+    ),
+]
+Option = Annotated[
+    list[str] | None,
+    typer.Option("--option", help="NAME=VALUE of the executor; may be given several times."),
+]
+Jobs = Annotated[
+    int | None, typer.Option(min=1, help="Jobs that the executor is given, at most; 1,000.")
+]
+WorkerDevice = Annotated[
+    Literal["cpu", "cuda"], typer.Option(help="What jobs and parts are cut for.")
+]
+WorkerMemory = Annotated[
+    str | None, typer.Option(help="Of a worker's GPU, such as 80GB; with --worker-device cuda.")
+]
+PartText = Annotated[
+    str | None, typer.Option("--part", help="K/N: train the Kth of N parts alone.")
+]
 
 
 @app.command(epilog="Example: interp demo --out runs/demo")
@@ -111,17 +134,27 @@ def train(
     stack: Stack = None,
     track: Track = None,
     trust: Trust = False,
+    executor: Engine = None,
+    option: Option = None,
+    jobs: Jobs = None,
+    worker_device: WorkerDevice = "cpu",
+    worker_memory: WorkerMemory = None,
+    part: PartText = None,
 ) -> None:
     """Train an experiment into a run folder, or carry on where it was stopped."""
     set_threads(threads)
     from interp.sweeps.definition import sweep_of_seeds
 
     loaded = interp.load_experiment(experiment)
+    place = Placement(executor, option or (), jobs, worker_device, worker_memory, part)
     if seeds is not None:
         if seed is not None:
             raise ValueError("--seed is one seed and --seeds several: give one of the two")
         out = out or Path("runs") / f"{loaded.name}-seeds"
-        return _train_sweep(sweep_of_seeds(loaded, seeds), out, device, workers, stack, track)
+        how = {"device": device, "stack": stack, "track": track or ()}
+        return _train_sweep(sweep_of_seeds(loaded, seeds), out, workers, place, how)
+    if place != Placement():
+        raise ValueError("--executor and --part are of many runs: give --seeds too")
     chosen = loaded if seed is None else loaded.with_seed(seed)
     out = out or Path("runs") / f"{chosen.name}-s{chosen.seeds.model}"
     with training_bar() as on_evaluate:
@@ -143,25 +176,22 @@ def sweep(
     ] = False,
     track: Track = None,
     trust: Trust = False,
+    executor: Engine = None,
+    option: Option = None,
+    jobs: Jobs = None,
+    worker_device: WorkerDevice = "cpu",
+    worker_memory: WorkerMemory = None,
+    part: PartText = None,
 ) -> None:
     """Train every run of a sweep; those that are finished are passed over."""
     set_threads(1)
-    from interp.sweeps.groups import described, groups_left
-    from interp.sweeps.sweep import SweepFolder
-    from interp.sweeps.workers import worker_count
-
     loaded = interp.load_sweep(file)
     out = out or Path("runs") / loaded.name
+    place = Placement(executor, option or (), jobs, worker_device, worker_memory, part)
+    how = {"device": device, "stack": stack}
     if not dry_run:
-        return _train_sweep(loaded, out, device, workers, stack, track)
-    folder = SweepFolder(out, loaded)
-    folder.check_belongs()
-    left = folder.left()
-    typer.echo(f"{len(loaded.experiments())} runs, {len(left)} of them to be trained into {out}")
-    check_count("workers", workers or 1)
-    workers = workers or worker_count(device)
-    for line in described(groups_left(folder, device, stack), device, workers):
-        typer.echo(line)
+        return _train_sweep(loaded, out, workers, place, how | {"track": track or ()})
+    _plan_sweep(loaded, out, workers, place, how)
 
 
 @app.command(epilog="Example: interp construct constructed-circle")
@@ -188,29 +218,34 @@ def analyze(
     ] = False,
     device: Device = "cpu",
     threads: Threads = 1,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes, a run each; by default this one alone.")
+    ] = None,
     trust: Trust = False,
+    executor: Engine = None,
+    option: Option = None,
+    jobs: Jobs = None,
 ) -> None:
     """Measure runs and sweeps with every analysis that applies; save what is not saved yet."""
     set_threads(threads)
-    from interp.measure.sweep import analyze_folder
+    from interp.executors.local import Processes
+    from interp.measure.sweep import analyze_folders
     from interp.sweeps.sweep import find_folders
 
     failures = []
-    for folder in find_folders(_working_copies(paths)):
-        outcomes: list[Any] = []
-        try:
-            with spinner(f"{folder.path.name}: {{place}}") as show:
-                analyze_folder(
-                    folder,
-                    only or None,
-                    device=device,
-                    on_place=lambda now: show(place=now),
-                    on_outcomes=outcomes.extend,
-                )
-        except (ValueError, FileNotFoundError) as error:  # the other runs are still measured
-            failures.append(str(error))
-        for line in _outcome_lines(outcomes, only or (), why=why):
-            typer.echo(f"{folder.path}  {line}")
+    folders = find_folders(_working_copies(paths))
+    engine = Placement(executor, option or (), jobs).engine(folders[0].path)
+    if engine is None and workers is not None:
+        check_count("workers", workers)
+        engine = Processes(workers)
+    how: dict[str, Any] = {"device": device, "engine": engine} | ({"jobs": jobs} if jobs else {})
+    with spinner("{place}") as show:
+        for path, outcomes, fault in analyze_folders(
+            folders, only or None, on_place=lambda now: show(place=now), **how
+        ):
+            failures += [fault] if fault else []
+            for line in _outcome_lines(outcomes, only or (), why=why):
+                typer.echo(f"{path}  {line}")
     if failures:
         raise ValueError("; ".join(failures))
 
@@ -387,34 +422,70 @@ def main() -> None:
 
 
 def _train_sweep(
-    sweep: Any,
-    out: Path,
-    device: Any,
-    workers: int | None,
-    stack: int | None,
-    track: Sequence[str] | None,
+    sweep: Any, out: Path, workers: int | None, place: Placement, how: dict[str, Any]
 ) -> None:
-    from interp.sweeps.groups import stack_size
-    from interp.sweeps.workers import worker_count
+    """Trains a sweep and says what came out.
 
-    check_count("workers", workers or 1)
-    workers = workers or worker_count(device)
-    size = stack or stack_size(sweep.base, device)
-    how = f"in stacks of up to {size}" if size > 1 else "each alone"
-    typer.echo(f"{len(sweep.experiments())} models, {how}, {workers} at work (--stack, --workers)")
+    Args:
+        sweep: What to train.
+        out: Its folder.
+        workers: Processes on this machine.
+        place: Where else it runs.
+        how: Device, stack and trackers.
+    """
+    from interp.executors.local import worker_count
+    from interp.sweeps.groups import Worker, stack_size
+
+    engine, settings = place.engine(out), place.settings()
+    runs = len(sweep.experiments())
+    if engine is None:
+        check_count("workers", workers or 1)
+        workers = workers or worker_count(how["device"])
+        size = how["stack"] or stack_size(sweep.base, Worker.here(how["device"]))
+        at_work = f"{workers} at work (--stack, --workers)"
+    else:
+        size = how["stack"] or stack_size(sweep.base, settings["worker"])
+        at_work = f"by {place.executor}"
+    typer.echo(
+        f"{runs} models, {f'in stacks of up to {size}' if size > 1 else 'each alone'}, {at_work}"
+    )
     with sweep_bar() as show:
         folder = interp.train_sweep(
             sweep,
             out,
-            workers=workers,
-            device=device,
-            stack=stack,
+            workers=workers or 1,
+            executor=engine,
             on_progress=lambda now: show(now.done, now.runs, now.steps),
-            track=track or (),
+            **settings,
+            **how,
         )
     failed = folder.failed()
     failures = f", {len(failed)} of them failed: {failed[0].failure}" if failed else ""
-    typer.echo(f"trained {out}: {len(sweep.experiments())} runs{failures}")
+    typer.echo(f"trained {out}: {runs} runs{failures}")
+
+
+def _plan_sweep(
+    sweep: Any, out: Path, workers: int | None, place: Placement, how: dict[str, Any]
+) -> None:
+    """Says what `_train_sweep` would train, and for about how long."""
+    from interp.executors.local import worker_count
+    from interp.sweeps.groups import described
+    from interp.sweeps.launch import MAX_JOBS, groups_for
+    from interp.sweeps.sweep import SweepFolder
+
+    folder = SweepFolder(out, sweep)
+    folder.check_belongs()
+    left = folder.left()
+    typer.echo(f"{len(sweep.experiments())} runs, {len(left)} of them to be trained into {out}")
+    check_count("workers", workers or 1)
+    engine, settings = place.engine(out), place.settings()
+    groups = groups_for(folder, is_here=engine is None, **settings, **how)
+    if engine is None:
+        for line in described(groups, how["device"], workers or worker_count(how["device"])):
+            typer.echo(line)
+        return
+    count = min(len(groups), settings.get("jobs", MAX_JOBS))
+    typer.echo(f"{count} jobs for {place.executor}: {len(groups)} stacks")
 
 
 def _working_copies(paths: Sequence[Path]) -> list[Path]:

@@ -1,14 +1,16 @@
 """Measures a sweep: each of its runs as any run, then what can be said of all together."""
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from analyses import ANALYSES, Result, SeriesResult, SweepResult
-from interp.measure.analyze import analyze, lacking_of
+from interp.executors import MAX_JOBS, Engine
+from interp.measure.analyze import lacking_of
 from interp.measure.outcomes import Summary, measured, refuse_errors, summarised, with_counts
+from interp.measure.runs import analyze_run, analyze_runs
 from interp.runs import Run, find_analysis, locked, run_analyses
 from interp.sweeps.sweep import (
     SweepFolder,
@@ -24,32 +26,44 @@ from interp.training.device import Device
 Asked = tuple[type[SweepResult], str, Mapping[str, Any]]  # result class, its name, its options
 
 
-def analyze_folder(
-    folder: Run | SweepFolder,
+def analyze_folders(
+    folders: Sequence[Run | SweepFolder],
     names: Sequence[str] | None = None,
     *,
     device: Device = "cpu",
+    engine: Engine | None = None,
+    jobs: int = MAX_JOBS,
     on_place: Callable[[str], None] = lambda place: None,
-    on_outcomes: Callable[[list[Summary]], None] = lambda outcomes: None,
-) -> list[Summary]:
-    """Measures a run, or a sweep; see `analyze` and `analyze_sweep`.
+) -> Iterator[tuple[Path, Sequence[Summary], str]]:
+    """Measures runs and sweeps; one that refuses stops no other.
 
     Args:
-        folder: What to measure.
+        folders: What to measure.
         names: Analyses by name; by default all.
         device: Where models run.
-        on_place: Called with the step, or the run, that is at hand.
-        on_outcomes: Called with what is returned, before what refuses is an error.
+        engine: Takes the runs as jobs.
+        jobs: How many jobs it is given at once, at most.
+        on_place: Called with the run, the step, or the jobs that are at hand.
+
+    Yields:
+        The folder, what became of each analysis, and what it ran into, if anything.
     """
-    if isinstance(folder, SweepFolder):
-        return analyze_sweep(folder, names, device=device, on_run=on_place, on_outcomes=on_outcomes)
-    return analyze(
-        folder,
-        names,
-        device=device,
-        on_step=lambda step: on_place(f"step {step}"),
-        on_outcomes=on_outcomes,
-    )
+    how = {"device": device, "engine": engine, "jobs": jobs}
+    runs = [folder for folder in folders if isinstance(folder, Run)]
+    together = analyze_runs(runs, names, **how, on_place=on_place) if engine else []
+    of_run = {each.run.path: each for each in together}
+    for folder in folders:
+        if isinstance(folder, SweepFolder):
+            outcomes: list[Summary] = []
+            fault = ""
+            try:
+                analyze_sweep(folder, names, **how, on_run=on_place, on_outcomes=outcomes.extend)
+            except (ValueError, OSError) as error:
+                fault = str(error)
+            yield folder.path, outcomes, fault
+        else:
+            measured = of_run.get(folder.path) or analyze_run(folder, names, device, on_place)
+            yield folder.path, measured.summaries, measured.fault
 
 
 def analyze_sweep(
@@ -57,6 +71,8 @@ def analyze_sweep(
     names: Sequence[str] | None = None,
     *,
     device: Device = "cpu",
+    engine: Engine | None = None,
+    jobs: int = MAX_JOBS,
     on_run: Callable[[str], None] = lambda name: None,
     on_outcomes: Callable[[list[Summary]], None] = lambda outcomes: None,
 ) -> list[Summary]:
@@ -67,7 +83,9 @@ def analyze_sweep(
         names: Analyses by name; by default all. What those of the whole need is measured on the
             runs first.
         device: Where models run.
-        on_run: Called with each run's name before it is measured.
+        engine: Takes the runs as jobs; without one they are measured here, as is the whole.
+        jobs: How many jobs it is given, at most.
+        on_run: Called with each run's name before it is measured, or how many jobs are over.
         on_outcomes: Called with what is returned, before what refuses is an error.
 
     Returns:
@@ -99,18 +117,17 @@ def analyze_sweep(
     of_runs = [name for name in dict.fromkeys([*run_analyses(), *own]) if name in wanted]
     faults = list(sweep.faults)
     of_each_run: list[Summary] = []
-    for run in sweep.runs if of_runs else ():
-        if run.steps:
-            on_run(run.name)
-            try:
-                analyze(
-                    run,
-                    None if names is None else of_runs,
-                    device=device,
-                    on_outcomes=of_each_run.extend,
-                )
-            except (ValueError, FileNotFoundError) as error:  # the other runs are still measured
-                faults.append(str(error))
+    if of_runs:
+        measured_runs = analyze_runs(
+            [run for run in sweep.runs if run.steps],
+            None if names is None else of_runs,
+            device=device,
+            engine=engine,
+            jobs=jobs,
+            on_place=on_run,
+        )
+        of_each_run = [summary for each in measured_runs for summary in each.summaries]
+        faults += [each.fault for each in measured_runs if each.fault]
     with locked(folder.path):
         of_sweep, more_faults = _measure_whole(sweep, of_whole)
     outcomes = [_over_runs(name, of_each_run) for name in of_runs] + of_sweep

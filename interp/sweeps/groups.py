@@ -8,22 +8,24 @@ Which models share a stack decides their last digits. So stacks are cut from a w
 what is finished already nor how many workers there are has a say.
 """
 
+import re
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 
 from hooks import build
 from interp.config import Experiment
-from interp.runs import Run
-from interp.sweeps.sweep import SweepFolder
+from interp.executors import shared_out
+from interp.runs import Run, is_done_with
 from interp.training.batches import batch_source
 from interp.training.device import Device, pick_device
 from interp.training.loop import Stepper, stepper_on
-from interp.training.memory import check_memory, replicas_that_fit
+from interp.training.memory import check_memory, parameter_count, replicas_that_fit
 from interp.training.stack import stack_key
 from interp.training.state import fresh, keep, prepare_folder
 
@@ -37,17 +39,63 @@ MAX_TIMED_SECONDS = 2.0  # seconds after which fewer updates will do
 Group = Mapping[Path, Experiment]
 
 
+@dataclass(frozen=True)
+class Worker:
+    """The kind of worker that stacks are cut for.
+
+    Attributes:
+        device: cpu or cuda.
+        memory: Bytes of a GPU's memory; not used on a CPU.
+    """
+
+    device: Literal["cpu", "cuda"] = "cpu"
+    memory: int = 0
+
+    @classmethod
+    def here(cls, device: Device | torch.device = "auto") -> "Worker":
+        """This machine, where a device of it trains."""
+        place = pick_device(device)
+        if place.type != "cuda":
+            return cls()
+        return cls("cuda", torch.cuda.get_device_properties(place).total_memory)
+
+
+@dataclass(frozen=True)
+class Part:
+    """One of several parts of a sweep, counted from 1."""
+
+    number: int
+    of: int
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.number <= self.of:
+            raise ValueError(
+                f"part {self.number}/{self.of} does not exist: parts run from 1/{self.of} to "
+                f"{self.of}/{self.of}"
+            )
+
+    @classmethod
+    def parse(cls, text: str) -> "Part":
+        """The part that a text such as 3/16 names.
+
+        Raises:
+            ValueError: It names none.
+        """
+        match = re.fullmatch(r"(\d+)/(\d+)", text)
+        if not match:
+            raise ValueError(f"part {text!r} is none: give its number and how many, such as 3/16")
+        return cls(int(match[1]), int(match[2]))
+
+
 def grouped(
-    experiments: Mapping[Path, Experiment],
-    device: Device | torch.device = "auto",
-    stack: int | None = None,
+    experiments: Mapping[Path, Experiment], worker: Worker, stack: int | None = None
 ) -> list[Group]:
     """Experiments in groups that share a stack, the largest groups first.
 
     Args:
         experiments: All experiments of a sweep by run folder.
-        device: Where they will be trained.
-        stack: Models a stack, at most; chosen by device and kind of model where left out.
+        worker: What will train a group.
+        stack: Models a stack, at most; chosen by worker and kind of model where left out.
 
     Raises:
         ValueError: An experiment has no training, or `stack` is less than 1.
@@ -59,7 +107,7 @@ def grouped(
         by_key.setdefault(stack_key(experiment).to_toml(), []).append(path)
     groups = []
     for paths in by_key.values():
-        size = stack or stack_size(experiments[paths[0]], device)
+        size = stack or stack_size(experiments[paths[0]], worker)
         groups += [
             {path: experiments[path] for path in paths[first : first + size]}
             for first in range(0, len(paths), size)
@@ -67,24 +115,49 @@ def grouped(
     return sorted(groups, key=len, reverse=True)
 
 
-def groups_left(
-    folder: SweepFolder, device: Device | torch.device, stack: int | None = None
-) -> list[Group]:
-    """The groups of a sweep that hold a run which is neither finished nor failed."""
-    left = folder.left().keys()
+def with_work(groups: Sequence[Group]) -> list[Group]:
+    """The groups that hold a run which is neither finished nor failed."""
     return [
         group
-        for group in grouped(folder.experiments(), device, stack)
-        if not left.isdisjoint(group)
+        for group in groups
+        if not all(is_done_with(path, experiment) for path, experiment in group.items())
     ]
 
 
-def stack_size(experiment: Experiment, device: Device | torch.device) -> int:
-    """How many models of a kind are best trained together on a device, and fit into it."""
-    place = pick_device(device)
-    if place.type == "cuda":
-        memory = torch.cuda.get_device_properties(place).total_memory
-        return min(MAX_STACK_ON_GPU, replicas_that_fit(experiment, memory))
+def bundled(groups: Sequence[Group], count: int) -> list[Group]:
+    """Groups in bundles of alike cost, at most so many.
+
+    In a bundle, experiments stand as in the groups, so that a worker cuts the same stacks again.
+
+    Raises:
+        ValueError: `count` is less than 1.
+    """
+    bundles = shared_out([cost(group) for group in groups], count)
+    return [{path: groups[i][path] for i in bundle for path in groups[i]} for bundle in bundles]
+
+
+def part_of(groups: Sequence[Group], part: Part) -> Group:
+    """The experiments of a part: whole stacks, at alike cost; none where there are fewer stacks.
+
+    Every machine that cuts the same groups finds the same parts, whatever is finished already.
+    """
+    bundles = bundled(groups, part.of)
+    return bundles[part.number - 1] if part.number <= len(bundles) else {}
+
+
+def cost(group: Group) -> float:
+    """What training a group costs, in multiplications by weights: about alike for alike kinds."""
+    experiment = next(iter(group.values()))
+    training, task = experiment.require_training(), experiment.task
+    rows = training.batch_size or task.train_count or 1
+    weights = parameter_count(experiment.model, task.sizes)
+    return float(len(group) * training.steps * rows * task.sizes.n_ctx * weights)
+
+
+def stack_size(experiment: Experiment, worker: Worker) -> int:
+    """How many models of a kind are best trained together by a worker, and fit into it."""
+    if worker.device == "cuda":
+        return min(MAX_STACK_ON_GPU, replicas_that_fit(experiment, worker.memory))
     return STACK_ON_CPU if experiment.model.kind == "mlp" else 1
 
 

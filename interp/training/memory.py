@@ -59,7 +59,7 @@ def needed(experiment: Experiment, models: int = 1) -> Mapping[str, float]:
     task, training, sizes = experiment.task, experiment.training, experiment.task.sizes
     number_bytes = {"float32": 4, "float64": 8}[training.dtype] if training else 4
     moments = len(MOMENTS[training.optimizer]) if training else 0
-    weights = models * (2 + moments) * number_bytes * _parameters(experiment.model, sizes)
+    weights = models * (2 + moments) * number_bytes * parameter_count(experiment.model, sizes)
     positions = task.widths[0] if task.widths else sizes.n_ctx
     example_bytes = positions * (17 + 4 * (sizes.d_in or WORD_BYTES / 4))
     needs: dict[str, float] = {
@@ -88,7 +88,7 @@ def available_memory() -> int:
     return available
 
 
-def _parameters(model: ModelConfig, sizes: Sizes) -> int:
+def parameter_count(model: ModelConfig, sizes: Sizes) -> int:
     """About how many parameters a model has."""
     width, inner = getattr(model, "d_model", 1), getattr(model, "d_mlp", None)
     ends = (sizes.d_vocab or sizes.d_in or 1) + sizes.d_vocab_out

@@ -7,7 +7,7 @@ import pytest
 
 from interp.runs.opening import locked
 from interp.runs.safe_files import append_whole, write_whole
-from interp.sweeps.workers import train_sweep
+from interp.sweeps.launch import train_sweep
 from interp.training.loop import train
 from interp.training.memory import available_memory
 from tests.planted import tiny_experiment

@@ -14,9 +14,9 @@ from torch.testing import assert_close
 
 from interp.config.experiment import Experiment
 from interp.runs.run import Run
-from interp.sweeps.groups import Timing, described, grouped, groups_left, seconds_in_all
+from interp.sweeps.groups import Timing, Worker, described, grouped, seconds_in_all
+from interp.sweeps.launch import groups_for, train_sweep
 from interp.sweeps.sweep import Sweep, SweepFolder, find_sweep, load_sweep
-from interp.sweeps.workers import train_sweep
 from interp.training.loop import train
 from tests.interp.sweeps.short_sweeps import VARY, short_sweep
 from tests.planted import tiny_experiment
@@ -25,26 +25,26 @@ from tests.planted import tiny_experiment
 def test_runs_that_share_shapes_are_grouped():
     experiments = short_sweep(vary={"model.d_model": [8, 16], **VARY}).experiments()
     paths = {Path(name): each for name, each in experiments.items()}
-    assert [len(each) for each in grouped(paths, "cpu", stack=100)] == [8, 8]
+    assert [len(each) for each in grouped(paths, Worker(), stack=100)] == [8, 8]
 
 
 def test_groups_are_no_larger_than_a_stack():
     experiments = {Path(name): each for name, each in short_sweep(vary=VARY).experiments().items()}
-    assert [len(each) for each in grouped(experiments, "cpu", stack=3)] == [3, 3, 2]
+    assert [len(each) for each in grouped(experiments, Worker(), stack=3)] == [3, 3, 2]
 
 
 def test_on_a_cpu_transformers_train_one_at_a_time():
     experiments = {Path(name): each for name, each in short_sweep(vary=VARY).experiments().items()}
-    assert {len(each) for each in grouped(experiments, "cpu")} == {1}
+    assert {len(each) for each in grouped(experiments, Worker())} == {1}
 
 
 def test_stacks_are_cut_from_the_whole_sweep_whatever_is_left(tmp_path):
     vary = {"training.lr": [1e-3, 1e-2, 0.1, 1.0]}
     folder = train_sweep(short_sweep(vary=vary, seeds=1), tmp_path, device="cpu", stack=3)
-    whole = grouped(folder.experiments(), "cpu", stack=3)
+    whole = grouped(folder.experiments(), Worker(), stack=3)
     lost = list(folder.experiments())[1]
     (lost / "checkpoints" / "10.safetensors").unlink()
-    [group] = groups_left(folder, "cpu", stack=3)
+    [group] = groups_for(folder, device="cpu", stack=3)
     assert list(group) == list(whole[0])
     assert len(group) == 3
 
@@ -72,14 +72,14 @@ def test_a_damaged_run_is_named_and_stops_no_other(tmp_path):
 
 def test_a_group_is_described_with_its_size():
     experiments = {Path(name): each for name, each in short_sweep().experiments().items()}
-    [line] = described(grouped(experiments, "cpu", stack=2), "cpu")
+    [line] = described(grouped(experiments, Worker(), stack=2), "cpu")
     assert "2 models of 719 parameters" in line
     assert "in a stack of 2, 10 steps: about" in line
 
 
 def test_several_groups_are_summed_up_for_the_workers():
     experiments = {Path(name): each for name, each in short_sweep(vary=VARY).experiments().items()}
-    *_, last = described(grouped(experiments, "cpu", stack=3), "cpu", workers=2)
+    *_, last = described(grouped(experiments, Worker(), stack=3), "cpu", workers=2)
     assert re.fullmatch(r"in all about .* of one worker: .* with 2 at work, .*", last)
 
 
@@ -88,7 +88,7 @@ def test_several_groups_are_summed_up_for_the_workers():
 def test_trainings_of_few_steps_are_timed(steps, stack):
     sweep = short_sweep(base=tiny_experiment(steps=steps))
     experiments = {Path(name): each for name, each in sweep.experiments().items()}
-    assert seconds_in_all(grouped(experiments, "cpu", stack=stack)[0], "cpu") > 0
+    assert seconds_in_all(grouped(experiments, Worker(), stack=stack)[0], "cpu") > 0
 
 
 def test_an_estimate_counts_updates_evaluations_checkpoints_and_the_start(monkeypatch):
@@ -97,7 +97,7 @@ def test_an_estimate_counts_updates_evaluations_checkpoints_and_the_start(monkey
     )
     experiments = {Path(name): each for name, each in short_sweep(seeds=1).experiments().items()}
     # 10 steps, evaluated at 0, 5 and 10, kept at 0, 5 and 10; data are fixed, none are drawn
-    assert seconds_in_all(grouped(experiments, "cpu")[0], "cpu") == 1000 + 10 + 3 * 100 + 3 * 10
+    assert seconds_in_all(grouped(experiments, Worker())[0], "cpu") == 1000 + 10 + 3 * 100 + 3 * 10
 
 
 @pytest.mark.parametrize("stack", [1, 8], ids=["alone", "stacked"])

@@ -8,14 +8,16 @@ from pathlib import Path
 import pytest
 import torch
 
+from interp.executors.local import MAX_FRUITLESS_POOLS, Processes
 from interp.sweeps.groups import Group
-from interp.sweeps.workers import MAX_FRUITLESS_POOLS, TAIL_BYTES, Watcher, last_step, train_groups
+from interp.sweeps.launch import train_groups
+from interp.sweeps.progress import TAIL_BYTES, Watcher, last_step
 from tests.planted import tiny_experiment
 
 
 def look_at(watcher, seen) -> int:
     """How many runs a look finds done."""
-    watcher.look(at_least=0)
+    watcher.look_now()
     return seen[-1].done
 
 
@@ -38,7 +40,7 @@ def test_a_run_that_failed_is_done(folder, experiment):
 
 
 def test_a_look_reads_a_run_in_the_middle_no_further_than_its_end(folder, experiment, monkeypatch):
-    monkeypatch.delattr("interp.sweeps.workers.is_done_with")
+    monkeypatch.delattr("interp.sweeps.progress.is_done_with")
     seen = []
     with (folder / "metrics.jsonl").open("a") as file:
         file.write('{"step": 41}\n')
@@ -90,15 +92,17 @@ def some_groups(path: Path, count: int) -> list[Group]:
 
 
 def test_workers_may_be_killed_as_long_as_groups_are_finished(tmp_path, monkeypatch):
-    monkeypatch.setattr("interp.sweeps.workers.ProcessPoolExecutor", BrokenAfterOne)
-    runs = train_groups(some_groups(tmp_path, MAX_FRUITLESS_POOLS + 2), workers=2, device="cpu")
+    monkeypatch.setattr("interp.executors.local.ProcessPoolExecutor", BrokenAfterOne)
+    runs = train_groups(
+        some_groups(tmp_path, MAX_FRUITLESS_POOLS + 2), executor=Processes(2), device="cpu"
+    )
     assert [run.steps for run in runs] == [(0, 1)] * (MAX_FRUITLESS_POOLS + 2)
 
 
 def test_workers_that_are_always_killed_are_told_in_a_line(tmp_path, monkeypatch):
-    monkeypatch.setattr("interp.sweeps.workers.ProcessPoolExecutor", Broken)
+    monkeypatch.setattr("interp.executors.local.ProcessPoolExecutor", Broken)
     with pytest.raises(ValueError, match=r"2 of 2 groups .* workers were killed.* goes on$"):
-        train_groups(some_groups(tmp_path, 2), workers=2, device="cpu")
+        train_groups(some_groups(tmp_path, 2), executor=Processes(2), device="cpu")
 
 
 class Waiting(Broken):
@@ -118,9 +122,11 @@ def test_what_has_not_begun_is_cancelled_when_stopped(tmp_path, monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(Waiting, "ends", [])
-    monkeypatch.setattr("interp.sweeps.workers.ProcessPoolExecutor", Waiting)
+    monkeypatch.setattr("interp.executors.local.ProcessPoolExecutor", Waiting)
     with pytest.raises(KeyboardInterrupt):
-        train_groups(some_groups(tmp_path, 2), workers=2, device="cpu", on_progress=stop)
+        train_groups(
+            some_groups(tmp_path, 2), executor=Processes(2), device="cpu", on_progress=stop
+        )
     assert Waiting.ends[0] == {"wait": False, "cancel_futures": True}
 
 
@@ -128,7 +134,7 @@ def test_a_group_too_large_for_the_memory_stops_no_other(tmp_path, monkeypatch):
     def train_or_refuse(experiments, **kwargs):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 5 GiB\nand more")
 
-    monkeypatch.setattr("interp.sweeps.workers.train_stack", train_or_refuse)
+    monkeypatch.setattr("interp.sweeps.launch.train_stack", train_or_refuse)
     groups = some_groups(tmp_path, 3)
     stack = {**groups[0], **groups[1]}
     with pytest.raises(ValueError, match=r"1 of 2 groups .* 2 models do not fit .*--stack 1$"):

@@ -6,8 +6,8 @@ from pydantic import TypeAdapter
 from interp.config.experiment import load_experiment
 from interp.importers.importing import read_task
 from interp.runs.run import load
+from interp.sweeps.launch import train_sweep
 from interp.sweeps.sweep import find_sweep, load_sweep
-from interp.sweeps.workers import train_sweep
 from interp.tasks.data_files import KEPT, DataFile, OwnFile, taken_from
 from interp.training.loop import train
 from tests.interp.tasks.images import saved

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from interp.config import Experiment, load_experiment
-from interp.sweeps.groups import MAX_STACK_ON_GPU, grouped, stack_size
+from interp.sweeps.groups import MAX_STACK_ON_GPU, Worker, grouped, stack_size
 from interp.training.batches import batch_source
 from interp.training.loop import train
 from interp.training.memory import (
@@ -152,11 +152,11 @@ def small_gpu(monkeypatch):
 
 def test_stacks_on_a_gpu_are_no_larger_than_its_memory(small_gpu, tmp_path):
     several = {tmp_path / str(i): each for i, each in enumerate(replicas(8))}
-    assert [len(group) for group in grouped(several, "cuda")] == [3, 3, 2]
+    assert [len(group) for group in grouped(several, Worker.here("cuda"))] == [3, 3, 2]
 
 
 def test_a_gpu_with_memory_enough_has_stacks_of_the_greatest_size(monkeypatch):
     memory = SimpleNamespace(total_memory=10**12)
     monkeypatch.setattr("interp.sweeps.groups.pick_device", lambda device: torch.device("cuda"))
     monkeypatch.setattr("torch.cuda.get_device_properties", lambda device: memory)
-    assert stack_size(replicas(1)[0], "cuda") == MAX_STACK_ON_GPU
+    assert stack_size(replicas(1)[0], Worker.here("cuda")) == MAX_STACK_ON_GPU

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from interp.runs.run import Run, read_metrics
-from interp.sweeps.workers import train_sweep
+from interp.sweeps.launch import train_sweep
 from interp.training.loop import train
 from interp.training.trackers import TRACKERS, Tracker, settings_of
 from tests.interp.tasks.factors.test_file import experiment_of
