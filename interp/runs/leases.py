@@ -24,9 +24,10 @@ import uuid
 import warnings
 from collections.abc import Collection, Iterable
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
+from stat import S_ISREG
 
 from interp.runs.safe_files import (
     as_table,
@@ -40,8 +41,10 @@ BEAT_SECONDS = 10.0  # between two touches of a lease by its owner
 LEASE_SECONDS = 60.0  # without a touch, after which a lease counts as left behind
 LOOKS_A_BEAT = 10  # of whoever waits
 NAME = re.compile(r"\.lease\.([0-9]{1,18})")
+FIELDS = {"token": str, "host": str, "machine": str, "process": int, "began": float}  # in a file
 MAX_BYTES = 4096  # of a lease
 THREAD = "heartbeat of leases"
+GONE = (errno.ENOENT, errno.ESTALE)
 READ_ONLY_ERRORS = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
@@ -92,9 +95,9 @@ class Lease:
 
     def content(self) -> bytes:
         """What the file holds; as many bytes while it is held as afterwards."""
-        names = ("token", "host", "machine", "process", "began")
-        facts = {"state": "held" if self.is_held else "free"}
-        return json.dumps(facts | {name: asdict(self)[name] for name in names}).encode() + b"\n"
+        state = "held" if self.is_held else "free"
+        facts = {"state": state} | {name: getattr(self, name) for name in FIELDS}
+        return json.dumps(facts).encode() + b"\n"
 
 
 @dataclass(frozen=True)
@@ -353,26 +356,32 @@ def _read(folder: Path, number: int) -> Lease | None:
     """A lease; None where it is gone. Of one that cannot be read only the last beat is known."""
     lease = Lease(Path(os.path.realpath(folder)), number)
     try:
-        beat, content = lease.file.lstat().st_mtime_ns, b""
-        with suppress(PermissionError, IsADirectoryError, ValueError):
-            file = open_plain(lease.file, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
-            try:
-                content, beat = os.read(file, MAX_BYTES), os.fstat(file).st_mtime_ns
-            finally:
-                os.close(file)
+        content, beat = _file_of(lease)
     except OSError as error:
-        if error.errno in (errno.ENOENT, errno.ESTALE):
+        if error.errno in GONE:
             return None
         raise
     return _parsed(replace(lease, beat=beat), content)
 
 
+def _file_of(lease: Lease) -> tuple[bytes, int]:
+    """What a lease's file holds, and when it was touched; nothing of one that cannot be read."""
+    try:
+        file = open_plain(lease.file, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+    except (PermissionError, ValueError):  # of another user, or a link
+        return b"", lease.file.lstat().st_mtime_ns
+    try:
+        status = os.fstat(file)
+        return os.read(file, MAX_BYTES) if S_ISREG(status.st_mode) else b"", status.st_mtime_ns
+    finally:
+        os.close(file)
+
+
 def _parsed(lease: Lease, content: bytes) -> Lease:
     """A lease with what its file says, if that is whole."""
     facts = as_table(content) or {}
-    kinds = {"token": str, "host": str, "machine": str, "process": int, "began": float}
-    if facts.keys() != {"state", *kinds} or not all(
-        type(facts[name]) is kind for name, kind in kinds.items()
+    if facts.keys() != {"state", *FIELDS} or not all(
+        type(facts[name]) is kind for name, kind in FIELDS.items()
     ):
         return lease
     is_held = facts.pop("state") != "free"
@@ -418,8 +427,12 @@ def _disarm(folder: Path) -> None:
 
 def _is_current(lease: Lease) -> bool:
     """Whether a lease is still there and held, by a look at the file system."""
-    now = _read(lease.folder, lease.number)
-    return now is not None and now.is_held and now.token == lease.token
+    try:
+        return _file_of(lease)[0] == lease.content()
+    except OSError as error:
+        if error.errno in GONE:
+            return False
+        raise
 
 
 def _check(lease: Lease) -> None:

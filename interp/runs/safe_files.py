@@ -192,9 +192,12 @@ def _fence_of(path: Path) -> Callable[[], None]:
     """What raises if the folder that a file is in was taken over by another process."""
     if not fences:
         return _unfenced
-    folder = Path(os.path.realpath(path.parent))
-    found = [fences[str(place)] for place in (folder, *folder.parents) if str(place) in fences]
-    return found[0] if found else _unfenced
+    folder = os.path.realpath(path.parent)
+    while folder not in fences:
+        folder, below = os.path.split(folder)
+        if not below:  # the root
+            return _unfenced
+    return fences[folder]
 
 
 def _remove_temporaries(path: Path) -> None:
