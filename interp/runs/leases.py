@@ -167,7 +167,9 @@ def hold(folder: Path, *, is_locked: bool) -> Lease | None:
             with suppress(OSError):
                 replace(lease, number=earlier).file.unlink()
         if former is None or former.is_held:
-            _disarm(lease.folder)
+            _remove_temporaries(lease.folder)
+        if former is not None and former.is_held and not _is_gone(former, is_locked=is_locked):
+            _renew_metrics(lease.folder)
     except BaseException:
         release(lease)
         raise
@@ -416,10 +418,14 @@ def _created(folder: Path, number: int) -> Lease:
     return lease
 
 
-def _disarm(folder: Path) -> None:
-    """Takes from a folder's earlier owner, who may be paused, what it could still write."""
+def _remove_temporaries(folder: Path) -> None:
+    """Removes what an earlier owner was writing; should it wake, it finds nothing to rename."""
     for place in (folder, folder / "checkpoints", *(folder / "results").glob("*/*/")):
         remove_temporaries_in(place)
+
+
+def _renew_metrics(folder: Path) -> None:
+    """Copies the metrics into a new file: an earlier owner that wakes appends to the old one."""
     metrics = folder / "metrics.jsonl"
     if metrics.is_file() and not metrics.is_symlink():
         write_whole(metrics, metrics.read_bytes())

@@ -17,6 +17,7 @@ from interp.runs import leases, opening, safe_files
 from interp.runs.leases import InUse, LeaseLost, lease_of, sight
 from interp.runs.opening import locked
 from interp.runs.safe_files import append_whole, move_folder, remove, remove_folder, write_whole
+from interp.runs.staging import scratch
 from interp.training.loop import train
 from interp.training.stack import train_stack
 from tests.interp.runs.machines import (
@@ -543,3 +544,31 @@ def test_a_stack_ends_where_a_folder_was_lost(tmp_path):
             device="cpu",
             on_stop=lambda step, done: step == 5 and lose(tmp_path / "1"),
         )
+
+
+# Runs that are written aside and moved.
+
+
+def test_a_run_is_not_moved_once_its_place_was_taken_over(tmp_path):
+    taken = []
+
+    def move():
+        with scratch(tmp_path / "run") as folder:
+            write_whole(folder / "file", b"ours")
+            taken.append(lose(folder.parent))
+            move_folder(folder, tmp_path / "run")
+
+    with pytest.raises(LeaseLost, match="taken over by other"):
+        move()
+    assert taken[0].file.exists()  # what the new owner makes is not removed
+    assert not (tmp_path / "run").exists()
+
+
+def test_whoever_takes_a_place_over_writes_under_another_name(tmp_path, clock):
+    with scratch(tmp_path / "run") as folder:
+        pass
+    left_by(folder.parent)
+    write_whole(folder / "file", b"of the dead")
+    with pytest.warns(UserWarning, match=LEFT), scratch(tmp_path / "run") as other:
+        assert [path.name[0] for path in other.parent.iterdir()] == ["."] * 2
+    assert other != folder
