@@ -40,7 +40,7 @@ from interp.runs.safe_files import (
 BEAT_SECONDS = 10.0  # between two touches of a lease by its owner
 LEASE_SECONDS = 60.0  # without a touch, after which a lease counts as left behind
 LOOKS_A_BEAT = 10  # of whoever waits
-NAME = re.compile(r"\.lease\.([0-9]{1,18})")
+NAME = re.compile(r"\.lease\.([0-9]+)")
 FIELDS = {"token": str, "host": str, "machine": str, "process": int, "began": float}  # in a file
 MAX_BYTES = 4096  # of a lease
 THREAD = "heartbeat of leases"

@@ -70,18 +70,14 @@ def append_whole(path: Path, content: bytes) -> None:
         ValueError: The file is a symbolic link, or the folder was taken over by another process.
     """
     file = open_plain(path, os.O_WRONLY | os.O_APPEND)
+    check = _fence_of(path)
     try:
         size = os.fstat(file).st_size
         # Whoever takes the folder over now makes a new file of this name: what is added is lost.
-        _fence_of(path)()
-    except BaseException:
-        os.close(file)
-        raise
-    try:
-        with os.fdopen(file, "wb", closefd=False) as opened:
-            opened.write(content)
+        check()
+        _append(file, content, size)
     except OSError as error:
-        os.ftruncate(file, size)
+        check()
         raise _unwritten(path, error) from None
     finally:
         os.close(file)
@@ -216,6 +212,16 @@ def _make(path: Path, content: bytes, durable: bool) -> None:
         file.flush()
         if durable:
             os.fsync(file.fileno())
+
+
+def _append(file: int, content: bytes, size: int) -> None:
+    """Writes at the end of a file, or leaves it as long as it was."""
+    try:
+        with os.fdopen(file, "wb", closefd=False) as opened:
+            opened.write(content)
+    except OSError:
+        os.ftruncate(file, size)
+        raise
 
 
 def _sync_folder(path: Path) -> None:

@@ -199,9 +199,6 @@ def check_stackable(experiments: Sequence[Experiment]) -> None:
     """Refuses experiments that cannot share a stack.
 
     Raises:
-        InUse: Another process writes to one of the folders; nothing is trained, since the others
-            would end with other bytes without it.
-        LeaseLost: This process was paused, and one of the folders taken over.
         ValueError: There are none, or they differ in more than seeds and `PER_REPLICA_OPTIONS`;
             the message names the field.
     """

@@ -1,5 +1,6 @@
 """Run folders between machines: who holds one, who may take it, and who must not write."""
 
+import errno
 import os
 import shutil
 import signal
@@ -337,6 +338,26 @@ def test_what_is_no_file_is_waited_for_and_not_followed(tmp_path, clock, kind):
     make[kind]()
     with pytest.warns(UserWarning, match=LEFT), locked(place.parent):
         assert lease_of(place.parent).number == 8
+
+
+def test_however_many_leases_there_were_there_is_a_next(tmp_path):
+    digits = "9" * 18
+    (tmp_path / f".lease.{digits}").write_bytes(replace(left_by(tmp_path), is_held=False).content())
+    with locked(tmp_path):
+        assert lease_of(tmp_path).number == int(digits) + 1
+
+
+def test_a_line_that_the_file_server_no_longer_takes_is_of_a_lost_folder(tmp_path, monkeypatch):
+    (tmp_path / "file").write_bytes(b"there")
+
+    def stale(*_, **__):
+        lose(tmp_path)
+        raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+
+    with locked(tmp_path), monkeypatch.context() as patched:
+        patched.setattr(os, "fdopen", stale)
+        with pytest.raises(LeaseLost):
+            append_whole(tmp_path / "file", b"ours")
 
 
 def test_time_in_which_the_file_system_stood_still_counts_for_little(tmp_path, clock):
