@@ -93,7 +93,7 @@ def compare(old: Path, new: Path) -> list[str]:
 
 def _files(folder: Path) -> set[Path]:
     """Paths below a folder, without those that say when they were written."""
-    paths = (path for path in folder.rglob("*") if path.is_file() and path.name not in PASSING)
+    paths = (path for path in folder.rglob("[!.]*") if path.is_file() and path.name not in PASSING)
     return {path.relative_to(folder) for path in paths if "assets" not in path.parts}
 
 

@@ -95,8 +95,7 @@ def import_run(
         raise FileNotFoundError(f"{source}: no such file or folder")
     given_task, path = read_task(task), out.resolve()
     layout = None if mapping is None else mapping_layout(Path(mapping))
-    with scratch(path) as above:
-        folder = above / "run"
+    with scratch(path) as folder:
         writing = Writing(folder, given_task, options or {}, layout, step)
         plan, imported, found = writing.checkpoints(source)
         assert given_task is not None  # a missing one is refused

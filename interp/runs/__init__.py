@@ -25,6 +25,7 @@ from interp.runs.hub import (
     is_address,
     parse_address,
 )
+from interp.runs.leases import InUse, Lease, LeaseLost, lease_of, sight, wait_for
 from interp.runs.opening import construct, locked, writing
 from interp.runs.results import (
     ResultFile,
@@ -49,6 +50,7 @@ from interp.runs.safe_files import (
     as_table,
     is_temporary,
     move_folder,
+    remove,
     sync,
     write_whole,
 )
@@ -58,6 +60,9 @@ __all__ = [
     "Basis",
     "Checkpoint",
     "HubAddress",
+    "InUse",
+    "Lease",
+    "LeaseLost",
     "ResultFile",
     "Run",
     "Saved",
@@ -80,6 +85,7 @@ __all__ = [
     "is_done_with",
     "is_temporary",
     "last_result",
+    "lease_of",
     "lines_by_reason",
     "load",
     "local_folder",
@@ -90,15 +96,18 @@ __all__ = [
     "parse_address",
     "passed_over",
     "read_metrics",
+    "remove",
     "result_folder",
     "run_analyses",
     "run_result",
     "saved",
+    "sight",
     "stale_reason",
     "step_results",
     "steps_in_words",
     "sweep_analyses",
     "sync",
+    "wait_for",
     "write_result",
     "write_whole",
     "writing",

@@ -1,17 +1,16 @@
 """A run folder is written by one process at a time, and belongs to one experiment.
 
-The lock is the kernel's (`flock` on the hidden file `.lock`): it ends with the process, in whatever
-way that ends, so that no kill leaves it behind. The empty file stays; removing it would let two
-processes lock two files of one name. On NFS the lock holds between machines where the server offers
-locks (Linux passes flock on to it since 2.6.12); mounted with `nolock`, only within one machine.
-Windows, which has no flock, locks the file's first byte instead. Readers need no lock.
+The lock is the kernel's (`flock` on the hidden file `.lock`), and beside it a lease
+(`interp.runs.leases`). The kernel's lock answers at once between processes of one machine, and ends
+with the process, in whatever way that ends, so that no kill leaves it behind. The empty file stays;
+removing it would let two processes lock two files of one name. Windows, which has no flock, locks
+the file's first byte instead. Between machines the lease holds, whether or not their file system
+passes locks on. Readers need neither.
 """
 
-import errno
 import json
 import os
 import platform
-import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from importlib import import_module
@@ -27,11 +26,10 @@ from hooks.own_classes import check_imported, code_hash, trust
 from interp.config import Experiment
 from interp.runs.checkpoint_files import pack
 from interp.runs.hub import source_of
+from interp.runs.leases import READ_ONLY_ERRORS, hold, in_use, lease_of, release
 from interp.runs.run import Run
-from interp.runs.safe_files import make_folder, open_plain, write_whole
+from interp.runs.safe_files import make_folder, open_plain, remove, write_whole
 from interp.tasks.data_files import sha256_of, stamp_of
-
-READ_ONLY_ERRORS = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 @contextmanager
@@ -39,10 +37,12 @@ def locked(folder: Path) -> Iterator[None]:
     """Locks a run folder for one writer.
 
     A folder that cannot be written to is not locked: nobody writes there, and reading is free.
+    Where a process of another machine has left it without a word, this waits for a sign of life of
+    that process (`interp.runs.leases`).
 
     Raises:
-        ValueError: Another process has locked it, `.lock` is a symbolic link, or the folder is a
-            download, which stays as it is.
+        InUse: Another process has locked it.
+        ValueError: `.lock` is a symbolic link, or the folder is a download, which stays as it is.
     """
     source = source_of(folder)
     if source is not None:
@@ -52,9 +52,14 @@ def locked(folder: Path) -> Iterator[None]:
         )
     with ExitStack() as closing:
         file = _open_lock(folder / ".lock")
+        is_locked = False
         if file is not None:
             closing.callback(os.close, file)
-            _lock(file, folder)
+            is_locked = _lock(file, folder)
+        if file is not None or os.access(folder, os.W_OK):
+            lease = hold(folder, is_locked=is_locked)
+            if lease is not None:
+                closing.callback(release, lease)
         yield
 
 
@@ -142,21 +147,15 @@ def _open_lock(path: Path) -> int | None:
         raise
 
 
-def _lock(file: int, folder: Path) -> None:
-    """Takes the kernel's lock; warns where the file system has none."""
+def _lock(file: int, folder: Path) -> bool:
+    """Takes the kernel's lock; whether the file system has any."""
     try:
         _flock(file)
     except (BlockingIOError, PermissionError):  # the second on Windows
-        raise ValueError(
-            f"{folder} is in use: another process is training or analysing it, or a recorder is "
-            "open; wait until it is done, close the recorder, or choose another folder"
-        ) from None
-    except OSError as error:
-        warnings.warn(
-            f"{folder} cannot be locked here ({error.strerror}): see to it that no other process "
-            "works on it",
-            stacklevel=2,
-        )
+        raise in_use(folder, lease_of(folder)) from None
+    except OSError:
+        return False
+    return True
 
 
 def _flock(file: int) -> None:
@@ -177,7 +176,7 @@ def _begin(experiment: Experiment, path: Path, hashes: Mapping[str, str]) -> Non
     if hashes:
         write_whole(file, (json.dumps(hashes, indent=1) + "\n").encode())
     else:
-        file.unlink(missing_ok=True)
+        remove(file)
 
 
 def _check_folder(experiment: Experiment, path: Path) -> None:

@@ -24,7 +24,7 @@ from interp.runs.checkpoint_files import pack
 from interp.runs.opening import environment, locked
 from interp.runs.recorded_model import RecordedModel
 from interp.runs.run import Run, read_metrics
-from interp.runs.safe_files import append_whole, move_folder, sync, write_whole
+from interp.runs.safe_files import append_whole, move_folder, remove, sync, write_whole
 from interp.runs.staging import has_files_of, holds, is_free, scratch
 from interp.tasks import Task
 from interp.tasks.data_files import sha256_of, stamp_of
@@ -75,8 +75,7 @@ def save_run(
     if not states:
         raise ValueError("states is empty: give a state_dict() by step, {0: ..., 100: ...}")
     steps = {_step(step): state for step, state in states.items()}
-    with scratch(path.resolve()) as above:
-        folder = above / "run"
+    with scratch(path.resolve()) as folder:
         described = _begin(folder, path, model, examples, seed)
         for step in sorted(steps):
             try:
@@ -127,8 +126,7 @@ def record(
         TypeError: The model has no hook points.
     """
     path = Path(path)
-    with scratch(path.resolve()) as above:
-        folder = above / "run"
+    with scratch(path.resolve()) as folder:
         described = _begin(folder, path, model, examples, seed)
         write_whole(folder / "environment.json", environment(described.device).encode())
         if not path.exists() or is_free(path):
@@ -160,7 +158,7 @@ class Recorder:
                 rows = [row for row in rows if row["step"] <= last]
                 for step in run.steps:
                     if step > last:
-                        run.checkpoint(step).unlink()
+                        remove(run.checkpoint(step))
             self._rows = {int(row["step"]): json.dumps(row) for row in rows}
             content = "".join(f"{row}\n" for row in self._rows.values())  # without a cut last line
             write_whole(run.path / "metrics.jsonl", content.encode())

@@ -2,7 +2,8 @@
 
 A file is written under a temporary name that no other process has, and renamed. What cannot be made
 again is synced, so that it outlasts a power failure. Nothing is written through a symbolic link. A
-full disk is an error that names the file and leaves no half of it behind.
+full disk is an error that names the file and leaves no half of it behind. Below a folder that this
+process holds (`interp.runs.leases`), each change asks at the last moment whether it still does.
 """
 
 import errno
@@ -10,6 +11,8 @@ import json
 import os
 import re
 import secrets
+import shutil
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -18,6 +21,9 @@ TEMPORARY = re.compile(r"\.(?P<name>.+?)(\.[0-9a-f]{8})?\.tmp")  # older version
 # Windows lacks the first two, and others the third, without which it changes the ends of lines.
 PLAIN_FLAGS = ("O_NOFOLLOW", "O_CLOEXEC", "O_BINARY")
 UNSYNCABLE = (errno.EINVAL, errno.ENOTSUP)  # errors of disks that cannot sync a folder
+
+# By the real path of a folder that this process holds: what raises once it was taken over.
+fences: dict[str, Callable[[], None]] = {}
 
 
 def write_whole(path: Path, content: bytes, *, durable: bool = True) -> None:
@@ -32,18 +38,27 @@ def write_whole(path: Path, content: bytes, *, durable: bool = True) -> None:
 
     Raises:
         OSError: The disk is full or cannot be written to; what was there before is there still.
+        ValueError: The folder was taken over by another process.
     """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    check = _fence_of(path)
     try:
+        check()
         make_folder(path.parent)
-        _remove_temporaries(path)
+        if check is _unfenced:  # elsewhere nobody but the next to hold the folder removes them
+            _remove_temporaries(path)
         _make(temporary, content, durable)
+        check()
+        # Whoever takes the folder over now removes the temporary file, and this fails.
         temporary.replace(path)
         if durable:
             _sync_folder(path.parent)
-    except OSError as error:
+    except BaseException as error:
         with suppress(OSError):
             temporary.unlink()
+        if not isinstance(error, OSError):
+            raise
+        check()
         raise _unwritten(path, error) from None
 
 
@@ -52,15 +67,17 @@ def append_whole(path: Path, content: bytes) -> None:
 
     Raises:
         OSError: The disk is full or cannot be written to; the file is as it was before.
-        ValueError: The file is a symbolic link.
+        ValueError: The file is a symbolic link, or the folder was taken over by another process.
     """
     file = open_plain(path, os.O_WRONLY | os.O_APPEND)
-    size = os.fstat(file).st_size
+    check = _fence_of(path)
     try:
-        with os.fdopen(file, "wb", closefd=False) as opened:
-            opened.write(content)
+        size = os.fstat(file).st_size
+        # Whoever takes the folder over now makes a new file of this name: what is added is lost.
+        check()
+        _append(file, content, size)
     except OSError as error:
-        os.ftruncate(file, size)
+        check()
         raise _unwritten(path, error) from None
     finally:
         os.close(file)
@@ -75,9 +92,34 @@ def sync(path: Path) -> None:
         os.close(file)
 
 
+def remove(path: Path) -> None:
+    """Removes a file, if it is there.
+
+    Raises:
+        ValueError: The folder was taken over by another process.
+    """
+    _fence_of(path)()
+    path.unlink(missing_ok=True)
+
+
+def remove_folder(path: Path) -> None:
+    """Removes a folder with all that is in it.
+
+    Raises:
+        ValueError: It was taken over by another process.
+    """
+    _fence_of(path / "any")()
+    shutil.rmtree(path)
+
+
 def move_folder(folder: Path, path: Path) -> None:
-    """Moves a whole folder to its place, so that it outlasts a power failure there."""
+    """Moves a whole folder to its place, so that it outlasts a power failure there.
+
+    Raises:
+        ValueError: The folder above it was taken over by another process.
+    """
     make_folder(path.parent)
+    _fence_of(folder)()
     folder.replace(path)
     _sync_folder(path.parent)
 
@@ -126,6 +168,34 @@ def is_temporary(path: Path) -> bool:
     return TEMPORARY.fullmatch(path.name) is not None
 
 
+def remove_temporaries_in(folder: Path) -> None:
+    """Removes what killed processes left in a folder, where there is one.
+
+    Only names with digits, which no other program gives.
+    """
+    with suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as entries:
+        for entry in list(entries):
+            match = TEMPORARY.fullmatch(entry.name)
+            if match and match[2] and not entry.is_dir(follow_symlinks=False):
+                Path(entry.path).unlink(missing_ok=True)
+
+
+def _unfenced() -> None:
+    """Allows every write: outside of all folders that this process holds."""
+
+
+def _fence_of(path: Path) -> Callable[[], None]:
+    """What raises if the folder that a file is in was taken over by another process."""
+    if not fences:
+        return _unfenced
+    folder = os.path.realpath(path.parent)
+    while folder not in fences:
+        folder, below = os.path.split(folder)
+        if not below:  # the root
+            return _unfenced
+    return fences[folder]
+
+
 def _remove_temporaries(path: Path) -> None:
     """Removes what killed processes left of a file."""
     with os.scandir(path.parent) as entries:
@@ -142,6 +212,16 @@ def _make(path: Path, content: bytes, durable: bool) -> None:
         file.flush()
         if durable:
             os.fsync(file.fileno())
+
+
+def _append(file: int, content: bytes, size: int) -> None:
+    """Writes at the end of a file, or leaves it as long as it was."""
+    try:
+        with os.fdopen(file, "wb", closefd=False) as opened:
+            opened.write(content)
+    except OSError:
+        os.ftruncate(file, size)
+        raise
 
 
 def _sync_folder(path: Path) -> None:

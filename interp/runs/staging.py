@@ -1,10 +1,12 @@
 """A run folder that is written whole: under a hidden name near its place, then moved there.
 
 So no error leaves half a run. The hidden name is determined by the place, so that the same call,
-given again after a kill, removes what the killed one left.
+given again after a kill, removes what the killed one left. The folder inside has another name each
+time: a call that was taken over while it was paused moves no run that is not its own.
 """
 
 import hashlib
+import secrets
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -12,6 +14,7 @@ from pathlib import Path
 
 from interp.runs.opening import locked
 from interp.runs.run import Run
+from interp.runs.safe_files import remove_folder
 
 
 def is_free(folder: Path) -> bool:
@@ -35,7 +38,9 @@ def has_files_of(folder: Path, other: Path, without: Sequence[str] = ()) -> bool
 
 @contextmanager
 def scratch(path: Path) -> Iterator[Path]:
-    """An empty hidden folder above a place, locked for one writer and removed at the end.
+    """A place for a folder that is not there yet, locked for one writer and removed at the end.
+
+    It is in a hidden folder above another place, on the same disk.
 
     Raises:
         ValueError: Another process writes to the same place.
@@ -51,8 +56,9 @@ def scratch(path: Path) -> Iterator[Path]:
             f"{folder} cannot be made ({error.strerror or error}); choose another place"
         ) from None
     with locked(folder):
-        shutil.rmtree(folder / "run", ignore_errors=True)
+        for left in folder.glob("run*"):
+            shutil.rmtree(left, ignore_errors=True)
         try:
-            yield folder
+            yield folder / f"run-{secrets.token_hex(4)}"
         finally:
-            shutil.rmtree(folder)
+            remove_folder(folder)

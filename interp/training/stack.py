@@ -16,7 +16,17 @@ from pathlib import Path
 import torch
 
 from interp.config import Experiment, Seeds, Training
-from interp.runs import Run, as_table, is_done_with, read_metrics, writing
+from interp.runs import (
+    InUse,
+    LeaseLost,
+    Run,
+    as_table,
+    is_done_with,
+    read_metrics,
+    sight,
+    wait_for,
+    writing,
+)
 from interp.training.device import Device, as_configured, pick_device
 from interp.training.loop import Replica, train_replicas
 from interp.training.memory import check_memory
@@ -52,9 +62,13 @@ def train_stack(
         The runs, in order: each finished, or marked as failed (`Run.failure`).
 
     Raises:
+        InUse: Another process writes to one of the folders; nothing is trained, since the others
+            would end with other bytes without it.
+        LeaseLost: This process was paused, and one of the folders taken over.
         ValueError: There are none, one has no training, they cannot share a stack; or the folders
             of some cannot be trained on (all others are).
     """
+    experiments = {Path(path): experiment for path, experiment in experiments.items()}
     check_stackable(list(experiments.values()))
     first = next(iter(experiments.values()))
     check_memory(first, len(experiments))
@@ -62,9 +76,13 @@ def train_stack(
     replicas: list[Replica] = []
     faults: list[ValueError | OSError] = []
     with ExitStack() as locks, as_configured(training, device):
+        elsewhere = sight(experiments)  # at once, as each may have to be waited for
+        wait_for([path for path in elsewhere if not is_done_with(path, experiments[path])])
         for path, experiment in experiments.items():
             try:
-                replicas.append(_replica(Path(path), experiment, device, locks, track))
+                replicas.append(_replica(path, experiment, device, locks, track))
+            except (InUse, LeaseLost):
+                raise
             except (ValueError, OSError) as error:
                 faults.append(error)
         if replicas:
@@ -78,7 +96,7 @@ def train_stack(
             )
     if faults:
         raise ValueError(f"{len(faults)} of {len(experiments)} were not trained: {faults[0]}")
-    return [Run(Path(path)) for path in experiments]
+    return [Run(path) for path in experiments]
 
 
 def _replica(

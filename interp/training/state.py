@@ -17,7 +17,16 @@ from torch import Tensor
 from hooks import build
 from hooks.models import parameters_of
 from interp.config import Experiment, Training
-from interp.runs import Checkpoint, Run, append_whole, pack, read_metrics, sync, write_whole
+from interp.runs import (
+    Checkpoint,
+    Run,
+    append_whole,
+    pack,
+    read_metrics,
+    remove,
+    sync,
+    write_whole,
+)
 
 Row = dict[str, float]
 
@@ -156,7 +165,7 @@ def prepare_folder(run: Run, rows: list[Row]) -> None:
     """
     content = b"".join(json.dumps(row).encode() + b"\n" for row in rows)
     write_whole(run.path / "metrics.jsonl", content)
-    (run.path / "failure.json").unlink(missing_ok=True)
+    remove(run.path / "failure.json")
 
 
 def append_metrics(run: Run, row: Row) -> None:

@@ -47,7 +47,8 @@ TOML = [
 
 
 def any_file(folder: Path, random: Random) -> Path:
-    files = sorted(file for file in folder.rglob("*") if file.is_file() and file.stat().st_size)
+    found = (file for file in folder.rglob("*") if ".lease." not in file.name)
+    files = sorted(file for file in found if file.is_file() and file.stat().st_size)
     return random.choice(files)
 
 

@@ -72,8 +72,8 @@ def cut(name: str, here: Path, seconds: float) -> int:
 
 
 def files(here: Path) -> dict[str, bytes]:
-    """Every file below a folder, hidden ones too, by its path."""
-    found = (file for file in here.rglob("*") if file.is_file())
+    """Every file below a folder, hidden ones too but leases, by its path."""
+    found = (file for file in here.rglob("*") if file.is_file() and ".lease." not in file.name)
     return {file.relative_to(here).as_posix(): file.read_bytes() for file in found}
 
 

@@ -5,6 +5,7 @@ import os
 import pytest
 
 from interp.measure.analyze import analyze
+from interp.runs.leases import InUse
 from interp.runs.opening import locked
 from interp.training.loop import train
 from tests.planted import tiny_experiment
@@ -54,9 +55,11 @@ def test_a_folder_that_cannot_be_written_to_needs_no_lock(tmp_path, monkeypatch,
         pass
 
 
-def test_a_file_system_without_locks_is_warned_of(tmp_path, monkeypatch):
+def test_a_folder_is_held_on_a_file_system_without_locks(tmp_path, monkeypatch):
     monkeypatch.setattr(fcntl, "flock", fail(errno.ENOLCK))
-    with pytest.warns(UserWarning, match="cannot be locked here .*: see to it"), locked(tmp_path):
+    with locked(tmp_path), pytest.raises(InUse, match="is in use: another"), locked(tmp_path):
+        pass
+    with locked(tmp_path):
         pass
 
 

@@ -53,7 +53,7 @@ def test_what_is_left_of_a_stack_ends_with_the_same_bytes(tmp_path):
     sweep = short_sweep(vary={"training.lr": [1e-3, 1e-2, 0.1]}, seeds=1)
     folder = train_sweep(sweep, tmp_path, device="cpu", stack=3)
     lost = list(folder.experiments())[1]
-    before = {file: file.read_bytes() for file in lost.rglob("*") if file.is_file()}
+    before = {file: file.read_bytes() for file in lost.rglob("[!.]*") if file.is_file()}
     for name in ("checkpoints/5.safetensors", "checkpoints/10.safetensors", "state.safetensors"):
         (lost / name).unlink()
     train_sweep(sweep, tmp_path, device="cpu", stack=3)

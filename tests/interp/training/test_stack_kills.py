@@ -35,8 +35,13 @@ def ending_apart() -> list[Experiment]:
     return found
 
 
+def is_kept(file: Path) -> bool:
+    """Whether a file is more than a note of who wrote to the folder, and how often."""
+    return not file.name.startswith(".lease.")
+
+
 def contents(path: Path) -> dict[str, bytes]:
-    found = sorted(file for file in path.rglob("*") if file.is_file())
+    found = sorted(file for file in path.rglob("*") if file.is_file() and is_kept(file))
     return {file.relative_to(path).as_posix(): file.read_bytes() for file in found}
 
 
