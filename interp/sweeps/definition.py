@@ -158,7 +158,7 @@ class Sweep(Frozen):
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> "Sweep":
         """A copy, some fields changed, as of every pydantic model; its runs are its own."""
         copy = super().model_copy(update=update, deep=deep)
-        copy.__dict__.pop("_by_folder", None)
+        vars(copy).pop("_by_folder", None)
         return copy
 
     def to_toml(self) -> str:
