@@ -96,6 +96,9 @@ WorkerMemory = Annotated[
 PartText = Annotated[
     str | None, typer.Option("--part", help="K/N: train the Kth of N parts alone.")
 ]
+Detach = Annotated[
+    bool, typer.Option("--detach", help="Return at once, and let it go on; see interp status.")
+]
 
 
 @app.command(epilog="Example: interp demo --out runs/demo")
@@ -140,13 +143,14 @@ def train(
     worker_device: WorkerDevice = "cpu",
     worker_memory: WorkerMemory = None,
     part: PartText = None,
+    detach: Detach = False,
 ) -> None:
     """Train an experiment into a run folder, or carry on where it was stopped."""
     set_threads(threads)
     from interp.sweeps.definition import sweep_of_seeds
 
     loaded = interp.load_experiment(experiment)
-    place = Placement(executor, option or (), jobs, worker_device, worker_memory, part)
+    place = Placement(executor, option or (), jobs, worker_device, worker_memory, part, detach)
     if seeds is not None:
         if seed is not None:
             raise ValueError("--seed is one seed and --seeds several: give one of the two")
@@ -154,7 +158,7 @@ def train(
         how = {"device": device, "stack": stack, "track": track or ()}
         return _train_sweep(sweep_of_seeds(loaded, seeds), out, workers, place, how)
     if place != Placement():
-        raise ValueError("--executor and --part are of many runs: give --seeds too")
+        raise ValueError("--executor, --part and --detach are of many runs: give --seeds too")
     chosen = loaded if seed is None else loaded.with_seed(seed)
     out = out or Path("runs") / f"{chosen.name}-s{chosen.seeds.model}"
     with training_bar() as on_evaluate:
@@ -182,12 +186,13 @@ def sweep(
     worker_device: WorkerDevice = "cpu",
     worker_memory: WorkerMemory = None,
     part: PartText = None,
+    detach: Detach = False,
 ) -> None:
     """Train every run of a sweep; those that are finished are passed over."""
     set_threads(1)
     loaded = interp.load_sweep(file)
     out = out or Path("runs") / loaded.name
-    place = Placement(executor, option or (), jobs, worker_device, worker_memory, part)
+    place = Placement(executor, option or (), jobs, worker_device, worker_memory, part, detach)
     how = {"device": device, "stack": stack}
     if not dry_run:
         return _train_sweep(loaded, out, workers, place, how | {"track": track or ()})
@@ -234,7 +239,8 @@ def analyze(
 
     failures = []
     folders = find_folders(_working_copies(paths))
-    engine = Placement(executor, option or (), jobs).engine(folders[0].path)
+    place = folders[0].path.parent if isinstance(folders[0], interp.Run) else folders[0].path
+    engine = Placement(executor, option or (), jobs).engine(place)
     if engine is None and workers is not None:
         check_count("workers", workers)
         engine = Processes(workers)
@@ -438,8 +444,12 @@ def _train_sweep(
 
     engine, settings = place.engine(out), place.settings()
     runs = len(sweep.experiments())
+    check_count("workers", workers or 1)
+    if place.detach:
+        from interp.cli.detach import detached
+
+        return typer.echo(detached(sweep, out, engine, **settings, **how))
     if engine is None:
-        check_count("workers", workers or 1)
         workers = workers or worker_count(how["device"])
         size = how["stack"] or stack_size(sweep.base, Worker.here(how["device"]))
         at_work = f"{workers} at work (--stack, --workers)"

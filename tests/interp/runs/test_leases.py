@@ -469,6 +469,21 @@ def test_a_write_that_was_paused_before_its_rename_leaves_nothing(tmp_path, monk
     assert not [*tmp_path.glob(".*.tmp")]
 
 
+def test_a_write_that_was_paused_before_its_temporary_file_leaves_nothing(tmp_path, monkeypatch):
+    (tmp_path / "file").write_bytes(b"theirs")
+    make = safe_files._make
+
+    def make_late(*arguments):
+        lose(tmp_path)
+        make(*arguments)
+
+    monkeypatch.setattr(safe_files, "_make", make_late)
+    with locked(tmp_path), pytest.raises(LeaseLost):
+        write_whole(tmp_path / "file", b"ours")
+    assert (tmp_path / "file").read_bytes() == b"theirs"
+    assert not [*tmp_path.glob(".*.tmp")]
+
+
 def test_a_stopped_write_leaves_no_temporary_file(tmp_path, monkeypatch):
     def stopped(*_):
         raise KeyboardInterrupt

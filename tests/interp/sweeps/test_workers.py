@@ -172,7 +172,7 @@ def test_what_an_engine_has_not_begun_is_cancelled_when_stopped(tmp_path):
         raise KeyboardInterrupt
 
     engine = Engine()
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt), pytest.warns(UserWarning, match="cancelled 1 jobs"):
         train_groups(some_groups(tmp_path, 4), executor=engine, device="cpu", on_progress=stop)
     assert engine.futures[3].cancelled()
 
