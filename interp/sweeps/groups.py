@@ -206,13 +206,13 @@ def described(
         together = "alone" if len(group) == 1 else f"in a stack of {len(group)}"
         lines.append(
             f"{count * len(group)} models of {size:,} parameters, each {together}, "
-            f"{experiment.require_training().steps:,} steps: about {_duration(seconds)} of one "
+            f"{experiment.require_training().steps:,} steps: about {duration(seconds)} of one "
             "worker"
         )
     used = min(workers, len(groups))
     if len(lines) > 1 or used > 1:
         lines.append(
-            f"in all about {_duration(total)} of one worker: {_duration(total / used)} with "
+            f"in all about {duration(total)} of one worker: {duration(total / used)} with "
             f"{used} at work, where each has a core of its own"
         )
     return lines
@@ -303,7 +303,7 @@ def _wait(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
     """Seconds as text, in a unit that suits."""
     for unit, length in (("h", 3600.0), ("min", 60.0)):
         if seconds >= length:

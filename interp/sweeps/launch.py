@@ -183,12 +183,24 @@ def groups_for(
         part: These runs alone.
         is_here: Whether this machine trains them, which cuts stacks for itself.
     """
-    experiments, asked = folder.experiments(), worker or Worker()
-    if part is not None:
-        chosen = part_of(grouped(experiments, asked, stack), part)
-        experiments = {path: e for path, e in experiments.items() if path in chosen}
+    asked = worker or Worker()
     cut_for = Worker.here(device) if is_here else asked
+    experiments = folder.experiments() if part is None else part_in(folder, part, asked, stack)
     return with_work(grouped(experiments, cut_for, stack))
+
+
+def part_in(folder: SweepFolder, part: Part, worker: Worker, stack: int | None = None) -> Group:
+    """The experiments of a part of a sweep, in the sweep's order; none in more parts than stacks.
+
+    Args:
+        folder: The sweep.
+        part: Which part.
+        worker: What parts are cut for.
+        stack: Models a stack, at most.
+    """
+    experiments = folder.experiments()
+    chosen = part_of(grouped(experiments, worker, stack), part)
+    return {path: each for path, each in experiments.items() if path in chosen}
 
 
 def train_groups(
