@@ -5,7 +5,8 @@ sound is looked at by who trains or reads it). One that is not done is running w
 touched (`interp.runs.leases`), lost once that has not been for `LEASE_SECONDS`, stopped where the
 log of a job names a fault, else left. "Now" is the file system's clock, as all times in leases are.
 
-A running run's steps per second are counted from when its process took the folder to its last row.
+Steps per second of a running run are counted from the first checkpoint that its process wrote to
+the last row, so that starting is not in them.
 """
 
 import os
@@ -365,11 +366,15 @@ def _last_step_of(path: Path, files: Sequence[str]) -> int:
 def _rate(path: Path, last: int, began: float) -> float | None:
     """Steps per second of a run since a process took it; None where it has recorded no row yet.
 
-    That process went on from the newest checkpoint that was there.
+    What a process writes first is the checkpoint of the step that it begins at, even if that is
+    there already. Its steps are counted from there to the last row.
     """
-    first = max((step for step, at in _checkpoints(path).items() if at <= began), default=0)
-    seconds = (path / "metrics.jsonl").stat().st_mtime - began if last else 0.0
-    return (last - first) / seconds if last > first and seconds >= MIN_SECONDS else None
+    written = {step: at for step, at in _checkpoints(path).items() if at > began}
+    first = min(written, default=last)
+    if last <= first:
+        return None
+    seconds = (path / "metrics.jsonl").stat().st_mtime - written[first]
+    return (last - first) / seconds if seconds >= MIN_SECONDS else None
 
 
 def _checkpoints(path: Path) -> dict[int, float]:

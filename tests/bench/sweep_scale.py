@@ -76,7 +76,7 @@ def fake(paths: Sequence[Path], state: str) -> None:
     metrics = "".join(json.dumps(row) + "\n" for row in rows).encode()
     began = time.time() - 100
     for path in paths:
-        os.makedirs(path / "checkpoints", exist_ok=True)
+        (path / "checkpoints").mkdir(parents=True, exist_ok=True)
         is_held = state == "running"
         lease = Lease(path, 1, "0" * 16, "node07", "m", 4711, began, is_held)
         write(f"{path}/metrics.jsonl", metrics)
@@ -127,7 +127,6 @@ def measure(count: int, *, is_distinct: bool) -> None:
         jobs = table.time("jobs", lambda: jobs_of(bundled(cpu, MAX_JOBS), folder.path))
         engine = FuturesEngine(AtOnce())
         table.time("head, jobs without work", lambda: engine.run(jobs, lambda over: None))
-        del jobs
         measure_folders("untouched", folder, experiments, table)
         paths = list(experiments)
         half = count // 2
