@@ -31,6 +31,7 @@ if TYPE_CHECKING:  # Python goes by the table below
     from interp.sharing.push import push
     from interp.sweeps.definition import load_sweep
     from interp.sweeps.launch import train_sweep
+    from interp.sweeps.status import sweep_status
     from interp.sweeps.sweep import finished_runs
     from interp.sweeps.table import sweep_table
     from interp.tasks import Task
@@ -50,6 +51,7 @@ _GIVEN_BY = {
     "interp.sharing.pull": ("pull",),
     "interp.sharing.push": ("push",),
     "interp.sweeps.definition": ("load_sweep",),
+    "interp.sweeps.status": ("sweep_status",),
     "interp.sweeps.sweep": ("finished_runs",),
     "interp.sweeps.table": ("sweep_table",),
     "interp.sweeps.launch": ("train_sweep",),

@@ -4,6 +4,7 @@ Nothing heavy is imported before a command runs, so that `interp --help` answers
 """
 
 import gc
+import json
 import os
 import re
 import sys
@@ -96,6 +97,9 @@ WorkerMemory = Annotated[
 PartText = Annotated[
     str | None, typer.Option("--part", help="K/N: train the Kth of N parts alone.")
 ]
+Detach = Annotated[
+    bool, typer.Option("--detach", help="Return at once, and let it go on; see interp status.")
+]
 
 
 @app.command(epilog="Example: interp demo --out runs/demo")
@@ -140,13 +144,14 @@ def train(
     worker_device: WorkerDevice = "cpu",
     worker_memory: WorkerMemory = None,
     part: PartText = None,
+    detach: Detach = False,
 ) -> None:
     """Train an experiment into a run folder, or carry on where it was stopped."""
     set_threads(threads)
     from interp.sweeps.definition import sweep_of_seeds
 
     loaded = interp.load_experiment(experiment)
-    place = Placement(executor, option or (), jobs, worker_device, worker_memory, part)
+    place = Placement(executor, option or (), jobs, worker_device, worker_memory, part, detach)
     if seeds is not None:
         if seed is not None:
             raise ValueError("--seed is one seed and --seeds several: give one of the two")
@@ -154,7 +159,7 @@ def train(
         how = {"device": device, "stack": stack, "track": track or ()}
         return _train_sweep(sweep_of_seeds(loaded, seeds), out, workers, place, how)
     if place != Placement():
-        raise ValueError("--executor and --part are of many runs: give --seeds too")
+        raise ValueError("--executor, --part and --detach are of many runs: give --seeds too")
     chosen = loaded if seed is None else loaded.with_seed(seed)
     out = out or Path("runs") / f"{chosen.name}-s{chosen.seeds.model}"
     with training_bar() as on_evaluate:
@@ -182,16 +187,43 @@ def sweep(
     worker_device: WorkerDevice = "cpu",
     worker_memory: WorkerMemory = None,
     part: PartText = None,
+    detach: Detach = False,
 ) -> None:
     """Train every run of a sweep; those that are finished are passed over."""
     set_threads(1)
     loaded = interp.load_sweep(file)
     out = out or Path("runs") / loaded.name
-    place = Placement(executor, option or (), jobs, worker_device, worker_memory, part)
+    place = Placement(executor, option or (), jobs, worker_device, worker_memory, part, detach)
     how = {"device": device, "stack": stack}
     if not dry_run:
         return _train_sweep(loaded, out, workers, place, how | {"track": track or ()})
     _plan_sweep(loaded, out, workers, place, how)
+
+
+@app.command(epilog="Example: interp status runs/l1")
+def status(
+    paths: Annotated[
+        list[Path], typer.Argument(help="Sweep folders, run folders, or folders that hold runs.")
+    ],
+    runs: Annotated[bool, typer.Option("--runs", help="A line for each run, too.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="A line of JSON for each path; with --runs, all runs.")
+    ] = False,
+) -> None:
+    """Say how sweeps stand, by their folders alone: done, running where, failed and why, left."""
+    from interp.sweeps.status import sweep_status
+
+    failures = []
+    for path in paths:
+        try:
+            found = sweep_status(path)
+        except (ValueError, OSError) as error:  # the others are still told
+            failures.append(str(error))
+        else:
+            lines = [json.dumps(found.to_dict(runs=runs))] if as_json else found.lines(runs=runs)
+            typer.echo("\n".join(lines))
+    if failures:
+        raise ValueError("; ".join(failures))
 
 
 @app.command(epilog="Example: interp construct constructed-circle")
@@ -234,7 +266,8 @@ def analyze(
 
     failures = []
     folders = find_folders(_working_copies(paths))
-    engine = Placement(executor, option or (), jobs).engine(folders[0].path)
+    place = folders[0].path.parent if isinstance(folders[0], interp.Run) else folders[0].path
+    engine = Placement(executor, option or (), jobs).engine(place)
     if engine is None and workers is not None:
         check_count("workers", workers)
         engine = Processes(workers)
@@ -435,11 +468,19 @@ def _train_sweep(
     """
     from interp.executors.local import worker_count
     from interp.sweeps.groups import Worker, stack_size
+    from interp.sweeps.sweep import SweepFolder
 
     engine, settings = place.engine(out), place.settings()
-    runs = len(sweep.experiments())
+    asked = _asked_of(SweepFolder(out, sweep), settings, how["stack"])
+    check_count("workers", workers or 1)
+    if not asked:
+        return typer.echo(f"{out}: part {place.part} is empty: there are more parts than stacks")
+    runs, part = len(asked), f"part {place.part}, " if place.part else ""
+    if place.detach:
+        from interp.cli.detach import detached
+
+        return typer.echo(detached(sweep, out, engine, **settings, **how))
     if engine is None:
-        check_count("workers", workers or 1)
         workers = workers or worker_count(how["device"])
         size = how["stack"] or stack_size(sweep.base, Worker.here(how["device"]))
         at_work = f"{workers} at work (--stack, --workers)"
@@ -447,7 +488,8 @@ def _train_sweep(
         size = how["stack"] or stack_size(sweep.base, settings["worker"])
         at_work = f"by {place.executor}"
     typer.echo(
-        f"{runs} models, {f'in stacks of up to {size}' if size > 1 else 'each alone'}, {at_work}"
+        f"{part}{runs} models, {f'in stacks of up to {size}' if size > 1 else 'each alone'}, "
+        f"{at_work}"
     )
     with sweep_bar() as show:
         folder = interp.train_sweep(
@@ -459,9 +501,18 @@ def _train_sweep(
             **settings,
             **how,
         )
-    failed = folder.failed()
+    failed = [run for run in folder.failed() if run.path in asked]
     failures = f", {len(failed)} of them failed: {failed[0].failure}" if failed else ""
-    typer.echo(f"trained {out}: {runs} runs{failures}")
+    typer.echo(f"trained {out}: {part}{runs} runs{failures}")
+
+
+def _asked_of(folder: Any, settings: dict[str, Any], stack: int | None) -> Any:
+    """The experiments, by folder, that a command trains: of a sweep, or of the part asked for."""
+    from interp.sweeps.launch import part_in
+
+    if "part" not in settings:
+        return folder.experiments()
+    return part_in(folder, settings["part"], settings["worker"], stack)
 
 
 def _plan_sweep(
@@ -475,10 +526,12 @@ def _plan_sweep(
 
     folder = SweepFolder(out, sweep)
     folder.check_belongs()
-    left = folder.left()
-    typer.echo(f"{len(sweep.experiments())} runs, {len(left)} of them to be trained into {out}")
-    check_count("workers", workers or 1)
     engine, settings = place.engine(out), place.settings()
+    asked = _asked_of(folder, settings, how["stack"])
+    left = asked.keys() & folder.left().keys()
+    part = f"part {place.part}, " if place.part else ""
+    typer.echo(f"{part}{len(asked)} runs, {len(left)} of them to be trained into {out}")
+    check_count("workers", workers or 1)
     groups = groups_for(folder, is_here=engine is None, **settings, **how)
     if engine is None:
         for line in described(groups, how["device"], workers or worker_count(how["device"])):

@@ -20,6 +20,7 @@ class Placement:
         device: Of a worker.
         memory: Of a worker's GPU, as text.
         part: K/N, or none.
+        detach: Whether the command returns at once, and the work goes on.
     """
 
     executor: str | None = None
@@ -28,6 +29,7 @@ class Placement:
     device: Literal["cpu", "cuda"] = "cpu"
     memory: str | None = None
     part: str | None = None
+    detach: bool = False
 
     def engine(self, folder: Path) -> Any:
         """The executor's engine, or none.

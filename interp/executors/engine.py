@@ -7,6 +7,7 @@ the run folders; an engine is asked only whether its jobs are over.
 
 import heapq
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
@@ -26,11 +27,17 @@ class Job:
         function: What is called; a function of a module, which a worker can import.
         arguments: Text, numbers, and lists and tables of them.
         runs: The run folders that it is about.
+        is_kept: Whether all that matters of it is kept in the run folders, and nothing returned.
     """
 
     function: Callable[..., Any]
     arguments: tuple[Any, ...]
     runs: tuple[str, ...] = ()
+    is_kept: bool = False
+
+
+class LostJob(RuntimeError):  # noqa: N818  # what became of a job, as the message says
+    """A job ended without a word: its worker, its node or its engine was lost."""
 
 
 @dataclass(frozen=True)
@@ -83,11 +90,30 @@ class Engine(Protocol):
         ...
 
 
-class FuturesEngine:
-    """Any `concurrent.futures.Executor`: that of dask, of mpi4py, or one of the user's own."""
+@runtime_checkable
+class Queue(Protocol):
+    """An engine whose jobs outlive the command that submits them."""
 
-    def __init__(self, executor: Executor) -> None:
+    def leave(self, jobs: Sequence[Job]) -> str:
+        """Submits jobs that are not in the queue already; says what was submitted."""
+        ...
+
+    def queued(self) -> set[str]:
+        """The runs of jobs of earlier commands that are queued or running."""
+        ...
+
+
+class FuturesEngine:
+    """Any `concurrent.futures.Executor`: that of dask, of mpi4py, or one of the user's own.
+
+    Args:
+        executor: Takes the jobs.
+        ends_here: Whether its workers end with this process, so that none is left at work.
+    """
+
+    def __init__(self, executor: Executor, *, ends_here: bool = False) -> None:
         self._executor = executor
+        self._ends_here = ends_here
 
     def run(self, jobs: Sequence[Job], look: Look) -> list[Outcome]:
         """Runs jobs and waits for all (`Engine.run`)."""
@@ -97,8 +123,10 @@ class FuturesEngine:
                 pending.append(self._submitted(job))
             return collected(pending, look)
         except BaseException:
-            for future in pending:
-                future.cancel()
+            left = [future for future in pending if not future.done()]
+            cancelled = [future.cancel() for future in left]
+            if not self._ends_here:
+                say_cancelled(sum(cancelled), len(left))
             raise
 
     def _submitted(self, job: Job) -> Pending:
@@ -138,6 +166,13 @@ def collected(pending: Sequence[Pending], look: Look) -> list[Outcome]:
     return [Outcome.of(job.result) for job in pending]
 
 
+def say_cancelled(count: int, left: int) -> None:
+    """Warns that jobs were taken back, and how many are at work still."""
+    working = f"; {left - count} that had begun may be working still" if left > count else ""
+    if left:
+        warnings.warn(f"cancelled {count} jobs{working}", stacklevel=3)
+
+
 def shared_out(costs: Sequence[float], count: int) -> list[list[int]]:
     """Numbers of pieces of work in bundles of alike cost: the dearest first, each to the cheapest.
 
@@ -170,6 +205,6 @@ def as_engine(executor: Engine | Executor) -> Engine:
 
 def in_words(fault: BaseException) -> str:
     """A fault in words; those that are no advice to a user are named by their kind."""
-    if isinstance(fault, ValueError | OSError):
+    if isinstance(fault, ValueError | OSError | LostJob):
         return str(fault)
     return ": ".join(filter(None, (type(fault).__name__, str(fault))))

@@ -15,7 +15,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
 
-from interp.executors.engine import FuturesEngine, Job, Look, Outcome
+from interp.executors.engine import FuturesEngine, Job, Look, LostJob, Outcome
 from interp.training.device import Device, pick_device, prepare_process
 
 MAX_FRUITLESS_POOLS = 3  # pools in a row that end with a killed worker and no job finished
@@ -39,7 +39,7 @@ class Processes:
         left, fruitless = list(range(len(jobs))), 0
         while left and fruitless < MAX_FRUITLESS_POOLS:
             with _pool(self._workers) as pool:
-                new = FuturesEngine(pool).run([jobs[index] for index in left], look)
+                new = FuturesEngine(pool, ends_here=True).run([jobs[i] for i in left], look)
             outcomes |= dict(zip(left, new, strict=True))
             killed = [i for i in left if isinstance(outcomes[i].fault, BrokenProcessPool)]
             fruitless = fruitless + 1 if killed == left else 0
@@ -57,7 +57,7 @@ def worker_count(device: Device) -> int:
 def _told(outcome: Outcome) -> Outcome:
     """An outcome, a broken pool as advice."""
     is_killed = isinstance(outcome.fault, BrokenProcessPool)
-    return Outcome(fault=ValueError(KILLED)) if is_killed else outcome
+    return Outcome(fault=LostJob(KILLED)) if is_killed else outcome
 
 
 @contextmanager

@@ -16,7 +16,9 @@ from typing import Any
 
 from interp.config import read_toml
 from interp.executors.engine import Engine, as_engine
-from interp.executors.local import Processes
+from interp.executors.local import Processes, worker_count
+from interp.executors.ray import Ray
+from interp.executors.slurm import Slurm
 
 KNOWN = "local, slurm, ray, package.module:factory, or a TOML file with a table [executor]"
 
@@ -36,7 +38,11 @@ def find_engine(name: str, options: Mapping[str, Any], folder: Path) -> Engine:
         name, table = _of_file(Path(name))
         options = table | dict(options)
     if name == "local":
-        return _called(Processes, options, "local")
+        return _called(Processes, {"workers": worker_count("auto")} | dict(options), "local")
+    if name == "slurm":
+        return Slurm(folder, options)
+    if name == "ray":
+        return Ray(options)
     if ":" in name:
         return _made_by(name, options)
     raise ValueError(f"executor '{name}' is unknown; there are {KNOWN}")

@@ -8,6 +8,7 @@ from typing import Any
 
 from hooks.own_classes import trusting
 from interp.executors import MAX_JOBS, Engine, Job, in_words, shared_out
+from interp.executors.job_log import JobLog
 from interp.measure.analyze import analyze
 from interp.measure.outcomes import Summary
 from interp.runs import Run
@@ -104,11 +105,18 @@ def analyze_job(
     """
     prepare_process()
     told = []
+    log = JobLog.of(Path(paths[0]).parent if paths else None)
+    log.begins(device)
     with trusting():  # whoever handed them over has imported these classes
-        for path in paths:
+        for path in map(Path, paths):
+            log.say(f"measures {path.name}")
             with warnings.catch_warnings(record=True) as caught:
                 warnings.simplefilter("always", UserWarning)
-                measured = analyze_run(Run(Path(path)), names, device, lambda place: None)
+                measured = analyze_run(Run(path), names, device, lambda place: None)
+            for each in caught:
+                log.say(f"warning: {each.message}")
+            if measured.fault:
+                log.say(f"did not measure {path.name}: {measured.fault}")
             told.append(
                 {
                     "summaries": [asdict(summary) for summary in measured.summaries],

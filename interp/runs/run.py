@@ -9,6 +9,8 @@
 import hashlib
 import json
 import math
+import operator
+import os
 import re
 import warnings
 from collections.abc import Mapping
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     import pandas
 
 MAX_DIFFERENCE = 1e-3  # of two measurements of one model, relative or absolute
+TAIL_BYTES = 2**14  # bytes at the end of metrics that are read first: much longer than a row
 STEP = re.compile(r"0|[1-9][0-9]*")
 
 
@@ -360,15 +363,37 @@ def is_done_with(path: Path, experiment: Experiment) -> bool:
 
     A run whose metrics are damaged is not done; training it says what is wrong.
     """
-    run = Run(path)
-    if run.failure:
+    if Run(path).failure:
         return True
+    file = path / "metrics.jsonl"
+    last = last_step(file)
+    if last is None or not (path / "checkpoints" / f"{last}.safetensors").is_file():
+        return False  # without reading all metrics
     try:
-        rows = read_metrics(path / "metrics.jsonl")
+        rows = read_metrics(file)
     except ValueError:
         return False
-    last = int(rows[-1]["step"]) if rows else None
-    return last in run.steps and experiment.require_training().end_after(rows) == last
+    return experiment.require_training().end_after(rows) == rows[-1]["step"] == last
+
+
+def last_step(file: Path) -> int | None:
+    """The step of the last whole row of metrics, from the file's end; None where there is none.
+
+    Lines that are no rows are passed over: training says what is wrong with them.
+    """
+    if not file.is_file():
+        return None
+    with file.open("rb") as content:
+        begin = end = content.seek(0, os.SEEK_END)
+        while begin > 0:
+            begin = max(0, 2 * begin - end - TAIL_BYTES)
+            content.seek(begin)
+            *lines, _ = content.read().split(b"\n")
+            for line in reversed(lines[1:] if begin else lines):
+                step = (as_table(line) or {}).get("step")
+                if type(step) is int:
+                    return step
+    return None
 
 
 def read_metrics(path: Path) -> list[dict[str, float]]:
@@ -384,7 +409,11 @@ def read_metrics(path: Path) -> list[dict[str, float]]:
     """
     if not path.is_file():
         return []
-    *lines, rest = path.read_text(encoding="utf-8-sig", errors="replace").split("\n")
+    text = path.read_text(encoding="utf-8-sig", errors="replace")
+    whole = _whole_rows(text)
+    if whole is not None:
+        return whole
+    *lines, rest = text.split("\n")
     if rest:
         warnings.warn(f"{path}: half-written last line passed over", stacklevel=2)
     by_step: dict[int, tuple[int, dict[str, float]]] = {}
@@ -413,6 +442,28 @@ def read_metrics(path: Path) -> list[dict[str, float]]:
             stacklevel=2,
         )
     return [row for _, row in by_step.values()]
+
+
+def _whole_rows(text: str) -> list[dict[str, float]] | None:
+    """The rows of metrics without any fault, in a third of the time; None where there may be one.
+
+    Lines are parsed as one list, which says the same as each for itself: as many `{` as lines, one
+    at the beginning of each, so that none is inside a text or another row.
+    """
+    count = text.count("\n")
+    are_lines = text.startswith("{") and text.endswith("}\n") and text.count("{") == count
+    if not are_lines or text.count("}\n{") != count - 1:
+        return None
+    try:
+        rows = json.loads(f"[{text[:-1].replace(chr(10), ',')}]")
+    except ValueError:
+        return None
+    steps = [row.get("step") for row in rows]
+    kinds = {type(value) for row in rows for value in row.values()}
+    if not kinds <= {int, float} or {type(step) for step in steps} != {int}:
+        return None
+    is_ascending = steps[0] >= 0 and all(map(operator.lt, steps, steps[1:]))
+    return rows if is_ascending else None
 
 
 def _is_repeated(row: dict[str, float], earlier: dict[str, float]) -> bool:

@@ -14,10 +14,13 @@
 Each run has a folder inside the sweep's, named by the values that only it has, and a hash.
 """
 
+import hashlib
 import itertools
 import math
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -31,6 +34,7 @@ from interp.config import (
     Experiment,
     Frozen,
     Name,
+    Seeds,
     find_toml,
     load_experiment,
     read_toml,
@@ -129,20 +133,33 @@ class Sweep(Frozen):
         Raises:
             ValueError: A field is unknown or a value wrong, or two runs are the same.
         """
+        return dict(self._by_folder)
+
+    @cached_property
+    def _by_folder(self) -> Mapping[str, Experiment]:
+        """The experiment of every run; those of one combination share all but name and seeds."""
         by_folder: dict[str, Experiment] = {}
         if not self.base.missing:
             for name in self.base.own_classes.values():  # imported here, and named again below
                 trust(name)
+        seeds = {seed: Seeds(model=seed, data=seed, order=seed) for seed in self.seeds}
         for values in self._combinations():
             varied = _with_values(self.base, values)
+            text = _TextOfRuns.of(varied)
+            slug = _slug({axis: values[axis] for axis in self.axes})
             for seed in self.seeds:
-                name = _slug({axis: values[axis] for axis in self.axes}, seed)
-                experiment = varied.with_seed(seed).model_copy(update={"name": name})
-                folder = f"{name}-{experiment.digest[:8]}"
+                name = f"{slug}s{seed}"
+                folder = f"{name}-{text.digest(name, seed)[:8]}"
                 if folder in by_folder:
                     raise ValueError(f"two runs are the same: {name}; take out what repeats")
-                by_folder[folder] = experiment
+                by_folder[folder] = varied.model_copy(update={"seeds": seeds[seed], "name": name})
         return by_folder
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> "Sweep":
+        """A copy, some fields changed, as of every pydantic model; its runs are its own."""
+        copy = super().model_copy(update=update, deep=deep)
+        vars(copy).pop("_by_folder", None)
+        return copy
 
     def to_toml(self) -> str:
         """The whole sweep, its base written out."""
@@ -256,11 +273,40 @@ def _value_at(table: Any, path: str) -> Any:
     return table
 
 
-def _slug(values: Mapping[str, Any], seed: int) -> str:
-    """A readable name of a run: the values that vary, and its seed."""
+@dataclass(frozen=True)
+class _TextOfRuns:
+    """The TOML text that runs of one combination of values share, around their name and seeds.
+
+    Writing TOML takes longer than all else that a sweep does for a run.
+
+    Attributes:
+        before: Between the name, in the first line, and the seeds.
+        after: After the seeds.
+    """
+
+    before: str
+    after: str
+
+    @classmethod
+    def of(cls, experiment: Experiment) -> "_TextOfRuns":
+        """The text of an experiment, without its name and its seeds."""
+        _, _, text = experiment.to_toml().partition("\n")
+        before, _, text = text.partition("\n[seeds]\n")  # a line that no text of a value makes
+        _, _, _, after = text.split("\n", len(Seeds.model_fields))
+        return cls(before, after)
+
+    def digest(self, name: str, seed: int) -> str:
+        """`Experiment.digest` of a run."""
+        seeds = "".join(f"{field} = {seed}\n" for field in Seeds.model_fields)
+        text = f'name = "{name}"\n{self.before}\n[seeds]\n{seeds}{self.after}'
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _slug(values: Mapping[str, Any]) -> str:
+    """The readable beginning of a run's name, before its seed: the values that vary."""
     parts = [f"{path.rpartition('.')[2]}-{_in_name(value)}" for path, value in values.items()]
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", "_".join(parts))[:60].strip("-.")
-    return f"{name}_s{seed}" if name else f"s{seed}"
+    return f"{name}_" if name else ""
 
 
 def _in_name(value: Any) -> str:

@@ -102,17 +102,33 @@ def grouped(
     """
     if stack is not None and stack < 1:
         raise ValueError(f"stack must be at least 1, got {stack}")
-    by_key: dict[str, list[Path]] = {}
+    kind_of, by_kind = kinds(), dict[str, list[Path]]()
     for path, experiment in experiments.items():
-        by_key.setdefault(stack_key(experiment).to_toml(), []).append(path)
+        by_kind.setdefault(kind_of(experiment), []).append(path)
     groups = []
-    for paths in by_key.values():
+    for paths in by_kind.values():
         size = stack or stack_size(experiments[paths[0]], worker)
         groups += [
             {path: experiments[path] for path in paths[first : first + size]}
             for first in range(0, len(paths), size)
         ]
     return sorted(groups, key=len, reverse=True)
+
+
+def kinds() -> Callable[[Experiment], str]:
+    """A function that gives what experiments of one stack share, as text.
+
+    Runs of a sweep that differ in their seeds alone share objects, for which it is made once.
+    """
+    made: dict[tuple[int, ...], tuple[Experiment, str]] = {}  # by identity, so kept alive
+
+    def kind_of(experiment: Experiment) -> str:
+        parts = (id(experiment.task), id(experiment.model), id(experiment.training))
+        if parts not in made:
+            made[parts] = experiment, repr(stack_key(experiment).model_dump(mode="json"))
+        return made[parts][1]
+
+    return kind_of
 
 
 def with_work(groups: Sequence[Group]) -> list[Group]:
@@ -175,10 +191,10 @@ def described(
         device: Where.
         workers: How many train at once.
     """
-    lines, total = [], 0.0
+    lines, total, kind_of = [], 0.0, kinds()
     by_size: dict[tuple[str, int], list[Group]] = {}
     for group in groups:
-        kind = stack_key(next(iter(group.values()))).to_toml()
+        kind = kind_of(next(iter(group.values())))
         by_size.setdefault((kind, len(group)), []).append(group)
     for group, *others in by_size.values():
         experiment, count = next(iter(group.values())), 1 + len(others)
@@ -190,13 +206,13 @@ def described(
         together = "alone" if len(group) == 1 else f"in a stack of {len(group)}"
         lines.append(
             f"{count * len(group)} models of {size:,} parameters, each {together}, "
-            f"{experiment.require_training().steps:,} steps: about {_duration(seconds)} of one "
+            f"{experiment.require_training().steps:,} steps: about {duration(seconds)} of one "
             "worker"
         )
     used = min(workers, len(groups))
     if len(lines) > 1 or used > 1:
         lines.append(
-            f"in all about {_duration(total)} of one worker: {_duration(total / used)} with "
+            f"in all about {duration(total)} of one worker: {duration(total / used)} with "
             f"{used} at work, where each has a core of its own"
         )
     return lines
@@ -287,7 +303,7 @@ def _wait(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
     """Seconds as text, in a unit that suits."""
     for unit, length in (("h", 3600.0), ("min", 60.0)):
         if seconds >= length:

@@ -10,12 +10,14 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from hooks.own_classes import trusting
 from interp.config import Experiment
-from interp.executors import MAX_JOBS, Engine, Job, Outcome, as_engine, in_words
+from interp.executors import MAX_JOBS, Engine, Job, Outcome, Queue, as_engine, in_words
+from interp.executors.job_log import JobLog
 from interp.executors.local import Processes
 from interp.runs import Run, write_whole
 from interp.sweeps.groups import (
@@ -70,23 +72,14 @@ def train_sweep(
         ValueError: The folder belongs to something else, a tracker is unknown or not installed, the
             part does not exist, or some runs could not be trained (all others are).
     """
-    make_trackers(track)  # refused before anything is written
-    folder = SweepFolder(Path(path), sweep)
-    for experiment in folder.experiments().values():
-        if experiment.missing:
-            raise ValueError(experiment.missing)
-    folder.check_belongs()
-    is_here = executor is None
-    groups = groups_for(
-        folder, device=device, stack=stack, worker=worker, part=part, is_here=is_here
+    folder, is_here = SweepFolder(Path(path), sweep), executor is None
+    groups = begun(
+        folder, device=device, stack=stack, worker=worker, part=part, is_here=is_here, track=track
     )
-    file, content = folder.path / "sweep.toml", sweep.to_toml().encode()
-    if not file.is_file() or file.read_bytes() != content:
-        write_whole(file, content)
     if is_here and workers > 1:
         executor = Processes(workers)
     train_groups(
-        groups if is_here else bundled(groups, jobs),
+        groups if is_here else _for_jobs(groups, executor, jobs),
         folder=folder.path,
         executor=executor,
         device=device,
@@ -95,6 +88,80 @@ def train_sweep(
         track=track,
     )
     return folder
+
+
+def leave_sweep(
+    sweep: Sweep,
+    path: str | Path,
+    executor: Queue,
+    *,
+    device: Device = "auto",
+    stack: int | None = None,
+    worker: Worker | None = None,
+    jobs: int = MAX_JOBS,
+    part: Part | None = None,
+    track: Sequence[str] = (),
+) -> str:
+    """Submits the runs of a sweep to a queue that trains them without this process.
+
+    Args: as of `train_sweep`.
+
+    Returns:
+        What was submitted, in words.
+
+    Raises:
+        ValueError: As `train_sweep`, before anything is submitted; or the queue takes no jobs.
+    """
+    folder = SweepFolder(Path(path), sweep)
+    groups = begun(
+        folder, device=device, stack=stack, worker=worker, part=part, is_here=False, track=track
+    )
+    how = How(device, stack, tuple(track))
+    bundles = _for_jobs(groups, executor, jobs)
+    return executor.leave([job_of(group, folder.path, how) for group in bundles])
+
+
+def begun(
+    folder: SweepFolder,
+    *,
+    device: Device = "auto",
+    stack: int | None = None,
+    worker: Worker | None = None,
+    part: Part | None = None,
+    is_here: bool = True,
+    track: Sequence[str] = (),
+) -> list[Group]:
+    """Makes a sweep's folder, its file in it, and gives what is to be trained (`groups_for`).
+
+    Raises:
+        ValueError: The folder belongs to something else, a tracker is unknown or not installed, or
+            the part does not exist; nothing is written then.
+    """
+    make_trackers(track)
+    for experiment in folder.experiments().values():
+        if experiment.missing:
+            raise ValueError(experiment.missing)
+    folder.check_belongs()
+    groups = groups_for(
+        folder, device=device, stack=stack, worker=worker, part=part, is_here=is_here
+    )
+    file, content = folder.path / "sweep.toml", folder.sweep.to_toml().encode()
+    if not file.is_file() or file.read_bytes() != content:
+        write_whole(file, content)
+    return groups
+
+
+def _for_jobs(groups: Sequence[Group], executor: Any, jobs: int) -> list[Group]:
+    """Groups in bundles, a job each: those that wait in a queue already apart from the others."""
+    queued = executor.queued() if isinstance(executor, Queue) else set()
+    waiting = [group for group in groups if _names(group) <= queued]
+    new = [group for group in groups if not _names(group) <= queued]
+    return bundled(waiting, jobs) + bundled(new, jobs)
+
+
+def _names(group: Group) -> set[str]:
+    """The run folders of a group, as jobs name them."""
+    return {str(path.resolve()) for path in group}
 
 
 def groups_for(
@@ -116,12 +183,24 @@ def groups_for(
         part: These runs alone.
         is_here: Whether this machine trains them, which cuts stacks for itself.
     """
-    experiments, asked = folder.experiments(), worker or Worker()
-    if part is not None:
-        chosen = part_of(grouped(experiments, asked, stack), part)
-        experiments = {path: e for path, e in experiments.items() if path in chosen}
+    asked = worker or Worker()
     cut_for = Worker.here(device) if is_here else asked
+    experiments = folder.experiments() if part is None else part_in(folder, part, asked, stack)
     return with_work(grouped(experiments, cut_for, stack))
+
+
+def part_in(folder: SweepFolder, part: Part, worker: Worker, stack: int | None = None) -> Group:
+    """The experiments of a part of a sweep, in the sweep's order; none in more parts than stacks.
+
+    Args:
+        folder: The sweep.
+        part: Which part.
+        worker: What parts are cut for.
+        stack: Models a stack, at most.
+    """
+    experiments = folder.experiments()
+    chosen = part_of(grouped(experiments, worker, stack), part)
+    return {path: each for path, each in experiments.items() if path in chosen}
 
 
 def train_groups(
@@ -138,7 +217,7 @@ def train_groups(
 
     Args:
         groups: What is to be trained, a job a group.
-        folder: The sweep's folder, which jobs elsewhere must find.
+        folder: The sweep's folder, which jobs elsewhere must find; logs go into its `jobs/`.
         executor: Takes the jobs instead of this process.
         device: Where to train.
         stack: Models a stack, at most; chosen by the worker where left out.
@@ -153,22 +232,45 @@ def train_groups(
     """
     experiments = dict(item for group in groups for item in group.items())
     watcher = Watcher(experiments, on_progress)
-    how = How(device, stack, tuple(track))
+    how, log = How(device, stack, tuple(track)), JobLog.of(folder)
     if executor is None:
-        outcomes = [
-            Outcome.of(lambda group=group: train_together(group, how, watcher.look))
-            for group in groups
-        ]
+        outcomes = trained_here(groups, how, log, watcher.look)
     else:
         jobs = [job_of(group, folder, how) for group in groups]
         outcomes = as_engine(executor).run(jobs, lambda over: watcher.look())
     watcher.look_now()
-    faults = [outcome.fault for outcome in outcomes if outcome.fault is not None]
+    faults = []
+    for group, outcome in zip(groups, outcomes, strict=True):
+        # A job may be lost after its last run was finished: the folders say what is done.
+        if outcome.fault is not None and with_work([group]):
+            faults.append(outcome.fault)
+            if not isinstance(outcome.fault, ValueError | OSError):  # no worker has told of it
+                log.failed([path.name for path in group], outcome.fault)
     if faults:
         raise ValueError(
             f"{len(faults)} of {len(groups)} groups were not trained: {in_words(faults[0])}"
         ) from faults[0]
     return [Run(path) for path in experiments]
+
+
+def trained_here(
+    groups: Sequence[Group], how: "How", log: JobLog, look: Callable[[], None]
+) -> list[Outcome]:
+    """Trains groups in this process, and gives what became of each."""
+    if groups:
+        log.begins(how.device)
+    outcomes = []
+    with log.warnings():
+        for group in groups:
+            runs = [path.name for path in group]
+            log.say(f"trains {','.join(runs)}")
+            outcome = Outcome.of(lambda group=group: train_together(group, how, look))
+            outcomes.append(outcome)
+            if outcome.fault is None:
+                log.say(f"ends {','.join(runs)}")
+            else:
+                log.failed(runs, outcome.fault)
+    return outcomes
 
 
 @dataclass(frozen=True)
@@ -190,7 +292,9 @@ def job_of(group: Group, folder: Path | None, how: How) -> Job:
     """A group as a job, in text alone, with whole paths: a worker may be in another folder."""
     texts = {str(path.resolve()): experiment.to_toml() for path, experiment in group.items()}
     place = None if folder is None else str(folder.resolve())
-    return Job(train_job, (place, texts, how.device, how.stack, list(how.track)), tuple(texts))
+    return Job(
+        train_job, (place, texts, how.device, how.stack, list(how.track)), tuple(texts), True
+    )
 
 
 def train_job(
@@ -225,7 +329,8 @@ def train_job(
         }
     prepare_process()  # more threads, as engines give them, would change the last digits
     groups = with_work(grouped(experiments, Worker.here(device), stack))
-    train_groups(groups, device=device, stack=stack, track=track)
+    place = None if folder is None else Path(folder)
+    train_groups(groups, folder=place, device=device, stack=stack, track=track)
 
 
 def train_together(group: Group, how: How, look: Callable[[], None]) -> None:

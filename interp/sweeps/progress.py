@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from interp.config import Experiment
-from interp.runs import Run, as_table, is_done_with
+from interp.runs import Run, is_done_with, last_step
 
 LOOK_SECONDS = 0.5  # seconds between looks at the run folders, at the least
 LOOKING_SHARE = 0.1  # of the time may go into looking
-TAIL_BYTES = 2**14  # bytes at the end of metrics that a look reads: much longer than a row
 
 
 @dataclass(frozen=True)
@@ -50,6 +49,9 @@ class Sight:
     is_done: bool = False
 
 
+UNSEEN = Sight()
+
+
 class Watcher:
     """Looks at run folders: nothing else says how far runs on another machine have come.
 
@@ -85,11 +87,14 @@ class Watcher:
         )
 
     def _look_at(self, path: Path, experiment: Experiment) -> None:
-        before, file = self._sights.get(path, Sight()), path / "metrics.jsonl"
+        before = self._sights.get(path, UNSEEN)
         if before.is_done:
             return
-        size = file.stat().st_size if file.is_file() else 0
-        step = before.step if size == before.size else last_step(file)
+        try:
+            size = os.stat(f"{path}/metrics.jsonl").st_size  # noqa: PTH116  # a fifth of the time
+        except OSError:
+            return  # not begun: prepared, a folder has metrics, if of no bytes
+        step = before.step if size == before.size else last_step(path / "metrics.jsonl") or 0
         # The checkpoint comes after the row: a run may be done though its metrics are as before.
         is_kept = (path / "checkpoints" / f"{step}.safetensors").is_file()
         has_failed = bool(Run(path).failure)
@@ -99,21 +104,3 @@ class Watcher:
             warnings.simplefilter("ignore")  # a line that is being written
             is_done = has_failed or (is_kept and is_done_with(path, experiment))
         self._sights[path] = Sight(size, step, is_kept, is_done)
-
-
-def last_step(file: Path) -> int:
-    """The step of the last whole row of metrics, from the file's end; 0 where there is none.
-
-    Lines that are no rows are passed over: training says what is wrong with them.
-    """
-    if not file.is_file():
-        return 0
-    with file.open("rb") as content:
-        begin = max(0, content.seek(0, os.SEEK_END) - TAIL_BYTES)
-        content.seek(begin)
-        *lines, _ = content.read().split(b"\n")
-    for line in reversed(lines[1:] if begin else lines):
-        step = (as_table(line) or {}).get("step")
-        if isinstance(step, int):
-            return step
-    return 0

@@ -53,9 +53,11 @@ class SweepFolder:
 
     def experiments(self) -> dict[Path, Experiment]:
         """The experiment of every run, by its folder."""
-        return {
-            self.path / name: experiment for name, experiment in self.sweep.experiments().items()
-        }
+        return dict(self._by_path)
+
+    @cached_property
+    def _by_path(self) -> Mapping[Path, Experiment]:
+        return {self.path / name: each for name, each in self.sweep.experiments().items()}
 
     def failed(self) -> list[Run]:
         """Runs that could not be finished (`Run.failure`)."""
@@ -99,6 +101,8 @@ class SweepFolder:
         """
         file = self.path / "sweep.toml"
         if file.is_file():
+            if file.read_bytes() == self.sweep.to_toml().encode():
+                return
             stored = load_sweep(file, KEPT).experiments()
             if not stored.items() <= self.sweep.experiments().items():
                 raise ValueError(f"{file} is another sweep; choose a new folder with --out")

@@ -9,9 +9,10 @@ import pytest
 import torch
 
 from interp.executors.local import MAX_FRUITLESS_POOLS, Processes
+from interp.runs.run import TAIL_BYTES, last_step
 from interp.sweeps.groups import Group
 from interp.sweeps.launch import train_groups
-from interp.sweeps.progress import TAIL_BYTES, Watcher, last_step
+from interp.sweeps.progress import Watcher
 from tests.planted import tiny_experiment
 
 
@@ -49,11 +50,11 @@ def test_a_look_reads_a_run_in_the_middle_no_further_than_its_end(folder, experi
 
 
 METRICS = {
-    "nothing": ("", 0),
-    "half a row": ('{"step": 1', 0),
+    "nothing": ("", None),
+    "half a row": ('{"step": 1', None),
     "a row and a half": ('{"step": 1}\n{"step": 2', 1),
     "a garbage line": ('{"step": 1}\ngarbage\n', 1),
-    "no rows": ('[1]\n{"step": "2"}\nnull\n\n', 0),
+    "no rows": ('[1]\n{"step": "2"}\nnull\n\n', None),
     "more than is read": ("".join(f'{{"step": {i}}}\n' for i in range(TAIL_BYTES)), TAIL_BYTES - 1),
 }
 
@@ -171,7 +172,7 @@ def test_what_an_engine_has_not_begun_is_cancelled_when_stopped(tmp_path):
         raise KeyboardInterrupt
 
     engine = Engine()
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt), pytest.warns(UserWarning, match="cancelled 1 jobs"):
         train_groups(some_groups(tmp_path, 4), executor=engine, device="cpu", on_progress=stop)
     assert engine.futures[3].cancelled()
 
