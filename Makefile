@@ -10,7 +10,7 @@ PYTEST := $(BIN)/pytest -n auto --dist loadfile
 LOWEST := $(wildcard tests/interp/cli/test_commands.py tests/interp/measure/*.py tests/interp/runs/test_results*.py \
 	tests/interp/pages/test_[!b]*.py)
 
-.PHONY: install demo test lint check docs fixtures bench bench-gpu lowest lens4 constraints
+.PHONY: install demo test cluster lint check docs fixtures bench bench-gpu lowest lens4 constraints
 .DEFAULT_GOAL := install
 
 .venv/bin/python:
@@ -50,6 +50,9 @@ demo: .venv/.installed  ## train on a+b mod 53 until it groks, analyse, write a 
 
 test: .venv/.dev  ## the tests, without the long trainings
 	$(PYTEST)
+
+cluster: .venv/.dev  ## sweeps on Slurm and Ray, which are started here; Slurm as root
+	$(BIN)/pytest -m cluster tests/cluster
 
 lint: .venv/.dev  ## format, lint, layers, types
 	$(BIN)/ruff format --check .
