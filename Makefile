@@ -80,7 +80,8 @@ lowest: .venv-lowest/.installed  ## the demo and some tests at the lowest versio
 	.venv-lowest/bin/pytest -n auto --dist loadfile --override-ini filterwarnings=default $(LOWEST)
 
 lens4: .venv-lens4/.installed  ## what knows TransformerLens, with its version 4
-	.venv-lens4/bin/python -m pytest -n auto --dist loadfile tests/hooks tests/interp/importers
+	.venv-lens4/bin/python -m pytest -n auto --dist loadfile \
+		$$(grep -rlE '(from|import) (transformer_lens|tests\.lens)|to_transformer_lens|plain_config' tests --include='test_*.py')
 
 constraints: .venv/.dev  ## the newest versions, and the lowest that pyproject.toml allows; then run make check lowest
 	$(BIN)/pip install --quiet uv
