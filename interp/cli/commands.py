@@ -467,6 +467,7 @@ def _train_sweep(
         how: Device, stack and trackers.
     """
     from interp.executors.local import worker_count
+    from interp.runs import is_done_with
     from interp.sweeps.groups import Worker, stack_size
     from interp.sweeps.sweep import SweepFolder
 
@@ -503,7 +504,11 @@ def _train_sweep(
         )
     failed = [run for run in folder.failed() if run.path in asked]
     failures = f", {len(failed)} of them failed: {failed[0].failure}" if failed else ""
-    typer.echo(f"trained {out}: {part}{runs} runs{failures}")
+    done = [path for path, experiment in asked.items() if is_done_with(path, experiment)]
+    others = (
+        f", {runs - len(done)} others are left (interp status {out})" if len(done) < runs else ""
+    )
+    typer.echo(f"trained {out}: {part}{len(done)} runs{failures}{others}")
 
 
 def _asked_of(folder: Any, settings: dict[str, Any], stack: int | None) -> Any:
