@@ -10,7 +10,7 @@ PYTEST := $(BIN)/pytest -n auto --dist loadfile
 LOWEST := $(wildcard tests/interp/cli/test_commands.py tests/interp/measure/*.py tests/interp/runs/test_results*.py \
 	tests/interp/pages/test_[!b]*.py)
 
-.PHONY: install demo test lint check docs fixtures bench bench-gpu lowest lens4 constraints
+.PHONY: install demo test cluster lint check docs fixtures bench bench-gpu lowest lens4 constraints
 .DEFAULT_GOAL := install
 
 .venv/bin/python:
@@ -51,6 +51,9 @@ demo: .venv/.installed  ## train on a+b mod 53 until it groks, analyse, write a 
 test: .venv/.dev  ## the tests, without the long trainings
 	$(PYTEST)
 
+cluster: .venv/.dev  ## sweeps on Slurm and Ray, which are started here; Slurm as root
+	$(BIN)/pytest -m cluster tests/cluster
+
 lint: .venv/.dev  ## format, lint, layers, types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -77,7 +80,8 @@ lowest: .venv-lowest/.installed  ## the demo and some tests at the lowest versio
 	.venv-lowest/bin/pytest -n auto --dist loadfile --override-ini filterwarnings=default $(LOWEST)
 
 lens4: .venv-lens4/.installed  ## what knows TransformerLens, with its version 4
-	.venv-lens4/bin/python -m pytest -n auto --dist loadfile tests/hooks tests/interp/importers
+	.venv-lens4/bin/python -m pytest -n auto --dist loadfile \
+		$$(grep -rlE '(from|import) (transformer_lens|tests\.lens)|to_transformer_lens|plain_config' tests --include='test_*.py')
 
 constraints: .venv/.dev  ## the newest versions, and the lowest that pyproject.toml allows; then run make check lowest
 	$(BIN)/pip install --quiet uv

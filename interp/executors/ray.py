@@ -53,10 +53,12 @@ class Ray:
 
     def run(self, jobs: Sequence[Job], look: Look) -> list[Outcome]:
         """Runs jobs and waits for all (`Engine.run`)."""
+        if not jobs:
+            return []
         with self._connected() as ray:
-            self._warn_of_waiting(ray)
             try:
                 call = ray.remote(**self._of_job)(_call)
+                self._warn_of_waiting(ray)
             except (ValueError, TypeError) as error:
                 raise ValueError(f"executor ray: {error}") from None
             outcomes: dict[int, Outcome] = {}

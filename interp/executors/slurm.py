@@ -63,6 +63,8 @@ class Slurm:
 
     def run(self, jobs: Sequence[Job], look: Look) -> list[Outcome]:
         """Runs jobs and waits for all (`Engine.run`)."""
+        if not jobs:
+            return []
         live = self._live()
         ids = [_adopted(job, live) for job in jobs]
         new = [number for number, found in enumerate(ids) if not found]
@@ -138,7 +140,7 @@ class Slurm:
             missed: Looks in a row at which a job was over, by id.
             outcomes: What became of jobs, by id.
         """
-        states = _states()
+        states = _states(self._folder)
         if states is None:  # the controller is busy or starts anew: nothing is known
             return
         os.scandir(self._folder).close()  # has NFS look anew for files of other machines
@@ -174,7 +176,7 @@ class Slurm:
         before = [each for file in records for each in _Submitted.read(file)]
         if not before:
             return []
-        states = _states()
+        states = _states(self._folder)
         if states is None:
             raise ValueError(
                 "squeue does not answer, so that jobs of an earlier command may be running still; "
@@ -293,17 +295,22 @@ def _executor(folder: Path, options: Mapping[str, Any]) -> Any:
     return executor
 
 
-def _states() -> dict[str, str] | None:
-    """The state of all jobs of this user that Slurm remembers, by id; None where it is silent."""
-    command = ["squeue", "--me", "--noheader", "--array", "--states=all", "--format=%i %T"]
+def _states(folder: Path) -> dict[str, str] | None:
+    """The state of all jobs that Slurm remembers, by id; None where it is silent.
+
+    Args:
+        folder: That of the jobs' scripts. Jobs of other scripts are left out: where a cluster was
+            set up anew, they may have the ids of older jobs.
+    """
+    command = ["squeue", "--me", "--noheader", "--array", "--states=all", "--format=%i|%T|%o"]
     try:
         done = subprocess.run(command, capture_output=True, text=True)
     except OSError:
         return None
     if done.returncode:
         return None
-    rows = (line.split(maxsplit=1) for line in done.stdout.splitlines() if " " in line.strip())
-    return {own: state.strip() for own, state in rows}
+    rows = [line.split("|", 2) for line in done.stdout.splitlines()]
+    return {row[0]: row[1] for row in rows if len(row) == 3 and Path(row[2]).parent == folder}
 
 
 def _adopted(job: Job, live: Sequence[_Submitted]) -> tuple[str, ...]:

@@ -1,6 +1,8 @@
 """Clusters on this machine, and what finished sweeps are compared by."""
 
 import shutil
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +12,7 @@ import pytest
 
 from tests.cluster import ray_here
 from tests.cluster.slurm_here import INSTALL, SlurmHere, is_missing, slurm_here
+from tests.cluster.sweeps import files_of, long_sweep
 
 
 @pytest.fixture(scope="session")
@@ -43,3 +46,14 @@ def ray_cluster() -> Iterator[Any]:
         for _ in range(2):
             ray_here.add_node(cluster)
         yield cluster
+
+
+@pytest.fixture(scope="session")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """The files of the long sweep, trained by one process, which checks no shapes."""
+    place = tmp_path_factory.mktemp("alone")
+    (place / "long.toml").write_text(long_sweep().to_toml())
+    command = [sys.executable, "-m", "interp", "sweep", "long.toml", "--out", "long"]
+    options = ["--workers", "1", "--stack", "1", "--device", "cpu"]
+    subprocess.run([*command, *options], cwd=place, check=True, capture_output=True)
+    return files_of(place / "long")

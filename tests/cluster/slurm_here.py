@@ -85,10 +85,18 @@ class SlurmHere:
         """A node is lost, with all that runs on it."""
         self.nodes[node].kill()
         self.nodes[node].wait()
+        self.kill_jobs_on(node)
+        self.says("scontrol", "update", f"nodename={node}", "state=down", "reason=test")
+
+    def node_of(self, job: str) -> str:
+        """The node that a job runs on."""
+        return self.says("squeue", "--noheader", f"--jobs={job}", "--format=%N").strip()
+
+    def kill_jobs_on(self, node: str) -> None:
+        """Kills what runs on a node at once, without the time that Slurm gives it to end."""
         for process in _children_of(self.folder, node):
             with suppress(ProcessLookupError):
                 os.kill(process, signal.SIGKILL)
-        self.says("scontrol", "update", f"nodename={node}", "state=down", "reason=test")
 
     def hasten(self, job: str) -> None:
         """Waits until a job is queued again, and lets it start: Slurm waits two minutes."""
@@ -201,9 +209,7 @@ def _started(ending: ExitStack, command: list[str], environment: Mapping[str, st
 
 def _end_nodes(here: SlurmHere) -> None:
     for node, process in here.nodes.items():
-        for child in _children_of(here.folder, node):
-            with suppress(ProcessLookupError):
-                os.kill(child, signal.SIGKILL)
+        here.kill_jobs_on(node)
         _end(process)
 
 

@@ -15,9 +15,9 @@ PATIENCE = 90  # seconds: a busy machine trains slowly
 
 
 def long_sweep() -> Sweep:
-    """Twelve models, one after the other some seconds of work, with many checkpoints."""
-    base = tiny_parity(steps=1000, evaluate={"every": 100}, checkpoints={"every": 100})
-    return Sweep.model_validate({"name": "long", "base": base, "seeds": 12})
+    """Ten models, one after the other some seconds of work, with several checkpoints."""
+    base = tiny_parity(steps=1000, evaluate={"every": 100}, checkpoints={"every": 200})
+    return Sweep.model_validate({"name": "long", "base": base, "seeds": 10})
 
 
 def short_sweep(**options: Any) -> Sweep:
@@ -30,7 +30,7 @@ def mini_sweep() -> Sweep:
     assert "parity-decay-mini" in preset_names("sweeps")
     sweep = load_sweep("parity-decay-mini")
     small = {"training.steps": [4], "model.d_mlp": [4, 6, 8], "task.train_sequences": [50, 60, 70]}
-    return sweep.model_copy(update={"vary": sweep.vary | small})
+    return Sweep.model_validate(sweep.model_dump() | {"vary": sweep.vary | small})
 
 
 def files_of(folder: Path) -> dict[str, bytes]:

@@ -22,14 +22,6 @@ pytestmark = [
 ]
 
 
-@pytest.fixture(scope="module")
-def alone(tmp_path_factory) -> dict[str, bytes]:
-    """The files of the long sweep, trained in this process."""
-    folder = tmp_path_factory.mktemp("alone") / "long"
-    train_sweep(long_sweep(), folder, device="cpu", stack=1)
-    return files_of(folder)
-
-
 @pytest.fixture
 def engine(ray_cluster) -> Ray:
     return Ray({"address": ray_cluster.address})
@@ -93,13 +85,13 @@ def test_ctrl_c_cancels_the_jobs_and_says_so(engine):
 
 def test_an_option_of_the_wrong_kind_is_one_line(ray_cluster):
     engine = Ray({"address": ray_cluster.address, "max_retries": "many"})
-    with pytest.raises(ValueError, match="^executor ray: "):
+    with pytest.raises(ValueError, match=r"^executor ray: "):
         engine.run([Job(max, (1, 2))], lambda over: None)
 
 
 def test_a_cluster_that_is_not_there_is_one_line():
     engine = Ray({"address": "127.0.0.1:1"})
-    with pytest.raises(ValueError, match="^executor ray: nothing answers at 127.0.0.1:1 "):
+    with pytest.raises(ValueError, match=r"^executor ray: nothing answers at 127\.0\.0\.1:1 "):
         engine.run([Job(max, (1, 2))], lambda over: None)
 
 
@@ -108,7 +100,8 @@ def test_a_job_that_no_node_can_take_is_told(ray_cluster):
         raise KeyboardInterrupt
 
     engine = Ray({"address": ray_cluster.address, "num_gpus": 1})
-    with pytest.warns(UserWarning) as caught, pytest.raises(KeyboardInterrupt):
+    waits = pytest.warns(
+        UserWarning, match="no node of the Ray cluster has CPU 1, GPU 1: jobs wait"
+    )
+    with waits, pytest.warns(UserWarning, match="cancelled"), pytest.raises(KeyboardInterrupt):
         engine.run([Job(max, (1, 2))], stop)
-    told = [str(each.message) for each in caught]
-    assert told == ["no node of the Ray cluster has CPU 1, GPU 1: jobs wait", "cancelled 1 jobs"]

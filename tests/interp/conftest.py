@@ -38,6 +38,12 @@ def analysed(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Run:
     return Run(path)
 
 
+@pytest.fixture
+def analysed_folder(analysed: Run, tmp_path: Path) -> Path:
+    """A copy of the measured run, to be damaged."""
+    return shutil.copytree(analysed.path, tmp_path / "copy")
+
+
 @pytest.fixture(scope="session")
 def hostile_run(analysed: Run, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A run whose name and saved examples hold what looks like markup."""

@@ -22,15 +22,14 @@ def untrained():
     return FourierCircuit.measure(GROKKED.snapshot(0), reference=last).summary()
 
 
-@pytest.fixture
-def tiny_demo(monkeypatch, tmp_path):
-    """The lines and the stages of a demo of the tiny experiment."""
-    monkeypatch.setattr(demo, "load_experiment", lambda name: tiny_experiment())
-    stages = []
-    lines = demo.run_demo(
-        tmp_path / "run", tmp_path / "pages", device="cpu", on_stage=stages.append
-    )
-    return lines, stages
+@pytest.fixture(scope="module")
+def tiny_demo(tmp_path_factory):
+    """The place, the lines and the stages of a demo of the tiny experiment."""
+    place, stages = tmp_path_factory.mktemp("demo"), []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(demo, "load_experiment", lambda name: tiny_experiment())
+        lines = demo.run_demo(place / "run", place / "pages", device="cpu", on_stage=stages.append)
+    return place, lines, stages
 
 
 def test_the_steps_at_which_accuracy_rose_are_stated(found):
@@ -63,25 +62,26 @@ def test_the_untrained_figures_are_not_the_trained_ones(found, untrained):
     assert all(last[name] != pytest.approx(untrained[name], rel=0.1) for name in names)
 
 
-def test_the_demo_leaves_a_finished_and_analysed_run(tiny_demo, tmp_path):
-    run = load(tmp_path / "run")
+def test_the_demo_leaves_a_finished_and_analysed_run(tiny_demo):
+    run = load(tiny_demo[0] / "run")
     assert run.steps == (0, 10, 20, 30, 40)
     assert list((run.path / "results" / "FourierCircuit").glob("*/40.npz"))
 
 
-def test_the_demo_leaves_a_report(tiny_demo, tmp_path):
-    assert "runs/run.html" in (tmp_path / "pages" / "index.html").read_text()
-    assert "cos w(a + b - c) at" in (tmp_path / "pages" / "runs" / "run.html").read_text()
+def test_the_demo_leaves_a_report(tiny_demo):
+    pages = tiny_demo[0] / "pages"
+    assert "runs/run.html" in (pages / "index.html").read_text()
+    assert "cos w(a + b - c) at" in (pages / "runs" / "run.html").read_text()
 
 
-def test_the_demo_ends_with_findings_and_both_places(tiny_demo, tmp_path):
-    lines, _ = tiny_demo
-    places = [f"run     {tmp_path / 'run'}", f"report  {tmp_path / 'pages' / 'index.html'}"]
-    assert lines == [*demo.findings(load(tmp_path / "run")), *places]
+def test_the_demo_ends_with_findings_and_both_places(tiny_demo):
+    place, lines, _ = tiny_demo
+    places = [f"run     {place / 'run'}", f"report  {place / 'pages' / 'index.html'}"]
+    assert lines == [*demo.findings(load(place / "run")), *places]
 
 
 def test_the_demo_says_what_it_does_next(tiny_demo):
-    assert tiny_demo[1] == ["analysing 5 checkpoints", "writing the report"]
+    assert tiny_demo[2] == ["analysing 5 checkpoints", "writing the report"]
 
 
 def test_the_demo_trains_the_preset_of_modular_addition(monkeypatch, tmp_path):

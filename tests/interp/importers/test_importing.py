@@ -222,7 +222,8 @@ def test_without_losses_there_are_no_metrics(imported):
 
 def test_an_imported_run_is_analysed_and_reported(imported, tmp_path):
     run = imported(demo_archive())
-    outcomes = {each.name: each for each in analyze(run)}
+    names = ["FourierCircuit", "FourierSpectrum", "GrokkingPhases"]
+    outcomes = {each.name: each for each in analyze(run, names)}
     assert outcomes["FourierCircuit"].measured == 3
     assert outcomes["FourierSpectrum"].measured == 3
     assert outcomes["GrokkingPhases"].measured == 1  # by its losses

@@ -21,18 +21,12 @@ def by_name(outcomes):
     return {each.name: each for each in outcomes}
 
 
-def test_every_analysis_is_measured_at_every_step(folder):
-    outcomes = by_name(analyze(Run(folder)))
+def test_every_analysis_is_measured_at_every_step_and_kept(analysed_folder):
+    outcomes = by_name(analyze(Run(analysed_folder)))
     assert set(outcomes) == set(run_analyses())
-    assert outcomes["FourierCircuit"].measured == len(Run(folder).steps)
-    assert outcomes["GrokkingPhases"].measured == 1
-
-
-def test_what_is_saved_is_kept(folder):
-    analyze(Run(folder))
-    again = analyze(Run(folder))
-    assert sum(each.measured for each in again) == 0
-    assert by_name(again)["FourierCircuit"].kept == len(Run(folder).steps)
+    assert sum(each.measured for each in outcomes.values()) == 0
+    assert outcomes["FourierCircuit"].kept == len(Run(analysed_folder).steps)
+    assert outcomes["GrokkingPhases"].kept == 1
 
 
 def test_a_missing_result_alone_is_measured_again(folder):
@@ -84,11 +78,21 @@ EDITS = [
 ]
 
 
+# Of each kind: of a step alone, beside the last step, of a whole run by metrics and by weights.
+SOME = ["WeightNorms", "FourierSpectrum", "FourierCircuit", "GrokkingPhases", "PruningTrace"]
+
+
 @pytest.mark.parametrize(("old", "new"), EDITS)
-def test_another_task_or_model_has_everything_measured_again(folder, old, new):
-    analyze(Run(folder))
-    edit(folder, old, new)
-    again = analyze(Run(folder))
+def test_another_task_or_model_has_results_measured_again(analysed_folder, old, new):
+    edit(analysed_folder, old, new)
+    again = analyze(Run(analysed_folder), SOME)
+    assert sum(each.measured for each in again) == 17
+    assert sum(each.kept for each in again) == 0
+
+
+def test_another_task_has_every_result_measured_again(analysed_folder):
+    edit(analysed_folder, *EDITS[0])
+    again = analyze(Run(analysed_folder))
     assert sum(each.measured for each in again) > 40
     assert sum(each.kept for each in again) == 0
 
@@ -128,7 +132,7 @@ def test_an_analysis_that_does_not_apply_says_what_is_missing(tmp_path):
     experiment = tiny_experiment(steps=2)
     task = experiment.task.model_copy(update={"operation": "sum_of_squares"})
     run = train(experiment.model_copy(update={"task": task}), tmp_path / "run")
-    outcomes = by_name(analyze(run))
+    outcomes = by_name(analyze(run, SOME))
     assert outcomes["FourierCircuit"].reason.startswith(
         "needs an operation that waves compute: set"
     )
@@ -137,7 +141,7 @@ def test_an_analysis_that_does_not_apply_says_what_is_missing(tmp_path):
 
 def test_without_metrics_weights_are_measured_and_what_needs_metrics_says_so(folder):
     (folder / "metrics.jsonl").unlink()
-    outcomes = by_name(analyze(Run(folder)))
+    outcomes = by_name(analyze(Run(folder), SOME))
     assert outcomes["FourierSpectrum"].measured == len(Run(folder).steps)
     assert "metrics.jsonl has no rows" in outcomes["GrokkingPhases"].reason
 
@@ -175,9 +179,9 @@ def change_a_byte(path, place=-1):
 def test_a_damaged_checkpoint_is_named_and_skipped(folder):
     change_a_byte(folder / "checkpoints" / "20.safetensors")
     with pytest.warns(UserWarning, match=r"step 20 is skipped: .*/20\.safetensors is damaged"):
-        outcomes = by_name(analyze(Run(folder)))
+        outcomes = by_name(analyze(Run(folder), SOME))
     assert outcomes["FourierCircuit"].measured == 4
-    assert saved(Run(folder))[-1].steps == (0, 10, 30, 40)
+    assert saved(Run(folder), ["FourierCircuit"])[0].steps == (0, 10, 30, 40)
 
 
 def test_checkpoints_under_each_others_names_are_skipped(folder):
@@ -319,21 +323,22 @@ def test_a_device_that_is_not_there_is_refused(folder, monkeypatch):
         analyze(Run(folder), ["WeightNorms"], device="cuda")
 
 
-def test_nothing_to_measure_builds_no_model(folder, monkeypatch):
-    analyze(Run(folder))
-
+def test_nothing_to_measure_builds_no_model(analysed_folder, monkeypatch):
     def refused(*_: object, **__: object) -> None:
         raise AssertionError("a model was built")
 
     monkeypatch.setattr("hooks.models.build", refused)
     monkeypatch.setattr("interp.measure.analyze.build", refused)
-    assert not sum(summary.measured for summary in analyze(Run(folder)))
+    assert not sum(summary.measured for summary in analyze(Run(analysed_folder)))
 
 
+@pytest.mark.filterwarnings("ignore:the untrained model, checkpoint 0, is gone")
 def test_pairs_are_drawn_by_the_option_change(folder):
     text = (folder / "experiment.toml").read_text()
     (folder / "experiment.toml").write_text(text + '\n[analyses.EdgeCircuit]\nchange = "a"\n')
     run = Run(folder)
+    for step in run.steps[:-1]:
+        run.checkpoint(step).unlink()
     analyze(run, ["EdgeCircuit"])
     result = run.result("EdgeCircuit")
     assert result.change == "a"

@@ -35,9 +35,9 @@ def test_probes_of_a_diverged_step_are_a_line_that_names_step_and_hook(folder):
     assert found.reason == f"4 measured, 0 kept; {told}"
 
 
-def test_every_analysis_that_applies_says_so_for_itself(folder):
-    spoil(folder, 20, "embed.W_E")
-    told = reasons(analyze(Run(folder)))
+def test_every_analysis_that_applies_says_so_for_itself(analysed_folder):
+    spoil(analysed_folder, 20, "embed.W_E")
+    told = reasons(analyze(Run(analysed_folder)))
     passed_over = ("needs ", "unasked, needs ")
     applying = {name: each for name, each in told.items() if not each.startswith(passed_over)}
     expected = {
@@ -136,7 +136,7 @@ def test_an_options_value_that_fits_no_step_is_told_once(folder):
     with pytest.raises(
         ValueError, match=r"ProbeAccuracy at step 0: labels has no 'depth'.*by: no kind 'tree'"
     ):
-        analyze(Run(folder))
+        analyze(Run(folder), ["ProbeAccuracy", "PruningTrace", "WeightNorms"])
     assert "WeightNorms" in [each.name for each in saved(Run(folder))]
 
 

@@ -16,12 +16,19 @@ from interp.runs.run import Run
 from tests.interp.pages.written import contents, drawings, only_page
 
 
+@pytest.fixture(scope="module")
+def once(analysed, tmp_path_factory):
+    """The folder of a copy of the analysed run, and of its report as it was first written."""
+    place = tmp_path_factory.mktemp("again")
+    write_report([Run(shutil.copytree(analysed.path, place / "run"))], place / "report")
+    return place
+
+
 @pytest.fixture
-def written(analysed, tmp_path):
+def written(once, tmp_path):
     """A copy of the analysed run, and its page as it was first written."""
-    run = Run(shutil.copytree(analysed.path, tmp_path / "run"))
-    page = write_report([run], tmp_path / "report").parent / "runs" / "run.html"
-    return run, page
+    shutil.copytree(once, tmp_path, dirs_exist_ok=True)
+    return Run(tmp_path / "run"), tmp_path / "report" / "runs" / "run.html"
 
 
 def drawn(written, monkeypatch):

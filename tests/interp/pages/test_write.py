@@ -255,15 +255,16 @@ def test_what_was_found_comes_before_what_was_set(page):
     assert places == sorted(places)
 
 
-@pytest.fixture
-def phases(analysed, tmp_path):
+@pytest.fixture(scope="module")
+def phases(analysed, tmp_path_factory):
     """What the head of the page says of a run that crosses on train at 10 and on test at 30."""
-    run = Run(shutil.copytree(analysed.path, tmp_path / "run"))
+    place = tmp_path_factory.mktemp("phases")
+    run = Run(shutil.copytree(analysed.path, place / "run"))
     (each,) = [each for each in saved(run) if each.cls is GrokkingPhases]
     last = each.load()
     crossed = replace(last, accuracy=np.stack([last.steps >= 10, last.steps >= 30]).astype(float))
     write_result(each.file(), crossed, read_header(each.file()))
-    head = only_page([run], tmp_path / "report").partition("</header>")[0]
+    head = only_page([run], place / "report").partition("</header>")[0]
     found = re.findall(r"<dt>([^<]*)</dt><dd>step ([^<]*)</dd>", head)
     return {name: int(step) for name, step in found}
 

@@ -1,18 +1,10 @@
 """`run.result` gives a saved result that holds, or says in a line why there is none."""
 
-import shutil
-
 import pytest
 
 from analyses import FourierSpectrum, GrokkingPhases
 from interp.measure.analyze import analyze
 from interp.runs.run import Run
-
-
-@pytest.fixture
-def analysed_folder(analysed, tmp_path):
-    """A copy of the measured run, to be damaged."""
-    return shutil.copytree(analysed.path, tmp_path / "copy")
 
 
 def test_the_result_of_the_last_step_is_read_by_default(analysed):
