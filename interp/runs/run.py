@@ -447,8 +447,8 @@ def read_metrics(path: Path) -> list[dict[str, float]]:
 def _whole_rows(text: str) -> list[dict[str, float]] | None:
     """The rows of metrics without any fault, in a third of the time; None where there may be one.
 
-    Lines are parsed as one list, which says the same as each for itself: as many `{` as lines, one
-    at the beginning of each, so that none is inside a text or another row.
+    Lines are parsed as one list, which says the same as each for itself: there are as many `{` as
+    lines and as rows, one at the beginning of each line, so that each begins a row.
     """
     count = text.count("\n")
     are_lines = text.startswith("{") and text.endswith("}\n") and text.count("{") == count
@@ -456,7 +456,9 @@ def _whole_rows(text: str) -> list[dict[str, float]] | None:
         return None
     try:
         rows = json.loads(f"[{text[:-1].replace(chr(10), ',')}]")
-    except ValueError:
+    except (ValueError, RecursionError):
+        return None
+    if len(rows) != count or set(map(type, rows)) != {dict}:
         return None
     steps = [row.get("step") for row in rows]
     kinds = {type(value) for row in rows for value in row.values()}
