@@ -53,7 +53,8 @@ def test_a_stack_that_another_process_holds_a_run_of_is_left_to_it(tmp_path, hol
     (tmp_path / "s").mkdir()
     (tmp_path / "s" / "sweep.toml").write_text(sweep.to_toml())
     release = holder(first)
-    with pytest.warns(UserWarning, match=r"1 of \d groups are left to other .* in use: another process is"):
+    told = r"1 of \d groups are left to other .* in use: another process is"
+    with pytest.warns(UserWarning, match=told):
         folder = train_sweep(sweep, tmp_path / "s", device="cpu", stack=stack)
     left = list(folder.left())
     assert left == [first, *others][:stack]
