@@ -16,6 +16,7 @@ from inspect import signature
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from analyses.axes import Coordinates, dataset_of, frame_of
+from analyses.findings import Finding
 from analyses.plots.figures import Figure
 from analyses.plots.views import View
 from analyses.requirements import Needs, check_needs, pairs_for, takes_pairs
@@ -89,6 +90,15 @@ class BaseResult(ABC):
             ImportError: xarray is not installed.
         """
         return dataset_of(self)
+
+    def findings(self, untrained: "BaseResult | None" = None) -> tuple[Finding, ...]:
+        """What it says in sentences, each with its control; the most important first.
+
+        Args:
+            untrained: The same analysis at step 0, where there is one: the control of what a
+                result of a trained model cannot tell by itself.
+        """
+        return ()
 
     @abstractmethod
     def figures(self) -> Mapping[str, Drawing]:

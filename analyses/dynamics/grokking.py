@@ -18,8 +18,9 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from analyses import plots
+from analyses.findings import Finding, percent
 from analyses.requirements import Needs, needed_metrics
-from analyses.result import Drawing, SeriesResult
+from analyses.result import BaseResult, Drawing, SeriesResult
 from analyses.statistics import crossing, ratio
 from hooks import Checkpoints
 
@@ -267,6 +268,45 @@ class GrokkingPhases(SeriesResult):
             "cleanup_ends": settled,
             "forgets": self.forgets,
         }
+
+    def findings(self, untrained: BaseResult | None = None) -> tuple[Finding, ...]:
+        """Crossings of train beside test, what such a run is called, and whether it forgets."""
+        score = "accuracy" if self.rule == "accuracy" else "loss"
+        what = f"{score} reaches {self._level}"
+        held_out = f"test {what} at step {self.t_test:,.0f}"
+        if np.isnan(self.t_train):
+            return (Finding(f"Train {what} at no step{self._ends(0)}: the run fails", "not found"),)
+        train = f"Train {what} at step {self.t_train:,.0f}"
+        if np.isnan(self.t_test):
+            missed = f"{train}, test {score} at none{self._ends(1)}: the run {self._in_words}"
+            return (Finding(missed, "not found"),)
+        delay = ratio(self.t_test, self.t_train)
+        late = f", {delay:.1f} times as late" if delay > 1 and np.isfinite(delay) else ""
+        crossed = Finding(f"{train}, {held_out}{late}: the run {self._in_words}")
+        if np.isnan(self.forgets):
+            return (crossed,)
+        fall = f"Test accuracy falls to 90 % or less again at step {self.forgets:,.0f}"
+        return (crossed, Finding(f"{fall}{self._ends(1)}: the run forgets"))
+
+    @property
+    def _level(self) -> str:
+        """The level that is crossed, in words."""
+        if self.rule == "loss":
+            return f"{self.crossed_loss:.2g} nats (which proves an accuracy of {self.level:.0%})"
+        return percent(self.level)
+
+    @property
+    def _in_words(self) -> str:
+        """The category as it ends a sentence."""
+        words = {"generalises": "generalises at once", "partial": "generalises in part"}
+        return words.get(self.category, self.category)
+
+    def _ends(self, split: int) -> str:
+        """How a split's score ends, beside chance; nothing where losses alone were recorded."""
+        if self.rule == "loss":
+            return ""
+        chance = "" if np.isnan(self.chance) else f", chance {percent(self.chance)}"
+        return f" (it ends at {percent(self.accuracy[split][-1])}{chance})"
 
     def to_frame(self) -> "pandas.DataFrame":
         """One row an evaluation: `step`, accuracies and losses, `phase`."""
