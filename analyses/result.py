@@ -141,19 +141,20 @@ class BaseResult(ABC):
 
     def __repr__(self) -> str:
         shown = [f"{name}={_in_short(value)}" for name, value in self.summary().items()]
-        return f"{type(self).__name__}({', '.join(shown[:SCALARS_SHOWN])})"
+        said = [f": {finding.text}" for finding in self.findings()[:1]]
+        return "".join([f"{type(self).__name__}({', '.join(shown[:SCALARS_SHOWN])})", *said])
 
     def _repr_html_(self) -> str:
-        """Its title, its summary and the names of its figures, for a notebook."""
+        """Its title, findings, summary and the names of its figures, for a notebook."""
         rows = "".join(
             f"<tr><th>{escape(name)}</th><td>{escape(_in_short(value))}</td></tr>"
             for name, value in self.summary().items()
         )
         heading = escape(self.title or readable(type(self).__name__))
         slugs = ", ".join(f"<code>{escape(slug)}</code>" for slug in self.figures())
-        return (
-            f"<b>{heading}</b><table>{rows}</table><p>Figures, as <code>plot(slug)</code>: {slugs}"
-        )
+        said = "".join(f"<p>{escape(finding.text)}.</p>" for finding in self.findings())
+        figures = f"<p>Figures, as <code>plot(slug)</code>: {slugs}"
+        return f"<b>{heading}</b>{said}<table>{rows}</table>{figures}"
 
 
 def readable(name: str) -> str:

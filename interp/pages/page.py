@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from analyses import plots
+from analyses.findings import Finding
 from analyses.plots.style import stroke
 from analyses.result import SeriesResult
 from analyses.sweep_table import axis_name, columns_of, setting_name, settings_of
@@ -20,6 +21,7 @@ from interp.pages.recipe import Recipe, json_table, recipe, sweep_recipe
 from interp.pages.sections import Card, Section, arranged, card, sections
 from interp.pages.tables import Overview, brief, settings, shown
 from interp.runs.current import current_results
+from interp.runs.findings import chosen_headlines
 from interp.runs.results import Saved
 from interp.runs.run import Run, is_done_with
 from interp.sweeps.sweep import SweepRuns, current_sweep_results
@@ -39,9 +41,12 @@ class RunPage:
 
     Attributes:
         overview: The run in one line.
+        headlines: What was found; each names its drawing by id.
+        picture: The run in one drawing: accuracy, or another metric, with its phases.
+        steps: Steps that some drawing can show.
         phases: Steps at which something happened, under the name of what happened.
         settings: Tables of the settings of task, model and training, by title.
-        curves: Metrics over training, in which the phases are marked.
+        curves: The other metrics over training, in which the phases are marked.
         sections: A section for each saved result.
         versions: The versions and the machine that the run was made with.
         recipe: How to make the run again.
@@ -52,6 +57,9 @@ class RunPage:
     """
 
     overview: Overview
+    headlines: tuple[Finding, ...]
+    picture: Card | None
+    steps: tuple[int, ...]
     phases: dict[str, float]
     settings: dict[str, dict[str, Any]]
     curves: tuple[Card, ...]
@@ -75,15 +83,19 @@ def run_page(run: Run, overview: Overview) -> RunPage:
     training = settings(experiment.training) or {
         "training": "none: imported, recorded or constructed"
     }
+    picture, others = in_one_picture(curves(run.recorded_metrics(), phases))
     return RunPage(
         overview=overview,
+        headlines=tuple(chosen_headlines([section.findings for section in drawn])),
+        picture=picture,
+        steps=tuple(sorted({step for section in drawn for step in section.steps})),
         phases=phases,
         settings={
             "Task": settings(experiment.task),
             "Model": settings(experiment.model),
             "Training": training | {"seeds": settings(experiment.seeds)},
         },
-        curves=curves(run.recorded_metrics(), phases),
+        curves=others,
         sections=drawn,
         versions=json_table(run, "environment.json"),
         recipe=recipe(run),
@@ -91,6 +103,14 @@ def run_page(run: Run, overview: Overview) -> RunPage:
         passed_over="; ".join([stale] * bool(stale) + [f"{run.path}: {why}" for why in faults]),
         missing=experiment.missing,
     )
+
+
+def in_one_picture(curves: Sequence[Card]) -> tuple[Card | None, tuple[Card, ...]]:
+    """The drawing that stands for the whole run, accuracy where it was recorded, and the others."""
+    if not curves:
+        return None, ()
+    first = next((each for each in curves if each.title.startswith("Accuracy")), curves[0])
+    return first, arranged([replace(each, is_wide=False) for each in curves if each is not first])
 
 
 def phase_marks(results: list[Saved]) -> dict[str, float]:
@@ -165,6 +185,7 @@ class SweepPage:
         lede: The task's settings in a line.
         facts: How many runs there are, and how many are finished, failed, and so on.
         varied: The values of each axis, and the seeds.
+        headlines: What was found; each names its drawing by id.
         settings: Tables of the settings that all runs share, by title.
         curves: Metrics over training, with a panel for each setting.
         sections: A section for each saved result.
@@ -180,6 +201,7 @@ class SweepPage:
     lede: str
     facts: Mapping[str, int]
     varied: Mapping[str, str]
+    headlines: tuple[Finding, ...]
     settings: Mapping[str, Mapping[str, Any]]
     curves: tuple[Card, ...]
     sections: tuple[Section, ...]
@@ -215,6 +237,7 @@ def sweep_page(
         lede=" · ".join(f"{field} {shown(value)}" for field, value in task.items()),
         facts=facts(sweep_runs),
         varied=varied(sweep_runs),
+        headlines=tuple(chosen_headlines([section.findings for section in drawn])),
         settings={
             "Model": _shared(sweep_runs, "model"),
             "Training": _shared(sweep_runs, "training"),
