@@ -4,6 +4,7 @@ import pytest
 
 from analyses import FourierCircuit, FourierSpectrum
 from interp.cli import demo
+from interp.runs import current_results, headlines_of
 from interp.runs.run import load
 from tests.planted import tiny_experiment
 
@@ -12,7 +13,7 @@ GROKKED = load(Path(__file__).parents[3] / "fixtures" / "modular-addition")
 
 @pytest.fixture(scope="module")
 def found():
-    return demo.findings(GROKKED)
+    return [finding.text for finding in headlines_of(current_results(GROKKED)[0])]
 
 
 @pytest.fixture(scope="module")
@@ -76,8 +77,10 @@ def test_the_demo_leaves_a_report(tiny_demo, tmp_path):
 
 def test_the_demo_ends_with_findings_and_both_places(tiny_demo, tmp_path):
     lines, _ = tiny_demo
+    said = headlines_of(current_results(load(tmp_path / "run"))[0])
     places = [f"run     {tmp_path / 'run'}", f"report  {tmp_path / 'pages' / 'index.html'}"]
-    assert lines == [*demo.findings(load(tmp_path / "run")), *places]
+    assert said
+    assert lines == [*(finding.text for finding in said), *places]
 
 
 def test_the_demo_says_what_it_does_next(tiny_demo):
