@@ -17,7 +17,7 @@ from analyses import plots
 from analyses.findings import Finding
 from analyses.plots.slider import slides
 from analyses.plots.views import OWN, PICTURE, View, element, script_json, view_data
-from analyses.result import BaseResult, Drawing, Result, readable
+from analyses.result import Analysis, BaseResult, Drawing, Result, readable
 from interp.runs.current import error_message
 from interp.runs.findings import TASKS_OWN, importance, stated
 from interp.runs.results import Saved
@@ -28,6 +28,7 @@ TOP_MARGIN = 36  # pixels above a figure, whose title is taken out
 # Height of each component in pixels, so that little moves when it is drawn.
 HEIGHTS = {"AttentionHeads": 420, "TextNeuronActivations": 380, "AddingNetwork": 300}
 DEFAULT_HEIGHT = 48
+SOURCE = re.compile(r"^Sources?: (.+?)(?:\n\n|\Z)", re.DOTALL | re.MULTILINE)
 # By the split of a result without steps: what was measured as a whole.
 PARTS = ("data", "layout", "steps", "titles", "visible")  # what the script is given of a figure
 WHOLE = {"series": "run", "sweep": "sweep"}
@@ -193,6 +194,7 @@ class Section:
         title: What was measured.
         lede: One sentence that explains it.
         scope: Split, steps and options with which it was measured.
+        source: Paper and equation behind it, and where it differs; empty where it states none.
         findings: What it says, the most important first; each names its drawing by id.
         rank: How early it stands (`interp.runs.importance`).
         cards: Its drawings that its findings name, and its first: as many as fill a row.
@@ -205,6 +207,7 @@ class Section:
     title: str
     lede: str
     scope: str
+    source: str
     findings: tuple[Finding, ...]
     rank: int
     cards: tuple[Card, ...]
@@ -280,6 +283,7 @@ def section(saved: Saved, slug: str) -> Section:
         title=title,
         lede=(inspect.getdoc(saved.cls) or "").partition("\n\n")[0].replace("\n", " "),
         scope=_scope(saved),
+        source=_source(saved.cls),
         findings=tuple(
             replace(each, figure=figure) for each, figure in zip(said, named, strict=True)
         ),
@@ -397,6 +401,13 @@ def _scope(saved: Saved) -> str:
     steps = f"{n_steps} steps, {saved.steps[0]} to {saved.steps[-1]}" if n_steps > 1 else ""
     options = ", ".join(f"{name} = {value}" for name, value in sorted(saved.options.items()))
     return " · ".join(part for part in (place, steps, options) if part)
+
+
+def _source(cls: Analysis) -> str:
+    """The paragraph of a class' module that states its source."""
+    text = inspect.getdoc(inspect.getmodule(cls)) or ""
+    match = SOURCE.search(text)
+    return match[1].replace("\n", " ") if match else ""
 
 
 def _columns(saved: Saved) -> tuple[str, str]:

@@ -6,6 +6,7 @@
   const NEAR = "600px";
   // Printed figures: width and height of a page in pixels, which fits A4 and US letter, and the
   // share of a figure's height on the screen, so that two figures fit on a page.
+  const COLUMN = 480, SCALE = 4; // pixels of width of a figure taken along, and of a PNG over those
   const FRAME = 400; // milliseconds between steps that are played
   const PAPER = { width: 640, height: 860, share: 0.85 };
   const nodes = Array.from(document.querySelectorAll(".drawing"));
@@ -154,6 +155,55 @@
     moveTo(steps[steps.length - 1]);
   }
 
+  // What a figure shows now, to be taken along: light, without its title, at the size of a paper.
+  function taken(node) {
+    const drawing = dataOf(node);
+    if (drawing.steps) choose(drawing, step());
+    drawing.data = drawing.data.filter(function (trace) { return trace.visible !== false; });
+    drawing.layout.width = COLUMN;
+    return drawing;
+  }
+
+  // A row a point: its curve, where it lies, and what it shows there.
+  function asCsv(drawing) {
+    const rows = [["curve", "panel", "x", "y", "z"]];
+    for (const trace of drawing.data) {
+      const panel = ((trace.xaxis || "x") + (trace.yaxis || "y")).replace("xy", "1");
+      const name = trace.name || "", table = trace.z;
+      if (table) {
+        table.forEach(function (row, i) {
+          row.forEach(function (value, j) {
+            rows.push([name, panel, trace.x ? trace.x[j] : j, trace.y ? trace.y[i] : i, value]);
+          });
+        });
+        continue;
+      }
+      const count = Math.max((trace.x || []).length, (trace.y || []).length);
+      for (let i = 0; i < count; i++) {
+        rows.push([name, panel, trace.x ? trace.x[i] : i, trace.y ? trace.y[i] : i, ""]);
+      }
+    }
+    return rows.map(function (row) { return row.map(quoted).join(",") + "\n"; }).join("");
+  }
+
+  function quoted(value) {
+    const text = value === null || value === undefined ? "" : String(value);
+    return /[",\n]/.test(text) ? '"' + text.replace(/"/g, '""') + '"' : text;
+  }
+
+  async function take(node, format) {
+    const drawing = taken(node), link = document.createElement("a");
+    const at = drawing.steps ? "-step-" + drawing.steps[placeOf(drawing, step())] : "";
+    link.download = document.title + "-" + node.id + at + "." + format;
+    if (format === "csv") {
+      link.href = "data:text/csv;charset=utf-8," + encodeURIComponent(asCsv(drawing));
+    } else {
+      const size = { format: format, width: COLUMN, height: drawing.layout.height };
+      link.href = await Plotly.toImage(drawing, Object.assign(size, { scale: format === "png" ? SCALE : 1 }));
+    }
+    link.click();
+  }
+
   // The address holds the step and the open folds: #result-3-1&step=600&open=result-7-fold
   function remembered() {
     const state = { at: "", step: "", open: "" };
@@ -254,6 +304,8 @@
   }, true);
   document.addEventListener("click", function (event) {
     if (event.target.closest("summary")) setTimeout(remember);
+    const button = event.target.closest("[data-take]");
+    if (button) take(button.closest("figure").querySelector(".drawing"), button.dataset.take);
   });
   if (scrubber) setUpScrubber();
   window.addEventListener("hashchange", function () { recall(); remember(); });

@@ -1,6 +1,9 @@
 """Pages in a real browser with the network taken away."""
 
+from io import StringIO
+
 import numpy as np
+import pandas as pd
 import pytest
 
 from analyses import FourierSpectrum, plots
@@ -218,3 +221,33 @@ def test_a_single_file_with_hostile_words_draws_everything(hostile):
 def test_a_single_file_asks_for_no_other(hostile):
     assert [url for url in hostile.requests() if url.startswith("file:")][1:] == []
     assert outside(hostile) == []
+
+
+def test_the_data_of_a_figure_are_those_of_the_saved_result(page, analysed):
+    """What "data" gives is read back as the numbers that are saved, at the page's step."""
+    (each,) = [each for each in saved(analysed) if each.cls is FourierSpectrum]
+    scrub(page, 1)
+    page.run("""HTMLAnchorElement.prototype.click = function () {
+      window.taken = [this.download, decodeURIComponent(this.href.split(',').slice(1).join(','))];
+    }""")
+    page.run(f"{FIRST}.closest('figure').querySelector('[data-take=csv]').click()")
+    page.wait("window.taken")
+    name, text = page.run("window.taken")
+    assert name.endswith("-step-10.csv")
+    table = pd.read_csv(StringIO(text))
+    result = each.load(10)
+    np.testing.assert_array_equal(table["x"], np.arange(1, len(table) + 1))
+    np.testing.assert_allclose(table["y"], result.shares[0], rtol=1e-5)
+
+
+@pytest.mark.parametrize(("form", "begin"), [("svg", "data:image/svg"), ("png", "data:image/png")])
+def test_a_figure_can_be_taken_along(page, form, begin):
+    page.run("HTMLAnchorElement.prototype.click = function () { window.href = this.href; }")
+    page.run(f"{FIRST}.closest('figure').querySelector('[data-take={form}]').click()")
+    page.wait(f"(window.href || '').startsWith('{begin}')")
+    assert page.run("window.href.length") > 3000
+
+
+def test_a_figure_says_what_to_cite(page):
+    cited = page.run(f"{FIRST}.closest('figure').querySelector('.take details').textContent")
+    assert "Nanda et al. 2023" in cited
