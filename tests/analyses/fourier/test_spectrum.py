@@ -162,6 +162,7 @@ def test_few_frequencies_are_found_beside_those_of_the_untrained_model():
     assert reversed_[f"{embedding} {many} (untrained: 1)"] == "null"
     assert reversed_[f"On average 30 % {purity} frequency (untrained: 90 %)"] == "null"
     assert said(after)[f"{embedding} {few} (spread evenly: 6)"] == "found"
+    assert said(before)[f"{embedding} {many} (spread evenly: 6)"] == "null"
 
 
 def test_purity_within_the_errors_of_its_mean_is_null():
