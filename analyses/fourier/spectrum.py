@@ -182,10 +182,10 @@ class FourierSpectrum(Result):
         return Finding(text, "found" if count <= FEW * control else "null", figure="embedding")
 
     def _same_keys(self) -> tuple[Finding, ...]:
-        """How much of the output's power lies at the embedding's key frequencies."""
+        """How much of the output's power lies at the embedding's key frequencies, if few."""
         keys = np.array(self.key_frequencies)
         share, even = float(self.shares[2, keys - 1].sum()), len(keys) / (self.modulus // 2)
-        if np.isnan(share):
+        if np.isnan(share) or len(keys) > FEW * self.even_count:
             return ()
         text = (
             f"{percent(share)} of what neurons write to the logits lies at the key frequencies of "
