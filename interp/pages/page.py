@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from markupsafe import Markup
 
 from analyses import plots
 from analyses.findings import Finding
@@ -18,6 +19,7 @@ from analyses.result import SeriesResult
 from analyses.sweep_table import axis_name, columns_of, setting_name, settings_of
 from hooks.own_classes import short_name
 from interp.pages.recipe import Recipe, json_table, recipe, sweep_recipe
+from interp.pages.scatter import scatter_of_sweep
 from interp.pages.sections import Card, Section, arranged, card, sections
 from interp.pages.tables import Overview, brief, settings, shown
 from interp.runs.current import current_results
@@ -191,6 +193,7 @@ class SweepPage:
         sections: A section for each saved result.
         columns: The settings in which runs differ, and whether they are `number` or `text`.
         rows: The runs, each with the settings in which it differs.
+        dots: The runs as dots (`interp.pages.scatter`); empty where they are too few.
         recipe: How to make the sweep again.
         toml: The sweep's file.
         passed_over: Which saved results are not on the page, and why; empty where all are.
@@ -207,6 +210,7 @@ class SweepPage:
     sections: tuple[Section, ...]
     columns: Mapping[str, str]
     rows: Sequence[tuple[Overview, Mapping[str, Any]]]
+    dots: Markup
     recipe: Recipe
     toml: str
     passed_over: str
@@ -246,6 +250,7 @@ def sweep_page(
         sections=drawn,
         columns=columns(rows),
         rows=rows,
+        dots=scatter_of_sweep(sweep_runs, rows) if len(rows) > 2 else Markup(""),
         recipe=sweep_recipe(name, sweep_runs.runs),
         toml=folder.sweep.to_toml(),
         passed_over="; ".join([stale] * bool(stale) + [f"{folder.path}: {why}" for why in faults]),
@@ -310,8 +315,7 @@ def sweep_curves(sweep_runs: SweepRuns) -> tuple[Card, ...]:
     columns = [name for metrics in recorded.values() for name in metrics if name != "step"]
     known = dict.fromkeys(columns)
     groups = [
-        [recorded[runs[row]] for row in np.flatnonzero(setting == place)]
-        for place in range(len(settings))
+        [runs[row] for row in np.flatnonzero(setting == place)] for place in range(len(settings))
     ]
     cards = []
     for index, (drawing, names) in enumerate(drawn_together(known).items()):
@@ -321,11 +325,12 @@ def sweep_curves(sweep_runs: SweepRuns) -> tuple[Card, ...]:
         figure = plots.multiples(
             {
                 setting_name(axes, values): [
-                    _bundle(group, column, points)
+                    _bundle([recorded[run] for run in of_setting], column, points)
+                    | {"meta": [run.name for run in of_setting if column in recorded[run]]}
                     | {"name": curve, "line": stroke(number, 1.2), "opacity": 0.8}
                     for number, (curve, column) in enumerate(names.items())
                 ]
-                for values, group in zip(settings, groups, strict=True)
+                for values, of_setting in zip(settings, groups, strict=True)
             },
             columns=columns_of(axes, settings),
             title=f"{capital(drawing)} over training, a curve a run",

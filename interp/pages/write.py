@@ -36,6 +36,7 @@ from analyses.plots.style import DARK
 from analyses.plots.views import HEAD_BYTES, OWN, bundle, head_holds, own_script, script_json
 from interp.pages.page import run_page, sweep_page
 from interp.pages.recipe import json_table
+from interp.pages.scatter import scatter_of_runs
 from interp.pages.sections import Section, caption
 from interp.pages.tables import (
     Overview,
@@ -112,7 +113,9 @@ def write_report(runs: Sequence[Run], out: str | Path, *, single_file: bool = Fa
     )
     # The index is there before the first page, since it marks the folder as a report.
     rows = list(zip(entries, map(setting_texts, varied), strict=True))
-    facts: dict[str, Any] = {"rows": rows, "shared": shared(entries), "files": ("index.js",)}
+    dots = scatter_of_runs(list(zip(entries, varied, strict=True))) if len(rows) > 2 else ""
+    files = (*(["plotly.min.js"] if dots else []), "index.js")
+    facts: dict[str, Any] = {"rows": rows, "shared": shared(entries), "files": files, "dots": dots}
     write_text(out / "index.html", rendered("index.html", said={}, **facts))
     said = write_pages(readable, out)
     write_text(out / "index.html", rendered("index.html", said=said, **facts))

@@ -73,9 +73,22 @@
       { family: getComputedStyle(document.body).fontFamily }
     );
     Plotly.newPlot(node, drawing.data, drawing.layout, config);
+    node.on("plotly_click", openRun);
     if (drawing.steps) {
       moving.set(node, drawing);
       entitle(node, drawing);
+    }
+  }
+
+  // A curve of a run leads to the run's page. Curves of a trace stand one behind the other, with a
+  // gap behind each, and the trace names their runs.
+  function openRun(event) {
+    const point = event.points[0], names = point.data.meta;
+    if (!Array.isArray(names)) return;
+    const before = point.data.y.slice(0, point.pointIndex);
+    const gaps = before.filter(function (value) { return value === null; }).length;
+    for (const link of document.querySelectorAll("table.runs tbody th a")) {
+      if (link.textContent === names[gaps]) link.click();
     }
   }
 
