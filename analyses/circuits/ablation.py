@@ -14,7 +14,7 @@ Heimersheim and Nanda 2024 (arXiv:2404.15255), section 2, on what resampling add
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from jaxtyping import Float
@@ -22,11 +22,13 @@ from torch import Tensor
 
 from analyses.circuits.scored import changes, scored_logits, scores_of
 from analyses.circuits.stand_ins import KINDS, Givers, Part, StandIns
+from analyses.circuits.words import in_words, is_larger, number, with_error
+from analyses.findings import Finding
 from analyses.plots.figures import Figure
 from analyses.plots.panels import Panel, dots, grid, ticks, whiskers
 from analyses.plots.style import MARK, PALETTE, line
 from analyses.requirements import Needs
-from analyses.result import Drawing, Result
+from analyses.result import BaseResult, Drawing, Result
 from hooks import Edit, Snapshot
 from hooks.circuits.last_block import LastBlock, has_last_block
 
@@ -180,6 +182,23 @@ class HeadAblation(Result):
             **{f"worst_head_{kind}": head for kind, (head, _) in heads.items()},
         }
 
+    def findings(self, untrained: BaseResult | None = None) -> tuple[Finding, ...]:
+        """What the head, and the MLP, that matters most in every way of ablation costs.
+
+        The part is the one whose smallest rise of loss over the kinds of ablation is largest. It is
+        found where that rise exceeds all of the first step's by three standard errors; no part
+        matters alone where no rise of any kind exceeds 0 by that.
+        """
+        first = self.first_loss_increase
+        if isinstance(untrained, HeadAblation) and untrained.parts == self.parts:
+            first = untrained.loss_increase
+        found = [
+            cost_of_one(self, first, {place: in_words(self.parts[place]) for place in places}, what)
+            for what, places in (("head", self.of(is_mlp=False)), ("MLP", self.of(is_mlp=True)))
+            if places
+        ]
+        return tuple(sorted(found, key=lambda finding: finding.strength != "found"))
+
     def figures(self) -> Mapping[str, Drawing]:
         """Effects on loss and accuracy of each head, and of each MLP where there are any."""
         drawn = {"heads": self._effects("head", self.of(is_mlp=False))}
@@ -216,6 +235,58 @@ class HeadAblation(Result):
             columns=1,
             xaxis=ticks([self.parts[place] for place in places]),
         )
+
+
+class Ablated(Protocol):
+    """What is ablated one by one, in several ways."""
+
+    coordinates: ClassVar[Any]
+
+    @property
+    def loss_increase(self) -> np.ndarray:
+        """Loss without a part minus loss, by kind and part."""
+        ...
+
+    @property
+    def loss_error(self) -> np.ndarray:
+        """Its standard error."""
+        ...
+
+    @property
+    def unit(self) -> str:
+        """What the loss is in."""
+        ...
+
+
+def cost_of_one(
+    ablated: Ablated,
+    first: Float[np.ndarray, "kind part"],
+    names: Mapping[int, str],
+    what: str,
+) -> Finding:
+    """What it costs to be without the part that matters most in every way of ablation.
+
+    Args:
+        ablated: Rises of the loss and their errors.
+        first: The rises at the first step; NaN where they are not known.
+        names: Places of the parts that are looked at, and what a sentence calls them.
+        what: What they are: head, MLP, neuron.
+    """
+    kinds, places = ablated.coordinates["kind"], list(names)
+    rises, errors = ablated.loss_increase[:, places], ablated.loss_error[:, places]
+    control, slug = max(0.0, float(np.nan_to_num(first[:, places].max()))), f"{what.lower()}s"
+    is_told = not (np.isnan(first[:, places]).any() or np.array_equal(first[:, places], rises))
+    beside = f"; at the first step by at most {control:.2g}" if is_told else ""
+    if not any(map(is_larger, rises.flat, np.zeros(rises.size), errors.flat)):
+        text = f"No {what} matters alone: without one, loss rises by at most "
+        return Finding(f"{text}{max(0, rises.max()):.2g} {ablated.unit}{beside}", "not found", slug)
+    part = int(rises.min(0).argmax())
+    order = rises[:, part].argsort()
+    (low, high), error = rises[order[[0, -1]], part], errors[order[0], part]
+    least, most = (_words(kinds[place]) for place in order[[0, -1]])
+    text = f"Without {names[places[part]]}, loss rises by {with_error(low, error)} ({least}) to "
+    text += f"{number(high)} {ablated.unit} ({most}){beside}"
+    return Finding(text, "found" if is_larger(low, control, error) else "null", slug)
 
 
 def _changes(stand_ins: StandIns, layer: int) -> Iterator[tuple[str, str, list[float]]]:
