@@ -14,7 +14,7 @@ Heimersheim and Nanda 2024 (arXiv:2404.15255), section 2, on what resampling add
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 import numpy as np
 from jaxtyping import Float
@@ -192,8 +192,9 @@ class HeadAblation(Result):
         first = self.first_loss_increase
         if isinstance(untrained, HeadAblation) and untrained.parts == self.parts:
             first = untrained.loss_increase
+        rises = Rises(KINDS, self.loss_increase, self.loss_error, first, self.unit)
         found = [
-            cost_of_one(self, first, {place: in_words(self.parts[place]) for place in places}, what)
+            rises.finding({place: in_words(self.parts[place]) for place in places}, what)
             for what, places in (("head", self.of(is_mlp=False)), ("MLP", self.of(is_mlp=True)))
             if places
         ]
@@ -237,56 +238,49 @@ class HeadAblation(Result):
         )
 
 
-class Ablated(Protocol):
-    """What is ablated one by one, in several ways."""
+@dataclass(frozen=True, eq=False)
+class Rises:
+    """How much the loss rises without a part, in each of several ways of ablation.
 
-    coordinates: ClassVar[Any]
-
-    @property
-    def loss_increase(self) -> np.ndarray:
-        """Loss without a part minus loss, by kind and part."""
-        ...
-
-    @property
-    def loss_error(self) -> np.ndarray:
-        """Its standard error."""
-        ...
-
-    @property
-    def unit(self) -> str:
-        """What the loss is in."""
-        ...
-
-
-def cost_of_one(
-    ablated: Ablated,
-    first: Float[np.ndarray, "kind part"],
-    names: Mapping[int, str],
-    what: str,
-) -> Finding:
-    """What it costs to be without the part that matters most in every way of ablation.
-
-    Args:
-        ablated: Rises of the loss and their errors.
+    Attributes:
+        kinds: Ways of ablation.
+        rises: Loss without a part minus loss.
+        errors: Standard errors of the rises.
         first: The rises at the first step; NaN where they are not known.
-        names: Places of the parts that are looked at, and what a sentence calls them.
-        what: What they are: head, MLP, neuron.
+        unit: What the loss is in.
     """
-    kinds, places = ablated.coordinates["kind"], list(names)
-    rises, errors = ablated.loss_increase[:, places], ablated.loss_error[:, places]
-    control, slug = max(0.0, float(np.nan_to_num(first[:, places].max()))), f"{what.lower()}s"
-    is_told = not (np.isnan(first[:, places]).any() or np.array_equal(first[:, places], rises))
-    beside = f"; at the first step by at most {control:.2g}" if is_told else ""
-    if not any(map(is_larger, rises.flat, np.zeros(rises.size), errors.flat)):
-        text = f"No {what} matters alone: without one, loss rises by at most "
-        return Finding(f"{text}{max(0, rises.max()):.2g} {ablated.unit}{beside}", "not found", slug)
-    part = int(rises.min(0).argmax())
-    order = rises[:, part].argsort()
-    (low, high), error = rises[order[[0, -1]], part], errors[order[0], part]
-    least, most = (_words(kinds[place]) for place in order[[0, -1]])
-    text = f"Without {names[places[part]]}, loss rises by {with_error(low, error)} ({least}) to "
-    text += f"{number(high)} {ablated.unit} ({most}){beside}"
-    return Finding(text, "found" if is_larger(low, control, error) else "null", slug)
+
+    kinds: tuple[str, ...]
+    rises: Float[np.ndarray, "kind part"]
+    errors: Float[np.ndarray, "kind part"]
+    first: Float[np.ndarray, "kind part"]
+    unit: str
+
+    def finding(self, names: Mapping[int, str], what: str) -> Finding:
+        """What it costs to be without the part that matters most in every way of ablation.
+
+        Args:
+            names: Places of the parts that are looked at, and what a sentence calls them.
+            what: What they are: head, MLP, neuron.
+        """
+        places = list(names)
+        rises, errors, first = (
+            values[:, places] for values in (self.rises, self.errors, self.first)
+        )
+        control, slug = max(0.0, float(np.nan_to_num(first.max()))), f"{what.lower()}s"
+        is_told = not (np.isnan(first).any() or np.array_equal(first, rises))
+        beside = f"; at the first step by at most {control:.2g}" if is_told else ""
+        if not any(map(is_larger, rises.flat, np.zeros(rises.size), errors.flat)):
+            most = f"{max(0, rises.max()):.2g} {self.unit}{beside}"
+            text = f"No {what} matters alone: without one, loss rises by at most {most}"
+            return Finding(text, "not found", slug)
+        part = int(rises.min(0).argmax())
+        order = rises[:, part].argsort()
+        (low, high), error = rises[order[[0, -1]], part], errors[order[0], part]
+        least, most = (_words(self.kinds[place]) for place in order[[0, -1]])
+        text = f"Without {names[places[part]]}, loss rises by {with_error(low, error)} ({least}) "
+        text += f"to {number(high)} {self.unit} ({most}){beside}"
+        return Finding(text, "found" if is_larger(low, control, error) else "null", slug)
 
 
 def _changes(stand_ins: StandIns, layer: int) -> Iterator[tuple[str, str, list[float]]]:

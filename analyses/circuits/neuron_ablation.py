@@ -21,7 +21,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from analyses.circuits.ablation import cost_of_one, rerun_of
+from analyses.circuits.ablation import Rises, rerun_of
 from analyses.circuits.scored import Scores, at_scored, changes, scored_logits, scores_of
 from analyses.circuits.stand_ins import Givers, Part, StandIns
 from analyses.findings import Finding
@@ -187,7 +187,8 @@ class NeuronAblation(Result):
         if isinstance(untrained, NeuronAblation) and untrained.loss_increase.shape == first.shape:
             first = untrained.loss_increase
         names = {n: f"neuron {j} of layer {self.layer}" for n, j in enumerate(self.neurons)}
-        return (cost_of_one(self, first, names, "neuron"),)
+        rises = Rises(KINDS, self.loss_increase, self.loss_error, first, self.unit)
+        return (rises.finding(names, "neuron"),)
 
     def figures(self) -> Mapping[str, Drawing]:
         """By rank, how much the loss rises without a neuron, for each kind of ablation."""

@@ -55,4 +55,5 @@ def sentence(text: str) -> str:
 
 def is_larger(value: float, control: float, *errors: float) -> bool:
     """Whether a value exceeds its control by three standard errors; unknown errors count as 0."""
-    return value - control > ERRORS * math.hypot(*(error for error in errors if error == error))
+    known = (error for error in errors if not math.isnan(error))
+    return bool(value - control > ERRORS * math.hypot(*known))

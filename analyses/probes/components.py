@@ -347,7 +347,7 @@ class WeightsComponent(ComponentScores):
         has_fallen = score + self._margin < initial
         text = "A query's factors are read worse without context than before training"
         if not has_fallen:
-            text = "A query's factors are read without context as well as before training"
+            text = "A query's factors are read without context at least as well as before training"
         text += f" {self._after}: {self._unit} {self._as_text(score)}, first step "
         text += f"{self._as_text(initial)} (guess {self._as_text(guess)})"
         return (Finding(text, "found" if has_fallen else "not found", "layers"),)
