@@ -1,6 +1,7 @@
 """What attention says: each sentence where it should be, and not where the control is as high."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,6 +9,10 @@ import pytest
 from analyses import AttentionSparsity, CompositionGraph
 from analyses.attention.composition import MAX_EDGES_DRAWN
 from analyses.plots import as_data
+
+
+def drawn(figure: Any) -> Any:
+    return as_data(figure)
 
 
 def said(result, untrained=None):
@@ -77,11 +82,11 @@ def test_where_no_score_is_defined_nothing_is_said():
 
 
 def test_no_more_edges_are_drawn_than_can_be_told_apart():
-    figure = as_data(composition(0.5, others=0.3, heads=4).figures()["graph"])
+    figure = drawn(composition(0.5, others=0.3, heads=4).figures()["graph"])
     assert len(figure["data"]) == MAX_EDGES_DRAWN + 1  # and the heads
     assert figure["layout"]["title"]["text"].endswith("(16 strongest drawn)")
 
 
 def test_edges_that_random_heads_would_have_are_not_drawn():
-    figure = as_data(composition(0.5, others=0.121).figures()["graph"])
+    figure = drawn(composition(0.5, others=0.121).figures()["graph"])
     assert [trace["text"] for trace in figure["data"][:-1]] == ["K: 0.0 to 1.1"]

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,6 +11,10 @@ from analyses import ContextComponent, ProbeAccuracy, WeightsComponent
 from analyses.plots import as_data
 
 CONTROLS = {"untrained": 0.2, "raw": 0.3, "shuffled": 0.1, "baseline": 0.1}
+
+
+def drawn(figure: Any) -> Any:
+    return as_data(figure)
 
 
 def said(result, untrained=None):
@@ -21,7 +26,7 @@ def probes(
     labels=("main_verb",), scores=(0.9,), n_classes=9, site="blocks.1.hook_resid_post", **of
 ):
     """Labels at one place; intervals reach a tenth up and down."""
-    controls = {
+    controls: Any = {
         name: np.full((len(labels), 1, 1)[: 2 if name in ("raw", "baseline") else 3], value)
         for name, value in (CONTROLS | of).items()
     }
@@ -34,7 +39,7 @@ def probes(
 
 
 def title(result):
-    return as_data(result.figures()["controls"])["layout"]["title"]["text"]
+    return drawn(result.figures()["controls"])["layout"]["title"]["text"]
 
 
 def test_a_label_is_found_beside_its_best_control():
@@ -45,7 +50,8 @@ def test_a_label_is_found_beside_its_best_control():
 
 @pytest.mark.parametrize("control", ["untrained", "raw"])
 def test_a_label_whose_control_is_as_high_is_null(control):
-    result = probes(scores=(1.0,), **{control: 1.0})
+    controls: dict[str, Any] = {control: 1.0}
+    result = probes(scores=(1.0,), **controls)
     ((strength, text),) = said(result)
     assert strength == "null"
     assert f"accuracy 100 %, no better than 100 % ({control}" in text
@@ -76,7 +82,7 @@ def test_a_label_that_names_a_split_is_no_finding_and_no_accuracy_on_it():
         "train_membership_accuracy", "train_membership_highest_control", "train_membership_site",
         "c_accuracy", "c_highest_control", "c_site",
     ]  # fmt: skip
-    figures = {slug: as_data(figure) for slug, figure in result.figures().items()}
+    figures = {slug: drawn(figure) for slug, figure in result.figures().items()}
     assert list(figures["controls"]["data"][0]["x"]) == ["in train or not", "c"]
     assert figures["places"]["data"][0]["y"][0] == "in train or not"
 
