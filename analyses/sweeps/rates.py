@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Int
 
 from analyses.findings import Finding, Strength, percent
+from analyses.plots import words
 from analyses.statistics import wilson_interval
 
 # Of several runs; other categories are said as they are.
@@ -55,7 +56,7 @@ def rate_finding(
 
 def runs_end(category: str, count: int) -> str:
     """What so many runs do: 1 groks, 2 grok."""
-    verb, _, rest = VERBS.get(category, f"end as {category}").partition(" ")
+    verb, _, rest = VERBS.get(category, f"end as {words(category)}").partition(" ")
     return " ".join(filter(None, (f"{verb}s" if count == 1 else verb, rest)))
 
 

@@ -384,9 +384,9 @@ class TreeProjection(Result):
 
     @property
     def _title(self) -> str:
-        """Of the rule's trees, gold brackets beside others' and worth beside chance."""
+        """Gold brackets of the rule's trees beside those of others, and the score."""
         gold = "" if np.isnan(self.f1()) else f"{self._gold_listed()}; "
-        return f"Projected trees: {gold}worth {self.tscore:.2f} more than chance splits"
+        return f"Projected trees: {gold}score {self.tscore:.2f}"
 
     def _gold_listed(self) -> str:
         """The share of gold brackets of the rule's trees, of those without a model, of others."""

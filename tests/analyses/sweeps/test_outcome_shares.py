@@ -152,6 +152,12 @@ def test_of_one_setting_the_most_frequent_outcome_is_said_with_its_interval():
     assert finding.text == "7 of 8 runs grok (95 % interval 53 to 97.8 %), 1 fails"
 
 
+def test_other_categories_are_said_as_they_are():
+    table = table_of([{LR: 0.1, "A.kind": "no_clock"}] * 8)
+    text = measured(table, outcome="A.kind").findings()[0].text
+    assert text.startswith("8 of 8 runs end as no clock (95 % interval 68 to 100 %)")
+
+
 def test_few_seeds_do_not_tell_what_most_do():
     (finding,) = measured(counted(lr_0_1=["groks", "groks", "fails"])).findings()
     assert finding.strength == "not found"
