@@ -69,6 +69,11 @@ def share_as_far(ranges: Float[np.ndarray, " draw"], observed: float) -> float:
     return float((1 + (ranges >= observed - 1e-12).sum()) / (1 + len(ranges)))
 
 
+def p_in_words(likely: float) -> str:
+    """A p as text; below 0.001 no more is claimed than that."""
+    return "p < 0.001" if likely < 0.001 else f"p = {likely:.2g}"
+
+
 def indicators(category: Int[np.ndarray, " run"], count: int) -> Float[np.ndarray, "category run"]:
     """1 where a run is in a category, else 0."""
     is_in: Bool[np.ndarray, "category run"] = np.arange(count)[:, None] == category

@@ -47,6 +47,7 @@ from analyses.statistics import (
     spearman_p,
 )
 from analyses.sweep_table import at_end, group_name, groups_of, value_name
+from analyses.sweeps.chance import p_in_words
 from hooks import Checkpoints
 
 if TYPE_CHECKING:
@@ -188,7 +189,7 @@ class MeasureCorrelations(SweepResult):
         text = (
             f"Across {runs} seeds of {group_name(self.axis, self.depths[place])}, {NAMES[row]} and "
             f"generalization have rank correlation {self.across[row, place]:.2f} "
-            f"({others}by chance p = {likely:.2g})"
+            f"({others}by chance {p_in_words(likely)})"
         )
         return (Finding(text, "found" if likely <= MAX_P else "null", "correlations"),)
 

@@ -171,7 +171,7 @@ class MeasuresByDepth(SweepResult):
         )
         text = (
             f"Median generalization is best, {best}, and worst, {least} "
-            f"(by chance up to {percent(round(by_chance, 4))} apart)"
+            f"(by chance seldom over {percent(round(by_chance, 4))} apart)"
         )
         strength = strength_beside(float(np.ptp(medians[np.isfinite(medians)])), by_chance)
         first = Finding(text, strength, "depths")

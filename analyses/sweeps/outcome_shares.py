@@ -170,7 +170,7 @@ class OutcomeShares(SweepResult):
         by_chance = range_by_chance(permuted_ranges(values, setting))
         column = self.shares[:, place]
         most, least = (self._rate(int(at), place) for at in (column.argmax(), column.argmin()))
-        chance = f"by chance up to {percent(round(by_chance, 3))} apart"
+        chance = f"by chance seldom over {percent(round(by_chance, 3))} apart"
         level = f"{percent(self.confidence)} intervals"
         text = sentence(f"{most}; {least} ({level}; {chance})", self.outcome)
         return (Finding(text, strength_beside(ranges[place], by_chance), "intervals"),)

@@ -182,7 +182,7 @@ class PhaseMap(SweepResult):
         verb = runs_end(self.categories[category], int(counts[most, category]))
         text = (
             f"{axis_name(self.axes[place], self.axes)} {at_most} runs {verb}, {at_least}"
-            f" (by chance up to {percent(round(by_chance, 3))} apart)"
+            f" (by chance seldom over {percent(round(by_chance, 3))} apart)"
         )
         return float(np.ptp(shares[:, category])), by_chance, sentence(text, self.outcome)
 

@@ -30,7 +30,7 @@ from analyses.sweep_table import (
     settings_of,
     value_name,
 )
-from analyses.sweeps.chance import group_range, permuted_ranges, share_as_far
+from analyses.sweeps.chance import group_range, p_in_words, permuted_ranges, share_as_far
 from hooks import Checkpoints
 
 if TYPE_CHECKING:
@@ -185,7 +185,9 @@ class PlateauLengths(SweepResult):
             f"({setting_name(self.axes, self.settings[place])})"
             for place in (int(np.argmin(middles)), int(np.argmax(middles)))
         )
-        text = f"The median plateau lasts from {shortest} to {longest}; by chance p = {likely:.2g}"
+        text = (
+            f"The median plateau lasts from {shortest} to {longest}; by chance {p_in_words(likely)}"
+        )
         return (Finding(text, "found" if likely <= MAX_P else "null", "difficulty"),)
 
     def _by_component(self) -> tuple[Finding, ...]:
@@ -203,7 +205,7 @@ class PlateauLengths(SweepResult):
                 f"Plateau length and the change of {name} have rank correlation "
                 f"{self.correlation:.2f} over {np.isfinite(self.growth).sum()} runs"
             )
-        found = Finding(f"{text}; by chance p = {likely:.2g}", "found", "component")
+        found = Finding(f"{text}; by chance {p_in_words(likely)}", "found", "component")
         return (found if likely <= MAX_P else replace(found, strength="null"),)
 
     def to_frame(self) -> "pandas.DataFrame":

@@ -190,8 +190,8 @@ class SeedSpread(SweepResult):
             f"{self._shown(medians[place])} ({setting_name(self.axes, self.settings[place])})"
             for place in (int(np.nanargmin(medians)), int(np.nanargmax(medians)))
         )
-        chance = f"medians of {is_known.sum()} runs; by chance up to {self._shown(by_chance)} apart"
-        text = f"{name} ends between {low} and {high}: {chance}"
+        chance = f"by chance seldom over {self._shown(by_chance)} apart"
+        text = f"{name} ends between {low} and {high}: medians of {is_known.sum()} runs; {chance}"
         return (Finding(text, strength_beside(far, by_chance), figure),)
 
     def _alone(self, place: int, figure: str) -> Finding:

@@ -169,7 +169,7 @@ def test_settings_that_differ_are_said_beside_chance():
     (finding,) = found.findings()
     assert finding.strength == "found"
     assert finding.text.startswith("Lr 0.1: 8 of 8 grok, 68 to 100 %; lr 0.2: 1 of 8 groks, ")
-    assert "95 % intervals; by chance up to" in finding.text
+    assert "95 % intervals; by chance seldom over" in finding.text
 
 
 def test_settings_that_differ_as_much_by_chance_are_null():

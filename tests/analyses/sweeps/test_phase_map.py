@@ -169,7 +169,7 @@ def test_the_axis_that_decides_is_said_beside_chance():
     (finding,) = measured(grid(by_decay)).findings()
     assert (finding.strength, finding.figure) == ("found", "shares")
     assert finding.text.startswith(
-        "By losses alone, weight decay 0.1: 54 of 54 runs grok, 1: 0 of 54 (by chance up to "
+        "By losses alone, weight decay 0.1: 54 of 54 runs grok, 1: 0 of 54 (by chance seldom over "
     )
 
 

@@ -158,7 +158,7 @@ def test_plateaus_are_said_by_setting_and_component_with_their_p():
     )
     assert by_component.text.startswith(
         "Where identity quarter ends below its start, the median plateau is 725 steps (6 runs), "
-        "elsewhere 125 (6 runs); by chance p = "
+        "elsewhere 125 (6 runs); by chance p < 0.001"
     )
 
 
