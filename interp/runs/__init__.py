@@ -17,6 +17,7 @@ from interp.runs.current import (
     steps_in_words,
     sweep_analyses,
 )
+from interp.runs.findings import chosen_headlines, findings_of, headlines_of, importance, stated
 from interp.runs.hub import (
     SHARED_FILES,
     HubAddress,
@@ -74,6 +75,7 @@ __all__ = [
     "check_run",
     "checked_name",
     "chosen_folder",
+    "chosen_headlines",
     "construct",
     "current_among",
     "current_results",
@@ -82,7 +84,10 @@ __all__ = [
     "find_analysis",
     "find_runs",
     "find_saved",
+    "findings_of",
+    "headlines_of",
     "hub_errors",
+    "importance",
     "is_address",
     "is_done_with",
     "is_temporary",
@@ -107,6 +112,7 @@ __all__ = [
     "saved",
     "sight",
     "stale_reason",
+    "stated",
     "step_results",
     "steps_in_words",
     "sweep_analyses",
