@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from analyses.plots.figures import Figure
+from analyses.plots.figures import Figure, as_data
 from analyses.plots.style import HEIGHT, TICK_SIZE
 
 DPI = 96  # pixels of an inch in a browser
@@ -50,7 +50,7 @@ def write_figure(
         raise ValueError(f"{path}: a figure is written as {', '.join(FORMATS)}")
     if not path.parent.is_dir():
         raise ValueError(f"{path.parent} is no folder: make it first")
-    tall = figure.layout.height or HEIGHT
+    tall = as_data(figure)["layout"].get("height", HEIGHT)
     height = height or (SHAPE * width if tall <= HEIGHT else width * tall / (HEIGHT / SHAPE))
     font = {"family": "Helvetica, Arial, Liberation Sans, sans-serif", "size": TICK_SIZE}
     drawn = Figure(figure).update_layout(width=width, height=height, font=font)

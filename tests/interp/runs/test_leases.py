@@ -15,7 +15,7 @@ import pytest
 import interp
 from interp.measure.analyze import analyze
 from interp.runs import leases, opening, safe_files
-from interp.runs.leases import InUse, LeaseLost, lease_of, sight
+from interp.runs.leases import InUse, Lease, LeaseLost, lease_of, sight
 from interp.runs.opening import locked
 from interp.runs.safe_files import append_whole, move_folder, remove, remove_folder, write_whole
 from interp.runs.staging import scratch
@@ -101,9 +101,16 @@ def left_by(folder, host="one", **facts):
     return lease
 
 
+def newest(folder) -> Lease:
+    """The newest lease of a folder that has one."""
+    lease = lease_of(folder)
+    assert lease is not None
+    return lease
+
+
 def lose(folder):
     """Lets another machine take a folder that this process holds."""
-    before = lease_of(folder)
+    before = newest(folder)
     lease = left_by(folder, "other")
     before.file.unlink()
     return lease
@@ -124,11 +131,11 @@ def touch(lease):
 
 def test_a_held_folder_says_who_holds_it(tmp_path):
     with locked(tmp_path):
-        lease = lease_of(tmp_path)
+        lease = newest(tmp_path)
         assert (lease.host, lease.machine) == leases.this_machine()
         assert (lease.process, lease.is_held, lease.number) == (os.getpid(), True, 1)
         assert lease.began == pytest.approx(lease.file.stat().st_mtime, abs=60)
-    assert lease_of(tmp_path) == replace(lease, is_held=False, beat=lease_of(tmp_path).beat)
+    assert newest(tmp_path) == replace(lease, is_held=False, beat=newest(tmp_path).beat)
 
 
 def test_a_folder_that_nobody_held_has_no_lease(tmp_path):
@@ -146,7 +153,7 @@ def test_a_released_folder_is_taken_without_waiting(tmp_path, clock):
 def test_in_use_names_process_machine_and_time(tmp_path):
     with locked(tmp_path), pytest.raises(InUse, match="is in use") as refused, locked(tmp_path):
         pass
-    since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(lease_of(tmp_path).began))
+    since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(newest(tmp_path).began))
     host = leases.this_machine()[0]
     assert f"(held by process {os.getpid()} on {host}, since {since})" in str(refused.value)
 
@@ -155,9 +162,9 @@ def test_a_thread_touches_what_is_held_and_ends_with_it(tmp_path, monkeypatch):
     monkeypatch.setattr(leases, "BEAT_SECONDS", 0.01)
     deadline = time.monotonic() + PATIENCE
     with locked(tmp_path):
-        began = lease_of(tmp_path).beat
+        began = newest(tmp_path).beat
         (thread,) = [t for t in threading.enumerate() if t.name == leases.THREAD]
-        while lease_of(tmp_path).beat == began:
+        while newest(tmp_path).beat == began:
             assert time.monotonic() < deadline
     thread.join(PATIENCE)
     assert not thread.is_alive()
@@ -169,15 +176,15 @@ def test_the_thread_outlives_a_folder_that_is_gone(tmp_path, monkeypatch):
         (tmp_path / name).mkdir()
     deadline = time.monotonic() + PATIENCE
     with locked(tmp_path / "gone"), locked(tmp_path / "there"):
-        lease_of(tmp_path / "gone").file.unlink()
-        began = lease_of(tmp_path / "there").beat
-        while lease_of(tmp_path / "there").beat == began:
+        newest(tmp_path / "gone").file.unlink()
+        began = newest(tmp_path / "there").beat
+        while newest(tmp_path / "there").beat == began:
             assert time.monotonic() < deadline
 
 
 def test_a_fork_neither_releases_nor_touches_what_it_does_not_hold(tmp_path):
     with locked(tmp_path):
-        lease = lease_of(tmp_path)
+        lease = newest(tmp_path)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of forking beside threads
             child = os.fork()
@@ -186,7 +193,7 @@ def test_a_fork_neither_releases_nor_touches_what_it_does_not_hold(tmp_path):
             write_whole(tmp_path / "file", b"of the child")
             os._exit(len(leases._own()) + (leases._ending is not None))
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-        assert lease_of(tmp_path) == lease
+        assert newest(tmp_path) == lease
     assert (tmp_path / "file").read_bytes() == b"of the child"
 
 
@@ -201,7 +208,7 @@ def test_a_killed_owner_of_this_machine_is_followed_at_once(
     machine.end()
     monkeypatch.setattr(leases, "this_machine", lambda: ("one", "one"))
     with locked(tmp_path):
-        assert (lease_of(tmp_path).number, clock.slept) == (2, 0)
+        assert (newest(tmp_path).number, clock.slept) == (2, 0)
 
 
 def test_without_the_kernels_locks_its_process_list_decides(
@@ -210,10 +217,10 @@ def test_without_the_kernels_locks_its_process_list_decides(
     machine = elsewhere("one", stay, tmp_path)
     assert machine.told() == "held"
     monkeypatch.setattr(leases, "this_machine", lambda: ("one", "one"))
-    assert not leases._is_gone(lease_of(tmp_path), is_locked=False)
+    assert not leases._is_gone(newest(tmp_path), is_locked=False)
     machine.end()
     assert leases.hold(tmp_path, is_locked=False).number == 2
-    leases.release(lease_of(tmp_path))
+    leases.release(newest(tmp_path))
     assert clock.slept == 0
 
 
@@ -244,7 +251,7 @@ def test_a_sign_of_life_elsewhere_is_an_error(tmp_path, clock):
     with pytest.raises(InUse, match=r"is in use: .*\(held by process \d+ on one"), locked(tmp_path):
         pass
     assert clock.slept == leases.BEAT_SECONDS / leases.LOOKS_A_BEAT
-    assert lease_of(tmp_path).token == lease.token
+    assert newest(tmp_path).token == lease.token
 
 
 def test_a_last_sign_of_life_shortly_before_the_end_counts(tmp_path, clock):
@@ -272,7 +279,7 @@ def test_a_living_owner_whose_clock_is_an_hour_off_is_not_followed(tmp_path, els
     machine.connection.send("go")
     assert machine.told() == "released"
     with locked(tmp_path):
-        assert lease_of(tmp_path).host == "two"
+        assert newest(tmp_path).host == "two"
 
 
 def test_two_machines_never_hold_a_folder_at_once(tmp_path, elsewhere):
@@ -281,7 +288,7 @@ def test_two_machines_never_hold_a_folder_at_once(tmp_path, elsewhere):
         for name, clock in (("one", 0), ("two", 3600))
     ]
     assert all(isinstance(machine.told(), int) for machine in machines)
-    assert lease_of(tmp_path).number >= 16
+    assert newest(tmp_path).number >= 16
 
 
 def test_of_many_that_race_for_a_left_folder_one_wins(tmp_path, elsewhere):
@@ -313,7 +320,7 @@ def test_whoever_saw_an_old_list_of_the_folder_backs_off(tmp_path, clock, monkey
 def test_a_number_that_is_taken_is_passed_over_though_no_list_has_it(tmp_path, monkeypatch):
     left_by(tmp_path)
     (tmp_path / ".lease.1").rename(tmp_path / ".lease.3")
-    lease = replace(lease_of(tmp_path), is_held=False)
+    lease = replace(newest(tmp_path), is_held=False)
     for number in (3, 4):
         (tmp_path / f".lease.{number}").write_bytes(lease.content())
     numbers, lists = leases._numbers, iter([{3}, {3}])
@@ -337,14 +344,14 @@ def test_what_is_no_file_is_waited_for_and_not_followed(tmp_path, clock, kind):
             "pipe": lambda: os.mkfifo(place)}  # fmt: skip
     make[kind]()
     with pytest.warns(UserWarning, match=LEFT), locked(place.parent):
-        assert lease_of(place.parent).number == 8
+        assert newest(place.parent).number == 8
 
 
 def test_however_many_leases_there_were_there_is_a_next(tmp_path):
     digits = "9" * 18
     (tmp_path / f".lease.{digits}").write_bytes(replace(left_by(tmp_path), is_held=False).content())
     with locked(tmp_path):
-        assert lease_of(tmp_path).number == int(digits) + 1
+        assert newest(tmp_path).number == int(digits) + 1
 
 
 def test_a_line_that_the_file_server_no_longer_takes_is_of_a_lost_folder(tmp_path, monkeypatch):
@@ -524,8 +531,12 @@ def test_a_writer_that_wakes_after_its_lease_writes_nothing(tmp_path, elsewhere,
 
 def test_an_analysis_is_not_made_a_refusal_of_the_lost_folder(tmp_path, run):
     folder = Path(shutil.copytree(run.path, tmp_path / "run"))
+
+    def lose_it(step):
+        lose(folder)
+
     with pytest.raises(LeaseLost, match="taken over by other"):
-        analyze(interp.Run(folder), ["WeightNorms"], on_step=lambda step: lose(folder))
+        analyze(interp.Run(folder), ["WeightNorms"], on_step=lose_it)
 
 
 # Stacks.
@@ -574,12 +585,12 @@ def test_a_replica_that_is_done_is_not_waited_for(tmp_path, clock):
 
 
 def test_a_stack_ends_where_a_folder_was_lost(tmp_path):
+    def lose_one(step, done):
+        if step == 5:
+            lose(tmp_path / "1")
+
     with pytest.raises(LeaseLost, match="/1 was taken over by other"):
-        train_stack(
-            replicas(tmp_path),
-            device="cpu",
-            on_stop=lambda step, done: step == 5 and lose(tmp_path / "1"),
-        )
+        train_stack(replicas(tmp_path), device="cpu", on_stop=lose_one)
 
 
 # Runs that are written aside and moved.
