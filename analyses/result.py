@@ -16,6 +16,7 @@ from inspect import signature
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from analyses.axes import Coordinates, dataset_of, frame_of
+from analyses.findings import Finding
 from analyses.plots.figures import Figure
 from analyses.plots.views import View
 from analyses.requirements import Needs, check_needs, pairs_for, takes_pairs
@@ -90,6 +91,15 @@ class BaseResult(ABC):
         """
         return dataset_of(self)
 
+    def findings(self, untrained: "BaseResult | None" = None) -> tuple[Finding, ...]:
+        """What it says in sentences, each with its control; the most important first.
+
+        Args:
+            untrained: The same analysis at step 0, where there is one: the control of what a
+                result of a trained model cannot tell by itself.
+        """
+        return ()
+
     @abstractmethod
     def figures(self) -> Mapping[str, Drawing]:
         """Figures by slug, drawn from stored numbers; their titles say what is seen."""
@@ -131,19 +141,20 @@ class BaseResult(ABC):
 
     def __repr__(self) -> str:
         shown = [f"{name}={_in_short(value)}" for name, value in self.summary().items()]
-        return f"{type(self).__name__}({', '.join(shown[:SCALARS_SHOWN])})"
+        said = [f": {finding.text}" for finding in self.findings()[:1]]
+        return "".join([f"{type(self).__name__}({', '.join(shown[:SCALARS_SHOWN])})", *said])
 
     def _repr_html_(self) -> str:
-        """Its title, its summary and the names of its figures, for a notebook."""
+        """Its title, findings, summary and the names of its figures, for a notebook."""
         rows = "".join(
             f"<tr><th>{escape(name)}</th><td>{escape(_in_short(value))}</td></tr>"
             for name, value in self.summary().items()
         )
         heading = escape(self.title or readable(type(self).__name__))
         slugs = ", ".join(f"<code>{escape(slug)}</code>" for slug in self.figures())
-        return (
-            f"<b>{heading}</b><table>{rows}</table><p>Figures, as <code>plot(slug)</code>: {slugs}"
-        )
+        said = "".join(f"<p>{escape(finding.text)}.</p>" for finding in self.findings())
+        figures = f"<p>Figures, as <code>plot(slug)</code>: {slugs}"
+        return f"<b>{heading}</b>{said}<table>{rows}</table>{figures}"
 
 
 def readable(name: str) -> str:

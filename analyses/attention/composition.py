@@ -21,9 +21,10 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
 
+from analyses.findings import Finding
 from analyses.plots import graph, heatmap
 from analyses.requirements import Needs
-from analyses.result import Drawing, Result
+from analyses.result import BaseResult, Drawing, Result
 from analyses.statistics import defined_mean, is_rounding
 from hooks import Snapshot
 
@@ -31,7 +32,8 @@ if TYPE_CHECKING:
     import pandas
 
 KINDS = ("Q", "K", "V")
-MAX_EDGES_DRAWN = 60  # more hide one another
+MAX_EDGES_DRAWN = 16  # more hide one another
+READS = dict(zip(KINDS, ("queries", "keys", "values"), strict=True))
 Thin = Float[Tensor, "head d_model d_head"]
 Wide = Float[Tensor, "head d_head d_model"]
 
@@ -128,6 +130,14 @@ class CompositionGraph(Result):
         """Scores over the baseline."""
         return self.scores - self.baseline
 
+    @property
+    def chance_spreads(self) -> float:
+        """By how many spreads the largest of as many random scores exceeds their mean, about.
+
+        The largest of n independent normal numbers lies about sqrt(2 log n) deviations above.
+        """
+        return float(np.sqrt(2 * np.log(len(self.to_frame()))))
+
     def strong(self, spreads: float = 2) -> "pandas.DataFrame":
         """Rows of the frame whose score is over the baseline by some spreads, strongest first."""
         ranked = self.to_frame().sort_values("score", ascending=False, kind="stable")
@@ -189,6 +199,35 @@ class CompositionGraph(Result):
             "strongest_path": next(map(str, self.paths(1)), "none"),
         }
 
+    def findings(self, untrained: BaseResult | None = None) -> tuple[Finding, ...]:
+        """The strongest composition, and how many exceed the largest of as many random ones.
+
+        The strongest is found where it exceeds that, and the untrained model's strongest by two
+        spreads of random heads; null where the untrained model's is as high.
+        """
+        ranked = self.strong(-np.inf)
+        if not len(ranked):
+            return ()
+        first, random = ranked.iloc[0], f"random heads {self.baseline:.3f} ± {self.spread:.1g}"
+        beside, level, of_first = f"{random} each", -np.inf, ""
+        if isinstance(untrained, CompositionGraph) and untrained.heads == self.heads:
+            level = float(np.fmax.reduce(untrained.scores, None))
+            n_first = len(untrained.strong(untrained.chance_spreads))
+            beside, of_first = f"{random}, untrained at most {level:.3f}", f"; untrained {n_first}"
+        strong = len(self.strong(self.chance_spreads))
+        if not strong:
+            text = (
+                f"No head reads an earlier one more than chance: largest score {first['score']:.3f}"
+            )
+            return (Finding(f"{text} ({beside})", "not found", "scores"),)
+        is_new = not first["score"] - level <= 2 * self.spread
+        text = f"The {READS[first['kind']]} of head {first['reader']} read head {first['writer']} "
+        text += f"most: composition score {first['score']:.3f} ({beside})"
+        count = f"{strong} of {len(self.to_frame())} compositions exceed the largest of as many "
+        count += f"random ones (by chance about 1 would{of_first})"
+        strength = "found" if is_new else "null"
+        return (Finding(text, strength, "graph"), Finding(count, strength, "graph"))
+
     def to_frame(self) -> "pandas.DataFrame":
         """One row a kind, writer and later reader: `score`, `baseline`, `excess`."""
         layers = np.array([layer for layer, _ in self.places.values()])
@@ -197,7 +236,7 @@ class CompositionGraph(Result):
 
     def figures(self) -> Mapping[str, Drawing]:
         """The strongest compositions from layer to layer, and the scores of all."""
-        strong = self.strong()
+        strong = self.strong(self.chance_spreads)
         shown = strong.head(MAX_EDGES_DRAWN)
         more = f" ({MAX_EDGES_DRAWN} strongest drawn)" if len(shown) < len(strong) else ""
         last = max(self.places.values())[0]
@@ -217,8 +256,8 @@ class CompositionGraph(Result):
                 ),
                 kinds=KINDS,
                 axes=("layer", "head"),
-                title=f"{len(strong)} of {len(self.to_frame())} compositions stand out from "
-                f"random heads{more}",
+                title=f"{len(strong)} of {len(self.to_frame())} compositions exceed the largest of "
+                f"as many random ones{more}",
             ),
             "scores": heatmap(
                 rearrange(

@@ -17,13 +17,15 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from analyses.findings import Finding
 from analyses.plots import bars, heatmap
 from analyses.requirements import Needs
-from analyses.result import Drawing, Result
+from analyses.result import BaseResult, Drawing, Result
 from analyses.trees.sentences import sentences_only
 from hooks import Snapshot
 from hooks.stream import stream
 
+LEAST_CHANGE = 0.1  # of the untrained model's number of keys: less is no change
 Over = Literal["sentences", "examples"]
 
 
@@ -110,6 +112,22 @@ class AttentionSparsity(Result):
             "single_key_rows": "counted" if self.counts_single_key_rows else "left out",
             "over": self.over,
         }
+
+    def findings(self, untrained: BaseResult | None = None) -> tuple[Finding, ...]:
+        """Over how many keys attention spreads, beside the untrained model; nothing without it.
+
+        Null where the two differ by less than a tenth.
+        """
+        if not isinstance(untrained, AttentionSparsity):
+            return ()
+        options = [(each.over, each.counts_single_key_rows) for each in (self, untrained)]
+        if options[0] != options[1]:
+            return ()
+        keys, before = (float(each.effective_keys.mean()) for each in (self, untrained))
+        text = f"A head attends to {keys:.3g} keys on average (untrained model: {before:.3g}), "
+        text += f"with an entropy of {-self.sparsity:.2f} nats ({-untrained.sparsity:.2f})"
+        is_found = abs(keys - before) > LEAST_CHANGE * before
+        return (Finding(text, "found" if is_found else "null", "entropy"),)
 
     def figures(self) -> Mapping[str, Drawing]:
         """Entropy of each head, and where the last position looks."""

@@ -22,11 +22,13 @@ from torch import Tensor
 
 from analyses.circuits.scored import changes, scored_logits, scores_of
 from analyses.circuits.stand_ins import KINDS, Givers, Part, StandIns
+from analyses.circuits.words import in_words, is_larger, number, with_error
+from analyses.findings import Finding
 from analyses.plots.figures import Figure
 from analyses.plots.panels import Panel, dots, grid, ticks, whiskers
 from analyses.plots.style import MARK, PALETTE, line
 from analyses.requirements import Needs
-from analyses.result import Drawing, Result
+from analyses.result import BaseResult, Drawing, Result
 from hooks import Edit, Snapshot
 from hooks.circuits.last_block import LastBlock, has_last_block
 
@@ -180,6 +182,24 @@ class HeadAblation(Result):
             **{f"worst_head_{kind}": head for kind, (head, _) in heads.items()},
         }
 
+    def findings(self, untrained: BaseResult | None = None) -> tuple[Finding, ...]:
+        """What the head, and the MLP, that matters most in every way of ablation costs.
+
+        The part is the one whose smallest rise of loss over the kinds of ablation is largest. It is
+        found where that rise exceeds all of the first step's by three standard errors; no part
+        matters alone where no rise of any kind exceeds 0 by that.
+        """
+        first = self.first_loss_increase
+        if isinstance(untrained, HeadAblation) and untrained.parts == self.parts:
+            first = untrained.loss_increase
+        rises = Rises(KINDS, self.loss_increase, self.loss_error, first, self.unit)
+        found = [
+            rises.finding({place: in_words(self.parts[place]) for place in places}, what)
+            for what, places in (("head", self.of(is_mlp=False)), ("MLP", self.of(is_mlp=True)))
+            if places
+        ]
+        return tuple(sorted(found, key=lambda finding: finding.strength != "found"))
+
     def figures(self) -> Mapping[str, Drawing]:
         """Effects on loss and accuracy of each head, and of each MLP where there are any."""
         drawn = {"heads": self._effects("head", self.of(is_mlp=False))}
@@ -216,6 +236,51 @@ class HeadAblation(Result):
             columns=1,
             xaxis=ticks([self.parts[place] for place in places]),
         )
+
+
+@dataclass(frozen=True, eq=False)
+class Rises:
+    """How much the loss rises without a part, in each of several ways of ablation.
+
+    Attributes:
+        kinds: Ways of ablation.
+        rises: Loss without a part minus loss.
+        errors: Standard errors of the rises.
+        first: The rises at the first step; NaN where they are not known.
+        unit: What the loss is in.
+    """
+
+    kinds: tuple[str, ...]
+    rises: Float[np.ndarray, "kind part"]
+    errors: Float[np.ndarray, "kind part"]
+    first: Float[np.ndarray, "kind part"]
+    unit: str
+
+    def finding(self, names: Mapping[int, str], what: str) -> Finding:
+        """What it costs to be without the part that matters most in every way of ablation.
+
+        Args:
+            names: Places of the parts that are looked at, and what a sentence calls them.
+            what: What they are: head, MLP, neuron.
+        """
+        places = list(names)
+        rises, errors, first = (
+            values[:, places] for values in (self.rises, self.errors, self.first)
+        )
+        control, slug = max(0.0, float(np.nan_to_num(first.max()))), f"{what.lower()}s"
+        is_told = not (np.isnan(first).any() or np.array_equal(first, rises))
+        beside = f"; at the first step by at most {control:.2g}" if is_told else ""
+        if not any(map(is_larger, rises.flat, np.zeros(rises.size), errors.flat)):
+            most = f"{max(0, rises.max()):.2g} {self.unit}{beside}"
+            text = f"No {what} matters alone: without one, loss rises by at most {most}"
+            return Finding(text, "not found", slug)
+        part = int(rises.min(0).argmax())
+        order = rises[:, part].argsort()
+        (low, high), error = rises[order[[0, -1]], part], errors[order[0], part]
+        least, most = (_words(self.kinds[place]) for place in order[[0, -1]])
+        text = f"Without {names[places[part]]}, loss rises by {with_error(low, error)} ({least}) "
+        text += f"to {number(high)} {self.unit} ({most}){beside}"
+        return Finding(text, "found" if is_larger(low, control, error) else "null", slug)
 
 
 def _changes(stand_ins: StandIns, layer: int) -> Iterator[tuple[str, str, list[float]]]:

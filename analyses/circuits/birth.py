@@ -23,9 +23,11 @@ from jaxtyping import Bool, Float
 
 from analyses import plots
 from analyses.circuits.edges import MAX_EXACT, mean_scores
+from analyses.circuits.words import ERRORS, with_error
+from analyses.findings import Finding
 from analyses.plots.style import MUTED, stroke
 from analyses.requirements import Needs
-from analyses.result import Drawing, SeriesResult
+from analyses.result import BaseResult, Drawing, SeriesResult
 from hooks import Checkpoints, Pairs
 from hooks.circuits.graph import EdgeRuns, graph_of
 from hooks.circuits.pairs import MIN_SPAN, standard_error
@@ -33,6 +35,7 @@ from hooks.circuits.pairs import MIN_SPAN, standard_error
 PARTS = ("train", "test", "generalization")  # splits that are scored, where the task has them
 OWN = "all"  # what the task's own split is called where it has none of these
 HALF = {"color": MUTED, "width": 1, "dash": "dash"}
+OLD_SHARE = 0.5  # of the edges born; where so many have half at the first step, training made none
 MIN_SHARE = 0.02  # of the final span, which an edge's final score must be to have a birth
 
 
@@ -177,6 +180,32 @@ class CircuitBirth(SeriesResult):
                 f"n_born_{part}": len(known),
             }
         return summary
+
+    def findings(self, untrained: BaseResult | None = None) -> tuple[Finding, ...]:
+        """For each part when edges are born, beside those there from the start, and accuracy.
+
+        Null where half of the edges or more have half their final effect at the first step.
+        """
+        held_out_first = sorted(
+            range(len(self.parts)), key=lambda part: self.parts[part] == "train"
+        )
+        return tuple(self._finding(part) for part in held_out_first)
+
+    def _finding(self, part: int) -> Finding:
+        born = self.born[part][np.isfinite(self.born[part])]
+        of = f"{self.parts[part]} pairs" if self.parts != (OWN,) else "the task's pairs"
+        if not len(born):
+            span = with_error(float(self.spans[part, -1]), float(self.span_errors[part, -1]))
+            why = f"at the last step clean and corrupted inputs differ by {span}"
+            under = f" (it takes {ERRORS} standard errors)"
+            return Finding(f"On {of} no edge is born: {why}{under}", "not found", "births")
+        old = int((born == self.steps[0]).sum())
+        first, middle, last = (f"{step:,.0f}" for step in np.quantile(born, (0, 0.5, 1)))
+        accurate = self.accurate[part]
+        when = "never" if np.isnan(accurate) else f"at step {accurate:,.0f}"
+        text = f"On {of} {len(born)} edges reach half their final effect at steps {first} to {last}"
+        text += f" (median {middle}; {old} have it at the first step); accuracy passes half {when}"
+        return Finding(text, "null" if old >= OLD_SHARE * len(born) else "found", "births")
 
     def marks(self) -> dict[str, float]:
         """The median births, where there are any."""

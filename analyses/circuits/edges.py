@@ -28,9 +28,11 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from analyses import plots
+from analyses.circuits.words import ERRORS, edge_in_words, is_larger, with_error
+from analyses.findings import Finding, percent
 from analyses.plots.style import PALETTE
 from analyses.requirements import Needs
-from analyses.result import Drawing, PairsResult
+from analyses.result import BaseResult, Drawing, PairsResult
 from analyses.statistics import spearman
 from hooks import Pairs, Snapshot
 from hooks.circuits.graph import EMBED, LOGITS, EdgeRuns, Graph
@@ -331,6 +333,56 @@ class EdgeCircuit(PairsResult):
             "gradient_pearson_inner": self.inner_agreement,
         }
 
+    def findings(self, untrained: BaseResult | None = None) -> tuple[Finding, ...]:
+        """How few edges suffice, beside as many at random, and the strongest edge by itself.
+
+        A circuit is found where it recovers more than every random order of edges, and the span
+        exceeds that of step 0 by three standard errors; an edge where its effect exceeds that on
+        control pairs so, or nothing where there are none. There is nothing to find where the span
+        is under three of its errors, or has the sign of wrong answers.
+        """
+        span, metric = with_error(self.span, self.span_error), plots.words(self.metric)
+        if not self.has_span or (self.span < 0 and self.metric != "kl"):
+            why = "the wrong way round" if self.has_span else f"under {ERRORS} standard errors"
+            text = f"A change of {self.change} moves the {metric} by {span}: {why}"
+            return (Finding(f"{text}, so no edge tells anything", "not found", "circuit"),)
+        n_edges = len(self.circuit())
+        recovered, at_random = self._beside_random(n_edges)
+        text = f"{n_edges} of {len(self.edges)} edges recover {percent(recovered)} of the {metric} "
+        text += f"lost by a change of {self.change} ({span}"
+        is_found = n_edges > 0 and recovered > at_random.max()
+        if isinstance(untrained, EdgeCircuit):
+            text += f", at step 0 {untrained.span:.2g}"
+            errors = (self.span_error, untrained.span_error)
+            is_found &= is_larger(abs(self.span), abs(untrained.span), *errors)
+        text += f"), {n_edges} random edges {percent(at_random.mean())}"
+        circuit = Finding(text, "found" if is_found else "null", "circuit")
+        return (circuit, *self._strongest_edge())
+
+    def _beside_random(self, n_edges: int) -> tuple[float, Float[np.ndarray, " draw"]]:
+        """What as many best edges recover, and as many random ones by order drawn."""
+        best = float(self.recovered[list(self.sizes).index(n_edges)])
+        drawn = [
+            np.interp(n_edges, self.random_sizes, of_draw) for of_draw in self.random_recovered
+        ]
+        return best, np.array(drawn)
+
+    def _strongest_edge(self) -> tuple[Finding, ...]:
+        """The strongest edge by itself; nothing where its error is not known, nor a control."""
+        place = int(np.abs(self.scores).argmax())
+        score, error, control = (
+            float(values[place]) for values in (self.scores, self.errors, self.control_scores)
+        )
+        if math.isnan(error) and math.isnan(control):
+            return ()
+        text = f"Corrupting {edge_in_words(self.edges[place])} alone moves the "
+        text += f"{plots.words(self.metric)} by {with_error(score, error, '+')}"
+        text += f" (span {with_error(self.span, self.span_error)}"
+        text += ")" if math.isnan(control) else f", on control pairs {control:+.2g})"
+        level = abs(np.nan_to_num(control))
+        is_found = is_larger(abs(score), level, error)
+        return (Finding(text, "found" if is_found else "null", "scores"),)
+
     def figures(self) -> Mapping[str, Drawing]:
         """The circuit, the score of each edge beside its control, and what circuits recover."""
         return {"circuit": self._drawn(), "scores": self._bars(), "kept": self._curve()}
@@ -347,8 +399,7 @@ class EdgeCircuit(PairsResult):
         n_edges = circuit.number_of_edges()
         if not n_edges:
             return plots.empty(f"{title}: none", f"no circuit recovers {ENOUGH:.0%} of the span")
-        f = self.recovered[list(self.sizes).index(n_edges)]
-        at_random = np.interp(n_edges, self.random_sizes, self.random_recovered.mean(0))
+        f, at_random = self._beside_random(n_edges)
         largest = np.abs(self.scores).max()
         edges = [
             (KINDS[kind], writer, reader, abs(facts["score"]) / largest)
@@ -361,7 +412,7 @@ class EdgeCircuit(PairsResult):
             edges,
             kinds=list(KINDS.values()),
             title=f"{n_edges} of {len(self.edges)} edges recover {f:.0%} of the span, as many at "
-            f"random {at_random:.0%}",
+            f"random {at_random.mean():.0%}",
             axes=("place in a pass, from the embedding on", "head"),
         )
 

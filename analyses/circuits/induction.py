@@ -31,9 +31,11 @@ from analyses.circuits.copying import (
     undefined_logits,
     unembedding,
 )
+from analyses.circuits.words import number
+from analyses.findings import Finding, Strength, percent
 from analyses.plots import PALETTE, Panel, bar, dots, grid, heatmap, line, ticks
 from analyses.requirements import Needs
-from analyses.result import Drawing, Drawings, Result
+from analyses.result import BaseResult, Drawing, Drawings, Result
 from hooks import Examples, Snapshot
 from hooks.edit import without_heads
 from hooks.examples import token_losses
@@ -51,6 +53,8 @@ SCORES = {
     "duplicate_token": "share of attention",
     "loss_increase": "loss without - with (nats)",
 }
+LEAST_ATTENTION = 0.1  # share of attention by which a head must exceed its controls
+LEAST_NATS = 0.1  # by which the loss without a head must rise beyond that of the first snapshot
 HEADS_NAMED = 16  # under a figure; of more heads only the first of a layer is named
 
 
@@ -237,6 +241,56 @@ class InductionScores(Result):
             "layer_loss_increase": float(self.layer_loss_increase[best[0]]),
         }
 
+    def findings(self, untrained: BaseResult | None = None) -> tuple[Finding, ...]:
+        """Whether a head looks at what followed before, whether it is missed, and which looks back.
+
+        A head looks there where its attention exceeds uniform attention by a tenth; null where the
+        best head of the first snapshot looks there as much. It is missed where the loss without it
+        rises by a tenth of a nat more than at the first snapshot.
+        """
+        first = self.untrained_scores
+        if isinstance(untrained, InductionScores) and untrained.scores.shape == first.shape:
+            first = untrained.scores
+        controls = dict(zip(SCORES, first, strict=True))
+        prefix = self._looks("prefix_matching", "what followed the token before", controls)
+        if prefix.strength == "not found":
+            return (prefix,)
+        previous = self._looks("previous_token", "the previous token", controls)
+        return (prefix, self._missed(controls["loss_increase"]), previous)
+
+    def _looks(
+        self, score: str, where: str, controls: Mapping[str, Float[np.ndarray, "layer head"]]
+    ) -> Finding:
+        """Whether some head looks at a place more than uniform attention, and an untrained head."""
+        shares, control = getattr(self, score), float(controls[score].max())
+        uniform, figure = self.uniform_prefix[OFFSETS.index(0)], "prefix"
+        if score == "previous_token":
+            uniform, figure = self.uniform_previous[DISTANCES.index(1)], "previous"
+        share, head = float(shares.max()), self.head_names[int(shares.argmax())]
+        first = "" if math.isnan(control) else f", best untrained head {percent(control)}"
+        beside = f"(uniform attention {percent(float(uniform))}{first})"
+        if not share - uniform > LEAST_ATTENTION:
+            text = f"No head looks much at {where}: head {head} most, with {percent(share)}"
+            return Finding(f"{text} of its attention {beside}", "not found", figure)
+        is_new = not share - control <= LEAST_ATTENTION  # also where no control is known
+        text = f"Head {head} puts {percent(share)} of its attention on {where} {beside}"
+        return Finding(text, "found" if is_new else "null", figure)
+
+    def _missed(self, first: Float[np.ndarray, "layer head"]) -> Finding:
+        """Whether the loss rises without the induction head, beside its layer and guessing."""
+        best = self.induction_head
+        rise, of_layer = self.loss_increase[best], self.layer_loss_increase[best[0]]
+        control = float(first[best])
+        text = f"Without head {best[0]}.{best[1]}, loss rises from {number(self.loss)} by "
+        text += f"{number(rise)} nats, without all heads of its layer by {number(of_layer)}"
+        beside = [] if math.isnan(control) else [f"at the first step by {control:.2g}"]
+        beside += [f"guessing costs {-math.log(self.chance):.2f}"] if self.chance > 0 else []
+        text += f" ({', '.join(beside)})" if beside else ""
+        strength: Strength = "found" if rise > LEAST_NATS else "not found"
+        if strength == "found" and rise - control <= LEAST_NATS:
+            strength = "null"
+        return Finding(text, strength, "scores")
+
     def figures(self) -> Mapping[str, Drawing]:
         """All scores of all heads beside their controls, and both profiles."""
         return Drawings(scores=self._scores, prefix=self._prefix, previous=self._previous)
@@ -300,7 +354,8 @@ class InductionScores(Result):
             self.uniform_prefix,
             OFFSETS,
             f"Head {layer}.{head} attends most to what followed the query's token earlier: "
-            f"{self.prefix_matching[layer, head]:.2f}",
+            f"{self.prefix_matching[layer, head]:.2f} (uniform: "
+            f"{self.uniform_prefix[OFFSETS.index(0)]:.2f})",
             "j, from what followed earlier",
         )
 
@@ -311,7 +366,8 @@ class InductionScores(Result):
             self.uniform_previous,
             DISTANCES,
             f"Head {layer}.{head} attends most to the previous position: "
-            f"{self.previous_token[layer, head]:.2f}",
+            f"{self.previous_token[layer, head]:.2f} (uniform: "
+            f"{self.uniform_previous[DISTANCES.index(1)]:.2f})",
             "j, positions before the query",
         )
 

@@ -24,9 +24,11 @@ import torch
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
+from analyses.circuits.words import is_larger, number, with_error
+from analyses.findings import Finding
 from analyses.plots import PALETTE, Panel, dots, grid, line
 from analyses.requirements import Needs
-from analyses.result import Drawing, SeriesResult
+from analyses.result import BaseResult, Drawing, SeriesResult
 from hooks import Checkpoints, Examples
 from hooks.fast.loss import TOKENS_AT_ONCE, StackedLoss
 from hooks.fast.stack import Layout
@@ -41,6 +43,7 @@ NUMBERS_AT_ONCE = 2**26  # parameters of all points together
 MAX_BELOW = 0.05  # share of draws with a loss below that of w*
 MAX_DOWNHILL = 0.05  # of the estimate, that the loss falls along its gradient at w*
 MAX_DRIFT = 0.1  # of the estimate, between the two halves of the draws
+LEAST_GAP = 0.1  # of Gaussian noise's value, by which the estimate must differ from it
 MAX_STEP_INDEX = 1.0  # eps h of the stiffest direction, which then counts a third too much
 
 DIVERGED = "chains diverged"
@@ -266,6 +269,31 @@ class LocalLearningCoefficient(SeriesResult):
             "d": self.d,
             "setting": self.setting,
         }
+
+    def findings(self, untrained: BaseResult | None = None) -> tuple[Finding, ...]:
+        """The coefficient at the last step that has one, and at its peak, beside Gaussian noise.
+
+        Null where it differs from what noise alone gives by under a tenth or three standard errors:
+        the chains have added nothing then.
+        """
+        llc, reasons = self.llc[0], self.reasons[0]
+        peak = _peak(llc)
+        if peak is None:
+            text = f"No step has a learning coefficient; at the last one: {reasons[-1]}"
+            return (Finding(text, "not found", "llc"),)
+        last = int(np.flatnonzero(~np.isnan(llc))[-1])
+        value, error, noise = (
+            float(values[0, last]) for values in (self.llc, self.error, self.gauss)
+        )
+        text = (
+            f"The learning coefficient is {with_error(value, error)} at step {self.steps[last]:,}"
+        )
+        if peak != last:
+            text += f", {number(float(llc[peak]))} at its peak at step {self.steps[peak]:,}"
+        text += f"; Gaussian noise in place of chains gives {number(noise)} at step "
+        text += f"{self.steps[last]:,}"
+        is_found = is_larger(abs(value - noise), LEAST_GAP * abs(noise), error)
+        return (Finding(text, "found" if is_found else "null", "llc"),)
 
     def figures(self) -> Mapping[str, Drawing]:
         """The curve at the first gamma with its controls; a panel a gamma where there are more."""

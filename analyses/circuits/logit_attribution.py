@@ -31,11 +31,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from analyses.circuits.scored import mean_and_error, scored_logits, scores_of
+from analyses.circuits.words import in_words, is_larger, number, sentence, with_error
+from analyses.findings import Finding, percent
 from analyses.plots.figures import Figure
 from analyses.plots.panels import Panel, dots, grid, ticks, whiskers
 from analyses.plots.style import MARK, PALETTE, line, stroke
 from analyses.requirements import Needs
-from analyses.result import Drawing, Result
+from analyses.result import BaseResult, Drawing, Result
 from hooks import Examples, Snapshot
 from hooks.snapshot import TOKENS_PER_BATCH
 from hooks.stream import stream
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
     import pandas
 
 NOTHING, GUESSING = ({"color": MARK, "width": 1, "dash": dash} for dash in ("solid", "dot"))
+LEAST_GAIN = 0.05  # of accuracy, over guessing and the first step, and of the last part
 SUM_TOLERANCE = 1e-4  # of the parts' sizes, by which float32 sums may miss the logits
 Lens = Literal["own", "frozen"]
 
@@ -201,6 +204,52 @@ class LogitAttribution(Result):
         frames = [pandas.DataFrame(parts | {"permuted": self.permuted}), pandas.DataFrame(points)]
         frame = pandas.concat([each for each in frames if len(each)], ignore_index=True)
         return frame.fillna({"part": "", "point": ""})
+
+    def findings(self, untrained: BaseResult | None = None) -> tuple[Finding, ...]:
+        """What the largest part adds to the right answer, and where the answer can be read off.
+
+        The part is found where it adds, by three standard errors, more than to permuted answers and
+        than at the first step. The answer is read off where accuracy exceeds guessing and the first
+        step by a twentieth.
+        """
+        of_first = None
+        if isinstance(untrained, LogitAttribution) and untrained.parts == self.parts:
+            of_first = untrained
+        return (*self._largest(of_first), *self._read_off(of_first))
+
+    def _largest(self, untrained: "LogitAttribution | None") -> tuple[Finding, ...]:
+        if not self.parts:
+            return ()
+        part = int(self.attribution.argmax())
+        first = float((untrained.attribution if untrained else self.first_attribution)[part])
+        value, error, permuted = (
+            float(values[part]) for values in (self.attribution, self.error, self.permuted)
+        )
+        to = "logits to the right answer" if self.unit == "nats" else "of the right answer's size"
+        text = f"{in_words(self.parts[part])} adds {with_error(value, error)} {to} (all parts "
+        text += f"{number(self.total())}; permuted answers {permuted:.2g}"
+        text += ")" if math.isnan(first) else f", first step {first:.2g})"
+        level = max(permuted, 0.0 if math.isnan(first) else first, 0.0)
+        strength = "found" if is_larger(value, level, error) else "null"
+        return (Finding(sentence(text), strength, "attribution"),)
+
+    def _read_off(self, untrained: "LogitAttribution | None") -> tuple[Finding, ...]:
+        """Accuracy before the last part and at the end; nothing where answers are real numbers."""
+        before, end = map(float, self.lens_accuracy[-2:])
+        if math.isnan(end):
+            return ()
+        accuracies = untrained.lens_accuracy if untrained else self.first_lens_accuracy
+        controls = {"guessing": self.chance, "first step": float(accuracies[-1])}
+        known = {name: share for name, share in controls.items() if not math.isnan(share)}
+        read = f"accuracy {percent(before)} before the last part, {percent(end)} at the end"
+        beside = ", ".join(f"{name} {percent(share)}" for name, share in known.items())
+        beside = f" ({beside})" if beside else ""
+        level = max(known.values(), default=0.0)
+        if end - level <= LEAST_GAIN:
+            return (Finding(f"No answer can be read off: {read}{beside}", "not found", "lens"),)
+        is_late = end - max(before, level) > LEAST_GAIN
+        where = "The last part makes the answer" if is_late else "The answer is read off earlier"
+        return (Finding(f"{where}: {read}{beside}", "found", "lens"),)
 
     def figures(self) -> Mapping[str, Drawing]:
         """What each part adds beside the controls, and what the lens reads between blocks."""

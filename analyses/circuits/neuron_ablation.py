@@ -21,12 +21,13 @@ import numpy as np
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from analyses.circuits.ablation import rerun_of
+from analyses.circuits.ablation import Rises, rerun_of
 from analyses.circuits.scored import Scores, at_scored, changes, scored_logits, scores_of
 from analyses.circuits.stand_ins import Givers, Part, StandIns
+from analyses.findings import Finding
 from analyses.plots import lines
 from analyses.requirements import Needs, has_linear_readout
-from analyses.result import Drawing, Result
+from analyses.result import BaseResult, Drawing, Result
 from analyses.statistics import spearman
 from hooks import Examples, Snapshot
 
@@ -174,6 +175,20 @@ class NeuronAblation(Result):
             },
             **{f"worst_neuron_{kind}": str(self.ranking(kind)[0]) for kind in KINDS},
         }
+
+    def findings(self, untrained: BaseResult | None = None) -> tuple[Finding, ...]:
+        """What the neuron that matters most in every way of ablation costs.
+
+        It is the one whose smallest rise of loss over the kinds is largest: found where that
+        exceeds all rises of the first step by three standard errors. No neuron matters alone where
+        no rise of any kind exceeds 0 by that.
+        """
+        first = self.first_loss_increase
+        if isinstance(untrained, NeuronAblation) and untrained.loss_increase.shape == first.shape:
+            first = untrained.loss_increase
+        names = {n: f"neuron {j} of layer {self.layer}" for n, j in enumerate(self.neurons)}
+        rises = Rises(KINDS, self.loss_increase, self.loss_error, first, self.unit)
+        return (rises.finding(names, "neuron"),)
 
     def figures(self) -> Mapping[str, Drawing]:
         """By rank, how much the loss rises without a neuron, for each kind of ablation."""

@@ -26,9 +26,11 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from analyses import plots
+from analyses.circuits.words import ERRORS, is_larger, sentence, with_error
+from analyses.findings import Finding, Strength, percent
 from analyses.plots.style import stroke
 from analyses.requirements import Needs
-from analyses.result import Drawing, PairsResult
+from analyses.result import BaseResult, Drawing, PairsResult
 from hooks import Edit, Pairs, Snapshot, patched
 from hooks.circuits.graph import EdgeRuns, graph_of
 from hooks.circuits.pairs import MIN_SPAN, standard_error
@@ -261,6 +263,55 @@ class ActivationPatching(PairsResult):
     def _largest_control(self, kinds: Sequence[str]) -> float:
         places = [place for place, patch in enumerate(self.patches) if patch[0] in kinds]
         return float(np.abs(self.effects[places, RUNS.index("control"), 0]).max())
+
+    def findings(self, untrained: BaseResult | None = None) -> tuple[Finding, ...]:
+        """The parts whose patches move the answer most, needed (noising) and enough (denoising).
+
+        A needed part is found where its effect is larger, by three standard errors, than on control
+        pairs, whose answer stays; an enough one where it is larger than at step 0, or than nothing
+        where that is not known. There is nothing to find where the span is under three of its
+        errors, or has the sign of wrong answers.
+        """
+        span = with_error(float(self.spans[0]), float(self.span_errors[0]))
+        has_span = bool(np.isfinite(self.recovered[:, :2, 0]).all())
+        if not has_span or (self.spans[0] < 0 and self.metric not in OF_CLEAN_RUN):
+            why = "the wrong way round" if has_span else f"under {ERRORS} standard errors"
+            text = (
+                f"A change of {self.change} moves the {plots.words(self.metric)} by {span}: {why}"
+            )
+            return (Finding(f"{text}, so no patch tells anything", "not found", "parts"),)
+        is_same = isinstance(untrained, ActivationPatching) and untrained.patches == self.patches
+        of_first = untrained if is_same else None
+        needed, enough = (self._strongest(("head", "mlp"), run) for run in (1, 0))
+        return (
+            self._moved(needed, "noising", self, "control", "on control pairs"),
+            self._moved(enough, "denoising", of_first, "denoising", "at step 0"),
+        )
+
+    def _moved(
+        self, place: int, run: str, of: BaseResult | None, control: str, where: str
+    ) -> Finding:
+        """What a patch does in runs of one kind, beside the same patch in those of a control."""
+        at = (place, RUNS.index(run), 0)
+        effect, error, level, level_error = self.effects[at], self.errors[at], 0.0, 0.0
+        beside = ""
+        if isinstance(of, ActivationPatching):
+            level, level_error = (
+                table[place, RUNS.index(control), 0] for table in (of.effects, of.errors)
+            )
+            beside = "" if np.isnan(level) else f" ({where} {level:+.2g})"
+        source, target, sign = ("clean", "corrupted", 1)
+        if run == "noising":
+            source, target, sign = ("corrupted", "clean", -1)
+        name, span = self.names[place].replace("mlp", "MLP"), float(self.spans[0])
+        text = f"{sentence(name)} from {source} inputs moves {target} runs' "
+        text += f"{plots.words(self.metric)} by {with_error(effect, error, '+')}, "
+        text += f"{percent(sign * effect / span)} of the span "
+        text += f"{with_error(span, float(self.span_errors[0]))}{beside}"
+        level = abs(np.nan_to_num(level))
+        is_found = is_larger(abs(effect), level, error, level_error)
+        strength: Strength = "found" if is_found else "null" if level else "not found"
+        return Finding(text, strength, "parts")
 
     def figures(self) -> Mapping[str, Drawing]:
         """The stream by position and layer, and the parts, each in both directions and control."""

@@ -24,8 +24,9 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from analyses import plots
+from analyses.findings import Finding, percent
 from analyses.requirements import Needs, needed_metrics
-from analyses.result import Drawing, SeriesResult
+from analyses.result import BaseResult, Drawing, SeriesResult
 from analyses.statistics import first_sustained
 from hooks import Checkpoints
 
@@ -132,10 +133,12 @@ class Generalization(SeriesResult):
         return int(np.nan_to_num(self.validation_loss, nan=np.inf).argmin())
 
     def marks(self) -> dict[str, float]:
-        """Both early stops, and where generalization is first above the level, if it is."""
+        """Both early stops, and where generalization is above the level for good, or spikes."""
+        lasting, first = self.t_sustained, self.t_ever
         marks = {
             "validation accuracy at its best": self._step(self.first_maximum, self.validation),
-            f"generalization > {self.level:.0%}": self.t_ever,
+            f"first spike > {self.level:.0%}": np.nan if first == lasting else first,
+            f"generalization > {self.level:.0%}": lasting,
             "validation loss at its least": self._step(self.least_loss, self.validation_loss),
         }
         return {label: step for label, step in marks.items() if not np.isnan(step)}
@@ -164,6 +167,44 @@ class Generalization(SeriesResult):
             **{f"last_{kind}": float(values[-1]) for kind, values in self._kinds.items()},
         }
 
+    def findings(self, untrained: BaseResult | None = None) -> tuple[Finding, ...]:
+        """Whether success is sustained and final, beside the accuracy at early stopping."""
+        is_success = self.is_final and not np.isnan(self.t_sustained)
+        text = f"Generalization accuracy is {self._success}{self._at_early_stop}"
+        return (Finding(text, "found" if is_success else "not found", figure="accuracy"),)
+
+    @property
+    def _success(self) -> str:
+        """When accuracy is above the level, for how long, and where it ends."""
+        level, count, last = percent(self.level), int(self.is_above.sum()), self.accuracy[-1]
+        end = "" if np.isnan(last) else f", and ends at {percent(last)}"
+        if not count:
+            return f"at no evaluation above {level}{end}"
+        if np.isnan(self.t_sustained):
+            spikes = (
+                f"above {level} only in spikes of under {self.evaluations} evaluations "
+                f"({count} of {len(self.steps)}, first at step {self.t_ever:,.0f})"
+            )
+            return (
+                f"{spikes}, and ends in one, at {percent(last)}" if self.is_final else spikes + end
+            )
+        lasting = (
+            f"above {level} for {self.evaluations} evaluations in a row from step "
+            f"{self.t_sustained:,.0f}"
+        )
+        return f"{lasting}{end}" if self.is_final else f"{lasting}, but does not stay{end}"
+
+    @property
+    def _at_early_stop(self) -> str:
+        """Accuracy where validation accuracy is first at its best; nothing where that is not known.
+
+        Both rules have the same validation accuracy, so that it is what success is compared with.
+        """
+        early = self.first_maximum
+        if np.isnan([self.validation[early], self.accuracy[early]]).any():
+            return ""
+        return f" ({percent(self.accuracy[early])} at the best validation accuracy)"
+
     @property
     def _kinds(self) -> dict[str, Float[np.ndarray, " step"]]:
         """Accuracy by kind of line."""
@@ -189,7 +230,6 @@ class Generalization(SeriesResult):
 
     def figures(self) -> Mapping[str, Drawing]:
         """Validation and generalization accuracy with the stops, and accuracy by kind of line."""
-        when = "never" if np.isnan(self.t_ever) else f"first at step {self.t_ever:.0f}"
         accuracy = plots.lines(
             self.steps,
             {
@@ -197,8 +237,7 @@ class Generalization(SeriesResult):
                 "generalization": self.accuracy,
                 "level": np.full(len(self.steps), self.level),
             },
-            title=f"Generalization is above {self.level:.0%} {when}, and ends at "
-            f"{self.accuracy[-1]:.0%}",
+            title=f"Generalization accuracy is {self._success}",
             axes=("step (optimiser updates)", "accuracy"),
         )
         figures: dict[str, Drawing] = {"accuracy": plots.mark_steps(accuracy, self.marks())}

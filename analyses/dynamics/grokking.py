@@ -18,8 +18,9 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from analyses import plots
+from analyses.findings import Finding, percent
 from analyses.requirements import Needs, needed_metrics
-from analyses.result import Drawing, SeriesResult
+from analyses.result import BaseResult, Drawing, SeriesResult
 from analyses.statistics import crossing, ratio
 from hooks import Checkpoints
 
@@ -28,6 +29,14 @@ if TYPE_CHECKING:
 
 SURE_LOSS = np.log(2)  # nats; an answer with less has a probability above 1/2, so it is right
 PARTIAL_SHARE = 0.5  # of the loss at chance: a test loss below it is part of the way
+# What the rule on losses calls a run of each category where the two rules agree.
+SAME_BY_LOSSES = {
+    "fails": "high train loss",
+    "memorises": "high test loss",
+    "partial": "high test loss",
+    "generalises": "drop together",
+    "groks": "grokking",
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -251,13 +260,18 @@ class GrokkingPhases(SeriesResult):
         """Category by both rules, crossings, delay and ratio, phases.
 
         `rule` is loss where crossings and category are by losses, since no accuracies were
-        recorded.
+        recorded. The lowest losses (scaled; NaN where one is not finite) and tau say what
+        `loss_category`, which is of all losses, rests on.
         """
         _, cleanup, settled = self.phases
+        lowest = [np.nan] * 2 if self.loss_category == "diverged" else self.loss.min(1).tolist()
         return {
             "category": self.category,
             "rule": self.rule,
             "loss_category": self.loss_category,
+            "lowest_train_loss": lowest[0],
+            "lowest_test_loss": lowest[1],
+            "low_loss": self.tau,
             "t_train": self.t_train,
             "t_test": self.t_test,
             "delay": self.t_test - self.t_train,
@@ -267,6 +281,87 @@ class GrokkingPhases(SeriesResult):
             "cleanup_ends": settled,
             "forgets": self.forgets,
         }
+
+    def findings(self, untrained: BaseResult | None = None) -> tuple[Finding, ...]:
+        """Crossings of train beside test and what such a run is called, whether it forgets.
+
+        Last, what the rule on losses calls it where it disagrees with the category.
+        """
+        others = (*self._forgetting(), *self._disagreement())
+        score, train = self.rule, f"Train {self.rule} reaches {self._level}"
+        if np.isnan(self.t_train):
+            return (
+                Finding(f"{train} at no step{self._ends(0)}: the run fails", "not found"),
+                *others,
+            )
+        train = f"{train} at step {self.t_train:,.0f}"
+        if np.isnan(self.t_test):
+            missed = f"{train}, test {score} at none{self._ends(1)}: the run {self._in_words}"
+            return (Finding(missed, "not found"), *others)
+        delay = ratio(self.t_test, self.t_train)
+        late = f", {delay:.1f} times as late" if delay > 1 else ""
+        held_out = f"test {score} at step {self.t_test:,.0f}{late}"
+        return Finding(f"{train}{self._meanwhile}, {held_out}: the run {self._in_words}"), *others
+
+    @property
+    def _level(self) -> str:
+        """The level that is crossed, in words."""
+        if self.rule == "loss":
+            return f"{self.crossed_loss:.2g} nats (which proves an accuracy of {self.level:.0%})"
+        return percent(self.level)
+
+    @property
+    def _in_words(self) -> str:
+        """The category as it ends a sentence."""
+        words = {"generalises": "generalises at once", "partial": "generalises in part"}
+        return words.get(self.category, self.category)
+
+    @property
+    def _meanwhile(self) -> str:
+        """Test accuracy at the step at which train accuracy crosses; nothing by losses."""
+        if np.isnan(self.test_at_train):
+            return ""
+        return f" (test then {percent(self.test_at_train)}{self._beside_chance})"
+
+    @property
+    def _beside_chance(self) -> str:
+        return "" if np.isnan(self.chance) else f", chance {percent(self.chance)}"
+
+    def _ends(self, split: int) -> str:
+        """How a split's accuracy ends, beside chance; nothing where it is not known."""
+        last = self.accuracy[split][-1]
+        if np.isnan(last):
+            return ""
+        return f" (it ends at {percent(last)}{self._beside_chance})"
+
+    def _forgetting(self) -> tuple[Finding, ...]:
+        if np.isnan(self.forgets):
+            return ()
+        fall = f"Test accuracy falls to 90 % or less again at step {self.forgets:,.0f}"
+        return (Finding(f"{fall}{self._ends(1)}: the run forgets"),)
+
+    def _disagreement(self) -> tuple[Finding, ...]:
+        """What the rule on losses says, and why, where it is another thing than the category."""
+        if self.loss_category == SAME_BY_LOSSES[self.category]:
+            return ()
+        told = f"The rule on losses calls the run '{self.loss_category}': {self._why_by_losses}"
+        strength = "found" if self.loss_category == "grokking" else "not found"
+        return (Finding(told, strength, figure="loss_ratio"),)
+
+    @property
+    def _why_by_losses(self) -> str:
+        """The number that decides the rule on losses, beside its limit."""
+        if self.loss_category == "diverged":
+            return "a loss is not finite"
+        train, test = self.loss.min(axis=1)
+        unit = "nats" if self.loss_scale == 1 else f"nats (times {self.loss_scale:.3g})"
+        limit = f"low is at most {self.tau:.2g}"
+        if self.loss_category == "high train loss":
+            return f"its lowest train loss is {train:.2g} {unit}, {limit}"
+        if self.loss_category == "high test loss":
+            return f"its lowest test loss is {test:.2g} {unit}, {limit}"
+        apart = f"test loss is at most {self.loss_ratio.max():.2g} times train loss"
+        return f"{apart}, far apart is {self.rho:.2g} times"
 
     def to_frame(self) -> "pandas.DataFrame":
         """One row an evaluation: `step`, accuracies and losses, `phase`."""
@@ -295,7 +390,7 @@ class GrokkingPhases(SeriesResult):
             "loss_ratio": plots.lines(
                 self.steps,
                 {"test / train": self.loss_ratio, "rho": np.full(len(self.steps), self.rho)},
-                title=f"Test loss over train loss (rule on losses: {self.loss_category})",
+                title=f"Rule on losses: {self.loss_category}, since {self._why_by_losses}",
                 log_y=True,
                 axes=("step (updates)", "test loss / train loss"),
             ),
@@ -303,12 +398,13 @@ class GrokkingPhases(SeriesResult):
         return {slug: plots.mark_steps(figure, self.marks()) for slug, figure in figures.items()}
 
     def _accuracies(self) -> dict[str, Drawing]:
-        delay = f": train {self.level:.0%} at step {self.t_train:.0f}, test at {self.t_test:.0f}"
+        delay = f": train {self.level:.0%} at step {self.t_train:,.0f}, test at {self.t_test:,.0f}"
+        delay = "" if np.isnan(self.t_test) else delay
         return {
             "accuracy": plots.lines(
                 self.steps,
                 {"train": self.accuracy[0], "test": self.accuracy[1]},
-                title=f"The run {self.category}{'' if np.isnan(self.t_test) else delay}",
+                title=f"By accuracy the run {self.category}{delay}",
                 axes=("step (updates)", "accuracy"),
             )
         }

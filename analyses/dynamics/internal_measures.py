@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 from jaxtyping import Float, Int
 
+from analyses.findings import Finding, strength_beside
 from analyses.plots import PALETTE, Panel, grid, line
 from analyses.requirements import Needs
-from analyses.result import Drawing, SeriesResult
+from analyses.result import BaseResult, Drawing, SeriesResult
 from analyses.statistics import spearman
 from hooks import Checkpoints
 
@@ -34,6 +35,13 @@ MEASURES = {
 }
 SENTENCES = "the task's own split"  # whose saved scalars are read
 BASELINE = "f1_right_branching"
+WORDS = {
+    "tscore": "how tree-like computation is (tscore)",
+    "tparseval": "F1 of projected trees (tparseval)",
+    "sparsity": "sparsity of attention",
+    "norm": "the norm of weights",
+}
+F1_MARGIN = 0.01  # by which F1 must exceed that of right-branching trees
 UNITS = {
     "generalization": "generalization<br>accuracy",
     "tscore": "tscore",
@@ -102,6 +110,39 @@ class InternalMeasures(SeriesResult):
             **{f"{name}_over_time": rho for name, rho in self.correlations.items()},
             "steps": len(self.steps),
         }
+
+    def findings(self, untrained: BaseResult | None = None) -> tuple[Finding, ...]:
+        """The measure that follows generalization most, beside the step number; trees' F1."""
+        return (*self._most_correlated(), *self._trees())
+
+    def _most_correlated(self) -> tuple[Finding, ...]:
+        """Whatever grows steadily follows generalization: the number of the step is the control.
+
+        It must be exceeded by a standard error of a rank correlation, 1 / sqrt(n - 1).
+        """
+        known = {name: rho for name, rho in self.correlations.items() if not np.isnan(rho)}
+        counted = self.steps >= self.since
+        control = spearman(self.steps[counted].astype(float), self.generalization[counted])
+        if not known or np.isnan(control):
+            return ()
+        name = max(known, key=lambda measure: abs(known[measure]))
+        text = (
+            f"Of {len(known)} internal measures {WORDS[name]} follows generalization most: rank "
+            f"correlation {known[name]:+.2f} over {counted.sum()} steps "
+            f"(step number: {control:+.2f})"
+        )
+        margin = 1 / np.sqrt(counted.sum() - 1)
+        return (Finding(text, strength_beside(abs(known[name]), abs(control), margin=margin)),)
+
+    def _trees(self) -> tuple[Finding, ...]:
+        f1 = self._named()["tparseval"][-1]
+        if np.isnan([f1, self.right_branching]).any():
+            return ()
+        text = (
+            f"Projected trees reach F1 {f1:.2f} with the gold trees at the last step "
+            f"(right-branching trees: {self.right_branching:.2f})"
+        )
+        return (Finding(text, strength_beside(f1, self.right_branching, margin=F1_MARGIN)),)
 
     def to_frame(self) -> "pandas.DataFrame":
         """One row a step: `step`, `generalization` and the measures."""

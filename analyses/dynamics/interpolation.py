@@ -15,13 +15,15 @@ import torch
 from jaxtyping import Float
 
 from analyses import plots
+from analyses.findings import Finding
 from analyses.requirements import Needs
-from analyses.result import Drawing, SeriesResult
+from analyses.result import BaseResult, Drawing, SeriesResult
 from hooks import Checkpoints, Examples, Snapshot
 from hooks.edit import with_weights
 from hooks.examples import token_losses
 
 COUNT = 1024  # examples, all of which are run at every point
+MIN_BARRIER = 0.1  # nats above the line between both losses that count as a bump
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,6 +112,22 @@ class LinearInterpolation(SeriesResult):
             }
         return summary
 
+    def findings(self, untrained: BaseResult | None = None) -> tuple[Finding, ...]:
+        """How far loss rises above the line between its values at both ends."""
+        if self.start == self.stop or not np.isfinite(self.loss).all():
+            return ()
+        way = f"between the weights of steps {self.start:,} and {self.stop:,}"
+        rises = " and ".join(
+            f"{barrier:.2f}{'' if part == 'all' else f' ({part})'}"
+            for part, barrier in zip(self.parts, self.barrier, strict=True)
+        )
+        has_bump = bool(self.barrier.max() > MIN_BARRIER)
+        text = (
+            f"Loss has {'a' if has_bump else 'no'} bump {way}: it rises by {rises} nats above the "
+            f"line of its ends (guessing: {self.guess_loss:.2f})"
+        )
+        return (Finding(text, "found" if has_bump else "not found", figure="loss"),)
+
     def figures(self) -> Mapping[str, Drawing]:
         """Loss and accuracy along the line."""
         line = f"the line from step {self.start} to step {self.stop}"
@@ -119,7 +137,8 @@ class LinearInterpolation(SeriesResult):
                 self.positions,
                 dict(zip(self.parts, self.loss, strict=True)),
                 log_y=True,
-                title=f"Loss on {line} (guessing: {self.guess_loss:.2f} nats)",
+                title=f"Loss on {line}: at most {self.barrier.max():.2f} nats above the line of "
+                f"its ends (guessing: {self.guess_loss:.2f})",
                 axes=(axis, "loss (nats)"),
             ),
             "accuracy": plots.lines(

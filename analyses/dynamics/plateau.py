@@ -20,14 +20,20 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from analyses import plots
+from analyses.findings import Finding, percent
 from analyses.in_context.prompts import late_score
 from analyses.requirements import Needs
-from analyses.result import Drawing, SeriesResult
+from analyses.result import BaseResult, Drawing, SeriesResult
 from analyses.statistics import first_sustained
 from hooks import Checkpoints, PromptFacts
 
 # Metrics of how much is right, each with the metric of how much is wrong beside it.
 METRICS = {"late_accuracy": "loss", "explained": "error", "accuracy": "loss"}
+WORDS = {
+    "late_accuracy": "Accuracy of the last answers",
+    "explained": "Share of y² explained",
+    "accuracy": "Accuracy",
+}
 PROMPTS = 500  # on which a snapshot is measured, if nothing was recorded
 
 
@@ -149,12 +155,17 @@ class LearningPlateau(SeriesResult):
         return first_sustained(self.steps, is_low, 1)
 
     @property
+    def last_score(self) -> float:
+        """The mean score of as many last evaluations as the window has."""
+        return float(self.score[-self.window :].mean())
+
+    @property
     def transition(self) -> tuple[float, float]:
         """Steps at which a tenth and four fifths of the final gain are reached.
 
         NaN if censored, or if the run ends without a gain.
         """
-        gain = float(self.score[-self.window :].mean()) - self.chance
+        gain = self.last_score - self.chance
         if self.is_censored or gain <= 0:
             return np.nan, np.nan
         return self._reaches(self.chance + 0.1 * gain), self._reaches(self.chance + 0.8 * gain)
@@ -177,8 +188,23 @@ class LearningPlateau(SeriesResult):
             "transition_starts": early,
             "transition_ends": late,
             "transition_width": late - early,
-            "last_score": float(self.score[-self.window :].mean()),
+            "last_score": self.last_score,
         }
+
+    def findings(self, untrained: BaseResult | None = None) -> tuple[Finding, ...]:
+        """When the score leaves its plateau and where it ends, beside the best without context."""
+        score = WORDS[self.metric.rpartition(".")[2]]
+        ends = f"and ends at {percent(self.last_score)} (without context: {percent(self.chance)})"
+        if self.is_censored:
+            told = f"{score} stays on its plateau to the last step, {self.steps[-1]:,}, {ends}"
+        elif self.last_score < self.end_level:
+            told = f"{score} leaves its plateau at step {self.length:,.0f}, falls back {ends}"
+        elif self.length == self.steps[0]:
+            told = f"{score} is above a plateau at the first evaluation already, {ends}"
+        else:
+            told = f"{score} leaves its plateau at step {self.length:,.0f} {ends}"
+            return (Finding(told, figure="score"),)
+        return (Finding(told, "not found", figure="score"),)
 
     def figures(self) -> Mapping[str, Drawing]:
         """The score and the loss over steps, with the plateau's end marked."""
@@ -187,8 +213,8 @@ class LearningPlateau(SeriesResult):
             "score": plots.lines(
                 self.steps,
                 {self.metric: self.score, "smoothed": self.smoothed, "end of the plateau": end},
-                title=f"The plateau lasts {self.told} steps, from {self.chance:.2g} without "
-                "context",
+                title=f"The plateau lasts {self.told} steps; the score ends at "
+                f"{percent(self.last_score)} (without context: {percent(self.chance)})",
                 axes=("step (updates)", self.metric.replace("_", " ").replace(".", " ")),
             )
         }

@@ -18,6 +18,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from analyses.findings import Finding, percent, strength_beside
 from analyses.fourier.basis import (
     basis_names,
     class_writes,
@@ -44,10 +45,14 @@ from analyses.fourier.logit_waves import (
 )
 from analyses.plots import HEIGHT, MARGIN, Figure, bars, heatmap, logarithmic
 from analyses.requirements import Needs
-from analyses.result import Drawing, Drawings, Result
+from analyses.result import BaseResult, Drawing, Drawings, Result
 from analyses.statistics import defined_mean
 from hooks import ModularFacts, Snapshot
 
+LOGIT_MARGIN = 0.1  # share of the logits by which the waves must exceed the control
+COST = 0.5  # of the loss of guessing: removing the waves must cost at least as much
+NEURON_MARGIN = 0.1  # share of neurons by which those of one frequency must exceed the control
+MAX_NAMED = 8  # frequencies that titles and sentences list
 MAX_TICKS = 10  # along a side of a map, so that a telephone can show them
 
 
@@ -268,6 +273,63 @@ class FourierCircuit(Result):
             "key_frequencies": " ".join(map(str, self.keys)),
         }
 
+    def findings(self, untrained: BaseResult | None = None) -> tuple[Finding, ...]:
+        """What the waves explain of the logits, what the loss is without them, pure neurons."""
+        before = untrained if isinstance(untrained, FourierCircuit) else None
+        if not self.keys:
+            none = "No frequency carries both the embedding and the logits: there are no key waves"
+            return (Finding(none, "not found", figure="logits"),)
+        return (self._explained(before), *self._ablated(), *self._pure_neurons(before))
+
+    @property
+    def _random_fve(self) -> float:
+        """The share of random logits that key waves explain: as many of their dimensions."""
+        return len(self.keys) / (self.modulus**2 * (self.modulus - 1))
+
+    @property
+    def _waves(self) -> str:
+        """The key waves in words."""
+        named = ", ".join(map(str, sorted(self.keys)))
+        several = len(self.keys) > MAX_NAMED
+        return f"{self.wave} at frequencies {f'({len(self.keys)} of them)' if several else named}"
+
+    def _explained(self, untrained: "FourierCircuit | None") -> Finding:
+        control, beside = self._random_fve, "random logits"
+        if untrained is not None:
+            control, beside = untrained.key_fve, "untrained"
+        text = (
+            f"{self._waves} explains {percent(self.key_fve)} of the logits "
+            f"({beside}: {percent(control)})"
+        )
+        strength = strength_beside(self.key_fve, control, margin=LOGIT_MARGIN)
+        return Finding(text, strength, figure="logits")
+
+    def _ablated(self) -> tuple[Finding, ...]:
+        guessing = float(np.log(self.modulus))
+        losses = (self.excluded_loss[1], self.loss[1], self.restricted_loss[0], self.loss[0])
+        if not np.isfinite(losses).all():
+            return ()
+        excluded, train, restricted, whole = losses
+        text = (
+            f"Without the key waves train loss is {excluded:.2g} nats instead of {train:.2g} "
+            f"(guessing: {guessing:.2f}); with only them loss on all pairs is {restricted:.2g} "
+            f"instead of {whole:.2g}"
+        )
+        strength = strength_beside(excluded, train, margin=COST * guessing)
+        return (Finding(text, strength, figure="ablations"),)
+
+    def _pure_neurons(self, untrained: "FourierCircuit | None") -> tuple[Finding, ...]:
+        share = self.single_frequency_neurons()
+        control = np.nan if untrained is None else untrained.single_frequency_neurons()
+        if np.isnan([share, control]).any():
+            return ()
+        text = (
+            f"{percent(share)} of neurons follow a single frequency (over 85 % of their variance; "
+            f"untrained: {percent(control)})"
+        )
+        strength = strength_beside(share, control, margin=NEURON_MARGIN)
+        return (Finding(text, strength, figure="neurons"),)
+
     def figures(self) -> Mapping[str, Drawing]:
         """Logits by frequency, neurons by frequency, the ablations, and 2-D spectra."""
         return Drawings(
@@ -275,8 +337,8 @@ class FourierCircuit(Result):
                 self.frequencies,
                 {"logits": self.logit_fve},
                 strong=self.keys,
-                title=f"{self.wave} at {len(self.keys)} key frequencies explains "
-                f"{self.key_fve:.1%} of the logits",
+                title=f"{self._waves} explains {percent(self.key_fve)} of the logits (random "
+                f"logits: {percent(self._random_fve)})",
                 axes=("frequency (cycles per modulus)", "share of logit variance explained"),
             ),
             neurons=lambda: bars(
@@ -291,12 +353,12 @@ class FourierCircuit(Result):
             excluded=self._excluded_figure,
             neuron_map=lambda: frequency_map(
                 self.neuron_map,
-                title="Neurons in two dimensions: few frequencies in a and in b",
+                title="Neurons in two dimensions: norms by frequency in a and in b",
                 unit="norm over neurons",
             ),
             logit_map=lambda: frequency_map(
                 self.logit_map,
-                title="Logits in two dimensions: blocks on the diagonal",
+                title="Logits in two dimensions: waves of a + b are blocks on the diagonal",
                 unit="norm over classes",
             ),
         )
@@ -310,7 +372,8 @@ class FourierCircuit(Result):
         return bars(
             ["all pairs", "train", "test"],
             losses,
-            title="Loss with only the key waves, and without them",
+            title="Loss with only the key waves, and without them (guessing: "
+            f"{np.log(self.modulus):.2f} nats)",
             axes=("pairs", "cross-entropy (nats)"),
         ).update_yaxes(logarithmic(losses))
 

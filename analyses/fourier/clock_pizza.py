@@ -22,11 +22,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from analyses.findings import Finding, percent, strength_beside
 from analyses.fourier.basis import frequency_power, frequency_shares, residue_embedding
 from analyses.fourier.logit_waves import pair_rows
 from analyses.plots import bars, heatmap, histogram, words
 from analyses.requirements import Needs
-from analyses.result import Drawing, Result
+from analyses.result import BaseResult, Drawing, Result
 from analyses.statistics import SIZE_FLOOR
 from hooks import ModularFacts, Snapshot
 from hooks.gradients import logit_gradients
@@ -41,6 +42,10 @@ SCORES: tuple[str, ...] = (
     "distance_irrelevance_centred",
     "circularity",
 )
+
+ERRORS = 3  # standard errors by which symmetricity must lie below the untrained model's
+IRRELEVANCE_MARGIN = 0.1  # by which distance irrelevance must lie below the untrained model's
+CIRCULARITY_MARGIN = 0.1  # share of a component by which circularity must exceed the control
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,6 +163,54 @@ class ClockPizza(Result):
             "mean_logit_spread": self.mean_logit_spread,
         }
 
+    def findings(self, untrained: BaseResult | None = None) -> tuple[Finding, ...]:
+        """Both scores beside the untrained model's and the paper's two examples; circularity.
+
+        No verdict: see the bands in the documentation.
+        """
+        given = untrained.scores if isinstance(untrained, ClockPizza) else self.first_scores
+        first = {name: given[name] for name in SCORES}
+        return (*self._two_scores(first), *self._circles(first["circularity"]))
+
+    def _two_scores(self, first: dict[str, float]) -> tuple[Finding, ...]:
+        symmetricity, irrelevance, *_ = (self.scores[name] for name in SCORES)
+        first_symmetricity, first_irrelevance, *_ = (first[name] for name in SCORES)
+        known = [symmetricity, irrelevance, first_symmetricity, first_irrelevance]
+        if np.isnan(known).any():
+            return ()
+        text = (
+            f"Gradient symmetricity is {symmetricity:.2f} and distance irrelevance "
+            f"{irrelevance:.2f} (untrained: {first_symmetricity:.2f}, {first_irrelevance:.2f}; "
+            "published clock: 0.33, 0.85; pizza: 0.99, 0.17)"
+        )
+        falls = (
+            strength_beside(-symmetricity, -first_symmetricity, margin=self._margin),
+            strength_beside(-irrelevance, -first_irrelevance, margin=IRRELEVANCE_MARGIN),
+        )
+        return (Finding(text, "found" if "found" in falls else "null", figure="scores"),)
+
+    @property
+    def _margin(self) -> float:
+        """Of symmetricity; 0 where its error is not known."""
+        return 0.0 if np.isnan(self.symmetricity_error) else ERRORS * self.symmetricity_error
+
+    @property
+    def _beside_first(self) -> str:
+        """Both scores of the first snapshot, where they are known."""
+        first = [self.first_scores[name] for name in SCORES[:2]]
+        return "" if np.isnan(first).any() else f" (first step: {first[0]:.2f}, {first[1]:.2f})"
+
+    def _circles(self, first: float) -> tuple[Finding, ...]:
+        circularity = self.scores["circularity"]
+        if np.isnan([circularity, first]).any():
+            return ()
+        text = (
+            f"Principal components of the embedding have {percent(circularity)} of their power at "
+            f"a single frequency on average (untrained: {percent(first)})"
+        )
+        strength = strength_beside(circularity, first, margin=CIRCULARITY_MARGIN)
+        return (Finding(text, strength, figure="components"),)
+
     def to_frame(self) -> "pandas.DataFrame":
         """One row a score: `score`, `value`, `first`."""
         import pandas
@@ -184,7 +237,7 @@ class ClockPizza(Result):
                 [words(name) for name in SCORES],
                 {step: [scores[name] for name in SCORES] for step, scores in by_step.items()},
                 title=f"Gradient symmetricity {symmetricity:.2f}, "
-                f"distance irrelevance {irrelevance:.2f}",
+                f"distance irrelevance {irrelevance:.2f}{self._beside_first}",
                 axes=("", "score (1 at most)"),
             ),
             "correct_logits": heatmap(

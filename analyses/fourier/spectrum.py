@@ -16,6 +16,7 @@ import torch
 from einops import rearrange
 from jaxtyping import Float, Int
 
+from analyses.findings import Finding, percent, strength_beside
 from analyses.fourier.basis import (
     best_frequencies,
     class_writes,
@@ -30,9 +31,14 @@ from analyses.fourier.basis import (
 )
 from analyses.plots import bars, histogram
 from analyses.requirements import Needs
-from analyses.result import Drawing, Result
+from analyses.result import BaseResult, Drawing, Result
 from analyses.statistics import defined_mean, gini, ratio
 from hooks import ModularFacts, Snapshot
+
+FEW = 0.5  # of the control's frequencies: at most this share of them counts as few
+POWER_MARGIN = 0.1  # share of power by which a matrix must exceed power that is spread evenly
+MAX_NAMED = 8  # frequencies that titles and sentences list
+ERRORS = 3  # standard errors of the mean over neurons by which purity must exceed the control
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,10 +163,65 @@ class FourierSpectrum(Result):
             "silent_neurons": self.silent_neurons,
         }
 
+    def findings(self, untrained: BaseResult | None = None) -> tuple[Finding, ...]:
+        """How few frequencies the embedding holds, whether the output shares them, pure neurons."""
+        before = untrained if isinstance(untrained, FourierSpectrum) else None
+        if not self.key_frequencies:
+            flat = "No frequency carries the embedding: it does not vary over residues"
+            return (Finding(flat, "not found", figure="embedding"),)
+        return (self._few_keys(before), *self._same_keys(), *self._pure_neurons(before))
+
+    def _few_keys(self, untrained: "FourierSpectrum | None") -> Finding:
+        count, control, beside = len(self.key_frequencies), self.even_count, "spread evenly"
+        if untrained is not None and untrained.key_frequencies:
+            control, beside = len(untrained.key_frequencies), "untrained"
+        text = (
+            f"{percent(self.share)} of the embedding lies at {count} of {self.modulus // 2} "
+            f"frequencies{self._named_keys} ({beside}: {control})"
+        )
+        return Finding(text, "found" if count <= FEW * control else "null", figure="embedding")
+
+    def _same_keys(self) -> tuple[Finding, ...]:
+        """How much of the output's power lies at the embedding's key frequencies, if few."""
+        keys = np.array(self.key_frequencies)
+        share, even = float(self.shares[2, keys - 1].sum()), len(keys) / (self.modulus // 2)
+        if np.isnan(share) or len(keys) > FEW * self.even_count:
+            return ()
+        text = (
+            f"{percent(share)} of what neurons write to the logits lies at the key frequencies of "
+            f"the embedding (spread evenly: {percent(even)})"
+        )
+        strength = strength_beside(share, even, margin=POWER_MARGIN)
+        return (Finding(text, strength, figure="matrices"),)
+
+    def _pure_neurons(self, untrained: "FourierSpectrum | None") -> tuple[Finding, ...]:
+        purity = defined_mean(self.neuron_purity)
+        control = np.nan if untrained is None else defined_mean(untrained.neuron_purity)
+        if np.isnan([purity, control]).any():
+            return ()
+        text = (
+            f"On average {percent(purity)} of what a neuron reads lies at a single frequency "
+            f"(untrained: {percent(control)})"
+        )
+        known = self.neuron_purity[~np.isnan(self.neuron_purity)]
+        error = float(known.std()) / np.sqrt(len(known))
+        strength = strength_beside(purity, control, margin=ERRORS * error)
+        return (Finding(text, strength, figure="purity"),)
+
+    @property
+    def even_count(self) -> int:
+        """How many frequencies would carry `share` of power that is spread evenly over them."""
+        return int(np.ceil(self.share * (self.modulus // 2)))
+
+    @property
+    def _named_keys(self) -> str:
+        """The key frequencies, where they are few enough to be read."""
+        keys = self.key_frequencies
+        return f": {', '.join(map(str, sorted(keys)))}" if len(keys) <= MAX_NAMED else ""
+
     def figures(self) -> Mapping[str, Drawing]:
         """Shares of W_E, of all three matrices, and the purity of neurons."""
         keys, frequencies = self.key_frequencies, np.arange(1, self.modulus // 2 + 1)
-        named = f": {', '.join(map(str, sorted(keys)))}" if len(keys) <= 8 else ""
         axes = ("frequency (cycles per modulus)", "share of power")
         return {
             "embedding": bars(
@@ -168,8 +229,9 @@ class FourierSpectrum(Result):
                 {"W_E": self.shares[0]},
                 axes=axes,
                 strong=keys,
-                title=f"Embedding: {len(keys)} of {self.modulus // 2} frequencies carry "
-                f"{self.share:.0%} of W_E{named}",
+                title=f"{percent(self.share)} of the embedding lies at {len(keys)} of "
+                f"{self.modulus // 2} frequencies{self._named_keys} (spread evenly: "
+                f"{self.even_count})",
             ),
             "matrices": bars(
                 frequencies,
@@ -178,7 +240,7 @@ class FourierSpectrum(Result):
                     "read by neurons": self.shares[1],
                     "written to logits W_L": self.shares[2],
                 },
-                title="The same frequencies through the network",
+                title="Power by frequency of what is embedded, read by neurons and written",
                 axes=axes,
             ),
             "purity": histogram(

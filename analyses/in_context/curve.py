@@ -20,11 +20,12 @@ import numpy as np
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from analyses.findings import Finding, percent, strength_beside
 from analyses.in_context.baseline_names import JOINT, joint_of
 from analyses.in_context.prompts import Prompts, predictions, prompts_of
 from analyses.plots import DASHES, MUTED, PALETTE, Trace, band, line, multiples, words
 from analyses.requirements import Needs
-from analyses.result import Drawing, Result
+from analyses.result import BaseResult, Drawing, Result
 from analyses.statistics import check_confidence
 from hooks import PromptFacts, Snapshot
 
@@ -200,6 +201,48 @@ class InContextCurve(Result):
                     scalars[f"{prefix}ratio_{k}"] = float(self.ratio(group)[k])
         return scalars
 
+    def findings(self, untrained: BaseResult | None = None) -> tuple[Finding, ...]:
+        """Errors after all examples, beside that after none and the best baseline's.
+
+        Of several groups the first, and that of the largest error. It is found that examples help
+        where the band of the error lies below that after none.
+        """
+        last = self.at[-1]
+        errors = np.where(np.isnan(self.errors[:, 0, last]), -1, self.errors[:, 0, last])
+        places = dict.fromkeys([0, int(errors.argmax())])
+        return tuple(self._finding(place, last) for place in places if errors[place] >= 0)
+
+    def _finding(self, group: int, last: int) -> Finding:
+        on = f" on {self.groups[group]}" if len(self.groups) > 1 else ""
+        before, after = self.errors[group, 0, 0], self.errors[group, 0, last]
+        what = "Squared error" if self._is_real else "Share of wrong answers"
+        text = (
+            f"{what}{on} after {examples_of(last)} is {self._amount(after)}"
+            f"{' of mean y²' if self._is_real else ''} "
+            f"(after none: {self._amount(before)}{self._best_baseline(group, last)})"
+        )
+        strength = strength_beside(-self.high[group, 0, last], -self.low[group, 0, 0])
+        return Finding(text, strength, figure="curves")
+
+    def _best_baseline(self, group: int, last: int) -> str:
+        """The baseline of the least error after a number of examples; empty if there is none."""
+        errors = self.errors[group, 1:, last]
+        if np.isnan(errors).all():
+            return ""
+        best = int(np.nanargmin(errors))
+        return f"; best baseline, {words(self.curves[1 + best])}: {self._amount(errors[best])}"
+
+    def _amount(self, error: float) -> str:
+        """An error in words."""
+        if not self._is_real:
+            return percent(error)
+        return "under 0.001" if error < 0.001 else f"{error:.2g}"
+
+    @property
+    def _is_real(self) -> bool:
+        """Whether answers are numbers, not classes."""
+        return "y²" in self.unit
+
     def figures(self) -> Mapping[str, Drawing]:
         """A panel for each group: errors against the number of examples, the model's with a band.
 
@@ -207,6 +250,7 @@ class InContextCurve(Result):
         """
         on = f" on {self.groups[0]}" if len(self.groups) > 1 else ""
         last = f"after {examples_of(self.at[-1])}: {float(self.error()[self.at[-1]]):.3g}"
+        last += self._best_baseline(0, self.at[-1])
         of_model = np.fmax(self.errors[:, 0], self.high[:, 0])  # with its band
         top_of_model = float(np.nanmax(of_model, initial=0))
         top_of_all = float(self.errors.max(initial=0, where=np.isfinite(self.errors)))

@@ -18,18 +18,24 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from analyses.findings import Finding
 from analyses.in_context.answers import mixture_runs, predictions_on
 from analyses.in_context.baseline_names import JOINT, joint_of
 from analyses.in_context.curve import examples_of
 from analyses.plots import DASHES, MUTED, PALETTE, Trace, line, logarithmic, multiples, words
 from analyses.requirements import Needs
-from analyses.result import Drawing, SweepResult
+from analyses.result import BaseResult, Drawing, SweepResult
 from hooks import Checkpoints, FunctionFacts, MixtureFacts, PromptFacts
 
 if TYPE_CHECKING:
     import pandas
 
 DEFAULT_BASELINES = ("zero", "least_squares", "ridge", "lasso", JOINT, "bayes")
+# Of the way from the error of the model trained on a class alone to that of models trained on
+# others: a mixture that loses at most this share of it chooses among its classes.
+MAX_COST = 0.5
+SMALL_ERROR = 0.01  # of mean y²: so small an error outside goes beyond the classes in any case
+FACTOR = 2.0  # times the error inside: at most this outside counts as going beyond the classes
 MAX_ERROR = 1.5  # the largest error that figures show
 ERROR, DISTANCE = "squared error / mean y²", "squared difference / mean y²"
 VALUE_NAMES = {
@@ -246,6 +252,44 @@ class ModelSelection(SweepResult):
         if any(place is not None for place in others):
             scalars["other"] = max(errors[place] for place in others if place is not None)
         return {f"{name.replace(' ', '_')}_{key}": float(value) for key, value in scalars.items()}
+
+    def findings(self, untrained: BaseResult | None = None) -> tuple[Finding, ...]:
+        """Whether the mixture chooses among its classes, and whether it goes beyond them."""
+        outside = [self._beyond(split) for split in dict.fromkeys(self.splits)]
+        return (*self._choice(), *(finding for part in outside for finding in part))[:3]
+
+    def _choice(self) -> tuple[Finding, ...]:
+        """On the class that costs most: the mixture beside the pure model and those of others."""
+        scalars, compared = self.summary(), []
+        for name in self.inside:
+            prefix = name.replace(" ", "_")
+            errors = [scalars.get(f"{prefix}_{of}", np.nan) for of in ("mixture", "pure", "other")]
+            mixture, pure, other = map(float, errors)
+            if other > pure and np.isfinite(mixture):
+                compared.append(((mixture - pure) / (other - pure), name, mixture, pure, other))
+        if not compared:
+            return ()
+        cost, name, mixture, pure, other = max(compared)
+        text = (
+            f"On {name} prompts the mixture's error after {examples_of(self.at)} is {mixture:.2g} "
+            f"of mean y² (trained on {name} alone: {pure:.2g}, on another class: {other:.2g})"
+        )
+        return (Finding(text, "found" if cost <= MAX_COST else "not found", figure="classes"),)
+
+    def _beyond(self, split: str) -> tuple[Finding, ...]:
+        """The mixture's largest error on prompts of a split that are of none of its classes."""
+        scalars = self.summary()
+        largest = float(scalars.get(f"{split}_largest", np.nan))
+        inside = float(scalars["in_class"])
+        if np.isnan([largest, inside]).any():
+            return ()
+        goes = largest <= max(FACTOR * inside, SMALL_ERROR)
+        text = (
+            f"The mixture {'goes' if goes else 'does not go'} beyond its classes on "
+            f"{PROMPT_NAMES.get(split, split)}: largest error {largest:.2g} of mean y² "
+            f"(inside: {inside:.2g})"
+        )
+        return (Finding(text, "found" if goes else "not found", figure=split),)
 
     def to_frame(self) -> "pandas.DataFrame":
         """One row for each group, curve and number of examples: `error`, `in_class` and `ratio`.

@@ -18,6 +18,7 @@ import torch
 from jaxtyping import Bool, Complex128, Float, Int
 from torch import Tensor
 
+from analyses.findings import Finding, strength_beside
 from analyses.fourier import best_frequencies, class_writes, keys_by_vote
 from analyses.neurons.adding_network import adding_network, construction_of
 from analyses.neurons.phases import (
@@ -31,7 +32,7 @@ from analyses.neurons.phases import (
 )
 from analyses.plots import MUTED, PALETTE, SYMBOLS, colour, dots, line, multiples
 from analyses.requirements import Needs
-from analyses.result import Drawing, Result
+from analyses.result import BaseResult, Drawing, Result
 from analyses.statistics import SIZE_FLOOR
 from hooks import ModularFacts, Snapshot
 
@@ -46,6 +47,8 @@ CIRCLE_MEASURES = (
 )
 MAX_GROUPS_DRAWN = 6  # the groups of most neurons
 MIN_NEURONS_OF_CIRCLE = 3
+ERRORS = 3  # standard deviations by which the order must exceed that of random angles
+EVEN = 0.5  # of the variation of random gaps: at most this share of it counts as even
 
 
 @dataclass(frozen=True, eq=False)
@@ -169,6 +172,46 @@ class NeuronCircle(Result):
             },
         }
 
+    def findings(self, untrained: BaseResult | None = None) -> tuple[Finding, ...]:
+        """Whether angles add, and whether they are even, beside random angles."""
+        circles = self.circles()
+        sizes = circles["neurons"].to_numpy(dtype=float)
+        is_circle = sizes >= MIN_NEURONS_OF_CIRCLE
+        if not is_circle.any():
+            return ()
+        order, gaps = (
+            float(np.average(circles[name][is_circle], weights=sizes[is_circle]))
+            for name in ("order_parameter", "gap_variation")
+        )
+        random_order, deviation, random_gaps = random_circles(sizes[is_circle])
+        groups = f"{is_circle.sum()} group{'' if is_circle.sum() == 1 else 's'} by frequency"
+        of = f"{sizes[is_circle].sum():.0f} neurons in {groups}"
+        return (
+            Finding(
+                f"Output angles follow {self._sum_of_angles}: order {order:.2f} of 1 over {of} "
+                f"(random angles: {random_order:.2f})",
+                strength_beside(order, random_order, margin=ERRORS * deviation),
+                figure="phases",
+            ),
+            Finding(
+                f"Gaps between the input angles of neurons vary by {gaps:.2f} of their mean "
+                f"(even angles: 0, random ones: {random_gaps:.2f})",
+                "found" if gaps <= EVEN * random_gaps else "null",
+                figure="inputs",
+            ),
+        )
+
+    @property
+    def _beside_random(self) -> str:
+        """The order of as many random angles; empty where there are too few neurons."""
+        sizes = np.array([len(members) for members in self.groups.values()], dtype=float)
+        sizes = sizes[sizes >= MIN_NEURONS_OF_CIRCLE]
+        return f" (random angles: {random_circles(sizes)[0]:.2f})" if len(sizes) else ""
+
+    @property
+    def _sum_of_angles(self) -> str:
+        return "twice the input angle" if len(self.reads) == 1 else "the sum of the input angles"
+
     def to_frame(self) -> "pandas.DataFrame":
         """One row a neuron: frequencies, `is_active`, sizes and angles (radians) in and out."""
         return (
@@ -194,7 +237,7 @@ class NeuronCircle(Result):
     def _phase_figure(self, order: float) -> Drawing:
         sums = np.degrees(phase_sums(_as_complex(self.reads)).numpy()) % 360
         written = np.degrees(_angles(self.writes))
-        twice = "twice the input angle" if len(self.reads) == 1 else "the sum of the input angles"
+        twice = self._sum_of_angles
         return multiples(
             {
                 "": [
@@ -212,7 +255,7 @@ class NeuronCircle(Result):
                     ),
                 ]
             },
-            title=f"Output angles are {twice}: order {order:.3f} of 1",
+            title=f"Output angles against {twice}: order {order:.3f} of 1{self._beside_random}",
             axes=(f"{twice} (degrees)", "output angle (degrees)"),
             xaxis={"range": [-5, 365]},
             yaxis={"range": [-5, 365]},
@@ -235,6 +278,24 @@ class NeuronCircle(Result):
             axes=("cosine coefficient", "sine coefficient"),
             columns=3,
         ).update_layout(yaxis={"scaleanchor": "x", "constrain": "domain"})
+
+
+def random_circles(sizes: Float[np.ndarray, " group"]) -> tuple[float, float, float]:
+    """What the measures of circles are where angles are random, over groups by their neurons.
+
+    Of k random unit vectors the mean has a length of about sqrt(pi / 4k) with a variance of
+    (1 - pi / 4) / k (Rayleigh). Gaps between k random angles vary by sqrt((k - 1) / (k + 1)).
+
+    Args:
+        sizes: Neurons of each group.
+
+    Returns:
+        The mean order parameter, its standard deviation, and the mean gap variation.
+    """
+    weights = sizes / sizes.sum()
+    order = weights @ np.sqrt(np.pi / 4 / sizes)
+    deviation = np.sqrt(weights**2 @ ((1 - np.pi / 4) / sizes))
+    return float(order), float(deviation), float(weights @ np.sqrt((sizes - 1) / (sizes + 1)))
 
 
 def _as_complex(

@@ -21,6 +21,7 @@ from einops import einsum
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from analyses.findings import Finding, percent, strength_beside
 from analyses.fourier import (
     answering_neurons,
     best_frequencies,
@@ -31,12 +32,14 @@ from analyses.fourier import (
 from analyses.neurons.phases import coefficients, operand_reads
 from analyses.plots import PALETTE, bar, bars, empty, multiples, strands
 from analyses.requirements import Needs
-from analyses.result import Drawing, Result
+from analyses.result import BaseResult, Drawing, Result
 from analyses.statistics import defined_mean
 from hooks import ModularFacts, Snapshot
 
 PAIR = (13, 19)  # the article's
 MAX_GROUPS_DRAWN = 6  # the groups of most neurons
+ERRORS = 3  # standard errors by which matching frequencies must exceed random pairs
+WAVE_MARGIN = 0.1  # share of the logits by which the groups' waves must exceed the control
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,21 +149,64 @@ class NeuronWaves(Result):
         frequency that they read. Means are over neurons that have a frequency on that side. NaN
         where none has, and where groups add nothing to the logits.
         """
-        parts = self.wave_fve * self.logit_share
         return {
             "neurons": len(self.frequency),
             "groups": len(self.groups),
             "largest_group": int((self.frequency == self.groups[0]).sum()) if self.groups else 0,
             "silent_neurons": int(self.is_silent.sum()),
-            "frequency_match": defined_mean(
-                (self.frequency == self.written_frequency)[~self.is_silent]
-            ),
+            "frequency_match": self.frequency_match,
             "mean_purity": defined_mean(self.purity),
             "mean_written_purity": defined_mean(self.written_purity),
             "mean_ipr": defined_mean(self.ipr),
             "mean_written_ipr": defined_mean(self.written_ipr),
-            "wave_fve": np.nan if np.isnan(parts).all() else float(np.nansum(parts)),
+            "wave_fve": self.total_wave_fve,
         }
+
+    @property
+    def frequency_match(self) -> float:
+        """Share of neurons, silent ones left out, that write the frequency that they read."""
+        return defined_mean((self.frequency == self.written_frequency)[~self.is_silent])
+
+    @property
+    def random_match(self) -> float:
+        """The same where what neurons read and what they write were paired at random."""
+        read, written = self.frequency[~self.is_silent], self.written_frequency[~self.is_silent]
+        return defined_mean((read[:, None] == written).astype(float))
+
+    @property
+    def total_wave_fve(self) -> float:
+        """How much of the logits the waves of all groups explain, by the groups' shares."""
+        parts = self.wave_fve * self.logit_share
+        return np.nan if np.isnan(parts).all() else float(np.nansum(parts))
+
+    def findings(self, untrained: BaseResult | None = None) -> tuple[Finding, ...]:
+        """Whether neurons write the frequency they read, and groups the wave of the answer."""
+        before = untrained if isinstance(untrained, NeuronWaves) else None
+        return (*self._wave_of_answer(before), *self._matching())
+
+    def _wave_of_answer(self, untrained: "NeuronWaves | None") -> tuple[Finding, ...]:
+        explained = self.total_wave_fve
+        control = np.nan if untrained is None else untrained.total_wave_fve
+        if np.isnan([explained, control]).any():
+            return ()
+        text = (
+            f"The wave that peaks at the answer is {percent(explained)} of what neurons of each "
+            f"frequency together add to the logits (untrained: {percent(control)})"
+        )
+        strength = strength_beside(explained, control, margin=WAVE_MARGIN)
+        return (Finding(text, strength, figure="logits"),)
+
+    def _matching(self) -> tuple[Finding, ...]:
+        match, control = self.frequency_match, self.random_match
+        if np.isnan([match, control]).any():
+            return ()
+        text = (
+            f"{percent(match)} of neurons write the frequency that they read "
+            f"(paired at random: {percent(control)})"
+        )
+        error = np.sqrt(control * (1 - control) / int((~self.is_silent).sum()))
+        strength = strength_beside(match, control, margin=ERRORS * float(error))
+        return (Finding(text, strength, figure="writes"),)
 
     def figures(self) -> Mapping[str, Drawing]:
         """Waves by group, the groups' sizes, and their parts of one pair's logits."""

@@ -17,11 +17,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from analyses.findings import Finding
 from analyses.fourier import best_frequencies
 from analyses.neurons.phases import coefficients, coefficients_at, operand_reads
 from analyses.plots import PALETTE, PAPER, Figure, bars, heatmap
 from analyses.requirements import Needs
-from analyses.result import Drawing, Result
+from analyses.result import BaseResult, Drawing, Result
 from analyses.statistics import participation_ratio
 from hooks import InputFacts, ModularFacts, Snapshot
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 SIGNED = ((0.0, PALETTE[1]), (0.5, PAPER), (1.0, PALETTE[0]))  # a weight of 0 is paper
 ROW_HEIGHT, MARGINS_HEIGHT = 14, 120  # pixels: of a row, and of what surrounds a map
 MIN_HEIGHT, MAX_HEIGHT = 440, 640  # pixels of a map with its surroundings
+FEW = 0.5  # of the control's inputs: at most this share of them counts as few
 COLUMN = "neuron, in the order of the last step"
 
 
@@ -108,6 +110,19 @@ class NeuronWeights(Result):
             "largest_written": float(np.abs(self.writes).max()),
             "effective_inputs": self.effective_inputs,
         }
+
+    def findings(self, untrained: BaseResult | None = None) -> tuple[Finding, ...]:
+        """How many inputs training leaves, beside the untrained model's or all of them."""
+        count, control, beside = self.effective_inputs, float(len(self.inputs)), "if all were alike"
+        if isinstance(untrained, NeuronWeights) and not np.isnan(untrained.effective_inputs):
+            control, beside = untrained.effective_inputs, "untrained"
+        if np.isnan(count):
+            return ()
+        text = (
+            f"Neurons read {count:.1f} of {len(self.inputs)} inputs, counted by squared weight "
+            f"({beside}: {control:.1f})"
+        )
+        return (Finding(text, "found" if count <= FEW * control else "null", figure="reads"),)
 
     def to_frame(self) -> "pandas.DataFrame":
         """One row a weight: `side` (reads or writes), `row` (its input or class), `neuron`."""

@@ -1,5 +1,6 @@
 """How results are drawn: figures of stored numbers, panels, sliders, pictures and views."""
 
+from analyses.plots.export import pixels, write_figure
 from analyses.plots.figures import (
     Figure,
     as_data,
@@ -86,6 +87,7 @@ __all__ = [
     "mark_steps",
     "multiples",
     "picture",
+    "pixels",
     "plotly_script",
     "seed_curves",
     "seed_dots",
@@ -94,4 +96,5 @@ __all__ = [
     "ticks",
     "whiskers",
     "words",
+    "write_figure",
 ]

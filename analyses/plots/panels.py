@@ -50,6 +50,10 @@ GRID_LEGEND_DROP, GRID_WIDTH = 56, 210
 # above and below all panels.
 TABLE_ROW, TABLE_GAP, TABLE_COLUMNS, TABLE_MARGINS = 200, 0.38, 0.08, 110
 SHADE = "rgba(79,163,209,0.35)"  # seen on white and on black
+# Panels a row, the most wanted first: of few panels, of many, and in `small_multiples`.
+FEW_PANELS = 20
+FEW_COLUMNS, MANY_COLUMNS, TABLE_WIDTHS = (4, 3, 5, 6), (6, 5, 4, 3), (3, 4, 5)
+MAX_BLANK = 1 / 3  # share of the last row that may stay empty
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "x", "star")
 
 
@@ -183,7 +187,8 @@ def multiples(
     x, y = (_ranged(more.pop(f"{letter}axis", {}), traces, letter) for letter in "xy")
     if len(panels) == 1:
         return _figure(title, axes, traces, xaxis=x, yaxis=y, **more)
-    columns = columns if 1 < columns <= 6 else _columns(len(panels))
+    wanted = FEW_COLUMNS if len(panels) <= FEW_PANELS else MANY_COLUMNS
+    columns = columns if 1 < columns <= 6 else _columns(len(panels), wanted)
     tops = [row * (MULTIPLES_ROW + MULTIPLES_GAP) for row in range(-(-len(panels) // columns))]
     sheet = _Sheet(
         count=len(panels),
@@ -266,7 +271,7 @@ def small_multiples(frame: "pandas.DataFrame", *, x: str, title: str, x_title: s
     names = [name for name in frame.select_dtypes("number").columns if name != x]
     if not names:
         return empty(title, "no numbers to draw")
-    columns = min(3, len(names))
+    columns = _columns(len(names), TABLE_WIDTHS)
     rows = -(-len(names) // columns)
     gap = TABLE_GAP / rows
     row = (1 - gap * (rows - 1)) / rows
@@ -404,9 +409,20 @@ def _have_several_names(traces: Iterable[Trace]) -> bool:
     return len({trace["name"] for trace in traces}) > 1
 
 
-def _columns(count: int) -> int:
-    """How many panels make a row, given the number of all panels."""
-    return count if count <= 4 else {5: 3, 6: 3, 9: 3}.get(count, 4 if count <= 20 else 6)
+def _columns(count: int, wanted: Sequence[int]) -> int:
+    """How many panels make a row: the first number that leaves little of the last row empty.
+
+    If all leave much of it empty, the one that leaves least. As many as fit into one row stand in
+    one row.
+
+    Args:
+        count: How many panels there are.
+        wanted: Numbers of panels a row, the most wanted first.
+    """
+    if count <= wanted[0]:
+        return count
+    blank = {columns: -count % columns / columns for columns in wanted}
+    return next((n for n in wanted if blank[n] <= MAX_BLANK), min(wanted, key=blank.__getitem__))
 
 
 def _heading(text: str, place: tuple[list[float], list[float]]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Float
 
 from analyses import plots
+from analyses.findings import Finding, Strength, percent
 from analyses.probes.evaluate import check_method, score_unit, split_by_group
 from analyses.probes.fit import PENALTIES
 from analyses.probes.inputs import (
@@ -29,9 +30,18 @@ from analyses.probes.inputs import (
 )
 from analyses.probes.scores import probe_task, scores_and_controls
 from analyses.requirements import Needs, check_needs
-from analyses.result import Drawing, Result
+from analyses.result import BaseResult, Drawing, Result
 from hooks import Snapshot
 
+SPLITS = ("train", "test", "validation", "generalization", "split")  # labels that say which one
+MOST_FINDINGS = 3
+CONTROLS = {
+    "untrained": "untrained model",
+    "raw": "raw input",
+    "shuffled": "shuffled labels",
+    "baseline": "commonest class or mean",
+}
+STREAM = {"resid_pre": "before", "resid_mid": "after attention of", "resid_post": "after"}
 Labels = str | Sequence[str] | Mapping[str, Any] | None
 
 
@@ -160,9 +170,13 @@ class ProbeAccuracy(Result):
         return tuple(divmod(int(cell), len(self.positions)) for cell in flat.argmax(1))
 
     def summary(self) -> dict[str, float | str]:
-        """For each label: the place with the best validation score, its score and best control."""
+        """For each label: the place with the best validation score, its score and best control.
+
+        The probe of a label that names a split is called `<split>_membership`: it reads which
+        examples the split has, and its accuracy is not the model's on that split.
+        """
         scalars: dict[str, float | str] = {}
-        for label, name in enumerate(self.labels):
+        for label, name in enumerate(map(_scalar_name, self.labels)):
             cell, unit = (label, *self.best[label]), "accuracy" if self.n_classes[label] else "r2"
             scalars |= {
                 f"{name}_{unit}": float(self.score[cell]),
@@ -170,6 +184,66 @@ class ProbeAccuracy(Result):
                 f"{name}_site": self._best_place(label),
             }
         return scalars
+
+    def findings(self, untrained: BaseResult | None = None) -> tuple[Finding, ...]:
+        """The labels that are read best, each beside the best of its controls, and which that is.
+
+        Found where the lower end of the 95 % interval lies above all controls; not found where
+        neither it nor a control lies above guessing by half an interval, of which one is told, and
+        only if nothing is found; null where a control is as high. Labels that say in which split
+        an example is are left out.
+        """
+        labels = [n for n, name in enumerate(self.labels) if _words(name) not in SPLITS]
+        known = [n for n in labels if not np.isnan([self._read(n), self._control(n)[1]]).any()]
+        ranked = sorted(known, key=lambda n: self._read(n) - self._control(n)[1], reverse=True)
+        findings = [self._finding(label) for label in ranked]
+        by_strength = {
+            strength: [each for each in findings if each.strength == strength]
+            for strength in ("found", "not found", "null")
+        }
+        missed = [] if by_strength["found"] else by_strength["not found"][:1]
+        return (*by_strength["found"], *missed, *by_strength["null"])[:MOST_FINDINGS]
+
+    def _read(self, label: int) -> float:
+        """A label's score where validation examples are read best."""
+        return float(self.score[(label, *self.best[label])])
+
+    def _control(self, label: int) -> tuple[str, float]:
+        """The best control at the same place, and its score; NaN where none is known."""
+        site, position = self.best[label]
+        scores = {
+            "untrained": self.untrained[label, site, position],
+            "raw": self.raw[label, position],
+            "shuffled": self.shuffled[label, site, position],
+            "baseline": self.baseline[label, position],
+        }
+        best = max(scores, key=lambda name: np.nan_to_num(scores[name], nan=-np.inf))
+        return CONTROLS[best], float(scores[best])
+
+    def _finding(self, label: int) -> Finding:
+        cell = (label, *self.best[label])
+        score, low, high = self._read(label), float(self.low[cell]), float(self.high[cell])
+        control, height = self._control(label)
+        chance = np.fmax(self.baseline[label, cell[2]], self.shuffled[cell])
+        read = max(
+            score, np.nan_to_num(self.untrained[cell]), np.nan_to_num(self.raw[label, cell[2]])
+        )
+        low, high = (score if np.isnan(end) else end for end in (low, high))
+        strength: Strength = "found" if low > height else "null"
+        if strength == "null" and read <= chance + (high - low) / 2:
+            strength = "not found"
+        has_classes = bool(self.n_classes[label])
+        value, beside = (_score(each, has_classes=has_classes) for each in (score, height))
+        verb = "is not read" if strength == "not found" else "is read"
+        text = f"Label {_words(self.labels[label])} {verb} {self._in_words(label)}: "
+        text += f"{'accuracy' if has_classes else 'R²'} {value}, "
+        text += "no better than" if strength == "null" else "best control"
+        return Finding(f"{text} {beside} ({control})", strength, "controls")
+
+    def _in_words(self, label: int) -> str:
+        """Where a label is read best, as a sentence says it."""
+        site, position = self.best[label]
+        return f"{_site_in_words(self.sites[site])}, {_position(self.positions[position])}"
 
     def figures(self) -> Mapping[str, Drawing]:
         """Labels at their best places, beside their controls; scores by site and position."""
@@ -186,20 +260,18 @@ class ProbeAccuracy(Result):
             "shuffled labels": self.shuffled[cells],
             "commonest class or mean": self.baseline[labels, positions],
         }
-        highest = self.highest_control[cells]
-        lead = int(np.nan_to_num(heights["probe"] - highest, nan=-np.inf).argmax())
+        found = self.findings()
         return plots.bars(
-            list(self.labels),
+            [_caption(name) for name in self.labels],
             {name: scores for name, scores in heights.items() if not np.isnan(scores).all()},
-            title=f"{self.labels[lead]} is read at {self._best_place(lead)}: "
-            f"{heights['probe'][lead]:.2f}, its best control {highest[lead]:.2f}",
+            title=found[0].text if found else "What probes read, beside controls",
             axes=("label, where validation examples are read best", score_unit(self.n_classes)),
         )
 
     def _places(self) -> Drawing:
         rows = {"": self.score, ", untrained": self.untrained, ", shuffled": self.shuffled}
         known = {name: scores for name, scores in rows.items() if not np.isnan(scores).all()}
-        names = [f"{label}{name}" for name in known for label in self.labels]
+        names = [f"{_caption(label)}{name}" for name in known for label in self.labels]
         columns = [_place(site, position) for site in self.sites for position in self.positions]
         return plots.heatmap(
             np.concatenate(list(known.values())).reshape(len(names), -1),
@@ -213,6 +285,39 @@ class ProbeAccuracy(Result):
     def _best_place(self, label: int) -> str:
         site, position = self.best[label]
         return _place(self.sites[site], self.positions[position])
+
+
+def _scalar_name(label: str) -> str:
+    """What scalars of a label begin with."""
+    return f"{label}_membership" if _words(label) in SPLITS else label
+
+
+def _caption(label: str) -> str:
+    """A label in figures: of one that names a split, what it says of an example."""
+    return f"in {label} or not" if _words(label) in SPLITS else label
+
+
+def _words(label: str) -> str:
+    return label.replace("_", " ")
+
+
+def _score(score: float, *, has_classes: bool) -> str:
+    return percent(score) if has_classes else f"{score:.2f}"
+
+
+def _position(position: int) -> str:
+    return "last position" if position == -1 else f"position {position}"
+
+
+def _site_in_words(site: str) -> str:
+    """A hook point as a sentence names it."""
+    if site == "hook_embed":
+        return "in the embedding"
+    layer, _, name = site.removeprefix("blocks.").partition(".")
+    when = STREAM.get(name.removeprefix("hook_"))
+    if when and layer.isdigit():
+        return f"{when} layer {layer}"
+    return f"at {_words(site.replace('hook_', '').replace('blocks.', 'layer '))}"
 
 
 def _place(site: str, position: int) -> str:

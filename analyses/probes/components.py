@@ -23,6 +23,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from analyses.findings import Finding, Strength, percent
 from analyses.plots import DASHES, PALETTE, bars, line, multiples, words
 from analyses.probes.evaluate import check_method, score_unit, split_by_group
 from analyses.probes.fit import PENALTIES
@@ -36,7 +37,7 @@ from analyses.probes.without_context import (
     states_without_context,
 )
 from analyses.requirements import Needs
-from analyses.result import Drawing, Drawings, Result
+from analyses.result import BaseResult, Drawing, Drawings, Result
 from analyses.statistics import SIZE_FLOOR
 from hooks import Examples, PromptFacts, Snapshot
 
@@ -198,6 +199,38 @@ class ComponentScores(Result):
         scalars["baseline"] = float(self.baseline[: self.mean_of].mean())
         return scalars | dict(zip(self.labels, self.score[:, 0, self.quoted].tolist(), strict=True))
 
+    def findings(self, untrained: BaseResult | None = None) -> tuple[Finding, ...]:
+        """How well the labels are read at the quoted depth in the first form, beside controls."""
+        initial = self.initial
+        if isinstance(untrained, type(self)) and untrained.score.shape == self.score.shape:
+            initial = untrained.score
+        return self._findings(float(self.mean(initial)[0, self.quoted]))
+
+    @abstractmethod
+    def _findings(self, initial: float) -> tuple[Finding, ...]:
+        """The findings, given the mean score at the first snapshot, NaN where it is not known."""
+
+    def _level(self, scores: Float[np.ndarray, "label form site"]) -> float:
+        """A mean over the labels that count, at the quoted depth in the first form."""
+        return float(self.mean(scores)[0, self.quoted])
+
+    @property
+    def _margin(self) -> float:
+        """From the score down to the lower end of its interval, the mean over labels."""
+        return float(np.nan_to_num(self._level(self.score - self.low)))
+
+    def _as_text(self, score: float) -> str:
+        """Accuracy as a share, or R²."""
+        return percent(score) if all(self.n_classes) else f"{score:.2f}"
+
+    @property
+    def _unit(self) -> str:
+        return "accuracy" if all(self.n_classes) else "R²"
+
+    @property
+    def _after(self) -> str:
+        return f"after block {self.quoted + 1} ({self._first})"
+
     def figures(self) -> Mapping[str, Drawing]:
         """Mean scores by block, and each label in the first form at the quoted depth."""
         return Drawings(layers=self._layers, labels=self._labels)
@@ -219,6 +252,7 @@ class ComponentScores(Result):
                 )
             ]
         quoted = f"{score[0, self.quoted]:.2f} after block {self.quoted + 1} ({self._first})"
+        quoted += f", guess {self.baseline[: self.mean_of].mean():.2f}"
         return multiples(
             panels,
             axes=("block", score_unit(self.n_classes)),
@@ -265,6 +299,23 @@ class ContextComponent(ComponentScores):
     depth: ClassVar = ("middle", 1 / 2)
     is_mean_of_first: ClassVar = True
 
+    def _findings(self, initial: float) -> tuple[Finding, ...]:
+        """Found where the lower end of the interval lies above all controls, null elsewhere."""
+        controls = {
+            "first step": initial,
+            "raw input": float(self.raw[0]),
+            "shuffled labels": self._level(self.shuffled),
+            "guess": float(self.baseline[0]),
+        }
+        known = {name: score for name, score in controls.items() if not np.isnan(score)}
+        score, best = self._level(self.score), max(known, key=lambda name: known[name])
+        text = f"What a prompt asks for is read {self._after} with {self._unit} "
+        text += f"{self._as_text(score)}, best control {self._as_text(known[best])} ({best})"
+        if best != "guess":
+            text += f", guess {self._as_text(known['guess'])}"
+        strength: Strength = "found" if score - self._margin > known[best] else "null"
+        return (Finding(text, strength, "layers"),)
+
     @classmethod
     def _probed(cls, snapshot: Snapshot, without: Mapping[str, States]) -> Probed:
         whole = states_in_context(snapshot, residual_sites(snapshot))
@@ -284,6 +335,22 @@ class WeightsComponent(ComponentScores):
     """
 
     needs: ClassVar = Needs(attention=True, facts={PromptFacts: ("factors",)})
+
+    def _findings(self, initial: float) -> tuple[Finding, ...]:
+        """Whether factors are read worse than at the start; nothing where that is not known.
+
+        Found where the score has fallen by more than half its 95 % interval, not found elsewhere.
+        """
+        if np.isnan(initial):
+            return ()
+        score, guess = self._level(self.score), float(self.baseline.mean())
+        has_fallen = score + self._margin < initial
+        text = "A query's factors are read worse without context than before training"
+        if not has_fallen:
+            text = "A query's factors are read without context at least as well as before training"
+        text += f" {self._after}: {self._unit} {self._as_text(score)}, first step "
+        text += f"{self._as_text(initial)} (guess {self._as_text(guess)})"
+        return (Finding(text, "found" if has_fallen else "not found", "layers"),)
 
     @classmethod
     def _probed(cls, snapshot: Snapshot, without: Mapping[str, States]) -> Probed:

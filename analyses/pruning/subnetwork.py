@@ -21,9 +21,10 @@ import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
+from analyses.findings import Finding, percent
 from analyses.plots import lines
 from analyses.requirements import Needs
-from analyses.result import Drawing, Result
+from analyses.result import BaseResult, Drawing, Result
 from hooks import Examples, Snapshot
 from hooks.edit import check_names, masked_weights
 from hooks.messages import at_step
@@ -32,6 +33,8 @@ from hooks.neuron_readout import neuron_readout
 ORDERS = ("size now", "size at the end", "random")
 KINDS = ("neuron", "weight")
 SHARES = (0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+LEAST_GAIN = 0.05  # accuracy above that of as many random parts, and above chance, that counts
+MOST_KEPT = 0.5  # share of all parts that a subnetwork may keep to be called small
 MAX_SHARES = 200  # so that a place among them fits into a byte
 
 
@@ -188,12 +191,50 @@ class EffectiveSubnetwork(Result):
             "accuracy": float(self.accuracy[0, -1]),
         }
 
+    def findings(self, untrained: BaseResult | None = None) -> tuple[Finding, ...]:
+        """Train accuracy with the largest parts alone, beside as many random ones and all.
+
+        Found where the largest beat random ones by LEAST_GAIN and are at most MOST_KEPT of all; not
+        found where more are needed; null where random ones do as well, or all together are no
+        better than chance.
+        """
+        place = self._sufficient_place
+        ours, random, whole = self.train_accuracy[[0, 2, 0], [place, place, -1]]
+        guess = "" if np.isnan(self.chance) else f", chance {_share(self.chance)}"
+        if not self.kept[place]:
+            text = (
+                f"Without any {self.by} train accuracy is {_share(ours)}, with all "
+                f"{_share(whole)}{guess}: none is needed"
+            )
+            return (Finding(text, "null", "accuracy"),)
+        text = (
+            f"{self._kept_in_words} alone have train accuracy {_share(ours)}; "
+            f"random ones {_share(random)}, all {self.by}s {_share(whole)}{guess}"
+        )
+        if ours - random < LEAST_GAIN or whole - self.chance < LEAST_GAIN:
+            return (Finding(text, "null", "accuracy"),)
+        is_small = self.kept[place] <= MOST_KEPT * self.total
+        return (Finding(text, "found" if is_small else "not found", "accuracy"),)
+
+    @property
+    def _sufficient_place(self) -> int:
+        """The first place in `kept` that holds the effective number."""
+        return int(np.searchsorted(self.kept, self.effective_count))
+
+    @property
+    def _kept_in_words(self) -> str:
+        """The fewest parts in `kept` that do as well as all, in words."""
+        number = int(self.kept[self._sufficient_place])
+        if self.by == "weight":
+            return f"The largest {percent(round(number / self.total, 3))} of weights"
+        return f"The largest {number} of {self.total} neurons"
+
     def figures(self) -> Mapping[str, Drawing]:
         """Accuracy and faithfulness by what is kept, in the three orders."""
         return {
             "accuracy": self._lines(
-                f"{self.effective_count} of {self.total} {self.by}s answer the training examples "
-                "as well as all",
+                f"{self.effective_count} of {self.total} {self.by}s, the largest, suffice for the "
+                f"train accuracy of all ({self._random_in_words})",
                 "accuracy on all examples",
                 self.accuracy,
             ),
@@ -203,6 +244,13 @@ class EffectiveSubnetwork(Result):
                 self.faithfulness,
             ),
         }
+
+    @property
+    def _random_in_words(self) -> str:
+        """Train accuracy, and that with as many random parts kept, or somewhat more."""
+        place = self._sufficient_place
+        number, share = int(self.kept[place]), float(self.train_accuracy[2, place])
+        return f"{_share(self.train_accuracy[0, -1])}; {number} random ones: {_share(share)}"
 
     def _lines(self, title: str, y: str, curves: Float[np.ndarray, "order kept"]) -> Drawing:
         is_share = self.by == "weight"
@@ -216,6 +264,11 @@ class EffectiveSubnetwork(Result):
                 y,
             ),
         )
+
+
+def _share(value: float) -> str:
+    """An accuracy in words."""
+    return percent(round(float(value), 4))
 
 
 def trained_on(examples: Examples) -> Bool[Tensor, " answer"]:

@@ -23,11 +23,12 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from analyses.findings import Finding, Strength, percent
 from analyses.fourier import keys_by_share
 from analyses.plots import Figure, bundles, lines, mark_steps, words
 from analyses.pruning.sizes import EFFECTIVE, members_of
 from analyses.requirements import Needs
-from analyses.result import Drawing, SeriesResult
+from analyses.result import BaseResult, Drawing, SeriesResult
 from analyses.statistics import MEASURES, crossing, first_after, rise_on_the_way
 from hooks import Series
 
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
     import pandas
 
 STEP = "step (updates)"
+HALF = 0.5  # of its peak, to which the others' norm must fall to count as pruned
+APART = 0.5  # of the key group's factor since then, which the others' must not exceed
 QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 
 SizesAt = Callable[[int], Tensor]  # from a step to the members' sizes
@@ -200,6 +203,48 @@ class PruningTrace(SeriesResult):
             **{f"{name}_at_end": float(self.sparsity(name)[-1]) for name in MEASURES},
         }
 
+    def findings(self, untrained: BaseResult | None = None) -> tuple[Finding, ...]:
+        """How far the others' norm falls from its peak beside the key group's; when it halves.
+
+        Pruning is found where the others fall to half of their peak or less, and to half or less of
+        what the key group does over the same steps; not found where they do not fall so far; null
+        where the key group falls about as far, as if all weights decayed alike.
+        """
+        if not all(self.totals) or not self.norms[0, self._peak]:
+            return ()
+        key, others = self.norms[:, -1] / self.norms[:, self._peak]
+        strength: Strength = "found" if others <= HALF else "not found"
+        if others <= HALF and others > APART * key:
+            strength = "null"
+        text = f"{self._since}: the norm of {self._change(1, others)}, of {self._change(0, key)}"
+        fall = Finding(text, strength, "norms")
+        if strength != "found" or np.isnan(self.t_accuracy) or np.isnan(self.t_half):
+            return (fall,)
+        lag = self.t_half - self.t_accuracy
+        when = f"{abs(lag):,.0f} steps {'after' if lag > 0 else 'before'}" if lag else "just when"
+        late = (
+            f"The other {self._kinds[1]} halve at step {self.t_half:,.0f}, {when} test accuracy "
+            f"reaches 99 % (step {self.t_accuracy:,.0f})"
+        )
+        return (fall, Finding(late, "found", "norms"))
+
+    @property
+    def _peak(self) -> int:
+        """The place of the step at which the others' norm is largest."""
+        return int(self.norms[1].argmax())
+
+    @property
+    def _since(self) -> str:
+        """From the others' peak to the end, in words."""
+        return f"From step {self.steps[self._peak]:,} to {self.steps[-1]:,}"
+
+    def _change(self, group: int, factor: float) -> str:
+        """A group and how far its norm fell or rose."""
+        kind = self._kinds[self.totals[group] > 1]
+        verb = "falls to" if factor < 1 else "rises to" if factor > 1 else "stays at"
+        name = f"{self.totals[group]:,} {('key', 'other')[group]} {kind}"
+        return f"{name} {verb} {percent(round(float(factor), 3))}"
+
     def to_frame(self) -> "pandas.DataFrame":
         """One row a step: `step`, norm and count of each group, every measure of sparsity."""
         import pandas
@@ -229,7 +274,7 @@ class PruningTrace(SeriesResult):
             "paths": self._paths(names),
             "norms": mark_steps(
                 self._lines(
-                    "Norm of the key group and of the others",
+                    self._norms_title,
                     "norm of sizes",
                     dict(zip(names, self.norms, strict=True)),
                 ),
@@ -258,6 +303,12 @@ class PruningTrace(SeriesResult):
                 {f"{q:.0%}": row for q, row in zip(self.quantiles, self.rest, strict=True)},
             )
         return drawn
+
+    @property
+    def _norms_title(self) -> str:
+        """What the norms show: how far both groups change."""
+        found = self.findings()
+        return found[0].text if found else "Norm of the key group and of the others"
 
     def _paths(self, names: tuple[str, str]) -> Figure:
         total, (key, others) = sum(self.totals), self.norms[:, -1].tolist()

@@ -15,10 +15,17 @@ from typing import ClassVar
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from analyses.plots import bars
-from analyses.result import Drawing, Result
+from analyses.findings import Finding
+from analyses.plots import MUTED, PALETTE, Trace, bars, dots, multiples, ticks
+from analyses.result import BaseResult, Drawing, Result
 from analyses.statistics import ratio
 from hooks import Snapshot
+
+CHANGED = 0.1  # share of the first norm by which the total must differ to count as changed
+SPREAD = 0.5  # share of the room of a kind of matrix over which its layers stand side by side
+AIR = 1.08  # how far the ordinate goes beyond the largest norm
+SLANT = -45  # degrees by which names are turned
+MATRICES_HEIGHT = 420  # pixels of the figure of all matrices, whose names are slanted
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,18 +133,33 @@ class WeightNorms(Result):
             "divided_by_layers": "yes" if self.is_per_layer else "no",
         }
 
+    def findings(self, untrained: BaseResult | None = None) -> tuple[Finding, ...]:
+        """The total norm beside that of the first step, with embeddings and without.
+
+        Found where the total differs by more than a tenth; not found otherwise. Nothing is said at
+        the first step itself, or where its norm is 0.
+        """
+        if np.array_equal(self.norms, self.first_norms) or not np.isfinite(self.growth()):
+            return ()
+        inner = self.growth(embeddings=False)
+        without = "" if np.isnan(inner) else f"; without embeddings {inner:.2f} times"
+        has_changed = abs(self.growth() - 1) > CHANGED
+        return (Finding(self._total_in_words + without, "found" if has_changed else "not found",
+                        "matrices"),)  # fmt: skip
+
+    @property
+    def _total_in_words(self) -> str:
+        """The total norm beside that of the first step."""
+        if np.isnan(self.growth()):
+            return f"The norm of all weights is {self.total():.3g}, at the first step 0"
+        return (
+            f"The norm of all weights is {self.total():.3g}, {self.growth():.2f} times that at "
+            f"the first step, {self.total(first=True):.3g}"
+        )
+
     def figures(self) -> Mapping[str, Drawing]:
         """Norm of each matrix beside that at the first step; of each of several layers."""
-        shown = (self.norms > 0) | (self.first_norms > 0)
-        drawn = {
-            "matrices": bars(
-                [name.removeprefix("blocks.") for name in np.array(self.names)[shown]],
-                {"first step": self.first_norms[shown], "this step": self.norms[shown]},
-                title=f"Weights: norm {self.total():.1f}, {self.growth():.2f} times the first "
-                "step's",
-                axes=("", "L2 norm"),
-            )
-        }
+        drawn = {"matrices": self._matrices()}
         if self.n_layers > 1:
             drawn["layers"] = bars(
                 [f"layer {layer}" for layer in range(self.n_layers)],
@@ -146,3 +168,43 @@ class WeightNorms(Result):
                 axes=("", "L2 norm"),
             )
         return drawn
+
+    def _matrices(self) -> Drawing:
+        """A column for each kind of parameter, in it two dots for each layer that has one."""
+        shown = np.flatnonzero((self.norms > 0) | (self.first_norms > 0))
+        kinds = list(dict.fromkeys(_kind(self.names[place]) for place in shown))
+        x = [kinds.index(_kind(self.names[p])) + self._offset(self.names[p]) for p in shown]
+        texts = [
+            f"{self.names[p]}: {self.norms[p]:.3g}, at the first step {self.first_norms[p]:.3g}"
+            for p in shown
+        ]
+        looks: dict[str, tuple[np.ndarray, Trace]] = {
+            "first step": (self.first_norms, {"color": MUTED, "size": 9}),
+            "this step": (self.norms, {"color": PALETTE[0], "size": 7, "symbol": "diamond"}),
+        }
+        top = float(np.nan_to_num([self.norms, self.first_norms], posinf=0).max())
+        several = ", layers from left to right" if self.n_layers > 1 else ""
+        return multiples(
+            {
+                "": [
+                    dots(x, norms[shown], name, marker, texts)
+                    for name, (norms, marker) in looks.items()
+                ]
+            },
+            title=self._total_in_words,
+            axes=(f"parameter{several}", "L2 norm"),
+            height=MATRICES_HEIGHT,
+            xaxis=ticks(kinds) | {"tickangle": SLANT},
+            yaxis={"range": [0, AIR * top or 1]},
+        )
+
+    def _offset(self, name: str) -> float:
+        """How far a parameter stands from the middle of its kind, by its layer."""
+        if not name.startswith("blocks.") or self.n_layers == 1:
+            return 0.0
+        return SPREAD * (int(name.split(".")[1]) / (self.n_layers - 1) - 0.5)
+
+
+def _kind(name: str) -> str:
+    """A parameter's name without its layer: attn.W_Q."""
+    return name.split(".", 2)[2] if name.startswith("blocks.") else name

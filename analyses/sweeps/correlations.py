@@ -24,6 +24,7 @@ from analyses.dynamics.internal_measures import (
     measures_over_steps,
     over_time,
 )
+from analyses.findings import Finding
 from analyses.plots import (
     PALETTE,
     SYMBOLS,
@@ -37,7 +38,7 @@ from analyses.plots import (
     whiskers,
 )
 from analyses.requirements import Needs
-from analyses.result import Drawing, SweepResult
+from analyses.result import BaseResult, Drawing, SweepResult
 from analyses.statistics import (
     check_confidence,
     mean_interval,
@@ -46,12 +47,14 @@ from analyses.statistics import (
     spearman_p,
 )
 from analyses.sweep_table import at_end, group_name, groups_of, value_name
+from analyses.sweeps.chance import p_in_words
 from hooks import Checkpoints
 
 if TYPE_CHECKING:
     import pandas
 
 NAMES = tuple(MEASURES.values())
+MAX_P = 0.05  # of the surest correlation across seeds, over all that were looked at
 
 
 @dataclass(frozen=True, eq=False)
@@ -169,6 +172,26 @@ class MeasureCorrelations(SweepResult):
                     f"{name}_over_time{group}": float(self.mean_within[row, place]),
                 }
         return scalars
+
+    def findings(self, untrained: BaseResult | None = None) -> tuple[Finding, ...]:
+        """The surest correlation across seeds, with its p over all correlations looked at.
+
+        Found where that is at most 0.05, else null. Nothing is said of those over steps: whatever
+        rises in training correlates there, and no control of that is at hand.
+        """
+        tries = int(np.isfinite(self.across).sum())
+        if not tries:
+            return ()
+        row, place = divmod(int(np.nanargmin(self.across_p)), len(self.depths))
+        likely = min(1.0, tries * float(self.across_p[row, place]))
+        runs = int((self.depth == place).sum())
+        others = f"the surest of {tries}, " if tries > 1 else ""
+        text = (
+            f"Across {runs} seeds of {group_name(self.axis, self.depths[place])}, {NAMES[row]} and "
+            f"generalization have rank correlation {self.across[row, place]:.2f} "
+            f"({others}by chance {p_in_words(likely)})"
+        )
+        return (Finding(text, "found" if likely <= MAX_P else "null", "correlations"),)
 
     def to_frame(self) -> "pandas.DataFrame":
         """One row for each measure and value of the field: runs, both correlations, p and ends."""

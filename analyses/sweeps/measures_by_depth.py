@@ -18,9 +18,10 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from analyses.dynamics.internal_measures import GENERALIZATION, MEASURES, SENTENCES, UNITS
+from analyses.findings import Finding, percent, strength_beside
 from analyses.plots import Panel, Trace, grid, seed_curves, seed_dots, ticks, whiskers
 from analyses.requirements import Needs
-from analyses.result import Drawing, SweepResult
+from analyses.result import BaseResult, Drawing, SweepResult
 from analyses.statistics import check_confidence, median_interval
 from analyses.sweep_table import (
     at_end,
@@ -30,12 +31,14 @@ from analyses.sweep_table import (
     over_steps,
     value_name,
 )
+from analyses.sweeps.chance import permuted_ranges, range_by_chance
 from hooks import Checkpoints
 
 if TYPE_CHECKING:
     import pandas
 
 NAMES = ("generalization", *MEASURES.values())
+FEW_TIMES = 0.05  # how likely, by chance, so many measures may be highest at the best depth
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,6 +151,52 @@ class MeasuresByDepth(SweepResult):
                 for name, row in zip(NAMES[1:], rows, strict=True)
             },
         }
+
+    def findings(self, untrained: BaseResult | None = None) -> tuple[Finding, ...]:
+        """Which depth generalizes best, and which internal measures are highest there.
+
+        The first is found where the depths' medians differ by more than is likely had the runs been
+        dealt out to depths at random. The second only follows then: found where more measures are
+        highest at the best depth than by chance, as if each chose among the depths.
+        """
+        medians, end = self.medians[0], self.last[0]
+        if np.isfinite(medians).sum() < 2:
+            return ()
+        is_known = np.isfinite(end)
+        ranges = permuted_ranges(end[None, is_known], self.depth[is_known], middle=np.median)
+        worst, by_chance = int(np.nanargmin(medians)), range_by_chance(ranges)
+        best, least = (
+            f"{percent(round(medians[place], 4))} at {group_name(self.axis, self.depths[place])}"
+            for place in (self.best, worst)
+        )
+        text = (
+            f"Median generalization is best, {best}, and worst, {least} "
+            f"(by chance seldom over {percent(round(by_chance, 4))} apart)"
+        )
+        strength = strength_beside(float(np.ptp(medians[np.isfinite(medians)])), by_chance)
+        first = Finding(text, strength, "depths")
+        return (first, *self._singled_out()) if strength == "found" else (first,)
+
+    def _singled_out(self) -> tuple[Finding, ...]:
+        """Which measures, of those that differ between depths, are highest at the best depth."""
+        from scipy.stats import binom  # heavy
+
+        rows = {
+            name: row
+            for name, row in zip(NAMES[1:], self.medians[1:], strict=True)
+            if len(np.unique(row[np.isfinite(row)])) > 1
+        }
+        highest = [name for name, row in rows.items() if np.nanargmax(row) == self.best]
+        if not rows:
+            return ()
+        chance = 1 / len(self.depths)
+        likely = float(binom.sf(len(highest) - 1, len(rows), chance))
+        which = f" ({', '.join(highest)})" if highest else ""
+        text = (
+            f"{len(highest)} of {len(rows)} internal measures are highest at the best depth"
+            f"{which}; by chance {len(rows) * chance:.1f}"
+        )
+        return (Finding(text, "found" if likely <= FEW_TIMES else "null", "depths"),)
 
     def _named(self, medians: Float[np.ndarray, " depth"]) -> str:
         """The depth of the highest median, in words."""

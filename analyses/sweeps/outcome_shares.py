@@ -15,17 +15,21 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from jaxtyping import Float, Int
 
+from analyses.findings import Finding, percent, strength_beside
 from analyses.plots import MUTED, PALETTE, Trace, colour, empty, multiples, ticks, whiskers
 from analyses.requirements import Needs
-from analyses.result import Drawing, SweepResult
+from analyses.result import BaseResult, Drawing, SweepResult
 from analyses.statistics import check_confidence, wilson_interval
 from analyses.sweep_table import (
     PlacesByPanel,
     has_failed,
     places_by_panel,
+    setting_name,
     settings_of,
     value_name,
 )
+from analyses.sweeps.chance import indicators, permuted_ranges, range_by_chance
+from analyses.sweeps.rates import basis, between, rate_finding, runs_end, sentence
 from hooks import Checkpoints
 
 if TYPE_CHECKING:
@@ -145,6 +149,40 @@ class OutcomeShares(SweepResult):
             },
         }
 
+    def findings(self, untrained: BaseResult | None = None) -> tuple[Finding, ...]:
+        """How often runs end in one way: of one setting with its interval, of several the range.
+
+        Of several settings it is the category whose shares differ most: found where they differ by
+        more than is likely had the runs been dealt out to settings at random.
+        """
+        ranges = np.ptp(self.shares, axis=0)
+        place = int(ranges.argmax())
+        if len(self.settings) == 1:
+            return (rate_finding(self.categories, self.counts[0], self.confidence, self.outcome),)
+        if ranges[place] == 0:
+            tallied = tally(self.categories, self.counts)
+            text = sentence(f"all {len(self.settings)} settings end alike: {tallied}", self.outcome)
+            return (Finding(text, "not found", "outcomes"),)
+        setting, category = np.repeat(
+            np.indices(self.counts.shape).reshape(2, -1), self.counts.ravel(), axis=1
+        )
+        values = indicators(category, len(self.categories))
+        by_chance = range_by_chance(permuted_ranges(values, setting))
+        column = self.shares[:, place]
+        most, least = (self._rate(int(at), place) for at in (column.argmax(), column.argmin()))
+        chance = f"by chance seldom over {percent(round(by_chance, 3))} apart"
+        level = f"{percent(self.confidence)} intervals"
+        text = sentence(f"{most}; {least} ({level}; {chance})", self.outcome)
+        return (Finding(text, strength_beside(ranges[place], by_chance), "intervals"),)
+
+    def _rate(self, setting: int, category: int) -> str:
+        """A setting with how many of its runs end in one way, and the interval of their share."""
+        count, runs = int(self.counts[setting, category]), int(self.runs[setting])
+        low, high = self.intervals[:, setting, category]
+        name = setting_name(self.axes, self.settings[setting])
+        verb = runs_end(self.categories[category], count)
+        return f"{name}: {count} of {runs} {verb}, {between(low, high)}"
+
     def to_frame(self) -> "pandas.DataFrame":
         """One row for each setting and category: its count and share, with ends of the interval."""
         import pandas
@@ -182,7 +220,8 @@ class OutcomeShares(SweepResult):
                 ]
                 for heading, places in panels.items()
             },
-            title=f"Outcomes of {self.counts.sum()} runs: {tally(self.categories, self.counts)}",
+            title=f"Outcomes of {self.counts.sum()} runs{basis(self.outcome)}: "
+            f"{tally(self.categories, self.counts)}",
             axes=axes,
             barmode="stack",
             bargap=0.25,

@@ -12,15 +12,16 @@ weight decay, width across, data up, and 3 x 3 dots a cell. Shares and intervals
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from analyses.findings import Finding, percent, strength_beside
 from analyses.plots import SYMBOLS, Trace, dots, empty, multiples, ticks, whiskers
 from analyses.requirements import Needs
-from analyses.result import Drawing, SweepResult
+from analyses.result import BaseResult, Drawing, SweepResult
 from analyses.statistics import check_confidence, wilson_interval
 from analyses.sweep_table import (
     WHOLE,
@@ -30,7 +31,9 @@ from analyses.sweep_table import (
     settings_of,
     value_name,
 )
+from analyses.sweeps.chance import indicators, permuted_ranges, range_by_chance
 from analyses.sweeps.outcome_shares import counts_of, runs_by_category, style, tally
+from analyses.sweeps.rates import basis, rate_finding, runs_end, sentence
 from hooks import Checkpoints
 
 if TYPE_CHECKING:
@@ -132,6 +135,57 @@ class PhaseMap(SweepResult):
             **{f"runs_{category}": count for category, count in totals},
         }
 
+    def findings(self, untrained: BaseResult | None = None) -> tuple[Finding, ...]:
+        """Which axis decides how runs end; of a single setting, how often they end in one way.
+
+        Named is the axis between whose values a category's share differs by the most above chance:
+        found where it does so by more than is likely if runs that are alike in all other axes
+        changed places. Of several axes each has its part of that level.
+        """
+        if len(self.settings) == 1:
+            rate = rate_finding(self.categories, self.counts[0], self.confidence, self.outcome)
+            return (replace(rate, figure="map"),)
+        effects = [self._effect(place) for place in range(len(self.axes))]
+        effects = [effect for effect in effects if effect is not None]
+        if not effects:
+            return ()
+        far, by_chance, text = max(effects, key=lambda effect: effect[0] - effect[1])
+        return (Finding(text, strength_beside(far, by_chance), "shares"),)
+
+    def _effect(self, place: int) -> tuple[float, float, str] | None:
+        """How far apart an axis' values lie, how far they would by chance, and both in words.
+
+        None where the axis has one value.
+        """
+        values = self._along(place)
+        of_setting = np.array([values.index(setting[place]) for setting in self.settings])
+        if len(values) < 2:
+            return None
+        others = [(*setting[:place], *setting[place + 1 :]) for setting in self.settings]
+        cells = list(dict.fromkeys(others))
+        stratum = np.array([cells.index(other) for other in others])[self.setting]
+        counts = counts_of(of_setting[self.setting], self.category,
+                           (len(values), len(self.categories)))  # fmt: skip
+        shares = counts / counts.sum(1, keepdims=True)
+        category = int(np.ptp(shares, axis=0).argmax())
+        ranges = permuted_ranges(
+            indicators(self.category, len(self.categories)),
+            of_setting[self.setting],
+            within=stratum,
+        )
+        by_chance = range_by_chance(ranges, tries=len(self.axes))
+        most, least = int(shares[:, category].argmax()), int(shares[:, category].argmin())
+        at_most, at_least = (
+            f"{value_name(values[at])}: {counts[at, category]} of {counts[at].sum()}"
+            for at in (most, least)
+        )
+        verb = runs_end(self.categories[category], int(counts[most, category]))
+        text = (
+            f"{axis_name(self.axes[place], self.axes)} {at_most} runs {verb}, {at_least}"
+            f" (by chance seldom over {percent(round(by_chance, 3))} apart)"
+        )
+        return float(np.ptp(shares[:, category])), by_chance, sentence(text, self.outcome)
+
     def to_frame(self) -> "pandas.DataFrame":
         """One row for each category at each value of each axis, and for each category of all runs.
 
@@ -207,7 +261,8 @@ class PhaseMap(SweepResult):
                 str(name): self._dots(panels[self.setting] == name, places, size)
                 for name in dict.fromkeys(panels)
             },
-            title=f"How {len(self.runs)} runs ended: {tally(self.categories, self.counts)}",
+            title=f"How {len(self.runs)} runs ended{basis(self.outcome)}: "
+            f"{tally(self.categories, self.counts)}",
             axes=(x, y),
             xaxis=ticks(names[0]),
             yaxis=ticks(names[1]),
@@ -268,7 +323,7 @@ class PhaseMap(SweepResult):
             drawn,
             title=title,
             axes=("value of each axis", "share of runs"),
-            columns=2,
+            columns=3 if len(drawn) % 3 == 0 else 2,
             xaxis=ticks([value for _, value, _ in values]),
             yaxis={"range": [-0.03, 1.03]},
         )

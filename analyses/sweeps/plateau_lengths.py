@@ -11,15 +11,16 @@ difficulty. Medians with censored runs and the correlation are ours.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from analyses.plots import PALETTE, Trace, dots, multiples, ticks
+from analyses.findings import Finding
+from analyses.plots import PALETTE, Trace, dots, multiples, ticks, words
 from analyses.requirements import Needs
-from analyses.result import Drawing, SweepResult
+from analyses.result import BaseResult, Drawing, SweepResult
 from analyses.statistics import spearman, spearman_p
 from analyses.sweep_table import (
     at_end,
@@ -29,12 +30,14 @@ from analyses.sweep_table import (
     settings_of,
     value_name,
 )
+from analyses.sweeps.chance import group_range, p_in_words, permuted_ranges, share_as_far
 from hooks import Checkpoints
 
 if TYPE_CHECKING:
     import pandas
 
 LENGTH = "LearningPlateau.length"
+MAX_P = 0.05  # at most so likely by chance is what counts as found
 MAX_NAMED = 4  # settings whose medians a title names one by one
 
 
@@ -158,6 +161,52 @@ class PlateauLengths(SweepResult):
             "rank_correlation": self.correlation,
             "rank_correlation_p": self.correlation_p,
         }
+
+    def findings(self, untrained: BaseResult | None = None) -> tuple[Finding, ...]:
+        """Lengths by setting, and by whether the component fell, each with a p.
+
+        Found where the p is at most 0.05, else null: of settings by permuting runs, of the
+        component that of the rank correlation.
+        """
+        return (*self._by_setting(), *self._by_component())
+
+    def _by_setting(self) -> tuple[Finding, ...]:
+        """The settings with the shortest and the longest median plateau."""
+        from scipy.stats import rankdata  # heavy
+
+        if len(self.settings) < 2:
+            return ()
+        ranks = rankdata(self._ordered)[None]
+        middles = [np.median(ranks[0, self.setting == at]) for at in range(len(self.settings))]
+        observed = float(group_range(ranks, self.setting, np.median)[0])
+        likely = share_as_far(permuted_ranges(ranks, self.setting, middle=np.median), observed)
+        shortest, longest = (
+            f"{self.median(self.setting == place)} steps "
+            f"({setting_name(self.axes, self.settings[place])})"
+            for place in (int(np.argmin(middles)), int(np.argmax(middles)))
+        )
+        text = (
+            f"The median plateau lasts from {shortest} to {longest}; by chance {p_in_words(likely)}"
+        )
+        return (Finding(text, "found" if likely <= MAX_P else "null", "difficulty"),)
+
+    def _by_component(self) -> tuple[Finding, ...]:
+        """Runs whose component fell beside those where it did not."""
+        likely, fell, rose = self.correlation_p, self.growth < 0, self.growth >= 0
+        if math.isnan(likely):
+            return ()
+        name = words(self.component.rpartition(".")[2])
+        text = (
+            f"Where {name} ends below its start, the median plateau is {self.median(fell)} steps "
+            f"({fell.sum()} runs), elsewhere {self.median(rose)} ({rose.sum()} runs)"
+        )
+        if not fell.any() or not rose.any():
+            text = (
+                f"Plateau length and the change of {name} have rank correlation "
+                f"{self.correlation:.2f} over {np.isfinite(self.growth).sum()} runs"
+            )
+        found = Finding(f"{text}; by chance {p_in_words(likely)}", "found", "component")
+        return (found if likely <= MAX_P else replace(found, strength="null"),)
 
     def to_frame(self) -> "pandas.DataFrame":
         """One row for each run: setting, length, whether that is censored, component, initial."""

@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from analyses.findings import Finding, percent, strength_beside
 from analyses.plots import Trace, multiples, seed_curves, seed_dots, ticks, whiskers, words
 from analyses.requirements import Needs
-from analyses.result import Drawing, SweepResult
+from analyses.result import BaseResult, Drawing, SweepResult
 from analyses.statistics import check_confidence, median_interval
 from analyses.sweep_table import (
     at_end,
@@ -29,6 +30,7 @@ from analyses.sweep_table import (
     setting_name,
     settings_of,
 )
+from analyses.sweeps.chance import permuted_ranges, range_by_chance
 from hooks import Checkpoints
 
 if TYPE_CHECKING:
@@ -167,6 +169,53 @@ class SeedSpread(SweepResult):
             summary[f"{name}_median"] = float(last[place])
             summary[f"{name}_at"] = setting_name(self.axes, self.settings[place])
         return summary
+
+    def findings(self, untrained: BaseResult | None = None) -> tuple[Finding, ...]:
+        """Median at the end: of one setting with its interval, of several from least to most.
+
+        Of one setting it is found where there are runs enough for an interval, else null. Of
+        several it is found where medians differ by more than is likely had the runs been dealt out
+        to settings at random.
+        """
+        last, medians = self.carried[:, -1], self.medians[:, -1]
+        if np.isnan(medians).all():
+            return ()
+        name, figure = self._name, next(iter(self.figures()))
+        if np.isfinite(medians).sum() == 1:
+            return (self._alone(int(np.nanargmax(medians)), figure),)
+        is_known = np.isfinite(last)
+        ranges = permuted_ranges(last[None, is_known], self.setting[is_known], middle=np.median)
+        far, by_chance = float(np.nanmax(medians) - np.nanmin(medians)), range_by_chance(ranges)
+        low, high = (
+            f"{self._shown(medians[place])} ({setting_name(self.axes, self.settings[place])})"
+            for place in (int(np.nanargmin(medians)), int(np.nanargmax(medians)))
+        )
+        chance = f"by chance seldom over {self._shown(by_chance)} apart"
+        text = f"{name} ends between {low} and {high}: medians of {is_known.sum()} runs; {chance}"
+        return (Finding(text, strength_beside(far, by_chance), figure),)
+
+    def _alone(self, place: int, figure: str) -> Finding:
+        """The median of one setting at the end, with its interval and the seeds' range."""
+        runs = self._by_setting()[place][:, -1]
+        known = runs[np.isfinite(runs)]
+        low, high = self.intervals[:, place, -1]
+        seeds = f"{len(known)} seeds {self._shown(known.min())} to {self._shown(known.max())}"
+        text = f"{self._name} ends at {self._shown(np.median(known))} (median; {seeds}"
+        if np.isnan(low):
+            return Finding(f"{text}: too few for an interval)", "null", figure)
+        interval = f"{self._shown(low)} to {self._shown(high)}"
+        return Finding(f"{text}, {percent(self.confidence)} interval {interval})", "found", figure)
+
+    def _shown(self, value: float) -> str:
+        """A value of the scalar as text: accuracies in percent."""
+        return percent(round(value, 4)) if self.scalar.endswith("accuracy") else f"{value:.3g}"
+
+    @property
+    def _name(self) -> str:
+        """The scalar as a sentence begins with it."""
+        name = words(self.scalar.rpartition(".")[2] if self.scalar[0].isupper()
+                     else self.scalar.replace(".", " "))  # fmt: skip
+        return name[0].upper() + name[1:]
 
     def to_frame(self) -> "pandas.DataFrame":
         """One row for each setting and step: axes, `step`, `runs` with a value, `median`, ends."""

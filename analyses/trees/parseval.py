@@ -10,6 +10,9 @@ Source: Tparseval of Murty et al. 2023 (arXiv:2305.18741).
 import math
 from collections.abc import Sequence
 
+import numpy as np
+from jaxtyping import Float
+
 from analyses.trees.brackets import Span
 
 
@@ -40,16 +43,31 @@ def baseline_f1(golds: Sequence[Sequence[Span]], counts: Sequence[int]) -> dict[
         golds: Brackets of the gold trees.
         counts: Words of each sentence.
     """
+    guessed, gold = sum(count - 1 for count in counts), sum(map(len, golds))
+    return {
+        name: bracketing_f1(float(matches.sum()), guessed, gold)
+        for name, matches in baseline_matches(golds, counts).items()
+    }
+
+
+def baseline_matches(
+    golds: Sequence[Sequence[Span]], counts: Sequence[int]
+) -> dict[str, Float[np.ndarray, " sentence"]]:
+    """Gold brackets in each sentence's trees that know nothing; of random trees, expected ones.
+
+    Args:
+        golds: Brackets of the gold trees.
+        counts: Words of each sentence.
+    """
     both = list(zip(golds, counts, strict=True))
     matches = {
         **{
-            shape.__name__: sum(len({*shape(count)} & {*gold}) for gold, count in both)
+            shape.__name__: [len({*shape(count)} & {*gold}) for gold, count in both]
             for shape in (right_branching, left_branching, balanced)
         },
-        "random": sum(random_share(span, count) for gold, count in both for span in gold),
+        "random": [sum(random_share(span, count) for span in gold) for gold, count in both],
     }
-    guessed, gold = sum(count - 1 for count in counts), sum(map(len, golds))
-    return {name: bracketing_f1(count, guessed, gold) for name, count in matches.items()}
+    return {name: np.array(values, dtype=np.float64) for name, values in matches.items()}
 
 
 def right_branching(count: int) -> list[Span]:

@@ -16,17 +16,18 @@ from itertools import product
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 from pydantic import BeforeValidator
 from pydantic_core import PydanticCustomError
 
 from analyses import plots
+from analyses.findings import Finding, Strength, percent, strength_beside
 from analyses.requirements import Needs
-from analyses.result import Drawing, Drawings, Result
+from analyses.result import BaseResult, Drawing, Drawings, Result
 from analyses.statistics import defined_mean
 from analyses.trees.brackets import Span, to_brackets, tree_graph
 from analyses.trees.drawings import TwoTrees, side_by_side
-from analyses.trees.parseval import baseline_f1, bracketing_f1
+from analyses.trees.parseval import baseline_f1, baseline_matches, bracketing_f1
 from analyses.trees.sci import (
     METHODS,
     Against,
@@ -43,6 +44,8 @@ if TYPE_CHECKING:
 
 MAX_DRAWN = 3  # sentences whose trees are drawn
 MAX_DRAWN_WORDS = 24  # of such a sentence: a drawing has room for no more
+ERRORS = 2  # standard errors over sentences by which a score must lie above its control
+NAMES = {"greedy": "greedy", "cky": "CKY", "cky_centred": "centred CKY"}
 LONGEST = 64  # words of a sentence that is measured
 
 
@@ -199,10 +202,95 @@ class TreeProjection(Result):
 
     def baselines(self) -> dict[str, float]:
         """F1 of trees that know nothing: of three shapes, and the mean over random trees."""
-        return baseline_f1(
-            [self.gold_brackets(number) for number in range(len(self.lengths))],
-            self.lengths.tolist(),
+        return baseline_f1(self._golds(), self.lengths.tolist())
+
+    def findings(self, untrained: BaseResult | None = None) -> tuple[Finding, ...]:
+        """How many brackets are gold, beside baselines and other methods; worth beside untrained.
+
+        Gold brackets are found where the F1 lies above that of every tree that knows nothing, and
+        of the untrained model, by two standard errors of the difference over sentences, and where
+        one of the exact trees (CKY), which are worth most, lies above random trees too. They are
+        not found where none does, and null where a control is as high. What trees are worth is only
+        said beside the untrained model: each split is the best, so that it exceeds chance anyway.
+        """
+        control = untrained if isinstance(untrained, TreeProjection) else None
+        if control is not None and not self._is_comparable(control):
+            control = None
+        gold = () if np.isnan(self.f1()) else (self._gold_finding(control),)
+        if self.undecided_share() == 1:
+            gold = (
+                Finding("The model decides no bracket: splits are worth the same", "not found"),
+            )
+        return gold + (() if control is None else (self._worth_finding(control),))
+
+    def _is_comparable(self, other: "TreeProjection") -> bool:
+        """Whether another result is of the same sentences, by the same rule."""
+        return self._rule == other._rule and np.array_equal(self.lengths, other.lengths)
+
+    def _gold_finding(self, untrained: "TreeProjection | None") -> Finding:
+        """The share of gold brackets."""
+        matches = self._headline_matches
+        controls = {
+            name: self._lead(matches - known)
+            for name, known in baseline_matches(self._golds(), self.lengths.tolist()).items()
+        }
+        if untrained is not None and not np.isnan(untrained.f1()):
+            controls["untrained"] = self._lead(matches - untrained._headline_matches)
+        is_above = all(lead > ERRORS * error for lead, error in controls.values())
+        strength: Strength = "found" if self._exact_is_above else "not found"
+        strength = strength if is_above else "null"
+        return Finding(self._gold_in_words(untrained), strength, "f1")
+
+    def _gold_in_words(self, untrained: "TreeProjection | None" = None) -> str:
+        """The share of gold brackets beside baselines and the other methods."""
+        known = self.baselines()
+        shape = max(list(known)[:3], key=known.__getitem__)
+        controls = {"random trees": known["random"], plots.words(shape): known[shape]}
+        if untrained is not None and not np.isnan(untrained.f1()):
+            controls["untrained"] = untrained.f1()
+        others = {NAMES[name]: self.f1(name) for name in METHODS if name != self.method}
+        shown = [f"{name} {_share(value)}" for name, value in others.items() if value == value]
+        below = [value < known["random"] for value in others.values() if value == value]
+        but, tail = (", but ", ", below random") if below and all(below) else (", ", "")
+        listed = f"{but}{' and '.join(shown)}{tail}" if shown else ""
+        beside = ", ".join(f"{name} {_share(value)}" for name, value in controls.items())
+        name = NAMES[self.method][0].upper() + NAMES[self.method][1:]
+        return f"{name} trees share {_share(self.f1())} of brackets with gold ({beside}){listed}"
+
+    @property
+    def _exact_is_above(self) -> bool:
+        """Whether the exact trees of one kind share more brackets with gold than random ones do."""
+        random = self.baselines()["random"]
+        return any(self.f1(method) > random for method in METHODS[1:])
+
+    def _worth_finding(self, untrained: "TreeProjection") -> Finding:
+        """What trees are worth above chance, beside the untrained model on the same sentences."""
+        lead, error = self._lead(self.scores[0] - untrained.scores[0])
+        text = (
+            f"Trees are worth {self.tscore:.2f} more than chance splits (summed similarity), the "
+            f"untrained model's {untrained.tscore:.2f}"
         )
+        return Finding(text, strength_beside(lead, 0, margin=ERRORS * error), "trees")
+
+    def _lead(self, difference: Shaped[np.ndarray, " sentence"]) -> tuple[float, float]:
+        """The mean over sentences of a difference in gold brackets, and its standard error."""
+        if len(difference) < 2:
+            return float(difference.mean()), np.inf
+        return float(difference.mean()), float(difference.std(ddof=1) / np.sqrt(len(difference)))
+
+    @property
+    def _headline_matches(self) -> Int[np.ndarray, " sentence"]:
+        """Gold brackets of the projected trees at the headline's threshold."""
+        return self.matches[self._place(None, None)]
+
+    @property
+    def _rule(self) -> str:
+        """How trees are projected and scored."""
+        return f"{self.method}, {self.similarity}, against {self.against}"
+
+    def _golds(self) -> list[list[Span]]:
+        """The gold brackets of all sentences."""
+        return [self.gold_brackets(number) for number in range(len(self.lengths))]
 
     def sentence(self, number: int) -> tuple[str, ...]:
         """The words of a sentence."""
@@ -241,7 +329,7 @@ class TreeProjection(Result):
             "left_out": self.left_out,
             "mean_words": float(self.lengths.mean()),
             "threshold": self.thresholds[0],
-            "rule": f"{self.method}, {self.similarity}, against {self.against}",
+            "rule": self._rule,
         }
 
     def to_frame(self) -> "pandas.DataFrame":
@@ -284,26 +372,57 @@ class TreeProjection(Result):
                 self.sentence(number),
                 tuple(self.gold_brackets(number)),
                 tuple(self.brackets(number)),
-                f"score {self.scores[0, number]:.2f}",
+                self._heading(number),
             )
             for number in fitting[:MAX_DRAWN] or [int(self.lengths.argmin())]
         ]
         return side_by_side(
             pairs,
             ("gold tree", "projected tree"),
-            title=f"Projected trees: {self.f1():.0%} of all brackets are gold, score "
-            f"{self.tscore:.2f}",
+            title=self._title,
         )
+
+    @property
+    def _title(self) -> str:
+        """Gold brackets of the rule's trees beside those of others, and the score."""
+        gold = "" if np.isnan(self.f1()) else f"{self._gold_listed()}; "
+        return f"Projected trees: {gold}score {self.tscore:.2f}"
+
+    def _gold_listed(self) -> str:
+        """The share of gold brackets of the rule's trees, of those without a model, of others."""
+        known = self.baselines()
+        shares = {name: self.f1(name) for name in sorted(METHODS, key=self.method.__ne__)}
+        first, *others = (
+            f"{NAMES[name]} {_share(share)}" for name, share in shares.items() if share == share
+        )
+        shapes = (
+            f"{plots.words(name)} {_share(known[name])}" for name in ("random", "right_branching")
+        )
+        return f"{first} gold brackets ({', '.join([*shapes, *others])})"
+
+    def _heading(self, number: int) -> str:
+        """Of a sentence: gold brackets of its tree, of a random one on average, and the score."""
+        gold, length = self.gold_brackets(number), int(self.lengths[number])
+        score = f"score {self.scores[0, number]:.2f}"
+        if not gold:
+            return score
+        found = len({*self.brackets(number)} & {*gold})
+        by_chance = baseline_matches([gold], [length])["random"][0]
+        return f"{found} of {len(gold)} gold (random {by_chance:.1f}); {score}"
 
     def _bars(self) -> Drawing:
         scores = {method: self.f1(method) for method in METHODS} | self.baselines()
+        listed = (
+            ""
+            if np.isnan(self.f1())
+            else f": {self._gold_listed().replace(' gold brackets', '', 1)}"
+        )
         longer = f" ({self.left_out} longer ones left out)" if self.left_out else ""
         return plots.bars(
             [*map(plots.words, scores)],
             {"F1": list(scores.values())},
             strong=[plots.words(method) for method in METHODS],
-            title=f"Gold brackets found in {len(self.lengths)} sentences{longer}, "
-            "with and without a model",
+            title=f"Gold brackets in {len(self.lengths)} sentences{longer}{listed}",
             axes=("", "F1 of brackets"),
         )
 
@@ -311,7 +430,10 @@ class TreeProjection(Result):
         curves = {
             plots.words(method): [self.f1(method, threshold) for threshold in self.thresholds]
             for method in METHODS
-        } | {"right branching": [self.baselines()["right_branching"]] * len(self.thresholds)}
+        } | {
+            plots.words(name): [self.baselines()[name]] * len(self.thresholds)
+            for name in ("right_branching", "random")
+        }
         return self._curves("Gold brackets found", curves, "F1")
 
     def _curves(self, what: str, curves: Mapping[str, Any], unit: str) -> Drawing:
@@ -330,3 +452,8 @@ class TreeProjection(Result):
             raise ValueError(f"threshold {threshold} was not measured; {self.thresholds} were")
         layer = 0 if threshold is None else self.thresholds.index(threshold)
         return METHODS.index(method or self.method), layer
+
+
+def _share(value: float) -> str:
+    """A share of brackets in words."""
+    return percent(round(value, 3))

@@ -312,6 +312,38 @@ def report(
     typer.echo(f"wrote {index}")
 
 
+@app.command(epilog="Example: interp figure runs/demo FourierSpectrum embedding --out fig.pdf")
+def figure(
+    run: Annotated[Path, typer.Argument(help="A run folder, or hf://user/name; or a sweep's.")],
+    analysis: Annotated[str, typer.Argument(help="An analysis whose result is saved.")],
+    slug: Annotated[
+        str | None, typer.Argument(help="Which of its figures; the first by default.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="A .pdf, .svg or .png file.")] = Path("figure.pdf"),
+    width: Annotated[str, typer.Option(help="Such as 3.25in, 8cm or 240pt.")] = "3.25in",
+    height: Annotated[str | None, typer.Option(help="In proportion by default.")] = None,
+    step: Annotated[int | None, typer.Option(help="A measured step; the last by default.")] = None,
+    title: Annotated[
+        bool, typer.Option("--title", help="With its title, which a caption says in a paper.")
+    ] = False,
+    trust: Trust = False,
+) -> None:
+    """Write a figure of a saved result at the size of a paper, as vectors with embedded fonts."""
+    from analyses.plots import Figure, pixels, write_figure
+    from interp.sweeps.sweep import find_sweep
+
+    sweep = find_sweep(run)
+    if sweep is not None and step is not None:
+        raise ValueError("--step is of a run: a result of a sweep has none")
+    saved = sweep.result(analysis) if sweep else interp.load(run).result(analysis, step=step)
+    drawing = saved.plot(slug)
+    if not isinstance(drawing, Figure):
+        raise ValueError(f"{slug} is drawn by a script of the page; take another figure of it")
+    tall = pixels(height) if height else None
+    write_figure(drawing, out, width=pixels(width), height=tall, title=title)
+    typer.echo(f"wrote {out}")
+
+
 @app.command("import", epilog="Example: interp import grok.pth --out runs/g --task task.toml")
 def import_(
     source: Annotated[Path, typer.Argument(help="A file or a folder of checkpoints.")],
@@ -467,6 +499,7 @@ def _train_sweep(
         how: Device, stack and trackers.
     """
     from interp.executors.local import worker_count
+    from interp.runs import is_done_with
     from interp.sweeps.groups import Worker, stack_size
     from interp.sweeps.sweep import SweepFolder
 
@@ -503,7 +536,11 @@ def _train_sweep(
         )
     failed = [run for run in folder.failed() if run.path in asked]
     failures = f", {len(failed)} of them failed: {failed[0].failure}" if failed else ""
-    typer.echo(f"trained {out}: {part}{runs} runs{failures}")
+    done = [path for path, experiment in asked.items() if is_done_with(path, experiment)]
+    others = (
+        f", {runs - len(done)} others are left (interp status {out})" if len(done) < runs else ""
+    )
+    typer.echo(f"trained {out}: {part}{len(done)} runs{failures}{others}")
 
 
 def _asked_of(folder: Any, settings: dict[str, Any], stack: int | None) -> Any:

@@ -10,16 +10,20 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from markupsafe import Markup
 
 from analyses import plots
+from analyses.findings import Finding
 from analyses.plots.style import stroke
 from analyses.result import SeriesResult
 from analyses.sweep_table import axis_name, columns_of, setting_name, settings_of
 from hooks.own_classes import short_name
 from interp.pages.recipe import Recipe, json_table, recipe, sweep_recipe
+from interp.pages.scatter import scatter_of_sweep
 from interp.pages.sections import Card, Section, arranged, card, sections
 from interp.pages.tables import Overview, brief, settings, shown
 from interp.runs.current import current_results
+from interp.runs.findings import chosen_headlines
 from interp.runs.results import Saved
 from interp.runs.run import Run, is_done_with
 from interp.sweeps.sweep import SweepRuns, current_sweep_results
@@ -39,9 +43,12 @@ class RunPage:
 
     Attributes:
         overview: The run in one line.
+        headlines: What was found; each names its drawing by id.
+        picture: The run in one drawing: accuracy, or another metric, with its phases.
+        steps: Steps that some drawing can show.
         phases: Steps at which something happened, under the name of what happened.
         settings: Tables of the settings of task, model and training, by title.
-        curves: Metrics over training, in which the phases are marked.
+        curves: The other metrics over training, in which the phases are marked.
         sections: A section for each saved result.
         versions: The versions and the machine that the run was made with.
         recipe: How to make the run again.
@@ -52,6 +59,9 @@ class RunPage:
     """
 
     overview: Overview
+    headlines: tuple[Finding, ...]
+    picture: Card | None
+    steps: tuple[int, ...]
     phases: dict[str, float]
     settings: dict[str, dict[str, Any]]
     curves: tuple[Card, ...]
@@ -75,15 +85,19 @@ def run_page(run: Run, overview: Overview) -> RunPage:
     training = settings(experiment.training) or {
         "training": "none: imported, recorded or constructed"
     }
+    picture, others = in_one_picture(curves(run.recorded_metrics(), phases))
     return RunPage(
         overview=overview,
+        headlines=tuple(chosen_headlines([section.findings for section in drawn])),
+        picture=picture,
+        steps=tuple(sorted({step for section in drawn for step in section.steps})),
         phases=phases,
         settings={
             "Task": settings(experiment.task),
             "Model": settings(experiment.model),
             "Training": training | {"seeds": settings(experiment.seeds)},
         },
-        curves=curves(run.recorded_metrics(), phases),
+        curves=others,
         sections=drawn,
         versions=json_table(run, "environment.json"),
         recipe=recipe(run),
@@ -91,6 +105,14 @@ def run_page(run: Run, overview: Overview) -> RunPage:
         passed_over="; ".join([stale] * bool(stale) + [f"{run.path}: {why}" for why in faults]),
         missing=experiment.missing,
     )
+
+
+def in_one_picture(curves: Sequence[Card]) -> tuple[Card | None, tuple[Card, ...]]:
+    """The drawing that stands for the whole run, accuracy where it was recorded, and the others."""
+    if not curves:
+        return None, ()
+    first = next((each for each in curves if each.title.startswith("Accuracy")), curves[0])
+    return first, arranged([replace(each, is_wide=False) for each in curves if each is not first])
 
 
 def phase_marks(results: list[Saved]) -> dict[str, float]:
@@ -165,11 +187,13 @@ class SweepPage:
         lede: The task's settings in a line.
         facts: How many runs there are, and how many are finished, failed, and so on.
         varied: The values of each axis, and the seeds.
+        headlines: What was found; each names its drawing by id.
         settings: Tables of the settings that all runs share, by title.
         curves: Metrics over training, with a panel for each setting.
         sections: A section for each saved result.
         columns: The settings in which runs differ, and whether they are `number` or `text`.
         rows: The runs, each with the settings in which it differs.
+        dots: The runs as dots (`interp.pages.scatter`); empty where they are too few.
         recipe: How to make the sweep again.
         toml: The sweep's file.
         passed_over: Which saved results are not on the page, and why; empty where all are.
@@ -180,11 +204,13 @@ class SweepPage:
     lede: str
     facts: Mapping[str, int]
     varied: Mapping[str, str]
+    headlines: tuple[Finding, ...]
     settings: Mapping[str, Mapping[str, Any]]
     curves: tuple[Card, ...]
     sections: tuple[Section, ...]
     columns: Mapping[str, str]
     rows: Sequence[tuple[Overview, Mapping[str, Any]]]
+    dots: Markup
     recipe: Recipe
     toml: str
     passed_over: str
@@ -215,6 +241,7 @@ def sweep_page(
         lede=" · ".join(f"{field} {shown(value)}" for field, value in task.items()),
         facts=facts(sweep_runs),
         varied=varied(sweep_runs),
+        headlines=tuple(chosen_headlines([section.findings for section in drawn])),
         settings={
             "Model": _shared(sweep_runs, "model"),
             "Training": _shared(sweep_runs, "training"),
@@ -223,6 +250,7 @@ def sweep_page(
         sections=drawn,
         columns=columns(rows),
         rows=rows,
+        dots=scatter_of_sweep(sweep_runs, rows) if len(rows) > 2 else Markup(""),
         recipe=sweep_recipe(name, sweep_runs.runs),
         toml=folder.sweep.to_toml(),
         passed_over="; ".join([stale] * bool(stale) + [f"{folder.path}: {why}" for why in faults]),
@@ -287,8 +315,7 @@ def sweep_curves(sweep_runs: SweepRuns) -> tuple[Card, ...]:
     columns = [name for metrics in recorded.values() for name in metrics if name != "step"]
     known = dict.fromkeys(columns)
     groups = [
-        [recorded[runs[row]] for row in np.flatnonzero(setting == place)]
-        for place in range(len(settings))
+        [runs[row] for row in np.flatnonzero(setting == place)] for place in range(len(settings))
     ]
     cards = []
     for index, (drawing, names) in enumerate(drawn_together(known).items()):
@@ -298,11 +325,12 @@ def sweep_curves(sweep_runs: SweepRuns) -> tuple[Card, ...]:
         figure = plots.multiples(
             {
                 setting_name(axes, values): [
-                    _bundle(group, column, points)
+                    _bundle([recorded[run] for run in of_setting], column, points)
+                    | {"meta": [run.name for run in of_setting if column in recorded[run]]}
                     | {"name": curve, "line": stroke(number, 1.2), "opacity": 0.8}
                     for number, (curve, column) in enumerate(names.items())
                 ]
-                for values, group in zip(settings, groups, strict=True)
+                for values, of_setting in zip(settings, groups, strict=True)
             },
             columns=columns_of(axes, settings),
             title=f"{capital(drawing)} over training, a curve a run",

@@ -14,10 +14,12 @@ from typing import Any, Literal
 from markupsafe import Markup
 
 from analyses import plots
+from analyses.findings import Finding
 from analyses.plots.slider import slides
 from analyses.plots.views import OWN, PICTURE, View, element, script_json, view_data
-from analyses.result import BaseResult, Drawing, Result, readable
+from analyses.result import Analysis, BaseResult, Drawing, Result, readable
 from interp.runs.current import error_message
+from interp.runs.findings import TASKS_OWN, importance, stated
 from interp.runs.results import Saved
 
 MAX_NARROW_TOKENS = 12  # drawings of more tokens take the whole width
@@ -26,9 +28,11 @@ TOP_MARGIN = 36  # pixels above a figure, whose title is taken out
 # Height of each component in pixels, so that little moves when it is drawn.
 HEIGHTS = {"AttentionHeads": 420, "TextNeuronActivations": 380, "AddingNetwork": 300}
 DEFAULT_HEIGHT = 48
+SOURCE = re.compile(r"^Sources?: (.+?)(?:\n\n|\Z)", re.DOTALL | re.MULTILINE)
 # By the split of a result without steps: what was measured as a whole.
+PARTS = ("data", "layout", "steps", "titles", "visible")  # what the script is given of a figure
 WHOLE = {"series": "run", "sweep": "sweep"}
-MAX_SLIDES = 24  # with more, a slider's stops are closer than a fingertip is wide
+MAX_SLIDES = 24  # with more, a scrubber's stops are closer than a fingertip is wide
 PANEL_TITLE_LETTERS = 24  # letters in a line above a small panel
 # Patterns and what they become, applied one after another. They are about the words of a scalar's
 # name (`logit_fve_key`, `t_train`), whatever analysis it comes from.
@@ -66,6 +70,7 @@ class Card:
         height: Height of the drawing in pixels.
         is_wide: Whether it takes the whole width of the page.
         least_width: Pixels below which it is scrolled rather than drawn smaller.
+        steps: Steps that it can show; none where it shows one.
     """
 
     slug: str
@@ -76,6 +81,7 @@ class Card:
     height: int
     is_wide: bool = False
     least_width: int = 0
+    steps: tuple[int, ...] = ()
 
 
 def card(drawing: Drawing, slug: str, *, is_wide: bool = False) -> Card:
@@ -91,19 +97,25 @@ def card(drawing: Drawing, slug: str, *, is_wide: bool = False) -> Card:
 
 
 def sliding_card(drawings: Mapping[int, Drawing], slug: str) -> Card:
-    """One figure at several steps, with a slider that also changes the heading."""
+    """One figure at several steps, which the page's scrubber moves through with its heading."""
     figures = {
         step: plots.as_data(drawing)
         for step, drawing in drawings.items()
         if isinstance(drawing, plots.Figure)
     }
     figure = slides(list(figures.values()), list(figures))
-    title = _take_title(figure["layout"])
-    titles = [
-        _plain(choice["args"][1].pop("title.text", None) or title)
-        for choice in figure["layout"]["sliders"][0]["steps"]
-    ]
-    return _figure_card(figure | {"titles": titles}, slug, title, is_wide=False)
+    layout = figure["layout"]
+    title, choices = _take_title(layout), layout.pop("sliders")[0]["steps"]
+    room = layout["meta"].pop("slider")
+    layout["height"] -= room
+    layout["margin"] = layout["margin"] | {"b": layout["margin"]["b"] - room}
+    by_step = {
+        "steps": list(figures),
+        "titles": [_plain(choice["args"][1]["title.text"] or title) for choice in choices],
+        "visible": [choice["args"][0]["visible"] for choice in choices],
+    }
+    made = _figure_card(figure | by_step, slug, title, is_wide=False)
+    return replace(made, steps=tuple(figures))
 
 
 def arranged(cards: Sequence[Card]) -> tuple[Card, ...]:
@@ -139,7 +151,7 @@ def _figure_card(figure: dict[str, Any], slug: str, title: str, *, is_wide: bool
     layout["margin"] = layout.get("margin", {}) | {"t": TOP_MARGIN}
     # The legend is on the left, since buttons are on the right.
     layout["legend"] = layout.get("legend", {}) | {"x": 0, "xanchor": "left"}
-    parts = {name: figure[name] for name in ("data", "layout", "titles") if name in figure}
+    parts = {name: figure[name] for name in PARTS if name in figure}
     least_width, has_panels = layout.get("meta", {}).get("least_width", 0), "xaxis2" in layout
     return Card(
         slug=slug,
@@ -182,7 +194,11 @@ class Section:
         title: What was measured.
         lede: One sentence that explains it.
         scope: Split, steps and options with which it was measured.
-        cards: Its drawings.
+        source: Paper and equation behind it, and where it differs; empty where it states none.
+        findings: What it says, the most important first; each names its drawing by id.
+        rank: How early it stands (`interp.runs.importance`).
+        cards: Its drawings that its findings name, and its first: as many as fill a row.
+        more: Its other drawings, folded away, and its numbers over steps where they change.
         scalars: Rows of name, value at the first step, value at the last step.
         columns: Titles of these two values; the first is empty where there is only one value.
     """
@@ -191,9 +207,24 @@ class Section:
     title: str
     lede: str
     scope: str
+    source: str
+    findings: tuple[Finding, ...]
+    rank: int
     cards: tuple[Card, ...]
+    more: tuple[Card, ...]
     scalars: tuple[tuple[str, Any, Any], ...]
     columns: tuple[str, str]
+
+    @property
+    def steps(self) -> tuple[int, ...]:
+        """Steps that one of its drawings can show."""
+        return tuple(sorted({step for card in (*self.cards, *self.more) for step in card.steps}))
+
+    @property
+    def is_folded(self) -> bool:
+        """Whether a line stands for it until it is opened: it is no own one, or says nothing."""
+        says_nothing = bool(self.findings) and all(f.strength == "null" for f in self.findings)
+        return says_nothing or self.rank > TASKS_OWN
 
 
 @dataclass(frozen=True, eq=False)
@@ -202,22 +233,27 @@ class History:
 
     Attributes:
         rows: The summary at each step, `step` first.
-        slides: Drawings by step, for the figures that have a slider.
+        slides: Drawings by step, for the figures that have steps.
+        first: The result at the first step, if that is another.
         last: The result at the last step.
     """
 
     rows: list[dict[str, Any]]
     slides: Mapping[int, Mapping[str, Drawing]]
+    first: BaseResult | None
     last: BaseResult
 
 
 def sections(results: Sequence[Saved]) -> tuple[tuple[Section, ...], list[str]]:
-    """A section for each saved result; where an analysis has several, titles say how they differ.
+    """A section for each saved result, in order of importance.
+
+    Where an analysis has several results, titles say how they differ.
 
     Returns:
         The sections, and a line on each result that could not be drawn.
     """
     made, faults = [], []
+    results = sorted(results, key=lambda saved: importance(saved.cls))
     for index, saved in enumerate(results, start=1):
         try:
             plain, difference = section(saved, f"result-{index}"), _difference(saved, results)
@@ -238,12 +274,22 @@ def section(saved: Saved, slug: str) -> Section:
     """
     title, history = saved.cls.title or readable(saved.name), _history(saved)
     first = history.rows[0] if len(history.rows) > 1 else {}
+    places = {name: f"{slug}-{index}" for index, name in enumerate(history.last.figures(), 1)}
+    said = stated(saved, history.last, history.first)
+    named = [places.get(each.figure, f"{slug}-1") for each in said]
+    shown, more = _first_row(list(_drawings(saved, history, slug)), named)
     return Section(
         slug=slug,
         title=title,
         lede=(inspect.getdoc(saved.cls) or "").partition("\n\n")[0].replace("\n", " "),
         scope=_scope(saved),
-        cards=arranged([*_drawings(saved, history, slug), *_trace(title, history.rows, slug)]),
+        source=_source(saved.cls),
+        findings=tuple(
+            replace(each, figure=figure) for each, figure in zip(said, named, strict=True)
+        ),
+        rank=importance(saved.cls),
+        cards=arranged(shown),
+        more=arranged([*more, *_trace(title, history.rows, slug)]),
         scalars=tuple(
             (name, first.get(name), value) for name, value in history.last.summary().items()
         ),
@@ -273,7 +319,7 @@ def panel_captions(names: Iterable[str]) -> dict[str, str]:
 
 
 def spread(steps: tuple[int, ...]) -> tuple[int, ...]:
-    """The steps that a slider offers: all of a few, otherwise evenly spread from first to last."""
+    """The steps that a figure offers: all of a few, otherwise evenly spread from first to last."""
     if len(steps) <= MAX_SLIDES:
         return steps
     places = {round(index * (len(steps) - 1) / (MAX_SLIDES - 1)) for index in range(MAX_SLIDES)}
@@ -283,22 +329,23 @@ def spread(steps: tuple[int, ...]) -> tuple[int, ...]:
 def _history(saved: Saved) -> History:
     *earlier, last_step = saved.steps or (None,)
     if last_step is None:
-        return History([], {}, saved.load())
+        return History([], {}, None, saved.load())
     has_slider = issubclass(saved.cls, Result) and saved.cls.sliding
     chosen = spread(saved.steps) if has_slider and len(saved.steps) > 1 else ()
-    rows, slides = [], {}
+    rows, slides, first = [], {}, None
     for step in earlier:
         result = saved.load(step)
+        first = first or result
         rows.append({"step": step} | result.summary())
         if step in chosen:
             slides[step] = result.figures()
     last = saved.load()
     rows.append({"step": last_step} | last.summary())
-    return History(rows, slides, last)
+    return History(rows, slides, first, last)
 
 
 def _drawings(saved: Saved, history: History, slug: str) -> Iterator[Card]:
-    """The drawings of the last step, some of them with a slider over steps."""
+    """The drawings of the last step, some of them at several steps."""
     sliding = saved.cls.sliding if issubclass(saved.cls, Result) else ()
     for index, (name, drawing) in enumerate(history.last.figures().items(), start=1):
         place = f"{slug}-{index}"
@@ -307,6 +354,22 @@ def _drawings(saved: Saved, history: History, slug: str) -> Iterator[Card]:
             yield sliding_card(steps | {saved.steps[-1]: drawing}, place)
         else:
             yield card(drawing, place)
+
+
+def _first_row(cards: Sequence[Card], named: Sequence[str]) -> tuple[list[Card], list[Card]]:
+    """The drawings that are shown at once, and the others.
+
+    Args:
+        cards: All of a section.
+        named: Ids of those that findings name.
+    """
+    shown, places = [], 0
+    for card in sorted(cards, key=lambda card: card.slug not in named):
+        width = 2 if card.is_wide else 1
+        if not shown or places + width <= 2:
+            shown.append(card)
+            places += width
+    return [card for card in cards if card in shown], [card for card in cards if card not in shown]
 
 
 def _trace(title: str, rows: list[dict[str, Any]], slug: str) -> Iterator[Card]:
@@ -338,6 +401,13 @@ def _scope(saved: Saved) -> str:
     steps = f"{n_steps} steps, {saved.steps[0]} to {saved.steps[-1]}" if n_steps > 1 else ""
     options = ", ".join(f"{name} = {value}" for name, value in sorted(saved.options.items()))
     return " · ".join(part for part in (place, steps, options) if part)
+
+
+def _source(cls: Analysis) -> str:
+    """The paragraph of a class' module that states its source."""
+    text = inspect.getdoc(inspect.getmodule(cls)) or ""
+    match = SOURCE.search(text)
+    return match[1].replace("\n", " ") if match else ""
 
 
 def _columns(saved: Saved) -> tuple[str, str]:

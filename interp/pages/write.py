@@ -19,6 +19,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from functools import cache
+from html import unescape
 from importlib.metadata import version
 from itertools import chain, count
 from pathlib import Path
@@ -32,9 +33,10 @@ import hooks
 import interp
 from analyses.plots.figures import plotly_script
 from analyses.plots.style import DARK
-from analyses.plots.views import OWN, bundle, head_holds, own_script, script_json
+from analyses.plots.views import HEAD_BYTES, OWN, bundle, head_holds, own_script, script_json
 from interp.pages.page import run_page, sweep_page
 from interp.pages.recipe import json_table
+from interp.pages.scatter import scatter_of_runs
 from interp.pages.sections import Section, caption
 from interp.pages.tables import (
     Overview,
@@ -50,6 +52,7 @@ from interp.runs.safe_files import is_temporary, write_whole
 from interp.sweeps.sweep import SweepFolder, SweepRuns, fault_of
 
 HERE = Path(__file__).parent
+DESCRIPTION = re.compile(r'<meta name="description" content="([^"]*)">')
 GENERATOR = '<meta name="generator" content="interp report">'  # marks every page of a report
 # Each script and stylesheet, and the function that reads it.
 ASSETS: dict[str, Callable[[], str]] = {
@@ -108,12 +111,14 @@ def write_report(runs: Sequence[Run], out: str | Path, *, single_file: bool = Fa
     varied = differences(
         [run.experiment for run, _ in readable], without=("task.name", "model.kind")
     )
+    # The index is there before the first page, since it marks the folder as a report.
     rows = list(zip(entries, map(setting_texts, varied), strict=True))
-    write_text(
-        out / "index.html",
-        rendered("index.html", rows=rows, shared=shared(entries), files=("index.js",)),
-    )
-    write_pages(readable, out)
+    dots = scatter_of_runs(list(zip(entries, varied, strict=True))) if len(rows) > 2 else ""
+    files = (*(["plotly.min.js"] if dots else []), "index.js")
+    facts: dict[str, Any] = {"rows": rows, "shared": shared(entries), "files": files, "dots": dots}
+    write_text(out / "index.html", rendered("index.html", said={}, **facts))
+    said = write_pages(readable, out)
+    write_text(out / "index.html", rendered("index.html", said=said, **facts))
     return out / "index.html"
 
 
@@ -200,21 +205,26 @@ def readable_runs(pages: Sequence[tuple[Run, str]]) -> list[tuple[Run, Overview]
     return readable
 
 
-def write_pages(entries: Sequence[tuple[Run, Overview]], out: Path) -> None:
-    """Writes the pages of runs and the assets they need; removes pages of an earlier report."""
+def write_pages(entries: Sequence[tuple[Run, Overview]], out: Path) -> dict[str, str]:
+    """Writes the pages of runs and the assets they need; removes pages of an earlier report.
+
+    Returns:
+        The first headline of each page, by its name.
+    """
     for name, read in ASSETS.items():
         write_text(out / "assets" / name, read())
-    program = program_hash()
+    program, said = program_hash(), {}
     for run, entry in entries:
-        update_page(out / "runs" / entry.page, run, entry, program, "folder")
+        said[entry.page] = update_page(out / "runs" / entry.page, run, entry, program, "folder")
     present = {entry.page for _, entry in entries}
     for page in (out / "runs").glob("*.html"):  # of an earlier report, about other runs
         if page.name not in present and head_holds(page, GENERATOR):
             page.unlink()
+    return said
 
 
-def update_page(page: Path, run: Run, entry: Overview, program: str, place: str) -> None:
-    """Writes a run's page, unless the page that is there is still right.
+def update_page(page: Path, run: Run, entry: Overview, program: str, place: str) -> str:
+    """Writes a run's page, unless the page that is there is still right; its first headline.
 
     A page that leaves out some of the saved results carries no hash, so that it is made again, and
     the warning that names them is given again, each time.
@@ -222,8 +232,9 @@ def update_page(page: Path, run: Run, entry: Overview, program: str, place: str)
     inputs = page_hash(run, entry, program, place)
     mark = f'<meta name="interp-report-inputs" content="{inputs}">'
     if head_holds(page, mark):
-        return
+        return description_of(page)
     content = run_page(run, entry)
+    said = content.headlines[0].text if content.headlines else ""
     if content.passed_over:
         warnings.warn(content.passed_over, stacklevel=2)
     write_text(
@@ -234,14 +245,23 @@ def update_page(page: Path, run: Run, entry: Overview, program: str, place: str)
             root="../",
             is_alone=place == "alone",
             stamp="" if content.passed_over else Markup(mark),
+            description=said,
             files=scripts_of(content.sections),
         ),
     )
+    return said
+
+
+def description_of(page: Path) -> str:
+    """What a page says of itself in its head."""
+    with page.open("rb") as file:
+        match = DESCRIPTION.search(file.read(HEAD_BYTES).decode(errors="ignore"))
+    return unescape(match[1]) if match else ""
 
 
 def scripts_of(sections: Sequence[Section]) -> tuple[str, ...]:
     """The scripts that draw the figures of a page."""
-    kinds = {card.kind for section in sections for card in section.cards}
+    kinds = {card.kind for section in sections for card in (*section.cards, *section.more)}
     drawers = [file for kind, file in SCRIPTS.items() if kind in kinds]
     return ("plotly.min.js", *drawers, "report.js")
 
@@ -253,6 +273,7 @@ def rendered(
     root: str = "",
     is_alone: bool = False,
     stamp: str = "",
+    description: str = "",
     **content: Any,
 ) -> str:
     """A page as HTML.
@@ -263,9 +284,11 @@ def rendered(
         root: The way from the page's folder to that of the index.
         is_alone: Whether scripts and styles stand inside the page.
         stamp: The element that says what the page was made from.
+        description: What the page says of itself.
         content: The template's other variables.
     """
-    variables = {"files": files, "root": root, "is_alone": is_alone, "stamp": stamp} | content
+    variables = {"files": files, "root": root, "is_alone": is_alone, "stamp": stamp}
+    variables |= {"description": description} | content
     return environment().get_template(template).render(variables, dark=Markup(script_json(DARK)))
 
 

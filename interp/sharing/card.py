@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from hooks.own_classes import short_name
-from interp.runs import HubAddress, Run, Saved, as_table
+from interp.runs import HubAddress, Run, Saved, as_table, headlines_of
 from interp.training.trackers import settings_of
 
 BEGIN, END = "<!-- interp: begin -->", "<!-- interp: end -->"
@@ -36,6 +36,7 @@ def model_card(
         f"# {_cell(address.name)}",
         _about(run),
         _use(address, missing),
+        *_found(results),
         "## Settings",
         _table(("setting", "value"), _settings(run)),
         *_metrics(run),
@@ -124,6 +125,14 @@ def _metrics(run: Run) -> Iterator[str]:
     yield f"## Metrics at step {_shown(last.pop('step'))}"
     yield "Losses are in nats, accuracies fractions."
     yield _table(("metric", "value"), [(name, _shown(value)) for name, value in last.items()])
+
+
+def _found(results: Sequence[Saved]) -> Iterator[str]:
+    """What was found, a line a finding."""
+    said = headlines_of(results)
+    if said:
+        yield "## What was found"
+        yield "\n".join(f"- {_cell(finding.text)}." for finding in said)
 
 
 def _scalars(results: Sequence[Saved]) -> Iterator[str]:

@@ -5,7 +5,9 @@ suit a worker of the kind asked for. The worker stacks them by what it finds whe
 """
 
 import socket
+import time
 import tomllib
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
@@ -19,7 +21,7 @@ from interp.config import Experiment
 from interp.executors import MAX_JOBS, Engine, Job, Outcome, Queue, as_engine, in_words
 from interp.executors.job_log import JobLog
 from interp.executors.local import Processes
-from interp.runs import Run, write_whole
+from interp.runs import InUse, Run, locked, make_folder, sight, write_whole
 from interp.sweeps.groups import (
     Group,
     Part,
@@ -36,6 +38,8 @@ from interp.training.device import Device, prepare_process
 from interp.training.loop import train
 from interp.training.stack import train_stack
 from interp.training.trackers import make_trackers
+
+WRITE_SECONDS = 30.0  # seconds that a part waits for another one to write the sweep's file
 
 
 def train_sweep(
@@ -145,10 +149,27 @@ def begun(
     groups = groups_for(
         folder, device=device, stack=stack, worker=worker, part=part, is_here=is_here
     )
-    file, content = folder.path / "sweep.toml", folder.sweep.to_toml().encode()
-    if not file.is_file() or file.read_bytes() != content:
-        write_whole(file, content)
+    _write_file(folder)
     return groups
+
+
+def _write_file(folder: SweepFolder) -> None:
+    """Writes a sweep's file, unless it is there; of parts that begin at once, one writes it.
+
+    Raises:
+        InUse: Another process holds the folder, and does not write the file.
+    """
+    file, content = folder.path / "sweep.toml", folder.sweep.to_toml().encode()
+    make_folder(folder.path)
+    end = time.monotonic() + WRITE_SECONDS
+    while not file.is_file() or file.read_bytes() != content:
+        try:
+            with locked(folder.path):
+                write_whole(file, content)
+        except InUse:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.1)
 
 
 def _for_jobs(groups: Sequence[Group], executor: Any, jobs: int) -> list[Group]:
@@ -225,7 +246,8 @@ def train_groups(
         track: Names of trackers that are told of each run's training.
 
     Returns:
-        The runs: each finished, or marked as failed (`Run.failure`).
+        The runs: each finished, or marked as failed (`Run.failure`); or in the hands of another
+        process, which a warning says.
 
     Raises:
         ValueError: Some groups could not be trained; all others are.
@@ -239,13 +261,21 @@ def train_groups(
         jobs = [job_of(group, folder, how) for group in groups]
         outcomes = as_engine(executor).run(jobs, lambda over: watcher.look())
     watcher.look_now()
-    faults = []
+    faults, in_use = [], []
     for group, outcome in zip(groups, outcomes, strict=True):
+        if isinstance(outcome.fault, InUse):
+            in_use.append(str(outcome.fault))
+            continue
         # A job may be lost after its last run was finished: the folders say what is done.
         if outcome.fault is not None and with_work([group]):
             faults.append(outcome.fault)
             if not isinstance(outcome.fault, ValueError | OSError):  # no worker has told of it
                 log.failed([path.name for path in group], outcome.fault)
+    if in_use:
+        warnings.warn(
+            f"{len(in_use)} of {len(groups)} groups are left to other processes: {in_use[0]}",
+            stacklevel=2,
+        )
     if faults:
         raise ValueError(
             f"{len(faults)} of {len(groups)} groups were not trained: {in_words(faults[0])}"
@@ -259,6 +289,7 @@ def trained_here(
     """Trains groups in this process, and gives what became of each."""
     if groups:
         log.begins(how.device)
+    sight(path for group in groups for path in group)  # the leases of machines that are gone
     outcomes = []
     with log.warnings():
         for group in groups:
@@ -268,6 +299,8 @@ def trained_here(
             outcomes.append(outcome)
             if outcome.fault is None:
                 log.say(f"ends {','.join(runs)}")
+            elif isinstance(outcome.fault, InUse):
+                log.say(f"leaves {','.join(runs)} to others: {outcome.fault}")
             else:
                 log.failed(runs, outcome.fault)
     return outcomes

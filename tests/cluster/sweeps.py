@@ -53,7 +53,7 @@ def wait_until(holds: Callable[[], bool], what: str) -> None:
 
 def wait_for_work(run: Path) -> None:
     """Waits until a run has trained for a while."""
-    wait_until(lambda: last_step(run / "metrics.jsonl") > 0, f"a row of {run.name}")
+    wait_until(lambda: (last_step(run / "metrics.jsonl") or 0) > 0, f"a row of {run.name}")
 
 
 class Head(threading.Thread):

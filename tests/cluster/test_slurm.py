@@ -74,8 +74,8 @@ def test_a_requeued_job_is_waited_for(slurm, tmp_path, alone):
     slurm.hasten(own)
     head.ended()
     assert files_of(path) == alone
-    places = [text for text in logs(path) if f"Slurm job {own}\n" in text]
-    assert len(places) == 2
+    # Its first life may have ended all of its work within Slurm's KillWait.
+    assert "Restarts=1" in slurm.says("scontrol", "show", "job", own)
 
 
 def test_a_lost_node_has_its_job_finished_by_the_other(slurm, tmp_path, alone):
@@ -167,8 +167,3 @@ def test_a_job_past_its_time_is_queued_again_and_goes_on(slurm, tmp_path, alone)
     slurm.hasten(own)
     head.ended()
     assert files_of(path) == alone
-
-
-def logs(path: Path) -> list[str]:
-    """What the jobs of a sweep have logged."""
-    return [file.read_text() for file in (path / "jobs").glob("*.log")]

@@ -8,6 +8,7 @@ import pytest
 from analyses import Generalization
 from hooks import GivenCheckpoints, Sizes
 from tests.planted import tiny_config
+from tests.sweeps import drawn
 
 
 def series(validation, generalization, losses=None, **columns):
@@ -118,3 +119,55 @@ def test_an_evaluation_that_is_no_number_is_no_stop():
 def test_where_no_evaluation_is_known_there_is_no_stop():
     summary = Generalization.measure(series([math.nan] * 2, [0.1, 0.2])).summary()
     assert np.isnan([summary["first_maximum_step"], summary["least_loss_step"]]).all()
+
+
+def said(generalization, **options):
+    (finding,) = measured(generalization, **options).findings()
+    return finding.strength, finding.text
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "strength", "text"),
+    [
+        (
+            [0.1, 0.9, 0.9, 0.97],
+            "found",
+            "above 80 % for 3 evaluations in a row from step 100, and ends at 97 %",
+        ),
+        (
+            [0.1, 0.9, 0.9, 0.9, 0.3],
+            "not found",
+            "above 80 % for 3 evaluations in a row from step 100, but does not stay, and ends at "
+            "30 %",
+        ),
+        (
+            [0.1, 0.9, 0.2, 0.83],
+            "not found",
+            "above 80 % only in spikes of under 3 evaluations (2 of 4, first at step 100), and "
+            "ends in one, at 83 %",
+        ),
+        (
+            [0.1, 0.9, 0.2, 0.3],
+            "not found",
+            "above 80 % only in spikes of under 3 evaluations (1 of 4, first at step 100), and "
+            "ends at 30 %",
+        ),
+        ([0.1, 0.2, 0.3], "not found", "at no evaluation above 80 %, and ends at 30 %"),
+        ([0.1, 0.2, math.nan], "not found", "at no evaluation above 80 %"),
+    ],
+)
+def test_only_what_lasts_is_found_and_a_spike_is_called_one(accuracy, strength, text):
+    told = f"Generalization accuracy is {text}"
+    assert said(accuracy) == (strength, f"{told} (10 % at the best validation accuracy)")
+    assert drawn(measured(accuracy).plot())["layout"]["title"]["text"] == told
+
+
+def test_early_stopping_that_is_not_known_is_left_out():
+    (finding,) = Generalization.measure(series([math.nan] * 3, [0.9] * 3)).findings()
+    assert finding.text.endswith("ends at 90 %")
+
+
+def test_a_spike_before_success_is_marked_as_one():
+    marks = measured([0.1, 0.9, 0.1, 0.9, 0.9, 0.9]).marks()
+    assert (marks["first spike > 80%"], marks["generalization > 80%"]) == (100, 300)
+    assert "first spike > 80%" not in measured([0.1, 0.9, 0.9, 0.9]).marks()

@@ -242,3 +242,89 @@ def test_an_unknown_accuracy_now_and_then_hides_no_partial_run(grokked):
     test = curve(0.02, 5, 0.8)
     test[2] = math.nan
     assert phases_of(grokked, curve(0.1, 2, 1), test).category == "partial"
+
+
+def said(result):
+    """Its findings: strength, text."""
+    return [(finding.strength, finding.text) for finding in result.findings()]
+
+
+def test_a_run_that_groks_is_said_to_beside_its_test_accuracy_then(grokked):
+    found = phases_of(grokked, curve(0.1, 4, 1), curve(0.02, 10, 1), tau=0.02)
+    assert said(found)[0] == (
+        "found",
+        "Train accuracy reaches 99 % at step 40 (test then 2 %, chance 2 %), test accuracy at "
+        "step 100, 2.5 times as late: the run groks",
+    )
+
+
+def test_a_run_that_memorises_or_fails_is_not_found_beside_chance(grokked):
+    flat = curve(0.02, 20, 1)
+    memorises = phases_of(grokked, curve(0.1, 4, 1), flat)
+    assert said(memorises) == [
+        (
+            "not found",
+            "Train accuracy reaches 99 % at step 40, test accuracy at none (it ends at 2 %, chance "
+            "2 %): the run memorises",
+        ),
+        (
+            "not found",
+            "The rule on losses calls the run 'high train loss': its lowest train loss is 0.01 "
+            "nats, low is at most 1e-05",
+        ),
+    ]
+    assert said(phases_of(grokked, flat, flat))[0] == (
+        "not found",
+        "Train accuracy reaches 99 % at no step (it ends at 2 %, chance 2 %): the run fails",
+    )
+
+
+def test_a_run_that_forgets_says_so(grokked):
+    test = np.where(np.arange(20) < 15, curve(0.02, 8, 1), 0.5)
+    told = "Test accuracy falls to 90 % or less again at step 150 (it ends at 50 %, chance 2 %)"
+    forgets = phases_of(grokked, curve(0.1, 2, 1), test)
+    assert ("found", f"{told}: the run forgets") in said(forgets)
+    kept = phases_of(grokked, curve(0.1, 2, 1), curve(0.02, 8, 1))
+    assert not any("forgets" in text for _, text in said(kept))
+
+
+def test_rules_that_disagree_are_both_named_with_the_number_that_decides(grokked):
+    accuracy = (curve(0.1, 4, 1), curve(0.02, 10, 1))
+    losses = (curve(1, 5, 1e-6), curve(1, 9, 2e-5))
+    found = phases_of(grokked, *accuracy, loss=losses)
+    why = "its lowest test loss is 2e-05 nats, low is at most 1e-05"
+    assert said(found)[1] == (
+        "not found",
+        f"The rule on losses calls the run 'high test loss': {why}",
+    )
+    titles = [figure.layout.title.text for figure in found.figures().values()]  # pyright: ignore[reportAttributeAccessIssue]
+    assert titles[0].startswith("By accuracy the run groks: train 99%")
+    assert titles[1] == f"Rule on losses: high test loss, since {why}"
+    summary = found.summary()
+    lowest = summary["lowest_train_loss"], summary["lowest_test_loss"], summary["low_loss"]
+    assert lowest == (1e-6, 2e-5, 1e-5)
+
+
+def test_rules_that_agree_are_one_sentence(grokked):
+    accuracy = (curve(0.1, 5, 1), curve(0.02, 10, 1))
+    losses = (curve(1, 5, 1e-6), curve(1, 9, 1e-6))
+    assert len(said(phases_of(grokked, *accuracy, loss=losses))) == 1
+
+
+def test_a_loss_that_is_not_finite_and_unknown_accuracies_are_no_numbers_in_sentences(grokked):
+    train, test = curve(0.1, 4, 1), curve(0.02, 20, 1)
+    losses = [1.01 - train, 1.01 - test]
+    losses[1][3], test[-1] = math.inf, math.nan
+    found = phases_of(grokked, train, test, loss=losses)
+    assert said(found)[0][1].endswith("test accuracy at none: the run memorises")
+    assert said(found)[1][1].endswith("'diverged': a loss is not finite")
+    assert math.isnan(float(found.summary()["lowest_test_loss"]))
+
+
+def test_crossings_of_losses_name_the_accuracy_that_they_prove(grokked):
+    found = by_losses(grokked, curve(3.9, 4, 0.006), curve(3.9, 8, 0.006))
+    assert said(found)[0] == (
+        "found",
+        "Train loss reaches 0.0069 nats (which proves an accuracy of 99%) at step 40, test loss at "
+        "step 80, 2.0 times as late: the run groks",
+    )

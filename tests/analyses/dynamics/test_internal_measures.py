@@ -79,3 +79,35 @@ def test_runs_without_generalization_are_refused():
     recorded = pd.DataFrame({"step": [0], "test.accuracy": [1.0]})
     with pytest.raises(ValueError, match=r"no generalization\.accuracy among .* test\.accuracy"):
         InternalMeasures.measure(replace(measured_run(RISING), recorded=recorded))
+
+
+LONG = (0.0, 0.2, 0.2, 0.7, 0.3, 0.9, 0.4, 1.0)
+LONG_STEPS = tuple(range(0, 80, 10))
+
+
+def test_a_measure_that_follows_generalization_more_than_the_step_does_is_found():
+    waves = (0.0, 1.0, 0.1, 0.9, 0.0, 0.8, 0.2, 0.7)
+    run = measured_run(waves, steps=LONG_STEPS, tscore=waves, tparseval=[0.5] * 7 + [0.9])
+    follows, trees = InternalMeasures.measure(run).findings()
+    assert (follows.strength, follows.text) == (
+        "found",
+        "Of 2 internal measures how tree-like computation is (tscore) follows generalization most: "
+        "rank correlation +1.00 over 8 steps (step number: +0.10)",
+    )
+    assert (trees.strength, trees.text) == (
+        "found",
+        "Projected trees reach F1 0.90 with the gold trees at the last step (right-branching "
+        "trees: 0.60)",
+    )
+
+
+def test_a_measure_that_only_grows_with_the_steps_is_null_and_so_are_trees_of_the_baseline():
+    run = measured_run(LONG, steps=LONG_STEPS, norm=range(8), tparseval=[0.5] * 7 + [0.6])
+    follows, trees = InternalMeasures.measure(run).findings()
+    assert follows.strength == trees.strength == "null"
+    assert "the norm of weights" in follows.text or "tparseval" in follows.text
+
+
+def test_what_has_no_correlation_is_left_out():
+    (trees,) = InternalMeasures.measure(measured_run((0.5,) * 4)).findings()
+    assert trees.text.startswith("Projected trees")

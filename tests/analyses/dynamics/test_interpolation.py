@@ -66,3 +66,23 @@ def test_a_run_that_answers_real_numbers_is_refused_in_words():
     run = interp.load("fixtures/in-context-linear")
     with pytest.raises(ValueError, match=r"\ALinearInterpolation needs .*classes"):
         LinearInterpolation.measure(run)
+
+
+def test_a_bump_is_found_and_a_line_without_one_is_not(line):
+    bumpy = dataclasses.replace(
+        line, loss=np.array([[4.0, 5, 4, 3, 2], [4, 4, 4, 4, 4]]), guess_loss=3.5
+    )
+    (finding,) = bumpy.findings()
+    assert (finding.strength, finding.text) == (
+        "found",
+        "Loss has a bump between the weights of steps 75 and 975: it rises by 1.50 (train) and "
+        "0.00 (test) nats above the line of its ends (guessing: 3.50)",
+    )
+    (finding,) = dataclasses.replace(line, loss=line.loss * 0 + [5, 4, 3.05, 2, 1]).findings()
+    assert finding.strength == "not found"
+    assert finding.text.startswith("Loss has no bump")
+
+
+def test_nothing_is_said_of_a_line_to_itself_or_of_losses_that_are_not_finite(line):
+    assert dataclasses.replace(line, start=975).findings() == ()
+    assert dataclasses.replace(line, loss=line.loss * np.nan).findings() == ()

@@ -187,3 +187,30 @@ def test_a_run_that_loses_what_it_gained_has_no_transition():
     found = LearningPlateau.measure(planted(score), window=1)
     assert found.length == 500
     assert np.isnan(found.transition).all()
+
+
+@pytest.mark.parametrize(
+    ("score", "strength", "text"),
+    [
+        (STEP, "found", "leaves its plateau at step 1,000 and ends at 100 %"),
+        (
+            planted(np.full(20, CHANCE)),
+            "not found",
+            "stays on its plateau to the last step, 1,900, and ends at 25 %",
+        ),
+        (
+            planted(np.where(STEPS == 1000, 1.0, CHANCE)),
+            "not found",
+            "leaves its plateau at step 1,000, falls back and ends at 25 %",
+        ),
+        (
+            planted(np.full(20, 0.9)),
+            "not found",
+            "is above a plateau at the first evaluation already, and ends at 90 %",
+        ),
+    ],
+)
+def test_a_plateau_is_found_where_the_score_leaves_it_for_good(score, strength, text):
+    (finding,) = LearningPlateau.measure(score, window=1).findings()
+    expected = f"Accuracy of the last answers {text} (without context: 25 %)"
+    assert (finding.strength, finding.text) == (strength, expected)

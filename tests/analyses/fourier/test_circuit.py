@@ -1,5 +1,6 @@
 import dataclasses
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,7 @@ import torch
 
 from analyses import FourierCircuit, FourierSpectrum, plots
 from analyses.fourier.basis import drop_frequencies, keep_frequencies
+from analyses.fourier.logit_waves import logit_waves
 from hooks import Snapshot
 from hooks.edit import with_weights
 from interp.tasks.modular_arithmetic import ModularArithmetic
@@ -250,3 +252,51 @@ def test_slopes_that_are_both_0_have_no_ratio(trained):
     slopes[0] = [1.0, -2.0]
     ratios = dataclasses.replace(trained, readout_slope=slopes).slope_ratio
     np.testing.assert_allclose(ratios, [-0.5] + [math.nan] * (len(slopes) - 1))
+
+
+def strengths(result, control):
+    return [finding.strength for finding in result.findings(control)]
+
+
+def test_a_circuit_is_found_beside_the_untrained_model_and_null_where_that_is_as_high(
+    trained, untrained
+):
+    assert strengths(trained, untrained) == ["found"] * 3
+    assert strengths(trained, trained) == ["null", "found", "null"]
+    assert strengths(untrained, untrained) == ["null"] * 3
+
+
+def test_without_an_untrained_model_the_waves_stand_beside_random_logits(trained):
+    explained, ablated = trained.findings()
+    assert explained.text.endswith("of the logits (random logits: 0.002 %)")
+    assert (explained.strength, ablated.strength) == ("found", "found")
+
+
+def test_random_logits_have_the_share_of_waves_that_they_are_compared_with(trained):
+    n, keys = 13, (2, 5)
+    logits = torch.randn(n, n, n, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    fve = np.mean(
+        [float(logit_waves(logits.roll(shift, 2))[0][[1, 4]].sum()) for shift in range(n)]
+    )
+    assert fve == pytest.approx(replace(trained, modulus=n, keys=keys)._random_fve, rel=1)
+
+
+def test_losses_without_the_waves_stand_beside_the_full_model_and_guessing(trained):
+    planted = replace(
+        trained,
+        loss=(0.5, 0.25, 0.75),
+        excluded_loss=(5, 4, 6),
+        restricted_loss=(0.125, 0.25, 0.5),
+    )
+    ablated = planted.findings()[1]
+    assert ablated.text == (
+        "Without the key waves train loss is 4 nats instead of 0.25 (guessing: 3.97); with only "
+        "them loss on all pairs is 0.12 instead of 0.5"
+    )
+    assert ablated.strength == "found"
+    assert replace(planted, excluded_loss=(5, 1, 6)).findings()[1].strength == "null"
+
+
+def test_without_keys_there_are_no_waves_to_be_found(trained):
+    (finding,) = replace(trained, keys=()).findings(trained)
+    assert finding.strength == "not found"

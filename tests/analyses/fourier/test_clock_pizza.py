@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -7,6 +8,7 @@ from torch.nn.functional import one_hot
 
 from analyses import ClockPizza
 from analyses.fourier.basis import residue_order
+from analyses.fourier.clock_pizza import SCORES
 from analyses.plots.figures import Figure, as_data
 from hooks import Snapshot
 from hooks.edit import with_weights
@@ -196,3 +198,32 @@ def test_logits_of_the_answer_alone_are_irrelevant_to_distance_whatever_is_added
     found = ClockPizza.measure(with_right_logits(snapshot, answers))
     assert found.scores["distance_irrelevance_centred"] == pytest.approx(1)
     assert found.mean_logit_spread == pytest.approx(float((answers / 7).std(correction=0)))
+
+
+def test_scores_below_the_untrained_ones_are_found_beside_the_published_ones(trained):
+    planted = replace(
+        trained,
+        scores=dict(zip(SCORES, (0.5, 0.9, 0.9, 0.75), strict=True)),
+        first_scores=dict(zip(SCORES, (0.99, 0.95, 0.95, 0.25), strict=True)),
+    )
+    scores, circles = planted.findings()
+    assert (scores.strength, scores.text) == (
+        "found",
+        "Gradient symmetricity is 0.50 and distance irrelevance 0.90 (untrained: 0.99, 0.95; "
+        "published clock: 0.33, 0.85; pizza: 0.99, 0.17)",
+    )
+    assert (circles.strength, circles.text) == (
+        "found",
+        "Principal components of the embedding have 75 % of their power at a single frequency on "
+        "average (untrained: 25 %)",
+    )
+
+
+def test_scores_of_the_untrained_model_are_null(trained, untrained):
+    assert [finding.strength for finding in untrained.findings()] == ["null", "null"]
+    assert [finding.strength for finding in trained.findings(trained)] == ["null", "null"]
+
+
+def test_without_a_first_snapshot_nothing_is_said(trained):
+    unknown = replace(trained, first_scores=dict.fromkeys(SCORES, math.nan))
+    assert unknown.findings() == ()

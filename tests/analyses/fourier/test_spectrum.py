@@ -143,3 +143,57 @@ def test_silent_neurons_are_counted_and_left_out_of_votes_and_the_mean():
     assert found.silent_neurons == 13
     assert set(found.keys()["vote"]) == set(alive.neuron_frequency[:3].tolist())
     assert found.summary()["mean_neuron_purity"] == pytest.approx(alive.neuron_purity[:3].mean())
+
+
+def said(result, untrained=None):
+    return {finding.text: finding.strength for finding in result.findings(untrained)}
+
+
+def test_few_frequencies_are_found_beside_those_of_the_untrained_model():
+    before, after = (
+        replace(FourierSpectrum.measure(planted(frequencies)), neuron_purity=np.full(16, purity))
+        for frequencies, purity in (([1, 2, 3, 4], 0.3), ([2], 0.9))
+    )
+    few, many = "1 of 6 frequencies: 2", "4 of 6 frequencies: 1, 2, 3, 4"
+    embedding, purity = "90 % of the embedding lies at", "of what a neuron reads lies at a single"
+    trained, reversed_ = said(after, before), said(before, after)
+    assert trained[f"{embedding} {few} (untrained: 4)"] == "found"
+    assert trained[f"On average 90 % {purity} frequency (untrained: 30 %)"] == "found"
+    assert reversed_[f"{embedding} {many} (untrained: 1)"] == "null"
+    assert reversed_[f"On average 30 % {purity} frequency (untrained: 90 %)"] == "null"
+    assert said(after)[f"{embedding} {few} (spread evenly: 6)"] == "found"
+    assert said(before)[f"{embedding} {many} (spread evenly: 6)"] == "null"
+
+
+def test_purity_within_the_errors_of_its_mean_is_null():
+    before = FourierSpectrum.measure(planted([2, 5]))
+    noisy = np.array([0.5, 0.9] * 8)
+    above = replace(before, neuron_purity=noisy + 0.05)
+    below = replace(before, neuron_purity=noisy)
+    assert above.findings(below)[-1].strength == "null"
+    sure = replace(before, neuron_purity=np.full(16, 0.75))
+    assert sure.findings(below)[-1].strength == "found"
+
+
+def test_an_output_at_the_embeddings_frequencies_is_found_and_one_spread_evenly_is_not():
+    spectrum, text = FourierSpectrum.measure(planted([2, 5])), "of what neurons write to the logits"
+    power = np.ones_like(spectrum.power)
+    power[0] = spectrum.power[0]
+    even = replace(spectrum, power=power)
+    assert even.findings()[1].text == (
+        f"33 % {text} lies at the key frequencies of the embedding (spread evenly: 33 %)"
+    )
+    assert even.findings()[1].strength == "null"
+    power = power.copy()
+    power[2, [2, 5]] = 100
+    assert replace(spectrum, power=power).findings()[1].strength == "found"
+    many = FourierSpectrum.measure(planted([1, 2, 3, 4]))
+    assert not any(text in finding.text for finding in many.findings(many))
+
+
+def test_an_embedding_that_does_not_vary_is_not_found_to_have_frequencies():
+    spectrum = FourierSpectrum.measure(planted([2]))
+    flat = replace(spectrum, power=spectrum.power * (np.arange(7) == 0))
+    (finding,) = flat.findings(spectrum)
+    assert finding.strength == "not found"
+    assert "nan" not in finding.text

@@ -221,3 +221,42 @@ def test_errors_beside_answers_that_are_all_0_are_not_known():
 def test_a_single_prompt_has_no_band():
     low, high = bootstrap(np.ones((1, 3)), 0.9)
     assert np.isnan([low, high]).all()
+
+
+def test_examples_that_help_are_found_beside_none_and_the_best_baseline():
+    measured = InContextCurve.measure(untrained(task_of()), baselines=["zero", "least_squares"])
+    errors = np.ones((1, 3, 8))
+    errors[0, 0], errors[0, 2, 7] = np.linspace(1, 0.125, 8), 1e-9
+    found = replace(measured, errors=errors, low=errors - 0.01, high=errors + 0.01)
+    (finding,) = found.findings()
+    assert (finding.strength, finding.text) == (
+        "found",
+        "Squared error after 7 examples is 0.12 of mean y² (after none: 1; best baseline, least "
+        "squares: under 0.001)",
+    )
+    (wide,) = replace(found, high=errors + 1).findings()
+    (same,) = replace(found, errors=errors * 0 + 1, low=errors * 0, high=errors * 0 + 2).findings()
+    (single,) = replace(found, low=errors * np.nan, high=errors * np.nan).findings()
+    assert wide.strength == same.strength == single.strength == "null"
+
+
+def test_of_several_groups_the_first_and_the_worst_are_said():
+    measured = InContextCurve.measure(untrained(task_of(**MIXED)), baselines=[])
+    errors = np.stack([np.full((1, 8), 0.25), np.full((1, 8), 0.5)])
+    found = replace(measured, errors=errors, low=errors, high=errors)
+    assert [finding.text for finding in found.findings()] == [
+        f"Squared error on {name} after 7 examples is {error} of mean y² (after none: {error})"
+        for name, error in (("dense", 0.25), ("sparse", 0.5))
+    ]
+    unknown = replace(found, errors=errors * np.nan)
+    assert unknown.findings() == ()
+
+
+def test_wrong_answers_are_a_share():
+    measured = InContextCurve.measure(untrained(task_of()), baselines=["zero"])
+    errors = np.full((1, 2, 8), 0.5)
+    found = replace(measured, unit="share of wrong answers", errors=errors)
+    assert found.findings()[0].text == (
+        "Share of wrong answers after 7 examples is 50 % (after none: 50 %; best baseline, zero: "
+        "50 %)"
+    )

@@ -250,3 +250,41 @@ def test_runs_of_another_task_are_refused(run):
         ValueError, match="runs of function_classes: their task tells no FunctionFacts"
     ):
         measured({"addition": run.series()})
+
+
+def with_errors(mixture, pure, other, outside):
+    """The sweep with these errors of its three models, on their classes and outside."""
+    errors = FOUND.errors.copy()
+    for row, name in enumerate(FOUND.groups[:2]):
+        alone = [pure, other] if name == "dense" else [other, pure]
+        errors[row, :3] = np.array([mixture, *alone])[:, None]
+    errors[2:, 0] = outside
+    return [
+        (finding.strength, finding.text) for finding in replace(FOUND, errors=errors).findings()
+    ]
+
+
+def test_a_mixture_that_chooses_and_goes_beyond_is_found_beside_pure_models():
+    choice, combination, _ = with_errors(0.25, 0.125, 1.0, 0.375)
+    assert choice[0] == combination[0] == "found"
+    assert choice[1] in [
+        f"On {name} prompts the mixture's error after 1 example is 0.25 of mean y² (trained on "
+        f"{name} alone: 0.12, on another class: 1)"
+        for name in ("dense", "sparse")
+    ]
+    assert combination[1] == (
+        "The mixture goes beyond its classes on combinations: largest error 0.38 of mean y² "
+        "(inside: 0.25)"
+    )
+
+
+def test_a_mixture_as_bad_as_the_others_or_bad_outside_is_not_found():
+    choice, combination, _ = with_errors(0.75, 0.125, 1.0, 1.625)
+    assert choice[0] == combination[0] == "not found"
+    assert "does not go beyond its classes on combinations" in combination[1]
+
+
+def test_without_pure_models_and_outside_nothing_is_said():
+    alone = measured({"mixed": RUNS["mixed"]}, references=[])
+    assert [finding.figure for finding in alone.findings()] == ["combination", "scale", "sparsity"]
+    assert replace(alone, outside=np.zeros_like(alone.outside)).findings() == ()

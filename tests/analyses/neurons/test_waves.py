@@ -125,3 +125,34 @@ def test_products_modulo_a_composite_number_have_no_waves():
     task = ModularArithmetic(p=9, operation="multiply", equals=False)
     with pytest.raises(ValueError, match="NeuronWaves needs an operation that waves compute"):
         measured(MLPConfig(d_model=8, d_mlp=4), task)
+
+
+def test_neurons_that_write_what_they_read_are_found_beside_random_pairs():
+    matching = measured(ANALYTIC)
+    (finding,) = matching.findings()
+    assert (finding.strength, finding.text) == (
+        "found",
+        "100 % of neurons write the frequency that they read (paired at random: 20 %)",
+    )
+    mixed = np.random.default_rng(0).permutation(matching.written_frequency)
+    (finding,) = replace(matching, written_frequency=mixed).findings()
+    assert finding.strength == "null"
+
+
+def test_the_wave_of_the_answer_is_found_beside_the_untrained_model():
+    found = measured(ANALYTIC)
+    after = replace(found, wave_fve=np.full(5, 0.75), logit_share=np.full(5, 0.2))
+    before = replace(after, wave_fve=np.full(5, 0.25))
+    finding = after.findings(before)[0]
+    assert (finding.strength, finding.text) == (
+        "found",
+        "The wave that peaks at the answer is 75 % of what neurons of each frequency together add "
+        "to the logits (untrained: 25 %)",
+    )
+    assert before.findings(after)[0].strength == after.findings(after)[0].strength == "null"
+
+
+def test_silent_neurons_say_nothing():
+    found = measured(ANALYTIC)
+    silent = replace(found, frequency=found.frequency * 0, wave_fve=np.full(5, np.nan))
+    assert silent.findings(silent) == ()

@@ -126,3 +126,22 @@ def test_silent_neurons_come_last_where_neurons_read_waves(frequency):
     W_in[..., :2] = 0
     found = NeuronWeights.measure(snapshot.edited(with_weights({W_IN: W_in})))
     assert sorted(found.neurons[-2:].tolist()) == [0, 1]
+
+
+def test_few_inputs_are_found_beside_the_untrained_model_or_all():
+    reads = torch.zeros(6, 3).double()
+    reads[0, 0], reads[3, 1] = 6.0, 3.0
+    two, six = (
+        NeuronWeights.measure(planted(weights)) for weights in (reads, torch.ones(6, 3).double())
+    )
+    of, counted = "Neurons read {} of 6 inputs, counted by squared weight", "(untrained: {})"
+    (finding,) = two.findings(six)
+    assert finding.strength == "found"
+    assert finding.text == f"{of.format('2.0')} {counted.format('6.0')}"
+    (alone,) = two.findings()
+    assert (alone.strength, alone.text[-24:]) == ("found", "(if all were alike: 6.0)")
+    assert [each.strength for each in (*six.findings(six), *two.findings(two))] == ["null"] * 2
+
+
+def test_weights_of_zero_say_nothing():
+    assert NeuronWeights.measure(planted(torch.zeros(6, 3).double())).findings() == ()

@@ -1,7 +1,18 @@
 import numpy as np
 import pytest
 
-from analyses.plots.panels import Panel, band, grid, multiples, strands, whiskers
+from analyses.plots.panels import (
+    FEW_COLUMNS,
+    MANY_COLUMNS,
+    TABLE_WIDTHS,
+    Panel,
+    _columns,
+    band,
+    grid,
+    multiples,
+    strands,
+    whiskers,
+)
 from analyses.plots.style import line
 from tests.sweeps import drawn as as_json
 
@@ -152,3 +163,17 @@ def test_panels_with_headings_do_not_overlap():
     bottoms = [layout[name]["domain"] for name in ("yaxis", "yaxis3")]
     assert bottoms[0][1] < bottoms[1][0]
     assert layout["xaxis"]["domain"][1] < layout["xaxis2"]["domain"][0]
+
+
+@pytest.mark.parametrize("count", range(5, 101))
+def test_little_of_the_last_row_stays_empty(count):
+    for wanted in (FEW_COLUMNS if count <= 20 else MANY_COLUMNS, TABLE_WIDTHS):
+        columns = _columns(count, wanted)
+        blank = -count % columns / columns
+        assert blank <= 1 / 3 or blank == min(-count % n / n for n in wanted)
+        assert blank < 0.67
+
+
+def test_as_many_panels_as_fit_stand_in_one_row():
+    assert [_columns(count, (4, 3, 5, 6)) for count in (1, 2, 3, 4)] == [1, 2, 3, 4]
+    assert [_columns(count, (4, 3, 5, 6)) for count in (5, 6, 7, 10, 13)] == [3, 3, 4, 5, 5]

@@ -20,6 +20,7 @@ from hooks import Snapshot, build
 from hooks.edit import masked_weights, with_weights, without_neurons
 from hooks.models import MLPConfig
 from tests.planted import SIZES, random_model, tokens_as_examples
+from tests.sweeps import drawn
 
 PAIRS = torch.cartesian_prod(torch.arange(7), torch.arange(7), torch.tensor([7]))
 W_IN, W_OUT = "blocks.0.mlp.W_in", "blocks.0.mlp.W_out"
@@ -253,3 +254,49 @@ def test_without_training_examples_no_subnetwork_is_effective(snapshot):
     examples = dataclasses.replace(snapshot.examples, labels=labels)
     with pytest.raises(ValueError, match="none of these 49 is labelled `train`: take more"):
         EffectiveSubnetwork.measure(snapshot.on(examples))
+
+
+def planted(size, random, *, chance=0.1, effective=4, whole=1.0):
+    """Train accuracy by size and at random with none, 4, 12 and all of 16 neurons kept."""
+    curves = np.array([[0.1, *size, whole], [0.1, *size, whole], [0.1, *random, whole]])
+    return EffectiveSubnetwork(
+        by="neuron",
+        matrices=(),
+        total=16,
+        kept=np.array([0, 4, 12, 16]),
+        accuracy=curves,
+        faithfulness=curves,
+        train_accuracy=curves,
+        effective_count=effective,
+        place=np.zeros(0, np.uint8),
+        chance=chance,
+    )
+
+
+def test_a_small_subnetwork_is_found_beside_as_many_random_neurons():
+    (finding,) = planted((1.0, 1.0), (0.2, 0.5)).findings()
+    assert (finding.strength, finding.figure) == ("found", "accuracy")
+    assert finding.text == (
+        "The largest 4 of 16 neurons alone have train accuracy 100 %; random ones 20 %, all "
+        "neurons 100 %, chance 10 %"
+    )
+    title = drawn(planted((1.0, 1.0), (0.2, 0.5)).figures()["accuracy"])["layout"]
+    assert "4 random ones: 20 %" in title["title"]["text"]
+
+
+@pytest.mark.parametrize(
+    ("found", "strength"),
+    [
+        (planted((0.5, 1.0), (0.2, 0.5), effective=9), "not found"),
+        (planted((1.0, 1.0), (0.98, 1.0)), "null"),
+        (planted((0.12, 0.12), (0.02, 0.02), whole=0.12), "null"),
+        (planted((0.1, 0.1), (0.1, 0.1), whole=0.1, effective=0), "null"),
+    ],
+    ids=["most are needed", "random as good", "all at chance", "none is needed"],
+)
+def test_no_small_subnetwork_is_found(found, strength):
+    assert [finding.strength for finding in found.findings()] == [strength]
+
+
+def test_an_unknown_chance_is_left_out():
+    assert "chance" not in planted((1.0, 1.0), (0.2, 0.5), chance=np.nan).findings()[0].text

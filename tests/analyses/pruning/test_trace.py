@@ -15,6 +15,7 @@ from hooks.edit import with_weights
 from hooks.models import parameters_of
 from interp.tasks.modular_arithmetic import ModularArithmetic
 from tests.planted import random_model, tokens_as_examples
+from tests.sweeps import drawn
 
 STEPS = (0, 10, 20, 30, 40, 50)
 # Three members: one grows, one peaks at step 10 and dies by 30, one stays small.
@@ -232,3 +233,33 @@ def test_an_embedding_that_is_the_same_for_all_residues_has_no_frequencies_to_tr
     series = dataclasses.replace(grokked.series(), parameters=lambda step: alike)
     with pytest.raises(ValueError, match="every size is 0 at every step"):
         PruningTrace.measure(series, by="frequency")
+
+
+def test_pruning_is_said_beside_the_key_group_and_accuracy():
+    fall, late = planted().findings()
+    assert (fall.strength, late.strength) == ("found", "found")
+    assert fall.text == (
+        "From step 10 to 50: the norm of 2 other neurons falls to 2.5 %, of 1 key neuron rises to "
+        "400 %"
+    )
+    assert late.text == (
+        "The other neurons halve at step 20, 10 steps before test accuracy reaches 99 % (step 30)"
+    )
+    title = drawn(planted().figures()["norms"])["layout"]["title"]["text"]
+    assert fall.text == title
+
+
+def test_others_that_stay_are_not_pruned():
+    sizes = SIZES.copy()
+    sizes[2:, 1] = 3.0
+    assert [finding.strength for finding in planted(sizes=sizes).findings()] == ["not found"]
+
+
+def test_where_all_weights_decay_alike_no_group_is_pruned():
+    sizes = np.ones((6, 3)) * np.array([[1, 1, 0.8, 0.4, 0.2, 0.1]]).T
+    assert [finding.strength for finding in planted(sizes=sizes).findings()] == ["null"]
+
+
+def test_without_others_or_accuracy_nothing_is_said_of_them():
+    assert planted(is_key=(True, True, True)).findings() == ()
+    assert len(planted(test_accuracy=(0, 0, 0, 0, 0, 0)).findings()) == 1

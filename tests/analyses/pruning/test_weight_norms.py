@@ -7,6 +7,7 @@ from hooks import Sizes, Snapshot, build
 from hooks.edit import Edit
 from hooks.models import PostNormConfig
 from tests.planted import random_model, tiny_config, tokens_as_examples
+from tests.sweeps import drawn
 
 
 def doubled(snapshot):
@@ -87,3 +88,42 @@ def test_what_began_at_0_has_not_grown_by_any_number(snapshot):
     summary = WeightNorms.measure(snapshot, reference=first).summary()
     assert np.isnan([summary["growth"], summary["growth_without_embeddings"]]).all()
     assert np.isnan(first.summary()["growth"])
+
+
+def planted(factor, first=(3.0, 4.0, 0.0)):
+    """Two matrices of two layers and a bias that is 0 at first."""
+    return WeightNorms(
+        names=("blocks.0.attn.W_Q", "blocks.1.attn.W_Q", "embed.W_E"),
+        norms=factor * np.array(first),
+        sizes=np.array([4, 4, 4]),
+        first_norms=np.array(first),
+        n_layers=2,
+        is_per_layer=False,
+    )
+
+
+def test_norms_are_said_beside_those_of_the_first_step():
+    (finding,) = planted(2.0).findings()
+    assert (finding.strength, finding.figure) == ("found", "matrices")
+    assert finding.text == (
+        "The norm of all weights is 10, 2.00 times that at the first step, 5; without embeddings "
+        "2.00 times"
+    )
+
+
+@pytest.mark.parametrize(("factor", "strength"), [(1.05, "not found"), (0.5, "found")])
+def test_norms_must_change_by_a_tenth(factor, strength):
+    assert planted(factor).findings()[0].strength == strength
+
+
+@pytest.mark.parametrize("norms", [planted(1.0), planted(2.0, (0.0, 0.0, 0.0)), planted(np.nan)])
+def test_nothing_is_said_at_the_first_step_or_without_a_first_norm(norms):
+    assert norms.findings() == ()
+
+
+def test_layers_stand_side_by_side_in_the_column_of_their_kind():
+    figure = drawn(planted(2.0, (3.0, 4.0, 1.0)).figures()["matrices"])
+    first, now = figure["data"]
+    assert figure["layout"]["xaxis"]["ticktext"] == ["attn.W_Q", "embed.W_E"]
+    assert now["x"] == first["x"] == [-0.25, 0.25, 1.0]
+    assert (first["y"], now["y"]) == ([3, 4, 1], [6, 8, 2])

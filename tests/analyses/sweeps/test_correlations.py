@@ -154,3 +154,21 @@ def test_the_mean_over_seeds_has_students_interval_within_the_range_of_correlati
     expected = ttest_1samp([-1, -1, 1], 0).confidence_interval(0.5)
     np.testing.assert_allclose(found.within_ends[:, 0, 0], [*expected])
     np.testing.assert_allclose(found_of(runs).within_ends[:, 0, 0], [-1, 1])
+
+
+def test_a_correlation_across_seeds_is_said_with_its_p_over_all_looked_at():
+    (finding,) = found_of().findings()
+    assert (finding.strength, finding.figure) == ("found", "correlations")
+    # Of 720 orders of six seeds two are as extreme; two measures have a correlation.
+    assert finding.text == (
+        "Across 6 seeds of 4 layers, tscore and generalization have rank correlation 1.00 "
+        "(the surest of 2, by chance p = 0.0056)"
+    )
+
+
+def test_three_seeds_cannot_show_a_correlation():
+    assert [f.strength for f in found_of(runs_of(ends=(0.1, 0.2, 0.3))).findings()] == ["null"]
+
+
+def test_two_seeds_leave_nothing_to_say():
+    assert found_of(runs_of(ends=(0.1, 0.2))).findings() == ()

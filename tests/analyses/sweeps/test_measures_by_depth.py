@@ -129,3 +129,42 @@ def test_depths_of_which_nothing_is_known_have_no_best():
     assert found.summary()["best"] == "unknown"
     title = drawn(found.figures()["depths"])["layout"]["title"]["text"]
     assert title.startswith("Generalization is not known")
+
+
+def eight_from(low: float) -> tuple[float, ...]:
+    return tuple(np.linspace(low, low + 0.1, 8).tolist())
+
+
+FAR = {2: eight_from(0.1), 6: eight_from(0.8), 10: eight_from(0.3)}
+
+
+def test_the_best_depth_is_said_beside_the_worst_and_chance():
+    best, highest = found_of(runs_of(FAR)).findings()
+    assert (best.strength, best.figure) == ("found", "depths")
+    assert best.text.startswith(
+        "Median generalization is best, 85 % at 6 layers, and worst, 15 % at 2 layers (by chance "
+    )
+    assert highest.strength == "null"
+    assert highest.text == ("0 of 1 internal measures are highest at the best depth; by chance 0.3")
+
+
+def test_measures_that_single_out_the_best_depth_are_found():
+    highest_at_6 = {2: 1.0, 6: 3.0, 10: 2.0}
+    names = ("tscore", "tparseval", "sparsity", "norm")
+    runs = {}
+    for depth, ends in FAR.items():
+        measures: Any = dict.fromkeys(names, [highest_at_6[depth]] * 4)
+        runs |= {f"{depth}-{end}": (depth, measured_run((0, 0, 0, end), **measures))
+                 for end in ends}  # fmt: skip
+    _, highest = found_of(runs).findings()
+    assert highest.strength == "found"
+    assert "(tscore, tparseval, sparsity, norm); by chance 1.3" in highest.text
+
+
+def test_depths_that_differ_as_much_by_chance_are_null_and_single_out_nothing():
+    found = found_of(runs_of({2: (0.1, 0.9), 6: (0.2, 1.0)}))
+    assert [finding.strength for finding in found.findings()] == ["null"]
+
+
+def test_one_depth_is_compared_with_none():
+    assert found_of(runs_of({2: (0.1, 0.9)})).findings() == ()

@@ -144,3 +144,51 @@ def test_a_sweep_without_outcomes_is_refused():
 def test_a_level_in_percent_is_refused():
     with pytest.raises(ValueError, match="confidence = 95: it must lie between 0 and 1"):
         measured(PLANTED, confidence=95)
+
+
+def test_of_one_setting_the_most_frequent_outcome_is_said_with_its_interval():
+    (finding,) = measured(counted(lr_0_1=["groks"] * 7 + ["fails"])).findings()
+    assert (finding.strength, finding.figure) == ("found", "intervals")
+    assert finding.text == "7 of 8 runs grok (95 % interval 53 to 97.8 %), 1 fails"
+
+
+def test_other_categories_are_said_as_they_are():
+    table = table_of([{LR: 0.1, "A.kind": "no_clock"}] * 8)
+    text = measured(table, outcome="A.kind").findings()[0].text
+    assert text.startswith("8 of 8 runs end as no clock (95 % interval 68 to 100 %)")
+
+
+def test_few_seeds_do_not_tell_what_most_do():
+    (finding,) = measured(counted(lr_0_1=["groks", "groks", "fails"])).findings()
+    assert finding.strength == "not found"
+    assert finding.text.endswith("1 fails: more seeds would tell whether most do")
+
+
+def test_settings_that_differ_are_said_beside_chance():
+    found = measured(counted(lr_0_1=["groks"] * 8, lr_0_2=["groks"] + ["fails"] * 7))
+    (finding,) = found.findings()
+    assert finding.strength == "found"
+    assert finding.text.startswith("Lr 0.1: 8 of 8 grok, 68 to 100 %; lr 0.2: 1 of 8 groks, ")
+    assert "95 % intervals; by chance seldom over" in finding.text
+
+
+def test_settings_that_differ_as_much_by_chance_are_null():
+    found = measured(counted(lr_0_1=["groks", "groks"], lr_0_2=["fails", "groks"]))
+    assert [finding.strength for finding in found.findings()] == ["null"]
+
+
+def test_settings_that_end_alike_differ_in_nothing():
+    (finding,) = measured(counted(lr_0_1=["groks"] * 2, lr_0_2=["groks"] * 2)).findings()
+    assert (finding.text, finding.strength) == ("All 2 settings end alike: groks 4", "not found")
+
+
+def test_outcomes_by_losses_say_so():
+    losses = "GrokkingPhases.loss_category"
+    table = counted(lr_0_1=["high train loss"] * 8).rename(columns={CATEGORY: losses})
+    found = measured(table, outcome=losses)
+    assert found.findings()[0].text == (
+        "By losses alone, 8 of 8 runs keep train loss above the rule's level "
+        "(95 % interval 68 to 100 %)"
+    )
+    title = drawn(found.figures()["outcomes"])["layout"]["title"]["text"]
+    assert title == "Outcomes of 8 runs, by losses alone: high train loss 8"

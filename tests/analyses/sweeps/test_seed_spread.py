@@ -149,3 +149,38 @@ def test_a_scalar_that_is_undefined_everywhere_is_refused():
 def test_a_level_in_percent_is_refused():
     with pytest.raises(ValueError, match="confidence = 90: it must lie between 0 and 1"):
         at_ends(ended(0.5), confidence=90)
+
+
+def test_the_median_of_one_setting_is_said_with_its_interval_and_seeds():
+    (finding,) = at_ends(ended(0.9, 0.91, 0.95, 0.97, 1.0)).findings()
+    assert (finding.strength, finding.figure) == ("found", "dots")
+    assert finding.text == (
+        "Test accuracy ends at 95 % (median; 5 seeds 90 % to 100 %, 90 % interval 90 % to 100 %)"
+    )
+
+
+def test_seeds_too_few_for_an_interval_are_null():
+    (finding,) = at_ends(ended(0.9, 1.0)).findings()
+    assert finding.strength == "null"
+    assert finding.text.endswith("2 seeds 90 % to 100 %: too few for an interval)")
+
+
+def test_settings_far_apart_are_said_beside_chance():
+    (finding,) = at_ends(
+        ended(*np.linspace(0.1, 0.2, 6)), ended(*np.linspace(0.8, 0.9, 6), lr=0.2)
+    ).findings()
+    assert finding.strength == "found"
+    assert finding.text.startswith(
+        "Test accuracy ends between 15 % (lr 0.1) and 85 % (lr 0.2): medians of 12 runs; by chance "
+    )
+
+
+def test_settings_no_further_apart_than_by_chance_are_null():
+    found = at_ends(ended(0.1, 0.5, 0.9), ended(0.2, 0.6, 0.8, lr=0.2))
+    assert [finding.strength for finding in found.findings()] == ["null"]
+
+
+def test_runs_without_a_value_at_the_end_leave_nothing_to_say():
+    found = over_steps(([0, 10], [0, math.nan]), failed=[0])
+    assert np.isnan(found.medians[:, -1]).all()
+    assert found.findings() == ()

@@ -53,4 +53,11 @@ def test_sentences_too_long_to_be_read_are_not_drawn(found, monkeypatch):
 
 def test_titles_tell_the_scores(found):
     title = drawn_data(holding(found, GOLD).figures()["trees"])["layout"]["title"]["text"]
-    assert "100% of all brackets are gold" in title
+    shares = "greedy 100 % gold brackets (random 67 %, right branching 80 %, CKY 100 %"
+    assert shares in title
+    assert "score 0.00" in title
+
+
+def test_headings_tell_gold_brackets_beside_those_of_random_trees(found):
+    *_, headings = drawn_data(holding(found, [right_branching(5), [(0, 2)], []]).plot())["data"]
+    assert headings["text"][0].startswith("<b>3 of 4 gold (random 2.3); score")

@@ -188,6 +188,19 @@ def can_unshare() -> bool:
         return False
 
 
+def unfold(tab):
+    """Opens every fold of a page, and waits until what is in them is drawn."""
+    tab.run("document.querySelectorAll('details').forEach(fold => { fold.open = true; })")
+    tab.wait("![...document.querySelectorAll('.drawing')].some(node => !node.dataset.drawn)")
+
+
+def scrub(tab, place):
+    """Moves the page's scrubber to a stop, as a reader does."""
+    tab.run(f"""(range => {{ range.value = {place};
+      for (const name of ['input', 'change']) range.dispatchEvent(new Event(name));
+    }})(document.getElementById('scrubber'))""")
+
+
 def ids(tab, selector):
     return tab.run(f"[...document.querySelectorAll('{selector}')].map(node => node.id)")
 

@@ -1,6 +1,9 @@
 """Pages in a real browser with the network taken away."""
 
+from io import StringIO
+
 import numpy as np
+import pandas as pd
 import pytest
 
 from analyses import FourierSpectrum, plots
@@ -8,10 +11,11 @@ from analyses.plots.style import DARK, INK, PAPER
 from interp.pages import write_report
 from interp.runs.results import saved
 from tests.interp.conftest import HOSTILE_WORDS
-from tests.interp.pages.browser import DRAWN, Tab, box, click, empty, ids, outside
+from tests.interp.pages.browser import DRAWN, Tab, empty, ids, outside, scrub, unfold
 
 IS_DARK = f"paper_bgcolor === '{DARK[PAPER]}'"
-FIRST_SLIDER = "[...document.querySelectorAll('.figure')].find(f => f.layout.sliders)"
+MOVING = "[...document.querySelectorAll('.figure')].filter(f => f.dataset.step)"
+FIRST = f"{MOVING}[0]"
 
 
 @pytest.fixture(scope="module")
@@ -25,6 +29,7 @@ def page(browser, report):
     """A run's page, everything drawn."""
     tab = Tab(browser, 1280, 900)
     tab.open(report / "runs" / "tiny.html", DRAWN)
+    unfold(tab)
     yield tab
     tab.close()
 
@@ -35,6 +40,7 @@ def hostile(browser, hostile_run, tmp_path_factory):
     file = tmp_path_factory.mktemp("hostile") / "alone.html"
     tab = Tab(browser, 1280, 900)
     tab.open(write_report([hostile_run], file, single_file=True), DRAWN)
+    unfold(tab)
     yield tab
     tab.close()
 
@@ -66,23 +72,64 @@ def test_every_entry_of_the_contents_can_be_followed(page):
     assert [name for name in page.run(missing) if name not in ids(page, "section")] == []
 
 
-def test_a_moved_slider_draws_that_steps_saved_result(page, analysed):
+def test_a_moved_scrubber_draws_that_steps_saved_result(page, analysed):
     (each,) = [each for each in saved(analysed) if each.cls is FourierSpectrum]
     figure = each.load(each.steps[0]).figures()["embedding"]
-    rail = box(page, f"{FIRST_SLIDER}.querySelector('.slider-rail-touch-rect')")
-    click(page, rail["x"] + 2, rail["y"] + rail["height"] / 2)
-    visible = f"{FIRST_SLIDER}._fullData.filter(t => t.visible === true)"
+    scrub(page, 0)
+    visible = f"{FIRST}._fullData.filter(t => t.visible === true)"
     page.wait(f"{visible}[0].index === 0")
     drawn = page.run(f"{visible}.map(trace => Array.from(trace.y))")
     np.testing.assert_allclose(drawn, [figure.data[0].y], rtol=1e-5)
-    heading = page.run(f"document.getElementById({FIRST_SLIDER}.id + '-title').textContent")
+    heading = page.run(f"document.getElementById({FIRST}.id + '-title').textContent")
     assert heading == figure["layout"]["title"]["text"]
+
+
+def test_every_figure_that_has_steps_stands_at_the_step_of_the_page(page, analysed):
+    scrub(page, 2)
+    assert page.run(f"{MOVING}.length") > 3
+    assert set(page.run(f"{MOVING}.map(f => f.dataset.step)")) == {str(analysed.steps[2])}
+    assert page.run("document.querySelector('.scrubber output').textContent") == "20"
+    assert "step=20" in page.run("location.hash")
+
+
+def test_a_link_shows_what_was_seen(tab, report):
+    """The step and the open folds stand in the address."""
+    place = report / "runs" / "tiny.html"
+    tab.open(place, DRAWN)
+    tab.run("document.querySelector('section.folded summary').click()")
+    scrub(tab, 1)
+    tab.wait("location.hash.includes('open=')")
+    address = tab.run("location.href")
+    fold = tab.run("document.querySelector('details.fold[open]').id")
+    tab.call("Page.navigate", url="about:blank")
+    tab.call("Page.navigate", url=address)
+    tab.wait(DRAWN)
+    assert tab.run(f"document.getElementById('{fold}').open") is True
+    assert tab.run("document.querySelectorAll('details.fold[open]').length") == 1
+    assert set(tab.run(f"{MOVING}.map(f => f.dataset.step)")) == {"10"}
+
+
+def test_a_finding_leads_to_its_figure(tab, report):
+    tab.open(report / "runs" / "tiny.html", DRAWN)
+    tab.run("document.querySelector('.first-screen .findings a').click()")
+    tab.wait("location.hash")
+    target = tab.run("location.hash.slice(1).split('&')[0]")
+    top = f"document.getElementById('{target}').closest('figure').getBoundingClientRect().top"
+    tab.wait(f"{top} > -50 && {top} < 400")
+
+
+def test_the_scrubber_plays_from_the_first_step_to_the_last(tab, report):
+    tab.open(report / "runs" / "tiny.html", DRAWN)
+    tab.run("document.querySelector('.scrubber button').click()")
+    tab.wait("document.querySelector('.scrubber output').textContent === '0'")
+    tab.wait("document.querySelector('.scrubber output').textContent === '40'")
+    tab.wait("document.querySelector('.scrubber button').getAttribute('aria-label') === 'Play'")
 
 
 @pytest.fixture(scope="module")
 def dark(page):
-    """The page after it turned dark, with the second step chosen on the first slider."""
-    page.run(f"{FIRST_SLIDER}.dataset.chosen = 1")
+    """The page after it turned dark, with the second step chosen."""
+    scrub(page, 1)
     page.call("Emulation.setEmulatedMedia",
               features=[{"name": "prefers-color-scheme", "value": "dark"}])  # fmt: skip
     page.wait(f"[...document.querySelectorAll('.figure')].at(-1)._fullLayout.{IS_DARK}")
@@ -94,11 +141,11 @@ def test_figures_follow_the_page_into_the_dark(dark):
         f"[...document.querySelectorAll('.figure')].map(f => f._fullLayout.{IS_DARK})"
     )
     assert set(colours) == {True}
-    assert dark.run(f"{FIRST_SLIDER}._fullLayout.font.color") == DARK[INK]
+    assert dark.run(f"{FIRST}._fullLayout.font.color") == DARK[INK]
 
 
 def test_a_step_that_was_chosen_stays_when_the_page_turns_dark(dark):
-    assert dark.run(f"{FIRST_SLIDER}._fullLayout.sliders[0].active") == 1
+    assert dark.run(f"{FIRST}._fullData.findIndex(t => t.visible === true)") == 1
 
 
 def test_views_stay_light_in_the_dark(dark):
@@ -109,13 +156,11 @@ def test_views_stay_light_in_the_dark(dark):
     assert dark.run(framed) == "rgb(227, 232, 236)"
 
 
-def test_paper_is_white_and_has_no_sliders(dark):
-    told = (
-        "document.querySelectorAll('.slider-container').length, document.querySelector('.figure')"
-    )
-    dark.run(f"addEventListener('beforeprint', () => printed = [{told}._fullLayout.paper_bgcolor])")
+def test_paper_is_white(dark):
+    colour = "document.querySelector('.figure')._fullLayout.paper_bgcolor"
+    dark.run(f"addEventListener('beforeprint', () => printed = {colour})")
     assert dark.pdf().startswith(b"%PDF")
-    assert dark.run("printed") == [0, PAPER]
+    assert dark.run("printed") == PAPER
 
 
 @pytest.fixture
@@ -176,3 +221,33 @@ def test_a_single_file_with_hostile_words_draws_everything(hostile):
 def test_a_single_file_asks_for_no_other(hostile):
     assert [url for url in hostile.requests() if url.startswith("file:")][1:] == []
     assert outside(hostile) == []
+
+
+def test_the_data_of_a_figure_are_those_of_the_saved_result(page, analysed):
+    """What "data" gives is read back as the numbers that are saved, at the page's step."""
+    (each,) = [each for each in saved(analysed) if each.cls is FourierSpectrum]
+    scrub(page, 1)
+    page.run("""HTMLAnchorElement.prototype.click = function () {
+      window.taken = [this.download, decodeURIComponent(this.href.split(',').slice(1).join(','))];
+    }""")
+    page.run(f"{FIRST}.closest('figure').querySelector('[data-take=csv]').click()")
+    page.wait("window.taken")
+    name, text = page.run("window.taken")
+    assert name.endswith("-step-10.csv")
+    table = pd.read_csv(StringIO(text))
+    result = each.load(10)
+    np.testing.assert_array_equal(table["x"], np.arange(1, len(table) + 1))
+    np.testing.assert_allclose(table["y"], result.shares[0], rtol=1e-5)
+
+
+@pytest.mark.parametrize(("form", "begin"), [("svg", "data:image/svg"), ("png", "data:image/png")])
+def test_a_figure_can_be_taken_along(page, form, begin):
+    page.run("HTMLAnchorElement.prototype.click = function () { window.href = this.href; }")
+    page.run(f"{FIRST}.closest('figure').querySelector('[data-take={form}]').click()")
+    page.wait(f"(window.href || '').startsWith('{begin}')")
+    assert page.run("window.href.length") > 3000
+
+
+def test_a_figure_says_what_to_cite(page):
+    cited = page.run(f"{FIRST}.closest('figure').querySelector('.take details').textContent")
+    assert "Nanda et al. 2023" in cited

@@ -140,3 +140,22 @@ def test_every_view_of_a_page_is_drawn(tab, tmp_path):
     assert empty(tab, ".view") == []
     assert html.unescape(tab.run("document.getElementById('view-4').innerText")).startswith("<s>")
     assert tab.errors() == []
+
+
+def test_any_two_numbers_are_plotted_and_a_dot_leads_to_its_run(index):
+    index.run("document.getElementById('scatter-fold').open = true")
+    node = "document.getElementById('scatter')"
+    index.wait(f"{node}.data && {node}.data[0].x.length === 3")
+    assert index.run(f"{node}.layout.xaxis.title.text") == "weight decay"
+    assert index.run(f"[...{node}.data[0].x]") == [0.5, 0.1, 10]
+    first = index.run(f"{node}.data[0].text[0]")
+    index.run(f"{node}.emit('plotly_click', {{points: [{{text: {node}.data[0].text[0]}}]}})")
+    index.wait("location.pathname.includes('/runs/')")
+    assert index.run("document.querySelector('h1').textContent") == first
+
+
+def test_the_filter_holds_for_dots_too(index):
+    index.run("document.getElementById('scatter-fold').open = true")
+    index.run("document.getElementById('filter').focus()")
+    index.call("Input.insertText", text="weight half")
+    index.wait("document.getElementById('scatter').data?.[0].text.join() === 'half'")

@@ -12,7 +12,7 @@ from hooks.models.constructed import leads
 from interp.config.experiment import load_experiment
 from interp.pages import write_report
 from interp.tasks.modular_arithmetic import ModularArithmetic
-from tests.interp.pages.browser import DRAWN, Tab, empty, outside
+from tests.interp.pages.browser import DRAWN, Tab, empty, outside, unfold
 
 NODE = "document.querySelector('.adding-network')"
 SAID = f"{NODE}.querySelector('p').textContent"
@@ -28,6 +28,7 @@ def page(browser, tmp_path_factory):
     index = write_report([run], place / "report")
     tab = Tab(browser, 1280, 900)
     tab.open(index.parent / "runs" / "circle.html", DRAWN)
+    unfold(tab)
     yield tab
     tab.close()
 

@@ -12,9 +12,9 @@ from interp.measure.analyze import analyze
 from interp.pages import write_report
 from interp.runs.results import saved
 from interp.runs.run import Run
-from tests.interp.pages.browser import DRAWN, Tab, box, click, empty
+from tests.interp.pages.browser import DRAWN, Tab, empty, scrub, unfold
 
-SLIDING = "[...document.querySelectorAll('.figure')].filter(f => f.layout.sliders)"
+SLIDING = "[...document.querySelectorAll('.figure')].filter(f => f.dataset.step)"
 READS, WRITES = f"{SLIDING}[0]", f"{SLIDING}[1]"
 
 
@@ -32,15 +32,9 @@ def page(browser, parity):
     index = write_report([parity], parity.path.parent / "report")
     tab = Tab(browser, 1280, 900)
     tab.open(index.parent / "runs" / "parity.html", DRAWN)
+    unfold(tab)
     yield tab
     tab.close()
-
-
-def move(tab, figure, share):
-    """Puts a slider where a share of its rail lies to the left."""
-    rail = box(tab, f"{figure}.querySelector('.slider-rail-touch-rect')")
-    place = min(max(share * rail["width"], 2), rail["width"] - 2)
-    click(tab, rail["x"] + place, rail["y"] + rail["height"] / 2)
 
 
 def visible(figure):
@@ -48,11 +42,11 @@ def visible(figure):
 
 
 @pytest.mark.parametrize("place", [0, 2, 4])
-def test_a_moved_slider_draws_that_steps_weights(page, parity, place):
+def test_a_moved_scrubber_draws_that_steps_weights(page, parity, place):
     (each,) = saved(parity)
     result = each.load(each.steps[place])
     assert isinstance(result, NeuronWeights)
-    move(page, READS, place / 4)
+    scrub(page, place)
     page.wait(f"{visible(READS)}[0].index === {place}")
     drawn = page.run(f"{visible(READS)}.map(t => Array.from(t.z, row => Array.from(row)))")
     np.testing.assert_allclose(drawn, [result.reads], rtol=1e-5)
@@ -64,7 +58,7 @@ def test_a_moved_slider_draws_that_steps_weights(page, parity, place):
 
 def test_what_neurons_write_moves_too(page, parity):
     (each,) = saved(parity)
-    move(page, WRITES, 0)
+    scrub(page, 0)
     page.wait(f"{visible(WRITES)}[0].index === 0")
     drawn = page.run(f"{visible(WRITES)}.map(t => Array.from(t.y))")
     np.testing.assert_allclose(drawn, each.load(each.steps[0]).writes, rtol=1e-5)
