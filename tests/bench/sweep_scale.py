@@ -3,9 +3,9 @@
     .venv/bin/python -m tests.bench.sweep_scale 1125 10000 100000
 
 Folders are faked with the smallest files that are looked at: metrics of 21 rows, two checkpoints
-and a lease. One size after the other has a process of its own, which prints seconds, and the most
-memory that it held beyond what its imports take. Give --distinct for sweeps without seeds, all of
-whose runs are combinations of their own.
+and a lease. One size after the other has a process of its own, which prints seconds, those of the
+processor alone, and the most memory that it held beyond what its imports take. Give --distinct for
+sweeps of one seed, all of whose runs are combinations of their own.
 """
 
 import json
@@ -102,10 +102,11 @@ class Table:
 
     def time(self, name: str, call: Callable[[], Any]) -> Any:
         """What a call gives."""
-        start = time.perf_counter()
+        start, begin = time.perf_counter(), time.process_time()
         value = call()
-        seconds, memory = time.perf_counter() - start, self._memory() - self._before
-        print(f"| {name} | {seconds:.2f} | {memory:.0f} |", flush=True)
+        seconds, busy = time.perf_counter() - start, time.process_time() - begin
+        memory = self._memory() - self._before
+        print(f"| {name} | {seconds:.2f} | {busy:.2f} | {memory:.0f} |", flush=True)
         return value
 
 
@@ -114,7 +115,8 @@ def measure(count: int, *, is_distinct: bool) -> None:
     sweep = sweep_of(count, is_distinct=is_distinct)
     table = Table()
     kind = "distinct runs" if is_distinct else "runs"
-    print(f"\n| {count:,} {kind} | seconds | memory so far, MB |\n| --- | --- | --- |")
+    print(f"\n| {count:,} {kind} | seconds | of the processor | memory so far, MB |")
+    print("| --- | --- | --- | --- |")
     with TemporaryDirectory() as scratch:
         folder = SweepFolder(Path(scratch), sweep)
         (folder.path / "sweep.toml").write_text(sweep.to_toml())
@@ -122,7 +124,7 @@ def measure(count: int, *, is_distinct: bool) -> None:
         table.time("load_sweep", lambda: load_sweep(folder.path / "sweep.toml"))
         cpu = table.time("grouped, CPU", lambda: grouped(experiments, Worker()))
         gpu = table.time("grouped, GPU", lambda: grouped(experiments, GPU))
-        print(f"| ({len(cpu):,} stacks of a CPU, {len(gpu):,} of a GPU) | | |")
+        print(f"| ({len(cpu):,} stacks of a CPU, {len(gpu):,} of a GPU) | | | |")
         table.time("part_of 3/16", lambda: part_of(cpu, Part(3, 16)))
         jobs = table.time("jobs", lambda: jobs_of(bundled(cpu, MAX_JOBS), folder.path))
         engine = FuturesEngine(AtOnce())

@@ -71,6 +71,7 @@ MERGED = {
     "a row over two lines": '{"step": 0\n"a": 1}\n{"step": 1}, {"step": 2}\n',
     "two rows in a line": '{"step": 0}, {"step": 1}\n',
     "an end inside a name": '{"step": 0, "a}\n{b": 1}\n',
+    "as many rows as lines": '{"step": 0}, {"step": 1}\n{"step": 2, "a}\n{b": 1}\n',
     "a row in a row": '{"step": 0, "a":\n{"step": 1}}\n',
     "a list": '[{"step": 0}]\n',
     "lists without end": '{"step": ' + 10**5 * "[" + "}\n",

@@ -148,6 +148,20 @@ def test_a_lease_that_was_given_back_holds_nothing(sweep):
     assert counts_of(sweep_status(sweep.path)) == {"left": 8}
 
 
+def test_a_run_that_ends_between_two_looks_is_done(sweep, monkeypatch):
+    path = paths_of(sweep)[0]
+    begin(path, rows=6)
+    hold(path, ago=100, is_held=False)
+
+    def end_and_look(folder: Path) -> Lease | None:
+        (path / "metrics.jsonl").write_text('{"step": 10}\n')
+        (path / "checkpoints" / "10.safetensors").touch()
+        return lease_of(folder)
+
+    monkeypatch.setattr("interp.sweeps.status.lease_of", end_and_look)
+    assert counts_of(sweep_status(sweep.path)) == {"done": 1, "left": 7}
+
+
 def test_a_process_of_this_machine_is_seen_while_it_holds_a_folder(sweep):
     path = paths_of(sweep)[0]
     begin(path, rows=1)
