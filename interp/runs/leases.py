@@ -168,7 +168,7 @@ def hold(folder: Path, *, is_locked: bool) -> Lease | None:
                 replace(lease, number=earlier).file.unlink()
         if former is None or former.is_held:
             _remove_temporaries(lease.folder)
-        if former is not None and former.is_held and not _is_gone(former, is_locked=is_locked):
+        if former is not None and former.is_held and not is_gone(former, is_locked=is_locked):
             _renew_metrics(lease.folder)
     except BaseException:
         release(lease)
@@ -303,7 +303,7 @@ def _look(folder: Path, lease: Lease, *, is_locked: bool) -> Sight | None:
     """
     key, now = os.path.realpath(folder), time.monotonic()
     before = _sights.pop(key, None)
-    if not lease.is_held or _is_gone(lease, is_locked=is_locked):
+    if not lease.is_held or is_gone(lease, is_locked=is_locked):
         return None
     seen = Sight(lease, now)
     if before is not None and before.lease == lease:
@@ -316,7 +316,7 @@ def _look(folder: Path, lease: Lease, *, is_locked: bool) -> Sight | None:
     return seen if seen.unchanged < LEASE_SECONDS else None
 
 
-def _is_gone(lease: Lease, *, is_locked: bool) -> bool:
+def is_gone(lease: Lease, *, is_locked: bool) -> bool:
     """Whether the kernel says that a lease's process has ended."""
     if (lease.host, lease.machine) != this_machine():
         return False

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from interp.config import Experiment
 from interp.executors.job_log import failures
 from interp.runs import Run, find_runs, is_done_with, last_step
-from interp.runs.leases import LEASE_SECONDS, Lease, _is_gone, lease_of
+from interp.runs.leases import LEASE_SECONDS, Lease, is_gone, lease_of
 from interp.runs.run import STEP
 from interp.sweeps.groups import duration
 from interp.sweeps.sweep import SweepFolder, find_sweep
@@ -337,7 +337,7 @@ def _held(path: Path, steps: int, last: int, lease: Lease, now: float, fault: st
         "since": lease.began or lease.beat / 1e9,
         "silent": silent,
     }
-    if silent > LEASE_SECONDS or _is_gone(lease, is_locked=False):
+    if silent > LEASE_SECONDS or is_gone(lease, is_locked=False):
         step = max(_checkpoints(path), default=0)
         return RunStatus(path.name, "lost", step, steps, fault, **owner)
     rate = _rate(path, last, owner["since"])

@@ -111,7 +111,7 @@ def take_turns(connection: Connection, folder: Path, turns: int) -> int:
 def race(connection: Connection, folders: list[Path]) -> list[bool]:
     """Tries to hold folders that a dead machine has left; all processes begin each at once."""
     change = setattr
-    change(leases, "_is_gone", lambda lease, **_: lease.host == "dead")
+    change(leases, "is_gone", lambda lease, **_: lease.host == "dead")
     won = []
     for folder in folders:
         connection.send("ready")
