@@ -15,6 +15,7 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
+from analyses.plots.plain import made
 from analyses.plots.style import (
     HATCHES,
     HEIGHT,
@@ -173,7 +174,7 @@ def mark_steps(figure: Figure, marks: Mapping[str, float]) -> Figure:
         "shapes": [*layout.get("shapes", ()), *(shape for shape, _ in marked)],
         "annotations": [*layout.get("annotations", ()), *(note for _, note in marked)],
     }
-    return go.Figure(data)
+    return made(data)
 
 
 def empty(title: str, reason: str) -> Figure:
@@ -201,7 +202,7 @@ def _figure(
 ) -> Figure:
     """A figure of plain traces; the other arguments are those of `layout_of`."""
     options = {"has_legend": len(traces) > 1} | layout
-    return go.Figure({"data": list(traces), "layout": layout_of(title, axes, **options)})
+    return made({"data": list(traces), "layout": layout_of(title, axes, **options)})
 
 
 def _mark(
@@ -245,6 +246,8 @@ def _plain(value: Any) -> Any:
     """A part of a figure's JSON as lists and tables."""
     if isinstance(value, dict) and "bdata" in value:
         value = _decoded(**value)
+    elif isinstance(value, np.ndarray | np.generic):  # plain figures hold what they were given
+        value = value.tolist()
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, list | tuple):

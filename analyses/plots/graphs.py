@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from analyses.plots.figures import Figure
+from analyses.plots.plain import made
 from analyses.plots.style import HEIGHT, INK, PAPER, Trace, layout_of, line, stroke
 
 Point = tuple[float, float]
@@ -54,7 +55,7 @@ def graph(
         xaxis=sides,
         yaxis=sides | {"range": [rows - 0.4, -0.6]},
     )
-    return Figure({"data": [*traces, _points(nodes)], "layout": layout})
+    return made({"data": [*traces, _points(nodes)], "layout": layout})
 
 
 def _points(nodes: Mapping[str, Point]) -> Trace:

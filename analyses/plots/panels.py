@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from analyses.plots.figures import Figure, empty
+from analyses.plots.plain import made
 from analyses.plots.style import (
     AXIS,
     PALETTE,
@@ -294,7 +295,7 @@ def small_multiples(frame: "pandas.DataFrame", *, x: str, title: str, x_title: s
     ]
     traces, layout = sheet.laid_out(cells)
     height = TABLE_MARGINS + TABLE_ROW * rows
-    return Figure({"data": traces, "layout": layout_of(title, None, height=height, **layout)})
+    return made({"data": traces, "layout": layout_of(title, None, height=height, **layout)})
 
 
 def strands(curves: Iterable[tuple[np.ndarray, np.ndarray]], name: str, style: Trace) -> Trace:
@@ -402,7 +403,7 @@ def _figure(
         for index, trace in enumerate(traces)
     ]
     described = layout_of(title, axes, has_legend=_have_several_names(traces), **layout)
-    return Figure({"data": named, "layout": described})
+    return made({"data": named, "layout": described})
 
 
 def _have_several_names(traces: Iterable[Trace]) -> bool:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from analyses.plots import INK, PALETTE, PAPER, Figure, layout_of, line
+from analyses.plots.plain import made
 from analyses.trees.brackets import Span, tree_graph
 
 WORDS_SHARE = 0.28  # of the distance from the middle to a side that words take
@@ -62,7 +63,7 @@ def side_by_side(pairs: Sequence[TwoTrees], names: tuple[str, str], *, title: st
         for side, spans in ((-1, pair.first), (1, pair.second))
     ]
     hidden = {"showticklabels": False, "showgrid": False, "zeroline": False}
-    return Figure(
+    return made(
         {
             "data": [*_brackets(trees, True), *_brackets(trees, False), *_words(places)],
             "layout": layout_of(

@@ -14,6 +14,7 @@ from markupsafe import Markup
 
 from analyses import plots
 from analyses.findings import Finding
+from analyses.plots.plain import plain_figures
 from analyses.plots.style import stroke
 from analyses.result import SeriesResult
 from analyses.sweep_table import axis_name, columns_of, setting_name, settings_of
@@ -73,6 +74,7 @@ class RunPage:
     missing: str
 
 
+@plain_figures()
 def run_page(run: Run, overview: Overview) -> RunPage:
     """The page of a run, with the saved results that hold (`interp.runs.current`).
 
@@ -216,6 +218,7 @@ class SweepPage:
     passed_over: str
 
 
+@plain_figures()
 def sweep_page(
     sweep_runs: SweepRuns, rows: Sequence[tuple[Overview, Mapping[str, Any]]]
 ) -> SweepPage:

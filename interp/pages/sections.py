@@ -101,7 +101,7 @@ def sliding_card(drawings: Mapping[int, Drawing], slug: str) -> Card:
     figures = {
         step: plots.as_data(drawing)
         for step, drawing in drawings.items()
-        if isinstance(drawing, plots.Figure)
+        if not isinstance(drawing, View)
     }
     figure = slides(list(figures.values()), list(figures))
     layout = figure["layout"]
@@ -349,7 +349,7 @@ def _drawings(saved: Saved, history: History, slug: str) -> Iterator[Card]:
     sliding = saved.cls.sliding if issubclass(saved.cls, Result) else ()
     for index, (name, drawing) in enumerate(history.last.figures().items(), start=1):
         place = f"{slug}-{index}"
-        if name in sliding and history.slides and isinstance(drawing, plots.Figure):
+        if name in sliding and history.slides and not isinstance(drawing, View):
             steps = {step: drawn[name] for step, drawn in history.slides.items() if name in drawn}
             yield sliding_card(steps | {saved.steps[-1]: drawing}, place)
         else:
