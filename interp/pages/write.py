@@ -111,12 +111,10 @@ def write_report(runs: Sequence[Run], out: str | Path, *, single_file: bool = Fa
     varied = differences(
         [run.experiment for run, _ in readable], without=("task.name", "model.kind")
     )
-    # The index is there before the first page, since it marks the folder as a report.
     rows = list(zip(entries, map(setting_texts, varied), strict=True))
     dots = scatter_of_runs(list(zip(entries, varied, strict=True))) if len(rows) > 2 else ""
     files = (*(["plotly.min.js"] if dots else []), "index.js")
     facts: dict[str, Any] = {"rows": rows, "shared": shared(entries), "files": files, "dots": dots}
-    write_text(out / "index.html", rendered("index.html", said={}, **facts))
     said = write_pages(readable, out)
     write_text(out / "index.html", rendered("index.html", said=said, **facts))
     return out / "index.html"
@@ -310,10 +308,18 @@ def check_out(out: Path) -> None:
     """
     if out.exists() and not out.is_dir():
         raise ValueError(f"{out} is a file; choose a folder for the report")
-    # A temporary file is all that is there where the first of its files was cut short.
-    others = out.is_dir() and not all(map(is_temporary, out.iterdir()))
-    if others and not head_holds(out / "index.html", GENERATOR):
+    if out.is_dir() and not head_holds(out / "index.html", GENERATOR) and not is_cut_short(out):
         raise ValueError(f"{out} holds something other than a report; choose another folder")
+
+
+def is_cut_short(out: Path) -> bool:
+    """Whether a folder holds no more than a report whose index was not yet written."""
+    pages, assets = list(out.glob("runs/*")), list(out.glob("assets/*"))
+    return (
+        all(is_temporary(each) or each.name in ("runs", "assets") for each in out.iterdir())
+        and all(is_temporary(page) or head_holds(page, GENERATOR) for page in pages)
+        and all(is_temporary(asset) or asset.name in ASSETS for asset in assets)
+    )
 
 
 def page_names(runs: Sequence[Run]) -> list[str]:

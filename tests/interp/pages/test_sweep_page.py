@@ -67,7 +67,8 @@ def test_everything_that_is_linked_is_there(written, page):
 
 
 def test_every_entry_of_the_contents_leads_somewhere(page):
-    targets = re.findall(r'<a href="#([^"]+)"', page)
+    contents = page.partition("</nav>")[0]
+    targets = re.findall(r'<a href="#([^"]+)"', contents)
     assert len(targets) == 7
     assert all(f'id="{target}"' in page for target in targets)
 

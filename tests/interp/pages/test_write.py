@@ -275,3 +275,20 @@ def test_the_phases_are_marked_on_the_scrubber(phases):
 
 def test_matrices_keep_their_names_in_scalars(page):
     assert '<th scope="row">Gini of W_E</th>' in page
+
+
+def test_a_report_without_its_index_yet_is_gone_on_with(folder_of_report, analysed, tmp_path):
+    out = shutil.copytree(folder_of_report, tmp_path / "report")
+    (out / "index.html").unlink()
+    (out / "runs" / ".tiny.html.0123abcd.tmp").write_text("half")
+    write_report([analysed], out)
+    index = (folder_of_report / "index.html").read_bytes()
+    assert (out / "index.html").read_bytes() == index
+
+
+@pytest.mark.parametrize("place", ["runs/mine.html", "assets/mine.js", "runs/notes.txt"])
+def test_a_folder_of_other_pages_is_refused(run, tmp_path, place):
+    (tmp_path / place).parent.mkdir()
+    (tmp_path / place).write_text("<html>mine</html>")
+    with pytest.raises(ValueError, match="holds something other than a report"):
+        write_report([run], tmp_path)

@@ -130,7 +130,6 @@ FULL = [
     ("train", 3000, "run/checkpoints/0.safetensors"),
     ("train", 10_000, "run/state.safetensors"),
     ("analyze", 2000, "FourierCircuit"),
-    ("report", 1000, "pages/index.html"),
     ("import", 3000, ".interp-import-"),
     ("report", 30_000, "pages/assets/plotly.min.js"),
 ]
