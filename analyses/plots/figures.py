@@ -27,6 +27,7 @@ from analyses.plots.style import (
     along_bottom,
     bar,
     colour,
+    curve,
     layout_of,
     line,
     logarithmic,
@@ -58,7 +59,7 @@ def lines(
         log_y: Logarithmic ordinate.
     """
     traces = [
-        line(x, y, str(name), stroke(index, 2)) for index, (name, y) in enumerate(curves.items())
+        curve(x, y, str(name), stroke(index, 2)) for index, (name, y) in enumerate(curves.items())
     ]
     return _figure(traces, title, axes, yaxis=logarithmic(curves) if log_y else {})
 

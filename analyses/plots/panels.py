@@ -21,6 +21,7 @@ from analyses.plots.style import (
     PALETTE,
     Trace,
     colour,
+    curve,
     layout_of,
     line,
     logarithmic,
@@ -287,7 +288,7 @@ def small_multiples(frame: "pandas.DataFrame", *, x: str, title: str, x_title: s
     cells = [
         (
             words(str(name)),
-            [line(frame[x], frame[name], str(name), {"color": PALETTE[0]})],
+            [curve(frame[x], frame[name], str(name), {"color": PALETTE[0]})],
             {"title": {"text": x_title}} if sheet.is_lowest(index) else {},
             {},
         )

@@ -38,6 +38,7 @@ DARK = {
 HEIGHT = 380  # pixels of a figure
 MARGIN = {"l": 70, "r": 20, "t": 60, "b": 50}  # pixels
 MAX_WIDTH = 1000  # pixels that a page has for a figure
+FEW_STEPS = 3  # steps of a curve that are drawn as marks
 TICK_SIZE = 12  # pixels: plotly's own size of the letters at ticks
 LETTER_WIDTH, LINE_HEIGHT = 6.5, 15  # pixels of these letters
 TICK_GAP = 10  # pixels between two ticks, and between them and the title of the axis
@@ -165,6 +166,14 @@ def line(x: Any, y: Any, name: str, style: Trace) -> Trace:
         "x": plain(x),
         "y": plain(y),
     }
+
+
+def curve(x: Any, y: Any, name: str, style: Trace) -> Trace:
+    """A curve over steps; two or three of them are marks, between which nothing is known."""
+    if len(x) > FEW_STEPS:
+        return line(x, y, name, style)
+    marks = {"mode": "markers", "marker": {"color": style["color"], "size": 8}}
+    return line(x, y, name, style) | marks
 
 
 def bar(x: Any, y: Any, colour: Any) -> Trace:
