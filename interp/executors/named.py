@@ -6,6 +6,7 @@ partition = "gpu"
 timeout_min = 240
 """
 
+import inspect
 import sys
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -68,6 +69,8 @@ def parsed_options(texts: Sequence[str]) -> dict[str, Any]:
 
 def _of_file(path: Path) -> tuple[str, dict[str, Any]]:
     """The name and the options that a file's table gives."""
+    if not path.is_file():
+        raise ValueError(f"executor {path}: no such file; there are {KNOWN}")
     table = read_toml(path).get("executor")
     if not isinstance(table, dict) or not isinstance(table.get("name"), str):
         raise ValueError(f"{path}: no table [executor] with a name; there are {KNOWN}")
@@ -98,6 +101,8 @@ def _made_by(name: str, options: Mapping[str, Any]) -> Engine:
 def _called(factory: Any, options: Mapping[str, Any], name: str) -> Any:
     """What a factory makes of options; those that it does not take are refused in one line."""
     try:
-        return factory(**options)
+        inspect.signature(factory).bind(**options)
     except TypeError as error:
-        raise ValueError(f"executor {name}: {error}") from None
+        known = ", ".join(inspect.signature(factory).parameters) or "none"
+        raise ValueError(f"executor {name}: {error}; its options are {known}") from None
+    return factory(**options)

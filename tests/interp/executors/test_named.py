@@ -26,7 +26,13 @@ def slurm_programs(tmp_path, monkeypatch) -> None:
 
 REFUSED = {
     "unknown executor": ("dask", {}, "executor 'dask' is unknown; there are local, slurm, ray, "),
-    "unknown option of local": ("local", {"cores": 2}, "executor local: .*'cores'"),
+    "unknown option of local": (
+        "local",
+        {"cores": 2},
+        "executor local: .*'cores'.*its options are workers",
+    ),
+    "no workers": ("local", {"workers": 0}, "workers = 0: give a whole number of at least 1"),
+    "missing file": ("no.toml", {}, "executor no.toml: no such file; there are local, slurm"),
     "unknown option of ray": (
         "ray",
         {"gpus": 1},
