@@ -197,7 +197,9 @@ class SweepStatus:
         if state == "lost":
             silent = min(run.silent for run in held)
             is_killed = silent <= LEASE_SECONDS  # which only this machine's own kernel says
-            return f"{text}, {'ended by a kill' if is_killed else f'no sign for {duration(silent)}'}"
+            return (
+                f"{text}, {'ended by a kill' if is_killed else f'no sign for {duration(silent)}'}"
+            )
         return f"{text} since {self._clock(min(run.since for run in held))}"
 
     def _holders(self) -> dict[tuple[str, int, State], list[RunStatus]]:
