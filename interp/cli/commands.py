@@ -268,8 +268,8 @@ def analyze(
     folders = find_folders(_working_copies(paths))
     place = folders[0].path.parent if isinstance(folders[0], interp.Run) else folders[0].path
     engine = Placement(executor, option or (), jobs).engine(place)
-    if engine is None and workers is not None:
-        check_count("workers", workers)
+    check_workers(workers, executor)
+    if workers is not None:
         engine = Processes(workers)
     how: dict[str, Any] = {"device": device, "engine": engine} | ({"jobs": jobs} if jobs else {})
     with spinner("{place}") as show:
@@ -505,7 +505,7 @@ def _train_sweep(
 
     engine, settings = place.engine(out), place.settings()
     asked = _asked_of(SweepFolder(out, sweep), settings, how["stack"])
-    check_count("workers", workers or 1)
+    check_workers(workers, place.executor)
     if not asked:
         return typer.echo(f"{out}: part {place.part} is empty: there are more parts than stacks")
     runs, part = len(asked), f"part {place.part}, " if place.part else ""
@@ -568,7 +568,7 @@ def _plan_sweep(
     left = asked.keys() & folder.left().keys()
     part = f"part {place.part}, " if place.part else ""
     typer.echo(f"{part}{len(asked)} runs, {len(left)} of them to be trained into {out}")
-    check_count("workers", workers or 1)
+    check_workers(workers, place.executor)
     groups = groups_for(folder, is_here=engine is None, **settings, **how)
     if engine is None:
         for line in described(groups, how["device"], workers or worker_count(how["device"])):
@@ -616,6 +616,20 @@ def check_count(option: str, count: int) -> None:
     most = max(os.cpu_count() or 1, 64)
     if count > most:
         raise ValueError(f"--{option} {count}: this machine takes {most} at most")
+
+
+def check_workers(workers: int | None, executor: str | None) -> None:
+    """Refuses more processes than this machine bears, and any where an executor takes the work.
+
+    Raises:
+        ValueError: As said.
+    """
+    check_count("workers", workers or 1)
+    if workers is not None and executor is not None:
+        raise ValueError(
+            "--workers is of this machine: leave it out with --executor; --option workers=N is of "
+            "local, and --jobs N of all"
+        )
 
 
 def set_threads(threads: int) -> None:

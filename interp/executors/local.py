@@ -28,14 +28,9 @@ class Processes:
 
     Args:
         workers: How many.
-
-    Raises:
-        ValueError: There are none.
     """
 
     def __init__(self, workers: int) -> None:
-        if not isinstance(workers, int) or workers < 1:
-            raise ValueError(f"workers = {workers}: give a whole number of at least 1")
         self._workers = workers
 
     def run(self, jobs: Sequence[Job], look: Look) -> list[Outcome]:

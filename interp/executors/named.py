@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from interp.config import read_toml
-from interp.executors.engine import Engine, as_engine
+from interp.executors.engine import Engine, as_engine, in_words
 from interp.executors.local import Processes, worker_count
 from interp.executors.ray import Ray
 from interp.executors.slurm import Slurm
@@ -39,7 +39,7 @@ def find_engine(name: str, options: Mapping[str, Any], folder: Path) -> Engine:
         name, table = _of_file(Path(name))
         options = table | dict(options)
     if name == "local":
-        return _called(Processes, {"workers": worker_count("auto")} | dict(options), "local")
+        return _called(processes, options, "local")
     if name == "slurm":
         return Slurm(folder, options)
     if name == "ray":
@@ -47,6 +47,19 @@ def find_engine(name: str, options: Mapping[str, Any], folder: Path) -> Engine:
     if ":" in name:
         return _made_by(name, options)
     raise ValueError(f"executor '{name}' is unknown; there are {KNOWN}")
+
+
+def processes(workers: Any = None) -> Processes:
+    """Processes of this machine; as many as suit it where nothing is asked.
+
+    Raises:
+        ValueError: `workers` is no whole number of at least 1.
+    """
+    if workers is None:
+        return Processes(worker_count("auto"))
+    if type(workers) is not int or workers < 1:  # an option may be anything
+        raise ValueError(f"workers must be a whole number of at least 1, got {workers!r}")
+    return Processes(workers)
 
 
 def parsed_options(texts: Sequence[str]) -> dict[str, Any]:
@@ -71,9 +84,12 @@ def _of_file(path: Path) -> tuple[str, dict[str, Any]]:
     """The name and the options that a file's table gives."""
     if not path.is_file():
         raise ValueError(f"executor {path}: no such file; there are {KNOWN}")
-    table = read_toml(path).get("executor")
+    tables = read_toml(path)
+    table = tables.pop("executor", None)
     if not isinstance(table, dict) or not isinstance(table.get("name"), str):
         raise ValueError(f"{path}: no table [executor] with a name; there are {KNOWN}")
+    if tables:
+        raise ValueError(f"{path}: {', '.join(tables)}: only [executor] is read; take the rest out")
     name = table.pop("name")
     if name.endswith(".toml"):
         raise ValueError(f"{path}: executor.name is a file again; there are {KNOWN}")
@@ -86,8 +102,8 @@ def _made_by(name: str, options: Mapping[str, Any]) -> Engine:
     sys.path.append(str(Path.cwd()))  # a command's own path is its program's folder
     try:
         factory = getattr(import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise ValueError(f"executor {name} cannot be imported: {error}") from None
+    except Exception as error:  # of a user's own code, of whatever kind
+        raise ValueError(f"executor {name} cannot be imported: {error}") from error
     finally:
         sys.path.pop()
     made = _called(factory, options, name)
@@ -99,10 +115,13 @@ def _made_by(name: str, options: Mapping[str, Any]) -> Engine:
 
 
 def _called(factory: Any, options: Mapping[str, Any], name: str) -> Any:
-    """What a factory makes of options; those that it does not take are refused in one line."""
+    """What a factory makes of options; whatever it raises is one line."""
     try:
         inspect.signature(factory).bind(**options)
     except TypeError as error:
         known = ", ".join(inspect.signature(factory).parameters) or "none"
         raise ValueError(f"executor {name}: {error}; its options are {known}") from None
-    return factory(**options)
+    try:
+        return factory(**options)
+    except Exception as error:  # of a user's own code, of whatever kind
+        raise ValueError(f"executor {name}: {in_words(error)}") from error

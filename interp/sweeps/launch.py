@@ -165,6 +165,7 @@ def _write_file(folder: SweepFolder) -> None:
     while not file.is_file() or file.read_bytes() != content:
         try:
             with locked(folder.path):
+                folder.check_belongs()  # another command may have added runs meanwhile
                 write_whole(file, content)
         except InUse:
             if time.monotonic() > end:
@@ -265,11 +266,14 @@ def train_groups(
     for group, outcome in zip(groups, outcomes, strict=True):
         if isinstance(outcome.fault, InUse):
             in_use.append(str(outcome.fault))
-            continue
         # A job may be lost after its last run was finished: the folders say what is done.
-        if outcome.fault is not None and with_work([group]):
+        elif with_work([group]):
+            if outcome.fault is None:
+                in_use.append(f"the log of {next(iter(group)).name} in jobs/ says to whom")
+                continue
             faults.append(outcome.fault)
-            if not isinstance(outcome.fault, ValueError | OSError):  # no worker has told of it
+            # What stops a worker's training is a ValueError that the worker itself has logged.
+            if executor is not None and not isinstance(outcome.fault, ValueError):
                 log.failed([path.name for path in group], outcome.fault)
     if in_use:
         warnings.warn(

@@ -106,6 +106,8 @@ class SweepFolder:
             stored = load_sweep(file, KEPT).experiments()
             if not stored.items() <= self.sweep.experiments().items():
                 raise ValueError(f"{file} is another sweep; choose a new folder with --out")
+        elif self.path.exists() and not self.path.is_dir():
+            raise ValueError(f"{self.path} is a file; choose a folder with --out")
         elif self.path.is_dir() and any(each.name[0] != "." for each in self.path.iterdir()):
             raise ValueError(f"{self.path} is not empty and holds no sweep.toml; choose another")
 

@@ -3,6 +3,7 @@
 import os
 import socket
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -80,6 +81,29 @@ def test_a_worker_that_does_not_see_the_sweep_says_where_it_is(tmp_path):
         f"{socket.gethostname()} does not see {tmp_path / 's' / 'sweep.toml'}: put the sweep"
     )
     assert "\n" not in str(caught.value)
+
+
+def unseen(*arguments: object) -> None:
+    """A job on a machine that does not see the sweep, which can write no log there."""
+    raise FileNotFoundError("node7 does not see sweep.toml")
+
+
+def broken(*arguments: object) -> None:
+    raise RuntimeError("broken")
+
+
+def test_the_head_logs_what_no_worker_could(tmp_path, monkeypatch):
+    monkeypatch.setattr("interp.sweeps.launch.train_job", unseen)
+    with ThreadPoolExecutor(1) as executor, pytest.raises(ValueError, match="node7 does not see"):
+        train_sweep(short_sweep(), tmp_path, device="cpu", executor=executor)
+    assert set(failures(tmp_path).values()) == {"node7 does not see sweep.toml"}
+
+
+def test_a_fault_is_logged_once(tmp_path, monkeypatch):
+    monkeypatch.setattr("interp.sweeps.launch.train_together", broken)
+    with pytest.raises(ValueError, match="1 of 1 groups were not trained: RuntimeError: broken"):
+        train_sweep(short_sweep(), tmp_path, device="cpu", stack=2)
+    assert log_of(tmp_path).count(" failed ") == 1
 
 
 def test_an_analysis_elsewhere_logs_beside_the_run(folder):

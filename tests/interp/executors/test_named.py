@@ -31,8 +31,6 @@ REFUSED = {
         {"cores": 2},
         "executor local: .*'cores'.*its options are workers",
     ),
-    "no workers": ("local", {"workers": 0}, "workers = 0: give a whole number of at least 1"),
-    "missing file": ("no.toml", {}, "executor no.toml: no such file; there are local, slurm"),
     "unknown option of ray": (
         "ray",
         {"gpus": 1},
@@ -49,7 +47,13 @@ REFUSED = {
     "wrong kind": ("slurm", {"cpus_per_task": "two"}, 'executor slurm: .*"cpus_per_task" expected'),
     "unknown module": ("no.such:thing", {}, "executor no.such:thing cannot be imported: No module"),
     "unknown factory": ("math:thing", {}, "executor math:thing cannot be imported: .*no attr"),
+    "no module": (":thing", {}, "executor :thing cannot be imported: Empty module name"),
     "no executor": ("math:sqrt", {}, "executor math:sqrt: "),
+    "no workers": ("local", {"workers": 0}, "executor local: workers must be .* at least 1, got 0"),
+    "workers in words": ("local", {"workers": "two"}, "executor local: workers must .*got 'two'"),
+    "a factory that raises": (f"{__name__}:broken", {}, "executor .*: RuntimeError: no dask here"),
+    "a factory of something else": (f"{__name__}:answer", {}, "executor .* gives int, and not a"),
+    "missing file": ("missing.toml", {}, "executor missing.toml: no such file"),
 }
 
 
@@ -88,6 +92,23 @@ def test_slurm_takes_its_options_with_and_without_its_name(tmp_path):
 def test_slurm_refuses_a_path_that_it_would_read_otherwise(tmp_path):
     with pytest.raises(ValueError, match="would read the % in this path; choose another --out"):
         find_engine("slurm", {}, tmp_path / "50%j")
+
+
+def broken() -> None:
+    """A factory of a user's own that cannot do its work."""
+    raise RuntimeError("no dask here")
+
+
+def answer() -> int:
+    """A factory of a user's own that makes no executor."""
+    return 42
+
+
+def test_a_file_with_more_than_an_executor_is_refused(tmp_path):
+    file = tmp_path / "cluster.toml"
+    file.write_text('[executor]\nname = "local"\n\n[options]\nworkers = 2\n')
+    with pytest.raises(ValueError, match=r"cluster\.toml: options: only \[executor\] is read"):
+        find_engine(str(file), {}, tmp_path)
 
 
 def test_options_of_a_file_give_way_to_those_given(tmp_path):

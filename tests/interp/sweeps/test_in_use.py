@@ -7,7 +7,7 @@ import warnings
 import pytest
 
 from interp.runs import locked
-from interp.sweeps.launch import train_sweep
+from interp.sweeps.launch import begun, train_sweep
 from interp.sweeps.sweep import SweepFolder
 from tests.interp.sweeps.short_sweeps import short_sweep
 
@@ -62,6 +62,36 @@ def test_a_stack_that_another_process_holds_a_run_of_is_left_to_it(tmp_path, hol
     release.set()
     while list(train_sweep(sweep, tmp_path / "s", device="cpu", stack=stack).left()):
         time.sleep(0.05)
+
+
+def test_a_job_that_leaves_runs_to_others_is_told_by_the_head(tmp_path, holder):
+    sweep = short_sweep()
+    folder = SweepFolder(tmp_path / "s", sweep)
+    begun(folder)
+    holder(next(iter(folder.experiments())))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        train_sweep(sweep, folder.path, device="cpu", stack=1, workers=2)
+    (told,) = [str(each.message) for each in caught]  # those of workers are shown by these
+    assert told.startswith("1 of 2 groups are left to other processes: the log of s0-")
+    assert len(folder.left()) == 1
+
+
+def test_a_command_that_began_before_a_sweep_grew_takes_no_runs_out(tmp_path, monkeypatch):
+    small, grown = (SweepFolder(tmp_path, short_sweep(seeds=count)) for count in (1, 2))
+    begun(small)
+    check = SweepFolder.check_belongs
+
+    def check_and_grow(folder: SweepFolder) -> None:
+        check(folder)
+        monkeypatch.setattr(SweepFolder, "check_belongs", check)
+        begun(grown)
+
+    (tmp_path / "sweep.toml").unlink()
+    monkeypatch.setattr(SweepFolder, "check_belongs", check_and_grow)
+    with pytest.raises(ValueError, match="is another sweep; choose a new folder"):
+        begun(small)
+    assert (tmp_path / "sweep.toml").read_text() == grown.sweep.to_toml()
 
 
 def test_parts_that_begin_at_once_write_the_file_of_the_sweep_once(tmp_path):
