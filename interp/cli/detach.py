@@ -1,5 +1,6 @@
 """A command that returns at once while its work goes on: in a queue, or in the background."""
 
+import signal
 import subprocess
 import sys
 import time
@@ -51,6 +52,8 @@ def in_background(arguments: list[str], out: Path) -> tuple[int, Path]:
     """
     log = out / FOLDER / f"head-{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
+    # A shell's background job ignores Ctrl-C, and so would what it starts.
+    before = signal.signal(signal.SIGINT, signal.SIG_DFL)
     with log.open("ab") as file:
         process = subprocess.Popen(
             [sys.executable, "-m", "interp", *arguments],
@@ -59,5 +62,6 @@ def in_background(arguments: list[str], out: Path) -> tuple[int, Path]:
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
+    signal.signal(signal.SIGINT, before)
     process.returncode = 0  # it is let go of: nobody waits for it here
     return process.pid, log

@@ -29,7 +29,10 @@ from interp.executors.engine import in_words
 from interp.training.device import Device, pick_device
 
 FOLDER = "jobs"  # beside the runs
-FAILED = re.compile(r"(?P<time>\S+Z) failed (?P<runs>\S+): (?P<message>.*)")
+# What befalls runs: a fault counts until they are trained again.
+EVENT = re.compile(
+    r"(?P<time>\S+Z) ((trains|ends) (?P<again>\S+)$|failed (?P<runs>\S+): (?P<message>.*))"
+)
 # Where engines tell a job its number; of Slurm's, that of an array first.
 NUMBERS = (
     ("Slurm job", ("SLURM_ARRAY_JOB_ID", "SLURM_ARRAY_TASK_ID")),
@@ -94,19 +97,20 @@ class JobLog:
 def failures(folder: Path) -> dict[str, str]:
     """What stopped runs of a sweep by the logs of its jobs: the latest first line, by run's name.
 
-    A run of these may have gone on and finished since: its folder says so.
+    A run that was trained again since is not among them.
 
     Args:
         folder: The sweep's folder.
     """
-    found: dict[str, tuple[str, str]] = {}
+    latest: dict[str, tuple[str, str]] = {}  # time and message, which is empty without a fault
     for file in sorted((folder / FOLDER).glob("*.log")):
         with suppress(OSError), file.open(encoding="utf-8", errors="replace") as lines:
-            for match in filter(None, map(FAILED.match, lines)):
-                told = (match["time"], match["message"])
-                for run in match["runs"].split(","):
-                    found[run] = max(found.get(run, told), told)
-    return {run: message for run, (_, message) in found.items()}
+            for match in filter(None, map(EVENT.match, lines)):
+                told = (match["time"], match["message"] or "")
+                for run in (match["runs"] or match["again"]).split(","):
+                    if told[0] >= latest.get(run, told)[0]:
+                        latest[run] = told
+    return {run: message for run, (_, message) in latest.items() if message}
 
 
 def last_line(*files: Path) -> str:

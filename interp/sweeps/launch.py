@@ -359,15 +359,24 @@ def train_job(
             f"{socket.gethostname()} does not see {Path(folder, 'sweep.toml')}: put the sweep "
             "(--out) into a folder that all machines share under one path"
         )
+    prepare_process()  # more threads, as engines give them, would change the last digits
+    place = None if folder is None else Path(folder)
+    try:
+        groups = _groups_of(texts, Worker.here(device), stack)
+    except Exception as error:  # such as a worker without the GPU that was asked for
+        JobLog.of(place).failed([Path(path).name for path in texts], error)
+        raise
+    train_groups(groups, folder=place, device=device, stack=stack, track=track)
+
+
+def _groups_of(texts: Mapping[str, str], worker: Worker, stack: int | None) -> list[Group]:
+    """The groups of a job's experiments that hold a run which is yet to be trained."""
     with trusting():  # whoever handed them over has imported these classes
         experiments = {
             Path(path): Experiment.model_validate(tomllib.loads(text))
             for path, text in texts.items()
         }
-    prepare_process()  # more threads, as engines give them, would change the last digits
-    groups = with_work(grouped(experiments, Worker.here(device), stack))
-    place = None if folder is None else Path(folder)
-    train_groups(groups, folder=place, device=device, stack=stack, track=track)
+    return with_work(grouped(experiments, worker, stack))
 
 
 def train_together(group: Group, how: How, look: Callable[[], None]) -> None:

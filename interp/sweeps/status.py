@@ -197,7 +197,7 @@ class SweepStatus:
         if state == "lost":
             silent = min(run.silent for run in held)
             is_killed = silent <= LEASE_SECONDS  # which only this machine's own kernel says
-            told = "ended by a kill" if is_killed else f"no sign for {duration(silent)}"
+            told = "its process has ended" if is_killed else f"no sign for {duration(silent)}"
             return f"{text}, {told}"
         return f"{text} since {self._clock(min(run.since for run in held))}"
 

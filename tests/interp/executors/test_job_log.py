@@ -99,6 +99,16 @@ def test_the_head_logs_what_no_worker_could(tmp_path, monkeypatch):
     assert set(failures(tmp_path).values()) == {"node7 does not see sweep.toml"}
 
 
+def test_a_worker_without_the_device_asked_for_says_so_of_its_runs(tmp_path, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    (tmp_path / "sweep.toml").touch()
+    texts = {str(tmp_path / "s0-1a2b"): "", str(tmp_path / "s1-3c4d"): ""}
+    with pytest.raises(ValueError, match="torch sees no GPU here"):
+        train_job(str(tmp_path), texts, "cuda", None)
+    told = "device cuda: torch sees no GPU here; use --device cpu or auto"
+    assert failures(tmp_path) == {"s0-1a2b": told, "s1-3c4d": told}
+
+
 def test_a_fault_is_logged_once(tmp_path, monkeypatch):
     monkeypatch.setattr("interp.sweeps.launch.train_together", broken)
     with pytest.raises(ValueError, match="1 of 1 groups were not trained: RuntimeError: broken"):
@@ -120,3 +130,13 @@ def test_the_last_line_is_the_last_with_text_of_the_first_file_that_has_one(tmp_
     (tmp_path / "full").write_text("first\nlast\n\n")
     assert last_line(tmp_path / "none", tmp_path / "empty", tmp_path / "full") == "last"
     assert last_line(tmp_path / "empty") == ""
+
+
+def test_a_fault_counts_until_the_run_is_trained_again(tmp_path):
+    (tmp_path / "jobs").mkdir()
+    (tmp_path / "jobs" / "1.log").write_text(
+        "2026-12-01T01:00:00Z trains a,b\n2026-12-01T01:00:05Z failed a,b: no GPU\n"
+    )
+    assert failures(tmp_path) == {"a": "no GPU", "b": "no GPU"}
+    (tmp_path / "jobs" / "2.log").write_text("2026-12-01T01:00:09Z trains b\n")
+    assert failures(tmp_path) == {"a": "no GPU"}
